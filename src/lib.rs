@@ -7,20 +7,21 @@
 //!
 //! | module | answers for | may import |
 //! |---|---|---|
-//! | [`plan`] | one trial, fully decided: the centre between what is asked and what is done | smtp, load, mail, net::address, condition, collector |
+//! | [`plan`] | one trial, fully decided: the centre between what is asked and what is done | smtp, load, mail, net::address, condition, collector, event |
 //! | [`smtp`] | the protocol without I/O and clock: replies, commands, the client's and the server's machine | nothing of this crate |
 //! | [`load`] | when: curves, schedules, shards | nothing of this crate |
 //! | [`mail`] | what: addresses, envelopes, message bytes | smtp |
 //! | [`net`] | the wire: target, source, proxy, dial, stream, and the one loop that moves bytes for either machine | smtp |
 //! | [`condition`] | what a reply or a failure means: rules, lexicon, meaning, remedy | smtp |
-//! | [`collector`] | numbers only: histograms, outcomes, counts, summary | smtp, condition |
+//! | [`event`] | what is done to the listener beside the load: when, the command, how it ended | nothing of this crate |
+//! | [`collector`] | numbers only: histograms, outcomes, counts, summary, what an event did | smtp, condition, event |
 //! | [`generator`] | the doing: threads, the loop for every load model, the pool, sessions | plan and its parts, net, condition, collector |
-//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, generator::probe, condition, collector, verdict |
-//! | [`verdict`] | the judging: expressions, windows, exit code | condition, collector |
+//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, generator::probe, condition, collector, event, verdict |
+//! | [`verdict`] | the judging: expressions, windows, exit code | condition, collector, event |
 //! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, condition, collector |
-//! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, verdict, experiment, listener::limits |
-//! | [`report`] | output: one result type, one view, and a file for each format | plan, collector, verdict, experiment |
-//! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, collector, report |
+//! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, event, verdict, experiment, listener::limits |
+//! | [`report`] | output: one result type, one view, and a file for each format | plan, collector, event, verdict, experiment |
+//! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, collector, event, report |
 //! | [`command`] | one life of a command: open outputs, check, run, store | all but cli |
 //! | [`cli`] | parses the command line and prints | all |
 //!
@@ -55,6 +56,7 @@ pub mod cli;
 pub mod collector;
 pub mod command;
 pub mod condition;
+pub mod event;
 pub mod experiment;
 pub mod generator;
 pub mod listener;

@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::condition::expect::{Expect, UserRule};
+use crate::event::PlannedEvent;
 use crate::load;
 use crate::mail;
 use crate::net::address::Target;
@@ -248,6 +249,8 @@ pub struct Plan {
     pub threads: u32,
     /// Which part of the whole load this process carries.
     pub shard: load::Shard,
+    /// What is done to the listener meanwhile.
+    pub events: Vec<PlannedEvent>,
 }
 
 impl Plan {

@@ -84,5 +84,6 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         classify: Vec::new(),
         threads: 1,
         shard: Shard::WHOLE,
+        events: Vec::new(),
     }
 }

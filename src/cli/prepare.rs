@@ -39,6 +39,11 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
     apply_in_order(&mut document, changes)?;
     let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), shard)?;
     let prepared = finish(&document, Purpose::Run, shard, path)?;
+    if shard.of > 1 && !prepared.compiled.plan.events.is_empty() {
+        return Err(CommandError::usage(
+            "[[event]] and --shard: each shard would run the commands; run the events in a run that is not shared out",
+        ));
+    }
     let sessions = crate::generator::sessions_to_share(&prepared.compiled.plan);
     if u64::from(shard.of) > sessions {
         return Err(CommandError::usage(format!(

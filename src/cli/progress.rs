@@ -121,6 +121,12 @@ impl Display for ProgressDisplay {
         }
     }
 
+    fn event(&mut self, line: &str) {
+        if !matches!(self.form, ProgressForm::None) {
+            self.messages().say(line);
+        }
+    }
+
     fn end(&mut self) {
         if let ProgressForm::Bars { all, blank, bars, line } = &self.form {
             for bar in bars.iter().chain([blank]) {

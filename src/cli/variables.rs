@@ -15,8 +15,8 @@ use crate::profile::error::nearest;
 
 /// What all of them begin with.
 const PREFIX: &str = "SMTPRESS_";
-/// Given to the command between two trials, which may be smtpress too.
-const OWN: &str = "SMTPRESS_TRIAL";
+/// Given to the command between two trials and to that of an event, which may be smtpress too.
+const OWN: [&str; 2] = ["SMTPRESS_TRIAL", "SMTPRESS_EVENT"];
 
 /// Those of this process that nobody reads, as one sentence; `mentioned`: whether another place names such a variable.
 ///
@@ -28,7 +28,7 @@ pub fn unread(mentioned: impl Fn(&str) -> bool) -> Result<Option<String>, Comman
 }
 
 fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, CommandError> {
-    let mut known = BTreeSet::from([OWN.to_owned()]);
+    let mut known = BTreeSet::from(OWN.map(str::to_owned));
     gather(&Cli::command(), &mut known);
     let strange: Vec<String> = set.filter(|name| name.starts_with(PREFIX) && !known.contains(name)).collect();
     // The beginning is the same in all: it must not make them look alike.

@@ -1,11 +1,13 @@
 //! Numbers only: counts, outcomes, histograms, and the summary of a run. It judges nothing and prints nothing.
 
 pub mod backlog;
+pub mod effect;
 pub mod growth;
 pub mod histogram;
 pub mod metric;
 pub mod outcome;
 pub mod recorder;
+pub mod slices;
 pub mod snapshot;
 pub mod summary;
 pub mod tally;

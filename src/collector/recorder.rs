@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::backlog::BacklogSample;
 use super::histogram::Hist;
+use super::slices::{ArrivalSpan, Slices};
 use super::snapshot::{Gauges, Snapshot};
 use super::tally::{AddressCount, ConditionKey, Counts, Covered, HandshakeKey, PhaseTally, Tally};
 use super::{Metric, Outcome};
@@ -30,6 +31,9 @@ pub struct Recorder {
     phases: Vec<PhaseRecorder>,
     free: Free,
     spare: Vec<Tally>,
+    /// Whether the arrivals of a phase are counted in them; empty: of none.
+    sliced: Vec<bool>,
+    slices: Slices,
 }
 
 impl Recorder {
@@ -40,12 +44,45 @@ impl Recorder {
             phases: (0..phases).map(|_| PhaseRecorder::default()).collect(),
             free: Free::new(),
             spare: Vec::new(),
+            sliced: Vec::new(),
+            slices: Slices::default(),
         }
+    }
+
+    /// The same, which counts the arrivals of these phases in slices too.
+    #[must_use]
+    pub fn with_slices(self, sliced: Vec<bool>) -> Recorder {
+        Recorder { sliced, ..self }
     }
 
     /// The plain counts of a phase, to be added to.
     pub fn counts(&mut self, phase: u32) -> &mut Counts {
         &mut self.phases[phase as usize].rest.counts
+    }
+
+    /// An arrival that was scheduled never starts.
+    pub fn shed(&mut self, phase: u32, intended: Duration) {
+        self.counts(phase).arrivals.add(Outcome::Shed);
+        if self.is_sliced(phase) {
+            self.slices.shed(intended);
+        }
+    }
+
+    /// An arrival that had started ends.
+    pub fn ended(&mut self, phase: u32, span: &ArrivalSpan) {
+        self.counts(phase).arrivals.add(span.outcome);
+        if self.is_sliced(phase) {
+            self.slices.ended(span);
+        }
+    }
+
+    fn is_sliced(&self, phase: u32) -> bool {
+        self.sliced.get(phase as usize).is_some_and(|is_sliced| *is_sliced)
+    }
+
+    /// The arrivals in slices, over the whole run.
+    pub fn take_slices(&mut self) -> Slices {
+        std::mem::take(&mut self.slices)
     }
 
     /// Records one duration under metric and outcome.

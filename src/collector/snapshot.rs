@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::backlog::BacklogSeries;
+use super::slices::Slices;
 use super::tally::Tally;
 use super::work::Work;
+use crate::event::EventRun;
 
 /// The state of a worker at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +128,7 @@ pub struct Health {
 }
 
 /// All that a trial measured. Made by a Runner; judged by `verdict`, shown by `report`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Measured {
     /// The total of all intervals.
     pub tally: Tally,
@@ -158,4 +160,8 @@ pub struct Measured {
     pub took: Duration,
     /// The dialogues kept as evidence: file stem and text.
     pub transcripts: Vec<(String, String)>,
+    /// What was done to the listener meanwhile, in the order of the plan.
+    pub events: Vec<EventRun>,
+    /// The arrivals in tenths of a second, of a plan with events.
+    pub slices: Slices,
 }

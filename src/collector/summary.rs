@@ -12,10 +12,12 @@ mod validity;
 
 use std::time::Duration;
 
+use super::effect::{EventEffect, effects};
 use super::histogram::{Hist, Quantile};
 use super::snapshot::{Health, Hindrance, Measured};
 use super::tally::{ConditionKey, Counts, Covered, PhaseTally};
 use super::{Metric, Outcome};
+use crate::event::EventRun;
 
 pub use validity::{Code, Validity, ValidityReason};
 
@@ -62,6 +64,8 @@ pub struct Summary {
     pub interrupted: bool,
     /// An aborting assertion stopped the run; which one.
     pub aborted_by: Option<String>,
+    /// What was done to the listener meanwhile, in the order of the plan, and what that did; `None`: it did not start.
+    pub events: Vec<(EventRun, Option<EventEffect>)>,
 }
 
 /// A phase, summed up.
@@ -165,6 +169,7 @@ impl Summary {
             lag_p99_ns: lag.late(),
             interrupted: measured.interrupted,
             aborted_by: measured.aborted_by.clone(),
+            events: events(measured, &phases),
             phases,
         }
     }
@@ -179,6 +184,14 @@ impl Summary {
     pub fn measured_phases(&self) -> impl Iterator<Item = &PhaseSummary> {
         self.phases.iter().filter(|phase| !phase.info.warmup)
     }
+}
+
+fn events(measured: &Measured, phases: &[PhaseSummary]) -> Vec<(EventRun, Option<EventEffect>)> {
+    let starts = phases.iter().zip(&measured.starts).filter(|(phase, _)| !phase.info.warmup);
+    let load = starts.map(|(phase, start)| (*start, *start + phase.window));
+    let load = load.reduce(|all, phase| (all.0.min(phase.0), all.1.max(phase.1))).unwrap_or_default();
+    let effects = effects(&measured.slices, &measured.events, load);
+    measured.events.iter().cloned().zip(effects).collect()
 }
 
 impl PhaseSummary {

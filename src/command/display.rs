@@ -11,6 +11,9 @@ pub trait Display {
     /// A second is over; `total` is everything up to its end.
     fn second(&mut self, interval: &Interval, total: &Tally);
 
+    /// An event began or ended.
+    fn event(&mut self, _: &str) {}
+
     /// The load is over, and the screen is free for the report.
     fn end(&mut self);
 }

@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod copies;
 pub mod display;
 pub mod error;
+pub mod events;
 pub mod life;
 pub mod limit;
 pub mod machine;

@@ -4,6 +4,7 @@ use tokio::sync::watch;
 
 use super::display::Display;
 use super::error::CommandError;
+use super::events::EventThreads;
 use super::life::{Finished, Life};
 use super::machine;
 use super::messages::MessageSink;
@@ -12,7 +13,7 @@ use super::signals::Signals;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
-use crate::generator::{Control, Observer, Runner, Stop, preflight};
+use crate::generator::{Control, Observer, RunStart, Runner, Stop, preflight};
 use crate::load;
 use crate::plan::Plan;
 use crate::plan::silence::Lookout;
@@ -89,13 +90,21 @@ impl<'a> LoadRun<'a> {
             messages,
             exporters,
             lookout: Lookout::new(plan),
+            plan,
+            events: EventThreads::waiting(&plan.events),
         };
         watcher.display.begin();
         let measured = life.local(signals.stop.clone()).run(plan, &mut watcher);
+        // Also of a load that could not start: nothing is left running.
+        let events = watcher.events.finish();
+        watcher.news();
         watcher.display.end();
         let RunWatcher { windows, recording, .. } = watcher;
         match measured {
-            Ok(measured) => Ok(MeasuredRun { life, infos, windows, recording, measured }),
+            Ok(measured) => {
+                let measured = Measured { events, ..measured };
+                Ok(MeasuredRun { life, infos, windows, recording, measured })
+            }
             Err(error) => {
                 life.abandon();
                 Err(error.into())
@@ -164,11 +173,32 @@ struct RunWatcher<'a> {
     messages: &'a MessageSink,
     exporters: &'a Exporters,
     lookout: Lookout,
+    plan: &'a Plan,
+    events: EventThreads,
+}
+
+impl RunWatcher<'_> {
+    /// Shows which events began and ended.
+    fn news(&mut self) {
+        let news = self.events.news();
+        news.iter().for_each(|line| self.display.event(line));
+        if !news.is_empty() {
+            let events = self.events.so_far();
+            self.exporters.events(&events);
+            self.so_far.set_events(events);
+        }
+    }
 }
 
 impl Observer for RunWatcher<'_> {
+    fn begins(&mut self, run: &RunStart) {
+        let log = |name: &str| self.directory.event_log(name);
+        self.events.start(&self.plan.events, run, &self.stop, log);
+    }
+
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
         self.display.second(interval, total);
+        self.news();
         if let Some(sentence) = self.lookout.second(interval, total) {
             self.messages.say(&format!("smtpress: {sentence}"));
         }
@@ -181,7 +211,10 @@ impl Observer for RunWatcher<'_> {
         self.directory.keep(&self.so_far.result()).ok();
         self.exporters.second(interval);
         match self.windows.feed(interval) {
-            Some(index) => Control::Stop(self.assertions[index].expr.text.clone()),
+            Some(index) => {
+                self.events.abort();
+                Control::Stop(self.assertions[index].expr.text.clone())
+            }
             None => Control::Continue,
         }
     }

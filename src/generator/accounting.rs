@@ -14,6 +14,7 @@ use super::times::Times;
 use super::transcript::{SessionTranscript, Transcripts};
 use super::work::Notes;
 use crate::collector::recorder::Recorder;
+use crate::collector::slices::{ArrivalSpan, Slices};
 use crate::collector::snapshot::{Gauges, Snapshot};
 use crate::collector::tally::{ConditionKey, Counts};
 use crate::collector::{Metric, Outcome};
@@ -60,18 +61,22 @@ pub(super) struct FinalAccount {
     pub notes: Notes,
     /// The last transcripts: file stem and text.
     pub transcripts: Vec<(String, String)>,
+    /// The arrivals in slices, of a plan with events.
+    pub slices: Slices,
 }
 
 impl Accounting {
     pub fn new(context: Arc<RunContext>, worker: u32) -> Accounting {
         let plan = &context.plan;
         let phases = plan.phases.len();
+        let has_events = !plan.events.is_empty();
+        let sliced = plan.phases.iter().map(|phase| has_events && !phase.warmup).collect();
         Accounting {
             worker,
             classifier: Classifier::new(plan.classify.clone()),
             spans: load::spans(plan.phases.iter().map(|phase| &phase.load)).collect(),
             phases: RefCell::new(vec![PhaseState::default(); phases]),
-            recorder: RefCell::new(Recorder::new(phases, worker)),
+            recorder: RefCell::new(Recorder::new(phases, worker).with_slices(sliced)),
             transcripts: RefCell::default(),
             notes: RefCell::new(Notes::new(phases)),
             context,
@@ -127,13 +132,11 @@ impl Accounting {
     }
 
     /// An arrival that was in flight since `entered` could not start, by a failure of this machine: it is shed (M24).
-    pub fn arrival_not_started(&self, phase: u32, entered: Duration) {
-        let now = self.context.now();
+    pub fn arrival_not_started(&self, arrival: ScheduledArrival, entered: Duration) {
+        let (phase, now) = (arrival.phase, self.context.now());
         self.occupy(phase, now, -1);
-        self.count(phase, |counts| {
-            counts.arrivals.add(Outcome::Shed);
-            counts.service_ns += now.saturating_sub(entered).as_nanos();
-        });
+        self.recorder().shed(phase, arrival.intended);
+        self.count(phase, |counts| counts.service_ns += now.saturating_sub(entered).as_nanos());
     }
 
     /// A started arrival ends; `cause`: the last condition of its session.
@@ -152,7 +155,7 @@ impl Accounting {
     pub fn arrival_charged(&self, arrival: ScheduledArrival, tried: Duration, outcome: Outcome) {
         let phase = arrival.phase;
         if outcome == Outcome::Shed {
-            return self.count(phase, |counts| counts.arrivals.add(Outcome::Shed));
+            return self.recorder().shed(phase, arrival.intended);
         }
         let now = self.context.now();
         self.arrival_in_flight(phase, now);
@@ -283,6 +286,7 @@ impl Accounting {
             last_ends: phases.iter().map(|phase| phase.last_end).collect(),
             notes: self.notes.take(),
             transcripts: self.take_transcripts(),
+            slices: self.recorder().take_slices(),
         }
     }
 
@@ -302,8 +306,9 @@ impl Accounting {
         ] {
             recorder.value(phase, metric, outcome, length);
         }
+        let (intended, started) = (arrival.intended, times.started());
+        recorder.ended(phase, &ArrivalSpan { intended, started, ended, outcome });
         let counts = recorder.counts(phase);
-        counts.arrivals.add(outcome);
         if drained {
             counts.drained.arrivals.add(outcome);
         }

@@ -12,6 +12,7 @@ use super::host::Host;
 use super::reachability::Reach;
 use super::runner::Stop;
 use super::start_barrier::StartBarriers;
+use crate::load;
 use crate::mail::Mailer;
 use crate::plan::Plan;
 
@@ -37,6 +38,16 @@ impl RunContext {
     /// The time since the run's epoch.
     pub fn now(&self) -> Duration {
         self.clock.offset()
+    }
+
+    /// When the load of a phase began, or will; `None`: its sessions are not all open yet.
+    pub fn load_start(&self, phase: usize) -> Option<Duration> {
+        match self.plan.phases.get(phase)?.open_first {
+            true => self.barriers.opened(phase),
+            false => {
+                load::spans(self.plan.phases.iter().map(|phase| &phase.load)).nth(phase).map(|(at, _)| at)
+            }
+        }
     }
 
     /// Sessions open over all threads.

@@ -328,7 +328,7 @@ impl Dispatch {
     pub fn give_back(&mut self, slot: SlotId, arrival: ScheduledArrival, recorder: &mut Recorder) {
         self.slots.release(slot);
         if self.stop_by.is_some() || arrival.phase < self.reaped {
-            recorder.counts(arrival.phase).arrivals.add(Outcome::Shed);
+            recorder.shed(arrival.phase, arrival.intended);
         } else if self.is_closed(arrival.phase) {
             self.resumed.push_front(closed::Resumed { arrival, scheduled: true });
         } else {
@@ -359,7 +359,7 @@ impl Dispatch {
         self.stop_by = Some(self.stop_by.map_or(by, |earlier| earlier.min(by)));
         self.forget_thinking(u32::MAX);
         for arrival in std::mem::take(&mut self.waiting) {
-            recorder.counts(arrival.phase).arrivals.add(Outcome::Shed);
+            recorder.shed(arrival.phase, arrival.intended);
         }
         self.drop_resumed(|_| true, recorder);
         self.release_held(u32::MAX);
@@ -470,11 +470,10 @@ impl Dispatch {
             }
             left -= 1;
             self.schedule.take(now);
-            let counts = recorder.counts(phase);
-            counts.scheduled += 1;
+            recorder.counts(phase).scheduled += 1;
             // A load that outruns the listener for hours must not take all memory.
             if self.waiting.len() >= self.most_waiting || phase < self.reaped {
-                counts.arrivals.add(Outcome::Shed);
+                recorder.shed(phase, intended);
                 continue;
             }
             self.waiting.push_back(ScheduledArrival { seq, phase, intended, noticed: now });
@@ -509,7 +508,7 @@ impl Dispatch {
                 std::mem::take(&mut self.waiting).into_iter().partition(|arrival| arrival.phase < reaped);
             self.waiting = left.into();
             for arrival in expired {
-                recorder.counts(arrival.phase).arrivals.add(Outcome::Shed);
+                recorder.shed(arrival.phase, arrival.intended);
             }
             self.expire_resumed(recorder);
         }

@@ -16,11 +16,12 @@ use super::host::Host;
 use super::meter::ProcessMeter;
 use super::preflight;
 use super::reachability::{self, Reach};
-use super::runner::{Control, Observer, RunError, Runner, Stop};
+use super::runner::{Control, Observer, RunError, RunStart, Runner, Stop};
 use super::start_barrier::StartBarriers;
 use super::work::{self, Notes, PhaseWindow};
 use super::worker::{self, WorkerEvent, WorkerReport};
 use crate::collector::backlog::BacklogSeries;
+use crate::collector::slices::Slices;
 use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
 use crate::condition;
@@ -140,7 +141,9 @@ impl Runner for Local {
             stop,
         });
         self.asked = Some(ask);
+        let phases = shared.clone();
         let mut run = LocalRun::start(shared, plan, clock, lead)?;
+        observer.begins(&RunStart { clock, phase: Arc::new(move |index| phases.load_start(index)) });
         run.attend(self, observer);
         if let Some(fault) = run.unreached {
             run.join();
@@ -359,6 +362,8 @@ impl LocalRun {
         let mut work = Vec::new();
         let notes: Vec<Notes> = reports.iter().map(|report| report.account.notes.clone()).collect();
         let mut drained_for = Vec::new();
+        let mut slices = Slices::default();
+        reports.iter().for_each(|report| slices += &report.account.slices);
         let mut at = Duration::ZERO;
         let end = self.shared.stopped_at.get().copied().unwrap_or(Duration::MAX);
         for (index, phase) in plan.phases.iter().enumerate() {
@@ -434,6 +439,8 @@ impl LocalRun {
             interrupted,
             aborted_by: self.aborted_by,
             took,
+            events: Vec::new(),
+            slices,
             transcripts: self
                 .transcripts
                 .into_iter()

@@ -28,4 +28,4 @@ mod worker;
 pub use connector::Connector;
 pub use local::{Local, sessions_to_share};
 pub use meter::resident_bytes;
-pub use runner::{Control, Observer, RunError, Runner, Stop};
+pub use runner::{Control, Observer, RunError, RunStart, Runner, Stop};

@@ -2,7 +2,10 @@
 //! answer is another.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
+use super::clock::Clock;
 use super::preflight::PreflightError;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
@@ -29,8 +32,20 @@ pub enum Control {
     Stop(String),
 }
 
+/// The beginning of a run, for what goes by its clock.
+#[derive(Clone)]
+pub struct RunStart {
+    /// The run's clock.
+    pub clock: Clock,
+    /// By the index of a phase: when its load began, or will; `None`: that is not known yet.
+    pub phase: Arc<dyn Fn(usize) -> Option<Duration> + Send + Sync>,
+}
+
 /// Looks on while a run goes: progress, time series, aborting assertions.
 pub trait Observer {
+    /// The threads are there, and the run starts in a moment.
+    fn begins(&mut self, _: &RunStart) {}
+
     /// A second is over. `total` is everything up to its end.
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control;
 

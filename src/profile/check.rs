@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::compile::Compiled;
 use super::compile::message;
+use super::error::harmless;
 use super::units::{Size, Time};
+use crate::event::EventTime;
 use crate::load;
 use crate::load::{Due, LoadModel, Spacing, expected_arrivals, fingerprint};
 use crate::net::address::Transport;
@@ -267,6 +269,21 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         }
         start = end;
     }
+    for event in &plan.events {
+        let (when, after) = match &event.at {
+            EventTime::Run(after) => ("the start of the run".to_owned(), *after),
+            EventTime::Phase { name, after, .. } => (format!("the start of phase {name}"), *after),
+        };
+        writeln!(out, "event {}: {} after {when}", event.name, Time(after))?;
+        writeln!(out, "  command   {}", indented(&event.command.text))?;
+        writeln!(out, "  folder    {}", harmless(&event.command.folder.display().to_string()))?;
+        writeln!(out, "  timeout   {}", Time(event.timeout))?;
+    }
+    if let Some(command) = compiled.capacity.as_ref().and_then(|capacity| capacity.between_trials.as_ref()) {
+        writeln!(out, "between the trials of smtpress capacity")?;
+        writeln!(out, "  command   {}", indented(&command.text))?;
+        writeln!(out, "  folder    {}", harmless(&command.folder.display().to_string()))?;
+    }
     writeln!(out)?;
     let duration =
         needs.duration.map_or("until the messages are used up".to_owned(), |d| Time(d).to_string());
@@ -298,6 +315,11 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         writeln!(out, "note: {note}")?;
     }
     Ok(())
+}
+
+/// A command of several lines, so that none of them looks like one of ours.
+fn indented(command: &str) -> String {
+    harmless(command).replace('\n', "\n            ")
 }
 
 fn count(sources: &Addresses) -> String {

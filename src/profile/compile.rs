@@ -2,6 +2,7 @@
 
 mod auth;
 mod capacity;
+mod event;
 mod extensions;
 mod faults;
 mod listener;
@@ -95,6 +96,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let written_target = written.target();
     let mut profile = resolved::fill(written, context.seed, &default_name(document));
     message::anchor(document, &mut profile, context.purpose);
+    event::anchor(document, &mut profile);
     let (session, listener) = (profile.session(), profile.listener());
 
     let to = faults.keep(&["target"], target::address(document, &profile, context.purpose));
@@ -134,6 +136,11 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     });
     let classify =
         faults.keep_each("classify", &profile.classify(), |index, one| rule::classify(document, index, one));
+    let for_run = phases.as_ref().filter(|_| context.purpose == Purpose::Run);
+    let events = for_run.and_then(|phases| {
+        let make = |index, written: &_| event::compile(document, &profile, phases, index, written);
+        faults.keep_each("event", &profile.event(), make)
+    });
     let assertions = rule::assertions(document, &profile, &mut faults);
     let limits = rule::limits(document, &profile.limits(), &mut faults);
     let messages = phases
@@ -171,6 +178,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         phases: phases.expect(whole),
         threads: profile.threads.unwrap_or(context.threads),
         shard: context.shard,
+        events: events.unwrap_or_default(),
         mail,
     };
     let footprint = message::footprint(&plan.mail);

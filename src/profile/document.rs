@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::path::Path;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -19,7 +20,7 @@ use super::overrides::Override;
 use super::schema::Profile;
 
 /// The keys at the top that are lists of tables: an override may begin one.
-const ELEMENTS: [&str; 4] = ["phase", "expect", "assert", "classify"];
+const ELEMENTS: [&str; 5] = ["phase", "expect", "assert", "classify", "event"];
 
 /// A step down the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -292,6 +293,11 @@ impl Document {
         let origin = &self.sources[0].origin;
         let file = origin.rsplit(['/', '\\']).next().unwrap_or(origin);
         file.strip_suffix(".toml").unwrap_or(file)
+    }
+
+    /// The folder that the file is in; that of no file is the current one.
+    pub(super) fn folder(&self) -> &Path {
+        Path::new(&self.sources[0].origin).parent().unwrap_or(Path::new(""))
     }
 
     fn find(&self, path: &[Key], want_key: bool) -> Option<TextPlace> {

@@ -122,7 +122,7 @@ impl From<ProfileFault> for ProfileError {
 }
 
 /// Without what a terminal would obey: a profile may be a stranger's, and its words are repeated.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
 

@@ -29,6 +29,9 @@ pub fn fill(mut profile: Profile, seed: u64, name: &str) -> Profile {
     for (index, one) in profile.phase.iter_mut().flatten().enumerate() {
         phase(one, index);
     }
+    for (index, one) in profile.event.iter_mut().flatten().enumerate() {
+        one.name.get_or_insert_with(|| format!("event-{}", index + 1));
+    }
     profile.assert.iter_mut().flatten().for_each(KeyTable::fill);
     profile
 }
@@ -53,6 +56,7 @@ pub fn addressless(profile: &Profile, to: &Address) -> Profile {
     };
     target.address = Some(place.to_owned());
     target.allow = None;
+    profile.folder = None;
     profile
 }
 

@@ -84,6 +84,7 @@ pub fn accepted() -> RunResult {
             loop_delay_max_ns: Some(3_100_000),
             ..Generator::default()
         },
+        events: vec![],
         ledger: None,
         limits: vec![],
         capacity: None,

@@ -22,6 +22,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::format;
+use super::stored::event::StoredEvent;
 use super::stored::{RunResult, json};
 use super::view::{
     self, Cell, Claim, ClaimState, Column, ConditionView, Head, Medium, ReportTable, Section, SectionPart,
@@ -94,6 +95,7 @@ pub fn write_view(view: View, input: PageInput<'_>) -> String {
                 warmup: phase.warmup,
             })
             .collect(),
+        events: result.events.iter().filter_map(chart_event).collect(),
         timeline: input.timeline.map(|(timeline, _)| timeline),
         spectra: spectrum::spectra(result),
         curve: trial_curve::curve(result),
@@ -185,6 +187,7 @@ struct PageSection {
 struct ChartData<'a> {
     took_s: f64,
     phases: Vec<ChartPhase>,
+    events: Vec<ChartEvent>,
     timeline: Option<&'a Timeline>,
     spectra: Vec<spectrum::Spectrum>,
     curve: Option<trial_curve::TrialCurve>,
@@ -197,6 +200,19 @@ struct ChartPhase {
     from: f64,
     length: f64,
     warmup: bool,
+}
+
+/// When an event was.
+#[derive(Serialize)]
+struct ChartEvent {
+    name: String,
+    from: f64,
+    /// `null`: it goes on.
+    to: Option<f64>,
+}
+
+fn chart_event(event: &StoredEvent) -> Option<ChartEvent> {
+    Some(ChartEvent { name: format::harmless(&event.name), from: event.started_s?, to: event.ended_s })
 }
 
 /// The sections with their charts; the assertions stand before the generator.

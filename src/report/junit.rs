@@ -1,4 +1,5 @@
-//! JUnit XML, for the page of a CI that shows tests: a case for each assertion, each limit and each goal of a capacity.
+//! JUnit XML, for the page of a CI that shows tests: a case for each assertion, each limit, each goal of a
+//! capacity and each event.
 //!
 //! It lays out the claims of a [`View`] and decides none of them again.
 //!
@@ -20,7 +21,7 @@ use super::stored::{RunResult, StoredShard, ValidityStatus};
 use super::view::{Claim, ClaimState, Head, Tone, View};
 
 /// The groups of claims, each a suite.
-const SUITES: [&str; 3] = ["assertions", "limits", "capacity"];
+const SUITES: [&str; 4] = ["assertions", "limits", "capacity", "events"];
 
 /// The result as JUnit XML. Every text is escaped, and what XML cannot hold at all is written out as an escape.
 pub fn junit(result: &RunResult) -> String {

@@ -295,9 +295,8 @@ impl Shards {
             interrupted: results.iter().any(|shard| shard.verdict.status == StoredStatus::Interrupted),
             aborted_by: results.iter().find_map(|shard| shard.verdict.aborted_by.clone()),
             took: time(results.iter().map(|shard| shard.took_s).fold(0.0, f64::max)),
-            backlog: Default::default(),
-            transcripts: Vec::new(),
             tally,
+            ..Measured::default()
         }
     }
 

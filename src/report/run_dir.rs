@@ -41,6 +41,8 @@ const UNFINISHED: &str = "unfinished.json";
 pub const SEARCH: &str = "search.json";
 /// What the command between two trials of a search writes.
 pub const HOOK_LOG: &str = "between_trials.log";
+/// How the names of the files begin and end that take what the commands of events write.
+const EVENT_LOG: (&str, &str) = ("event-", ".log");
 /// The folder of the dialogues.
 const TRANSCRIPTS: &str = "transcripts";
 /// How the name of a file begins that is not whole yet.
@@ -109,6 +111,10 @@ fn remedy(error: &io::Error) -> &'static str {
         }
         _ => "name another directory with --out",
     }
+}
+
+fn is_event_log(name: &str) -> bool {
+    name.starts_with(EVENT_LOG.0) && name.ends_with(EVENT_LOG.1)
 }
 
 /// What is stored of a run at its end.
@@ -218,12 +224,22 @@ impl RunDir {
         self.put(UNFINISHED, &json::write(&result))
     }
 
+    /// The file that takes what the command of an event writes.
+    pub fn event_log(&self, name: &str) -> PathBuf {
+        self.files().join([EVENT_LOG.0, name, EVENT_LOG.1].concat())
+    }
+
     /// Removes what was written for a run that could not begin.
     pub fn abandon(self) {
         for name in FILES.iter().chain([&UNFINISHED]) {
             fs::remove_file(self.files().join(name)).ok();
         }
         fs::remove_dir_all(self.files().join(TRANSCRIPTS)).ok();
+        for entry in fs::read_dir(self.files()).into_iter().flatten().flatten() {
+            if is_event_log(&entry.file_name().to_string_lossy()) {
+                fs::remove_file(entry.path()).ok();
+            }
+        }
         self.place.give_back();
         // The folder of all runs goes too if it was made for this one.
         if let Some(parent) = self.files().parent().filter(|parent| parent.ends_with(DEFAULT_PARENT)) {

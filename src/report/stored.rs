@@ -9,6 +9,7 @@
 //! - Unknown fields are tolerated when reading; the version is checked before anything else.
 
 pub mod convert;
+pub mod event;
 pub mod json;
 pub mod search;
 
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use event::StoredEvent;
 use search::named;
 pub use search::{
     Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredBacklogGrowth, StoredGoalVerdict,
@@ -70,6 +72,9 @@ pub struct RunResult {
     pub conditions: Vec<StoredCondition>,
     /// What was asserted, and what was observed.
     pub assertions: Vec<StoredAssertion>,
+    /// What was done to the listener during the run, in the order of the profile.
+    #[serde(default)]
+    pub events: Vec<StoredEvent>,
     /// The health of the generator.
     pub generator: Generator,
     /// What the embedded listener counted by itself; `null` with any other target.

@@ -12,6 +12,7 @@ mod amounts;
 mod capacity;
 pub mod claims;
 mod conditions;
+mod events;
 mod generator;
 pub mod head;
 mod limits;
@@ -58,6 +59,7 @@ impl View {
             times::section(result),
             steps::section(result),
             outcomes::section(result),
+            events::section(result),
             conditions::section(result),
             limits::section(result),
         ];

@@ -88,6 +88,8 @@ impl RunMetrics {
                 self.gauges = interval.gauges;
                 self.at = interval.start + interval.length;
             }
+            // No number of theirs is known before the end.
+            RunEvent::Commands(_) => {}
             RunEvent::Over(result) => {
                 self.at = self.at.max(Duration::try_from_secs_f64(result.took_s).unwrap_or_default());
                 self.over = Some(result.verdict.exit_code);

@@ -24,6 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::collector::snapshot::Interval;
+use crate::event::EventRun;
 use crate::report::RunResult;
 
 pub use endpoints::{Endpoints, ObservedRun, Settings, SetupError};
@@ -37,6 +38,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub enum RunEvent {
     /// A second has passed: all that was counted in it. One event for each second of the run, in order.
     Second(Arc<Interval>),
+    /// A command of an `[[event]]` began or ended: all of them, as far as they are known.
+    Commands(Arc<Vec<EventRun>>),
     /// The run has ended and is judged; no event follows.
     Over(Arc<RunResult>),
 }
@@ -101,6 +104,13 @@ impl Exporters {
         }
         let interval = Arc::new(interval.clone());
         self.send(&RunEvent::Second(interval));
+    }
+
+    /// Hands over what is known of the run's `[[event]]`s. Never waits.
+    pub fn events(&self, events: &[EventRun]) {
+        if !self.exporters.is_empty() {
+            self.send(&RunEvent::Commands(Arc::new(events.to_vec())));
+        }
     }
 
     /// Hands the end over and waits until all exporters are done, or until `cancelled` returns true.

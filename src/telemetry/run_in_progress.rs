@@ -8,6 +8,7 @@ use super::timeline::GrowingTimeline;
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
 use crate::collector::summary::PhaseInfo;
 use crate::collector::tally::Tally;
+use crate::event::EventRun;
 use crate::report::html::PageInput;
 use crate::report::{RunDescription, RunResult};
 
@@ -48,8 +49,8 @@ impl RunInProgress {
             interrupted: false,
             aborted_by: None,
             took: Duration::ZERO,
-            backlog: Default::default(),
-            transcripts: Vec::new(),
+            events: description.plan.events.iter().map(EventRun::waiting).collect(),
+            ..Measured::default()
         };
         RunInProgress { description, measured, timeline: None, stopped: None }
     }
@@ -93,6 +94,11 @@ impl RunInProgress {
         if let Some(timeline) = &mut self.timeline {
             timeline.add(second);
         }
+    }
+
+    /// What is known of its events.
+    pub fn set_events(&mut self, events: Vec<EventRun>) {
+        self.measured.events = events;
     }
 
     /// The user has asked it to stop: no arrivals are scheduled from now on.

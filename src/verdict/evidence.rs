@@ -13,9 +13,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::grammar::{Aggregate, Expr, Operator, Subject};
+use super::grammar::{Aggregate, EventMeasure, Expr, Operator, Subject};
 use super::outcome::AssertionStatus;
+use crate::collector::effect::{EventEffect, EventRecovery};
 use crate::collector::histogram::{Hist, Status, needed};
+use crate::collector::slices::SLICE;
 use crate::collector::summary::{censored, per_second};
 use crate::collector::tally::{Counts, PhaseTally};
 use crate::collector::work::Work;
@@ -151,12 +153,12 @@ impl Evidence {
             Subject::Attempted => drained.attempted,
             Subject::Transactions(outcome) => drained.transactions.of(*outcome),
             Subject::Condition(_) | Subject::Expect(_) => self.named_late,
-            Subject::Latency(..) | Subject::Scheduled | Subject::Done => 0,
+            Subject::Latency(..) | Subject::Scheduled | Subject::Done | Subject::Event(..) => 0,
         }
     }
 
     fn counted(&self, expr: &Expr) -> Answer {
-        if expr.subject == Subject::Done {
+        if matches!(expr.subject, Subject::Done | Subject::Event(..)) {
             return Answer::no_data("known only of a whole run");
         }
         let arrivals = &self.counts.arrivals;
@@ -168,7 +170,7 @@ impl Evidence {
             Subject::Started => (started, scheduled),
             Subject::Arrivals(outcome) => (arrivals.of(*outcome), ends),
             Subject::Unexpected => (unexpected(), ends),
-            Subject::Done => (0, 0),
+            Subject::Done | Subject::Event(..) => (0, 0),
             Subject::Attempted => (self.counts.attempted, self.counts.attempted),
             Subject::Transactions(outcome) => {
                 let transactions = &self.counts.transactions;
@@ -192,6 +194,29 @@ impl Evidence {
             _ if scheduled + started + ends == 0 => Answer::no_data("no arrivals"),
             _ => compare(expr, count as f64, count as f64, |count| format!("{count:.0}")),
         }
+    }
+}
+
+/// Judges a time of an event.
+pub(super) fn of_event(expr: &Expr, measure: EventMeasure, effect: &EventEffect) -> Answer {
+    let ns = |time: Duration| time.as_nanos() as f64;
+    match (measure, effect.outage, &effect.recovery) {
+        (EventMeasure::Outage, None, _) => compare(expr, 0.0, 0.0, duration_text),
+        (EventMeasure::Outage, Some(outage), _) => {
+            let most = outage.at_most.map_or(f64::INFINITY, ns);
+            // A slice more or less is what is known of any outage.
+            let least = ns(outage.length());
+            let most = if most - least <= 3.0 * ns(SLICE) { least } else { most };
+            compare(expr, least, most, duration_text)
+        }
+        (EventMeasure::Recovery, _, EventRecovery::After(time)) => {
+            compare(expr, ns(*time), ns(*time), duration_text)
+        }
+        (EventMeasure::Recovery, _, EventRecovery::NotWithin(time)) => {
+            let answer = compare(expr, ns(*time), f64::INFINITY, duration_text);
+            Answer { observed: format!("not recovered within {}", duration_text(ns(*time))), ..answer }
+        }
+        (EventMeasure::Recovery, _, EventRecovery::Unknown(why)) => Answer::no_data(why.clone()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! what      = metric ["[" outcome "]"]      response service lag wait setup session step.NAME; without outcome: accepted
 //!           | outcome | unexpected | scheduled | started | done
 //!           | transactions.attempted | transactions.OUTCOME | condition.NAME | expect.NAME
+//!           | event.NAME.outage | event.NAME.recovery     a time of its own, without aggregate
 //! aggregate = pNN[.N...] | min | max | mean | count       of a metric; pNN alone means `response pNN`
 //!           | count | rate                                of what is counted; count if absent
 //! operator  = < <= > >= == !=
@@ -84,6 +85,23 @@ pub enum Subject {
     Condition(Condition),
     /// Refusals that the `[[expect]]` of this name covered.
     Expect(String),
+    /// A time of the event of this name.
+    Event(String, EventMeasure),
+}
+
+/// What is measured of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventMeasure {
+    /// From the first to the last failed arrival.
+    Outage,
+    /// From the event until the listener was as before.
+    Recovery,
+}
+
+impl EventMeasure {
+    /// Every measure with its name.
+    pub const ALL: [(&'static str, EventMeasure); 2] =
+        [("outage", EventMeasure::Outage), ("recovery", EventMeasure::Recovery)];
 }
 
 /// Which number of the subject.
@@ -97,6 +115,8 @@ pub enum Aggregate {
     Max,
     /// The mean.
     Mean,
+    /// The one time that there is.
+    Only,
     /// How many.
     Count,
     /// Which share of all.
@@ -108,7 +128,10 @@ pub enum Aggregate {
 impl Aggregate {
     /// Whether it is a time.
     pub const fn is_duration(self) -> bool {
-        matches!(self, Aggregate::Quantile(_) | Aggregate::Min | Aggregate::Max | Aggregate::Mean)
+        matches!(
+            self,
+            Aggregate::Quantile(_) | Aggregate::Min | Aggregate::Max | Aggregate::Mean | Aggregate::Only
+        )
     }
 }
 

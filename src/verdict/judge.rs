@@ -134,6 +134,14 @@ fn answer(
         let phases: Vec<&Work> = scope.iter().filter_map(|index| measured.work.get(*index)).collect();
         return evidence::done(&assertion.expr, &phases);
     }
+    if let Subject::Event(name, measure) = &assertion.expr.subject {
+        let of_name = summary.events.iter().find(|(event, _)| event.name == *name);
+        return match of_name {
+            None => Answer::no_data("no such event"),
+            Some((_, None)) => Answer::no_data("the event was not run"),
+            Some((_, Some(effect))) => evidence::of_event(&assertion.expr, *measure, effect),
+        };
+    }
     match watched() {
         Some(answer) => return answer,
         None if assertion.window.is_some() => return Answer::no_data("its windows were not watched"),

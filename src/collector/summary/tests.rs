@@ -5,6 +5,7 @@ use crate::collector::histogram::Status;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::{ConditionCount, Tally};
 use crate::condition::Condition;
+use crate::event::{CommandEnd, EventRun};
 use crate::smtp::Step;
 
 const MS: u64 = 1_000_000;
@@ -38,8 +39,7 @@ fn run(phases: usize) -> Measured {
         aborted_by: None,
         began_at: Duration::ZERO,
         took: Duration::from_secs(10 * phases as u64),
-        backlog: Default::default(),
-        transcripts: Vec::new(),
+        ..Measured::default()
     }
 }
 
@@ -232,6 +232,39 @@ fn m23_m24_every_other_reason() {
     assert_eq!(found, [Code::GeneratorCpu, Code::ClockJumped, Code::WorkerLost]);
 }
 
+fn failed_event(end: CommandEnd) -> EventRun {
+    EventRun {
+        name: "crash".to_owned(),
+        command: "true".to_owned(),
+        due: None,
+        started: None,
+        ended: None,
+        end: Some(end),
+        output: String::new(),
+    }
+}
+
+#[test]
+fn an_event_that_was_not_done_is_a_reason_unless_the_run_was_stopped() {
+    let is_valid = |end: CommandEnd, stopped: bool| {
+        let mut measured = run(1);
+        measured.events = vec![failed_event(end)];
+        measured.interrupted = stopped;
+        Summary::new(&measured, &[info("a")]).validity.is_valid()
+    };
+    for end in [CommandEnd::NotRun, CommandEnd::Stopped] {
+        assert!(!is_valid(end.clone(), false) && is_valid(end, true));
+    }
+    for end in [
+        CommandEnd::Signalled(9),
+        CommandEnd::TimedOut(Duration::ZERO),
+        CommandEnd::NotStarted(String::new()),
+    ] {
+        assert!(!is_valid(end.clone(), false) && !is_valid(end, true));
+    }
+    assert!(is_valid(CommandEnd::Exited(0), false));
+}
+
 /// What alone makes a sound measurement invalid, by each kind of reason.
 fn spoil(measured: &mut Measured, code: Code) {
     let tally = &mut measured.tally.phases[0];
@@ -250,6 +283,7 @@ fn spoil(measured: &mut Measured, code: Code) {
         }
         Code::ClockJumped => measured.health.clock_drift_ns = 1000 * MS,
         Code::WorkerLost => measured.health.lost_workers = 1,
+        Code::EventFailed => measured.events = vec![failed_event(CommandEnd::Exited(7))],
         Code::Counts => tally.counts.started += 1,
     }
 }

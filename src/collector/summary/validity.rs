@@ -2,6 +2,8 @@
 //!
 //! # Decisions
 //! - Warm-up phases give no reason, with one exception: counts that do not reconcile are a fault of smtpress in any phase.
+//! - An event that was not done makes the run invalid: it then says nothing of what it was made for. Where the run was stopped,
+//!   by the user or by an assertion, that is what is said of it.
 //! - Arrivals that were not started are the profile's will, and no reason, where it says that they be shed, where all the
 //!   sessions it allows were open, or where the run was stopped.
 
@@ -18,6 +20,7 @@ use crate::collector::tally::{Counts, PhaseTally};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::condition::Group;
+use crate::event::CommandEnd;
 
 /// The kinds of reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,13 +41,15 @@ pub enum Code {
     ClockJumped,
     /// A worker or shard never reported to the end.
     WorkerLost,
+    /// The command of an event failed, or was not run.
+    EventFailed,
     /// The counts do not reconcile (M10): a fault of smtpress.
     Counts,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 9] = [
+    pub const ALL: [Code; 10] = [
         Code::GeneratorLag,
         Code::NotStarted,
         Code::OwnResource,
@@ -53,6 +58,7 @@ impl Code {
         Code::GeneratorThrottled,
         Code::ClockJumped,
         Code::WorkerLost,
+        Code::EventFailed,
         Code::Counts,
     ];
 
@@ -67,6 +73,7 @@ impl Code {
             Code::GeneratorThrottled => "generator-throttled",
             Code::ClockJumped => "clock-jumped",
             Code::WorkerLost => "worker-lost",
+            Code::EventFailed => "event-failed",
             Code::Counts => "books",
         }
     }
@@ -141,7 +148,7 @@ impl Validity {
                 sentence: format!("phase `{}`: {sentence}", phase.info.name),
             }));
         }
-        let of_run = clock_jumped(measured).into_iter().chain(worker_lost(measured));
+        let of_run = clock_jumped(measured).into_iter().chain(worker_lost(measured)).chain(events(measured));
         reasons.extend(of_run.map(|(code, sentence)| ValidityReason { code, phase: None, sentence }));
         Validity { reasons }
     }
@@ -263,5 +270,24 @@ fn worker_lost(measured: &Measured) -> FoundReason {
         let sentence =
             format!("{lost} workers or shards never reported their end; what they sent is missing");
         (Code::WorkerLost, sentence)
+    })
+}
+
+fn events(measured: &Measured) -> impl Iterator<Item = (Code, String)> {
+    let stopped = measured.interrupted || measured.aborted_by.is_some();
+    measured.events.iter().filter_map(move |event| {
+        let end = event.end.as_ref().unwrap_or(&CommandEnd::NotRun);
+        let by_stop = stopped && matches!(end, CommandEnd::Stopped | CommandEnd::NotRun);
+        (!end.is_success() && !by_stop).then(|| {
+            let remedy = match end {
+                CommandEnd::NotRun => "give the run more to do, or let the event start earlier",
+                CommandEnd::TimedOut(_) => {
+                    "give it a longer `timeout`, or let what it starts run in the background"
+                }
+                _ => "see its output in the report",
+            };
+            let sentence = format!("the command of event `{}` {end}; {remedy}", event.name);
+            (Code::EventFailed, sentence)
+        })
     })
 }

@@ -1,10 +1,6 @@
 //! Where a search for the capacity happens: this machine's threads, its clock, the run directory, the user's command and
 //! the screen.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -14,6 +10,8 @@ use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::command::display::Display;
 use crate::command::messages::MessageSink;
+use crate::event::shell::Surroundings;
+use crate::event::{CommandEnd, ShellCommand};
 use crate::experiment::capacity::describe;
 use crate::experiment::capacity::sustained::Sustained;
 use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
@@ -24,7 +22,7 @@ use crate::report::format;
 use crate::report::run_dir::{HOOK_LOG, RunDir, RunDirError, SEARCH};
 use crate::report::stored::{Generator, RunResult};
 
-/// How often it is looked whether the user wants to stop, or the command is done.
+/// How often it is looked whether the user wants to stop.
 const GLANCE: Duration = Duration::from_millis(20);
 /// The most dialogues that are kept as evidence.
 const MOST_TRANSCRIPTS: usize = 200;
@@ -122,20 +120,31 @@ impl SearchHost for LocalHost<'_> {
         *self.stop.borrow() > Stop::Run
     }
 
-    fn between(&mut self, command: &str, number: usize) -> Result<(), String> {
+    fn between(&mut self, command: &ShellCommand, number: usize) -> Result<(), String> {
         let path = self.directory.files().join(HOOK_LOG);
-        self.say(&format!("  before trial {number}: {command}"));
-        let ended = self.hook(command, number, &path);
-        match ended {
-            Ok(None) => Ok(()),
-            Ok(Some(how)) => Err(format!(
-                "between_trials, before trial {number}: {command:?} {how}; what it said is in {}",
-                path.display()
-            )),
-            Err(error) => {
-                Err(format!("between_trials, before trial {number}: failed to run {command:?}: {error}"))
-            }
+        let trial = format!("before trial {number}: {}", command.text);
+        self.say(&format!("  {trial}"));
+        let began = self.elapsed();
+        let must_end = || self.elapsed() > self.asked.deadline || *self.stop.borrow() > Stop::Drain;
+        let (end, _) = command.run(&Surroundings {
+            log: &path,
+            title: &trial,
+            variable: ("SMTPRESS_TRIAL", &number.to_string()),
+            took: &|| self.elapsed() - began,
+            halt: &|| must_end().then_some(CommandEnd::Stopped),
+        });
+        if end.is_success() {
+            return Ok(());
         }
+        let how = match end {
+            CommandEnd::Stopped => "was still running when the search had to end".to_owned(),
+            end => end.to_string(),
+        };
+        Err(format!(
+            "between_trials, before trial {number}: {:?} {how}; what it said is in {}",
+            command.text,
+            path.display()
+        ))
     }
 
     fn keep(&mut self, state: &SearchState) {
@@ -239,29 +248,5 @@ impl LocalHost<'_> {
             line.push_str("; cut short");
         }
         line
-    }
-
-    /// Runs the user's command to its end: nothing if it went well, else how it ended.
-    fn hook(&self, command: &str, number: usize, log: &Path) -> io::Result<Option<String>> {
-        let mut file: File = OpenOptions::new().create(true).append(true).open(log)?;
-        writeln!(file, "== before trial {number}: {command}")?;
-        let mut child = Command::new("/bin/sh")
-            .args(["-c", command])
-            .env("SMTPRESS_TRIAL", number.to_string())
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()?;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok((!status.success()).then(|| format!("failed ({status})")));
-            }
-            if self.elapsed() > self.asked.deadline || *self.stop.borrow() > Stop::Drain {
-                child.kill()?;
-                child.wait()?;
-                return Ok(Some("was still running when the search had to end".to_owned()));
-            }
-            std::thread::sleep(GLANCE);
-        }
     }
 }

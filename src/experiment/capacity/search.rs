@@ -12,6 +12,7 @@ use super::sustained;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
+use crate::event::ShellCommand;
 use crate::generator::runner::{Control, Observer, RunError, Runner};
 use crate::load::{LoadModel, Spacing};
 use crate::plan::Plan;
@@ -39,7 +40,7 @@ pub trait SearchHost: Runner {
     ///
     /// # Errors
     /// It failed: how, in a sentence.
-    fn between(&mut self, command: &str, number: usize) -> Result<(), String>;
+    fn between(&mut self, command: &ShellCommand, number: usize) -> Result<(), String>;
 
     /// What the listener has accepted and not delivered; `None`: that is not known.
     fn queued(&self) -> Option<u64> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::controller::SearchRules;
 use super::goal::Goal;
+use crate::event::ShellCommand;
 use crate::load::{self, Curve, LoadModel, Shard, Think};
 use crate::mail::MessageSize;
 use crate::plan::{Messages, Phase, Plan, Unit};
@@ -59,7 +60,7 @@ pub struct CapacityPlan {
     /// How long the search may take.
     pub deadline: Duration,
     /// A command to run between two trials.
-    pub between_trials: Option<String>,
+    pub between_trials: Option<ShellCommand>,
 }
 
 impl CapacityPlan {
@@ -147,6 +148,7 @@ impl CapacityPlan {
             mail,
             expects,
             shard: Shard::WHOLE,
+            events: Vec::new(),
             ..plan.clone()
         }
     }

@@ -143,8 +143,7 @@ mod tests {
                 interrupted: false,
                 aborted_by: None,
                 took: TRIAL,
-                backlog: Default::default(),
-                transcripts: Vec::new(),
+                ..Measured::default()
             };
             Ok(ScenarioResult { measured, delivered: done })
         }

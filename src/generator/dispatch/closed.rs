@@ -115,7 +115,7 @@ impl Dispatch {
     pub(super) fn drop_resumed(&mut self, which: impl Fn(&Resumed) -> bool, recorder: &mut Recorder) {
         for waits in self.take_resumed(which) {
             if waits.scheduled {
-                recorder.counts(waits.arrival.phase).arrivals.add(Outcome::Shed);
+                recorder.shed(waits.arrival.phase, waits.arrival.intended);
             }
         }
     }
@@ -133,7 +133,7 @@ impl Dispatch {
                     let (arrival, tried) = (waits.arrival, waits.arrival.noticed);
                     self.actions.push_back(Action::Charge { arrival, tried, outcome });
                 }
-                None => recorder.counts(waits.arrival.phase).arrivals.add(Outcome::Shed),
+                None => recorder.shed(waits.arrival.phase, waits.arrival.intended),
             }
         }
     }

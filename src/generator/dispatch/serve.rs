@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::throttle::MAX_OPENING;
 use super::{Action, Dispatch, OpenFor, ScheduledArrival};
-use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::plan::{OnSaturation, Unit};
 
@@ -115,8 +114,9 @@ impl Dispatch {
     fn saturated(&mut self, next: Candidate, recorder: &mut Recorder) -> bool {
         let drops = self.plan.phases[next.phase as usize].on_saturation == OnSaturation::Drop;
         if next.source == ArrivalSource::Waiting && drops {
-            self.waiting.pop_front();
-            recorder.counts(next.phase).arrivals.add(Outcome::Shed);
+            if let Some(arrival) = self.waiting.pop_front() {
+                recorder.shed(next.phase, arrival.intended);
+            }
             return true;
         }
         if next.unit == Unit::Session {

@@ -36,6 +36,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         classify: Vec::new(),
         threads: 1,
         shard: Shard::WHOLE,
+        events: Vec::new(),
     }
 }
 

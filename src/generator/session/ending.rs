@@ -34,7 +34,7 @@ impl Session {
                 None => Times { decided: self.decided, opened: None, served: Some(self.started), ended: now },
             };
             match outcome {
-                Outcome::Shed => self.accounting.arrival_not_started(arrival.phase, self.started),
+                Outcome::Shed => self.accounting.arrival_not_started(arrival, self.started),
                 // The generator ended it before the message that it was opened for.
                 Outcome::Accepted if self.first.is_some() => self.end(arrival, &times, Outcome::Interrupted),
                 outcome => self.end(arrival, &times, outcome),

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::{rule, session};
+use super::{event, rule, session};
 use crate::experiment::capacity::classify::GoalWeights;
 use crate::experiment::capacity::goal::GoalError;
 use crate::experiment::capacity::{CapacityPlan, Goal, Knob, SearchRules};
@@ -73,7 +73,7 @@ pub(super) fn compile(
         warmup: written.warmup().0,
         cooldown_max: written.cooldown_max().0,
         deadline: written.deadline().0,
-        between_trials: written.between_trials.clone(),
+        between_trials: written.between_trials.as_ref().map(|text| event::command(profile, text)),
     })
 }
 

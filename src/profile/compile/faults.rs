@@ -9,7 +9,7 @@ use super::super::error::{ProfileError, ProfileFault};
 use super::super::schema::Profile;
 
 /// The keys at the top on which nothing else depends. A profile of another schema is not judged further.
-const SCALARS: [&str; 3] = ["name", "seed", "threads"];
+const SCALARS: [&str; 4] = ["name", "seed", "threads", "folder"];
 
 /// What is wrong so far.
 pub(super) struct Faults {

@@ -82,6 +82,18 @@ fn assertion(
     if let Subject::Expect(name) = &parsed.expr.subject {
         known_expect(document, &at("expr"), &profile.expect(), name)?;
     }
+    if let Subject::Event(name, _) = &parsed.expr.subject {
+        known_event(document, &at("expr"), profile, name)?;
+        let limits = [
+            ("phase", written.phase.is_some()),
+            ("window", written.window.is_some()),
+            ("abort", written.abort()),
+        ];
+        if let Some((key, _)) = limits.into_iter().find(|(_, is_given)| *is_given) {
+            let message = "what an event did is known at the end of the run only, of the whole run";
+            return Err(document.error_at(&at(key), message, "remove the key"));
+        }
+    }
     if written.remove() {
         let before = builtin.len();
         builtin.retain(|one| one.expr.text.split_whitespace().ne(expr.split_whitespace()));
@@ -126,6 +138,21 @@ fn known_expect(document: &Document, at: &[Key], expects: &[Expect], name: &str)
     let remedy = choose(name, &names, "those with a name are");
     let remedy = if remedy.is_empty() { "give an [[expect]] this `name`".to_owned() } else { remedy };
     Err(document.error_within(at, name, 0..name.len(), format!("no [[expect]] is called `{name}`"), remedy))
+}
+
+fn known_event(document: &Document, at: &[Key], profile: &Profile, name: &str) -> Result<(), ProfileFault> {
+    let events = profile.event();
+    let names: Vec<&str> = events.iter().filter_map(|event| event.name.as_deref()).collect();
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let remedy = match names.is_empty() {
+        true => "add an [[event]] with this `name`".to_owned(),
+        false => choose(name, &names, "the events are"),
+    };
+    let start = "event.".len();
+    let message = format!("no [[event]] is called `{name}`");
+    Err(document.error_within(at, &format!("event.{name}"), start..start + name.len(), message, remedy))
 }
 
 /// The objective of a capacity search's goal, of this index.

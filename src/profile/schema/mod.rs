@@ -11,6 +11,7 @@
 
 pub mod auth;
 pub mod capacity;
+pub mod event;
 pub mod listener;
 pub mod message;
 pub mod phase;
@@ -25,6 +26,7 @@ use super::table::tables;
 use super::units::Seed;
 use super::value::Plain;
 use capacity::Capacity;
+use event::Event;
 use listener::Listener;
 use message::Message;
 use phase::Phase;
@@ -43,6 +45,9 @@ tables! {
         seed: Seed, flag "--seed";
         /// Threads of the generator. Absent: as many as there are cores.
         threads: u32, if bounds::threads, flag "--threads";
+        /// The folder that the commands of [[event]] and `between_trials` run in; scripts are looked for there too. Absent: that
+        /// of the profile, or the current one without a profile.
+        folder: String;
         /// Where the load goes.
         target: Target = Target::default();
         /// How long each step may take.
@@ -55,6 +60,8 @@ tables! {
         phase: Vec<Phase>, or Vec::new();
         /// Answers that are right, and no failures.
         expect: Vec<Expect>, or Vec::new();
+        /// What is done to the listener while the load of `smtpress run` goes on.
+        event: Vec<Event>, or Vec::new();
         /// What must hold for the run to pass.
         assert: Vec<Assert>, or Vec::new();
         /// Your own names for replies, asked before the built-in rules.

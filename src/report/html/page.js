@@ -119,6 +119,18 @@
           ctx.lineTo(from, bbox.top + bbox.height);
           ctx.stroke();
         }
+        // Events: a line where the command started, a band while it ran.
+        ctx.setLineDash([]);
+        for (const event of data.events) {
+          const from = u.valToPos(event.from, "x", true), to = u.valToPos(event.to ?? END, "x", true);
+          ctx.fillStyle = faint("bad", 0.1);
+          ctx.fillRect(from, bbox.top, Math.max(to - from, devicePixelRatio), bbox.height);
+          ctx.strokeStyle = faint("bad", 0.8);
+          ctx.beginPath();
+          ctx.moveTo(from, bbox.top);
+          ctx.lineTo(from, bbox.top + bbox.height);
+          ctx.stroke();
+        }
         ctx.restore();
       }],
       draw: [(u) => {
@@ -138,6 +150,16 @@
           if (to <= from || from < end || from + width > bbox.left + bbox.width + 2) continue;
           ctx.fillText(label, from, bbox.top - 2 * devicePixelRatio);
           end = from + width + 6 * devicePixelRatio;
+        }
+        ctx.fillStyle = color("bad");
+        ctx.textBaseline = "top";
+        let above = -Infinity;
+        for (const event of data.events) {
+          const from = u.valToPos(event.from, "x", true) + 4 * devicePixelRatio;
+          const width = ctx.measureText(event.name).width;
+          if (from < bbox.left || from < above || from + width > bbox.left + bbox.width) continue;
+          ctx.fillText(event.name, from, bbox.top + 2 * devicePixelRatio);
+          above = from + width + 6 * devicePixelRatio;
         }
         ctx.restore();
       }],

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{FILES, RESULT, RunDirError, TEMPORARY, TRANSCRIPTS, UNFINISHED};
+use super::{FILES, RESULT, RunDirError, TEMPORARY, TRANSCRIPTS, UNFINISHED, is_event_log};
 
 /// So many runs without a name of their own may begin in one second.
 const MOST_SUFFIXES: u32 = 10_000;
@@ -250,7 +250,7 @@ fn not_of_a_run(path: &Path) -> Option<String> {
                 is_one = directory && not_of_a_run(&path).is_none();
                 is_one
             }
-            other => file && (FILES.contains(&other) || other.starts_with(TEMPORARY)),
+            other => file && (FILES.contains(&other) || is_event_log(other) || other.starts_with(TEMPORARY)),
         };
         if !ours {
             return Some(format!("it holds {name}, which no run wrote"));

@@ -112,8 +112,7 @@ fn distributions(directory: &Path, result: &mut RunResult) -> Result<(), String>
         interrupted: false,
         aborted_by: None,
         took: counted,
-        backlog: Default::default(),
-        transcripts: Vec::new(),
+        ..Measured::default()
     };
     let infos: Vec<PhaseInfo> = result.phases.iter().map(info).collect();
     let summary = Summary::new(&measured, &infos);

@@ -3,6 +3,7 @@
 //! It only carries over: nothing is computed here that is not a name, a unit or a date.
 
 mod capacity;
+mod event;
 mod found;
 pub mod searched;
 
@@ -138,6 +139,7 @@ impl RunResult {
                 .collect(),
             conditions: summary.conditions.iter().map(|row| condition(summary, row)).collect(),
             assertions: verdict.results.iter().map(assertion).collect(),
+            events: summary.events.iter().map(event::event).collect(),
             generator: generator(plan, summary),
             ledger: input.ledger,
             ..empty

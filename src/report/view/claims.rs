@@ -1,6 +1,6 @@
-//! What decides whether a run is good: its assertions, limits and goals, each with its status word and its severity.
+//! What decides whether a run is good: its assertions, limits, goals and events, each with its status word and its severity.
 
-use super::{Cell, Column, ReportTable, Tone, amounts, conditions};
+use super::{Cell, Column, ReportTable, Tone, amounts, conditions, events};
 use crate::report::format;
 use crate::report::stored::{
     CapacityGoal, CapacityStatus, RunResult, StoredAssertion, StoredAssertionStatus, StoredLimit,
@@ -11,7 +11,7 @@ use crate::verdict::grammar;
 /// One claim.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// `assertions`, `limits` or `capacity`.
+    /// `assertions`, `limits`, `capacity` or `events`.
     pub group: &'static str,
     /// Its status, with its severity.
     pub word: Cell,
@@ -48,7 +48,10 @@ pub enum ClaimState {
 pub fn all(result: &RunResult) -> Vec<Claim> {
     let assertions = sorted(result).into_iter().map(|(_, own)| explained(result, own));
     let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
-    let claims = assertions.chain(result.limits.iter().map(of_limit)).chain(goals.map(of_goal));
+    let claims = assertions
+        .chain(result.limits.iter().map(of_limit))
+        .chain(goals.map(of_goal))
+        .chain(result.events.iter().map(events::claim));
     claims.map(|claim| Claim { state: in_run(result, &claim), ..claim }).collect()
 }
 

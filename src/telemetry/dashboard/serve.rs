@@ -31,6 +31,7 @@ use tokio::task::JoinHandle;
 use super::StopControl;
 use super::guard::Guard;
 use crate::collector::snapshot::Interval;
+use crate::event::EventRun;
 use crate::telemetry::RunInProgress;
 
 /// Connections at once; more wait until one ends.
@@ -105,6 +106,11 @@ impl LivePage {
             let page = pages.run.page(false);
             self.told.send_replace(Broadcast::State(self.sent(&page)));
         }
+    }
+
+    /// Takes what is known of the run's events; viewers see it with the next second.
+    pub fn events(&self, events: &[EventRun]) {
+        self.pages().run.set_events(events.to_vec());
     }
 
     /// The run is over, and this is its report.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Aggregate, Expr, GrammarError, Operator, Subject};
+use super::{Aggregate, EventMeasure, Expr, GrammarError, Operator, Subject};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 
@@ -34,6 +34,10 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
             let subject = subject(what)?;
             let aggregate = match subject {
                 Subject::Latency(..) => aggregate_of_latency(what, aggregate, &value)?,
+                Subject::Event(..) => {
+                    let message = format!("`{}` is one time and has no aggregate", what.text);
+                    return fault(aggregate.span(), message);
+                }
                 _ => aggregate_of_count(what, aggregate, &value)?,
             };
             (subject, aggregate)
@@ -48,6 +52,7 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
             let message = format!("`{}` needs an aggregate such as p99, max or count", words[0].text);
             return fault(words[0].span(), message);
         }
+        (None, Subject::Event(..)) => Aggregate::Only,
         (None, _) => match value.unit {
             "%" => Aggregate::Share,
             unit if unit.contains('/') => Aggregate::PerSecond,
@@ -121,7 +126,7 @@ fn subject(word: ExprWord<'_>) -> Result<Subject, GrammarError> {
     let subject = known_subject(name).ok_or_else(|| GrammarError {
         span: name_span.clone(),
         message: format!("unknown name `{name}`"),
-        nearest: nearest(name, subjects()),
+        nearest: nearest(name, subjects(name)),
     })?;
     let Some(selector) = selector else { return Ok(subject) };
     let brackets = name_span.end..word.span().end;
@@ -153,6 +158,11 @@ fn known_subject(name: &str) -> Option<Subject> {
         Some(("transactions", "attempted")) => Some(Subject::Attempted),
         Some(("transactions", outcome)) => outcome.parse().ok().map(Subject::Transactions),
         Some(("condition", condition)) => condition.parse().ok().map(Subject::Condition),
+        Some(("event", event)) => {
+            let (name, measure) = event.rsplit_once('.').filter(|(name, _)| !name.is_empty())?;
+            let known = EventMeasure::ALL.into_iter().find(|(word, _)| *word == measure);
+            known.map(|(_, measure)| Subject::Event(name.to_owned(), measure))
+        }
         Some(("expect", expect)) if !expect.is_empty() => Some(Subject::Expect(expect.to_owned())),
         _ => match name {
             "unexpected" => Some(Subject::Unexpected),
@@ -164,7 +174,12 @@ fn known_subject(name: &str) -> Option<Subject> {
     }
 }
 
-fn subjects() -> impl Iterator<Item = String> {
+/// Every subject; of the event that `name` names, if it names one.
+fn subjects(name: &str) -> impl Iterator<Item = String> {
+    let event = name.strip_prefix("event.").map(|rest| rest.split('.').next().unwrap_or(rest).to_owned());
+    let events = event.into_iter().flat_map(|event| {
+        EventMeasure::ALL.into_iter().map(move |(measure, _)| format!("event.{event}.{measure}"))
+    });
     let plain = ["unexpected", "scheduled", "started", "done", "transactions.attempted"];
     let outcomes = Outcome::ALL.map(Outcome::as_str);
     Metric::all()
@@ -173,6 +188,7 @@ fn subjects() -> impl Iterator<Item = String> {
         .chain(plain)
         .map(str::to_owned)
         .chain(outcomes.map(|outcome| format!("transactions.{outcome}")))
+        .chain(events)
         .chain(Condition::ALL.iter().map(|condition| format!("condition.{condition}")))
 }
 

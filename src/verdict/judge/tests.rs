@@ -51,8 +51,7 @@ fn run(phases: [&[u64]; 3]) -> Measured {
         aborted_by: None,
         began_at: Duration::ZERO,
         took: Duration::from_secs(30),
-        backlog: Default::default(),
-        transcripts: Vec::new(),
+        ..Measured::default()
     }
 }
 

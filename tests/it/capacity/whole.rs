@@ -239,7 +239,7 @@ fn a_command_between_the_trials_that_fails_ends_the_search_with_what_is_known() 
         (&result["capacity"]["ended"], &result["verdict"]["exit_code"]),
         (&"hook-failed".into(), &3.into())
     );
-    assert!(said.err.contains("exit status: 7") && said.err.contains("between_trials.log"), "{}", said.err);
+    assert!(said.err.contains("exit code 7") && said.err.contains("between_trials.log"), "{}", said.err);
     let log = stage.read("out-0/between_trials.log");
     assert!(log.contains("flushed before 2") && log.contains("flushed before 3"), "{log}");
 }

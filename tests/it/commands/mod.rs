@@ -5,6 +5,7 @@ mod compare;
 mod connector;
 mod dashboard;
 mod death;
+mod events;
 mod flags;
 mod gone;
 mod habits;

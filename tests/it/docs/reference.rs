@@ -68,8 +68,8 @@ struct Reference<'s> {
 }
 
 /// The order of the tables at the top, as a profile is written.
-const ORDER: [&str; 11] = [
-    "target", "timeouts", "session", "message", "phase", "expect", "assert", "classify", "limits",
+const ORDER: [&str; 12] = [
+    "target", "timeouts", "session", "message", "phase", "event", "expect", "assert", "classify", "limits",
     "capacity", "listener",
 ];
 

@@ -66,6 +66,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
         classify: Vec::new(),
         threads: 2,
         shard: Shard { index: 0, of: 1 },
+        events: Vec::new(),
     }
 }
 

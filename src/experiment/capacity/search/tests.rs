@@ -7,6 +7,7 @@ use super::*;
 use crate::collector::backlog::{BacklogSample, BacklogSeries, EVERY};
 use crate::collector::snapshot::{Gauges, Health};
 use crate::collector::tally::PhaseTally;
+use crate::event::ShellCommand;
 use crate::experiment::selftest::scenarios;
 use crate::load::{Curve, Schedule, Shard, Think};
 use crate::mail::MessageSize;
@@ -135,7 +136,7 @@ impl Runner for Virtual {
             interrupted: self.stops.is_some_and(|at| self.now >= at),
             aborted_by,
             took: end,
-            transcripts: Vec::new(),
+            ..Measured::default()
         })
     }
 }
@@ -175,8 +176,8 @@ impl SearchHost for Virtual {
         self.stops.is_some_and(|at| self.now >= at)
     }
 
-    fn between(&mut self, command: &str, number: usize) -> Result<(), String> {
-        self.said.push(format!("{command} {number}"));
+    fn between(&mut self, command: &ShellCommand, number: usize) -> Result<(), String> {
+        self.said.push(format!("{} {number}", command.text));
         if self.hook_fails == Some(number) { Err("it failed".to_owned()) } else { Ok(()) }
     }
 
@@ -309,7 +310,7 @@ fn what_the_generator_spoilt_is_never_the_listeners() {
 #[test]
 fn a_failing_command_a_deadline_and_the_user_end_it_with_what_is_known() {
     let (mut capacity, plan) = capacity("response p99 < 200ms");
-    capacity.between_trials = Some("flush".to_owned());
+    capacity.between_trials = Some(ShellCommand { text: "flush".to_owned(), folder: "".into() });
     let mut host = Virtual { hook_fails: Some(3), ..Virtual::new(8, 20) };
     let mut state = new_state(&capacity);
     assert_eq!(

@@ -71,6 +71,7 @@ pub(super) fn empty(plan: &Plan, path: Option<String>, sha256: String, times: [D
         metrics: Vec::new(),
         conditions: Vec::new(),
         assertions: Vec::new(),
+        events: Vec::new(),
         generator: Generator::default(),
         ledger: None,
         limits: Vec::new(),

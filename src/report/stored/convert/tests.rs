@@ -56,6 +56,7 @@ fn plan() -> Plan {
         classify: vec![],
         threads: 2,
         shard: Shard { index: 0, of: 1 },
+        events: Vec::new(),
     }
 }
 
@@ -103,8 +104,7 @@ fn measured() -> Measured {
         aborted_by: None,
         began_at: Duration::ZERO,
         took: Duration::from_secs(21),
-        backlog: Default::default(),
-        transcripts: vec![],
+        ..Measured::default()
     }
 }
 

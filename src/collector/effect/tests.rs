@@ -1,0 +1,195 @@
+//! Outages and recoveries of drawn listeners, whose truth is known.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::collector::Outcome;
+use crate::collector::slices::ArrivalSpan;
+use crate::event::CommandEnd;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn event(name: &str, started: u64, ended: u64) -> EventRun {
+    EventRun {
+        name: name.to_owned(),
+        command: "true".to_owned(),
+        due: Some(ms(started)),
+        started: Some(ms(started)),
+        ended: Some(ms(ended)),
+        end: Some(CommandEnd::Exited(0)),
+        output: String::new(),
+    }
+}
+
+/// A listener that is gone from time to time, and the load on it.
+#[derive(Clone, Debug)]
+struct World {
+    /// Milliseconds between two arrivals, and how long an accepted one takes.
+    every: u64,
+    service: u64,
+    length: u64,
+    /// From when until when nobody is there.
+    gone: Vec<(u64, u64)>,
+    /// What is in flight then fails, and after how long a new one does: 0, or a time-out.
+    fails_after: u64,
+    /// For so long after each outage arrivals take so much longer.
+    slow: (u64, u64),
+    /// One in so many fails whatever happens, some of them before any event; 0: none.
+    strays: u64,
+}
+
+impl World {
+    fn is_gone(&self, at: u64) -> bool {
+        self.gone.iter().any(|(from, to)| (*from..*to).contains(&at))
+    }
+
+    fn slices(&self) -> Slices {
+        let mut slices = Slices::default();
+        for (number, at) in (0..self.length).step_by(usize::try_from(self.every).unwrap()).enumerate() {
+            let slowed = self.gone.iter().any(|(_, to)| (*to..to + self.slow.0).contains(&at));
+            let service = self.service + if slowed { self.slow.1 } else { 0 };
+            let killed =
+                self.gone.iter().map(|(from, _)| *from).find(|from| (at..at + service).contains(from));
+            let (ended, outcome) = match killed {
+                _ if self.is_gone(at) => (at + self.fails_after, Outcome::Refused),
+                Some(from) => (from.max(at), Outcome::Dropped),
+                _ if self.strays > 0 && number as u64 % self.strays == self.strays - 1 => {
+                    (at + service, Outcome::Deferred)
+                }
+                None => (at + service, Outcome::Accepted),
+            };
+            let [intended, started, ended] = [at, at, ended].map(ms);
+            slices.ended(&ArrivalSpan { intended, started, ended, outcome });
+        }
+        slices
+    }
+
+    fn effects(&self, events: &[EventRun]) -> Vec<EventEffect> {
+        let found = effects(&self.slices(), events, (Duration::ZERO, ms(self.length)));
+        found.into_iter().map(|one| one.expect("it started")).collect()
+    }
+}
+
+const CALM: World =
+    World { every: 5, service: 20, length: 60_000, gone: vec![], fails_after: 0, slow: (0, 0), strays: 0 };
+
+/// Half a slice more than the two that a difference of two may be off.
+const OFF: Duration = Duration::from_millis(250);
+
+fn near(found: Duration, truth: u64) -> bool {
+    found.abs_diff(ms(truth)) <= OFF
+}
+
+#[test]
+fn an_event_without_effect_has_no_outage_and_is_recovered_at_once() {
+    let found = &CALM.effects(&[event("calm", 20_000, 20_100)])[0];
+    assert_eq!((&found.outage, &found.recovery), (&None, &EventRecovery::After(Duration::ZERO)));
+    assert_eq!((found.before.arrivals.offered(), found.after.arrivals.offered()), (4000, 8000));
+}
+
+#[test]
+fn what_never_comes_back_is_never_recovered() {
+    let world = World { gone: vec![(21_000, u64::MAX)], ..CALM };
+    let found = &world.effects(&[event("crash", 20_000, 21_500)])[0];
+    assert_eq!(found.recovery, EventRecovery::NotWithin(ms(35_000)));
+    let outage = found.outage.unwrap();
+    assert!(near(outage.from, 21_000) && near(outage.to, 59_995) && outage.at_most.is_none(), "{outage:?}");
+}
+
+#[test]
+fn a_listener_that_never_answers_again_is_an_outage_though_nothing_failed_before_the_end() {
+    // Every arrival was still in flight when the run ended.
+    let world = World { gone: vec![(21_000, u64::MAX)], fails_after: 100_000, ..CALM };
+    let outage = world.effects(&[event("freeze", 20_000, 20_500)])[0].outage.unwrap();
+    assert!(near(outage.from, 21_000) && outage.at_most.is_none(), "{outage:?}");
+}
+
+#[test]
+fn a_command_that_begins_late_is_not_taken_for_one_without_effect() {
+    // It kills after eight seconds: the five seconds after the event are as good as those before.
+    let world = World { gone: vec![(28_000, 31_000)], ..CALM };
+    let found = &world.effects(&[event("late", 20_000, 31_500)])[0];
+    let outage = found.outage.unwrap();
+    assert!(near(outage.length(), 3000) && near(outage.from, 28_000), "{outage:?}");
+    assert!(
+        matches!(found.recovery, EventRecovery::After(length) if near(length, 11_000)),
+        "{:?}",
+        found.recovery
+    );
+}
+
+#[test]
+fn stop_and_start_may_be_two_events() {
+    let world = World { gone: vec![(20_000, 30_000)], ..CALM };
+    let found = world.effects(&[event("stop", 20_000, 20_050), event("start", 29_900, 30_000)]);
+    for (effect, truth) in found.iter().zip([10_000, 100]) {
+        assert!(matches!(effect.recovery, EventRecovery::After(length) if near(length, truth)), "{effect:?}");
+        assert!(near(effect.outage.unwrap().length(), truth), "{effect:?}");
+    }
+    let offered = [&found[0].before, &found[0].after, &found[1].after].map(|side| side.arrivals.offered());
+    assert_eq!(offered.iter().sum::<u64>(), 12_000, "each arrival is on one side");
+    assert_eq!(found[0].after, found[1].before);
+}
+
+#[test]
+fn nothing_accepted_before_is_nothing_to_compare_with() {
+    let world = World { gone: vec![(0, 30_000)], ..CALM };
+    let found = &world.effects(&[event("start", 29_000, 30_000)])[0];
+    assert!(matches!(&found.recovery, EventRecovery::Unknown(why) if why.contains("nothing was accepted")));
+    let mostly = World { strays: 20, ..CALM };
+    let found = &mostly.effects(&[event("calm", 29_000, 30_000)])[0];
+    assert!(matches!(&found.recovery, EventRecovery::Unknown(why) if why.contains("of 5800")), "{found:?}");
+    assert_eq!(found.outage, None, "one in twenty failed before it too");
+}
+
+#[test]
+fn an_event_that_did_not_start_has_no_effect() {
+    let waiting = EventRun { started: None, ended: None, ..event("never", 20_000, 20_000) };
+    assert_eq!(effects(&CALM.slices(), &[waiting], (Duration::ZERO, ms(60_000))), [None]);
+}
+
+proptest! {
+    #[test]
+    fn outage_and_recovery_are_those_of_the_listener(
+        every in 2_u64..40,
+        service in 1_u64..400,
+        at in 10_000_u64..25_000,
+        kill in 0_u64..3000,
+        down in 200_u64..9000,
+        waits in 0_u64..2,
+        fails_after in prop_oneof![Just(0), Just(5), Just(2000), Just(12_000)],
+        strays in prop_oneof![Just(0), 210_u64..250],
+    ) {
+        let gone = (at + kill, at + kill + down);
+        let world = World { every, service, gone: vec![gone], fails_after, strays, ..CALM };
+        // The command ends when it has killed, or waits until the listener is back.
+        let ended = if waits == 1 { gone.1 } else { gone.0 };
+        let found = &world.effects(&[event("crash", at, ended)])[0];
+        let outage = found.outage.expect("arrivals failed");
+        prop_assert!(near(outage.from, gone.0), "{:?} of {:?}", outage, world);
+        prop_assert!(near(outage.to, gone.1), "{:?} of {:?}", outage, world);
+        prop_assert!(outage.at_most.is_some_and(|most| most + OFF >= ms(down) && most <= ms(down) + OFF * 2), "{outage:?}");
+        let EventRecovery::After(length) = found.recovery else { panic!("{:?}", found.recovery) };
+        prop_assert!(near(length, gone.1 - at), "{:?} of {:?}", length, world);
+        // Each arrival is on one side, and nothing is lost.
+        let sum = found.before.arrivals.offered() + found.after.arrivals.offered();
+        prop_assert_eq!(sum, world.length.div_ceil(every));
+    }
+
+    #[test]
+    fn a_listener_that_is_slow_after_it_came_back_has_not_recovered(
+        service in 20_u64..200,
+        down in 500_u64..5000,
+        slow in 2000_u64..15_000,
+        times in 2_u64..10,
+    ) {
+        let slowed = (slow, service * times);
+        let world = World { service, gone: vec![(20_000, 20_000 + down)], slow: slowed, ..CALM };
+        let found = &world.effects(&[event("crash", 20_000, 20_000 + down)])[0];
+        let EventRecovery::After(length) = found.recovery else { panic!("{:?}", found.recovery) };
+        prop_assert!(near(length, down + slow), "{:?} of {:?}", length, world);
+        prop_assert!(near(found.outage.unwrap().length(), down), "{:?}", found.outage);
+    }
+}

@@ -1,0 +1,232 @@
+//! What became of the arrivals of a run in tenths of a second: fine enough to say when an outage began and ended.
+//!
+//! Kept only of a run with events. Each arrival is counted twice: with those that were due when it was, and with those that
+//! started and ended when it did.
+//!
+//! # Decisions
+//! - Response times are counted in classes 2 % wide: of each tenth of a second a whole histogram would take 100 kB.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use super::Outcome;
+use super::tally::ByOutcome;
+
+/// The length of a slice.
+pub const SLICE: Duration = Duration::from_millis(100);
+/// By how much each class of times is longer than the one below.
+const STEP: f64 = 1.02;
+
+/// The number of a slice, from the run's epoch.
+pub type SliceIndex = u64;
+
+/// The slice in which a moment lies.
+pub fn slice_of(at: Duration) -> SliceIndex {
+    u64::try_from(at.as_nanos() / SLICE.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// When a slice begins.
+pub fn slice_start(slice: SliceIndex) -> Duration {
+    SLICE.saturating_mul(u32::try_from(slice).unwrap_or(u32::MAX))
+}
+
+/// The ends of one arrival.
+#[derive(Clone, Copy, Debug)]
+pub struct ArrivalSpan {
+    /// When it was due, since the run's epoch.
+    pub intended: Duration,
+    /// When it truly started.
+    pub started: Duration,
+    /// When it ended.
+    pub ended: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How many response times lay in each class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimeClasses(BTreeMap<u16, u64>);
+
+impl TimeClasses {
+    /// Counts a time.
+    pub fn add(&mut self, time: Duration) {
+        *self.0.entry(class(time)).or_default() += 1;
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// How many are longer than this, for certain.
+    pub fn above(&self, time: Duration) -> u64 {
+        self.0.range(class(time).saturating_add(1)..).map(|(_, count)| count).sum()
+    }
+
+    /// The time of this rank, from 1, at most 2 % above what it was.
+    pub fn at_rank(&self, rank: u64) -> Duration {
+        let mut left = rank;
+        for (class, count) in &self.0 {
+            if left <= *count {
+                return Duration::from_nanos(STEP.powi(i32::from(*class) + 1) as u64);
+            }
+            left -= count;
+        }
+        Duration::ZERO
+    }
+}
+
+impl AddAssign<&TimeClasses> for TimeClasses {
+    fn add_assign(&mut self, other: &TimeClasses) {
+        other.0.iter().for_each(|(class, count)| *self.0.entry(*class).or_default() += count);
+    }
+}
+
+fn class(time: Duration) -> u16 {
+    let ns = time.as_nanos().max(1) as f64;
+    (ns.ln() / STEP.ln()) as u16
+}
+
+/// The arrivals that were due in one slice, or in several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cohort {
+    /// How they ended, `shed` included.
+    pub outcomes: ByOutcome,
+    /// The response times of the accepted ones.
+    pub times: TimeClasses,
+}
+
+impl Cohort {
+    /// How many they are.
+    pub fn offered(&self) -> u64 {
+        self.outcomes.ended() + self.outcomes.of(Outcome::Shed)
+    }
+
+    /// How many got the answer that is right: accepted, or a refusal that the profile expects.
+    pub fn served(&self) -> u64 {
+        self.outcomes.of(Outcome::Accepted) + self.outcomes.of(Outcome::Expected)
+    }
+}
+
+impl AddAssign<&Cohort> for Cohort {
+    fn add_assign(&mut self, other: &Cohort) {
+        for outcome in Outcome::ALL {
+            self.outcomes.add_many(outcome, other.outcomes.of(outcome));
+        }
+        self.times += &other.times;
+    }
+}
+
+/// How many arrivals that started in one slice and ended in one slice were served, and how many failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Accepted or expected.
+    pub served: u64,
+    /// Anything else.
+    pub failed: u64,
+}
+
+/// The arrivals of the measured phases, in tenths of a second.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slices {
+    /// By the slice in which they were due.
+    pub due: BTreeMap<SliceIndex, Cohort>,
+    /// By the slices in which they started and ended.
+    pub ends: BTreeMap<(SliceIndex, SliceIndex), Ends>,
+}
+
+impl Slices {
+    /// Counts an arrival that started.
+    pub fn ended(&mut self, span: &ArrivalSpan) {
+        let cohort = self.due.entry(slice_of(span.intended)).or_default();
+        cohort.outcomes.add(span.outcome);
+        if span.outcome == Outcome::Accepted {
+            cohort.times.add(span.ended.saturating_sub(span.intended));
+        }
+        let ends = self.ends.entry((slice_of(span.started), slice_of(span.ended))).or_default();
+        if span.outcome.is_unexpected() {
+            ends.failed += 1;
+        } else {
+            ends.served += 1;
+        }
+    }
+
+    /// Counts an arrival that never started.
+    pub fn shed(&mut self, intended: Duration) {
+        self.due.entry(slice_of(intended)).or_default().outcomes.add(Outcome::Shed);
+    }
+
+    /// The arrivals that were due from one moment to another; a slice belongs to the side on which it begins.
+    pub fn due_between(&self, from: SliceIndex, to: SliceIndex) -> Cohort {
+        let mut sum = Cohort::default();
+        if from < to {
+            self.due.range(from..to).for_each(|(_, cohort)| sum += cohort);
+        }
+        sum
+    }
+}
+
+impl AddAssign<&Slices> for Slices {
+    fn add_assign(&mut self, other: &Slices) {
+        for (slice, cohort) in &other.due {
+            *self.due.entry(*slice).or_default() += cohort;
+        }
+        for (key, ends) in &other.ends {
+            let own = self.ends.entry(*key).or_default();
+            own.served += ends.served;
+            own.failed += ends.failed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_rank_is_at_most_two_percent_off(mut times in vec(1_u64..1 << 40, 1..200), rank in 0_usize..200) {
+            let mut classes = TimeClasses::default();
+            times.iter().for_each(|ns| classes.add(Duration::from_nanos(*ns)));
+            times.sort_unstable();
+            let rank = rank % times.len();
+            let (found, truth) = (classes.at_rank(rank as u64 + 1).as_nanos() as f64, times[rank] as f64);
+            prop_assert!(found >= truth - 1.0 && found <= truth * 1.0201 + 1.0, "{} for {}", found, truth);
+            let limit = Duration::from_nanos(times[rank]);
+            let above = times.iter().filter(|ns| **ns > times[rank]).count() as u64;
+            prop_assert!(classes.above(limit) <= above);
+            prop_assert_eq!(classes.count(), times.len() as u64);
+        }
+
+        #[test]
+        fn slices_of_parts_add_up_to_those_of_the_whole(
+            spans in vec((0_u64..100_000, 0_u64..5000, 0_u64..5000, 0_usize..10), 0..100),
+            cut in 0_usize..100,
+        ) {
+            let ms = Duration::from_millis;
+            let spans: Vec<ArrivalSpan> = spans
+                .into_iter()
+                .map(|(at, wait, service, outcome)| ArrivalSpan {
+                    intended: ms(at),
+                    started: ms(at + wait),
+                    ended: ms(at + wait + service),
+                    outcome: Outcome::ALL[outcome],
+                })
+                .collect();
+            let of = |spans: &[ArrivalSpan]| {
+                let mut slices = Slices::default();
+                spans.iter().for_each(|span| slices.ended(span));
+                slices
+            };
+            let cut = cut.min(spans.len());
+            let mut sum = of(&spans[..cut]);
+            sum += &of(&spans[cut..]);
+            prop_assert_eq!(&sum, &of(&spans));
+            prop_assert_eq!(sum.due_between(0, u64::MAX).offered(), spans.len() as u64);
+        }
+    }
+}

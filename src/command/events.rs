@@ -1,0 +1,190 @@
+//! The events of a run: each waits for its time on a thread of its own, runs its command, and reports how that ended.
+//!
+//! # Decisions
+//! - A stop ends a command that runs; the end of the load does not: a listener that is being started again is not left half
+//!   way. It may then take its whole time-out.
+//! - An event whose time comes after the end of the run is not run: there is nothing left to see its effect by.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::event::shell::Surroundings;
+use crate::event::{CommandEnd, EventRun, EventTime, PlannedEvent};
+use crate::generator::{RunStart, Stop};
+use crate::report::format;
+
+/// How often a thread looks whether the time of its event has come, or the run is over.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// The events of a run, each on its way.
+#[derive(Debug, Default)]
+pub struct EventThreads {
+    threads: Vec<JoinHandle<()>>,
+    state: Arc<EventState>,
+}
+
+/// What the threads share with the run.
+#[derive(Debug, Default)]
+struct EventState {
+    events: Mutex<Vec<EventRun>>,
+    /// What began or ended and was not shown yet, a line each.
+    news: Mutex<Vec<String>>,
+    /// The run has come to its end: what waits is not run any more.
+    is_over: AtomicBool,
+    /// An assertion stops the run: what runs is ended.
+    is_aborted: AtomicBool,
+}
+
+/// What a lock holds, whatever became of another thread that held it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl EventState {
+    fn change(&self, index: usize, change: impl FnOnce(&mut EventRun)) {
+        let mut events = locked(&self.events);
+        if let Some(event) = events.get_mut(index) {
+            change(event);
+        }
+    }
+}
+
+impl EventThreads {
+    /// Events that wait for the start of their run.
+    pub fn waiting(events: &[PlannedEvent]) -> EventThreads {
+        let waiting = events.iter().map(EventRun::waiting).collect();
+        let state = EventState { events: Mutex::new(waiting), ..EventState::default() };
+        EventThreads { threads: Vec::new(), state: Arc::new(state) }
+    }
+
+    /// Starts their threads. `log`: the file that takes what the command of a name writes.
+    pub fn start(
+        &mut self,
+        events: &[PlannedEvent],
+        run: &RunStart,
+        stop: &watch::Receiver<Stop>,
+        log: impl Fn(&str) -> PathBuf,
+    ) {
+        for (index, event) in events.iter().enumerate() {
+            let thread = EventThread {
+                index,
+                log: log(&event.name),
+                event: event.clone(),
+                run: run.clone(),
+                stop: stop.clone(),
+                state: self.state.clone(),
+            };
+            let started =
+                std::thread::Builder::new().name(format!("event-{index}")).spawn(move || thread.live());
+            match started {
+                Ok(handle) => self.threads.push(handle),
+                Err(error) => self.state.change(index, |own| {
+                    own.end = Some(CommandEnd::NotStarted(format!("no thread is left: {error}")));
+                }),
+            }
+        }
+    }
+
+    /// What is known of them now.
+    pub fn so_far(&self) -> Vec<EventRun> {
+        locked(&self.state.events).clone()
+    }
+
+    /// What began or ended since the last call, a line each.
+    pub fn news(&self) -> Vec<String> {
+        std::mem::take(&mut *locked(&self.state.news))
+    }
+
+    /// An assertion stops the run.
+    pub fn abort(&self) {
+        self.state.is_aborted.store(true, Ordering::Relaxed);
+    }
+
+    /// The run is over: waits for the commands that run.
+    pub fn finish(&mut self) -> Vec<EventRun> {
+        self.state.is_over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // A panic was printed when it happened; the event has no end then, which makes the run invalid.
+            thread.join().ok();
+        }
+        self.so_far()
+    }
+}
+
+/// One event and its thread.
+struct EventThread {
+    index: usize,
+    event: PlannedEvent,
+    log: PathBuf,
+    run: RunStart,
+    stop: watch::Receiver<Stop>,
+    state: Arc<EventState>,
+}
+
+impl EventThread {
+    fn live(self) {
+        let PlannedEvent { name, command, timeout, .. } = &self.event;
+        if !self.wait() {
+            return self.state.change(self.index, |own| own.end = Some(CommandEnd::NotRun));
+        }
+        let started = self.run.clock.offset();
+        self.state.change(self.index, |own| own.started = Some(started));
+        self.tell(started, &format!("event {name}: {}", command.text));
+        let took = || self.run.clock.offset().saturating_sub(started);
+        let (end, output) = command.run(&Surroundings {
+            log: &self.log,
+            title: &format!("event {name} at {}: {}", format::seconds(started.as_secs_f64()), command.text),
+            variable: ("SMTPRESS_EVENT", name),
+            took: &took,
+            halt: &|| match self.is_stopped() {
+                true => Some(CommandEnd::Stopped),
+                false => (took() >= *timeout).then_some(CommandEnd::TimedOut(*timeout)),
+            },
+        });
+        let ended = self.run.clock.offset();
+        self.tell(ended, &format!("event {name}: the command {end}"));
+        self.state.change(self.index, |own| {
+            (own.ended, own.end, own.output) = (Some(ended), Some(end), output);
+        });
+    }
+
+    fn tell(&self, at: Duration, what: &str) {
+        let at = format::seconds(at.as_secs_f64());
+        locked(&self.state.news).push(format!("smtpress: {at} {}", format::harmless(what)));
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow() > Stop::Run || self.state.is_aborted.load(Ordering::Relaxed)
+    }
+
+    /// Waits for its time; false if the run is over before.
+    fn wait(&self) -> bool {
+        loop {
+            // Before the epoch the offset is zero, and an event at zero must not come before it.
+            let left = self.due().map(|due| {
+                self.state.change(self.index, |own| own.due = Some(due));
+                self.run.clock.until_epoch() + due.saturating_sub(self.run.clock.offset())
+            });
+            if left == Some(Duration::ZERO) {
+                return !self.is_stopped();
+            }
+            if self.is_stopped() || self.state.is_over.load(Ordering::Relaxed) {
+                return false;
+            }
+            std::thread::sleep(left.unwrap_or(GLANCE).min(GLANCE));
+        }
+    }
+
+    /// When it is to start, if that is known yet.
+    fn due(&self) -> Option<Duration> {
+        match &self.event.at {
+            EventTime::Run(after) => Some(*after),
+            EventTime::Phase { index, after, .. } => (self.run.phase)(*index).map(|start| start + *after),
+        }
+    }
+}

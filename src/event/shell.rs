@@ -1,0 +1,358 @@
+//! Runs a command of the user: its output bounded, its time bounded, and with its whole process group at a stop.
+//!
+//! # Decisions
+//! - The output goes to a file and not through a pipe: a server that the command starts and leaves running keeps a place to
+//!   write to, and its open end of a pipe does not hold the command up.
+//! - What the command started and left running stays when it ends by itself: to start a listener again is what it is for. At
+//!   a time-out and at a stop its whole process group is ended: asked to (TERM), and half a second later killed.
+//! - A file that grows beyond a mebibyte is cut back to where the command began, so that no command fills the disk; what is
+//!   shown of it is its first and its last part.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// How often it is looked whether the command has ended, or has to.
+const GLANCE: Duration = Duration::from_millis(10);
+/// How long a process group that was asked to end may take.
+const GRACE: Duration = Duration::from_millis(500);
+/// The most that a command may have in its file.
+const MOST_LOGGED: u64 = 1 << 20;
+/// The most that is shown of the beginning, and of the end, of what it wrote.
+const SHOWN: u64 = 8 << 10;
+
+/// A command for the shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShellCommand {
+    /// As the user wrote it.
+    pub text: String,
+    /// Where it runs.
+    pub folder: PathBuf,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandEnd {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By a signal that was not ours.
+    Signalled(i32),
+    /// It took longer than its time-out, and was ended.
+    TimedOut(Duration),
+    /// The run was stopped, and it was ended.
+    Stopped,
+    /// It could not be started, for this reason.
+    NotStarted(String),
+    /// The run was over before its time came.
+    NotRun,
+}
+
+impl CommandEnd {
+    /// Whether it did what it was to do.
+    pub fn is_success(&self) -> bool {
+        *self == CommandEnd::Exited(0)
+    }
+}
+
+impl fmt::Display for CommandEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandEnd::Exited(0) => f.write_str("ended well"),
+            CommandEnd::Exited(126) => f.write_str("failed with exit code 126: the shell may not execute it"),
+            CommandEnd::Exited(127) => f.write_str("failed with exit code 127: the shell does not find it"),
+            CommandEnd::Exited(code) => write!(f, "failed with exit code {code}"),
+            CommandEnd::Signalled(signal) => write!(f, "was ended by signal {signal}"),
+            CommandEnd::TimedOut(timeout) => write!(f, "was still running after {timeout:?}, and was killed"),
+            CommandEnd::Stopped => f.write_str("was still running when the run was stopped, and was killed"),
+            CommandEnd::NotStarted(why) => write!(f, "could not be started: {why}"),
+            CommandEnd::NotRun => f.write_str("was not run: the run was over before its time came"),
+        }
+    }
+}
+
+/// What must be known of a command while it runs.
+pub struct Surroundings<'a> {
+    /// The file that takes its output, after what is there already.
+    pub log: &'a Path,
+    /// What stands in the file before its output.
+    pub title: &'a str,
+    /// A variable of its environment.
+    pub variable: (&'a str, &'a str),
+    /// How long it has run so far.
+    pub took: &'a dyn Fn() -> Duration,
+    /// Why it has to end now, if it has to.
+    pub halt: &'a dyn Fn() -> Option<CommandEnd>,
+}
+
+impl ShellCommand {
+    /// Runs it to its end, or ends it. Returns how it ended and what it wrote.
+    pub fn run(&self, around: &Surroundings<'_>) -> (CommandEnd, String) {
+        let unwritable = |error: io::Error| {
+            CommandEnd::NotStarted(format!("failed to write {}: {error}", around.log.display()))
+        };
+        let mut log = match CommandLog::open(around.log, around.title) {
+            Ok(log) => log,
+            Err(error) => return (unwritable(error), String::new()),
+        };
+        let spawned = log.streams().map_err(unwritable).and_then(|streams| self.spawn(around, streams));
+        let end = match spawned {
+            Ok(child) => watch(child, &mut log, around),
+            Err(end) => end,
+        };
+        (end, log.shown())
+    }
+
+    fn spawn(&self, around: &Surroundings<'_>, [out, err]: [File; 2]) -> Result<Child, CommandEnd> {
+        if !self.folder.is_dir() {
+            return Err(CommandEnd::NotStarted(format!("there is no folder {}", self.folder.display())));
+        }
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(&self.text).current_dir(&self.folder);
+        command.env(around.variable.0, around.variable.1);
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&folders).chain([self.folder.clone()]);
+        // A folder with a colon in its name cannot stand in PATH.
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env("PATH", path);
+        }
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        command.spawn().map_err(|error| CommandEnd::NotStarted(format!("/bin/sh: {error}")))
+    }
+}
+
+/// Waits for the end of a command, or ends it.
+fn watch(mut child: Child, log: &mut CommandLog, around: &Surroundings<'_>) -> CommandEnd {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return ended(status),
+            Ok(None) => {}
+            Err(error) => return CommandEnd::NotStarted(error.to_string()),
+        }
+        if let Some(end) = (around.halt)() {
+            end_group(&mut child, around);
+            return end;
+        }
+        log.bound();
+        std::thread::sleep(GLANCE);
+    }
+}
+
+fn ended(status: ExitStatus) -> CommandEnd {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => CommandEnd::Exited(code),
+        (None, signal) => CommandEnd::Signalled(signal.unwrap_or_default()),
+    }
+}
+
+/// Ends a command with all that it started.
+fn end_group(child: &mut Child, around: &Surroundings<'_>) {
+    let Ok(id) = i32::try_from(child.id()) else { return };
+    let group = Pid::from_raw(id);
+    let until = (around.took)() + GRACE;
+    // A group that is gone needs no signal.
+    killpg(group, Signal::SIGTERM).ok();
+    while (around.took)() < until && killpg(group, None).is_ok() {
+        child.try_wait().ok();
+        std::thread::sleep(GLANCE);
+    }
+    killpg(group, Signal::SIGKILL).ok();
+    child.wait().ok();
+}
+
+/// The file that takes what a command writes.
+struct CommandLog {
+    file: File,
+    /// Where its output begins.
+    from: u64,
+    /// The beginning of what was cut off, and how much that was.
+    head: Vec<u8>,
+    cut: u64,
+}
+
+impl CommandLog {
+    fn open(path: &Path, title: &str) -> io::Result<CommandLog> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        writeln!(file, "== {title}")?;
+        let from = file.metadata()?.len();
+        Ok(CommandLog { file, from, head: Vec::new(), cut: 0 })
+    }
+
+    /// For stdout and stderr; both append.
+    fn streams(&self) -> io::Result<[File; 2]> {
+        Ok([self.file.try_clone()?, self.file.try_clone()?])
+    }
+
+    fn length(&self) -> u64 {
+        self.file.metadata().map_or(0, |data| data.len()).saturating_sub(self.from)
+    }
+
+    /// Cuts the file back where it has become too long.
+    fn bound(&mut self) {
+        let length = self.length();
+        if length > MOST_LOGGED {
+            if self.head.is_empty() {
+                self.head = self.read(0, SHOWN);
+            }
+            // Where it cannot be cut it grows on, and is cut at the next look.
+            if self.file.set_len(self.from).is_ok() {
+                self.cut += length;
+            }
+        }
+    }
+
+    /// So much from there on; less if there is less.
+    fn read(&self, at: u64, most: u64) -> Vec<u8> {
+        let mut read = vec![0; usize::try_from(most).expect("little is shown")];
+        let mut filled = 0;
+        // By its place: the command moves the offset of the file while it writes. What cannot be read is not shown.
+        while let Ok(more @ 1..) = self.file.read_at(&mut read[filled..], self.from + at + filled as u64) {
+            filled += more;
+        }
+        read.truncate(filled);
+        read
+    }
+
+    /// What is shown of the output.
+    fn shown(&self) -> String {
+        let length = self.length();
+        let (head, left_out, tail) = match self.cut {
+            0 if length <= 2 * SHOWN => (self.read(0, length), 0, Vec::new()),
+            0 => (self.read(0, SHOWN), length - 2 * SHOWN, self.read(length - SHOWN, SHOWN)),
+            cut => {
+                let tail = self.read(length.saturating_sub(SHOWN), SHOWN);
+                let shown = (self.head.len() + tail.len()) as u64;
+                (self.head.clone(), (cut + length).saturating_sub(shown), tail)
+            }
+        };
+        let mut text = String::from_utf8_lossy(&head).into_owned();
+        if left_out > 0 {
+            text.push_str(&format!("\n[{left_out} bytes left out]\n"));
+        }
+        text.push_str(&String::from_utf8_lossy(&tail));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+
+    use super::*;
+
+    /// Runs a command in a folder of its own that has a script `beside.sh`; it is halted after so many looks at the clock.
+    fn run(text: &str, halt_after: u32, end: CommandEnd) -> (CommandEnd, String, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("beside.sh"), "#!/bin/sh\necho beside $1 in $(pwd)\n").unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path().join("beside.sh"), executable).unwrap();
+        let (looks, ticks) = (Cell::new(0), Cell::new(0));
+        let command = ShellCommand { text: text.to_owned(), folder: folder.path().to_owned() };
+        let (end, shown) = command.run(&Surroundings {
+            log: &folder.path().join("log"),
+            title: "a title",
+            variable: ("SMTPRESS_EVENT", "crash"),
+            // Time goes on by looking at it.
+            took: &|| {
+                ticks.set(ticks.get() + 1);
+                GLANCE * ticks.get()
+            },
+            halt: &|| {
+                looks.set(looks.get() + 1);
+                (looks.get() > halt_after).then(|| end.clone())
+            },
+        });
+        (end, shown, folder)
+    }
+
+    fn to_its_end(text: &str) -> (CommandEnd, String) {
+        let (end, shown, _) = run(text, u32::MAX, CommandEnd::Stopped);
+        (end, shown)
+    }
+
+    #[test]
+    fn a_script_beside_the_profile_is_found_with_and_without_its_path() {
+        for text in ["beside.sh one", "./beside.sh one"] {
+            let (end, shown, folder) = run(text, u32::MAX, CommandEnd::Stopped);
+            let place = folder.path().canonicalize().unwrap();
+            assert_eq!((end, shown), (CommandEnd::Exited(0), format!("beside one in {}\n", place.display())));
+            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            assert!(log.starts_with("== a title\nbeside one"), "{log}");
+        }
+    }
+
+    #[test]
+    fn how_it_ended_is_said() {
+        assert_eq!(to_its_end("echo $SMTPRESS_EVENT; exit 7"), (CommandEnd::Exited(7), "crash\n".to_owned()));
+        assert_eq!(to_its_end("kill -9 $$").0, CommandEnd::Signalled(9));
+        let (end, shown) = to_its_end("no-such-command-at-all");
+        assert_eq!(end, CommandEnd::Exited(127));
+        assert!(shown.contains("no-such-command-at-all"), "{shown}");
+        let nowhere = ShellCommand { text: "true".to_owned(), folder: "/no/such/folder".into() };
+        let folder = tempfile::tempdir().unwrap();
+        let (end, _) = nowhere.run(&Surroundings {
+            log: &folder.path().join("log"),
+            title: "",
+            variable: ("A", "B"),
+            took: &|| Duration::ZERO,
+            halt: &|| None,
+        });
+        assert!(matches!(&end, CommandEnd::NotStarted(why) if why.contains("/no/such/folder")), "{end}");
+    }
+
+    #[test]
+    fn what_was_left_running_stays_and_does_not_hold_the_command_up() {
+        let (end, shown, folder) =
+            run("(while :; do echo still; sleep 0.02; done) & echo $! > pid", u32::MAX, CommandEnd::Stopped);
+        assert_eq!(end, CommandEnd::Exited(0), "{shown}");
+        let id: i32 = fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
+        let own = Pid::from_raw(id);
+        let before = fs::metadata(folder.path().join("log")).unwrap().len();
+        // It still has a place to write to.
+        while fs::metadata(folder.path().join("log")).unwrap().len() < before + 20 {
+            assert!(nix::sys::signal::kill(own, None).is_ok(), "it is gone");
+            std::thread::sleep(GLANCE);
+        }
+        nix::sys::signal::kill(own, Signal::SIGKILL).unwrap();
+    }
+
+    #[test]
+    fn a_halt_ends_all_that_it_started_even_what_does_not_want_to() {
+        let hold = "trap '' TERM; (trap '' TERM; echo $$ >> pids; sh -c 'echo $$ >> pids; exec sleep 1000') & \
+                    echo $! >> pids; echo ready; wait; sleep 1000";
+        let end = CommandEnd::TimedOut(Duration::from_secs(1));
+        let (found, shown, folder) = run(hold, 60, end.clone());
+        assert_eq!((found, shown.as_str()), (end, "ready\n"));
+        let ids = fs::read_to_string(folder.path().join("pids")).unwrap();
+        assert!(ids.lines().count() >= 3, "{ids}");
+        for id in ids.lines() {
+            // What was killed may wait for its parent to read its end.
+            let state = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            let gone = state.is_empty() || state.contains(") Z ");
+            assert!(gone, "{id} still runs: {state}");
+        }
+    }
+
+    #[test]
+    fn an_endless_output_fills_neither_disk_nor_report() {
+        let (end, shown, folder) = run(
+            "echo first; head -c 9000000 /dev/zero | tr '\\0' x; sleep 0.2; echo; echo last",
+            u32::MAX,
+            CommandEnd::Stopped,
+        );
+        assert_eq!(end, CommandEnd::Exited(0));
+        assert!(shown.starts_with("first\nxxx") && shown.ends_with("last\n"), "{:.20}", shown);
+        assert!(shown.contains(" bytes left out]") && shown.len() < 17 << 10, "{}", shown.len());
+        assert!(fs::metadata(folder.path().join("log")).unwrap().len() < 2 * MOST_LOGGED);
+        let (_, shown) = to_its_end("printf 'a\\033[2Jb\\377'");
+        assert_eq!(shown, "a\u{1b}[2Jb\u{fffd}", "it is kept as it is; reports make it harmless");
+    }
+}
