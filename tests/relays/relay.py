@@ -63,7 +63,7 @@ class Ledger:
     """What was done, by message."""
 
     def __init__(self):
-        self.begun = time.time_ns()
+        self.started = time.time_ns()
         self.faults = collections.defaultdict(list)
         self.expect = collections.Counter(dict.fromkeys(COUNTS, 0))
         self.counts = collections.Counter()
@@ -82,7 +82,7 @@ class Ledger:
             {
                 "pid": os.getpid(),
                 "final": is_final,
-                "begun_unix_ns": self.begun,
+                "begun_unix_ns": self.started,
                 "ended_unix_ns": time.time_ns(),
                 "counts": dict(self.counts),
                 "expect": dict(self.expect),
