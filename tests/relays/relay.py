@@ -82,7 +82,7 @@ class Ledger:
             {
                 "pid": os.getpid(),
                 "final": is_final,
-                "begun_unix_ns": self.started,
+                "started_unix_ns": self.started,
                 "ended_unix_ns": time.time_ns(),
                 "counts": dict(self.counts),
                 "expect": dict(self.expect),
