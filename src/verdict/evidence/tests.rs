@@ -1,6 +1,7 @@
 //! Tests of `evidence`.
 
 use super::*;
+use crate::collector::effect::{EventSide, Outage};
 use crate::collector::tally::{ConditionCount, ConditionKey, Covered};
 use crate::condition::Condition;
 use crate::condition::expect::When;
@@ -196,4 +197,45 @@ fn nothing_is_no_data() {
 fn times_are_written_readably() {
     let texts = [0.0, 999.0, 1500.0, 812_345_678.0, 1e9, 90e9].map(duration_text);
     assert_eq!(texts, ["0 ns", "999 ns", "1.5 us", "812.346 ms", "1 s", "90 s"]);
+}
+
+#[test]
+fn a_time_of_an_event_holds_only_if_it_does_wherever_between_its_bounds_it_lies() {
+    let s = Duration::from_secs;
+    let status = |text: &str, outage: Option<(u64, Option<u64>)>, recovery: EventRecovery| {
+        let outage = outage.map(|(length, most)| Outage {
+            from: s(20),
+            to: s(20 + length),
+            at_most: most.map(s),
+            failed: 7,
+        });
+        let effect =
+            EventEffect { before: EventSide::default(), after: EventSide::default(), outage, recovery };
+        let expr = Assertion::parse(text).unwrap().expr;
+        let Subject::Event(_, measure) = &expr.subject else { panic!("{text}") };
+        of_event(&expr, *measure, &effect).status
+    };
+    let after = || EventRecovery::After(s(3));
+    for (text, outage, expected) in [
+        ("event.a.outage < 5s", None, Pass),
+        ("event.a.outage < 5s", Some((3, Some(3))), Pass),
+        ("event.a.outage < 5s", Some((6, Some(6))), Fail),
+        // Nobody tried in between, or nothing was accepted any more.
+        ("event.a.outage < 5s", Some((3, Some(30))), NoData),
+        ("event.a.outage < 5s", Some((3, None)), NoData),
+        ("event.a.outage < 5s", Some((6, None)), Fail),
+        ("event.a.outage > 1s", Some((3, None)), Pass),
+    ] {
+        assert_eq!(status(text, outage, after()), expected, "{text}: {outage:?}");
+    }
+    for (recovery, expected) in [
+        (after(), Pass),
+        (EventRecovery::After(s(11)), Fail),
+        (EventRecovery::NotWithin(s(12)), Fail),
+        // It may have come right after the end of the run.
+        (EventRecovery::NotWithin(s(4)), NoData),
+        (EventRecovery::Unknown("nothing was accepted before it".to_owned()), NoData),
+    ] {
+        assert_eq!(status("event.a.recovery < 10s", None, recovery.clone()), expected, "{recovery:?}");
+    }
 }
