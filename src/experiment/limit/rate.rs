@@ -199,6 +199,7 @@ fn find(
     let until = whole.start + recovery.most.mul_f64(1.02) + whole.took;
     prober.probes.pause(until.saturating_sub(prober.probes.now()));
     let mut again = refused_burst(prober, item, most)?;
+    let is_window = again.served >= served;
     for _ in 0..LATER {
         // What is left in a bucket after a refusal is part of one, so that its next may come up to a whole refill later.
         if again.served > 0 {
@@ -207,7 +208,7 @@ fn find(
         prober.probes.pause(recovery.most);
         again = refused_burst(prober, item, most)?;
     }
-    if again.served >= served && whole.took > recovery.most / 3 {
+    if is_window && whole.took > recovery.most / 3 {
         // The refill during so long a burst cannot be told from the first content.
         result.between(
             0,
@@ -224,7 +225,7 @@ fn find(
         ));
         return Ok(());
     }
-    if again.served >= served {
+    if is_window {
         window(result, kind, served, &recovery);
         narrow(result, recovery.is_narrow());
         whole_seconds(result, served, &recovery);
