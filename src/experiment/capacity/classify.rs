@@ -17,6 +17,9 @@ pub struct TrialVerdict {
     pub good: bool,
     /// The share of its arrivals that were bad, 0 to 1.
     pub ratio: f64,
+    /// It is good, and yet its backlog seems to grow: a second trial of the confirming length must say.
+    #[serde(default)]
+    pub doubtful: bool,
 }
 
 /// What a goal asks of the trials at a load, by time.

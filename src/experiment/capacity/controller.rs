@@ -158,8 +158,10 @@ struct LoadTrials {
     trials: usize,
     /// Trials that this machine spoilt.
     spoilt: usize,
-    /// A trial of the confirming length was good.
+    /// A trial of the confirming length was good beyond doubt, or two were.
     confirmed: bool,
+    /// One was good, and doubtful.
+    doubted: bool,
     /// One was bad.
     refuted: bool,
 }
@@ -273,7 +275,8 @@ impl Controller {
                     row.sums.add(&self.rules.weights, trial.seconds, judged.good);
                     row.trials += 1;
                     let long = trial.seconds >= self.rules.confirm_s;
-                    row.confirmed |= long && judged.good;
+                    row.confirmed |= long && judged.good && (!judged.doubtful || row.doubted);
+                    row.doubted |= long && judged.good && judged.doubtful;
                     row.refuted |= long && !judged.good;
                 }
             }
@@ -384,5 +387,7 @@ fn rounded(load: f64) -> f64 {
 
 #[cfg(test)]
 mod simulated;
+#[cfg(test)]
+mod simulated_queues;
 #[cfg(test)]
 mod tests;

@@ -62,7 +62,7 @@ pub struct GoalVerdict {
 
 impl From<GoalVerdict> for TrialVerdict {
     fn from(verdict: GoalVerdict) -> TrialVerdict {
-        TrialVerdict { good: verdict.good, ratio: verdict.bad_share }
+        TrialVerdict { good: verdict.good, ratio: verdict.bad_share, doubtful: false }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::classify::TrialVerdict;
 use super::controller::{Controller, NextTrial, TrialResult};
 use super::goal::GoalVerdict;
 use super::sustained::{BacklogGrowth, Sustained};
@@ -139,7 +140,9 @@ impl SearchState {
 
     /// Takes a trial in. `lost`: it was ended early, with these verdicts.
     pub(super) fn add(&mut self, record: TrialRecord) {
-        let judged = record.invalid.is_empty().then(|| record.goals.iter().map(|v| (*v).into()).collect());
+        let doubtful = record.backlog.is_some_and(|backlog| backlog.is_doubtful(record.load));
+        let verdict = |goal: &GoalVerdict| TrialVerdict { doubtful, ..(*goal).into() };
+        let judged = record.invalid.is_empty().then(|| record.goals.iter().map(verdict).collect());
         self.controller.tell(TrialResult { load: record.load, seconds: record.length_s, judged });
         self.records.push(record);
     }

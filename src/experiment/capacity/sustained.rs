@@ -7,7 +7,8 @@
 //! - A backlog grows when the lower end of the 95 % interval of its slope is above 1 % of the load. An interval wider than 2 % of
 //!   the load does not decide, unless all of it is on one side of the 1 %.
 //! - A trial on the way counts by what it shows, decided or not: the search costs no more than without this rule. What becomes a
-//!   lower bound is asked again for the length `confirm`, and that is the longer trial that an undecided one needs.
+//!   lower bound is asked again for the length `confirm`, and that is the longer trial that an undecided one needs. If even that
+//!   does not decide, and the backlog seems to grow, a second one must be good as well.
 //! - The backlog is counted twice. Offered minus finished hardly moves while the listener keeps up. While all of its workers are
 //!   busy it has all the randomness of the arrivals in it; the load times the time, minus finished, has not. The count with the
 //!   narrower interval is taken. For arrivals at even distances both are the same.
@@ -25,6 +26,8 @@ use crate::collector::growth::{Growth, growth};
 const GROWN: f64 = 0.01;
 /// An interval that is a greater share of the load is too wide.
 const WIDE: f64 = 0.02;
+/// An undecided one that grows by a greater share of the load seems to grow.
+const SUSPECT: f64 = 0.005;
 /// So many idle response times at the start of a trial are left out.
 const START: u32 = 3;
 
@@ -53,6 +56,13 @@ pub struct BacklogGrowth {
     pub verdict: Sustained,
     /// A trial of about this length would decide, in seconds; `null` where this one does.
     pub needed_s: Option<f64>,
+}
+
+impl BacklogGrowth {
+    /// Whether it is not decided, and seems to grow at this load.
+    pub fn is_doubtful(&self, load: f64) -> bool {
+        self.verdict == Sustained::Undecided && self.per_s > SUSPECT * load
+    }
 }
 
 /// Judges the backlog of a trial of this length at this load, in arrivals a second. `idle`: the response time of the idle listener.

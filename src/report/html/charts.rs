@@ -67,7 +67,8 @@ const ALL: [(&str, bool, Chart); 11] = [
         false,
         "trials",
         "Response time by load",
-        "Each point is a trial. The band lies between the bounds of a goal: below it the goal is met, above it missed.",
+        "Each point is a trial. The band lies between the bounds of a goal: below it the goal is met, above it missed. Where the \
+         backlog grows, arrivals are offered faster than they are finished.",
     ),
 ];
 

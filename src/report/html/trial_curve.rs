@@ -14,6 +14,8 @@ pub struct TrialCurve {
     p50: Vec<Option<f64>>,
     p99: Vec<Option<f64>>,
     max: Vec<Option<f64>>,
+    /// By how much the backlog grew, a second; none where it did not grow.
+    growth: Vec<Option<f64>>,
     /// By goal: name and bounds.
     goals: Vec<(String, Option<f64>, Option<f64>)>,
 }
@@ -34,6 +36,7 @@ pub fn curve(result: &RunResult) -> Option<TrialCurve> {
         p50: trials.iter().map(|trial| ms(trial.p50_ns)).collect(),
         p99: trials.iter().map(|trial| ms(trial.p99_ns)).collect(),
         max: trials.iter().map(|trial| ms(trial.max_ns)).collect(),
+        growth: trials.iter().map(|trial| trial.backlog.map(|backlog| backlog.per_s.max(0.0))).collect(),
         goals: capacity
             .goals
             .iter()

@@ -226,7 +226,12 @@ fn of_goal(goal: &CapacityGoal) -> Claim {
         phase: None,
         observed: amounts::capacity_found(goal),
         conditions: String::new(),
-        details: why.into_iter().map(str::to_owned).collect(),
+        details: why
+            .map(str::to_owned)
+            .into_iter()
+            .chain(goal.bound_by.clone())
+            .chain(goal.notes.clone())
+            .collect(),
         state,
         failure: if state == ClaimState::Unknown { "inconclusive" } else { "not-met" },
     }

@@ -35,7 +35,7 @@ fn search(rules: SearchRules, random: &mut ChaCha8Rng, listener: &mut SimulatedL
     let mut controller = Controller::new(rules);
     while let Some(ask) = controller.next() {
         let ratio = listener(random, ask.load, ask.seconds, controller.trials().len());
-        let judged = Some(vec![TrialVerdict { good: ratio <= 0.01, ratio }]);
+        let judged = Some(vec![TrialVerdict { good: ratio <= 0.01, ratio, doubtful: false }]);
         controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged });
         assert!(controller.trials().len() <= controller.most(), "a search must end");
     }
@@ -164,8 +164,9 @@ fn good_results_above_bad_ones_are_reported_and_not_believed() {
     while let Some(ask) = controller.next() {
         let odd = ask.load <= 100.0 || ask.load > 200.0;
         let easy = ask.load <= 1000.0;
-        let judged =
-            [odd, easy].map(|good| TrialVerdict { good, ratio: if good { 0.0 } else { 1.0 } }).to_vec();
+        let judged = [odd, easy]
+            .map(|good| TrialVerdict { good, ratio: if good { 0.0 } else { 1.0 }, doubtful: false })
+            .to_vec();
         controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged: Some(judged) });
     }
     let (odd, easy) = (controller.bounds(0), controller.bounds(1));
@@ -219,7 +220,8 @@ fn a_generator_that_can_do_no_more_bounds_the_search_and_not_the_listener() {
         let able = capacity(random).max(20.0);
         let mut controller = Controller::new(rules());
         while let Some(ask) = controller.next() {
-            let judged = (ask.load <= able).then(|| vec![TrialVerdict { good: true, ratio: 0.0 }]);
+            let judged =
+                (ask.load <= able).then(|| vec![TrialVerdict { good: true, ratio: 0.0, doubtful: false }]);
             controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged });
         }
         let found = controller.bounds(0);

@@ -28,7 +28,7 @@ fn play(controller: &mut Controller, up_to: &[f64]) -> Vec<(f64, f64, &'static s
 fn tell(controller: &mut Controller, ask: NextTrial, up_to: &[f64]) {
     let judge = |limit: &f64| {
         let good = ask.load <= *limit;
-        TrialVerdict { good, ratio: if good { 0.0 } else { 0.5 } }
+        TrialVerdict { good, ratio: if good { 0.0 } else { 0.5 }, doubtful: false }
     };
     let judged = Some(up_to.iter().map(judge).collect());
     controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged });
@@ -177,4 +177,34 @@ fn loads_have_few_digits() {
     }
     let whole = Controller::new(SearchRules { whole: true, ..rules() });
     assert_eq!((whole.steps().round)(17.6), 18.0);
+}
+
+#[test]
+fn a_doubtful_confirmation_is_asked_a_second_time() {
+    let play = |doubtful: &dyn Fn(usize) -> bool| {
+        let mut controller = Controller::new(SearchRules { max: 40.0, ..rules() });
+        let mut long = 0;
+        while let Some(ask) = controller.next() {
+            long += usize::from(ask.why == Why::Confirm);
+            let doubtful = ask.why == Why::Confirm && doubtful(long);
+            let judged = Some(vec![TrialVerdict { good: true, ratio: 0.0, doubtful }]);
+            controller.tell(TrialResult { load: ask.load, seconds: ask.seconds, judged });
+        }
+        (long, controller.bounds(0).confirmed)
+    };
+    assert_eq!(play(&|_| false), (1, true));
+    assert_eq!(play(&|_| true), (2, true));
+    assert_eq!(play(&|long| long == 1), (2, true));
+}
+
+/// However often a load was asked in short, it is asked once for the confirming length.
+#[test]
+fn a_lower_bound_that_took_all_its_trials_is_still_confirmed() {
+    let mut controller = Controller::new(SearchRules { max: 20.0, confirm_s: 60.0, ..rules() });
+    for n in 0..20 {
+        let judged = Some(vec![TrialVerdict { good: n % 5 < 3, ratio: 0.0, doubtful: false }]);
+        controller.tell(TrialResult { load: 20.0, seconds: 20.0, judged });
+    }
+    let ask = controller.next().unwrap();
+    assert_eq!((ask.load, ask.seconds, ask.why), (20.0, 60.0, Why::Confirm));
 }
