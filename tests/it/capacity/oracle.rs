@@ -68,8 +68,11 @@ impl History {
         });
         for (load, seconds, lost) in &self.trials {
             let ratio = f64::from(*lost) / 1000.0;
-            let judged =
-                self.allowed.iter().map(|allowed| TrialVerdict { good: ratio <= *allowed, ratio }).collect();
+            let judged = self
+                .allowed
+                .iter()
+                .map(|allowed| TrialVerdict { good: ratio <= *allowed, ratio, doubtful: false })
+                .collect();
             controller.tell(TrialResult {
                 load: f64::from(load + 1),
                 seconds: *seconds,

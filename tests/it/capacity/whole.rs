@@ -108,6 +108,43 @@ fn by_rate_sixteen_workers_of_400_ms_carry_forty_a_second() {
     assert!(trials.iter().any(|trial| trial["load"] == 64.0));
 }
 
+/// Four workers of 38 ms carry 105/s. At 113/s the goal of a second is met for as long as any trial lasts here.
+#[test]
+fn m33_a_load_whose_backlog_grows_is_no_capacity() {
+    let stage = stage(1e6);
+    stage.put(
+        "p.toml",
+        profile(
+            "workers = 4\ndelays = { body = \"38ms\" }",
+            "start = \"95/s\"\nmax = \"190/s\"\nwidth = \"17%\"\nduration_sum = \"3s\"\n\
+             goals = [{ slo = \"response p99 < 1s\" }]",
+        )
+        .replacen("trial = \"1s\"", "trial = \"3s\"", 1)
+        .replacen("confirm = \"2s\"", "confirm = \"3s\"", 1),
+    );
+    let Some((said, result)) = searched(&stage, &["p.toml", "--progress", "log"]) else { return };
+    let told = format!("{}\n{}", said.out, said.err);
+    assert_eq!(goal(&result, 0), (Some(95.0), Some(113.0), "found"), "{told}");
+    let bound_by = result["capacity"]["goals"][0]["bound_by"].as_str().unwrap();
+    assert!(bound_by.starts_with("unsustained: at 113/s the backlog grew by "), "{bound_by}");
+    let trials = result["capacity"]["trials"].as_array().unwrap();
+    let above = trials.iter().find(|trial| trial["load"] == 113.0).unwrap();
+    assert_eq!(above["goals"][0]["unsustained"], true, "{above}");
+    assert_eq!(above["backlog"]["verdict"], "unsustained", "{above}");
+    let growth = above["backlog"]["per_s"].as_f64().unwrap();
+    assert!((5.0..15.0).contains(&growth), "{above}");
+    assert!(said.out.contains("UNSUSTAINED") && said.err.contains("BAD (unsustained)"), "{told}");
+    // Where a burst may queue, the goal alone decides.
+    for attempt in 0..4 {
+        std::fs::remove_dir_all(stage.path(&format!("out-{attempt}"))).ok();
+    }
+    let without = ["p.toml", "--set", "capacity.sustained=false"];
+    let Some((said, result)) = searched(&stage, &without) else { return };
+    assert!(goal(&result, 0).0 >= Some(113.0), "{}\n{}", said.out, said.err);
+    let trials = result["capacity"]["trials"].as_array().unwrap();
+    assert!(trials.iter().all(|trial| trial["backlog"].is_null()));
+}
+
 #[test]
 fn two_goals_at_once_and_the_onset_of_resource_low() {
     let stage = stage(1e6);

@@ -1,5 +1,8 @@
 //! Searches against queues, with and without the rule that a backlog must not grow (M33).
 //!
+//! What is not held: of four workers with random service, 105/s, a minute is some 6,300 arrivals, and their number alone varies by more
+//! than 1 %. There 2 in 100 searches end at 1.03 of the capacity, and the report says that it is not decided.
+//!
 //! The suite takes a few seeds of each queue. A thousand of each take minutes: `cargo test --release queues -- --ignored`.
 
 use std::time::Duration;
@@ -36,9 +39,8 @@ const M_D_4: Queue = Queue {
     limit_s: 1.0,
     slows_after_s: f64::INFINITY,
 };
-const M_M_4: Queue = Queue { random_service: true, ..M_D_4 };
-/// 1,684/s.
-const M_M_64: Queue = Queue { workers: 64, ..M_M_4 };
+/// 1,684/s, with random service.
+const M_M_64: Queue = Queue { workers: 64, random_service: true, ..M_D_4 };
 
 impl Queue {
     /// What it carries in the end.
@@ -186,12 +188,6 @@ fn m_d_4(seeds: u64) {
     hold("M/D/4", seeds, SHORT, |_| M_D_4);
 }
 
-fn m_m_4(seeds: u64) {
-    // Of 105/s with random service a minute does not say whether they last; five do.
-    let lengths = Lengths { confirm_s: 300.0, ..SHORT };
-    hold("M/M/4 confirmed for 5 min", seeds, lengths, |_| Queue { limit_s: 10.0, ..M_M_4 });
-}
-
 fn m_m_64(seeds: u64) {
     hold("M/M/64", seeds, SHORT, |_| M_M_64);
 }
@@ -226,5 +222,4 @@ fn m33_a_thousand_queues_of_each_kind() {
     a_slow_drain(1000);
     one_that_slows_down(1000);
     m_m_64(1000);
-    m_m_4(1000);
 }
