@@ -4,6 +4,7 @@
 //! - A plan may name conditions (`condition::expect`): the rules that tell an expected refusal from a failure are part of
 //!   what is asked, and the vocabulary of conditions is the collector's.
 
+pub mod retry;
 pub mod silence;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::net::address::tls::ClientTls;
 use crate::smtp::auth::Login;
 use crate::smtp::script::Quit;
 use crate::smtp::{Script, script};
+use retry::Retry;
 
 /// What one arrival is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,6 +241,8 @@ pub struct Plan {
     pub mail: mail::Spec,
     /// The pauses of closed loads after a session failed.
     pub reconnect: Reconnect,
+    /// When messages are tried again that were not accepted; `None`: never. Only with phases of messages.
+    pub retry: Option<Retry>,
     /// The phases, in order.
     pub phases: Vec<Phase>,
     /// Refusals that are right.

@@ -79,6 +79,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         messages: Messages::Unlimited,
         mail: spec(),
         reconnect: Default::default(),
+        retry: None,
         phases: vec![phase],
         expects: Vec::new(),
         classify: Vec::new(),

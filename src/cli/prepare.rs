@@ -214,7 +214,8 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, CommandError
         screen.note(&format!("error: {sentence}"));
     }
     let plan = &prepared.compiled.plan;
-    for sentence in check::too_slow(plan).into_iter().chain(too_fast(plan)) {
+    for sentence in check::too_slow(plan).into_iter().chain(check::never_retried(plan)).chain(too_fast(plan))
+    {
         screen.note(&format!("warning: {sentence}"));
     }
     Ok(if lacking.is_empty() { ExitCode::Success } else { ExitCode::Preflight })

@@ -187,6 +187,9 @@ fn state(interval: &Interval, total: &Tally) -> String {
     if interval.gauges.waiting > 0 {
         line.push_str(&format!("  waiting {}", format::count(interval.gauges.waiting)));
     }
+    if interval.gauges.retrying > 0 {
+        line.push_str(&format!("  to be tried again {}", format::count(interval.gauges.retrying)));
+    }
     let mut met = std::collections::BTreeMap::<&str, u64>::new();
     for (key, row) in total.phases.iter().flat_map(|phase| &phase.conditions) {
         *met.entry(key.condition.as_str()).or_default() += row.count;

@@ -157,7 +157,7 @@ impl Stored {
         if let Some(file) = self.file(SERIES) {
             return file;
         }
-        let mut series = TimeSeries::new(Vec::new(), self.phases())?;
+        let mut series = TimeSeries::new(Vec::new(), self.phases(), self.result.has_retries())?;
         for second in self.seconds()? {
             series.add(&second?)?;
         }

@@ -14,7 +14,7 @@ use crate::command::run::{LoadRun, check_before_load};
 use crate::command::signals::Signals;
 use crate::command::{CommandError, Copies};
 use crate::generator::Stop;
-use crate::profile::check::too_slow;
+use crate::profile::check::{never_retried, too_slow};
 use crate::telemetry::dashboard::StopControl;
 use crate::telemetry::{Endpoints, Exporters, ObservedRun};
 use crate::verdict::ExitCode;
@@ -58,7 +58,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
             plan.seed,
             run.directory().path().display()
         ));
-        for sentence in too_slow(plan) {
+        for sentence in too_slow(plan).into_iter().chain(never_retried(plan)) {
             voice.say(&format!("smtpress: warning: {sentence}"));
         }
         if run.directory().replaces() {

@@ -21,6 +21,9 @@ pub enum Metric {
     Setup,
     /// A session, from the start of its connect to its end.
     Session,
+    /// From the intended start of the first attempt of a message to the end of the attempt that was accepted. Only where
+    /// messages are tried again.
+    TimeToAccept,
     /// One step; of TLS handshakes the full ones.
     Step(Step),
     /// TLS handshakes that resumed an earlier session: other work than a full one, and so never with those.
@@ -29,12 +32,15 @@ pub enum Metric {
 
 impl Metric {
     /// The number of metrics, for tables by [`Metric::index`].
-    pub const COUNT: usize = 7 + Step::ALL.len();
+    pub const COUNT: usize = 8 + Step::ALL.len();
 
     /// Every metric that can hold values, in the order of reports.
     pub fn all() -> impl Iterator<Item = Metric> {
-        [Metric::Response, Metric::Service, Metric::Lag, Metric::Wait, Metric::Setup, Metric::Session]
+        let of_arrivals =
+            [Metric::Response, Metric::Service, Metric::Lag, Metric::Wait, Metric::Setup, Metric::Session];
+        of_arrivals
             .into_iter()
+            .chain([Metric::TimeToAccept])
             .chain(Step::ALL.into_iter().filter(|s| *s != Step::Idle).map(Metric::Step))
             .chain([Metric::TlsResumed])
     }
@@ -48,6 +54,7 @@ impl Metric {
             Metric::Wait => "wait",
             Metric::Setup => "setup",
             Metric::Session => "session",
+            Metric::TimeToAccept => "time_to_accept",
             Metric::Step(step) => match step {
                 Step::Dns => "step.dns",
                 Step::Connect => "step.connect",
@@ -77,8 +84,9 @@ impl Metric {
             Metric::Wait => 3,
             Metric::Setup => 4,
             Metric::Session => 5,
-            Metric::Step(step) => 6 + step.index(),
-            Metric::TlsResumed => 6 + Step::ALL.len(),
+            Metric::TimeToAccept => 6,
+            Metric::Step(step) => 7 + step.index(),
+            Metric::TlsResumed => 7 + Step::ALL.len(),
         }
     }
 }

@@ -71,6 +71,11 @@ impl Recorder {
     /// An arrival that had started ends.
     pub fn ended(&mut self, phase: u32, span: &ArrivalSpan) {
         self.counts(phase).arrivals.add(span.outcome);
+        self.attempted(phase, span);
+    }
+
+    /// An attempt ends of an arrival that may be tried again: what it met around an event counts, and not yet as an end.
+    pub fn attempted(&mut self, phase: u32, span: &ArrivalSpan) {
         if self.is_sliced(phase) {
             self.slices.ended(span);
         }
@@ -108,6 +113,11 @@ impl Recorder {
     pub fn expect(&mut self, phase: u32, index: u32, late: bool) {
         let covered = Covered { count: 1, drained: u64::from(late) };
         *self.phases[phase as usize].rest.expects.entry(index).or_default() += covered;
+    }
+
+    /// Counts the end of a message that was tried so many times.
+    pub fn attempts(&mut self, phase: u32, attempts: u32, outcome: Outcome) {
+        self.phases[phase as usize].rest.attempts.entry(attempts).or_default().add(outcome);
     }
 
     /// Counts a TLS handshake that was completed.

@@ -19,6 +19,8 @@ pub struct Gauges {
     pub in_flight: u64,
     /// Arrivals that wait for a session.
     pub waiting: u64,
+    /// Messages that wait for their next attempt.
+    pub retrying: u64,
 }
 
 /// What one worker counted since its last snapshot.

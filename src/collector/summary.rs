@@ -4,6 +4,9 @@
 //! trusted at all is said by [`Validity`].
 //!
 //! # Decisions
+//! - Where messages are tried again (`[session.retry]`), arrivals are messages: each is counted once, as it ended. Times are of
+//!   attempts, but `time_to_accept`, which is of messages: those that were given up, or had no end when the run ended, are
+//!   lower bounds in its percentiles.
 //! - Percentiles of response and service times of accepted arrivals count the arrivals whose answer never came as censored
 //!   (M12, [`Outcome::lacks_end`]): leaving them out would make a listener that hangs look fast. Count, minimum, maximum and
 //!   mean, and the stored distribution, remain those of the accepted alone (M22).
@@ -15,7 +18,7 @@ use std::time::Duration;
 use super::effect::{EventEffect, effects};
 use super::histogram::{Hist, Quantile};
 use super::snapshot::{Health, Hindrance, Measured};
-use super::tally::{ConditionKey, Counts, Covered, PhaseTally};
+use super::tally::{ByOutcome, ConditionKey, Counts, Covered, PhaseTally};
 use super::{Metric, Outcome};
 use crate::event::EventRun;
 
@@ -91,6 +94,8 @@ pub struct PhaseSummary {
     pub metrics: Vec<MetricRow>,
     /// Per `[[expect]]` of the profile by its index: how many refusals it covered.
     pub expects: Vec<(u32, Covered)>,
+    /// Messages that are tried again, by the number of their attempts: how they ended.
+    pub attempts: Vec<(u32, ByOutcome)>,
 }
 
 /// A distribution in numbers; all times in nanoseconds.
@@ -164,6 +169,7 @@ impl Summary {
                 .chain(short)
                 .chain(helo_for_ehlo(&phases))
                 .chain(without_options(&phases))
+                .chain(unkept(&phases))
                 .collect(),
             health: measured.health.clone(),
             lag_p99_ns: lag.late(),
@@ -213,16 +219,22 @@ impl PhaseSummary {
             drained_for: measured.drained_for.get(index).copied().unwrap_or_default(),
             metrics: metrics.map(|((metric, outcome), hist)| row(*metric, *outcome, hist, tally)).collect(),
             expects: tally.expects.iter().map(|(index, count)| (*index, *count)).collect(),
+            attempts: tally.attempts.iter().map(|(attempts, ends)| (*attempts, *ends)).collect(),
         }
     }
 }
 
 /// The values that count as censored beside those of this metric and outcome (M12): none, but for the response and service
-/// times of what was accepted.
+/// times of what was accepted, and for the time to acceptance.
 pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
     let mut censored = Hist::default();
-    if outcome == Outcome::Accepted && matches!(metric, Metric::Response | Metric::Service) {
-        for without_end in Outcome::ALL.into_iter().filter(|outcome| outcome.lacks_end()) {
+    let is_bound: fn(Outcome) -> bool = match metric {
+        Metric::Response | Metric::Service => Outcome::lacks_end,
+        Metric::TimeToAccept => Outcome::is_unexpected,
+        _ => |_| false,
+    };
+    if outcome == Outcome::Accepted {
+        for without_end in Outcome::ALL.into_iter().filter(|outcome| is_bound(*outcome)) {
             if let Some(hist) = tally.hists.get(&(metric, without_end)) {
                 censored.merge(hist);
             }
@@ -330,6 +342,17 @@ fn without_options(phases: &[PhaseSummary]) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// More messages waited for their next attempt than are kept.
+fn unkept(phases: &[PhaseSummary]) -> Option<String> {
+    let unkept: u64 = phases.iter().map(|phase| phase.counts.retry.unkept).sum();
+    (unkept > 0).then(|| {
+        format!(
+            "{unkept} messages were not tried again, because too many waited for their next attempt; they count as interrupted: \
+             lower the rate or shorten `[session.retry]`"
+        )
+    })
 }
 
 /// Little's law (M20): in a steady phase mean concurrency = throughput x mean service time. Both sides have the window in

@@ -38,6 +38,12 @@ impl ByOutcome {
         Outcome::ALL.into_iter().filter(|o| o.is_unexpected()).map(|o| self.of(o)).sum()
     }
 
+    /// The sum over the outcomes of a message that was given up: neither accepted nor expected, and not because the run
+    /// ended or never started it.
+    pub fn gave_up(&self) -> u64 {
+        self.unexpected() - self.of(Outcome::Interrupted) - self.of(Outcome::Shed)
+    }
+
     /// The sum over all outcomes but `shed`.
     pub fn ended(&self) -> u64 {
         Outcome::ALL.into_iter().filter(|o| *o != Outcome::Shed).map(|o| self.of(o)).sum()
@@ -57,6 +63,32 @@ pub struct Drained {
     pub transactions: ByOutcome,
 }
 
+/// The attempts of messages that are tried again (`[session.retry]`); all 0 without. They are counted in the phase of their
+/// message. [`Counts::arrivals`] are messages then: each ends once, by its last attempt, or as interrupted when the run ended
+/// before the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryCounts {
+    /// Attempts that started and were not the first of their message: attempts = [`Counts::started`] + this.
+    pub retries: u64,
+    /// How the attempts ended, the first ones included: the sum over all is the attempts.
+    pub attempts: ByOutcome,
+    /// Messages that were accepted after an attempt in doubt: the listener may have them twice.
+    pub possibly_doubled: u64,
+    /// Messages that were not kept for their next attempt, because too many waited for theirs.
+    pub unkept: u64,
+}
+
+impl AddAssign<&RetryCounts> for RetryCounts {
+    fn add_assign(&mut self, other: &RetryCounts) {
+        self.retries += other.retries;
+        Outcome::ALL
+            .into_iter()
+            .for_each(|outcome| self.attempts.add_many(outcome, other.attempts.of(outcome)));
+        self.possibly_doubled += other.possibly_doubled;
+        self.unkept += other.unkept;
+    }
+}
+
 /// The plain counts of one phase. `arrivals` are of the phase's unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -72,6 +104,8 @@ pub struct Counts {
     pub transactions: ByOutcome,
     /// What of these four came after the phase's window: it is in no rate (M21).
     pub drained: Drained,
+    /// The attempts of messages that are tried again.
+    pub retry: RetryCounts,
     /// Connections tried.
     pub opened: u64,
     /// Sessions that got as far as being able to send.
@@ -119,6 +153,7 @@ impl AddAssign<&Counts> for Counts {
             own.arrivals.0[outcome.index()] += other.arrivals.0[outcome.index()];
             own.transactions.0[outcome.index()] += other.transactions.0[outcome.index()];
         }
+        self.retry += &other.retry;
         self.drained.started += other.drained.started;
         self.drained.attempted += other.drained.attempted;
         self.scheduled += other.scheduled;
@@ -275,6 +310,8 @@ pub struct PhaseTally {
     pub expects: BTreeMap<u32, Covered>,
     /// TLS handshakes that were completed.
     pub handshakes: BTreeMap<HandshakeKey, u64>,
+    /// Messages that are tried again, by the number of their attempts: how they ended.
+    pub attempts: BTreeMap<u32, ByOutcome>,
     /// By address of the target; `None`: all that came after a hundred others.
     pub addresses: BTreeMap<Option<SocketAddr>, AddressCount>,
 }
@@ -331,6 +368,10 @@ impl PhaseTally {
         }
         for (index, count) in &other.expects {
             *self.expects.entry(*index).or_default() += *count;
+        }
+        for (attempts, ends) in &other.attempts {
+            let own = self.attempts.entry(*attempts).or_default();
+            Outcome::ALL.into_iter().for_each(|outcome| own.add_many(outcome, ends.of(outcome)));
         }
         for (address, count) in &other.addresses {
             let own = self.address(*address).or_default();

@@ -54,8 +54,9 @@ impl<'a> LoadRun<'a> {
         let so_far = RunInProgress::counting(prepared.describe());
         let life = Life::begin(prepared, directory, &so_far.result())?;
         let names: Vec<String> = prepared.plan().phases.iter().map(|phase| phase.name.clone()).collect();
-        let recording =
-            life.directory.record(&names, prepared.started_at).map_err(CommandError::unwritable)?;
+        let has_retries = prepared.plan().retry.is_some();
+        let recording = life.directory.record(&names, has_retries, prepared.started_at);
+        let recording = recording.map_err(CommandError::unwritable)?;
         Ok(LoadRun { life, recording, so_far })
     }
 

@@ -2,13 +2,20 @@
 //!
 //! It decides what counts where: which failure an `[[expect]]` covers, what lies after the window of its phase (M21), how
 //! many arrivals are in flight (M20). It opens no session and chooses no arrival.
+//!
+//! # Decisions
+//! - Where messages are tried again (`[session.retry]`), an arrival is a message and ends once: as its last attempt did, or as
+//!   interrupted if the run ends before the next. Times, transactions and conditions are those of each attempt, in the phase
+//!   of the message; `time_to_accept` is the message's.
+//! - What an attempt tells of whether the listener served the load to its end, it tells of the time at which its message was
+//!   first to start.
 
 use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::RunContext;
-use super::dispatch::ScheduledArrival;
+use super::dispatch::{AfterAttempt, ScheduledArrival};
 use super::failure_class::{self, FailureClass};
 use super::times::Times;
 use super::transcript::{SessionTranscript, Transcripts};
@@ -123,7 +130,11 @@ impl Accounting {
     }
 
     /// An arrival that is in flight has started.
-    pub fn arrival_started(&self, phase: u32, at: Duration) {
+    pub fn arrival_started(&self, arrival: &ScheduledArrival, at: Duration) {
+        let phase = arrival.phase;
+        if arrival.earlier.is_some() {
+            return self.count(phase, |counts| counts.retry.retries += 1);
+        }
         let drained = self.is_drained(phase, at);
         self.count(phase, |counts| {
             counts.started += 1;
@@ -132,9 +143,12 @@ impl Accounting {
     }
 
     /// An arrival that was in flight since `entered` could not start, by a failure of this machine: it is shed (M24).
-    pub fn arrival_not_started(&self, arrival: ScheduledArrival, entered: Duration) {
+    pub fn arrival_not_started(&self, arrival: &ScheduledArrival, entered: Duration) {
         let (phase, now) = (arrival.phase, self.context.now());
         self.occupy(phase, now, -1);
+        if arrival.earlier.is_some() {
+            return self.message_pends(arrival, now);
+        }
         self.recorder().shed(phase, arrival.intended);
         self.count(phase, |counts| counts.service_ns += now.saturating_sub(entered).as_nanos());
     }
@@ -146,28 +160,66 @@ impl Accounting {
         times: &Times,
         outcome: Outcome,
         cause: Option<Condition>,
+        after: AfterAttempt,
     ) {
-        self.notes().ended(arrival.phase, arrival.intended, outcome, cause);
-        self.record(arrival, times, outcome);
+        self.notes().ended(arrival.phase, arrival.first_intended(), outcome, cause);
+        self.record(arrival, times, outcome, after);
     }
 
     /// An arrival ends for which no session could be opened, though one was tried from `tried` on.
-    pub fn arrival_charged(&self, arrival: ScheduledArrival, tried: Duration, outcome: Outcome) {
+    pub fn arrival_charged(
+        &self,
+        arrival: ScheduledArrival,
+        tried: Duration,
+        outcome: Outcome,
+        after: AfterAttempt,
+    ) {
         let phase = arrival.phase;
+        if outcome == Outcome::Shed && arrival.earlier.is_some() {
+            return self.message_pends(&arrival, self.context.now());
+        }
         if outcome == Outcome::Shed {
             return self.recorder().shed(phase, arrival.intended);
         }
         let now = self.context.now();
         self.arrival_in_flight(phase, now);
-        self.arrival_started(phase, now);
-        self.notes().charged(phase, arrival.intended, outcome);
-        self.record(
-            arrival,
-            &Times { decided: tried, opened: Some(tried), served: None, ended: now },
-            outcome,
-        );
+        self.arrival_started(&arrival, now);
+        self.notes().charged(phase, arrival.first_intended(), outcome);
+        let times = Times { decided: tried, opened: Some(tried), served: None, ended: now };
+        self.record(arrival, &times, outcome, after);
         // It was in flight since then, though it was not yet known which arrival it would be.
         self.count(phase, |counts| counts.in_flight_ns += now.saturating_sub(tried).as_nanos());
+    }
+
+    /// A message ends that was to be tried again at `due`, or later: the run ends before. No attempt of it is in flight.
+    pub fn message_pends(&self, retry: &ScheduledArrival, due: Duration) {
+        let now = self.context.now();
+        let earlier = retry.attempt() - 1;
+        self.message_ended(retry, earlier, Outcome::Interrupted, now, due.max(now));
+    }
+
+    /// Counts the end of a message that may be tried again. It was not accepted before `at_least`, and if it was, then.
+    fn message_ended(
+        &self,
+        arrival: &ScheduledArrival,
+        attempts: u32,
+        outcome: Outcome,
+        ended: Duration,
+        at_least: Duration,
+    ) {
+        let phase = arrival.phase;
+        let drained = self.is_drained(phase, ended);
+        let length = at_least.saturating_sub(arrival.first_intended());
+        let doubled = outcome == Outcome::Accepted && arrival.earlier.is_some_and(|earlier| earlier.in_doubt);
+        let mut recorder = self.recorder();
+        recorder.value(phase, Metric::TimeToAccept, outcome, length);
+        recorder.attempts(phase, attempts, outcome);
+        let counts = recorder.counts(phase);
+        counts.arrivals.add(outcome);
+        if drained {
+            counts.drained.arrivals.add(outcome);
+        }
+        counts.retry.possibly_doubled += u64::from(doubled);
     }
 
     /// A transaction of a phase starts: MAIL was written.
@@ -290,8 +342,8 @@ impl Accounting {
         }
     }
 
-    /// Records the end of a started arrival and what its response time consists of.
-    fn record(&self, arrival: ScheduledArrival, times: &Times, outcome: Outcome) {
+    /// Records the end of a started arrival, or of an attempt of one, and what its response time consists of.
+    fn record(&self, arrival: ScheduledArrival, times: &Times, outcome: Outcome, after: AfterAttempt) {
         let (phase, ended) = (arrival.phase, times.ended);
         self.occupy(phase, ended, -1);
         let drained = self.is_drained(phase, ended);
@@ -307,12 +359,33 @@ impl Accounting {
             recorder.value(phase, metric, outcome, length);
         }
         let (intended, started) = (arrival.intended, times.started());
-        recorder.ended(phase, &ArrivalSpan { intended, started, ended, outcome });
-        let counts = recorder.counts(phase);
-        if drained {
-            counts.drained.arrivals.add(outcome);
+        let span = ArrivalSpan { intended, started, ended, outcome };
+        match self.context.plan.retry {
+            None => recorder.ended(phase, &span),
+            Some(_) => recorder.attempted(phase, &span),
         }
-        counts.service_ns += (parts.setup + parts.service).as_nanos();
+        let counts = recorder.counts(phase);
+        // A retry after the window is in no area of arrivals in flight, either.
+        if arrival.earlier.is_none() || times.started() <= self.spans[phase as usize].1 {
+            counts.service_ns += (parts.setup + parts.service).as_nanos();
+        }
+        if self.context.plan.retry.is_some() {
+            counts.retry.attempts.add(outcome);
+            drop(recorder);
+            match after {
+                AfterAttempt::Ends => {
+                    self.message_ended(&arrival, arrival.attempt(), outcome, ended, ended);
+                }
+                AfterAttempt::Pends(due) => {
+                    self.message_ended(&arrival, arrival.attempt(), Outcome::Interrupted, ended, due);
+                }
+                AfterAttempt::Waits => {}
+            }
+        } else {
+            if drained {
+                counts.drained.arrivals.add(outcome);
+            }
+        }
         let last = &mut self.phases.borrow_mut()[phase as usize].last_end;
         *last = ended.max(*last);
     }

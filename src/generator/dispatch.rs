@@ -10,6 +10,7 @@
 //!   does the arrival: it gets no second session, so that `refused` counts connections. As many may be opening as
 //!   `max_sessions` allows; only that and `connect_rate` make an arrival wait, and there is no pause after a failure.
 //!   What still waits when the grace of its phase ends is shed.
+//! - A message that is to be tried again waits in a queue of its own: see `retries`.
 //! - Closed loads: after a failed opening there is a pause (`Plan::reconnect`), and then one session is tried at a time. A
 //!   session that the listener ended before it had served anything is a failed opening too. An arrival is scheduled when a
 //!   session is free and has thought, so no pause is part of its times. It is not charged with a refused connection while
@@ -18,6 +19,7 @@
 //!   scheduled, as with a closed load that time ends.
 
 mod closed;
+mod retries;
 mod serve;
 mod slots;
 mod start_barrier;
@@ -25,6 +27,7 @@ mod start_barrier;
 pub(super) mod tests;
 mod throttle;
 
+pub use self::retries::{AfterAttempt, AttemptEnd, EarlierAttempts};
 pub use self::slots::SlotId;
 
 use std::cmp::Reverse;
@@ -32,6 +35,8 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::retries::{Retries, phase_of_grace};
+use self::serve::ArrivalSource;
 use self::slots::{Slot, Slots};
 use self::throttle::Throttle;
 use crate::collector::Outcome;
@@ -50,6 +55,20 @@ pub struct ScheduledArrival {
     pub intended: Duration,
     /// When the generator noticed that.
     pub noticed: Duration,
+    /// `None`: it is the first attempt.
+    pub earlier: Option<EarlierAttempts>,
+}
+
+impl ScheduledArrival {
+    /// The number of this attempt, from 1.
+    pub fn attempt(&self) -> u32 {
+        1 + self.earlier.map_or(0, |earlier| earlier.count)
+    }
+
+    /// When the first attempt was to start.
+    pub fn first_intended(&self) -> Duration {
+        self.earlier.map_or(self.intended, |earlier| earlier.first)
+    }
 }
 
 /// What a session is opened for.
@@ -110,7 +129,11 @@ pub enum Action {
         tried: Duration,
         /// How it ends.
         outcome: Outcome,
+        /// The listener refused the session with a 5yz reply.
+        for_good: bool,
     },
+    /// A message whose next attempt, this one, the run does not reach.
+    Pend(ScheduledArrival),
     /// The sessions of this worker are open, in a phase that opens all first: see [`Dispatch::open_barrier`].
     Ready(u32),
     /// A closed load that no time ends is given up.
@@ -169,6 +192,7 @@ pub struct Dispatch {
     resumed: VecDeque<closed::Resumed>,
     /// Arrivals of closed sessions that think: when, number, phase.
     thinking: BinaryHeap<Reverse<(Duration, u64, u32)>>,
+    retries: Retries,
     slots: Slots,
     throttle: Throttle,
     /// Sessions of closed loads that are open or think (unit `session`).
@@ -208,6 +232,7 @@ impl Dispatch {
                 .unwrap_or(usize::MAX)
                 .max(1),
             behind: false,
+            retries: Retries::new(plan.threads),
             plan,
             waiting: VecDeque::new(),
             resumed: VecDeque::new(),
@@ -240,6 +265,7 @@ impl Dispatch {
         self.trim(now);
         self.serve(now, recorder);
         self.opened_barrier = None;
+        self.expire_retries(now);
         self.wind_down(now);
     }
 
@@ -260,19 +286,21 @@ impl Dispatch {
             return None;
         }
         self.admit(now, recorder);
-        if let Some(&arrival) = self.waiting.front() {
-            if self.unit(arrival.phase) != Unit::Message {
+        if let Some(source) = self.longest_waiting() {
+            if source == ArrivalSource::Waiting
+                && self.waiting.front().is_some_and(|arrival| self.unit(arrival.phase) != Unit::Message)
+            {
                 return None;
             }
-            self.waiting.pop_front();
-            self.slots.take(slot, arrival.phase);
+            let arrival = self.take(now, source, recorder)?;
+            self.taken(slot, &arrival);
             return Some(arrival);
         }
         // One that has thought is for a session at rest; this session has to think itself.
         if self.slots.idle() == 0
             && let Some(arrival) = self.resume_message(now, recorder)
         {
-            self.slots.take(slot, arrival.phase);
+            self.taken(slot, &arrival);
             return Some(arrival);
         }
         let (phase, share) = self.closed_phase(now)?;
@@ -285,7 +313,7 @@ impl Dispatch {
             return None;
         }
         let arrival = self.take_closed(now, self.slots.of(slot).served > 0, recorder)?;
-        self.slots.take(slot, arrival.phase);
+        self.taken(slot, &arrival);
         Some(arrival)
     }
 
@@ -300,6 +328,7 @@ impl Dispatch {
         let between_arrivals = self.stop_by.is_none()
             && self.waiting.is_empty()
             && self.resumed.is_empty()
+            && self.retries.due() == 0
             && self.upcoming(now).is_some_and(|next| next.think.is_none() && next.not_before > now);
         !between_arrivals || self.slots.staying() > self.most(now)
     }
@@ -327,7 +356,10 @@ impl Dispatch {
     /// A session gives an arrival back that it never started. It is shed if there is no time left to start it.
     pub fn give_back(&mut self, slot: SlotId, arrival: ScheduledArrival, recorder: &mut Recorder) {
         self.slots.release(slot);
-        if self.stop_by.is_some() || arrival.phase < self.reaped {
+        self.first_left(&arrival);
+        if arrival.earlier.is_some() {
+            self.give_retry_back(arrival);
+        } else if self.stop_by.is_some() || arrival.phase < self.reaped {
             recorder.shed(arrival.phase, arrival.intended);
         } else if self.is_closed(arrival.phase) {
             self.resumed.push_front(closed::Resumed { arrival, scheduled: true });
@@ -362,6 +394,7 @@ impl Dispatch {
             recorder.shed(arrival.phase, arrival.intended);
         }
         self.drop_resumed(|_| true, recorder);
+        self.end_retries();
         self.release_held(u32::MAX);
     }
 
@@ -384,6 +417,7 @@ impl Dispatch {
             consider(self.thinking.peek().map(|Reverse((at, ..))| *at));
             consider(self.giving_up().map(|(_, at)| at));
         }
+        self.next_change_of_retries().into_iter().for_each(&mut consider);
         consider(self.grace_end(self.reaped));
         consider(self.stop_by);
         consider(self.leave_by);
@@ -395,9 +429,10 @@ impl Dispatch {
         self.slots.live() == 0 && self.is_exhausted(now) && self.actions.is_empty()
     }
 
-    /// Sessions open, arrivals in flight, arrivals waiting.
-    pub fn gauges(&self) -> (u64, u64, u64) {
-        (self.slots.live(), self.slots.in_flight(), (self.waiting.len() + self.resumed.len()) as u64)
+    /// Sessions open, arrivals in flight, arrivals that wait for a session, messages that wait for their next attempt.
+    pub fn gauges(&self) -> [u64; 4] {
+        let waiting = self.waiting.len() + self.resumed.len() + self.retries.due();
+        [self.slots.live(), self.slots.in_flight(), waiting as u64, self.retries.waiting()]
     }
 
     /// The phase that holds `now`, for what belongs to no arrival.
@@ -419,7 +454,13 @@ impl Dispatch {
         self.plan.holds(phase)
     }
 
+    /// Whether no first attempt is to start any more, and nothing is to be tried again.
     fn is_exhausted(&mut self, now: Duration) -> bool {
+        self.retries.is_empty() && self.is_load_over(now)
+    }
+
+    /// Whether no first attempt is to start any more.
+    fn is_load_over(&mut self, now: Duration) -> bool {
         self.waiting.is_empty()
             && self.resumed.is_empty()
             && self.thinking.is_empty()
@@ -453,14 +494,14 @@ impl Dispatch {
                 self.closed_busy -= u64::from(self.unit(phase) == Unit::Session);
                 continue;
             }
-            let arrival = ScheduledArrival { seq, phase, intended: at, noticed: now };
+            let arrival = ScheduledArrival { seq, phase, intended: at, noticed: now, earlier: None };
             self.resumed.push_back(closed::Resumed { arrival, scheduled: false });
         }
         if self.stop_by.is_some() {
             return;
         }
         let mut left = MOST_ADMITTED;
-        self.behind = false;
+        self.behind = self.retries.admit(now, MOST_ADMITTED);
         while let Some(Upcoming { seq, phase, not_before: intended, think: None }) = self.upcoming(now)
             && intended <= now
         {
@@ -476,7 +517,7 @@ impl Dispatch {
                 recorder.shed(phase, intended);
                 continue;
             }
-            self.waiting.push_back(ScheduledArrival { seq, phase, intended, noticed: now });
+            self.waiting.push_back(ScheduledArrival { seq, phase, intended, noticed: now, earlier: None });
         }
     }
 
@@ -572,6 +613,11 @@ impl Dispatch {
         self.throttle.opened(now, self.plan.phases[phase as usize].connect_rate.map(|rate| rate / self.of));
         let bound = matches!(purpose, OpenFor::Session(_));
         let busy = purpose != OpenFor::Pool;
+        let mut arrival_phase = phase;
+        if let OpenFor::Message(arrival) = &purpose {
+            self.attempt_taken(arrival);
+            arrival_phase = phase_of_grace(arrival);
+        }
         let slot = self.slots.open(Slot {
             phase,
             bound,
@@ -582,7 +628,7 @@ impl Dispatch {
             opened_at: now,
             in_flight: u32::from(busy),
             served: u64::from(busy),
-            arrival_phase: phase,
+            arrival_phase,
             ..Slot::default()
         });
         self.actions.push_back(Action::Open { slot, phase, purpose });

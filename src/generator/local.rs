@@ -306,6 +306,7 @@ impl LocalRun {
                 gauges.sessions += snapshot.gauges.sessions;
                 gauges.in_flight += snapshot.gauges.in_flight;
                 gauges.waiting += snapshot.gauges.waiting;
+                gauges.retrying += snapshot.gauges.retrying;
                 gauges.peak_sessions = gauges.peak_sessions.max(snapshot.gauges.peak_sessions);
                 // A worker that is over needs no memory back.
                 self.emptied[snapshot.worker as usize].send(snapshot).ok();

@@ -109,6 +109,10 @@ pub(super) struct Session {
     /// When a complete TLS handshake began and ended.
     shaken: Option<(Instant, Instant)>,
     transcript: Option<Box<SessionTranscript>>,
+    /// The listener refused it with a 5yz reply before it could send.
+    refused_for_good: bool,
+    /// LMTP: the listener has taken the current message for one recipient at least.
+    partly_taken: bool,
     /// What keeps the secret of its login out of the transcript.
     heard: Option<LineRedactor>,
     /// Bytes sent and received.
@@ -174,6 +178,8 @@ impl Session {
             condition: None,
             last_condition: None,
             shaken: None,
+            refused_for_good: false,
+            partly_taken: false,
             heard,
             transcript,
             bytes: (0, 0),
@@ -247,7 +253,7 @@ impl Session {
     /// The arrival that the session is opened for has started: nothing on this machine kept it from the wire.
     fn arrival_started(&self) {
         if let Some(arrival) = self.opened_for() {
-            self.accounting.arrival_started(arrival.phase, self.started);
+            self.accounting.arrival_started(&arrival, self.started);
         }
     }
 
@@ -340,7 +346,8 @@ impl Session {
         self.sent += 1;
         let free = if self.active[0].is_none() { 0 } else { 1 };
         self.active[free] = Some(active);
-        client.begin(self.pool.context.mailer.message_of_session(active.arrival.seq, self.serial));
+        let session = active.arrival.earlier.map_or(self.serial, |earlier| earlier.session);
+        client.begin(self.pool.context.mailer.message_of_session(active.arrival.seq, session));
         if self.left == 0 {
             client.finish();
         }
@@ -361,6 +368,7 @@ impl Session {
             self.recipients += u32::from(step == Step::Rcpt);
             if step == self.takes_recipients {
                 self.accounting.count(self.current_phase(), |counts| counts.recipients_accepted += 1);
+                self.partly_taken |= step == Step::Body;
             }
             return;
         };
@@ -375,6 +383,12 @@ impl Session {
         };
         let harmless = self.is_harmless(step, failure, class);
         let outcome = self.condition(step, class, harmless, failure_class::reply(failure), sample);
+        if outcome == Outcome::Refused
+            && failure_class::reply(failure).is_some_and(|reply| reply.class() == 5)
+        {
+            self.refused_for_good = true;
+            self.pool.turned_away_for_good(self.slot);
+        }
         if matches!(failure, Failure::Lost(_)) {
             self.accounting.count(self.current_phase(), |counts| counts.own_failures += 1);
         }
@@ -404,7 +418,7 @@ impl Session {
             active.started = Some(at);
             if active.opened.is_none() {
                 self.accounting.arrival_in_flight(active.arrival.phase, at);
-                self.accounting.arrival_started(active.arrival.phase, at);
+                self.accounting.arrival_started(&active.arrival, at);
             }
         }
         self.attempts += 1;
@@ -426,6 +440,7 @@ impl Session {
             self.prove();
         }
         self.recipients = 0;
+        let partly_taken = std::mem::take(&mut self.partly_taken);
         self.settled += 1;
         if self.attempts > 0 {
             self.attempts -= 1;
@@ -440,7 +455,7 @@ impl Session {
         if active.opened.is_none() && active.started.is_none() {
             return self.pool.give_back(self.slot, active.arrival);
         }
-        self.end(active.arrival, &active.times(ended), outcome);
+        self.end(active.arrival, &active.times(ended), outcome, partly_taken);
         self.pool.arrival_ended(self.slot);
     }
 }

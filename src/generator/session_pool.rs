@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::accounting::Accounting;
 use super::connector::ThreadConnector;
 use super::context::RunContext;
-use super::dispatch::{Action, Dispatch, ScheduledArrival, SessionEnd, SlotId};
+use super::dispatch::{Action, AfterAttempt, AttemptEnd, Dispatch, ScheduledArrival, SessionEnd, SlotId};
 use super::start_barrier::BarrierState;
 use crate::load::Shard;
 use crate::net::drive::Scratch;
@@ -144,6 +144,29 @@ impl SessionPool {
         self.dispatch.borrow_mut().arrival_ended(slot);
     }
 
+    /// An attempt ended that a session had taken, or that one was opened for: says what follows.
+    pub fn attempt_ended(&self, arrival: &ScheduledArrival, end: AttemptEnd) -> AfterAttempt {
+        let now = self.context.now();
+        let after =
+            self.dispatch.borrow_mut().attempt_ended(now, arrival, end, &mut self.accounting.recorder());
+        if after == AfterAttempt::Waits {
+            // The next attempt may be due before all else.
+            self.changed.notify_one();
+        }
+        after
+    }
+
+    /// An attempt was charged with a session that could not be opened: says what follows.
+    pub fn attempt_charged(&self, arrival: &ScheduledArrival, end: AttemptEnd) -> AfterAttempt {
+        let now = self.context.now();
+        self.dispatch.borrow_mut().attempt_charged(now, arrival, end, &mut self.accounting.recorder())
+    }
+
+    /// The listener refused a session with a 5yz reply before it could send.
+    pub fn turned_away_for_good(&self, slot: SlotId) {
+        self.dispatch.borrow_mut().turned_away_for_good(slot);
+    }
+
     /// A session gives an arrival back that it never started.
     pub fn give_back(&self, slot: SlotId, arrival: ScheduledArrival) {
         self.dispatch.borrow_mut().give_back(slot, arrival, &mut self.accounting.recorder());
@@ -223,8 +246,8 @@ impl SessionPool {
         self.dispatch.borrow().phase_at(now)
     }
 
-    /// Sessions open, arrivals in flight, arrivals waiting.
-    pub fn gauges(&self) -> (u64, u64, u64) {
+    /// Sessions open, arrivals in flight, arrivals that wait for a session, messages that wait for their next attempt.
+    pub fn gauges(&self) -> [u64; 4] {
         self.dispatch.borrow().gauges()
     }
 }

@@ -79,7 +79,7 @@ mod tests {
     }
 
     fn arrival(intended: u64, noticed: u64) -> ScheduledArrival {
-        ScheduledArrival { seq: 0, phase: 0, intended: ms(intended), noticed: ms(noticed) }
+        ScheduledArrival { seq: 0, phase: 0, intended: ms(intended), noticed: ms(noticed), earlier: None }
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod tests {
             ended in 0_u64..1 << 40,
         ) {
             let at = Duration::from_nanos;
-            let arrival = ScheduledArrival { seq: 0, phase: 0, intended: at(intended), noticed: at(noticed) };
+            let arrival = ScheduledArrival { intended: at(intended), noticed: at(noticed), ..arrival(0, 0) };
             let times = Times { decided: at(decided), opened: opened.map(at), served: served.map(at), ended: at(ended) };
             let parts = times.parts(arrival);
             // The clock goes on: the end is the latest of what was read, but for what is only decided.
@@ -131,7 +131,7 @@ mod tests {
         #[test]
         fn readings_in_their_order_are_taken_as_they_are(steps in prop::array::uniform5(0_u64..1 << 40), opens: bool) {
             let [noticed, decided, opened, served, ended] = steps.map(Duration::from_nanos);
-            let arrival = ScheduledArrival { seq: 0, phase: 0, intended: ms(1), noticed: ms(1) + noticed };
+            let arrival = ScheduledArrival { noticed: ms(1) + noticed, ..arrival(1, 1) };
             let decided_at = arrival.noticed + decided;
             let started = decided_at + opened;
             let served_at = if opens { started + served } else { started };

@@ -10,7 +10,7 @@ use tokio::task::LocalSet;
 
 use super::accounting::{Accounting, FinalAccount};
 use super::context::RunContext;
-use super::dispatch::Action;
+use super::dispatch::{Action, AttemptEnd};
 use super::loop_watch::LoopWatch;
 use super::runner::Stop;
 use super::session::Session;
@@ -172,9 +172,13 @@ impl WorkerLoop {
                 Action::Serve { slot, arrival } => pool.instruct(slot, Instruction::Serve(arrival, now)),
                 Action::Finish(slot) => pool.instruct(slot, Instruction::Finish),
                 Action::Abort { slot, needless } => pool.instruct(slot, Instruction::Abort { needless }),
-                Action::Charge { arrival, tried, outcome } => {
-                    accounting.arrival_charged(arrival, tried, outcome)
+                Action::Charge { arrival, tried, outcome, for_good } => {
+                    // No session carried it yet: it is rendered for the next one of this thread.
+                    let session = pool.next_serial();
+                    let after = pool.attempt_charged(&arrival, AttemptEnd { outcome, for_good, session });
+                    accounting.arrival_charged(arrival, tried, outcome, after);
                 }
+                Action::Pend(retry) => accounting.message_pends(&retry, retry.intended),
                 Action::Ready(phase) => context.barriers.ready(phase, now),
                 Action::GiveUp { phase, since } => accounting.notes().given_up(phase, now, since),
                 Action::StoodStill { phase, length } => accounting.notes().stood_still(phase, length),
@@ -184,9 +188,10 @@ impl WorkerLoop {
     }
 
     fn snapshot(&self, second: u64, last: bool) -> Snapshot {
-        let (sessions, in_flight, waiting) = self.pool.gauges();
+        let [sessions, in_flight, waiting, retrying] = self.pool.gauges();
         let peak_sessions = self.accounting.peak_sessions();
-        self.accounting.snapshot(second, Gauges { sessions, peak_sessions, in_flight, waiting }, last)
+        let gauges = Gauges { sessions, peak_sessions, in_flight, waiting, retrying };
+        self.accounting.snapshot(second, gauges, last)
     }
 }
 

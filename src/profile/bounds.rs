@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
 
-use super::units::{Count, Percent, Quantity, Rate, Size, Time, UnitError};
+use super::units::{Count, Percent, Quantity, Rate, RetryTimes, Size, Time, UnitError};
 use super::value::Distribution;
 use crate::condition::expect::When;
 use crate::condition::{Condition, Group};
+use crate::plan::retry::MOST_ATTEMPTS;
 use crate::smtp::request::MAX_PATH;
 use crate::smtp::{Reply, Step};
 
@@ -88,6 +89,22 @@ pub(super) fn verify(Count(times): &Count) -> ValueBound {
 pub(super) fn factor(factor: &f64) -> ValueBound {
     let remedy = "write a number such as 2, or 1 for pauses that are all the same";
     hold((1.0..=1000.0).contains(factor), "pauses grow by a factor between 1 and 1000", remedy)
+}
+
+pub(super) fn retry_times(times: &RetryTimes) -> ValueBound {
+    let pauses = if let RetryTimes::Pauses(pauses) = times { pauses.len() } else { 0 };
+    let most = MOST_ATTEMPTS as usize - 1;
+    hold(pauses <= most, format_args!("{pauses} pauses"), "write at most 9,999")
+}
+
+pub(super) fn attempts(Count(attempts): &Count) -> ValueBound {
+    let remedy = "write a number from 2 to 10,000, the first attempt included";
+    hold((2..=u64::from(MOST_ATTEMPTS)).contains(attempts), format_args!("{attempts} attempts"), remedy)
+}
+
+pub(super) fn time_scale(scale: &f64) -> ValueBound {
+    let remedy = "write a number such as 0.01: 5 minutes become 3 seconds";
+    hold((1e-6..=1000.0).contains(scale), "times are scaled by 0.000001 to 1000", remedy)
 }
 
 pub(super) fn garbage(Count(lines): &Count) -> ValueBound {

@@ -21,7 +21,7 @@ use crate::net::address::origin::{ClientAddress, ProxyVersion};
 use crate::plan::{MOST_WAITING, Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::script::Pipelining;
 
-pub use pace::too_slow;
+pub use pace::{never_retried, too_slow};
 
 /// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
 const TIME_WAIT: Duration = Duration::from_secs(60);
@@ -283,6 +283,9 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         writeln!(out, "between the trials of smtpress capacity")?;
         writeln!(out, "  command   {}", indented(&command.text))?;
         writeln!(out, "  folder    {}", harmless(&command.folder.display().to_string()))?;
+    }
+    if let Some(retry) = &plan.retry {
+        writeln!(out, "retry     {}", retry.schedule)?;
     }
     writeln!(out)?;
     let duration =

@@ -131,6 +131,10 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let utf8 = session.extensions().smtputf8() != Use::Off && session.hello() != Hello::Helo;
     let mail = faults.keep(&["message", "session"], message::compile(document, &profile, utf8));
     let reconnect = faults.keep(&["session"], session::reconnect(document, &session));
+    let retry = phases.as_ref().and_then(|phases| {
+        let compiled = session::retry(document, &session, phases, context.purpose);
+        faults.keep(&["session", "phase"], compiled)
+    });
     let expects = faults.keep_each("expect", &profile.expect(), |index, expect| {
         rule::expect(document, &profile.phase(), index, expect)
     });
@@ -175,6 +179,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         expects: expects.expect(whole),
         classify: classify.expect(whole),
         reconnect: reconnect.expect(whole),
+        retry: retry.expect(whole),
         phases: phases.expect(whole),
         threads: profile.threads.unwrap_or(context.threads),
         shard: context.shard,

@@ -124,6 +124,49 @@ impl fmt::Display for Time {
     }
 }
 
+/// When a sender tries again: pauses one after the other, or those of an MTA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RetryTimes {
+    /// Those of Postfix with its defaults.
+    Postfix,
+    /// Those of Exim's default rule.
+    Exim,
+    /// These.
+    Pauses(Vec<Time>),
+}
+
+impl Quantity for RetryTimes {
+    const NAME: &'static str = "RetryTimes";
+    const EXPECTED: &'static str = "pauses such as \"5m, 15m, 1h\", or \"postfix\" or \"exim\"";
+    const PATTERN: &'static str = r"^(postfix|exim|\s*(0|(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|min|h|d)\s*)+)(,\s*(0|(\d+(\.\d+)?\s*(ns|us|µs|ms|s|m|min|h|d)\s*)+))*)$";
+    const BARE: bool = false;
+
+    fn read(text: &str) -> Result<RetryTimes, UnitError> {
+        match text.trim() {
+            "postfix" => Ok(RetryTimes::Postfix),
+            "exim" => Ok(RetryTimes::Exim),
+            word if word.chars().all(|c| c.is_ascii_alphabetic()) => Err(UnitError::new(
+                format!("no retry schedule is known as \"{word}\""),
+                &format!("write {}", RetryTimes::EXPECTED),
+            )),
+            pauses => pauses.split(',').map(Time::read).collect::<Result<_, _>>().map(RetryTimes::Pauses),
+        }
+    }
+}
+
+impl fmt::Display for RetryTimes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RetryTimes::Postfix => f.write_str("postfix"),
+            RetryTimes::Exim => f.write_str("exim"),
+            RetryTimes::Pauses(pauses) => {
+                let pauses: Vec<String> = pauses.iter().map(Time::to_string).collect();
+                f.write_str(&pauses.join(", "))
+            }
+        }
+    }
+}
+
 /// A length of time, or anything between two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeRange {

@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::nearest::{choose, nearest};
 use super::units::{
-    Count, Level, Percent, Quantity, REMEDY, Rate, SearchSetting, Seed, Size, Time, TimeRange, UnitError,
+    Count, Level, Percent, Quantity, REMEDY, Rate, RetryTimes, SearchSetting, Seed, Size, Time, TimeRange,
+    UnitError,
 };
 use crate::condition::Condition;
 use crate::smtp::Step;
@@ -93,7 +94,7 @@ macro_rules! quantities {
     )*};
 }
 
-quantities!(Time, TimeRange, Rate, Count, Size, Percent, Level, SearchSetting, Seed);
+quantities!(Time, TimeRange, RetryTimes, Rate, Count, Size, Percent, Level, SearchSetting, Seed);
 
 /// Always the same, anything between two, or one of a weighted list.
 #[derive(Clone, Debug, PartialEq)]

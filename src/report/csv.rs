@@ -2,12 +2,15 @@
 //!
 //! Counts are of the row's interval, `sessions`, `in_flight` and `waiting` are the state at its end, of the whole run.
 //! Times are of accepted arrivals that ended in the interval; a cell is empty where there are too few values to say (M18).
+//! Where messages are tried again there are four columns more: `retries` that started, `attempts_failed`: attempts that ended
+//! neither accepted nor expected, `retrying`: messages that wait for their next attempt, and `amplification`: attempts over
+//! messages that started, empty where none did.
 
 use std::io::{self, Write};
 
 use crate::collector::histogram::{Hist, Quantile, Status};
 use crate::collector::snapshot::Interval;
-use crate::collector::tally::PhaseTally;
+use crate::collector::tally::{PhaseTally, RetryCounts};
 use crate::collector::{Metric, Outcome};
 
 const COLUMNS: [&str; 29] = [
@@ -42,24 +45,29 @@ const COLUMNS: [&str; 29] = [
     "bytes_received",
 ];
 
+/// The columns of messages that are tried again.
+const RETRY_COLUMNS: [&str; 4] = ["retries", "attempts_failed", "retrying", "amplification"];
+
 /// Writes the time series of a run.
 #[derive(Debug)]
 pub struct TimeSeries<W: Write> {
     rows: csv::Writer<W>,
     phases: Vec<String>,
+    has_retries: bool,
     /// The last phase in which anything happened: it gets its rows in silent seconds too, so that a stall shows.
     current: Option<usize>,
 }
 
 impl<W: Write> TimeSeries<W> {
-    /// Begins with the row of titles. `phases` are the plan's names, in its order.
+    /// Begins with the row of titles. `phases` are the plan's names, in its order; `has_retries`: messages are tried again.
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn new(out: W, phases: Vec<String>) -> io::Result<TimeSeries<W>> {
+    pub fn new(out: W, phases: Vec<String>, has_retries: bool) -> io::Result<TimeSeries<W>> {
         let mut rows = csv::Writer::from_writer(out);
-        rows.write_record(COLUMNS).map_err(plain)?;
-        Ok(TimeSeries { rows, phases, current: None })
+        let more: &[&str] = if has_retries { &RETRY_COLUMNS } else { &[] };
+        rows.write_record(COLUMNS.iter().chain(more)).map_err(plain)?;
+        Ok(TimeSeries { rows, phases, has_retries, current: None })
     }
 
     /// Adds an interval's rows.
@@ -72,7 +80,9 @@ impl<W: Write> TimeSeries<W> {
         for (i, tally) in phases.iter().enumerate() {
             if is_active(tally) || self.current == Some(i) {
                 let name = self.phases.get(i).map_or("", String::as_str);
-                self.rows.write_record(row(interval, name, tally)).map_err(plain)?;
+                let mut cells = row(interval, name, tally);
+                cells.extend(self.has_retries.then(|| retries(interval, tally)).into_iter().flatten());
+                self.rows.write_record(cells).map_err(plain)?;
             }
         }
         Ok(())
@@ -103,7 +113,8 @@ impl TimeSeries<Vec<u8>> {
     pub fn copy(&mut self) -> io::Result<TimeSeries<Vec<u8>>> {
         self.rows.flush()?;
         let rows = csv::Writer::from_writer(self.rows.get_ref().clone());
-        Ok(TimeSeries { rows, phases: self.phases.clone(), current: self.current })
+        let TimeSeries { has_retries, current, .. } = *self;
+        Ok(TimeSeries { rows, phases: self.phases.clone(), has_retries, current })
     }
 }
 
@@ -118,7 +129,11 @@ pub(super) fn plain(error: csv::Error) -> io::Error {
 
 fn is_active(tally: &PhaseTally) -> bool {
     let counts = &tally.counts;
-    counts.scheduled > 0 || counts.started > 0 || counts.arrivals.ended() > 0 || counts.opened > 0
+    counts.scheduled > 0
+        || counts.started > 0
+        || counts.arrivals.ended() > 0
+        || counts.opened > 0
+        || counts.retry.attempts.ended() > 0
 }
 
 fn row(interval: &Interval, phase: &str, tally: &PhaseTally) -> Vec<String> {
@@ -138,6 +153,18 @@ fn row(interval: &Interval, phase: &str, tally: &PhaseTally) -> Vec<String> {
     row.extend(times(tally.hists.get(&(Metric::Service, Outcome::Accepted)), &[0.5, 0.99]));
     row.extend([counts.bytes_sent, counts.bytes_received].map(|n| n.to_string()));
     row
+}
+
+/// The cells of messages that are tried again.
+fn retries(interval: &Interval, tally: &PhaseTally) -> [String; 4] {
+    let RetryCounts { retries, attempts, .. } = tally.counts.retry;
+    let messages = tally.counts.started;
+    let amplification = match messages {
+        0 => String::new(),
+        _ => format!("{:.3}", (messages + retries) as f64 / messages as f64),
+    };
+    let failed = attempts.unexpected();
+    [retries.to_string(), failed.to_string(), interval.gauges.retrying.to_string(), amplification]
 }
 
 /// The quantiles and the maximum in milliseconds; empty where nothing can be said.
@@ -183,7 +210,7 @@ mod tests {
     }
 
     fn written(intervals: &[Interval]) -> String {
-        let mut series = TimeSeries::new(Vec::new(), vec!["one, two".into(), "b".into()]).unwrap();
+        let mut series = TimeSeries::new(Vec::new(), vec!["one, two".into(), "b".into()], false).unwrap();
         for interval in intervals {
             series.add(interval).unwrap();
         }
@@ -205,6 +232,36 @@ mod tests {
     }
 
     #[test]
+    fn messages_that_are_tried_again_have_columns_of_their_own() {
+        let mut first = second(0, 0, 4);
+        let retry = &mut first.tally.phases[0].counts.retry;
+        retry.retries = 6;
+        retry.attempts.add_many(Outcome::Deferred, 7);
+        retry.attempts.add_many(Outcome::Accepted, 3);
+        first.gauges.retrying = 9;
+        let mut only_retries = second(1, 0, 0);
+        only_retries.tally.phases[0].counts.retry = first.tally.phases[0].counts.retry;
+        let mut series = TimeSeries::new(Vec::new(), vec!["a".into(), "b".into()], true).unwrap();
+        series.add(&first).unwrap();
+        series.add(&only_retries).unwrap();
+        let text = String::from_utf8(series.into_inner().unwrap()).unwrap();
+        let ends: Vec<String> = text
+            .lines()
+            .map(|line| {
+                line.split(',')
+                    .rev()
+                    .take(4)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .rev()
+                    .collect::<Vec<_>>()
+                    .join(",")
+            })
+            .collect();
+        assert_eq!(ends, ["retries,attempts_failed,retrying,amplification", "6,7,9,2.500", "6,7,0,"]);
+    }
+
+    #[test]
     fn a_full_disk_is_still_known_as_one() {
         struct Full;
         impl Write for Full {
@@ -215,7 +272,7 @@ mod tests {
                 Ok(())
             }
         }
-        let mut series = TimeSeries::new(Full, vec!["a".into(), "b".into()]).unwrap();
+        let mut series = TimeSeries::new(Full, vec!["a".into(), "b".into()], false).unwrap();
         let failed = (0..1000).find_map(|t| series.add(&second(t, 0, 1)).err()).unwrap();
         assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
         assert_eq!(series.into_inner().err().unwrap().kind(), io::ErrorKind::StorageFull);

@@ -405,6 +405,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> StoredPhase {
         tls: None,
         expects: Default::default(),
         addresses: Vec::new(),
+        retry: None,
     }
 }
 

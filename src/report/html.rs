@@ -105,6 +105,7 @@ pub fn write_view(view: View, input: PageInput<'_>) -> String {
         has_conditions: input.timeline.is_some_and(|(timeline, _)| timeline.has_conditions()),
         has_spectra: !data.spectra.is_empty(),
         has_curve: data.curve.is_some(),
+        has_retries: result.has_retries(),
         has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
     };
     let is_over = input.live.is_none();

@@ -248,12 +248,17 @@ impl RunDir {
     }
 
     /// Begins the files that grow with the run: `timeseries.csv`, `metrics.hlog` and `conditions.csv`. `phases` are the
-    /// plan's names.
+    /// plan's names; `has_retries`: messages are tried again.
     ///
     /// # Errors
     /// When they cannot be started.
-    pub fn record(&self, phases: &[String], started_at: Duration) -> Result<Recording, RunDirError> {
-        Recording::begin(self.files(), phases, started_at)
+    pub fn record(
+        &self,
+        phases: &[String],
+        has_retries: bool,
+        started_at: Duration,
+    ) -> Result<Recording, RunDirError> {
+        Recording::begin(self.files(), phases, has_retries, started_at)
     }
 
     /// Writes all that is known at the end, the result first, and gives the run its name. What can be written is written,

@@ -18,7 +18,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use super::hdr_log;
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Gauges, Interval};
-use crate::collector::tally::{ConditionCount, ConditionKey, Counts, PhaseTally, Tally};
+use crate::collector::tally::{ConditionCount, ConditionKey, Counts, PhaseTally, RetryCounts, Tally};
 use crate::collector::{Metric, Outcome};
 use rows::{Cells, Rows};
 
@@ -161,15 +161,19 @@ fn row(cells: &Cells<'_>) -> Result<Option<SeriesRow>, String> {
         opened: cells.number("opened")?,
         bytes_sent: cells.number("bytes_sent")?,
         bytes_received: cells.number("bytes_received")?,
+        retry: RetryCounts { retries: cells.number_if("retries")?, ..RetryCounts::default() },
         ..Counts::default()
     };
     for outcome in Outcome::ALL {
         counts.arrivals.add_many(outcome, cells.number(&outcome.as_str().replace('-', "_"))?);
     }
+    // Which of them it was is not in the file.
+    counts.retry.attempts.add_many(Outcome::Deferred, cells.number_if("attempts_failed")?);
     let gauges = Gauges {
         sessions: cells.number("sessions")?,
         in_flight: cells.number("in_flight")?,
         waiting: cells.number("waiting")?,
+        retrying: cells.number_if("retrying")?,
         peak_sessions: 0,
     };
     let (start, length) = (cells.time("t_s")?, cells.time("length_s")?);

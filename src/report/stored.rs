@@ -11,6 +11,7 @@
 pub mod convert;
 pub mod event;
 pub mod json;
+pub mod retry;
 pub mod search;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use event::StoredEvent;
+pub use retry::{StoredAttempts, StoredRetry};
 use search::named;
 pub use search::{
     Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredBacklogGrowth, StoredGoalVerdict,
@@ -83,6 +85,13 @@ pub struct RunResult {
     pub limits: Vec<StoredLimit>,
     /// The capacity that was looked for.
     pub capacity: Option<Capacity>,
+}
+
+impl RunResult {
+    /// Whether messages were tried again.
+    pub fn has_retries(&self) -> bool {
+        self.phases.iter().any(|phase| phase.retry.is_some())
+    }
 }
 
 /// The program that measured.
@@ -259,6 +268,9 @@ pub struct StoredPhase {
     /// that answers.
     #[serde(default)]
     pub addresses: Vec<Address>,
+    /// The attempts of its messages, where they are tried again; absent without `[session.retry]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<StoredRetry>,
 }
 
 /// What one address of the target got.

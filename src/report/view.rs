@@ -18,6 +18,7 @@ pub mod head;
 mod limits;
 mod load;
 pub mod outcomes;
+mod retries;
 mod steps;
 mod summary;
 #[cfg(test)]
@@ -60,6 +61,7 @@ impl View {
             steps::section(result),
             outcomes::section(result),
             events::section(result),
+            retries::section(result),
             conditions::section(result),
             limits::section(result),
         ];

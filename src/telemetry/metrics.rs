@@ -330,6 +330,11 @@ pub static TABLE: &[MetricFamily] = &[
     )
     .labels(&["phase", "outcome"], Read::ByOutcome(|counts| &counts.arrivals, &Outcome::ALL)),
     MetricFamily::count(
+        "smtpress_retries",
+        "Attempts that started and were not the first of their message.",
+        |counts| counts.retry.retries,
+    ),
+    MetricFamily::count(
         "smtpress_transactions_attempted",
         "Transactions started: MAIL was written.",
         |counts| counts.attempted,
@@ -401,6 +406,14 @@ pub static TABLE: &[MetricFamily] = &[
     MetricFamily::state("smtpress_waiting", "Arrivals that are due and wait for a session.", |state| {
         state.waiting
     }),
+    MetricFamily::state("smtpress_retrying", "Messages that wait for their next attempt.", |state| {
+        state.retrying
+    }),
+    MetricFamily::durations(
+        "smtpress_time_to_accept",
+        "From the intended start of the first attempt of a message to the end of the attempt that was accepted.",
+        Metric::TimeToAccept,
+    ),
     MetricFamily::durations(
         "smtpress_response",
         "From the intended start to the end of an arrival.",

@@ -28,7 +28,8 @@ impl RunInProgress {
     /// Returns a run of which nothing is known yet.
     pub fn new(description: RunDescription) -> RunInProgress {
         let names = description.infos.iter().map(|info| info.name.clone()).collect();
-        let timeline = GrowingTimeline::new(names, planned(&description.infos));
+        let has_retries = description.plan.retry.is_some();
+        let timeline = GrowingTimeline::new(names, planned(&description.infos), has_retries);
         RunInProgress { timeline: Some(timeline), ..RunInProgress::counting(description) }
     }
 

@@ -31,8 +31,8 @@ pub struct GrowingTimeline {
 }
 
 impl GrowingTimeline {
-    /// Of a run with these phases that is to take so long, if that is known.
-    pub fn new(phases: Vec<String>, planned: Option<Duration>) -> GrowingTimeline {
+    /// Of a run with these phases that is to take so long, if that is known. `has_retries`: messages are tried again.
+    pub fn new(phases: Vec<String>, planned: Option<Duration>, has_retries: bool) -> GrowingTimeline {
         let planned = planned.map_or(0.0, |planned| planned.as_secs_f64());
         let wide = |most: f64| (planned / most).ceil().max(1.0);
         let timeline = Timeline {
@@ -46,7 +46,7 @@ impl GrowingTimeline {
             shown: Outcome::Accepted,
             level_width: 1,
             open: None,
-            series: TimeSeries::new(Vec::new(), phases).ok(),
+            series: TimeSeries::new(Vec::new(), phases, has_retries).ok(),
         };
         GrowingTimeline { timeline, planned, values: 0 }
     }
@@ -117,7 +117,8 @@ mod tests {
     use crate::report::html::timeline::tests::second;
 
     fn run(seconds: u64, planned: Option<u64>) -> GrowingTimeline {
-        let mut growing = GrowingTimeline::new(vec!["steady".to_owned()], planned.map(Duration::from_secs));
+        let mut growing =
+            GrowingTimeline::new(vec!["steady".to_owned()], planned.map(Duration::from_secs), false);
         (0..seconds).for_each(|t| growing.add(&second(t, 11)));
         growing
     }

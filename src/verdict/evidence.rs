@@ -6,6 +6,7 @@
 //! - The share of an outcome is its part of the arrivals that have an outcome, shed ones included. Over a whole run these
 //!   are the scheduled ones (M10); in a window they are those that ended in it.
 //! - A number a second is of what fell into the window: what ended, or was met, later is in no rate (M21).
+//! - The share of attempts, retries and of what became of messages that are tried again is a part of the messages that started.
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
 //! - What is only known to lie between two bounds (M12) holds or fails if it does so wherever it lies between them; else there
 //!   is no data. Mostly there is no upper one: it can break an upper limit and keep a lower one.
@@ -153,7 +154,16 @@ impl Evidence {
             Subject::Attempted => drained.attempted,
             Subject::Transactions(outcome) => drained.transactions.of(*outcome),
             Subject::Condition(_) | Subject::Expect(_) => self.named_late,
-            Subject::Latency(..) | Subject::Scheduled | Subject::Done | Subject::Event(..) => 0,
+            Subject::Pending => drained.arrivals.of(Outcome::Interrupted),
+            Subject::GaveUp => drained.arrivals.gave_up(),
+            Subject::Latency(..)
+            | Subject::Scheduled
+            | Subject::Done
+            | Subject::Event(..)
+            | Subject::Attempts
+            | Subject::Retries
+            | Subject::PossiblyDoubled
+            | Subject::Amplification => 0,
         }
     }
 
@@ -165,12 +175,27 @@ impl Evidence {
         let ends = arrivals.ended() + arrivals.of(Outcome::Shed);
         let (scheduled, started) = (self.counts.scheduled, self.counts.started);
         let unexpected = || arrivals.unexpected();
+        let attempts = started + self.counts.retry.retries;
+        if expr.subject == Subject::Amplification {
+            return match started {
+                0 => Answer::no_data("no message started"),
+                _ => {
+                    let amplification = attempts as f64 / started as f64;
+                    compare(expr, amplification, amplification, |number| decimals(number, 3))
+                }
+            };
+        }
         let (count, all) = match &expr.subject {
             Subject::Scheduled => (scheduled, scheduled),
             Subject::Started => (started, scheduled),
             Subject::Arrivals(outcome) => (arrivals.of(*outcome), ends),
             Subject::Unexpected => (unexpected(), ends),
-            Subject::Done | Subject::Event(..) => (0, 0),
+            Subject::Done | Subject::Amplification | Subject::Event(..) => (0, 0),
+            Subject::Attempts => (attempts, started),
+            Subject::Retries => (self.counts.retry.retries, started),
+            Subject::GaveUp => (arrivals.gave_up(), started),
+            Subject::Pending => (arrivals.of(Outcome::Interrupted), started),
+            Subject::PossiblyDoubled => (self.counts.retry.possibly_doubled, started),
             Subject::Attempted => (self.counts.attempted, self.counts.attempted),
             Subject::Transactions(outcome) => {
                 let transactions = &self.counts.transactions;

@@ -3,6 +3,7 @@
 //! ```text
 //! what      = metric ["[" outcome "]"]      response service lag wait setup session step.NAME; without outcome: accepted
 //!           | outcome | unexpected | scheduled | started | done
+//!           | attempts | retries | gave_up | pending | possibly_doubled | amplification
 //!           | transactions.attempted | transactions.OUTCOME | condition.NAME | expect.NAME
 //!           | event.NAME.outage | event.NAME.recovery     a time of its own, without aggregate
 //! aggregate = pNN[.N...] | min | max | mean | count       of a metric; pNN alone means `response pNN`
@@ -17,6 +18,7 @@
 //!
 //! # Decisions
 //! - `done` is a share and nothing else: messages, sessions and time are not counted in one number.
+//! - `amplification` is a plain number, the attempts over the messages that started: it has no aggregate and no unit.
 //! - Lag, wait and setup come before the listener is asked to take anything: without an outcome they are of all outcomes.
 //! - A rate in /s is of what fell into the window (M21), that of a condition and of an expect too.
 //! - `m` is minutes after a duration's number and a million after a count's.
@@ -77,6 +79,18 @@ pub enum Subject {
     Unexpected,
     /// What was asked for, as far as it was done.
     Done,
+    /// Attempts that were started, of messages that are tried again; without `[session.retry]` the arrivals that were.
+    Attempts,
+    /// Those of them that were not the first.
+    Retries,
+    /// Messages that were given up.
+    GaveUp,
+    /// Messages without an end when the run ended.
+    Pending,
+    /// Messages that were accepted after an attempt in doubt.
+    PossiblyDoubled,
+    /// Attempts over messages.
+    Amplification,
     /// Transactions that were started.
     Attempted,
     /// Transactions that ended so.

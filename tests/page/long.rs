@@ -45,8 +45,13 @@ fn second(t: u64) -> Interval {
         let count = nth + (t * 31 + nth) % 17;
         (0..count).for_each(|_| phase.condition(key.clone(), Duration::from_secs(t), false, String::new));
     }
-    let gauges =
-        Gauges { sessions: 180 + t % 40, in_flight: 150 + t % 60, waiting: t % 7, peak_sessions: 220 };
+    let gauges = Gauges {
+        sessions: 180 + t % 40,
+        in_flight: 150 + t % 60,
+        waiting: t % 7,
+        retrying: 0,
+        peak_sessions: 220,
+    };
     Interval { start: Duration::from_secs(t), length: Duration::from_secs(1), tally, gauges }
 }
 
@@ -56,7 +61,7 @@ fn an_hour_at_two_thousand_a_second_is_a_small_page() {
     let stage = Stage::new();
     let run = stage.path("hour");
     let directory = RunDir::create(Some(&run), false, "hour", Duration::ZERO).unwrap();
-    let mut recording = directory.record(&["steady".to_owned()], Duration::ZERO).unwrap();
+    let mut recording = directory.record(&["steady".to_owned()], false, Duration::ZERO).unwrap();
     (0..HOUR).for_each(|t| recording.add(&second(t)));
     recording.finish().unwrap();
     let mut long = result(Path::new(GOLDEN));

@@ -57,6 +57,7 @@ pub(super) fn plan(load: LoadModel, length: Option<Duration>, max_sessions: u32)
             ..Spec::default()
         },
         reconnect: Default::default(),
+        retry: None,
         phases: vec![Phase {
             name: "scenario".into(),
             model: "selftest".into(),

@@ -56,7 +56,7 @@ impl Dispatch {
             return None;
         }
         recorder.counts(phase).scheduled += 1;
-        Some(ScheduledArrival { seq, phase, intended: now, noticed: now })
+        Some(ScheduledArrival { seq, phase, intended: now, noticed: now, earlier: None })
     }
 
     /// A session of a closed load has ended; true if it thinks now and another one follows.
@@ -131,7 +131,8 @@ impl Dispatch {
                 _ if !waits.scheduled => {}
                 Some(outcome) => {
                     let (arrival, tried) = (waits.arrival, waits.arrival.noticed);
-                    self.actions.push_back(Action::Charge { arrival, tried, outcome });
+                    let for_good = false;
+                    self.actions.push_back(Action::Charge { arrival, tried, outcome, for_good });
                 }
                 None => recorder.shed(waits.arrival.phase, waits.arrival.intended),
             }
@@ -175,7 +176,7 @@ impl Dispatch {
         if self.established == 0 && self.slots.opening() == 0 {
             self.hopeless_since.get_or_insert(now);
             if let Some(outcome) = refused.filter(|_| !slot.bound) {
-                self.charge_next(now, slot.opened_at, outcome, recorder);
+                self.charge_next(now, slot, outcome, recorder);
             }
         }
     }
@@ -213,10 +214,13 @@ impl Dispatch {
         }
     }
 
-    /// No session could be opened, tried from `tried` on: the arrival that would have had it fails with it. It counts as
+    /// No session could be opened, and this one was the last that was tried: the arrival that would have had it fails with it. It counts as
     /// scheduled when that session began to be opened.
-    fn charge_next(&mut self, now: Duration, tried: Duration, outcome: Outcome, recorder: &mut Recorder) {
+    fn charge_next(&mut self, now: Duration, slot: &Slot, outcome: Outcome, recorder: &mut Recorder) {
+        let (tried, for_good) = (slot.opened_at, slot.refused_for_good);
         let arrival = match self.closed_phase(now) {
+            // A retry that came due only while the session was being opened did not wait for it.
+            _ if self.retries.first_due().is_some_and(|retry| retry.noticed <= tried) => self.take_due(now),
             _ if !self.resumed.is_empty() => self.resume_message(now, recorder),
             Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_barrier_closed(phase) => {
                 self.take_closed(now, false, recorder)
@@ -229,7 +233,7 @@ impl Dispatch {
                 noticed: tried.min(arrival.noticed),
                 ..arrival
             };
-            Action::Charge { arrival, tried, outcome }
+            Action::Charge { arrival, tried, outcome, for_good }
         }));
     }
 

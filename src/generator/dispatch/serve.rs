@@ -9,9 +9,11 @@ use crate::plan::{OnSaturation, Unit};
 
 /// Where arrivals come from, in the order in which they are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ArrivalSource {
+pub(super) enum ArrivalSource {
     /// Open loads: their time has come.
     Waiting,
+    /// Messages that are tried again: their time has come. Served with those that wait, in the order of their times.
+    Retry,
     /// Closed loads: they have thought, or were given back.
     Resumed,
     /// Closed loads: the schedule has one for each session that is free.
@@ -40,9 +42,28 @@ impl Dispatch {
         }
     }
 
+    /// Of first attempts and retries whose time has come: where the one comes from that waits longest.
+    pub(super) fn longest_waiting(&self) -> Option<ArrivalSource> {
+        match (self.waiting.front(), self.retries.first_due()) {
+            (None, None) => None,
+            (Some(first), Some(retry)) if first.intended <= retry.intended => Some(ArrivalSource::Waiting),
+            (Some(_), None) => Some(ArrivalSource::Waiting),
+            (_, Some(_)) => Some(ArrivalSource::Retry),
+        }
+    }
+
     fn candidate(&mut self, now: Duration, source: ArrivalSource) -> Option<Candidate> {
+        let source = match source {
+            ArrivalSource::Waiting | ArrivalSource::Retry => self.longest_waiting()?,
+            closed => closed,
+        };
         let (phase, waiting) = match source {
             ArrivalSource::Waiting => (self.waiting.front()?.phase, self.waiting.len()),
+            ArrivalSource::Retry => {
+                let (phase, wanted) = (self.phase_at(now), self.retries.due() as u64);
+                let limit = self.limit_of_retry(now);
+                return Some(Candidate { source, phase, unit: Unit::Message, limit, wanted });
+            }
             ArrivalSource::Resumed => (self.resumed.front()?.arrival.phase, self.resumed.len()),
             ArrivalSource::Schedule => {
                 let (phase, share) = self.closed_phase(now)?;
@@ -73,7 +94,7 @@ impl Dispatch {
             let (Some(arrival), Some(slot)) = (self.take(now, source, recorder), self.slots.wake()) else {
                 return false;
             };
-            self.slots.take(slot, phase);
+            self.taken(slot, &arrival);
             self.actions.push_back(Action::Serve { slot, arrival });
             return true;
         }
@@ -82,7 +103,7 @@ impl Dispatch {
         }
         let opening = self.slots.opening();
         let purpose = match (unit, source) {
-            (Unit::Message, ArrivalSource::Resumed | ArrivalSource::Schedule) => {
+            (Unit::Message, _) if self.is_paced(source, phase) => {
                 if opening >= wanted || !self.throttle.allows(now, opening) {
                     return false;
                 }
@@ -119,10 +140,25 @@ impl Dispatch {
             }
             return true;
         }
+        if next.source == ArrivalSource::Retry && drops {
+            // It waits, and what waits behind it does not.
+            for arrival in self.waiting.drain(..) {
+                recorder.shed(arrival.phase, arrival.intended);
+            }
+        }
         if next.unit == Unit::Session {
             self.make_room(next.wanted);
         }
         false
+    }
+
+    /// Whether sessions for this source are opened as closed loads open theirs: for the pool, with pauses after failures.
+    fn is_paced(&self, source: ArrivalSource, phase: u32) -> bool {
+        match source {
+            ArrivalSource::Waiting => false,
+            ArrivalSource::Retry => self.is_closed(phase),
+            ArrivalSource::Resumed | ArrivalSource::Schedule => true,
+        }
     }
 
     /// Whether a session may be opened for one arrival. Closed loads pause after failures, open loads do not.
@@ -131,7 +167,7 @@ impl Dispatch {
         match source {
             // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
             ArrivalSource::Waiting if self.is_held(phase) && opening >= MAX_OPENING => false,
-            ArrivalSource::Waiting => self.throttle.allows_rate(now),
+            ArrivalSource::Waiting | ArrivalSource::Retry => self.throttle.allows_rate(now),
             ArrivalSource::Resumed | ArrivalSource::Schedule => self.throttle.allows(now, opening),
         }
     }
@@ -153,7 +189,7 @@ impl Dispatch {
     }
 
     /// Takes the next arrival of a source.
-    fn take(
+    pub(super) fn take(
         &mut self,
         now: Duration,
         source: ArrivalSource,
@@ -161,6 +197,7 @@ impl Dispatch {
     ) -> Option<ScheduledArrival> {
         match source {
             ArrivalSource::Waiting => self.waiting.pop_front(),
+            ArrivalSource::Retry => self.take_due(now),
             ArrivalSource::Resumed => self.resume(now, recorder),
             ArrivalSource::Schedule => {
                 let arrival = self.take_closed(now, false, recorder)?;

@@ -26,6 +26,8 @@ pub(super) struct Slot {
     pub opening: bool,
     /// When it was decided to open it.
     pub opened_at: Duration,
+    /// The listener refused it with a 5yz reply before it could send.
+    pub refused_for_good: bool,
     /// It is to leave.
     pub leaving: bool,
     /// It is ended at once.

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod histories;
+mod retries;
 mod start_barrier;
 mod world;
 
@@ -31,6 +32,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             ..crate::mail::Spec::default()
         },
         reconnect: Default::default(),
+        retry: None,
         phases,
         expects: Vec::new(),
         classify: Vec::new(),

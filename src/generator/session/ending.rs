@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ActiveArrival, Session};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
-use crate::generator::dispatch::{ScheduledArrival, SessionEnd};
+use crate::generator::dispatch::{AttemptEnd, ScheduledArrival, SessionEnd};
 use crate::generator::failure_class::FailureClass;
 use crate::generator::session_pool::Instruction;
 use crate::generator::times::Times;
@@ -34,10 +34,15 @@ impl Session {
                 None => Times { decided: self.decided, opened: None, served: Some(self.started), ended: now },
             };
             match outcome {
-                Outcome::Shed => self.accounting.arrival_not_started(arrival, self.started),
+                Outcome::Shed => {
+                    self.pool.attempt_ended(&arrival, self.attempt_end(outcome, false));
+                    self.accounting.arrival_not_started(&arrival, self.started);
+                }
                 // The generator ended it before the message that it was opened for.
-                Outcome::Accepted if self.first.is_some() => self.end(arrival, &times, Outcome::Interrupted),
-                outcome => self.end(arrival, &times, outcome),
+                Outcome::Accepted if self.first.is_some() => {
+                    self.end(arrival, &times, Outcome::Interrupted, false);
+                }
+                outcome => self.end(arrival, &times, outcome, false),
             }
         }
         if let Some(mut transcript) = self.transcript.take() {
@@ -56,15 +61,20 @@ impl Session {
         self.pool.session_ended(self.slot, end);
     }
 
-    /// A started arrival ends.
-    pub(super) fn end(&self, arrival: ScheduledArrival, times: &Times, outcome: Outcome) {
-        self.accounting.arrival_ended(arrival, times, outcome, self.last_condition);
+    /// A started arrival ends. `partly_taken`: the listener has its message for some of its recipients.
+    pub(super) fn end(&self, arrival: ScheduledArrival, times: &Times, outcome: Outcome, partly_taken: bool) {
+        let after = self.pool.attempt_ended(&arrival, self.attempt_end(outcome, partly_taken));
+        self.accounting.arrival_ended(arrival, times, outcome, self.last_condition, after);
+    }
+
+    fn attempt_end(&self, outcome: Outcome, partly_taken: bool) -> AttemptEnd {
+        AttemptEnd { outcome, for_good: self.refused_for_good || partly_taken, session: self.serial }
     }
 
     /// The arrival that the session is itself ends with its last message, not with QUIT.
     pub(super) fn end_bound(&self, arrival: ScheduledArrival, ended: Duration) {
         let times = Times { decided: self.decided, opened: None, served: Some(self.started), ended };
-        self.end(arrival, &times, self.failed.unwrap_or(Outcome::Accepted));
+        self.end(arrival, &times, self.failed.unwrap_or(Outcome::Accepted), false);
     }
 
     /// Whether all that it was opened for is done, and only QUIT is left.

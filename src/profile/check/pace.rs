@@ -1,4 +1,6 @@
-//! Whether a phase's `connect_rate` lets its arrivals through.
+//! Whether a phase's `connect_rate` lets its arrivals through, and whether a run lasts until its first retry.
+
+use std::time::Duration;
 
 use crate::load::LoadModel;
 use crate::plan::{Messages, Phase, Plan, Unit};
@@ -6,6 +8,20 @@ use crate::plan::{Messages, Phase, Plan, Unit};
 /// A sentence for each phase whose `connect_rate` is below the connections that its arrivals need.
 pub fn too_slow(plan: &Plan) -> Vec<String> {
     plan.phases.iter().filter_map(|phase| of_phase(phase, &plan.messages)).collect()
+}
+
+/// A sentence if the run ends before any message is tried again.
+pub fn never_retried(plan: &Plan) -> Option<String> {
+    let retry = plan.retry.as_ref()?;
+    let first = retry.schedule.pause_after(1)?;
+    let length: Duration = plan.phases.iter().map(|phase| phase.load.length).sum::<Option<_>>()?;
+    let wait = retry.wait.unwrap_or(plan.phases.last()?.graceful_stop);
+    (first >= length + wait).then(|| {
+        format!(
+            "no message is tried again: the first retry comes {first:?} after an attempt, and the run ends after {length:?} and \
+             a wait of {wait:?}: lower session.retry.time_scale, or raise session.retry.wait"
+        )
+    })
 }
 
 fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
@@ -76,6 +92,28 @@ mod tests {
         let context =
             Context { purpose: Purpose::Run, seed: 1, run_id: "run".into(), threads: 1, shard: Shard::WHOLE };
         too_slow(&compile(&document, &context).unwrap().plan)
+    }
+
+    #[test]
+    fn a_schedule_whose_first_retry_the_run_does_not_reach_is_named() {
+        let said = |retry: &str| {
+            let phase = "[[phase]]\nname = \"p\"\nload = \"constant-rate\"\nrate = \"10/s\"\nfor = \"5s\"\ngraceful_stop = \"1s\"";
+            let text =
+                format!("schema = 1\n[target]\naddress = \"embedded\"\n[session.retry]\n{retry}\n{phase}\n");
+            let document = Document::parse("p.toml", &text).unwrap();
+            let context = Context {
+                purpose: Purpose::Run,
+                seed: 1,
+                run_id: "run".into(),
+                threads: 1,
+                shard: Shard::WHOLE,
+            };
+            never_retried(&compile(&document, &context).unwrap().plan)
+        };
+        let late = said("schedule = \"5m\"").unwrap();
+        assert!(["300s", "5s", "1s", "time_scale"].iter().all(|part| late.contains(part)), "{late}");
+        assert_eq!(said("schedule = \"postfix\"\ntime_scale = 0.01"), None);
+        assert_eq!(said("schedule = \"5m\"\nwait = \"5m\""), None);
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::faults::Faults;
-use super::{extensions, misbehave};
+use super::{Purpose, extensions, misbehave};
 use crate::load::Think;
+use crate::plan::retry::{Retry, RetrySchedule};
 use crate::plan::{self, Messages, Phase, Unit};
 use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
 use crate::profile::schema::session::Session;
-use crate::profile::units::{Count, Time, TimeRange};
+use crate::profile::units::{Count, RetryTimes, Time, TimeRange};
 use crate::profile::value::{Distribution, RangeTable};
 use crate::smtp::Script;
 use crate::smtp::script::{Hello, Protocol, Quit, Timeouts, Verify};
@@ -58,6 +59,58 @@ pub(super) fn reconnect(document: &Document, session: &Session) -> Result<plan::
         ));
     }
     Ok(plan::Reconnect { first, factor: written.factor(), max })
+}
+
+/// When messages are tried again, and for a run only.
+pub(super) fn retry(
+    document: &Document,
+    session: &Session,
+    phases: &[Phase],
+    purpose: Purpose,
+) -> Result<Option<Retry>, ProfileFault> {
+    let Some(written) = &session.retry else { return Ok(None) };
+    if let Some(phase) = phases.iter().find(|phase| phase.unit == Unit::Session) {
+        return Err(document.error_at_key(
+            &keys!["session", "retry"],
+            format!("messages are tried again, and the arrivals of phase `{}` are whole sessions", phase.name),
+            "give that phase `unit = \"message\"`; with `messages = 1` in `[session]` each message has a session of its own",
+        ));
+    }
+    let growing = [
+        ("first", written.first.is_some()),
+        ("factor", written.factor.is_some()),
+        ("max", written.max.is_some()),
+        ("attempts", written.attempts.is_some()),
+    ];
+    let given = growing.iter().find(|(_, given)| *given).map(|(key, _)| *key);
+    let schedule = match (&written.schedule, given, written.first, written.attempts) {
+        (Some(_), Some(key), ..) => {
+            return Err(document.error_at_key(
+                &keys!["session", "retry", key],
+                format!("`{key}` is for pauses that grow, and `schedule` says them all"),
+                "remove one of the two",
+            ));
+        }
+        (Some(RetryTimes::Postfix), ..) => RetrySchedule::postfix(),
+        (Some(RetryTimes::Exim), ..) => RetrySchedule::exim(),
+        (Some(RetryTimes::Pauses(pauses)), ..) => {
+            RetrySchedule::listed(pauses.iter().map(|Time(pause)| *pause).collect())
+        }
+        (None, _, Some(Time(first)), Some(attempts)) => {
+            let Time(max) = written.max.unwrap_or(Time(Duration::MAX));
+            RetrySchedule::growing(first, written.factor(), max, attempts.small())
+        }
+        (None, ..) => {
+            return Err(document.error_at_key(
+                &keys!["session", "retry"],
+                "it does not say when a message is tried again",
+                "write `schedule = \"5m, 15m, 1h\"`, or `first = \"5m\"` and `attempts = 4`",
+            ));
+        }
+    };
+    let schedule = schedule.scaled(written.time_scale());
+    let wait = written.wait.map(|Time(wait)| wait);
+    Ok((purpose == Purpose::Run).then_some(Retry { schedule, wait }))
 }
 
 /// The dialogue, but for TLS and logins.

@@ -4,7 +4,7 @@ use super::auth::Auth;
 use crate::plan;
 use crate::profile::bounds;
 use crate::profile::table::{tables, words};
-use crate::profile::units::{Count, Rate, Size, Time, TimeRange};
+use crate::profile::units::{Count, Rate, RetryTimes, Size, Time, TimeRange};
 use crate::profile::value::Distribution;
 use crate::smtp::Step;
 use crate::smtp::extensions::{Chunking, Late, Use};
@@ -131,6 +131,9 @@ tables! {
         /// The pauses of closed loads before the next session is opened after one failed: it was refused, or the listener ended it
         /// before it had served anything. One session is tried after each; loads at a rate, bursts and held-sessions have none.
         reconnect: Reconnect, or Reconnect::default();
+        /// When a message is tried again that was deferred (4yz), refused, dropped or timed out, or is in doubt. Default: never. For
+        /// phases of messages; searches try nothing again.
+        retry: Retry;
         /// Who logs in, and how. Default: nobody does.
         auth: Auth;
         /// How it behaves badly on purpose. Default: not at all.
@@ -144,6 +147,27 @@ tables! {
         factor: f64, or plan::Reconnect::default().factor, if bounds::factor;
         /// The longest pause. Default 1s.
         max: Time;
+    }
+    /// When a message is tried again: the same bytes with the same Message-ID, as an MTA does. Give `schedule`, or `first` and
+    /// `attempts`. A message is given up after its last attempt, and at once after a 5yz reply.
+    Retry {
+        /// The pauses from the end of an attempt to the next, such as 5m, 15m, 1h; `postfix`: its defaults (300s, then the age of the
+        /// message up to 4000s, for 5 days); `exim`: its default rule (every 15m for 2h, from 1h on 1.5 times as long for 16h,
+        /// every 6h for 4 days).
+        schedule: RetryTimes, if bounds::retry_times;
+        /// The first pause, if the pauses are to grow.
+        first: Time;
+        /// By how much each further pause is longer than the one before.
+        factor: f64, or 2.0, if bounds::factor;
+        /// The longest pause. Default: no bound.
+        max: Time;
+        /// Attempts of a message, the first included. Needed with `first`.
+        attempts: Count, if bounds::attempts;
+        /// Every pause is multiplied by this, so that hours fit a test.
+        time_scale: f64, or 1.0, if bounds::time_scale;
+        /// How long after the last phase retries are still started. What is not accepted then has no end and counts as interrupted.
+        /// Default: the `graceful_stop` of the last phase.
+        wait: Time;
     }
     /// Parameters of MAIL and RCPT. Each is never sent (`off`), sent when offered (`auto`), or sent, and a listener that does
     /// not offer it is a finding (`require`).

@@ -24,10 +24,12 @@ pub struct Charts {
     pub has_curve: bool,
     /// Some arrivals were refused.
     pub has_refusals: bool,
+    /// Messages were tried again.
+    pub has_retries: bool,
 }
 
 /// Section, whether it stands below the tables, name, title, words.
-const ALL: [(&str, bool, Chart); 11] = [
+const ALL: [(&str, bool, Chart); 13] = [
     at(
         "load",
         false,
@@ -61,6 +63,20 @@ const ALL: [(&str, bool, Chart); 11] = [
         "Where a limit is enforced, refusals begin and the line of sessions goes flat.",
     ),
     at("outcomes", true, "levels", "Share refused, by number of open sessions", ""),
+    at(
+        "retries",
+        false,
+        "attempts",
+        "Attempts a second",
+        "First attempts are the load that was asked for; the retries come on top of it.",
+    ),
+    at(
+        "retries",
+        true,
+        "retrying",
+        "Messages that wait for their next attempt",
+        "And how many attempts there were for each message that started, second by second.",
+    ),
     at("conditions", false, "conditions", "Conditions a second", "By name, all phases and replies together."),
     at(
         "trials",
@@ -103,6 +119,7 @@ impl Charts {
             "spectrum" => self.has_spectra,
             "trials" => self.has_curve,
             "conditions" => self.has_conditions,
+            "attempts" | "retrying" => self.has_timeline && self.has_retries,
             "refusals" | "levels" => self.has_timeline && self.has_refusals,
             _ => self.has_timeline,
         }

@@ -45,8 +45,8 @@
 
   // --- The time series ---------------------------------------------------------------------------------------------------
   const COUNTS = ["offered", "started", "accepted", "expected", "deferred", "rejected", "refused", "dropped", "timed_out",
-    "in_doubt", "malformed", "interrupted", "shed", "opened"];
-  const STATES = ["sessions", "in_flight", "waiting"];
+    "in_doubt", "malformed", "interrupted", "shed", "opened", "retries", "attempts_failed"];
+  const STATES = ["sessions", "in_flight", "waiting", "retrying"];
   const cells = (line) => {
     const row = [];
     const pattern = /(?:"((?:[^"]|"")*)"|([^,]*))(?:,|$)/g;
@@ -242,6 +242,18 @@
     occupancy: (plot) => overTime(plot, [series.t, series.sessions, series.in_flight, series.waiting], [
       line("open sessions", "c1", count), line("arrivals under way", "c2", count), line("waiting", "c4", count)],
       { scales: { y: fromZero }, axes: amounts("at once") }),
+
+    attempts: (plot) => overTime(plot, [series.t, series.started, series.started.map((v, i) => v + series.retries[i]), series.attempts_failed], [
+      line("first attempts", "c1", rate), line("attempts", "c9", rate), line("failed attempts", "c4", rate, { dash: [4, 4] })],
+      { scales: { y: fromZero }, axes: amounts("a second") }),
+
+    retrying: (plot) => {
+      const amplification = series.started.map((v, i) => (v > 0 ? (v + series.retries[i]) / v : null));
+      return overTime(plot, [series.t, series.retrying, amplification], [
+        line("waiting for their next attempt", "c2", count),
+        { label: "attempts for each message", stroke: "transparent", points: { show: false }, scale: "none", value: told((v) => (v == null ? "n/a" : v.toFixed(2))) }],
+        { scales: { y: fromZero, none: {} }, axes: amounts("messages") });
+    },
 
     bands: (plot) => {
       const { t, response, service, step_s } = timeline.bands;

@@ -161,7 +161,7 @@ impl Timeline {
             shown,
             level_width: peak.div_ceil(LEVELS).max(1),
             open: None,
-            series: TimeSeries::new(Vec::new(), names).ok(),
+            series: TimeSeries::new(Vec::new(), names, result.has_retries()).ok(),
         }
     }
 
@@ -273,6 +273,7 @@ fn add(open: &mut Interval, second: &Interval) {
         sessions: gauges.sessions.max(second.gauges.sessions),
         in_flight: gauges.in_flight.max(second.gauges.in_flight),
         waiting: gauges.waiting.max(second.gauges.waiting),
+        retrying: gauges.retrying.max(second.gauges.retrying),
         peak_sessions: gauges.peak_sessions.max(second.gauges.peak_sessions),
     };
 }

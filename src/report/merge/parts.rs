@@ -55,6 +55,9 @@ fn add(sum: &mut StoredPhase, part: &StoredPhase) {
     sum.window_s = sum.window_s.max(part.window_s);
     add_named(&mut sum.expects, &part.expects);
     add_addresses(&mut sum.addresses, &part.addresses);
+    if let Some(part) = &part.retry {
+        sum.retry.get_or_insert_with(Default::default).add(part);
+    }
     if let Some(part) = &part.tls {
         let sum = sum.tls.get_or_insert_with(StoredTls::default);
         add_fields!(sum, part; full resumed untrusted truncated);
@@ -157,6 +160,9 @@ pub fn count(tally: &mut PhaseTally, phase: &StoredPhase, expects: &[Expect]) {
     drained.arrivals.add_many(Outcome::Refused, late.refused);
     counts.arrivals.add_many(Outcome::Refused, phase.refused);
     counts.arrivals.add_many(Outcome::Shed, phase.shed);
+    if let Some(retry) = &phase.retry {
+        retry.count(tally);
+    }
     for (index, expect) in (0_u32..).zip(expects) {
         let covered = |by_name: Option<&BTreeMap<String, u64>>| {
             expect.name.as_ref().and_then(|name| by_name?.get(name)).copied().unwrap_or(0)

@@ -74,10 +74,11 @@ impl MergedSeconds {
         }
         // The gauges are of the whole run: they go with the latest phase.
         let gauges = &mut self.at(gauges_at, second.length).gauges;
-        let Gauges { sessions, in_flight, waiting, .. } = second.gauges;
+        let Gauges { sessions, in_flight, waiting, retrying, .. } = second.gauges;
         gauges.sessions += sessions;
         gauges.in_flight += in_flight;
         gauges.waiting += waiting;
+        gauges.retrying += retrying;
     }
 
     fn at(&mut self, start: u64, length: Duration) -> &mut Interval {

@@ -37,6 +37,7 @@ impl Recording {
     pub(super) fn begin(
         directory: &Path,
         phases: &[String],
+        has_retries: bool,
         started_at: Duration,
     ) -> Result<Recording, RunDirError> {
         let begin = |name: &str| {
@@ -47,7 +48,7 @@ impl Recording {
             }
         };
         let (path, part) = begin(SERIES)?;
-        let series = GrowingFile { writer: TimeSeries::new(part, phases.to_vec()), path };
+        let series = GrowingFile { writer: TimeSeries::new(part, phases.to_vec(), has_retries), path };
         let (path, part) = begin(LOG)?;
         let log = GrowingFile { writer: IntervalLog::new(part, phases, started_at), path };
         let (path, part) = begin(CONDITIONS)?;

@@ -40,7 +40,7 @@ fn a_run_is_stored_whole_and_read_back() {
     let parent = tempfile::tempdir().unwrap();
     let mut directory =
         RunDir::create(Some(&parent.path().join("deep/er/run")), false, "x", STARTED).unwrap();
-    let mut recording = directory.record(&["steady".into()], STARTED).unwrap();
+    let mut recording = directory.record(&["steady".into()], false, STARTED).unwrap();
     recording.add(&interval());
     assert!(!names(directory.path()).iter().any(|name| name == "result.json"));
     let series = || fs::read_to_string(directory.path().join("timeseries.csv")).unwrap();
@@ -268,7 +268,7 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
     let directory = RunDir::create(Some(&run), false, "x", STARTED).unwrap();
     let names: Vec<String> =
         fixtures::limit_enforced().phases.iter().map(|phase| phase.name.clone()).collect();
-    let mut recording = directory.record(&names, STARTED).unwrap();
+    let mut recording = directory.record(&names, false, STARTED).unwrap();
     let mut so_far = fixtures::limit_enforced();
     so_far.metrics.clear();
     so_far.took_s = 1.0;
@@ -316,7 +316,7 @@ fn what_cannot_be_written_is_named_with_a_remedy() {
 fn a_directory_that_goes_away_stops_nothing_and_is_reported_at_the_end() {
     let parent = tempfile::tempdir().unwrap();
     let mut directory = RunDir::create(Some(&parent.path().join("run")), false, "x", STARTED).unwrap();
-    let mut recording = directory.record(&["steady".into()], STARTED).unwrap();
+    let mut recording = directory.record(&["steady".into()], false, STARTED).unwrap();
     fs::remove_dir_all(directory.path()).unwrap();
     recording.add(&interval());
     let error = recording.finish().unwrap_err().to_string();

@@ -76,6 +76,11 @@ impl Cells<'_> {
         cell.parse().map_err(|_| format!("has {cell:?} where the number {title} belongs"))
     }
 
+    /// The number in a column that not every file has; 0 without it.
+    pub(super) fn number_if(&self, title: &str) -> Result<u64, String> {
+        if self.titles.iter().any(|known| known == title) { self.number(title) } else { Ok(0) }
+    }
+
     pub(super) fn time(&self, title: &str) -> Result<Duration, String> {
         seconds(self.text(title)?).ok_or_else(|| format!("has no time in {title}"))
     }

@@ -201,6 +201,7 @@ fn phase_counts(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSum
         tls: plan.speaks_tls().then(|| tls(measured, index)),
         expects: expects(plan, phase, |covered| covered.count),
         addresses: addresses(measured, index),
+        retry: plan.retry.is_some().then(|| super::StoredRetry::of(phase)),
     }
 }
 

@@ -78,7 +78,14 @@ fn outcome(result: &RunResult, i: usize, phase: &StoredPhase) -> Vec<Cell> {
         parts.push(Cell::count(phase.expected, format!("/phases/{i}/expected")).strong());
         parts.push(Cell::words(" refused as the profile expects"));
     }
-    for (count, what) in [(outcomes::failed(phase), "failed"), (phase.shed, "never started")] {
+    if let Some(retry) = &phase.retry {
+        let first = retry.messages.iter().find(|row| row.attempts == 1).map_or(0, |row| row.accepted);
+        let later = phase.accepted.saturating_sub(first);
+        parts.push(Cell::words(format!(", {} of them when tried again", format::count(later))));
+    }
+    let pending = phase.retry.as_ref().map_or(0, |retry| retry.pending);
+    let failed = outcomes::failed(phase) - pending;
+    for (count, what) in [(failed, "failed"), (pending, "pending"), (phase.shed, "never started")] {
         if count > 0 {
             parts.push(Cell::words(", "));
             parts.push(Cell::words(format!("{} {what}", format::count(count))).tone(Tone::Bad));

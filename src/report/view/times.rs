@@ -124,6 +124,16 @@ pub(super) fn missing<'a>(
     metrics: impl Iterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],
 ) -> Vec<SectionPart> {
+    let without_end = "had no answer (timed out, in doubt, interrupted); they count with the time that they waited, but not in max";
+    percentile_notes(metrics, shown, without_end)
+}
+
+/// The same, and what those are whose times are lower bounds.
+pub(super) fn percentile_notes<'a>(
+    metrics: impl Iterator<Item = &'a StoredMetric>,
+    shown: &[ShownQuantile],
+    without_end: &str,
+) -> Vec<SectionPart> {
     let mut needs: Vec<(f64, u64)> = Vec::new();
     let mut censored = 0;
     for metric in metrics {
@@ -147,10 +157,7 @@ pub(super) fn missing<'a>(
         notes.push(Note::everywhere(format!("n/a: too few values for {}", needs.join(", ")), Tone::Quiet));
     }
     if censored > 0 {
-        let text = format!(
-            ">=: {} had no answer (timed out, in doubt, interrupted); they count with the time that they waited, but not in max",
-            format::count(censored)
-        );
+        let text = format!(">=: {} {without_end}", format::count(censored));
         notes.push(Note::everywhere(text, Tone::Quiet));
     }
     notes

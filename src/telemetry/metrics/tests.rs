@@ -41,6 +41,7 @@ pub fn second(start: u64) -> RunEvent {
         (Metric::Wait, 7_000),
         (Metric::Setup, 9_000_000),
         (Metric::Session, 40_000_000),
+        (Metric::TimeToAccept, 60_000_000_000),
         (Metric::Step(Step::Mail), 250_000),
         (Metric::TlsResumed, 900_000),
     ] {
@@ -54,7 +55,7 @@ pub fn second(start: u64) -> RunEvent {
     }
     let key = HandshakeKey { version: "TLSv1.3".into(), group: None, resumed: true };
     *phase.handshakes.entry(key).or_default() += 3;
-    let gauges = Gauges { sessions: 5 + start, peak_sessions: 9, in_flight: 3, waiting: 1 };
+    let gauges = Gauges { sessions: 5 + start, peak_sessions: 9, in_flight: 3, waiting: 1, retrying: 2 };
     let (start, length) = (Duration::from_secs(start), Duration::from_secs(1));
     RunEvent::Second(Arc::new(Interval { start, length, tally, gauges }))
 }

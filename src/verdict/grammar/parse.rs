@@ -62,6 +62,10 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
     if subject == Subject::Done && aggregate != Aggregate::Share {
         return fault(words[0].span(), "`done` is a share, as in `done rate == 100%`");
     }
+    let is_plain = at == 1 && value.unit.is_empty();
+    if subject == Subject::Amplification && !is_plain {
+        return fault(words[0].span(), "`amplification` is a plain number, as in `amplification < 1.5`");
+    }
     let value = value.read(aggregate)?;
     Ok(Expr { text: text.trim().to_owned(), subject, aggregate, operator, value })
 }
@@ -169,6 +173,12 @@ fn known_subject(name: &str) -> Option<Subject> {
             "scheduled" => Some(Subject::Scheduled),
             "started" => Some(Subject::Started),
             "done" => Some(Subject::Done),
+            "attempts" => Some(Subject::Attempts),
+            "retries" => Some(Subject::Retries),
+            "gave_up" => Some(Subject::GaveUp),
+            "pending" => Some(Subject::Pending),
+            "possibly_doubled" => Some(Subject::PossiblyDoubled),
+            "amplification" => Some(Subject::Amplification),
             _ => name.parse().ok().map(Subject::Arrivals),
         },
     }
@@ -180,7 +190,19 @@ fn subjects(name: &str) -> impl Iterator<Item = String> {
     let events = event.into_iter().flat_map(|event| {
         EventMeasure::ALL.into_iter().map(move |(measure, _)| format!("event.{event}.{measure}"))
     });
-    let plain = ["unexpected", "scheduled", "started", "done", "transactions.attempted"];
+    let plain = [
+        "unexpected",
+        "scheduled",
+        "started",
+        "done",
+        "attempts",
+        "retries",
+        "gave_up",
+        "pending",
+        "possibly_doubled",
+        "amplification",
+        "transactions.attempted",
+    ];
     let outcomes = Outcome::ALL.map(Outcome::as_str);
     Metric::all()
         .map(Metric::as_str)

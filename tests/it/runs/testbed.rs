@@ -61,6 +61,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
             ..Spec::default()
         },
         reconnect: Default::default(),
+        retry: None,
         phases,
         expects: Vec::new(),
         classify: Vec::new(),
@@ -299,10 +300,21 @@ fn hold_laws(measured: &Measured, delivered: Option<u64>) {
         assert_eq!(counts.scheduled, counts.started + counts.arrivals.of(Outcome::Shed), "{counts:?}");
         assert_eq!(counts.started, counts.arrivals.ended(), "{counts:?}");
         assert_eq!(counts.attempted, counts.transactions.ended(), "{counts:?}");
+        let is_retried = counts.retry.attempts.ended() > 0;
+        if is_retried {
+            let messages: u64 = phase.attempts.values().map(|ends| ends.ended()).sum();
+            let attempts: u64 = phase.attempts.iter().map(|(k, ends)| u64::from(*k) * ends.ended()).sum();
+            assert_eq!(messages, counts.started, "each message ends once: {:?}", phase.attempts);
+            assert_eq!(attempts, counts.started + counts.retry.retries, "attempts = first ones + retries");
+            assert_eq!(attempts, counts.retry.attempts.ended(), "each attempt ends once: {counts:?}");
+        }
         for outcome in Outcome::ALL {
             let timed = |metric| phase.hists.get(&(metric, outcome)).map_or(0, Hist::count);
-            // What was shed was never under way; all else has each of its times once (M11).
-            let ended = if outcome == Outcome::Shed { 0 } else { counts.arrivals.of(outcome) };
+            // What was shed was never under way; all else has each of its times once (M11). Times are of attempts.
+            let of_arrivals = if outcome == Outcome::Shed { 0 } else { counts.arrivals.of(outcome) };
+            let ended = if is_retried { counts.retry.attempts.of(outcome) } else { of_arrivals };
+            let accepting = if is_retried { of_arrivals } else { 0 };
+            assert_eq!(timed(Metric::TimeToAccept), accepting, "{outcome}");
             assert_eq!([Metric::Response, Metric::Service, Metric::Lag].map(timed), [ended; 3], "{outcome}");
         }
         accepted += counts.transactions.of(Outcome::Accepted);
@@ -315,6 +327,7 @@ fn hold_laws(measured: &Measured, delivered: Option<u64>) {
         "delivered {delivered}, accepted {accepted}, in doubt {in_doubt}"
     );
     let gauges = measured.gauges;
-    assert_eq!((gauges.sessions, gauges.in_flight, gauges.waiting), (0, 0, 0), "something is left behind");
+    let left = [gauges.sessions, gauges.in_flight, gauges.waiting, gauges.retrying];
+    assert_eq!(left, [0; 4], "something is left behind");
     assert_eq!(measured.health.lost_workers, 0);
 }

@@ -24,11 +24,11 @@ fn what_waits_for_a_listener_that_stands_still_is_bounded_and_noticed_bit_by_bit
     let counts = recorder.counts(0);
     let (scheduled, shed) = (counts.scheduled, counts.arrivals.of(Outcome::Shed));
     assert_eq!((scheduled, batches), (5_000_001, 5_000_001_u64.div_ceil(MOST_ADMITTED as u64)));
-    assert_eq!(dispatch.gauges().2, MOST_WAITING);
+    assert_eq!(dispatch.gauges()[2], MOST_WAITING);
     // One of them has a session opened for it.
     assert_eq!(scheduled, shed + MOST_WAITING + 1, "none is lost");
     // What is left is not started after it was stopped, and all of it is counted.
     dispatch.stop(ms(5_000), &mut recorder);
     assert_eq!(recorder.counts(0).arrivals.of(Outcome::Shed), scheduled - 1);
-    assert_eq!(dispatch.gauges().2, 0);
+    assert_eq!(dispatch.gauges()[2], 0);
 }

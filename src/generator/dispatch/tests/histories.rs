@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::world::{SimulatedTarget, World, ms};
 use super::*;
 
-fn any_phase() -> impl Strategy<Value = Phase> {
+pub(super) fn any_phase() -> impl Strategy<Value = Phase> {
     let think = (0_u64..30, 0_u64..60).prop_map(|(a, b)| Think { min: ms(a.min(b)), max: ms(a.max(b)) });
     let values = prop::collection::vec((0_u64..600, 0.0..12.0), 1..4).prop_map(|mut points| {
         points.sort_by_key(|point| point.0);
@@ -41,7 +41,7 @@ fn any_phase() -> impl Strategy<Value = Phase> {
         })
 }
 
-fn any_target() -> impl Strategy<Value = SimulatedTarget> {
+pub(super) fn any_target() -> impl Strategy<Value = SimulatedTarget> {
     let chance = || prop_oneof![3 => Just(0_u64), 2 => 1_u64..60, 1 => Just(100_u64)];
     (0_u64..30, 0_u64..60, chance(), chance(), chance(), 0_u64..5, 1_usize..20, 0_u64..3000).prop_map(
         |(opens_in, serves_in, refuses, drops, closes_idle, mute_every, limit, jitter)| SimulatedTarget {
@@ -53,6 +53,7 @@ fn any_target() -> impl Strategy<Value = SimulatedTarget> {
             mute_every,
             limit,
             jitter,
+            ..SimulatedTarget::default()
         },
     )
 }

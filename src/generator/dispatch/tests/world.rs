@@ -14,7 +14,9 @@ use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::Counts;
-use crate::generator::dispatch::{Action, Dispatch, OpenFor, ScheduledArrival, SessionEnd, SlotId};
+use crate::generator::dispatch::{
+    Action, AfterAttempt, AttemptEnd, Dispatch, OpenFor, ScheduledArrival, SessionEnd, SlotId,
+};
 use crate::plan::{Plan, Unit};
 
 /// How the target behaves; times in milliseconds, chances in percent.
@@ -26,6 +28,9 @@ pub struct SimulatedTarget {
     pub refuses: u64,
     /// Of losing the session while it serves.
     pub drops: u64,
+    /// Of deferring a message, and of rejecting one.
+    pub defers: u64,
+    pub rejects: u64,
     /// Of ending a session that rests.
     pub closes_idle: u64,
     /// Sessions it never greets: every so many, 0: none.
@@ -43,6 +48,8 @@ impl Default for SimulatedTarget {
             serves_in: 10,
             refuses: 0,
             drops: 0,
+            defers: 0,
+            rejects: 0,
             closes_idle: 0,
             mute_every: 0,
             limit: usize::MAX,
@@ -83,6 +90,10 @@ pub struct World {
     sessions: BTreeMap<SlotId, SimulatedSession>,
     births: u64,
     ended: BTreeSet<u64>,
+    /// Messages that are tried again: how many attempts they had, and when the next one may start.
+    pub attempts: BTreeMap<u64, (u32, Duration)>,
+    /// Attempts that were not the first.
+    pub retries: u64,
     pub started: Vec<(ScheduledArrival, Duration)>,
     pub outcomes: BTreeMap<Outcome, u64>,
     pub peak: usize,
@@ -127,6 +138,8 @@ impl World {
             sessions: BTreeMap::new(),
             births: 0,
             ended: BTreeSet::new(),
+            attempts: BTreeMap::new(),
+            retries: 0,
             started: Vec::new(),
             outcomes: BTreeMap::new(),
             peak: 0,
@@ -158,7 +171,9 @@ impl World {
         let shed: u64 = all.iter().map(|counts| counts.arrivals.of(Outcome::Shed)).sum();
         assert_eq!(scheduled, shed + self.ended.len() as u64, "every arrival ends once: {:?}", self.outcomes);
         assert!(self.sessions.is_empty());
-        if self.plan.phases.iter().all(|phase| !phase.load.model.is_closed()) {
+        assert_eq!(self.dispatch.gauges(), [0; 4]);
+        let open = self.plan.phases.iter().all(|phase| !phase.load.model.is_closed());
+        if open && self.plan.retry.is_none() {
             assert_eq!(self.of(Outcome::Refused), self.refusals, "each refusal is one connection");
         }
         self.now
@@ -297,11 +312,17 @@ impl World {
             Action::AbandonBarrier(phase) => self.abandoned = Some(phase),
             Action::GiveUp { phase, .. } => self.given_up = Some(phase),
             Action::StoodStill { length, .. } => self.stood_still += length,
-            Action::Charge { arrival, outcome, tried } => {
+            Action::Charge { arrival, outcome, tried, for_good } => {
                 assert!(arrival.intended <= tried && tried <= self.now);
                 assert_ne!(outcome, Outcome::Accepted);
                 self.started.push((arrival, tried));
-                self.end(arrival, outcome);
+                let end = AttemptEnd { outcome, for_good, session: 0 };
+                let after = self.dispatch.attempt_charged(self.now, &arrival, end, &mut self.recorder);
+                self.count(arrival, outcome, after);
+            }
+            Action::Pend(retry) => {
+                assert!(retry.earlier.is_some(), "only what was tried waits for another attempt");
+                self.message_ended(retry.seq, Outcome::Interrupted);
             }
         }
     }
@@ -335,7 +356,13 @@ impl World {
             Happening::Served => {
                 let arrival = self.sessions.get_mut(&slot).unwrap().serves.take().unwrap();
                 let dropped = self.chance(self.target.drops);
-                self.end(arrival, if dropped { Outcome::Dropped } else { Outcome::Accepted });
+                let outcome = match dropped {
+                    true => Outcome::Dropped,
+                    false if self.chance(self.target.defers) => Outcome::Deferred,
+                    false if self.chance(self.target.rejects) => Outcome::Rejected,
+                    false => Outcome::Accepted,
+                };
+                self.end(arrival, outcome);
                 self.dispatch.arrival_ended(slot);
                 if dropped {
                     return self.session_ended(
@@ -414,7 +441,31 @@ impl World {
             self.recorder.counts(arrival.phase).arrivals.add(outcome);
             return;
         }
-        assert!(self.ended.insert(arrival.seq), "arrival {} ends twice", arrival.seq);
+        let end = AttemptEnd { outcome, for_good: false, session: 0 };
+        let after = self.dispatch.attempt_ended(self.now, &arrival, end, &mut self.recorder);
+        self.count(arrival, outcome, after);
+    }
+
+    fn count(&mut self, arrival: ScheduledArrival, outcome: Outcome, after: AfterAttempt) {
+        self.retries += u64::from(arrival.earlier.is_some());
+        let (count, due) = self.attempts.get(&arrival.seq).copied().unwrap_or_default();
+        assert_eq!(arrival.attempt(), count + 1, "attempts of message {} follow each other", arrival.seq);
+        assert!(arrival.intended >= due, "a retry that was due at {due:?} started at {:?}", arrival.intended);
+        let pause = self.plan.retry.as_ref().and_then(|retry| retry.schedule.pause_after(count + 1));
+        let due = self.now + pause.unwrap_or_default();
+        self.attempts.insert(arrival.seq, (count + 1, due));
+        match after {
+            AfterAttempt::Ends => self.message_ended(arrival.seq, outcome),
+            AfterAttempt::Pends(at) => {
+                assert_eq!(at, due);
+                self.message_ended(arrival.seq, Outcome::Interrupted);
+            }
+            AfterAttempt::Waits => assert!(pause.is_some(), "{outcome} at attempt {}", count + 1),
+        }
+    }
+
+    fn message_ended(&mut self, seq: u64, outcome: Outcome) {
+        assert!(self.ended.insert(seq), "arrival {seq} ends twice");
         *self.outcomes.entry(outcome).or_default() += 1;
     }
 
@@ -442,7 +493,7 @@ impl World {
 
     /// The gauges as a worker reports them.
     pub fn gauges(&self) -> Gauges {
-        let (sessions, in_flight, waiting) = self.dispatch.gauges();
-        Gauges { sessions, in_flight, waiting, peak_sessions: 0 }
+        let [sessions, in_flight, waiting, retrying] = self.dispatch.gauges();
+        Gauges { sessions, in_flight, waiting, retrying, peak_sessions: 0 }
     }
 }

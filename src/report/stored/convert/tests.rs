@@ -51,6 +51,7 @@ fn plan() -> Plan {
             ..mail::Spec::default()
         },
         reconnect: Default::default(),
+        retry: None,
         phases: vec![phase("warm", true), phase("steady", false)],
         expects: vec![],
         classify: vec![],

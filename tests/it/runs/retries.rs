@@ -1,0 +1,206 @@
+//! Messages that are tried again, over sockets: a listener that greylists, one that is away for a while, and what its ledger
+//! says of every attempt.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use smtpress::collector::{Metric, Outcome};
+use smtpress::plan::retry::{Retry, RetrySchedule};
+use smtpress::plan::{Messages, Plan, Unit};
+use smtpress::smtp::script::Protocol;
+
+use super::grey_listener::{Answer, GreyListener, Ledger, Moment};
+use super::testbed::{SECOND, Told, ms, phase, plan, rate, run_against, shared};
+
+fn retrying(phases: Vec<smtpress::plan::Phase>, millis: &[u64]) -> Plan {
+    let schedule = RetrySchedule::listed(millis.iter().map(|at| ms(*at)).collect());
+    Plan { retry: Some(Retry { schedule, wait: None }), messages: Messages::Fixed(1), ..plan(phases) }
+}
+
+fn run(
+    plan: &Plan,
+    rule: impl Fn(Moment<'_>, Duration, &Ledger) -> Answer + Send + Sync + 'static,
+) -> (Told, Ledger) {
+    let listener = GreyListener::start(rule);
+    let mut ledger = Ledger::default();
+    let addr = listener.addr;
+    let told = run_against(plan, addr, || {
+        ledger = listener.stop();
+        // With LMTP each recipient is delivered by itself.
+        (plan.script.protocol == Protocol::Smtp).then(|| ledger.delivered())
+    });
+    (told, ledger)
+}
+
+fn attempts(told: &Told) -> u64 {
+    told.counts().started + told.counts().retry.retries
+}
+
+#[test]
+fn a_greylisted_message_is_accepted_when_its_time_has_come_and_the_time_is_the_listeners() {
+    let plan = retrying(vec![phase(rate(60.0), Some(2 * SECOND), Unit::Message)], &[300; 8]);
+    let (told, ledger) = run(&plan, |moment, at, ledger| match moment {
+        Moment::Recipient(recipient, before) => {
+            let first = ledger.recipients.get(recipient).filter(|_| before > 0).map(|seen| seen.named[0]);
+            match first {
+                Some(first) if at >= first + ms(1000) => Answer::Good,
+                _ => Answer::Reply("450 4.2.0 greylisted, come back later"),
+            }
+        }
+        _ => Answer::Good,
+    });
+    assert_eq!((told.of(Outcome::Accepted), told.counts().scheduled), (120, 120));
+    assert_eq!(attempts(&told), ledger.named(), "each attempt is one RCPT");
+    // Five attempts, 300 ms apart, and a sixth where the machine was fast enough to come a little early.
+    let by_attempts = &told.measured.tally.phases[0].attempts;
+    assert!(by_attempts.keys().all(|attempts| (4..=6).contains(attempts)), "{by_attempts:?}");
+    // The listener's own clock, from the first RCPT to the delivery; the message was to start before that.
+    let mut truth: Vec<Duration> =
+        ledger.recipients.values().map(|seen| seen.delivered[0] - seen.named[0]).collect();
+    truth.sort_unstable();
+    let measured = told.hist(Metric::TimeToAccept, Outcome::Accepted);
+    assert_eq!(measured.count(), 120);
+    assert!(measured.min_ns() as f64 / 1e9 >= truth[0].as_secs_f64(), "from the intended start");
+    let p50 = told.quantile(Metric::TimeToAccept, 0.5);
+    told.below("time to acceptance beside the listener's", p50, truth[60].as_secs_f64() + 0.1);
+    assert!(p50 >= truth[50].as_secs_f64() * 0.999, "{p50} {:?}", truth[50]);
+    // The built-in assertions hold: what was deferred was accepted in the end.
+    assert!(!told.fails_by("unexpected rate <= 1%") && !told.fails_by("shed == 0"));
+    assert_eq!(told.counts().transactions.of(Outcome::Deferred), ledger.named() - 120);
+}
+
+#[test]
+fn an_outage_is_made_good_and_the_attempts_are_those_of_the_listeners_ledger() {
+    let plan = retrying(vec![phase(rate(200.0), Some(3 * SECOND), Unit::Message)], &[700, 700, 700, 700]);
+    // Away for a second, and then good for 300 sessions a second, with a hundred more at once.
+    let budget = Mutex::new((100.0_f64, Duration::ZERO));
+    let (told, ledger) = run(&plan, move |moment, at, _| {
+        if moment != Moment::Greeting {
+            return Answer::Good;
+        }
+        if (ms(500)..ms(1500)).contains(&at) {
+            return Answer::Reply("421 4.3.2 service is shutting down");
+        }
+        let mut budget = budget.lock().unwrap();
+        budget.0 = (budget.0 + (at - budget.1).as_secs_f64() * 300.0).min(100.0);
+        budget.1 = at;
+        if budget.0 < 1.0 {
+            return Answer::Reply("421 4.7.0 too many connections");
+        }
+        budget.0 -= 1.0;
+        Answer::Good
+    });
+    assert_eq!(told.counts().scheduled, 600);
+    assert_eq!(attempts(&told), ledger.connections - u64::from(told.counts().opened < ledger.connections));
+    let refused = told.counts().retry.attempts.of(Outcome::Refused);
+    assert_eq!(refused, ledger.turned_away.len() as u64);
+    let during = ledger.turned_away.iter().filter(|at| (ms(500)..ms(1500)).contains(*at)).count();
+    let after = ledger.turned_away.iter().filter(|at| **at >= ms(1500)).count();
+    assert!(during >= 150, "{during}");
+    assert!(after > 0, "the retries on top of the load are the second outage");
+    assert_eq!(told.of(Outcome::Accepted) + told.counts().arrivals.gave_up(), 600);
+    assert!(told.of(Outcome::Accepted) >= 550, "{:?}", told.counts());
+}
+
+#[test]
+fn every_attempt_has_the_same_bytes() {
+    let mut plan = retrying(vec![phase(rate(40.0), Some(SECOND), Unit::Message)], &[50, 50, 50]);
+    plan.mail.subject = Some("message {n} of session {session}".into());
+    let (told, ledger) = run(&plan, |moment, _, _| match moment {
+        Moment::Content(_, before) if before < 2 => Answer::Reply("451 4.3.0 try again"),
+        _ => Answer::Good,
+    });
+    assert_eq!((told.of(Outcome::Accepted), attempts(&told)), (40, 120));
+    assert_eq!(ledger.recipients.len(), 40);
+    let mut all = BTreeSet::new();
+    for (recipient, seen) in &ledger.recipients {
+        let own: BTreeSet<u64> = seen.contents.iter().copied().collect();
+        assert_eq!((seen.contents.len(), own.len()), (3, 1), "{recipient} got other bytes");
+        all.extend(own);
+    }
+    assert_eq!(all.len(), 40, "no two messages are alike");
+}
+
+#[test]
+fn what_is_in_doubt_is_sent_again_and_counted_as_possibly_doubled() {
+    let plan = retrying(vec![phase(rate(40.0), Some(SECOND), Unit::Message)], &[50]);
+    let (told, ledger) = run(&plan, |moment, _, _| match moment {
+        Moment::Content(_, 0) => Answer::Close,
+        _ => Answer::Good,
+    });
+    assert_eq!((told.of(Outcome::Accepted), ledger.delivered()), (40, 80));
+    assert_eq!(told.counts().retry.possibly_doubled, 40);
+    assert_eq!(told.counts().retry.attempts.of(Outcome::InDoubt), 40);
+}
+
+#[test]
+fn a_5yz_reply_is_for_good_wherever_it_comes() {
+    for at in ["greeting", "rcpt", "content"] {
+        let plan = retrying(vec![phase(rate(40.0), Some(SECOND), Unit::Message)], &[20, 20]);
+        let (told, ledger) = run(&plan, move |moment, _, _| match (moment, at) {
+            (Moment::Greeting, "greeting") => Answer::Reply("554 5.7.1 not you"),
+            (Moment::Recipient(..), "rcpt") => Answer::Reply("550 5.1.1 no such user"),
+            (Moment::Content(..), "content") => Answer::Reply("554 5.6.0 not this"),
+            _ => Answer::Good,
+        });
+        assert_eq!((attempts(&told), told.counts().retry.retries), (40, 0), "{at}");
+        assert_eq!(told.counts().arrivals.gave_up(), 40, "{at}");
+        assert!(told.fails_by("unexpected rate <= 1%"), "{at}");
+        assert_eq!(ledger.delivered(), 0);
+    }
+    // A closed load is charged with sessions that could not be opened: those are refused for good too.
+    let mut plan = retrying(vec![phase(shared(5, 2), Some(2 * SECOND), Unit::Message)], &[20, 20]);
+    plan.phases[0].max_sessions = 2;
+    let (told, _) = run(&plan, |_, _, _| Answer::Reply("554 5.7.1 not you"));
+    assert_eq!(told.counts().retry.retries, 0, "{:?}", told.counts());
+}
+
+#[test]
+fn lmtp_recipients_that_have_a_message_do_not_get_it_twice() {
+    let mut plan = retrying(vec![phase(rate(20.0), Some(SECOND), Unit::Message)], &[20, 20]);
+    plan.script.protocol = Protocol::Lmtp;
+    plan.mail.recipients = 2;
+    let (told, ledger) = run(&plan, |moment, _, _| match moment {
+        Moment::Content(recipient, _) if recipient.ends_with("1@recipient.example") => {
+            Answer::Reply("452 4.2.2 full")
+        }
+        _ => Answer::Good,
+    });
+    assert!(ledger.recipients.values().all(|seen| seen.delivered.len() <= 1));
+    assert_eq!(told.of(Outcome::Deferred), 4, "{:?}", told.measured.tally.phases[0].conditions);
+    let conditions = &told.measured.tally.phases[0].conditions;
+    assert_eq!((told.of(Outcome::Accepted), told.counts().retry.retries), (16, 0), "{conditions:?}");
+}
+
+#[test]
+fn a_closed_load_has_its_total_and_its_attempts_are_the_ledgers() {
+    let mut plan = retrying(vec![phase(shared(300, 8), None, Unit::Message)], &[30; 40]);
+    plan.messages = Messages::Unlimited;
+    // Every third RCPT, whosever it is; and one message in fifty is lost with its connection.
+    let (told, ledger) = run(&plan, |moment, _, ledger| match moment {
+        Moment::Recipient(..) if ledger.named() % 3 == 1 => Answer::Reply("450 4.2.1 busy"),
+        Moment::Recipient(..) if ledger.named() % 50 == 0 => Answer::Close,
+        _ => Answer::Good,
+    });
+    assert_eq!((told.counts().scheduled, told.of(Outcome::Accepted)), (300, 300));
+    assert_eq!(ledger.delivered(), 300);
+    assert_eq!(attempts(&told), ledger.named());
+    assert!(told.counts().retry.attempts.of(Outcome::Dropped) > 0);
+    assert!(told.measured.work[0].is_done(), "{:?}", told.measured.work);
+}
+
+#[test]
+fn what_still_waits_at_the_end_is_pending_and_fails_the_run() {
+    let mut plan = retrying(vec![phase(rate(50.0), Some(SECOND), Unit::Message)], &[60_000]);
+    plan.phases[0].graceful_stop = ms(500);
+    let (told, _) = run(&plan, |moment, _, _| match moment {
+        Moment::Recipient(..) => Answer::Reply("450 4.2.0 greylisted"),
+        _ => Answer::Good,
+    });
+    assert_eq!((told.of(Outcome::Interrupted), attempts(&told)), (50, 50));
+    assert!(told.fails_by("unexpected rate <= 1%"));
+    let least = told.hist(Metric::TimeToAccept, Outcome::Interrupted).min_ns();
+    assert!(least >= 60_000_000_000, "it cannot have been accepted before its next attempt: {least}");
+    told.below("the run waits for nothing", told.measured.took.as_secs_f64(), 1.5);
+}
