@@ -22,6 +22,7 @@
 //! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, event, verdict, experiment, listener::limits |
 //! | [`report`] | output: one result type, one view, and a file for each format | plan, collector, event, verdict, experiment |
 //! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, collector, event, report |
+//! | [`delivery`] | the receiver behind a relay, matching, the counts of what came out | listener, mail, smtp, net::address, condition, collector, plan |
 //! | [`command`] | one life of a command: open outputs, check, run, store | all but cli |
 //! | [`cli`] | parses the command line and prints | all |
 //!
@@ -56,6 +57,7 @@ pub mod cli;
 pub mod collector;
 pub mod command;
 pub mod condition;
+pub mod delivery;
 pub mod event;
 pub mod experiment;
 pub mod generator;

@@ -255,6 +255,8 @@ pub struct Plan {
     pub shard: load::Shard,
     /// What is done to the listener meanwhile.
     pub events: Vec<PlannedEvent>,
+    /// The end of each transaction is wanted, to be matched with what comes out of a relay.
+    pub lists_transactions: bool,
 }
 
 impl Plan {

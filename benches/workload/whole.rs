@@ -67,6 +67,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
         graceful_stop: Duration::from_secs(30),
     };
     Plan {
+        lists_transactions: false,
         name: "bench".into(),
         seed: SEED,
         run_id: "bench-run".into(),

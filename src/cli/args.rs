@@ -326,6 +326,12 @@ pub struct LoadArgs {
     /// Whether and how the sessions are encrypted [none]
     #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
     pub tls: Option<String>,
+    /// Take what the relay delivers at this address, ip:port or unix:path, and match it; may be repeated
+    #[arg(long, value_name = "ADDR", help_heading = "Behind a relay")]
+    pub receive: Vec<String>,
+    /// How long deliveries are awaited after the load, at most [2m]
+    #[arg(long, value_name = "TIME", env = "SMTPRESS_DRAIN", help_heading = "Behind a relay")]
+    pub drain: Option<String>,
     /// The ids of the arguments whose values come from the environment.
     #[arg(skip)]
     pub from_environment: BTreeSet<String>,

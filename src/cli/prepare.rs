@@ -71,6 +71,7 @@ fn given(args: &RunArgs) -> Vec<Given> {
         ("--pipelining", &load.pipelining),
         ("--tls", &load.tls),
         ("--threads", &load.threads),
+        ("--drain", &load.drain),
         ("--seed", &args.common.seed),
     ];
     let one = |(flag, value): (&'static str, &Option<String>)| {
@@ -87,7 +88,13 @@ fn given(args: &RunArgs) -> Vec<Given> {
         origin: OverrideOrigin::Flag,
         value: quoted(expr),
     });
-    values.into_iter().filter_map(one).chain(asserts).collect()
+    let addresses: Vec<String> = load.receive.iter().map(|address| quoted(address)).collect();
+    let receive = (!addresses.is_empty()).then(|| Given {
+        flag: "--receive",
+        origin: OverrideOrigin::Flag,
+        value: format!("[{}]", addresses.join(", ")),
+    });
+    values.into_iter().filter_map(one).chain(receive).chain(asserts).collect()
 }
 
 /// The profile of a run that has none.

@@ -28,11 +28,15 @@ pub enum Metric {
     Step(Step),
     /// TLS handshakes that resumed an earlier session: other work than a full one, and so never with those.
     TlsResumed,
+    /// From the final reply to the end of the content at the receiver behind the relay; 0 where it came out before the reply.
+    Transit,
+    /// From the intended start to there.
+    Delivery,
 }
 
 impl Metric {
     /// The number of metrics, for tables by [`Metric::index`].
-    pub const COUNT: usize = 8 + Step::ALL.len();
+    pub const COUNT: usize = 10 + Step::ALL.len();
 
     /// Every metric that can hold values, in the order of reports.
     pub fn all() -> impl Iterator<Item = Metric> {
@@ -42,7 +46,7 @@ impl Metric {
             .into_iter()
             .chain([Metric::TimeToAccept])
             .chain(Step::ALL.into_iter().filter(|s| *s != Step::Idle).map(Metric::Step))
-            .chain([Metric::TlsResumed])
+            .chain([Metric::TlsResumed, Metric::Transit, Metric::Delivery])
     }
 
     /// The metric's name.
@@ -72,6 +76,8 @@ impl Metric {
                 Step::Idle => "step.idle",
             },
             Metric::TlsResumed => "step.tls-resumed",
+            Metric::Transit => "transit",
+            Metric::Delivery => "delivery",
         }
     }
 
@@ -87,6 +93,8 @@ impl Metric {
             Metric::TimeToAccept => 6,
             Metric::Step(step) => 7 + step.index(),
             Metric::TlsResumed => 7 + Step::ALL.len(),
+            Metric::Transit => 8 + Step::ALL.len(),
+            Metric::Delivery => 9 + Step::ALL.len(),
         }
     }
 }

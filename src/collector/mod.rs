@@ -1,6 +1,7 @@
 //! Numbers only: counts, outcomes, histograms, and the summary of a run. It judges nothing and prints nothing.
 
 pub mod backlog;
+pub mod delivery;
 pub mod effect;
 pub mod growth;
 pub mod histogram;

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::backlog::BacklogSample;
+use super::delivery::Transaction;
 use super::histogram::Hist;
 use super::slices::{ArrivalSpan, Slices};
 use super::snapshot::{Gauges, Snapshot};
@@ -34,6 +35,7 @@ pub struct Recorder {
     /// Whether the arrivals of a phase are counted in them; empty: of none.
     sliced: Vec<bool>,
     slices: Slices,
+    transactions: Vec<Transaction>,
 }
 
 impl Recorder {
@@ -46,6 +48,7 @@ impl Recorder {
             spare: Vec::new(),
             sliced: Vec::new(),
             slices: Slices::default(),
+            transactions: Vec::new(),
         }
     }
 
@@ -125,6 +128,11 @@ impl Recorder {
         *self.phases[phase as usize].rest.handshakes.entry(key).or_default() += 1;
     }
 
+    /// Keeps the end of a transaction.
+    pub fn transaction(&mut self, transaction: Transaction) {
+        self.transactions.push(transaction);
+    }
+
     /// Counts a connection to an address of the target, and how long it took; `None`: it failed.
     pub fn address(&mut self, phase: u32, address: SocketAddr, took: Option<Duration>) {
         let Recorder { phases, free, .. } = self;
@@ -148,7 +156,10 @@ impl Recorder {
         for (phase, into) in self.phases.iter_mut().zip(&mut tally.phases) {
             phase.hand_over(into);
         }
-        Snapshot { worker: self.worker, second, tally, gauges, last }
+        let transactions = std::mem::take(&mut self.transactions);
+        // As many will end in the next second.
+        self.transactions.reserve(transactions.len());
+        Snapshot { worker: self.worker, second, tally, transactions, gauges, last }
     }
 
     /// Arrivals of all phases that were scheduled until now, and those of them that ended or were shed.
@@ -186,7 +197,7 @@ impl Recorder {
 const CONNECT: (Metric, Outcome) = (Metric::Step(Step::Connect), Outcome::Accepted);
 
 const CELLS: usize = Metric::COUNT * Outcome::ALL.len();
-const EMPTY: u8 = u8::MAX;
+const EMPTY: u16 = u16::MAX;
 const _: () = assert!(CELLS < EMPTY as usize, "a slot number must fit beside the mark for none");
 
 /// Arrivals that ended or were shed.
@@ -202,7 +213,7 @@ struct PhaseRecorder {
     /// Everything but the distributions.
     rest: PhaseTally,
     /// By metric and outcome: the index in `filled`, or `EMPTY`.
-    slots: [u8; CELLS],
+    slots: [u16; CELLS],
     filled: Vec<((Metric, Outcome), Hist)>,
 }
 
@@ -221,7 +232,7 @@ impl PhaseRecorder {
     fn hist(&mut self, metric: Metric, outcome: Outcome, free: &mut Free) -> &mut Hist {
         let slot = &mut self.slots[cell(metric, outcome)];
         if *slot == EMPTY {
-            *slot = self.filled.len() as u8;
+            *slot = self.filled.len() as u16;
             let key = (metric, outcome);
             self.filled.push((key, free.get_mut(&key).and_then(Vec::pop).unwrap_or_default()));
         }

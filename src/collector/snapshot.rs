@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::backlog::BacklogSeries;
+use super::delivery::{Delivered, Transaction};
 use super::slices::Slices;
 use super::tally::Tally;
 use super::work::Work;
@@ -21,6 +22,8 @@ pub struct Gauges {
     pub waiting: u64,
     /// Messages that wait for their next attempt.
     pub retrying: u64,
+    /// Accepted recipients that have not come out of the relay; `None`: nobody looks.
+    pub queued: Option<u64>,
 }
 
 /// What one worker counted since its last snapshot.
@@ -32,6 +35,8 @@ pub struct Snapshot {
     pub second: u64,
     /// What was counted in it, by phase.
     pub tally: Tally,
+    /// The transactions that ended in it, if the plan asks for them.
+    pub transactions: Vec<Transaction>,
     /// The state at its end.
     pub gauges: Gauges,
     /// Whether it is the worker's last.
@@ -47,6 +52,8 @@ pub struct Interval {
     pub length: Duration,
     /// What was counted in it.
     pub tally: Tally,
+    /// The transactions that ended in it, if the plan asks for them; in no order.
+    pub transactions: Vec<Transaction>,
     /// The state at its end, summed over the workers.
     pub gauges: Gauges,
 }
@@ -166,4 +173,6 @@ pub struct Measured {
     pub events: Vec<EventRun>,
     /// The arrivals in tenths of a second, of a plan with events.
     pub slices: Slices,
+    /// What came out of the relay; `None`: there was no receiver behind it.
+    pub delivered: Option<Box<Delivered>>,
 }

@@ -229,7 +229,7 @@ impl PhaseSummary {
 pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
     let mut censored = Hist::default();
     let is_bound: fn(Outcome) -> bool = match metric {
-        Metric::Response | Metric::Service => Outcome::lacks_end,
+        Metric::Response | Metric::Service | Metric::Transit | Metric::Delivery => Outcome::lacks_end,
         Metric::TimeToAccept => Outcome::is_unexpected,
         _ => |_| false,
     };

@@ -122,6 +122,8 @@ pub struct Counts {
     pub recipients_accepted: u64,
     /// Recipients answered otherwise.
     pub recipients_refused: u64,
+    /// Accepted recipients whose message came out behind the relay, for the first time.
+    pub delivered: u64,
     /// Full TLS handshakes with a certificate that was not verified and would not have been trusted.
     pub untrusted: u64,
     /// Secure streams that the listener ended without saying so (RFC 8446 6.1).
@@ -167,6 +169,7 @@ impl AddAssign<&Counts> for Counts {
         self.own_failures += other.own_failures;
         self.recipients_accepted += other.recipients_accepted;
         self.recipients_refused += other.recipients_refused;
+        self.delivered += other.delivered;
         self.untrusted += other.untrusted;
         self.truncated += other.truncated;
         self.helo_for_ehlo += other.helo_for_ehlo;

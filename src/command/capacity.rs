@@ -140,7 +140,7 @@ impl CapacitySearch {
         let life = Life::begin(&prepared, directory, &so_far(&state))?;
         copies.clear();
         let mut host = LocalHost {
-            local: life.local(signals.stop.clone()),
+            local: life.runner(signals.stop.clone()),
             stop: signals.stop.clone(),
             view,
             directory: &life.directory,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::behind_relay::BehindRelay;
 use super::error::CommandError;
 use super::prepared::{Prepared, embedded};
+use crate::delivery::Receiver;
 use crate::generator::connector::EmbeddedListener;
 use crate::generator::{Local, Stop};
 use crate::listener::Listener;
@@ -21,24 +23,28 @@ pub struct Life<'a> {
     /// Where its files go.
     pub directory: RunDir,
     listener: Option<Listener>,
+    receiver: Option<Arc<Receiver>>,
 }
 
 impl<'a> Life<'a> {
-    /// Starts the embedded listener if it is the target, and stores what is left if the command is cut off. Nothing is sent.
+    /// Starts the embedded listener if it is the target, and the receiver if there is to be one, and stores what is left if the command is cut off. Nothing is sent.
     ///
     /// # Errors
-    /// The listener cannot be started, or the directory cannot be written to.
+    /// The listener or the receiver cannot be started, or the directory cannot be written to.
     pub fn begin(
         prepared: &'a Prepared,
         directory: RunDir,
         so_far: &RunResult,
     ) -> Result<Life<'a>, CommandError> {
         let listener = prepared.start_listener()?;
+        let settings = prepared.compiled.receiver.clone();
+        let start = |settings| Receiver::start(settings, prepared.plan().seed).map(Arc::new);
+        let receiver = settings.map(start).transpose()?;
         directory
             .keep(so_far)
             .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
             .map_err(CommandError::unwritable)?;
-        Ok(Life { prepared, directory, listener })
+        Ok(Life { prepared, directory, listener, receiver })
     }
 
     /// The embedded listener as its clients see it.
@@ -46,15 +52,17 @@ impl<'a> Life<'a> {
         self.listener.as_ref().map(embedded)
     }
 
-    /// The generator of this process.
-    pub fn local(&self, stop: watch::Receiver<Stop>) -> Local {
-        let local = Local::new(stop, self.prepared.date()).with_reachability_check();
-        match &self.listener {
+    /// The generator of this process, with the receiver behind the relay.
+    pub fn runner(&self, stop: watch::Receiver<Stop>) -> BehindRelay<Local> {
+        let date = self.prepared.date();
+        let local = Local::new(stop.clone(), date.clone()).with_reachability_check();
+        let inner = match &self.listener {
             Some(listener) => {
                 local.with_listener(listener.place()).with_certificate(listener.certificate().cloned())
             }
             None => local,
-        }
+        };
+        BehindRelay { inner, receiver: self.receiver.clone(), date, stop, runs: 0 }
     }
 
     /// Removes what was written for a load that could not start.

@@ -3,6 +3,7 @@
 //! It parses no command line and prints nothing: `cli` does both. It stands above `report` and `telemetry`, because a run
 //! directory and a result are written here; so it cannot be part of `experiment`, which both of them import.
 
+pub mod behind_relay;
 pub mod capacity;
 pub mod copies;
 pub mod display;

@@ -95,7 +95,7 @@ impl<'a> LoadRun<'a> {
             events: EventThreads::waiting(&plan.events),
         };
         watcher.display.begin();
-        let measured = life.local(signals.stop.clone()).run(plan, &mut watcher);
+        let measured = life.runner(signals.stop.clone()).run(plan, &mut watcher);
         // Also of a load that could not start: nothing is left running.
         let events = watcher.events.finish();
         watcher.news();

@@ -26,6 +26,11 @@ impl Clock {
         Clock { epoch }
     }
 
+    /// When it is at zero.
+    pub fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
     /// The offset of now; zero before the epoch.
     pub fn offset(&self) -> Duration {
         self.offset_of(now())

@@ -301,7 +301,9 @@ impl LocalRun {
             self.waiting = later;
             let mut tally = Tally::new(self.total.phases.len());
             let mut gauges = Gauges::default();
-            for snapshot in now {
+            let mut transactions = Vec::new();
+            for mut snapshot in now {
+                transactions.append(&mut snapshot.transactions);
                 tally += &snapshot.tally;
                 gauges.sessions += snapshot.gauges.sessions;
                 gauges.in_flight += snapshot.gauges.in_flight;
@@ -317,7 +319,7 @@ impl LocalRun {
             let start = Duration::from_secs(second);
             let length = Duration::from_secs(1).min(self.clock.offset().saturating_sub(start));
             self.health.second(gauges.sessions);
-            let interval = Interval { start, length, tally, gauges };
+            let interval = Interval { start, length, tally, transactions, gauges };
             if let Control::Stop(reason) = observer.interval(&interval, &self.total) {
                 self.aborted_by.get_or_insert(reason);
                 self.stopped();
@@ -442,6 +444,7 @@ impl LocalRun {
             took,
             events: Vec::new(),
             slices,
+            delivered: None,
             transcripts: self
                 .transcripts
                 .into_iter()

@@ -6,6 +6,7 @@ mod conditions;
 mod ending;
 mod holding;
 mod opening;
+mod recipients;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 use futures::future::{Either, select};
 
 use self::holding::Hold;
+use self::recipients::RecipientAnswers;
 use super::accounting::Accounting;
 use super::clock;
 use super::dispatch::{OpenFor, ScheduledArrival, SlotId};
@@ -22,6 +24,7 @@ use super::failure_class;
 use super::session_pool::{Instruction, InstructionSlot, SessionPool};
 use super::times::Times;
 use super::transcript::SessionTranscript;
+use crate::collector::delivery::Transaction;
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::mail::Message;
@@ -117,6 +120,8 @@ pub(super) struct Session {
     heard: Option<LineRedactor>,
     /// Bytes sent and received.
     bytes: (u64, u64),
+    /// Where the ends of transactions are listed.
+    answers: Option<Box<RecipientAnswers>>,
     /// The step at which the listener accepts a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
     takes_recipients: Step,
 }
@@ -141,6 +146,9 @@ impl Session {
         let plan = &pool.context.plan;
         let held = plan.phases[phase as usize].load.model.holds();
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
+        let answers = plan
+            .lists_transactions
+            .then(|| Box::new(RecipientAnswers::new(plan.mail.recipients, pool.connector.script().protocol)));
         let takes_recipients = match pool.connector.script().protocol {
             Protocol::Smtp => Step::Rcpt,
             Protocol::Lmtp => Step::Body,
@@ -183,6 +191,7 @@ impl Session {
             heard,
             transcript,
             bytes: (0, 0),
+            answers,
             takes_recipients,
         }
     }
@@ -329,15 +338,20 @@ impl Session {
     }
 
     fn begin_bound(&mut self, client: &mut Client<Message>) {
-        let plan = &self.pool.context.plan;
-        let seq = self.bound.map_or(0, |arrival| arrival.seq);
-        let number = seq * plan.messages.most() + self.sent;
+        let Some(bound) = self.bound else { return };
+        let number = self.number_of_bound(bound, self.sent);
+        let seq = bound.seq;
         self.sent += 1;
         // The session is the arrival: its number follows from the schedule, and not from the threads (M27).
         client.begin(self.pool.context.mailer.message_of_session(number, seq));
         if self.left == 0 && !self.is_held() {
             client.finish();
         }
+    }
+
+    /// The number of message `index` of a session that is an arrival itself.
+    fn number_of_bound(&self, bound: ScheduledArrival, index: u64) -> u64 {
+        bound.seq * self.pool.context.plan.messages.most() + index
     }
 
     /// Starts an arrival of the pool.
@@ -355,6 +369,9 @@ impl Session {
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
         self.hold.hear(step, failure);
+        if let Some(answers) = &mut self.answers {
+            answers.step(step, failure.is_none(), in_doubt);
+        }
         let Some(failure) = failure else {
             if step == Step::Tls {
                 // Whether it was a full handshake is reported next.
@@ -425,6 +442,20 @@ impl Session {
         self.accounting.transaction_started(self.current_phase(), at);
     }
 
+    /// Lists the transaction that ends, if that is wanted.
+    fn list_transaction(&mut self, accepted: bool, ended: Duration) {
+        let Some(answers) = &mut self.answers else { return };
+        let answers = answers.ended(accepted);
+        let first = |bound: ScheduledArrival| (bound, self.number_of_bound(bound, self.settled));
+        // One that was never started is given back, and another session starts it.
+        let started = self.active[0].filter(|active| active.opened.or(active.started).is_some());
+        let pooled = |active: ActiveArrival| (active.arrival, active.arrival.seq);
+        let Some((arrival, seq)) = self.bound.map(first).or(started.map(pooled)) else { return };
+        let ScheduledArrival { phase, intended, .. } = arrival;
+        let answered = ended;
+        self.accounting.recorder().transaction(Transaction { seq, phase, intended, answered, answers });
+    }
+
     fn transaction_ended(&mut self, accepted: bool, ended: Duration) {
         let outcome = match self.cause.take() {
             _ if accepted => Outcome::Accepted,
@@ -439,6 +470,7 @@ impl Session {
         if accepted {
             self.prove();
         }
+        self.list_transaction(accepted, ended);
         self.recipients = 0;
         let partly_taken = std::mem::take(&mut self.partly_taken);
         self.settled += 1;

@@ -190,7 +190,7 @@ impl WorkerLoop {
     fn snapshot(&self, second: u64, last: bool) -> Snapshot {
         let [sessions, in_flight, waiting, retrying] = self.pool.gauges();
         let peak_sessions = self.accounting.peak_sessions();
-        let gauges = Gauges { sessions, peak_sessions, in_flight, waiting, retrying };
+        let gauges = Gauges { sessions, peak_sessions, in_flight, waiting, retrying, queued: None };
         self.accounting.snapshot(second, gauges, last)
     }
 }

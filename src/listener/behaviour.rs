@@ -16,72 +16,24 @@ mod xclient;
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::dialects::Saying;
 use super::digest::Digest;
-use super::ledger::LedgerCounts;
-use super::limits::{Delay, Limits, RefusalForm};
-use super::login::{Access, LoginCounts};
+use super::limits::{Delay, RefusalForm};
+use super::login::Access;
 use super::peer::Peer;
-use super::service_queue::ServiceQueue;
-use crate::net::tls::Security;
+use super::sink::Kept;
+use super::state::ListenerState;
 use crate::smtp::Step;
 use crate::smtp::content::{ContentMeasure, EndOfData};
 use crate::smtp::machine::{Handshake, Insecure};
-use crate::smtp::request::{MAX_LINE, MailParameters, Request, RequestFault};
+use crate::smtp::request::{MailParameters, Request, RequestFault};
 use crate::smtp::script::{Protocol, TlsMode};
-use crate::smtp::server::{Ask, Lapse, Policy, PolicyAnswer, ServerBounds, Then};
+use crate::smtp::server::{Ask, Lapse, Policy, PolicyAnswer, Then};
 use session_counts::SessionCounts;
-
-/// What all sessions of a listener share.
-#[derive(Debug)]
-pub(super) struct ListenerState {
-    pub limits: Limits,
-    pub counts: LedgerCounts,
-    pub logins: LoginCounts,
-    seed: u64,
-    sessions: AtomicU64,
-    /// When the service ends.
-    end: Option<Instant>,
-    /// The answer to EHLO, in clear text and with TLS.
-    extensions: [String; 2],
-    workers: Option<ServiceQueue>,
-    /// What a stream needs to be secured.
-    pub security: Option<Security>,
-}
-
-impl ListenerState {
-    /// For a listener that starts at `start`; `security`: if it speaks TLS.
-    pub fn new(limits: Limits, seed: u64, start: Instant, security: Option<Security>) -> ListenerState {
-        let extensions =
-            [starttls::is_offered(&limits), false].map(|starttls| starttls::extensions(&limits, starttls));
-        let end = limits.unavailable_after.map(|after| start + after);
-        let logins = LoginCounts::new(&limits);
-        let workers = limits.workers.map(|count| ServiceQueue::new(count, start));
-        let (counts, sessions) = (LedgerCounts::new(), AtomicU64::new(0));
-        ListenerState { limits, counts, logins, seed, sessions, end, extensions, workers, security }
-    }
-
-    /// The number of the next session.
-    pub fn number(&self) -> u64 {
-        self.sessions.fetch_add(1, Relaxed)
-    }
-
-    /// What bounds each session.
-    pub fn bounds(&self) -> ServerBounds {
-        ServerBounds {
-            max_line: self.limits.max_line_length.map_or(MAX_LINE, |max| max as usize),
-            idle: self.limits.idle_timeout,
-            total: self.limits.max_connection_time,
-            end: self.end,
-            implicit_tls: self.limits.tls == TlsMode::Implicit,
-        }
-    }
-}
 
 /// The policy of one session.
 pub(super) struct Behaviour {
@@ -119,6 +71,8 @@ struct OpenTransaction {
     /// Answers to its content that were given, and how many of them were good; with LMTP each is one recipient's.
     settled: u32,
     delivered: u32,
+    /// What the sink is to have, if there is one.
+    kept: Option<Box<Kept>>,
 }
 
 impl Behaviour {
@@ -276,6 +230,7 @@ impl Behaviour {
                 utf8: parameters.utf8,
                 settled: 0,
                 delivered: 0,
+                kept: self.shared.sink.as_ref().map(|_| Box::default()),
             }));
         }
         answer
@@ -325,6 +280,9 @@ impl Behaviour {
         {
             transaction.recipients += 1;
             transaction.digest.path(path);
+            if let Some(kept) = &mut transaction.kept {
+                kept.recipients.push(path.to_owned());
+            }
         }
         answer
     }
@@ -347,6 +305,9 @@ impl Behaviour {
         });
         if let Some(transaction) = &mut self.transaction {
             transaction.content_bytes = seen.size;
+            if let Some(kept) = &mut transaction.kept {
+                kept.ended.get_or_insert(now);
+            }
         }
         if let Some(workers) = &self.shared.workers {
             answer.delay = workers.serve(now, answer.delay);
@@ -472,6 +433,14 @@ impl Behaviour {
         let Some(transaction) = &mut self.transaction else { return };
         transaction.settled += 1;
         transaction.delivered += u32::from(good);
+        if let (true, Some(kept), Some(sink)) = (good, &transaction.kept, &self.shared.sink) {
+            let all = if lmtp {
+                transaction.settled as usize - 1..transaction.settled as usize
+            } else {
+                0..kept.recipients.len()
+            };
+            kept.hand_over(all, &**sink);
+        }
         if !lmtp || transaction.settled == transaction.recipients {
             let all = transaction.delivered == transaction.settled;
             self.end_transaction(all);
@@ -529,6 +498,9 @@ impl Policy for Behaviour {
     fn content(&mut self, bytes: &[u8]) {
         if let Some(transaction) = &mut self.transaction {
             transaction.digest.content(bytes);
+            if let Some(kept) = &mut transaction.kept {
+                kept.content.extend_from_slice(bytes);
+            }
         }
     }
 

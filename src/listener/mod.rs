@@ -18,6 +18,8 @@ mod offers;
 mod patterns;
 mod peer;
 mod service_queue;
+mod sink;
+mod state;
 
 use std::convert::Infallible;
 use std::io;
@@ -42,11 +44,13 @@ use crate::net::stream::Stream;
 use crate::net::tls::{Security, TlsError};
 use crate::smtp::script::TlsMode;
 use crate::smtp::server::Server;
-use behaviour::{Behaviour, ListenerState};
+use behaviour::Behaviour;
 use peer::Peer;
+use state::ListenerState;
 
 pub use ledger::LedgerSnapshot;
 pub use limits::{Dialect, Limits};
+pub use sink::{Sink, TakenMessage};
 
 /// How often a thread publishes its processor time, and checks whether a stall is to end early.
 const TICK: Duration = Duration::from_millis(50);
@@ -103,6 +107,24 @@ pub struct Listener {
 struct Cpu {
     user: AtomicU64,
     system: AtomicU64,
+    /// Turns of the thread's timer, how many were late by more than [`LATE`], and the longest delay in microseconds.
+    turns: AtomicU64,
+    late: AtomicU64,
+    latest: AtomicU64,
+}
+
+/// A turn that is late by more shows that the thread had no time.
+const LATE: Duration = Duration::from_millis(50);
+
+/// How late the timers of a listener's threads were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimerDelay {
+    /// Turns, one each 50 ms on each thread.
+    pub turns: u64,
+    /// How many were late by more than 50 ms.
+    pub late: u64,
+    /// The longest delay.
+    pub longest: Duration,
 }
 
 /// Starts a listener on `addr` (port 0: any free port) with `threads` threads, at least one. `seed` determines its random
@@ -119,6 +141,20 @@ pub fn start(addr: SocketAddr, limits: Limits, seed: u64, threads: usize) -> Res
 /// # Errors
 /// See [`ListenError`].
 pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Result<Listener, ListenError> {
+    start_with(place, limits, seed, threads, None)
+}
+
+/// Starts a listener as [`start_at`] does, which hands what it delivers to `sink`.
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn start_with(
+    place: &Bind,
+    limits: Limits,
+    seed: u64,
+    threads: usize,
+    sink: Option<Arc<dyn Sink>>,
+) -> Result<Listener, ListenError> {
     if let Bind::Tcp(addr) = place
         && !addr.ip().is_loopback()
         && !limits.allow_remote
@@ -141,7 +177,7 @@ pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Resu
     let socket = Listening::at(place, limits.backlog).map_err(bind)?;
     let bound = socket.place().map_err(bind)?;
     let start = now();
-    let shared = Arc::new(ListenerState::new(limits, seed, start, security));
+    let shared = Arc::new(ListenerState::new(limits, seed, start, security, sink));
     let stop = watch::Sender::new(false);
     let mut listener = Listener { certificate, socket, place: bound, shared, stop, threads: Vec::new() };
     for n in 0..threads.max(1) {
@@ -201,6 +237,17 @@ impl Listener {
             self.threads.iter().map(|(cpu, _)| of(cpu).load(Relaxed)).sum::<u64>() as f64 / 1e6
         };
         (sum(|cpu| &cpu.user), sum(|cpu| &cpu.system))
+    }
+
+    /// How late the timers of its threads were since its start or the last call.
+    pub fn timer_delay(&self) -> TimerDelay {
+        let mut delay = TimerDelay::default();
+        for (cpu, _) in &self.threads {
+            delay.turns += cpu.turns.swap(0, Relaxed);
+            delay.late += cpu.late.swap(0, Relaxed);
+            delay.longest = delay.longest.max(Duration::from_micros(cpu.latest.swap(0, Relaxed)));
+        }
+        delay
     }
 
     /// Ends every session and thread; returns the final ledger.
@@ -350,11 +397,20 @@ async fn stall(shared: Arc<ListenerState>, start: Instant, stop: watch::Receiver
 async fn publish(cpu: Arc<Cpu>) {
     loop {
         cpu.publish();
+        let before = now();
         tokio::time::sleep(TICK).await;
+        cpu.turn(now().saturating_duration_since(before).saturating_sub(TICK));
     }
 }
 
 impl Cpu {
+    /// The thread's timer came, so much too late.
+    fn turn(&self, delay: Duration) {
+        self.turns.fetch_add(1, Relaxed);
+        self.late.fetch_add(u64::from(delay > LATE), Relaxed);
+        self.latest.fetch_max(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
     /// Stores the processor time that the calling thread has used so far.
     #[cfg(target_os = "linux")]
     fn publish(&self) {

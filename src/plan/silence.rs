@@ -117,6 +117,7 @@ mod tests {
 
     fn interval(second: u64) -> Interval {
         Interval {
+            transactions: Vec::new(),
             start: Duration::from_secs(second),
             length: Duration::from_secs(1),
             tally: Tally::new(1),

@@ -9,6 +9,7 @@ mod listener;
 pub mod message;
 mod misbehave;
 mod phase;
+mod receive;
 mod rule;
 mod session;
 mod target;
@@ -22,6 +23,7 @@ use super::document::Document;
 use super::error::ProfileError;
 use super::resolved;
 use super::schema::Profile;
+use crate::delivery::settings::ReceiverSettings;
 use crate::experiment::capacity::CapacityPlan;
 use crate::experiment::limit::LimitKind;
 use crate::listener::limits::Limits;
@@ -72,6 +74,8 @@ pub struct Compiled {
     pub listener: Limits,
     /// Where it listens, if the profile says so.
     pub listen: Option<Bind>,
+    /// The receiver behind the relay, if there is to be one.
+    pub receiver: Option<ReceiverSettings>,
     /// What the administrator configured, for `smtpress limit`: by the name of its kind, in its unit.
     pub limits: BTreeMap<LimitKind, u64>,
     /// What `smtpress capacity` is to do, if the profile says so.
@@ -154,6 +158,12 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         let fits = message::fits(document, &mail, phases);
         faults.keep(&["message", "phase"], fits).map(|()| mail)
     });
+    let receiver = match (&profile.receive, &mail, context.purpose) {
+        (Some(written), Some(mail), Purpose::Run | Purpose::Search) => {
+            faults.keep(&["receive", "message"], receive::compile(document, written, mail))
+        }
+        _ => None,
+    };
     let capacity = match (&profile.capacity, &phases, &mail) {
         (Some(written), Some(phases), Some(mail)) => {
             let compiled = capacity::compile(document, &profile, written, phases, mail);
@@ -184,6 +194,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         threads: profile.threads.unwrap_or(context.threads),
         shard: context.shard,
         events: events.unwrap_or_default(),
+        lists_transactions: receiver.is_some(),
         mail,
     };
     let footprint = message::footprint(&plan.mail);
@@ -193,6 +204,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         assertions,
         listener: limits_of_listener.expect(whole),
         listen: listen.expect(whole),
+        receiver,
         limits,
         capacity,
         sha256: hash(&resolved),

@@ -70,6 +70,8 @@ pub struct Document {
     /// The file first, then one for each override.
     sources: Vec<SourceText>,
     overrides: Vec<Override>,
+    /// A table at the top that every place lies in: see [`Document::within`].
+    table: Option<Key>,
 }
 
 impl Document {
@@ -79,7 +81,7 @@ impl Document {
     /// Where it is no TOML.
     pub fn parse(name: &str, text: &str) -> Result<Document, ProfileError> {
         let source = SourceText { origin: name.to_owned(), text: text.to_owned(), base: 0 };
-        let document = Document { sources: vec![source], overrides: Vec::new() };
+        let document = Document { sources: vec![source], overrides: Vec::new(), table: None };
         document.tree()?;
         Ok(document)
     }
@@ -300,7 +302,13 @@ impl Document {
         Path::new(&self.sources[0].origin).parent().unwrap_or(Path::new(""))
     }
 
+    /// The same document for a reader whose keys lie in this table at the top.
+    pub(super) fn within(&self, table: &'static str) -> Document {
+        Document { table: Some(table.into()), ..self.clone() }
+    }
+
     fn find(&self, path: &[Key], want_key: bool) -> Option<TextPlace> {
+        let path: Vec<&Key> = self.table.iter().chain(path).collect();
         let root = self.tree().ok()?;
         let mut span = None;
         let mut table = Some(root.get_ref());

@@ -14,6 +14,7 @@ use super::overrides::{Override, OverrideOrigin};
 use super::schema::Profile;
 use super::schema::message::Message;
 use super::schema::phase::Phase;
+use super::schema::receive::Receive;
 use super::schema::session::Session;
 use super::schema::target::Target;
 use super::table::KeyTable;
@@ -33,6 +34,7 @@ fn key(flag: &str) -> Option<String> {
         ("target.", Target::FLAGS),
         ("session.", Session::FLAGS),
         ("message.", Message::FLAGS),
+        ("receive.", Receive::FLAGS),
     ];
     let find = |(table, keys)| Some(format!("{table}{}", keys_of(keys, flag).next()?));
     tables.into_iter().find_map(find)

@@ -32,6 +32,9 @@ pub fn fill(mut profile: Profile, seed: u64, name: &str) -> Profile {
     for (index, one) in profile.event.iter_mut().flatten().enumerate() {
         one.name.get_or_insert_with(|| format!("event-{}", index + 1));
     }
+    if let Some(receive) = &mut profile.receive {
+        receive.fill();
+    }
     profile.assert.iter_mut().flatten().for_each(KeyTable::fill);
     profile
 }

@@ -124,7 +124,7 @@ mod tests {
             };
             (0..*count).for_each(|_| tally.phases[1].condition(key.clone(), start, false, String::new));
         }
-        Interval { start, length, tally, gauges: Gauges::default() }
+        Interval { transactions: Vec::new(), start, length, tally, gauges: Gauges::default() }
     }
 
     fn written(seconds: &[Interval]) -> String {

@@ -13,7 +13,7 @@ use crate::collector::snapshot::Interval;
 use crate::collector::tally::{PhaseTally, RetryCounts};
 use crate::collector::{Metric, Outcome};
 
-const COLUMNS: [&str; 29] = [
+const COLUMNS: [&str; 31] = [
     "t_s",
     "length_s",
     "phase",
@@ -43,6 +43,8 @@ const COLUMNS: [&str; 29] = [
     "service_max_ms",
     "bytes_sent",
     "bytes_received",
+    "delivered",
+    "queued",
 ];
 
 /// The columns of messages that are tried again.
@@ -152,6 +154,11 @@ fn row(interval: &Interval, phase: &str, tally: &PhaseTally) -> Vec<String> {
     row.extend(times(tally.hists.get(&(Metric::Response, Outcome::Accepted)), &[0.5, 0.9, 0.99]));
     row.extend(times(tally.hists.get(&(Metric::Service, Outcome::Accepted)), &[0.5, 0.99]));
     row.extend([counts.bytes_sent, counts.bytes_received].map(|n| n.to_string()));
+    // Without a receiver behind the relay nobody knows.
+    row.extend(match gauges.queued {
+        Some(queued) => [counts.delivered, queued].map(|n| n.to_string()),
+        None => [String::new(), String::new()],
+    });
     row
 }
 
@@ -202,6 +209,7 @@ mod tests {
             own.hists.entry((Metric::Response, Outcome::Accepted)).or_default().record(i * 1_000_000);
         }
         Interval {
+            transactions: Vec::new(),
             start: Duration::from_secs(t),
             length: Duration::from_secs(1),
             tally,

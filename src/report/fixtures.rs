@@ -85,6 +85,7 @@ pub fn accepted() -> RunResult {
             ..Generator::default()
         },
         events: vec![],
+        delivery: None,
         ledger: None,
         limits: vec![],
         capacity: None,
@@ -401,6 +402,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> StoredPhase {
         transactions: StoredTransactions { attempted: n, accepted: n, ..StoredTransactions::default() },
         sessions: StoredSessions { opened: 200, established: 200, peak: 200, ..StoredSessions::default() },
         recipients: Recipients { accepted: n, refused: 0 },
+        delivery: None,
         bytes: Bytes { sent: n * 4_400, received: n * 210 },
         tls: None,
         expects: Default::default(),

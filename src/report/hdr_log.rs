@@ -101,7 +101,13 @@ mod tests {
         }
         tally.phases[0].hists.insert((Metric::Lag, Outcome::Accepted), Default::default());
         let start = Duration::from_secs(t);
-        Interval { start, length: Duration::from_millis(1000), tally, gauges: Gauges::default() }
+        Interval {
+            transactions: Vec::new(),
+            start,
+            length: Duration::from_millis(1000),
+            tally,
+            gauges: Gauges::default(),
+        }
     }
 
     #[test]

@@ -99,6 +99,7 @@ impl Seconds {
             start,
             length: Duration::ZERO,
             tally: Tally::new(self.phases),
+            transactions: Vec::new(),
             gauges: Gauges::default(),
         };
         while let Some(row) = self.rows.next_if(|row| row.as_ref().is_ok_and(|row| row.start == start)) {
@@ -162,6 +163,7 @@ fn row(cells: &Cells<'_>) -> Result<Option<SeriesRow>, String> {
         bytes_sent: cells.number("bytes_sent")?,
         bytes_received: cells.number("bytes_received")?,
         retry: RetryCounts { retries: cells.number_if("retries")?, ..RetryCounts::default() },
+        delivered: cells.optional("delivered")?.unwrap_or_default(),
         ..Counts::default()
     };
     for outcome in Outcome::ALL {
@@ -170,6 +172,7 @@ fn row(cells: &Cells<'_>) -> Result<Option<SeriesRow>, String> {
     // Which of them it was is not in the file.
     counts.retry.attempts.add_many(Outcome::Deferred, cells.number_if("attempts_failed")?);
     let gauges = Gauges {
+        queued: cells.optional("queued")?,
         sessions: cells.number("sessions")?,
         in_flight: cells.number("in_flight")?,
         waiting: cells.number("waiting")?,

@@ -9,6 +9,7 @@
 //! - Unknown fields are tolerated when reading; the version is checked before anything else.
 
 pub mod convert;
+pub mod delivery;
 pub mod event;
 pub mod json;
 pub mod retry;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use delivery::{StoredDelivery, StoredPhaseDelivery};
 use event::StoredEvent;
 pub use retry::{StoredAttempts, StoredRetry};
 use search::named;
@@ -79,6 +81,9 @@ pub struct RunResult {
     pub events: Vec<StoredEvent>,
     /// The health of the generator.
     pub generator: Generator,
+    /// What came out of the relay, beside the counts of the phases; `null` without a receiver behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<StoredDelivery>,
     /// What the embedded listener counted by itself; `null` with any other target.
     pub ledger: Option<serde_json::Value>,
     /// The limits that were looked for.
@@ -256,6 +261,9 @@ pub struct StoredPhase {
     pub sessions: StoredSessions,
     /// The recipients.
     pub recipients: Recipients,
+    /// What became of the accepted recipients; `null` without a receiver behind the relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<StoredPhaseDelivery>,
     /// The bytes, after TLS where it is spoken.
     pub bytes: Bytes,
     /// The TLS handshakes; `null` in clear text.

@@ -12,6 +12,7 @@ mod amounts;
 mod capacity;
 pub mod claims;
 mod conditions;
+mod delivery;
 mod events;
 mod generator;
 pub mod head;
@@ -60,6 +61,7 @@ impl View {
             times::section(result),
             steps::section(result),
             outcomes::section(result),
+            delivery::section(result),
             events::section(result),
             retries::section(result),
             conditions::section(result),

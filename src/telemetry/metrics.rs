@@ -414,6 +414,33 @@ pub static TABLE: &[MetricFamily] = &[
         "From the intended start of the first attempt of a message to the end of the attempt that was accepted.",
         Metric::TimeToAccept,
     ),
+    MetricFamily::new(
+        "smtpress_queued",
+        None,
+        MetricKind::Gauge,
+        "Accepted recipients that have not come out of the relay; absent without a receiver behind it.",
+    )
+    .labels(
+        &[],
+        Read::Own(|metrics| {
+            metrics.gauges.queued.map(|queued| MetricSample::count([], queued)).into_iter().collect()
+        }),
+    ),
+    MetricFamily::count(
+        "smtpress_recipients_delivered",
+        "Accepted recipients whose message came out behind the relay, for the first time.",
+        |counts| counts.delivered,
+    ),
+    MetricFamily::durations(
+        "smtpress_transit",
+        "From the final reply to the end of the content at the receiver behind the relay.",
+        Metric::Transit,
+    ),
+    MetricFamily::durations(
+        "smtpress_delivery",
+        "From the intended start to the end of the content at the receiver behind the relay.",
+        Metric::Delivery,
+    ),
     MetricFamily::durations(
         "smtpress_response",
         "From the intended start to the end of an arrival.",

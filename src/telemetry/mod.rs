@@ -174,6 +174,7 @@ mod tests {
 
     fn second(start: u64) -> Interval {
         Interval {
+            transactions: Vec::new(),
             start: Duration::from_secs(start),
             length: Duration::from_secs(1),
             tally: Tally::new(1),

@@ -14,9 +14,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::grammar::{Aggregate, EventMeasure, Expr, Operator, Subject};
+use super::grammar::{Aggregate, DeliveryCount, EventMeasure, Expr, Operator, QueueMeasure, Subject};
 use super::outcome::AssertionStatus;
+use crate::collector::delivery::{Delivered, DeliveryCounts, PhaseDelivery};
 use crate::collector::effect::{EventEffect, EventRecovery};
+use crate::collector::growth::Growth;
 use crate::collector::histogram::{Hist, Status, needed};
 use crate::collector::slices::SLICE;
 use crate::collector::summary::{censored, per_second};
@@ -163,12 +165,15 @@ impl Evidence {
             | Subject::Attempts
             | Subject::Retries
             | Subject::PossiblyDoubled
-            | Subject::Amplification => 0,
+            | Subject::Amplification
+            | Subject::Delivery(_)
+            | Subject::Queued(_)
+            | Subject::Drain => 0,
         }
     }
 
     fn counted(&self, expr: &Expr) -> Answer {
-        if matches!(expr.subject, Subject::Done | Subject::Event(..)) {
+        if matches!(expr.subject, Subject::Done | Subject::Event(..)) || expr.subject.is_behind_relay() {
             return Answer::no_data("known only of a whole run");
         }
         let arrivals = &self.counts.arrivals;
@@ -190,12 +195,17 @@ impl Evidence {
             Subject::Started => (started, scheduled),
             Subject::Arrivals(outcome) => (arrivals.of(*outcome), ends),
             Subject::Unexpected => (unexpected(), ends),
-            Subject::Done | Subject::Amplification | Subject::Event(..) => (0, 0),
             Subject::Attempts => (attempts, started),
             Subject::Retries => (self.counts.retry.retries, started),
             Subject::GaveUp => (arrivals.gave_up(), started),
             Subject::Pending => (arrivals.of(Outcome::Interrupted), started),
             Subject::PossiblyDoubled => (self.counts.retry.possibly_doubled, started),
+            Subject::Done
+            | Subject::Amplification
+            | Subject::Event(..)
+            | Subject::Delivery(_)
+            | Subject::Queued(_)
+            | Subject::Drain => (0, 0),
             Subject::Attempted => (self.counts.attempted, self.counts.attempted),
             Subject::Transactions(outcome) => {
                 let transactions = &self.counts.transactions;
@@ -219,6 +229,75 @@ impl Evidence {
             _ if scheduled + started + ends == 0 => Answer::no_data("no arrivals"),
             _ => compare(expr, count as f64, count as f64, |count| format!("{count:.0}")),
         }
+    }
+}
+
+/// Judges what came out of a relay, over these phases with their windows.
+pub(super) fn behind_relay(
+    expr: &Expr,
+    delivered: &Delivered,
+    phases: &[(&PhaseDelivery, Duration)],
+) -> Answer {
+    let mut counts = DeliveryCounts::default();
+    phases.iter().for_each(|(phase, _)| counts += phase.counts);
+    let number = |count: f64| format!("{count:.0}");
+    match expr.subject {
+        Subject::Delivery(what) => {
+            let count = match what {
+                DeliveryCount::Delivered => counts.delivered,
+                DeliveryCount::Bounced => counts.bounced,
+                DeliveryCount::Missing => counts.missing,
+                DeliveryCount::Duplicated => counts.duplicated,
+                DeliveryCount::Altered => counts.altered,
+                DeliveryCount::Unexpected => counts.unexpected,
+                DeliveryCount::Foreign => delivered.foreign,
+            };
+            match expr.aggregate {
+                Aggregate::Share if counts.accepted == 0 => Answer::no_data("nothing was accepted"),
+                Aggregate::Share => {
+                    let share = count as f64 / counts.accepted as f64;
+                    compare(expr, share, share, |share| format!("{} %", decimals(share * 100.0, 4)))
+                }
+                Aggregate::PerSecond if what != DeliveryCount::Delivered => {
+                    Answer::no_data("of what came out only `delivered` has a rate")
+                }
+                Aggregate::PerSecond => {
+                    let window = phases.iter().map(|(_, window)| *window).sum();
+                    let came = phases.iter().map(|(phase, _)| phase.delivered_in_window).sum();
+                    let rate = per_second(came, window);
+                    compare(expr, rate, rate, |rate| format!("{}/s", decimals(rate, 3)))
+                }
+                _ => compare(expr, count as f64, count as f64, number),
+            }
+        }
+        Subject::Queued(QueueMeasure::Max) => {
+            let most = phases.iter().map(|(phase, _)| phase.queued_max).max().unwrap_or_default() as f64;
+            compare(expr, most, most, number)
+        }
+        Subject::Queued(QueueMeasure::Growth) => {
+            let grown = phases.iter().filter_map(|(phase, _)| phase.queued_growth);
+            // The phase in which it grew fastest.
+            match grown.max_by(|one, other| one.slope.total_cmp(&other.slope)) {
+                None => Answer::no_data("the window is too short to say how the queue grew"),
+                Some(Growth { slope, low, high }) => compare(expr, slope, slope, |_| {
+                    format!(
+                        "{}/s (95 % interval {} to {})",
+                        decimals(slope, 2),
+                        decimals(low, 2),
+                        decimals(high, 2)
+                    )
+                }),
+            }
+        }
+        _ => match phases.iter().filter_map(|(phase, _)| phase.drain).max() {
+            None => Answer::no_data("nothing was delivered"),
+            Some(drain) => {
+                let least = drain.as_nanos() as f64;
+                // What is missing may still come.
+                let most = if counts.missing > 0 { f64::INFINITY } else { least };
+                compare(expr, least, most, duration_text)
+            }
+        },
     }
 }
 

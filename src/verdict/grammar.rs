@@ -4,6 +4,8 @@
 //! what      = metric ["[" outcome "]"]      response service lag wait setup session step.NAME; without outcome: accepted
 //!           | outcome | unexpected | scheduled | started | done
 //!           | attempts | retries | gave_up | pending | possibly_doubled | amplification
+//!           | delivered | bounced | missing | duplicated | altered | delivery.unexpected | foreign   behind a relay
+//!           | queued max | queued growth | drain                                                    behind a relay
 //!           | transactions.attempted | transactions.OUTCOME | condition.NAME | expect.NAME
 //!           | event.NAME.outage | event.NAME.recovery     a time of its own, without aggregate
 //! aggregate = pNN[.N...] | min | max | mean | count       of a metric; pNN alone means `response pNN`
@@ -101,6 +103,60 @@ pub enum Subject {
     Expect(String),
     /// A time of the event of this name.
     Event(String, EventMeasure),
+    /// Recipients behind the relay.
+    Delivery(DeliveryCount),
+    /// The relay's queue.
+    Queued(QueueMeasure),
+    /// From the last accepted message to the last first delivery.
+    Drain,
+}
+
+/// What is counted behind the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryCount {
+    /// Accepted recipients that came out.
+    Delivered,
+    /// Those that were reported as failed.
+    Bounced,
+    /// Those of which nothing was seen.
+    Missing,
+    /// Deliveries beyond the first.
+    Duplicated,
+    /// Recipients that came out with a change.
+    Altered,
+    /// Recipients that came out although they were refused.
+    Unexpected,
+    /// Messages of another run.
+    Foreign,
+}
+
+impl DeliveryCount {
+    /// Every count with its name.
+    pub const ALL: [(&'static str, DeliveryCount); 7] = [
+        ("delivered", DeliveryCount::Delivered),
+        ("bounced", DeliveryCount::Bounced),
+        ("missing", DeliveryCount::Missing),
+        ("duplicated", DeliveryCount::Duplicated),
+        ("altered", DeliveryCount::Altered),
+        ("delivery.unexpected", DeliveryCount::Unexpected),
+        ("foreign", DeliveryCount::Foreign),
+    ];
+}
+
+/// What is measured of the relay's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueMeasure {
+    /// The most recipients in it.
+    Max,
+    /// How fast it grew.
+    Growth,
+}
+
+impl Subject {
+    /// Whether it is known only with a receiver behind the relay, and at the end of the run.
+    pub const fn is_behind_relay(&self) -> bool {
+        matches!(self, Subject::Delivery(_) | Subject::Queued(_) | Subject::Drain)
+    }
 }
 
 /// What is measured of an event.
@@ -236,5 +292,15 @@ impl Assertion {
             ours("done rate == 100%"),
             ours("unexpected rate <= 1%"),
         ]
+    }
+
+    /// They stand as well where there is a receiver behind the relay.
+    pub fn builtin_behind_relay() -> Vec<Assertion> {
+        ["missing == 0", "duplicated == 0", "altered == 0", "delivery.unexpected == 0"]
+            .map(|expr| Assertion {
+                builtin: true,
+                ..Assertion::parse(expr).expect("our own expressions are well-formed")
+            })
+            .into()
     }
 }

@@ -142,6 +142,14 @@ fn answer(
             Some((_, Some(effect))) => evidence::of_event(&assertion.expr, *measure, effect),
         };
     }
+    if assertion.expr.subject.is_behind_relay() {
+        let Some(delivered) = &measured.delivered else {
+            return Answer::no_data("no receiver stood behind the relay");
+        };
+        let phase = |index: &usize| Some((delivered.phases.get(*index)?, summary.phases[*index].window));
+        let phases: Vec<_> = scope.iter().filter_map(phase).collect();
+        return evidence::behind_relay(&assertion.expr, delivered, &phases);
+    }
     match watched() {
         Some(answer) => return answer,
         None if assertion.window.is_some() => return Answer::no_data("its windows were not watched"),

@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("listener", &["smtp", "net", "condition", "collector"]),
+    ("delivery", &["listener", "mail", "smtp", "net::address", "condition", "collector", "plan"]),
     (
         "profile",
         &[
@@ -58,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "verdict",
             "experiment",
             "listener::limits",
+            "delivery::settings",
         ],
     ),
     ("report", &["plan", "condition", "collector", "event", "verdict", "experiment"]),
@@ -75,6 +77,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "collector",
             "event",
             "listener",
+            "delivery",
             "experiment",
             "verdict",
             "profile",

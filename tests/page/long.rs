@@ -46,13 +46,20 @@ fn second(t: u64) -> Interval {
         (0..count).for_each(|_| phase.condition(key.clone(), Duration::from_secs(t), false, String::new));
     }
     let gauges = Gauges {
+        queued: None,
+        retrying: 0,
         sessions: 180 + t % 40,
         in_flight: 150 + t % 60,
         waiting: t % 7,
-        retrying: 0,
         peak_sessions: 220,
     };
-    Interval { start: Duration::from_secs(t), length: Duration::from_secs(1), tally, gauges }
+    Interval {
+        transactions: Vec::new(),
+        start: Duration::from_secs(t),
+        length: Duration::from_secs(1),
+        tally,
+        gauges,
+    }
 }
 
 #[test]

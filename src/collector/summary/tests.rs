@@ -1,6 +1,7 @@
 //! Summing up, with known answers.
 
 use super::*;
+use crate::collector::delivery::{Delivered, ReceiverHealth};
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::{ConditionCount, Tally};
@@ -26,6 +27,7 @@ fn info(name: &str) -> PhaseInfo {
 /// A run of phases of 10 s without anything in them.
 fn run(phases: usize) -> Measured {
     Measured {
+        delivered: None,
         tally: Tally::new(phases),
         windows: vec![Duration::from_secs(10); phases],
         held_back: vec![false; phases],
@@ -284,6 +286,10 @@ fn spoil(measured: &mut Measured, code: Code) {
         Code::ClockJumped => measured.health.clock_drift_ns = 1000 * MS,
         Code::WorkerLost => measured.health.lost_workers = 1,
         Code::EventFailed => measured.events = vec![failed_event(CommandEnd::Exited(7))],
+        Code::ReceiverOverloaded => {
+            let receiver = ReceiverHealth { turns: 100, late: 2, ..ReceiverHealth::default() };
+            measured.delivered = Some(Box::new(Delivered { receiver, ..Delivered::default() }));
+        }
         Code::Counts => tally.counts.started += 1,
     }
 }

@@ -43,13 +43,15 @@ pub enum Code {
     WorkerLost,
     /// The command of an event failed, or was not run.
     EventFailed,
+    /// The receiver behind the relay was the bottleneck (M32).
+    ReceiverOverloaded,
     /// The counts do not reconcile (M10): a fault of smtpress.
     Counts,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 10] = [
+    pub const ALL: [Code; 11] = [
         Code::GeneratorLag,
         Code::NotStarted,
         Code::OwnResource,
@@ -59,6 +61,7 @@ impl Code {
         Code::ClockJumped,
         Code::WorkerLost,
         Code::EventFailed,
+        Code::ReceiverOverloaded,
         Code::Counts,
     ];
 
@@ -74,6 +77,7 @@ impl Code {
             Code::ClockJumped => "clock-jumped",
             Code::WorkerLost => "worker-lost",
             Code::EventFailed => "event-failed",
+            Code::ReceiverOverloaded => "receiver-overloaded",
             Code::Counts => "books",
         }
     }
@@ -110,6 +114,9 @@ impl Validity {
     }
 }
 
+/// By how much a timer of the receiver may be late once, and the share of its cores that it may use.
+const RECEIVER_LATE: Duration = Duration::from_millis(250);
+const RECEIVER_BUSY: f64 = 0.85;
 /// The least lateness that matters.
 const LAG_FLOOR: Duration = Duration::from_millis(5);
 /// The share of the median session time that lateness may reach.
@@ -148,7 +155,11 @@ impl Validity {
                 sentence: format!("phase `{}`: {sentence}", phase.info.name),
             }));
         }
-        let of_run = clock_jumped(measured).into_iter().chain(worker_lost(measured)).chain(events(measured));
+        let of_run = clock_jumped(measured)
+            .into_iter()
+            .chain(worker_lost(measured))
+            .chain(receiver_overloaded(measured))
+            .chain(events(measured));
         reasons.extend(of_run.map(|(code, sentence)| ValidityReason { code, phase: None, sentence }));
         Validity { reasons }
     }
@@ -262,6 +273,32 @@ fn clock_jumped(measured: &Measured) -> FoundReason {
         );
         (Code::ClockJumped, sentence)
     })
+}
+
+/// A receiver that has no time makes the relay look slow (M32).
+fn receiver_overloaded(measured: &Measured) -> FoundReason {
+    let health = measured.delivered.as_ref()?.receiver;
+    let late = health.late > 1 && health.late * 100 >= health.turns;
+    let busy = health.cpu_share > RECEIVER_BUSY;
+    let found = if health.accept_errors > 0 {
+        format!("{} connections failed because no descriptor was left", health.accept_errors)
+    } else if late || health.lag_max >= RECEIVER_LATE {
+        format!(
+            "its timers were late by up to {:.0} ms, and by more than 50 ms in {} of {} turns; 1 % and {} ms are allowed",
+            health.lag_max.as_secs_f64() * 1e3,
+            health.late,
+            health.turns,
+            RECEIVER_LATE.as_millis()
+        )
+    } else if busy {
+        format!("its threads used {:.0} % of their cores, 85 % are allowed", health.cpu_share * 100.0)
+    } else {
+        return None;
+    };
+    let sentence = format!(
+        "the receiver behind the relay could not keep up: {found}; lower the load, give it more addresses, or more cores"
+    );
+    Some((Code::ReceiverOverloaded, sentence))
 }
 
 fn worker_lost(measured: &Measured) -> FoundReason {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::CapacityView;
 use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
+use crate::command::behind_relay::BehindRelay;
 use crate::command::display::Display;
 use crate::command::messages::MessageSink;
 use crate::event::shell::Surroundings;
@@ -29,7 +30,7 @@ const MOST_TRANSCRIPTS: usize = 200;
 
 /// This machine as the host of a search.
 pub struct LocalHost<'a> {
-    pub local: Local,
+    pub local: BehindRelay<Local>,
     pub stop: watch::Receiver<Stop>,
     pub view: &'a CapacityView<'a>,
     pub directory: &'a RunDir,

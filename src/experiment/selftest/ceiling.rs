@@ -130,6 +130,7 @@ mod tests {
             (0..done).for_each(|_| tally.phases[0].counts.arrivals.add(Outcome::Accepted));
             let health = Health { peak_rss_bytes: self.resident_bytes() + done * 2048, ..Health::default() };
             let measured = Measured {
+                delivered: None,
                 tally,
                 health,
                 windows: vec![TRIAL],

@@ -73,6 +73,7 @@ pub(super) fn plan(load: LoadModel, length: Option<Duration>, max_sessions: u32)
         expects: Vec::new(),
         classify: Vec::new(),
         threads: 1,
+        lists_transactions: false,
         shard: Shard { index: 0, of: 1 },
         events: Vec::new(),
     }

@@ -14,6 +14,7 @@ use crate::plan::{Messages, Phase};
 
 pub fn plan(phases: Vec<Phase>) -> Plan {
     Plan {
+        lists_transactions: false,
         name: "test".into(),
         seed: 42,
         run_id: "run".into(),

@@ -1,33 +1,13 @@
-//! TLS at the listener: what is offered, what STARTTLS meets, and the places of TLS sessions.
+//! TLS at the listener: what STARTTLS meets, and the places of TLS sessions.
 
-use super::{Behaviour, Limits, PolicyAnswer, RequestFault, Saying, Step, TlsMode};
-
-/// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
-pub(super) fn is_offered(limits: &Limits) -> bool {
-    match limits.tls {
-        TlsMode::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
-        TlsMode::Starttls => true,
-        TlsMode::Implicit => false,
-    }
-}
-
-/// The answer to EHLO.
-pub(super) fn extensions(limits: &Limits, starttls: bool) -> String {
-    let mut lines = vec![limits.hostname.clone()];
-    lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
-    lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
-    lines.extend(starttls.then(|| "STARTTLS".to_owned()));
-    lines.extend(limits.offers.keywords(limits.style).map(str::to_owned));
-    let last = lines.len() - 1;
-    let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
-    lines.iter().enumerate().map(reply).collect()
-}
+use super::{Behaviour, PolicyAnswer, RequestFault, Saying, Step, TlsMode};
+use crate::listener::state::is_starttls_offered;
 
 impl Behaviour {
     pub(super) fn starttls(&mut self) -> PolicyAnswer {
         let answer = self.at(Step::Starttls, |session| {
             let limits = &session.shared.limits;
-            if !is_offered(limits) {
+            if !is_starttls_offered(limits) {
                 return session.fault(RequestFault::Unrecognized("STARTTLS"));
             }
             let spoken = limits.tls == TlsMode::Starttls;

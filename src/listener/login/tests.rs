@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::condition::Classifier;
 use crate::condition::Condition;
-use crate::listener::behaviour::{Behaviour, ListenerState};
+use crate::listener::behaviour::Behaviour;
 use crate::listener::limits::{Delay, Dialect, ErrorDelay};
 use crate::listener::peer::Peer;
+use crate::listener::state::ListenerState;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
 use crate::smtp::client::{Client, Event, Failure};
@@ -75,7 +76,7 @@ impl Served {
     fn new(limits: Limits, secured: bool) -> Served {
         let now = start();
         let tls = if secured { TlsMode::Implicit } else { limits.tls };
-        let shared = Arc::new(ListenerState::new(Limits { tls, ..limits }, 7, now, None));
+        let shared = Arc::new(ListenerState::new(Limits { tls, ..limits }, 7, now, None, None));
         let peer = Peer::new(Some(Ipv4Addr::LOCALHOST.into()), &shared.limits);
         let policy = Behaviour::new(shared.clone(), peer, shared.number());
         let server = Server::new(policy, shared.bounds());

@@ -53,6 +53,9 @@ pub(super) fn expect(
 /// The built-in assertions that are not removed, then the user's.
 pub(super) fn assertions(document: &Document, profile: &Profile, faults: &mut Faults) -> Vec<Assertion> {
     let mut builtin = Assertion::builtin();
+    if profile.receive.is_some() {
+        builtin.extend(Assertion::builtin_behind_relay());
+    }
     let mut own = Vec::new();
     for (index, written) in profile.assert().iter().enumerate() {
         let made = assertion(document, profile, index, written, &mut builtin);
@@ -81,6 +84,18 @@ fn assertion(
     let parsed = expression(document, &at("expr"), expr)?;
     if let Subject::Expect(name) = &parsed.expr.subject {
         known_expect(document, &at("expr"), &profile.expect(), name)?;
+    }
+    if parsed.expr.subject.is_behind_relay() {
+        if profile.receive.is_none() {
+            let message = "without a receiver behind the relay nobody knows what came out of it";
+            let remedy = "add [receive] with the address that the relay delivers to";
+            return Err(document.error_at(&at("expr"), message, remedy));
+        }
+        let known_later = [("window", written.window.is_some()), ("abort", written.abort())];
+        if let Some((key, _)) = known_later.into_iter().find(|(_, is_given)| *is_given) {
+            let message = "what came out of the relay is known at the end of the run only";
+            return Err(document.error_at(&at(key), message, "remove the key"));
+        }
     }
     if let Subject::Event(name, _) = &parsed.expr.subject {
         known_event(document, &at("expr"), profile, name)?;

@@ -15,6 +15,7 @@ pub mod event;
 pub mod listener;
 pub mod message;
 pub mod phase;
+pub mod receive;
 pub mod rule;
 pub mod session;
 pub mod target;
@@ -30,6 +31,7 @@ use event::Event;
 use listener::Listener;
 use message::Message;
 use phase::Phase;
+use receive::Receive;
 use rule::{Assert, Classify, Expect};
 use session::{Session, Timeouts};
 use target::Target;
@@ -72,6 +74,8 @@ tables! {
         limits: BTreeMap<String, Plain>, or BTreeMap::new();
         /// For `smtpress capacity`: what to search, and which goals to meet.
         capacity: Capacity;
+        /// The receiver behind the relay under test. Absent: what the relay accepted is believed.
+        receive: Receive;
         /// The embedded listener: for `address = "embedded"` and `smtpress listen`.
         listener: Listener, or Listener::default();
     }

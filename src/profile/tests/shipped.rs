@@ -13,7 +13,7 @@ use crate::net::address::Target;
 use crate::plan::Plan;
 use crate::smtp::transaction::Content;
 
-const SHIPPED: [(&str, &str); 12] = [
+const SHIPPED: [(&str, &str); 14] = [
     ("capacity", include_str!("../../../profiles/capacity.toml")),
     ("cisco-listener", include_str!("../../../profiles/cisco-listener.toml")),
     ("connection-storm", include_str!("../../../profiles/connection-storm.toml")),
@@ -21,6 +21,8 @@ const SHIPPED: [(&str, &str); 12] = [
     ("messages-per-session", include_str!("../../../profiles/messages-per-session.toml")),
     ("postfix-relay", include_str!("../../../profiles/postfix-relay.toml")),
     ("quickstart", include_str!("../../../profiles/quickstart.toml")),
+    ("relay-crash", include_str!("../../../profiles/relay-crash.toml")),
+    ("relay-delivery", include_str!("../../../profiles/relay-delivery.toml")),
     ("session-capacity", include_str!("../../../profiles/session-capacity.toml")),
     ("soak", include_str!("../../../profiles/soak.toml")),
     ("spike", include_str!("../../../profiles/spike.toml")),
@@ -66,7 +68,9 @@ fn each_shipped_profile_keeps_its_schedule_and_its_messages() {
             "{name} opens with its question"
         );
         match name {
-            "postfix-relay" => assert_eq!(plan.target.to_string(), "smtp://127.0.0.1:2525"),
+            "postfix-relay" | "relay-crash" | "relay-delivery" => {
+                assert_eq!(plan.target.to_string(), "smtp://127.0.0.1:2525")
+            }
             _ => assert_eq!(plan.target, Target::embedded()),
         }
         let loads = plan.loads();

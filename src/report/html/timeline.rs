@@ -270,6 +270,7 @@ fn add(open: &mut Interval, second: &Interval) {
     open.length = second.start + second.length - open.start.min(second.start);
     let gauges = &mut open.gauges;
     *gauges = Gauges {
+        queued: gauges.queued.max(second.gauges.queued),
         sessions: gauges.sessions.max(second.gauges.sessions),
         in_flight: gauges.in_flight.max(second.gauges.in_flight),
         waiting: gauges.waiting.max(second.gauges.waiting),
@@ -376,7 +377,7 @@ pub(crate) mod tests {
         }
         let (start, length) = (Duration::from_secs(t), Duration::from_secs(1));
         let gauges = Gauges { sessions: t % 50, ..Gauges::default() };
-        Interval { start, length, tally, gauges }
+        Interval { transactions: Vec::new(), start, length, tally, gauges }
     }
 
     fn timeline(took: u64, n: u64) -> (Timeline, String) {

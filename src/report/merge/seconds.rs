@@ -74,7 +74,10 @@ impl MergedSeconds {
         }
         // The gauges are of the whole run: they go with the latest phase.
         let gauges = &mut self.at(gauges_at, second.length).gauges;
-        let Gauges { sessions, in_flight, waiting, retrying, .. } = second.gauges;
+        let Gauges { sessions, in_flight, waiting, retrying, queued, .. } = second.gauges;
+        if let Some(queued) = queued {
+            *gauges.queued.get_or_insert_default() += queued;
+        }
         gauges.sessions += sessions;
         gauges.in_flight += in_flight;
         gauges.waiting += waiting;
@@ -87,6 +90,7 @@ impl MergedSeconds {
             start: Duration::from_millis(start),
             length,
             tally: Tally::new(phases),
+            transactions: Vec::new(),
             gauges: Gauges::default(),
         });
         interval.length = interval.length.max(length);

@@ -225,7 +225,7 @@ fn a_window_is_judged_from_the_seconds_of_the_whole() {
         tally.phases[0].counts.scheduled = 2;
         tally.phases[0].counts.arrivals.add_many(Outcome::Accepted, 2);
         let (start, length) = (Duration::from_secs(t), Duration::from_secs(1));
-        Interval { start, length, tally, gauges: Gauges::default() }
+        Interval { transactions: Vec::new(), start, length, tally, gauges: Gauges::default() }
     });
     let whole = shards.merge(Some(&mut seconds)).unwrap();
     assert_eq!(whole.assertions[0].observed, "held in each of 5 windows of 1 s");

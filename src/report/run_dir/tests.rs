@@ -19,7 +19,13 @@ fn interval() -> Interval {
     let mut tally = Tally::new(1);
     tally.phases[0].counts.scheduled = 1;
     tally.phases[0].hists.entry((Metric::Response, Outcome::Accepted)).or_default().record(5_000_000);
-    Interval { start: Duration::ZERO, length: Duration::from_secs(1), tally, gauges: Gauges::default() }
+    Interval {
+        transactions: Vec::new(),
+        start: Duration::ZERO,
+        length: Duration::from_secs(1),
+        tally,
+        gauges: Gauges::default(),
+    }
 }
 
 fn store(directory: &mut RunDir, result: &RunResult) -> Result<(), RunDirError> {

@@ -81,6 +81,14 @@ impl Cells<'_> {
         if self.titles.iter().any(|known| known == title) { self.number(title) } else { Ok(0) }
     }
 
+    /// A number that a file of an earlier version has no column for, and that may be unknown.
+    pub(super) fn optional(&self, title: &str) -> Result<Option<u64>, String> {
+        match self.text(title) {
+            Ok(cell) if !cell.is_empty() => self.number(title).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     pub(super) fn time(&self, title: &str) -> Result<Duration, String> {
         seconds(self.text(title)?).ok_or_else(|| format!("has no time in {title}"))
     }

@@ -3,6 +3,7 @@
 //! It only carries over: nothing is computed here that is not a name, a unit or a date.
 
 mod capacity;
+mod delivery;
 mod event;
 mod found;
 pub mod searched;
@@ -141,6 +142,10 @@ impl RunResult {
             assertions: verdict.results.iter().map(assertion).collect(),
             events: summary.events.iter().map(event::event).collect(),
             generator: generator(plan, summary),
+            delivery: measured
+                .delivered
+                .as_ref()
+                .map(|delivered| delivery::of_run(delivered, &summary.phases)),
             ledger: input.ledger,
             ..empty
         }
@@ -197,6 +202,11 @@ fn phase_counts(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSum
             backoffs: counts.backoffs,
         },
         recipients: Recipients { accepted: counts.recipients_accepted, refused: counts.recipients_refused },
+        delivery: measured
+            .delivered
+            .as_ref()
+            .and_then(|delivered| delivered.phases.get(index))
+            .map(|of_phase| delivery::phase(of_phase, phase.window)),
         bytes: Bytes { sent: counts.bytes_sent, received: counts.bytes_received },
         tls: plan.speaks_tls().then(|| tls(measured, index)),
         expects: expects(plan, phase, |covered| covered.count),

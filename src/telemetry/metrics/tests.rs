@@ -44,6 +44,8 @@ pub fn second(start: u64) -> RunEvent {
         (Metric::TimeToAccept, 60_000_000_000),
         (Metric::Step(Step::Mail), 250_000),
         (Metric::TlsResumed, 900_000),
+        (Metric::Transit, 12_000_000),
+        (Metric::Delivery, 13_000_000),
     ] {
         phase.hists.entry((metric, Outcome::Accepted)).or_default().record(ns);
     }
@@ -55,9 +57,16 @@ pub fn second(start: u64) -> RunEvent {
     }
     let key = HandshakeKey { version: "TLSv1.3".into(), group: None, resumed: true };
     *phase.handshakes.entry(key).or_default() += 3;
-    let gauges = Gauges { sessions: 5 + start, peak_sessions: 9, in_flight: 3, waiting: 1, retrying: 2 };
+    let gauges = Gauges {
+        sessions: 5 + start,
+        peak_sessions: 9,
+        in_flight: 3,
+        waiting: 1,
+        retrying: 2,
+        queued: Some(4),
+    };
     let (start, length) = (Duration::from_secs(start), Duration::from_secs(1));
-    RunEvent::Second(Arc::new(Interval { start, length, tally, gauges }))
+    RunEvent::Second(Arc::new(Interval { transactions: Vec::new(), start, length, tally, gauges }))
 }
 
 /// The metrics after all that.
@@ -113,8 +122,13 @@ fn every_duration_that_is_recorded_is_exported() {
     for metric in Metric::all() {
         tally.phases[0].hists.entry((metric, Outcome::Accepted)).or_default().record(1_000);
     }
-    let interval =
-        Interval { start: Duration::ZERO, length: Duration::ZERO, tally, gauges: Gauges::default() };
+    let interval = Interval {
+        transactions: Vec::new(),
+        start: Duration::ZERO,
+        length: Duration::ZERO,
+        tally,
+        gauges: Gauges::default(),
+    };
     let metrics = metrics([RunEvent::Second(Arc::new(interval))]);
     let histograms = TABLE.iter().filter(|family| family.kind == MetricKind::Histogram);
     let exported: usize = histograms.map(|family| family.samples(&metrics).len()).sum();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Aggregate, EventMeasure, Expr, GrammarError, Operator, Subject};
+use super::{Aggregate, DeliveryCount, EventMeasure, Expr, GrammarError, Operator, QueueMeasure, Subject};
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 
@@ -30,11 +30,21 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
             (response, aggregate_of_latency(only, only, &value)?)
         }
         [what] => (subject(what)?, None),
+        [what, measure] if what.text == "queued" => match measure.text {
+            "max" => (Subject::Queued(QueueMeasure::Max), Some(Aggregate::Count)),
+            "growth" => (Subject::Queued(QueueMeasure::Growth), Some(Aggregate::PerSecond)),
+            other => {
+                return unknown_aggregate(
+                    measure,
+                    nearest(other, ["max", "growth"].map(str::to_owned)).as_deref(),
+                );
+            }
+        },
         [what, aggregate] => {
             let subject = subject(what)?;
             let aggregate = match subject {
                 Subject::Latency(..) => aggregate_of_latency(what, aggregate, &value)?,
-                Subject::Event(..) => {
+                Subject::Event(..) | Subject::Drain => {
                     let message = format!("`{}` is one time and has no aggregate", what.text);
                     return fault(aggregate.span(), message);
                 }
@@ -52,7 +62,10 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
             let message = format!("`{}` needs an aggregate such as p99, max or count", words[0].text);
             return fault(words[0].span(), message);
         }
-        (None, Subject::Event(..)) => Aggregate::Only,
+        (None, Subject::Event(..) | Subject::Drain) => Aggregate::Only,
+        (None, Subject::Queued(_)) => {
+            return fault(words[0].span(), "`queued` needs max or growth, as in `queued max < 10k`");
+        }
         (None, _) => match value.unit {
             "%" => Aggregate::Share,
             unit if unit.contains('/') => Aggregate::PerSecond,
@@ -167,6 +180,7 @@ fn known_subject(name: &str) -> Option<Subject> {
             let known = EventMeasure::ALL.into_iter().find(|(word, _)| *word == measure);
             known.map(|(_, measure)| Subject::Event(name.to_owned(), measure))
         }
+        Some(("delivery", _)) => delivery(name),
         Some(("expect", expect)) if !expect.is_empty() => Some(Subject::Expect(expect.to_owned())),
         _ => match name {
             "unexpected" => Some(Subject::Unexpected),
@@ -179,9 +193,15 @@ fn known_subject(name: &str) -> Option<Subject> {
             "pending" => Some(Subject::Pending),
             "possibly_doubled" => Some(Subject::PossiblyDoubled),
             "amplification" => Some(Subject::Amplification),
-            _ => name.parse().ok().map(Subject::Arrivals),
+            "queued" => Some(Subject::Queued(QueueMeasure::Max)),
+            "drain" => Some(Subject::Drain),
+            _ => delivery(name).or_else(|| name.parse().ok().map(Subject::Arrivals)),
         },
     }
+}
+
+fn delivery(name: &str) -> Option<Subject> {
+    DeliveryCount::ALL.into_iter().find(|(word, _)| *word == name).map(|(_, count)| Subject::Delivery(count))
 }
 
 /// Every subject; of the event that `name` names, if it names one.
@@ -208,6 +228,8 @@ fn subjects(name: &str) -> impl Iterator<Item = String> {
         .map(Metric::as_str)
         .chain(outcomes)
         .chain(plain)
+        .chain(DeliveryCount::ALL.map(|(name, _)| name))
+        .chain(["queued max", "drain"])
         .map(str::to_owned)
         .chain(outcomes.map(|outcome| format!("transactions.{outcome}")))
         .chain(events)

@@ -38,6 +38,7 @@ fn run(phases: [&[u64]; 3]) -> Measured {
         }
     }
     Measured {
+        delivered: None,
         tally,
         windows: vec![Duration::from_secs(10); 3],
         held_back: vec![false; 3],
@@ -202,6 +203,7 @@ fn windowed_assertions_are_judged_by_their_windows() {
     let mut windows = Windows::new(&one, &infos(), &[]);
     let mut second = |start, accepted: &[u64]| {
         windows.feed(&Interval {
+            transactions: Vec::new(),
             start: Duration::from_secs(start),
             length: Duration::from_secs(1),
             tally: run([&[], accepted, &[]]).tally,

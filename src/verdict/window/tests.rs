@@ -28,6 +28,7 @@ fn second(start: u64, phases: [(u64, u64); 2]) -> Interval {
         (0..deferred).for_each(|_| phase_tally.counts.arrivals.add(Outcome::Deferred));
     }
     Interval {
+        transactions: Vec::new(),
         start: Duration::from_secs(start),
         length: Duration::from_secs(1),
         tally,

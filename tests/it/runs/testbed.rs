@@ -33,6 +33,7 @@ const UNCHECKED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/unchecked-bounds.
 /// A plan of one phase that can be changed where it matters.
 pub fn plan(phases: Vec<Phase>) -> Plan {
     Plan {
+        lists_transactions: false,
         name: "test".into(),
         seed: 42,
         run_id: "test-run".into(),

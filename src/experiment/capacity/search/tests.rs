@@ -88,6 +88,7 @@ impl Runner for Virtual {
             };
             while due >= second && aborted_by.is_none() {
                 let interval = Interval {
+                    transactions: Vec::new(),
                     start: second - Duration::from_secs(1),
                     length: Duration::from_secs(1),
                     tally: Tally::new(1),
@@ -122,6 +123,7 @@ impl Runner for Virtual {
         let over = if aborted_by.is_some() { second } else { length };
         self.now += if phase.name == "probe" { end } else { end.clamp(over, over + phase.graceful_stop) };
         Ok(Measured {
+            delivered: None,
             tally,
             backlog: backlog(&offered, finished, length),
             windows: vec![length],

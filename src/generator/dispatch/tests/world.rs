@@ -494,6 +494,6 @@ impl World {
     /// The gauges as a worker reports them.
     pub fn gauges(&self) -> Gauges {
         let [sessions, in_flight, waiting, retrying] = self.dispatch.gauges();
-        Gauges { sessions, in_flight, waiting, retrying, peak_sessions: 0 }
+        Gauges { sessions, in_flight, waiting, retrying, queued: None, peak_sessions: 0 }
     }
 }

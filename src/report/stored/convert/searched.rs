@@ -73,6 +73,7 @@ pub(super) fn empty(plan: &Plan, path: Option<String>, sha256: String, times: [D
         assertions: Vec::new(),
         events: Vec::new(),
         generator: Generator::default(),
+        delivery: None,
         ledger: None,
         limits: Vec::new(),
         capacity: None,

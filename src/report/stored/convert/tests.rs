@@ -33,6 +33,7 @@ fn plan() -> Plan {
         graceful_stop: Duration::from_secs(30),
     };
     Plan {
+        lists_transactions: false,
         name: "mx".to_owned(),
         seed: 42,
         run_id: "r1".to_owned(),
@@ -92,6 +93,7 @@ fn measured() -> Measured {
         },
     );
     Measured {
+        delivered: None,
         tally,
         windows: vec![Duration::from_secs(10); 2],
         held_back: vec![false; 2],

@@ -156,9 +156,11 @@ proptest! {
         let (tail, factor) = match name.as_str() {
             // A share and nothing else.
             "done" => (format!("rate < {number}%"), 0.01),
-            name if name.starts_with("event.") => (format!("< {number}ms"), 1e6),
             // A plain number and nothing else.
             "amplification" => (format!("< {number}"), 1.0),
+            // The measure stands apart, and is in the name.
+            "queued max" => (format!("< {number}"), 1.0),
+            name if name == "drain" || name.starts_with("event.") => (format!("< {number}ms"), 1e6),
             _ if timed => (format!("p99 < {number}ms"), 1e6),
             _ => (format!("rate < {number}/s"), 1.0),
         };

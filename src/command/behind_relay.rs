@@ -1,0 +1,150 @@
+//! A runner with a receiver behind the relay: it takes part in each second of the load, and awaits what is still to come out
+//! before the run is over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::collector::snapshot::{Gauges, Interval, Measured};
+use crate::collector::tally::Tally;
+use crate::delivery::Receiver;
+use crate::generator::{Control, Observer, RunError, RunStart, Runner, Stop, clock};
+use crate::plan::Plan;
+
+/// How often it is looked whether the user wants to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A runner whose load comes out at a receiver.
+pub struct BehindRelay<R> {
+    /// Puts the load on the relay.
+    pub inner: R,
+    /// Where it comes out; `None`: nobody looks.
+    pub receiver: Option<Arc<Receiver>>,
+    /// The Date of all messages.
+    pub date: String,
+    /// Heeded while deliveries are awaited.
+    pub stop: watch::Receiver<Stop>,
+    /// Runs so far.
+    pub runs: u32,
+}
+
+impl<R: Runner> Runner for BehindRelay<R> {
+    fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
+        let Some(receiver) = self.receiver.clone() else { return self.inner.run(plan, observer) };
+        let plan = &self.named_apart(plan);
+        let mut relayed = RelayedRun {
+            receiver: &receiver,
+            plan,
+            date: &self.date,
+            observer,
+            epoch: None,
+            total: Tally::new(plan.phases.len()),
+            next: Duration::ZERO,
+            stopped: false,
+        };
+        let mut measured = self.inner.run(plan, &mut relayed)?;
+        let ended = relayed.drain(&mut measured, &self.stop);
+        measured.tally = relayed.total;
+        let windows: Vec<(Duration, Duration)> = measured
+            .starts
+            .iter()
+            .zip(&measured.windows)
+            .map(|(start, length)| (*start, *start + *length))
+            .collect();
+        let cut_short = measured.interrupted || measured.aborted_by.is_some();
+        measured.delivered = Some(Box::new(receiver.finish(&windows, ended, cut_short, &mut measured.tally)));
+        Ok(measured)
+    }
+}
+
+impl<R> BehindRelay<R> {
+    /// The plan with a run id of its own: what comes out of one trial of a search late is not taken for the next one's.
+    fn named_apart(&mut self, plan: &Plan) -> Plan {
+        self.runs += 1;
+        let run_id = match self.runs {
+            1 => plan.run_id.clone(),
+            again => format!("{}-{again}", plan.run_id),
+        };
+        Plan { run_id, ..plan.clone() }
+    }
+}
+
+/// A run and its receiver, second by second.
+struct RelayedRun<'a> {
+    receiver: &'a Receiver,
+    plan: &'a Plan,
+    date: &'a str,
+    observer: &'a mut dyn Observer,
+    epoch: Option<Instant>,
+    total: Tally,
+    /// The end of the last second.
+    next: Duration,
+    /// The observer asked for a stop.
+    stopped: bool,
+}
+
+impl RelayedRun<'_> {
+    /// Adds what came out to a second, and hands it on.
+    fn second(&mut self, mut interval: Interval) -> Control {
+        self.receiver.answered(&interval.transactions);
+        self.next = interval.start + interval.length;
+        let (came_out, queued) = self.receiver.second(self.next);
+        interval.tally += &came_out;
+        interval.gauges.queued = Some(queued);
+        self.total += &interval.tally;
+        self.observer.interval(&interval, &self.total)
+    }
+
+    /// Awaits what is still to come out. Returns when the wait ended, since the run's epoch.
+    fn drain(&mut self, measured: &mut Measured, stop: &watch::Receiver<Stop>) -> Duration {
+        let Some(epoch) = self.epoch else { return self.next };
+        let now = || clock::now().saturating_duration_since(epoch);
+        let began = now();
+        let until = began + self.receiver.settings().drain;
+        loop {
+            let is_over = measured.interrupted || measured.aborted_by.is_some() || self.stopped;
+            let now = now();
+            let done = is_over || now >= until || self.receiver.outstanding() == 0;
+            let end = self.next + Duration::from_secs(1);
+            if done || now >= end {
+                let end = end.min(now).max(self.next);
+                let length = end - self.next;
+                let interval = Interval {
+                    start: self.next,
+                    length,
+                    tally: Tally::new(self.plan.phases.len()),
+                    transactions: Vec::new(),
+                    gauges: Gauges { peak_sessions: measured.gauges.peak_sessions, ..Gauges::default() },
+                };
+                if !length.is_zero() && matches!(self.second(interval), Control::Stop(_)) {
+                    self.stopped = true;
+                }
+            }
+            if done {
+                return now;
+            }
+            if *stop.borrow() > Stop::Run {
+                measured.interrupted = true;
+            }
+            std::thread::sleep(LOOK.min(end.saturating_sub(now)).max(Duration::from_millis(1)));
+        }
+    }
+}
+
+impl Observer for RelayedRun<'_> {
+    fn begins(&mut self, start: &RunStart) {
+        let epoch = start.clock.epoch();
+        self.epoch = Some(epoch);
+        self.receiver.begin(self.plan, self.date, epoch);
+        self.observer.begins(start);
+    }
+
+    fn interval(&mut self, interval: &Interval, _: &Tally) -> Control {
+        self.second(interval.clone())
+    }
+
+    fn transcripts(&mut self, transcripts: &[(String, String)]) {
+        self.observer.transcripts(transcripts);
+    }
+}

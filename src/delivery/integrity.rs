@@ -1,0 +1,260 @@
+//! Whether a message came out of the relay as it went in.
+//!
+//! # Decisions
+//! - Fields that relays add or remove on their way (trace fields, signatures, X- fields) are left out on both sides. Every other
+//!   field has to be there, in order and unchanged but for folding (RFC 5322 2.2.3); a field more is a change as well.
+//! - Bodies are compared byte for byte. Only where a content transfer encoding differs (RFC 6152 3: a relay may convert 8bit)
+//!   are the decoded parts compared instead, and MIME-Version and Content-Transfer-Encoding left out of the header. Quoted-printable
+//!   is compared without carriage returns: the library's decoder drops them.
+//! - A Message-ID that was rewritten is a change, although the message is known by other fields: replies no longer find it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use mail_parser::{Encoding, Message, MessageParser, MessagePart, PartType};
+
+/// What differs between a message that was sent and the one that came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// A field that was sent is not there.
+    Missing(String),
+    /// A field that was sent has another value.
+    Changed(String),
+    /// A field that was not sent is there.
+    Added(String),
+    /// The fields stand in another order.
+    Order,
+    /// The body is another one.
+    Body,
+    /// What came out is no message.
+    NoMessage,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Difference::Missing(name) => write!(f, "header field {name} is missing"),
+            Difference::Changed(name) => write!(f, "header field {name} is changed"),
+            Difference::Added(name) => write!(f, "header field {name} is added"),
+            Difference::Order => f.write_str("header fields stand in another order"),
+            Difference::Body => f.write_str("the body is changed"),
+            Difference::NoMessage => f.write_str("no message can be read"),
+        }
+    }
+}
+
+/// Returns all that differs, the header fields in the order of their names, the body last; empty where the relay kept the
+/// message as it was. Both are contents with CRLF line ends, dots unstuffed.
+pub fn differences(sent: &[u8], received: &[u8]) -> Vec<Difference> {
+    if let Some(added) = received.strip_suffix(sent)
+        && is_trace(added)
+    {
+        return Vec::new();
+    }
+    let parser = MessageParser::new().default_header_raw().with_mime_headers();
+    let Some((sent, received)) = parser.parse(sent).zip(parser.parse(received)) else {
+        return if sent == received { Vec::new() } else { vec![Difference::NoMessage] };
+    };
+    let is_converted = !encodings(&sent).eq(encodings(&received));
+    let mut found = fields_that_differ(&fields(&sent, is_converted), &fields(&received, is_converted));
+    let has_same_body =
+        if is_converted { has_same_parts(&sent, &received) } else { body(&sent) == body(&received) };
+    if !has_same_body {
+        found.push(Difference::Body);
+    }
+    found
+}
+
+/// Whether this is nothing but fields that relays add: most messages come out as they went in, behind these.
+fn is_trace(header: &[u8]) -> bool {
+    let is_own = |line: &[u8]| {
+        let name = memchr::memchr(b':', line).map(|end| line[..end].trim_ascii_end().to_ascii_lowercase());
+        matches!(line.first(), Some(b' ' | b'\t'))
+            || name.is_some_and(|name| str::from_utf8(&name).is_ok_and(is_a_relays))
+    };
+    header.is_empty()
+        || !matches!(header[0], b' ' | b'\t')
+            && header.ends_with(b"\r\n")
+            && header.split_inclusive(|byte| *byte == b'\n').all(is_own)
+}
+
+/// A field by its name in lower case and its unfolded value.
+type Field = (String, Vec<u8>);
+
+/// The fields that a relay has to keep, in order.
+fn fields(message: &Message<'_>, is_converted: bool) -> Vec<Field> {
+    let raw = &message.raw_message;
+    let read = |header: &mail_parser::Header<'_>| {
+        let name = header.name.as_str().to_ascii_lowercase();
+        let left_out = is_a_relays(&name)
+            || is_converted && matches!(name.as_str(), "mime-version" | "content-transfer-encoding");
+        (!left_out).then(|| (name, unfolded(&raw[header.offset_start as usize..header.offset_end as usize])))
+    };
+    message.headers().iter().filter_map(read).collect()
+}
+
+/// Whether relays add, change or remove the field of this name in lower case.
+fn is_a_relays(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "received",
+        "return-path",
+        "delivered-to",
+        "dkim-signature",
+        "authentication-results",
+        "received-spf",
+    ];
+    NAMES.contains(&name) || name.starts_with("x-") || name.starts_with("arc-")
+}
+
+/// The value without the line ends of its folding and without white space at its ends.
+fn unfolded(value: &[u8]) -> Vec<u8> {
+    let mut one_line = value.to_vec();
+    one_line.retain(|byte| !matches!(byte, b'\r' | b'\n'));
+    one_line.trim_ascii().to_vec()
+}
+
+fn fields_that_differ(sent: &[Field], received: &[Field]) -> Vec<Difference> {
+    if sent == received {
+        return Vec::new();
+    }
+    let mut by_name: BTreeMap<&str, [Vec<&[u8]>; 2]> = BTreeMap::new();
+    for (side, fields) in [sent, received].into_iter().enumerate() {
+        for (name, value) in fields {
+            by_name.entry(name).or_default()[side].push(value);
+        }
+    }
+    let compared = by_name.into_iter().filter(|(_, [sent, received])| sent != received);
+    let found: Vec<Difference> = compared
+        .map(|(name, [sent, received])| match sent.len().cmp(&received.len()) {
+            std::cmp::Ordering::Greater => Difference::Missing(name.to_owned()),
+            std::cmp::Ordering::Equal => Difference::Changed(name.to_owned()),
+            std::cmp::Ordering::Less => Difference::Added(name.to_owned()),
+        })
+        .collect();
+    if found.is_empty() { vec![Difference::Order] } else { found }
+}
+
+/// The content transfer encodings of all parts, in order.
+fn encodings<'a>(message: &'a Message<'_>) -> impl Iterator<Item = u8> + 'a {
+    message.parts.iter().map(|part| match part.encoding {
+        Encoding::None => 0,
+        Encoding::QuotedPrintable => 1,
+        Encoding::Base64 => 2,
+    })
+}
+
+/// The body as it stands.
+fn body<'a>(message: &'a Message<'_>) -> &'a [u8] {
+    message.raw_message.get(message.root_part().offset_body as usize..).unwrap_or_default()
+}
+
+/// Whether all parts that have a content have the same one once it is decoded, in order.
+fn has_same_parts(sent: &Message<'_>, received: &Message<'_>) -> bool {
+    let is_leaf = |part: &&MessagePart<'_>| !matches!(part.body, PartType::Multipart(_));
+    let is_quoted = |part: &MessagePart<'_>| matches!(part.encoding, Encoding::QuotedPrintable);
+    let is_same = |(sent, received): (&MessagePart<'_>, &MessagePart<'_>)| {
+        let (one, other) = (sent.contents(), received.contents());
+        if !is_quoted(sent) && !is_quoted(received) {
+            return one == other;
+        }
+        one.iter().filter(|byte| **byte != b'\r').eq(other.iter().filter(|byte| **byte != b'\r'))
+    };
+    let (sent, received) = (sent.parts.iter().filter(is_leaf), received.parts.iter().filter(is_leaf));
+    sent.clone().count() == received.clone().count() && sent.zip(received).all(is_same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "From: <a@b.example>\r\nTo: <c@d.example>\r\nSubject: one two\r\nDate: Sat, 28 Nov 2026 12:00:00 +0000\r\nMessage-ID: <r.1@smtpress.invalid>\r\nX-Smtpress-Run: r\r\nX-Smtpress-Seq: 1\r\n";
+    const MIME: &str =
+        "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
+
+    fn sent() -> String {
+        format!("{HEADER}{MIME}\r\nGr\u{fc}\u{df}e\r\n.dot\r\n")
+    }
+
+    #[track_caller]
+    fn assert_differs(received: &str, expected: &[&str]) {
+        let told: Vec<String> =
+            differences(sent().as_bytes(), received.as_bytes()).iter().map(ToString::to_string).collect();
+        assert_eq!(told, expected, "{received}");
+    }
+
+    #[test]
+    fn what_relays_add_and_fold_is_no_change() {
+        assert_differs(&sent(), &[]);
+        let trace = "Return-Path: <a@b.example>\r\nReceived: from x\r\n\tby y; today\r\nARC-Seal: i=1\r\nDKIM-Signature: v=1\r\nX-Spam: no\r\nDelivered-To: c\r\n";
+        assert_differs(&format!("{trace}{}", sent()), &[]);
+        assert_differs(&sent().replace("Subject: one two", "Subject:\r\n one two"), &[]);
+        assert_differs(&sent().replace("Subject: one two", "subject: one\r\n two"), &[]);
+        assert_differs(&sent().replace("X-Smtpress-Run: r\r\n", ""), &[]);
+    }
+
+    #[test]
+    fn a_conversion_to_quoted_printable_or_base64_is_no_change_and_one_of_its_letters_is() {
+        let (quoted, encoded) = ("quoted-printable", "base64");
+        let as_quoted = sent().replace("8bit", quoted).replace("Gr\u{fc}\u{df}e", "Gr=C3=BC=C3=9Fe");
+        assert_differs(&as_quoted, &[]);
+        assert_differs(&as_quoted.replace("=9Fe", "=9Fa"), &["the body is changed"]);
+        let body = "R3LDvMOfZQ0KLmRvdA0K";
+        let as_encoded = format!(
+            "{}{body}\r\n",
+            sent().replace("8bit", encoded).replace("Gr\u{fc}\u{df}e\r\n.dot\r\n", "")
+        );
+        assert_differs(&as_encoded, &[]);
+        assert_differs(&as_encoded.replace("R3L", "R3M"), &["the body is changed"]);
+    }
+
+    #[test]
+    fn every_change_of_a_field_is_found() {
+        assert_differs(&sent().replace("one two", "one  two"), &["header field subject is changed"]);
+        assert_differs(&sent().replace("Subject: one two\r\n", ""), &["header field subject is missing"]);
+        assert_differs(&format!("Sender: x\r\n{}", sent()), &["header field sender is added"]);
+        assert_differs(&format!("Subject: again\r\n{}", sent()), &["header field subject is added"]);
+        let swapped = sent()
+            .replace("From: <a@b.example>\r\nTo: <c@d.example>", "To: <c@d.example>\r\nFrom: <a@b.example>");
+        assert_differs(&swapped, &["header fields stand in another order"]);
+        let both = sent().replace("one two", "[spam] one two").replace(".dot", "..dot");
+        assert_differs(&both, &["header field subject is changed", "the body is changed"]);
+    }
+
+    #[test]
+    fn every_change_of_the_body_is_found() {
+        for (from, to) in [
+            (".dot\r\n", ".dot\n"),
+            (".dot\r\n", ".dot"),
+            (".dot", "dot"),
+            (".dot\r\n", ".dot\r\n\r\n"),
+            ("e\r\n", "e \r\n"),
+        ] {
+            assert_differs(&sent().replace(from, to), &["the body is changed"]);
+        }
+        let end = sent().len() - 3;
+        assert_differs(&sent()[..end], &["the body is changed"]);
+        assert_differs(
+            HEADER,
+            &[
+                "header field content-transfer-encoding is missing",
+                "header field content-type is missing",
+                "header field mime-version is missing",
+                "the body is changed",
+            ],
+        );
+    }
+
+    #[test]
+    fn another_encoding_of_the_same_body_is_no_change() {
+        let converted =
+            |encoding: &str, body: &str| format!("{HEADER}{}\r\n{body}", MIME.replace("8bit", encoding));
+        assert_differs(&converted("quoted-printable", "Gr=C3=BC=C3=9Fe\r\n.dot\r\n"), &[]);
+        assert_differs(&converted("quoted-printable", "Gr=C3=BC=\r\n=C3=9Fe\r\n=2Edot\r\n"), &[]);
+        assert_differs(&converted("base64", "R3LDvMOfZQ0KLmRvdA0K\r\n"), &[]);
+        assert_differs(
+            &converted("quoted-printable", "Gr=C3=BC=C3=9Fe!\r\n.dot\r\n"),
+            &["the body is changed"],
+        );
+        assert_differs(&converted("base64", "R3LDvMOfZQouZG90Cg==\r\n"), &["the body is changed"]);
+    }
+}

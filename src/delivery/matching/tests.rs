@@ -1,0 +1,193 @@
+//! The counts against a plain account of every recipient, for any order of events.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::collector::delivery::Answers;
+use crate::collector::snapshot::Gauges;
+
+const ONE: MessageForm = MessageForm { recipients: 1, phases: 1 };
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn transaction(seq: u64, answers: &[FinalAnswer]) -> Transaction {
+    Transaction {
+        seq,
+        phase: 0,
+        intended: ms(10 * seq),
+        answered: ms(10 * seq + 4),
+        answers: Answers::Each(answers.into()),
+    }
+}
+
+#[test]
+fn each_end_of_a_recipient_is_counted_once() {
+    let mut matcher = Matcher::new(ONE);
+    for (seq, answer) in [
+        (0, FinalAnswer::Accepted),
+        (1, FinalAnswer::Accepted),
+        (2, FinalAnswer::Accepted),
+        (3, FinalAnswer::InDoubt),
+        (4, FinalAnswer::InDoubt),
+        (5, FinalAnswer::Refused),
+        (6, FinalAnswer::Refused),
+    ] {
+        matcher.answered(&transaction(seq, &[answer]));
+    }
+    matcher.delivered(0, Some(0), ms(104), false);
+    matcher.delivered(0, Some(0), ms(105), false);
+    matcher.bounced(1, Some(0), ms(110));
+    matcher.delivered(3, Some(0), ms(134), true);
+    matcher.delivered(5, Some(0), ms(200), false);
+    matcher.foreign(ms(300));
+    let counts = DeliveryCounts {
+        accepted: 3,
+        delivered: 1,
+        bounced: 1,
+        missing: 1,
+        in_doubt: 2,
+        in_doubt_delivered: 1,
+        in_doubt_missing: 1,
+        duplicated: 1,
+        altered: 1,
+        unexpected: 1,
+        ..DeliveryCounts::default()
+    };
+    assert_eq!(matcher.phase_counts(0), counts);
+    assert_eq!((matcher.queued(), matcher.foreign_messages()), (1, 1));
+    let missing: Vec<MissingRecipient> = matcher.missing().collect();
+    let expected = MissingRecipient { seq: 2, recipient: 0, phase: 0, answered: ms(24), intended: ms(20) };
+    assert_eq!((missing.len(), missing[0].seq, missing[0].answered), (1, expected.seq, expected.answered));
+    assert!(missing[0].intended.abs_diff(expected.intended) < Duration::from_micros(1), "{missing:?}");
+}
+
+#[test]
+fn times_run_from_the_answer_and_from_the_intended_start() {
+    let mut matcher = Matcher::new(ONE);
+    matcher.answered(&transaction(7, &[FinalAnswer::Accepted]));
+    matcher.delivered(7, Some(0), ms(174), false);
+    // A relay that delivers before it answers.
+    matcher.delivered(8, Some(0), ms(82), false);
+    matcher.answered(&transaction(8, &[FinalAnswer::Accepted]));
+    assert_eq!(matcher.drain(0), Some(ms(90)));
+    let told = matcher.recorder().snapshot(0, Gauges::default(), false).tally;
+    let hist = |metric| &told.phases[0].hists[&(metric, Outcome::Accepted)];
+    assert_eq!((hist(Metric::Transit).max_ns(), hist(Metric::Transit).min_ns()), (100_000_000, 0));
+    let longest = hist(Metric::Delivery).max_ns();
+    assert!(longest.abs_diff(104_000_000) < 1_000, "{longest}");
+    assert_eq!(told.phases[0].counts.delivered, 2);
+}
+
+#[test]
+fn a_delivery_and_its_copy_before_the_answer_are_matched_later() {
+    let mut matcher = Matcher::new(ONE);
+    matcher.delivered(3, None, ms(1), true);
+    matcher.delivered(3, Some(0), ms(2), false);
+    let counts = matcher.phase_counts(0);
+    assert_eq!((counts.unexpected, counts.duplicated), (1, 1), "if it stays so");
+    matcher.answered(&transaction(3, &[FinalAnswer::Accepted]));
+    let counts = matcher.phase_counts(0);
+    assert_eq!((counts.accepted, counts.delivered, counts.duplicated, counts.altered), (1, 1, 1, 1));
+}
+
+#[test]
+fn recipients_beyond_the_last_are_foreign_and_rewritten_ones_are_found() {
+    let mut matcher = Matcher::new(MessageForm { recipients: 2, phases: 1 });
+    matcher.delivered(1, Some(2), ms(1), false);
+    matcher.delivered(4, Some(1), ms(1), false);
+    matcher.answered(&transaction(4, &[FinalAnswer::Accepted, FinalAnswer::Accepted]));
+    assert_eq!(matcher.foreign_messages(), 1);
+    assert_eq!(
+        matcher.missing().map(|missing| (missing.seq, missing.recipient)).collect::<Vec<_>>(),
+        [(4, 0)]
+    );
+    // An address that the relay rewrote stands for the one that is missing.
+    matcher.delivered(4, None, ms(2), false);
+    assert_eq!((matcher.queued(), matcher.phase_counts(0).duplicated), (0, 0));
+}
+
+#[test]
+fn settled_pages_keep_no_times() {
+    let mut matcher = Matcher::new(ONE);
+    for seq in 0..PAGE {
+        matcher.answered(&transaction(seq, &[FinalAnswer::Accepted]));
+    }
+    assert!(matcher.pages[&0].times.is_some());
+    for seq in 0..PAGE {
+        matcher.delivered(seq, Some(0), ms(100_000), false);
+    }
+    assert!(matcher.pages[&0].times.is_none());
+    matcher.delivered(5, Some(0), ms(100_000), false);
+    assert_eq!(matcher.phase_counts(0).duplicated, 1);
+    assert_eq!((size_of::<MessageTimes>(), size_of::<RecipientState>()), (16, 1));
+}
+
+/// What happens to one recipient.
+#[derive(Clone, Debug)]
+enum Event {
+    Answered(FinalAnswer),
+    Delivered(bool),
+    Bounced,
+}
+
+fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
+    let event = prop_oneof![
+        3 => prop_oneof![Just(FinalAnswer::Accepted), Just(FinalAnswer::InDoubt), Just(FinalAnswer::Refused)].prop_map(Event::Answered),
+        4 => any::<bool>().prop_map(Event::Delivered),
+        1 => Just(Event::Bounced),
+    ];
+    proptest::collection::vec((0..2 * PAGE, event), 0..60)
+        .prop_map(|events| events.into_iter().map(|(seq, event)| (seq / (PAGE / 4), event)).collect())
+}
+
+/// What is known of one recipient: its answer, its copies (whether each was altered), and whether it was bounced.
+type Plain = (Option<FinalAnswer>, Vec<bool>, bool);
+
+/// Whether a recipient is to be counted.
+type OfOne<'a> = dyn Fn(Option<FinalAnswer>, &[bool], bool) -> bool + 'a;
+
+proptest! {
+    /// M31: the counts reconcile, and are those of a plain account, in whatever order the two sides are reported.
+    #[test]
+    fn m31_counts_are_those_of_a_plain_account(events in events()) {
+        let mut matcher = Matcher::new(ONE);
+        let mut account: BTreeMap<u64, Plain> = BTreeMap::new();
+        for (seq, event) in &events {
+            let own = account.entry(*seq).or_default();
+            match event {
+                Event::Answered(answer) => {
+                    own.0 = Some(own.0.map_or(*answer, |known| if (known as u8) < *answer as u8 { known } else { *answer }));
+                    matcher.answered(&transaction(*seq, &[*answer]));
+                }
+                Event::Delivered(is_altered) => {
+                    own.1.push(*is_altered);
+                    matcher.delivered(*seq, Some(0), ms(1_000_000), *is_altered);
+                }
+                Event::Bounced => {
+                    own.2 = true;
+                    matcher.bounced(*seq, Some(0), ms(1_000_000));
+                }
+            }
+        }
+        let counts = matcher.phase_counts(0);
+        let number = |of: &OfOne<'_>| {
+            account.values().filter(|(answer, copies, bounced)| of(*answer, copies, *bounced)).count() as u64
+        };
+        for (answer, [all, delivered, bounced, missing]) in [
+            (FinalAnswer::Accepted, [counts.accepted, counts.delivered, counts.bounced, counts.missing]),
+            (FinalAnswer::InDoubt, [counts.in_doubt, counts.in_doubt_delivered, counts.in_doubt_bounced, counts.in_doubt_missing]),
+        ] {
+            prop_assert_eq!(all, delivered + bounced + missing);
+            prop_assert_eq!(all, number(&|told, _, _| told == Some(answer)));
+            prop_assert_eq!(delivered, number(&|told, copies, _| told == Some(answer) && !copies.is_empty()));
+            prop_assert_eq!(bounced, number(&|told, copies, bounced| told == Some(answer) && copies.is_empty() && bounced));
+        }
+        prop_assert_eq!(counts.unexpected, number(&|told, copies, _| !matches!(told, Some(FinalAnswer::Accepted | FinalAnswer::InDoubt)) && !copies.is_empty()));
+        prop_assert_eq!(counts.altered, number(&|told, copies, _| told.is_some() && copies.first() == Some(&true)));
+        prop_assert_eq!(counts.duplicated, account.values().map(|own| own.1.len().saturating_sub(1) as u64).sum::<u64>());
+        prop_assert_eq!(matcher.flow().queued_at(ms(2_000_000)), matcher.queued());
+        prop_assert_eq!(matcher.queued(), matcher.missing().count() as u64);
+    }
+}

@@ -1,0 +1,15 @@
+//! The other end of a relay: a receiver that takes what the relay delivers, and matches it with what was accepted.
+//!
+//! [`Receiver`] listens and counts; [`settings`] say how. [`received`] reads a message that came out, [`integrity`] holds it against
+//! the one that went in, [`notification`] reads a bounce, [`matching`] counts each accepted recipient once, and [`flow`] knows
+//! the relay's queue.
+
+pub mod flow;
+pub mod integrity;
+pub mod matching;
+pub mod notification;
+pub mod received;
+mod receiver;
+pub mod settings;
+
+pub use receiver::Receiver;

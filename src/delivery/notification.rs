@@ -1,0 +1,349 @@
+//! A delivery status notification (RFC 3464): which message it is about, and what became of which recipient.
+//!
+//! # Decisions
+//! - A part of type message/delivery-status makes a notification, whatever stands around it: OpenSMTPD sends it in a
+//!   multipart/mixed.
+//! - Where the status says nothing more than its class (`5.0.0`), the enhanced code of the reply counts (RFC 3464 2.3.6).
+//! - MIME and header fields are read by a library. A bounce that is no `multipart/report`, as some servers still send, is read by
+//!   what it quotes and by `X-Failed-Recipients`: it counts as failed for the recipients that it names.
+//! - The message is named by its returned header, else by the envelope id (RFC 3461 4.4), which is the run id and the number.
+
+use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
+
+use super::received::{self, Identity};
+use crate::smtp::Enhanced;
+
+/// What a relay did about a recipient (RFC 3464 2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryAction {
+    /// It gave up.
+    Failed,
+    /// It tries again.
+    Delayed,
+    /// The recipient has it.
+    Delivered,
+    /// It was handed to a server that sends no notifications.
+    Relayed,
+    /// It was handed to several recipients in the place of one.
+    Expanded,
+}
+
+/// What a notification says about one recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipientStatus {
+    /// The address, as it was given to the relay if the notification says so.
+    pub address: String,
+    /// What was done.
+    pub action: DeliveryAction,
+    /// The enhanced status code (RFC 3463), `5.1.1`; empty if none is given.
+    pub status: String,
+    /// The reply of the next server, or other words for the reason; empty if none are given.
+    pub diagnostic: String,
+}
+
+/// A notification about a message of some run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// The message.
+    pub identity: Identity,
+    /// By recipient, in the order of the notification; empty where it names none.
+    pub recipients: Vec<RecipientStatus>,
+}
+
+impl Notification {
+    /// Reads a message as a notification; `None` if it is none, or names no message of a run.
+    pub fn read(message: &Message<'_>) -> Option<Notification> {
+        let report = is_report(message.root_part());
+        let failed = message.header_raw("X-Failed-Recipients");
+        let status = message.parts.iter().find(|part| is_type(part, "message", "delivery-status"));
+        if !report && status.is_none() && failed.is_none() && !is_from_mail_system(message) {
+            return None;
+        }
+        let groups = status.map(|part| groups(part.contents())).unwrap_or_default();
+        let envelope = groups.iter().find_map(|group| field(group, "Original-Envelope-Id"));
+        let of_envelope = || Identity::in_text(decoded(&envelope?).as_bytes(), "");
+        let identity = returned(message).or_else(of_envelope).or_else(|| quoted(message))?;
+        let mut recipients: Vec<RecipientStatus> =
+            groups.iter().filter_map(|group| recipient(group)).collect();
+        recipients.iter_mut().for_each(|recipient| complete(recipient, message));
+        if recipients.is_empty() {
+            recipients = failed.into_iter().flat_map(|list| list.split(',')).map(failed_one).collect();
+        }
+        Some(Notification { identity, recipients })
+    }
+}
+
+fn is_report(part: &MessagePart<'_>) -> bool {
+    is_type(part, "multipart", "report")
+}
+
+fn is_type(part: &MessagePart<'_>, main: &str, sub: &str) -> bool {
+    part.content_type().is_some_and(|is| {
+        is.ctype().eq_ignore_ascii_case(main) && is.subtype().is_some_and(|is| is.eq_ignore_ascii_case(sub))
+    })
+}
+
+/// Whether it has the null reverse path, as every notification has (RFC 5321 4.5.5).
+fn is_from_mail_system(message: &Message<'_>) -> bool {
+    message.header_raw("Return-Path").is_some_and(|path| path.trim() == "<>")
+        || message.header_raw("Auto-Submitted").is_some_and(|value| value.trim().starts_with("auto-"))
+}
+
+/// The message whose header, or whole, is returned as a part.
+fn returned(message: &Message<'_>) -> Option<Identity> {
+    message.parts.iter().find_map(|part| match &part.body {
+        PartType::Message(original) => Identity::of(original),
+        _ if is_type(part, "text", "rfc822-headers") => Identity::of(&received::parse(part.contents())?),
+        _ => None,
+    })
+}
+
+/// The message that is quoted somewhere in the text.
+fn quoted(message: &Message<'_>) -> Option<Identity> {
+    message.parts.iter().find_map(|part| Identity::find(part.contents()))
+}
+
+/// The groups of fields of a delivery status: of the message first, then of each recipient (RFC 3464 2.1).
+fn groups(status: &[u8]) -> Vec<Message<'_>> {
+    let mut groups = Vec::new();
+    let mut rest = status.trim_ascii_start();
+    while !rest.is_empty() {
+        let length = memchr::memmem::find(rest, b"\n\r\n").or_else(|| memchr::memmem::find(rest, b"\n\n"));
+        let (group, after) = rest.split_at(length.map_or(rest.len(), |at| at + 1));
+        groups.extend(mail_parser::MessageParser::new().default_header_raw().parse(group));
+        rest = after.trim_ascii_start();
+    }
+    groups
+}
+
+/// The value of a field on one line.
+fn field(group: &Message<'_>, name: &str) -> Option<String> {
+    let value = group.header_raw(name.to_owned())?;
+    Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// The value behind the type of `rfc822; user@host` or `smtp; 550 5.1.1 ...`.
+fn behind_type(value: &str) -> &str {
+    value.split_once(';').map_or(value, |(_, value)| value).trim()
+}
+
+fn recipient(group: &Message<'_>) -> Option<RecipientStatus> {
+    let address = field(group, "Original-Recipient").or_else(|| field(group, "Final-Recipient"))?;
+    let action = match field(group, "DeliveryAction")?.to_ascii_lowercase().as_str() {
+        "failed" => DeliveryAction::Failed,
+        "delayed" => DeliveryAction::Delayed,
+        "delivered" => DeliveryAction::Delivered,
+        "relayed" => DeliveryAction::Relayed,
+        "expanded" => DeliveryAction::Expanded,
+        _ => return None,
+    };
+    let status = field(group, "Status").unwrap_or_default();
+    let status = status.split_whitespace().next().unwrap_or_default();
+    let diagnostic = field(group, "Diagnostic-Code").unwrap_or_default();
+    let diagnostic = behind_type(&diagnostic);
+    let of_reply = || diagnostic.split_whitespace().nth(1).filter(|code| Enhanced::parse(code).is_some());
+    let exact =
+        Some(status).filter(|status| !status.ends_with(".0.0") && !status.is_empty()).or_else(of_reply);
+    Some(RecipientStatus {
+        address: decoded(behind_type(&address)).trim_matches(['<', '>']).to_owned(),
+        action,
+        status: exact.unwrap_or(status).to_owned(),
+        diagnostic: diagnostic.to_owned(),
+    })
+}
+
+/// Takes the reply of a recipient from the text for people where the status part has none, as in `<user@host>: 550 5.1.1 ...`.
+fn complete(recipient: &mut RecipientStatus, message: &Message<'_>) {
+    if !recipient.diagnostic.is_empty() || recipient.action != DeliveryAction::Failed {
+        return;
+    }
+    let texts = message.parts.iter().filter(|part| matches!(part.body, PartType::Text(_)));
+    let reply = texts.flat_map(|part| part.text_contents().unwrap_or_default().lines()).find_map(|line| {
+        let (before, reply) = line.split_once(": ")?;
+        let address = before.trim().trim_matches(['<', '>']);
+        let is_reply = reply.len() > 3 && reply.bytes().take(3).all(|byte| byte.is_ascii_digit());
+        (address.eq_ignore_ascii_case(&recipient.address) && is_reply).then(|| reply.trim().to_owned())
+    });
+    let Some(reply) = reply else { return };
+    let enhanced = reply.split_whitespace().nth(1).filter(|code| Enhanced::parse(code).is_some());
+    if let Some(code) = enhanced.filter(|_| recipient.status.ends_with(".0.0") || recipient.status.is_empty())
+    {
+        code.clone_into(&mut recipient.status);
+    }
+    recipient.diagnostic = reply;
+}
+
+fn failed_one(address: &str) -> RecipientStatus {
+    RecipientStatus {
+        address: address.trim().to_owned(),
+        action: DeliveryAction::Failed,
+        status: String::new(),
+        diagnostic: String::new(),
+    }
+}
+
+/// The text without the encoding of RFC 3461 4 (`+2B` for `+`).
+fn decoded(xtext: &str) -> String {
+    let bytes = xtext.as_bytes();
+    let (mut text, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        let pair = xtext.get(at + 1..at + 3).filter(|_| *byte == b'+');
+        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(byte) => (text.push(byte), at += 3).1,
+            None => (text.push(*byte), at += 1).1,
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content: &str) -> Option<Notification> {
+        Notification::read(&received::parse(content.replace('\n', "\r\n").as_bytes()).unwrap())
+    }
+
+    const POSTFIX: &str = "Return-Path: <>
+From: MAILER-DAEMON@relay.example (Mail Delivery System)
+Subject: Undelivered Mail Returned to Sender
+To: load@sender.example
+Auto-Submitted: auto-replied
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status;
+	boundary=\"B\"
+
+This is a MIME-encapsulated message.
+
+--B
+Content-Description: Notification
+Content-Type: text/plain; charset=us-ascii
+
+<bounce2@recipient.example>: host 127.0.0.1[127.0.0.1] said: 550 5.1.1 no such user
+
+--B
+Content-Description: Delivery report
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; relay.example
+X-Postfix-Queue-ID: 1234
+Arrival-Date: Sat, 28 Nov 2026 12:00:00 +0000 (UTC)
+
+Final-Recipient: rfc822; other@recipient.example
+Original-Recipient: rfc822;bounce+2B2@recipient.example
+DeliveryAction: failed
+Status: 5.1.1
+Remote-MTA: dns; 127.0.0.1
+Diagnostic-Code: smtp; 550 5.1.1 <bounce2@recipient.example>:
+    no such user
+
+Final-Recipient: rfc822; late@recipient.example
+DeliveryAction: Delayed
+Status: 4.4.1
+
+--B
+Content-Description: Undelivered Message
+Content-Type: message/rfc822
+
+Received: from x by y; today
+From: <load@sender.example>
+Message-ID: <run-7.42@smtpress.invalid>
+X-Smtpress-Run: run-7
+X-Smtpress-Seq: 42
+Subject: x
+
+body
+--B--
+";
+
+    #[test]
+    fn a_report_names_message_recipients_and_reasons() {
+        let notification = read(POSTFIX).unwrap();
+        assert_eq!(notification.identity, Identity { run: "run-7".into(), seq: 42 });
+        let failed = RecipientStatus {
+            address: "bounce+2@recipient.example".into(),
+            action: DeliveryAction::Failed,
+            status: "5.1.1".into(),
+            diagnostic: "550 5.1.1 <bounce2@recipient.example>: no such user".into(),
+        };
+        let delayed = RecipientStatus {
+            address: "late@recipient.example".into(),
+            action: DeliveryAction::Delayed,
+            status: "4.4.1".into(),
+            diagnostic: String::new(),
+        };
+        assert_eq!(notification.recipients, [failed, delayed]);
+    }
+
+    #[test]
+    fn returned_headers_alone_are_enough() {
+        let headers = POSTFIX.replace("Content-Type: message/rfc822", "Content-Type: text/rfc822-headers");
+        assert_eq!(read(&headers).unwrap().identity.seq, 42);
+        let stripped = headers.replace("X-Smtpress-Run: run-7\nX-Smtpress-Seq: 42\n", "");
+        assert_eq!(read(&stripped).unwrap().identity.seq, 42, "by its Message-ID");
+    }
+
+    #[test]
+    fn a_status_part_in_another_multipart_is_a_notification_and_the_reply_has_the_code() {
+        let text = POSTFIX
+            .replace("multipart/report; report-type=delivery-status", "multipart/mixed")
+            .replace("Return-Path: <>\n", "")
+            .replace("Auto-Submitted: auto-replied\n", "")
+            .replace("Status: 5.1.1", "Status: 5.0.0");
+        let notification = read(&text).unwrap();
+        assert_eq!(notification.recipients[0].status, "5.1.1");
+        assert_eq!(notification.recipients[1].status, "4.4.1");
+        let without = text.replace("Diagnostic-Code: smtp; 550 5.1.1 <", "Diagnostic-Code: smtp; 550 <");
+        assert_eq!(read(&without).unwrap().recipients[0].status, "5.0.0");
+    }
+
+    #[test]
+    fn a_reply_in_the_text_stands_for_the_one_that_the_status_part_lacks() {
+        let text = POSTFIX
+            .replace("Original-Recipient: rfc822;bounce+2B2@recipient.example\n", "")
+            .replace(
+                "<bounce2@recipient.example>: host 127.0.0.1[127.0.0.1] said: 550",
+                "other@recipient.example: 550",
+            )
+            .replace("Diagnostic-Code: smtp; 550 5.1.1 <bounce2@recipient.example>:\n    no such user\n", "")
+            .replace("Status: 5.1.1", "Status: 5.0.0");
+        let found = &read(&text).unwrap().recipients[0];
+        assert_eq!((found.status.as_str(), found.diagnostic.as_str()), ("5.1.1", "550 5.1.1 no such user"));
+    }
+
+    #[test]
+    fn the_envelope_id_names_a_message_that_was_not_returned() {
+        let cut = POSTFIX.find("--B\nContent-Description: Undelivered").unwrap();
+        let text = format!("{}--B--\n", &POSTFIX[..cut]);
+        assert_eq!(read(&text), None, "nothing names a message");
+        let with_id = text.replace("Reporting-MTA", "Original-Envelope-Id: run+2D7.43\nReporting-MTA");
+        assert_eq!(read(&with_id).unwrap().identity, Identity { run: "run-7".into(), seq: 43 });
+    }
+
+    #[test]
+    fn an_old_bounce_is_read_by_what_it_quotes() {
+        let text = "From: Mail Delivery System <Mailer-Daemon@relay.example>
+X-Failed-Recipients: a@recipient.example,
+  b@recipient.example
+Auto-Submitted: auto-replied
+Subject: Mail delivery failed
+
+A message that you sent could not be delivered.
+
+------ This is a copy of the message ------
+Message-ID: <run.9@smtpress.invalid>
+Subject: x
+";
+        let notification = read(text).unwrap();
+        assert_eq!(notification.identity.seq, 9);
+        let addresses: Vec<&str> = notification.recipients.iter().map(|r| r.address.as_str()).collect();
+        assert_eq!(addresses, ["a@recipient.example", "b@recipient.example"]);
+        assert!(notification.recipients.iter().all(|r| r.action == DeliveryAction::Failed));
+    }
+
+    #[test]
+    fn mail_of_the_run_and_of_others_is_no_notification() {
+        assert_eq!(read("From: <a@b.example>\nX-Smtpress-Run: r\nX-Smtpress-Seq: 1\n\nbody\n"), None);
+        assert_eq!(read("From: <a@b.example>\nSubject: hello\n\n<r.1@smtpress.invalid>\n"), None);
+    }
+}

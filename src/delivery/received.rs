@@ -1,0 +1,81 @@
+//! Which message of a run a message is that came out of the relay.
+//!
+//! # Decisions
+//! - `X-Smtpress-Run` and `X-Smtpress-Seq` come first, the Message-ID second: some relays strip X- fields, others rewrite the
+//!   Message-ID.
+
+use mail_parser::{Message, MessageParser};
+
+/// The domain of every Message-ID that the generator writes.
+const DOMAIN: &str = "@smtpress.invalid";
+
+/// The run and the sequence number that a message names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The run id.
+    pub run: String,
+    /// The sequence number.
+    pub seq: u64,
+}
+
+impl Identity {
+    /// Returns the identity in the header of a message; `None` where it names none.
+    pub fn of(message: &Message<'_>) -> Option<Identity> {
+        let field = |name: &str| message.header_raw(name.to_owned()).map(str::trim);
+        let fields = || {
+            let seq = field("X-Smtpress-Seq")?.parse().ok()?;
+            Some(Identity { run: field("X-Smtpress-Run")?.to_owned(), seq })
+        };
+        fields().or_else(|| Identity::in_text(message.message_id()?.as_bytes(), DOMAIN))
+    }
+
+    /// Returns the first identity that stands in the text as `RUN.SEQ@smtpress.invalid`.
+    pub(super) fn find(text: &[u8]) -> Option<Identity> {
+        memchr::memmem::find_iter(text, DOMAIN).find_map(|at| {
+            let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            let length = text[..at].iter().rev().take_while(|byte| is_part(byte)).count();
+            Identity::in_text(&text[at - length..at], "")
+        })
+    }
+
+    /// Reads `RUN.SEQ` with `end` behind it, as a Message-ID (with [`DOMAIN`]) or an envelope id (RFC 3461 4.4) has it.
+    pub(super) fn in_text(text: &[u8], end: &str) -> Option<Identity> {
+        let (run, seq) = str::from_utf8(text).ok()?.strip_suffix(end)?.rsplit_once('.')?;
+        let seq = seq.parse().ok()?;
+        (!run.is_empty()).then(|| Identity { run: run.to_owned(), seq })
+    }
+}
+
+/// Parses a message; `None` where it has no header at all.
+pub fn parse(content: &[u8]) -> Option<Message<'_>> {
+    MessageParser::new().with_minimal_headers().with_message_ids().with_mime_headers().parse(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(header: &str) -> Option<(String, u64)> {
+        let content = format!("{header}\r\nSubject: x\r\n\r\nbody\r\n");
+        Identity::of(&parse(content.as_bytes()).unwrap()).map(|identity| (identity.run, identity.seq))
+    }
+
+    #[test]
+    fn fields_come_first_and_the_message_id_second() {
+        let both = "Message-ID: <other@relay.example>\r\nX-Smtpress-Run: r-1\r\nX-Smtpress-Seq: 42";
+        assert_eq!(identity(both), Some(("r-1".into(), 42)));
+        assert_eq!(identity("Message-ID: <r.1.7@smtpress.invalid>"), Some(("r.1".into(), 7)));
+        assert_eq!(identity("message-id:\r\n <r.1.7@smtpress.invalid>"), Some(("r.1".into(), 7)));
+        assert_eq!(identity("Message-ID: <r.1.7@other.invalid>"), None);
+        assert_eq!(identity("X-Smtpress-Run: r-1"), None, "a run alone is no identity");
+        assert_eq!(identity("X-Smtpress-Run: r-1\r\nX-Smtpress-Seq: many"), None);
+        assert_eq!(identity("From: a@b.example"), None);
+    }
+
+    #[test]
+    fn an_identity_is_found_within_a_text() {
+        let text = b"x@smtpress.invalid <@smtpress.invalid> returned: <run-1.19@smtpress.invalid>.";
+        assert_eq!(Identity::find(text), Some(Identity { run: "run-1".into(), seq: 19 }));
+        assert_eq!(Identity::find(b"nothing here"), None);
+    }
+}

@@ -1,0 +1,19 @@
+//! What a receiver behind a relay is to be.
+
+use std::time::Duration;
+
+use crate::listener::limits::Limits;
+use crate::net::address::bind::Bind;
+
+/// The settings of a receiver.
+#[derive(Clone, Debug)]
+pub struct ReceiverSettings {
+    /// Where the relay delivers to; at least one.
+    pub addresses: Vec<Bind>,
+    /// How the receiver answers: a realistic next hop.
+    pub limits: Limits,
+    /// How long deliveries are awaited after the last arrival, at most.
+    pub drain: Duration,
+    /// A silence of this length during that wait is reported.
+    pub quiet: Duration,
+}

@@ -1,0 +1,38 @@
+//! What a listener hands over of each message that it delivers: it becomes a receiver behind a relay.
+
+use std::fmt::Debug;
+use std::time::Instant;
+
+/// A message that the listener took: its 250 was handed over for writing.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenMessage<'a> {
+    /// The recipients that have it, without angle brackets.
+    pub recipients: &'a [String],
+    /// The content, dots unstuffed.
+    pub content: &'a [u8],
+    /// When its end was read.
+    pub ended: Instant,
+}
+
+/// A message that is being received for a sink.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub recipients: Vec<String>,
+    pub content: Vec<u8>,
+    pub ended: Option<Instant>,
+}
+
+impl Kept {
+    /// Hands it over for these of its recipients, by their places.
+    pub fn hand_over(&self, recipients: std::ops::Range<usize>, sink: &dyn Sink) {
+        if let (Some(recipients), Some(ended)) = (self.recipients.get(recipients), self.ended) {
+            sink.take(TakenMessage { recipients, content: &self.content, ended });
+        }
+    }
+}
+
+/// Takes what the listener delivers, on the listener's threads.
+pub trait Sink: Debug + Send + Sync {
+    /// A message was delivered.
+    fn take(&self, taken: TakenMessage<'_>);
+}

@@ -1,0 +1,89 @@
+//! What all sessions of a listener share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use super::ledger::LedgerCounts;
+use super::limits::Limits;
+use super::login::LoginCounts;
+use super::service_queue::ServiceQueue;
+use super::sink::Sink;
+use crate::net::tls::Security;
+use crate::smtp::request::MAX_LINE;
+use crate::smtp::script::TlsMode;
+use crate::smtp::server::ServerBounds;
+
+/// What all sessions of a listener share.
+#[derive(Debug)]
+pub(super) struct ListenerState {
+    pub limits: Limits,
+    pub counts: LedgerCounts,
+    pub logins: LoginCounts,
+    pub seed: u64,
+    sessions: AtomicU64,
+    /// When the service ends.
+    pub end: Option<Instant>,
+    /// The answer to EHLO, in clear text and with TLS.
+    pub extensions: [String; 2],
+    pub workers: Option<ServiceQueue>,
+    /// Where messages go that are delivered; without one they are discarded.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// What a stream needs to be secured.
+    pub security: Option<Security>,
+}
+
+impl ListenerState {
+    /// For a listener that starts at `start`; `security`: if it speaks TLS.
+    pub fn new(
+        limits: Limits,
+        seed: u64,
+        start: Instant,
+        security: Option<Security>,
+        sink: Option<Arc<dyn Sink>>,
+    ) -> ListenerState {
+        let extensions = [is_starttls_offered(&limits), false].map(|starttls| extensions(&limits, starttls));
+        let end = limits.unavailable_after.map(|after| start + after);
+        let logins = LoginCounts::new(&limits);
+        let workers = limits.workers.map(|count| ServiceQueue::new(count, start));
+        let (counts, sessions) = (LedgerCounts::new(), AtomicU64::new(0));
+        ListenerState { limits, counts, logins, seed, sessions, end, extensions, workers, sink, security }
+    }
+
+    /// The number of the next session.
+    pub fn number(&self) -> u64 {
+        self.sessions.fetch_add(1, Relaxed)
+    }
+
+    /// What bounds each session.
+    pub fn bounds(&self) -> ServerBounds {
+        ServerBounds {
+            max_line: self.limits.max_line_length.map_or(MAX_LINE, |max| max as usize),
+            idle: self.limits.idle_timeout,
+            total: self.limits.max_connection_time,
+            end: self.end,
+            implicit_tls: self.limits.tls == TlsMode::Implicit,
+        }
+    }
+}
+
+/// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
+pub(super) fn is_starttls_offered(limits: &Limits) -> bool {
+    match limits.tls {
+        TlsMode::None => limits.require_starttls || limits.max_tls_sessions.is_some(),
+        TlsMode::Starttls => true,
+        TlsMode::Implicit => false,
+    }
+}
+
+/// The answer to EHLO.
+fn extensions(limits: &Limits, starttls: bool) -> String {
+    let mut lines = vec![limits.hostname.clone()];
+    lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));
+    lines.extend(limits.max_message_size.map(|max| format!("SIZE {max}")));
+    lines.extend(starttls.then(|| "STARTTLS".to_owned()));
+    lines.extend(limits.offers.keywords(limits.style).map(str::to_owned));
+    let last = lines.len() - 1;
+    let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
+    lines.iter().enumerate().map(reply).collect()
+}

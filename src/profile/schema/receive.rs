@@ -1,0 +1,23 @@
+//! `[receive]`: the receiver behind the relay under test.
+
+use super::listener::Listener;
+use crate::profile::table::tables;
+use crate::profile::units::Time;
+use crate::smtp::script::Protocol;
+
+tables! {
+    /// The receiver behind the relay under test: it takes what the relay delivers, and matches it with what the relay accepted.
+    Receive {
+        /// Where the relay delivers to: `ip:port` or `unix:path`, one or more.
+        address: Vec<String>, flag "--receive";
+        /// What the receiver speaks.
+        protocol: Protocol, or Protocol::Smtp;
+        /// How long deliveries are awaited after the last arrival, at most.
+        drain: Time, or Time::seconds(120), flag "--drain";
+        /// A silence of this length during that wait is reported. It ends nothing: a relay tries again after minutes.
+        quiet: Time, or Time::seconds(10);
+        /// How the receiver answers, as `[listener]` says of the embedded listener: limits, delays, refused recipients, forced
+        /// replies, TLS. `protocol` and `address` stand above.
+        listener: Listener;
+    }
+}
