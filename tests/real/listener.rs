@@ -63,6 +63,17 @@ pub fn files(folder: &Path, prefix: &str) -> u64 {
     fs::read_dir(folder).into_iter().flatten().filter(begins).count() as u64
 }
 
+/// The files in `folder` and all folders below it.
+pub fn files_below(folder: &Path) -> u64 {
+    let mut files = 0;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // What is gone meanwhile is no file.
+        let Ok(kind) = entry.file_type() else { continue };
+        files += if kind.is_dir() { files_below(&entry.path()) } else { 1 };
+    }
+    files
+}
+
 /// A loopback port that nobody listens on, below those that the kernel gives to clients: no connection of ours takes it.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -104,6 +115,11 @@ impl Processes {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         Processes { group: child.id(), child }
+    }
+
+    /// The group that signals go to.
+    pub fn group(&self) -> u32 {
+        self.group
     }
 
     /// Signals go to this group from now on: the listener made one of its own.

@@ -1,6 +1,6 @@
 //! An OpenSMTPD of our own. Its spool and its socket are compiled in, so it stands in a root folder of its own (`chroot`).
 //!
-//! It relays to a port where nobody listens: what it has taken stays in its queue.
+//! It relays to a port where nobody listens, and what it has taken stays in its queue; or to one that a test gives.
 
 use std::fs;
 use std::path::Path;
@@ -10,30 +10,24 @@ use tempfile::TempDir;
 
 use crate::certificate::Certificate;
 use crate::listener::{self, Processes};
+use crate::rooted;
 
 /// Where `install.sh` unpacks it.
 pub const PROGRAM: &str = "target/real-listeners/opensmtpd/usr/sbin/smtpd";
 
-/// What it needs around it: folders, the two devices it opens, its libraries.
+/// The folders that it needs in its root.
 const ROOT: &str = r#"
 set -eu
-root=$1 program=$2
-cd "$root"
-mkdir -p etc dev tmp usr/sbin var/run var/spool var/lib/opensmtpd/empty
+cd "$1"
+mkdir -p var/run var/spool var/lib/opensmtpd/empty
 chmod 711 var/spool
-cp "$program" usr/sbin/smtpd
-for library in $(ldd "$program" | grep -o '/[^ ]*'); do
-    mkdir -p ".${library%/*}"
-    cp -L "$library" ".$library"
-done
-cp /etc/passwd /etc/group etc/
-[ ! -e /etc/services ] || cp /etc/services etc/
 echo '127.0.0.1 localhost opensmtpd.test' >etc/hosts
 echo 'nameserver 127.0.0.1' >etc/resolv.conf
 echo opensmtpd.test >etc/mailname
-mknod -m 666 dev/null c 1 3
-mknod -m 666 dev/urandom c 1 9
 "#;
+
+/// No pause between the sessions to the next hop, and no limit on what one of them carries.
+const FAST: &str = "mta limit conn-delay-route 0 reconn-delay-route 0 session-mail-max 1000000";
 
 /// A running OpenSMTPD.
 pub struct Opensmtpd {
@@ -54,6 +48,15 @@ pub struct Opensmtpd {
 impl Opensmtpd {
     /// Starts one, with these further lines of smtpd.conf; `None` where it is not installed.
     pub fn start(lines: &str) -> Option<Opensmtpd> {
+        Opensmtpd::start_with(lines, listener::free_port())
+    }
+
+    /// Starts one that hands every message on to this loopback port, notifications to senders included.
+    pub fn relay_to(next: u16) -> Option<Opensmtpd> {
+        Opensmtpd::start_with(FAST, next)
+    }
+
+    fn start_with(lines: &str, next: u16) -> Option<Opensmtpd> {
         let Some(program) = listener::program(&[PROGRAM]) else {
             return listener::missing("OpenSMTPD is not installed");
         };
@@ -62,10 +65,9 @@ impl Opensmtpd {
         }
         let folder = listener::folder();
         let root = folder.path();
-        let made = Command::new("sh").args(["-c", ROOT, "sh"]).arg(root).arg(&program).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        rooted::make(root, &program, ROOT);
         let certificate = Certificate::make(root, "root");
-        let [plain, starttls, implicit, proxied, nobody] = [(); 5].map(|()| listener::free_port());
+        let [plain, starttls, implicit, proxied] = [(); 4].map(|()| listener::free_port());
         let settings = format!(
             r#"
 {lines}
@@ -75,7 +77,7 @@ listen on 127.0.0.1 port {starttls} hostname opensmtpd.test tls pki opensmtpd.te
 listen on 127.0.0.1 port {implicit} hostname opensmtpd.test smtps pki opensmtpd.test
 listen on 127.0.0.1 port {proxied} hostname opensmtpd.test proxy-v2
 listen on 127.0.0.1 port {plain} hostname opensmtpd.test
-action "relay" relay host "smtp://127.0.0.1:{nobody}"
+action "relay" relay host "smtp://127.0.0.1:{next}"
 match from any for any action "relay"
 "#
         );
@@ -96,6 +98,11 @@ match from any for any action "relay"
     /// The messages it has taken: a line `smtp message msgid=...` each.
     pub fn taken(&self) -> usize {
         self.lines(" smtp message msgid=")
+    }
+
+    /// The messages and envelopes in its queue.
+    pub fn waiting(&self) -> u64 {
+        listener::files_below(&self.folder.path().join("var/spool/smtpd/queue"))
     }
 
     /// The lines of its log that say this.

@@ -13,7 +13,7 @@ use crate::certificate::Certificate;
 use crate::dovecot::Dovecot;
 use crate::listener::{self, Processes};
 
-/// The services that receiving and discarding a message needs, none of them chrooted.
+/// The services that receiving, discarding and handing on a message need, none of them chrooted.
 const SERVICES: &str = "\
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
@@ -26,6 +26,8 @@ proxymap unix - - n - - proxymap
 error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
+smtp unix - - n - - smtp
+scache unix - - n - 1 scache
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -95,6 +97,21 @@ impl Settings {
         self.set("postscreen_access_list", "")
             .set("postscreen_greet_action", "drop")
             .set("postscreen_greet_wait", "2s")
+    }
+
+    /// It hands every message on to this loopback port, notifications to senders included, as fast as it can, and tries again
+    /// after five seconds. No name is looked up.
+    pub fn relay_to(self, next: u16) -> Settings {
+        self.set("default_transport", "smtp")
+            .set("relayhost", format!("[127.0.0.1]:{next}"))
+            .set("disable_dns_lookups", "yes")
+            .set("smtp_tls_security_level", "none")
+            .set("in_flow_delay", 0)
+            .set("smtpd_client_connection_count_limit", 0)
+            .set("qmgr_message_active_limit", 200_000)
+            .set("minimal_backoff_time", "5s")
+            .set("queue_run_delay", "5s")
+            .set("notify_classes", "")
     }
 
     /// Starts it; `None` where Postfix is not installed.
@@ -182,6 +199,15 @@ impl Postfix {
         fs::read_to_string(self.folder.path().join("maillog")).unwrap_or_default()
     }
 
+    /// Kills all its processes at once and starts it again, with the same queue.
+    pub fn crash_script(&self) -> String {
+        format!(
+            "root={}\nkill -s KILL -- -$(tr -d ' ' <$root/queue/pid/master.pid)\n\
+             for try in 1 2 3 4 5 6 7 8 9 10; do postfix -c $root/etc start && exit 0; sleep 0.2; done\nexit 1\n",
+            self.folder.path().display()
+        )
+    }
+
     /// The messages it has truly queued, by queue id: `qmgr[..]: ID: from=<..>, size=.., nrcpt=.. (queue active)`.
     ///
     /// Neither `smtpd[..]: ID: client=` nor `cleanup[..]: ID: message-id=` would do: a message that proves too big after
@@ -215,6 +241,15 @@ impl Postfix {
         stored
     }
 
+    /// The files in its queue.
+    pub fn waiting(&self) -> u64 {
+        let queue = self.folder.path().join("queue");
+        ["incoming", "active", "deferred", "maildrop"]
+            .iter()
+            .map(|name| listener::files_below(&queue.join(name)))
+            .sum()
+    }
+
     /// The number of messages queued, once it is at least `expected` (its queue manager logs behind the reply) and no
     /// message is under way any more.
     pub fn queued_in_the_end(&self, expected: u64) -> u64 {
@@ -224,5 +259,15 @@ impl Postfix {
             queued as u64 >= expected && removed() == queued
         });
         self.queued().len() as u64
+    }
+}
+
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        // It may have been started again.
+        let master = fs::read_to_string(self.folder.path().join("queue/pid/master.pid")).unwrap_or_default();
+        if let Ok(group) = master.trim().parse() {
+            self.processes.set_group(group);
+        }
     }
 }

@@ -1,12 +1,31 @@
-//! Listeners that stand in a root folder of their own, which `install.sh` makes of Debian's packages.
+//! Listeners that stand in a root folder of their own: one that `install.sh` makes of Debian's packages, or one that is made for
+//! a single program whose places are compiled in.
 //!
-//! Each runs in namespaces of its own: with it goes whatever was mounted for it, and so do all its processes, also those
-//! that leave its process group.
+//! Those of `install.sh` run in namespaces of their own: with it goes whatever was mounted for it, and so do all its processes,
+//! also those that leave its process group.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::listener;
+
+/// What a program needs around it: its libraries, the devices it opens, users, names.
+const MAKE: &str = r#"
+set -eu
+root=$1 program=$2
+cd "$root"
+mkdir -p etc dev tmp usr/sbin
+chmod 1777 tmp
+cp "$program" usr/sbin/
+for library in $(ldd "$program" | grep -o '/[^ ]*'); do
+    mkdir -p ".${library%/*}"
+    cp -L "$library" ".$library"
+done
+cp /etc/passwd /etc/group etc/
+[ ! -e /etc/services ] || cp /etc/services etc/
+mknod -m 666 dev/null c 1 3
+mknod -m 666 dev/urandom c 1 9
+"#;
 
 /// The first process in there. It outlives a signal to its group and hands it on to everyone, so that the listener ends as it
 /// likes; with the listener it ends, and with it whatever is left.
@@ -54,4 +73,12 @@ pub fn run(root: &Path, own: &Path, words: &[&str]) {
     let output = command(root, own).args(words).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success(), "{words:?}: {}: {said}", output.status);
+}
+
+/// Makes a root folder for a program, which stands in `/usr/sbin` there; `script` makes the rest, with the folder as its argument.
+pub fn make(root: &Path, program: &Path, script: &str) {
+    for script in [MAKE, script] {
+        let made = Command::new("sh").args(["-c", script, "sh"]).args([root, program]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
 }

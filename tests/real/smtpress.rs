@@ -1,5 +1,6 @@
 //! The binary under test: starts it, waits for it, and reads its result.json as any user's script would.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -98,6 +99,20 @@ pub fn traced(arguments: &str) -> (i32, String) {
     (output.status.code().unwrap_or_else(|| panic!("smtpress ended by {}: {said}", output.status)), said)
 }
 
+/// The exit code and the words of a run that does not begin.
+#[track_caller]
+pub fn refused(port: u16, flags: &str) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(["run", "--target", &format!("smtp://127.0.0.1:{port}"), "--progress", "none"])
+        .args(flags.split_whitespace())
+        .current_dir(tempfile::tempdir().unwrap().path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or_else(|| panic!("smtpress ended by {}: {said}", output.status)), said)
+}
+
 /// The exit code and the result of `smtpress limit` at a loopback port with these flags.
 pub fn limit(port: u16, flags: &str) -> (i32, Value) {
     let folder = tempfile::tempdir().unwrap();
@@ -131,10 +146,22 @@ impl Running {
         Running { child, folder }
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let sent =
+            Command::new("sh").args(["-c", "kill -s $0 $1", signal, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success(), "{signal}");
+    }
+
     /// Waits for the end, for at most three minutes. Standard output must be pure JSON, whatever became of the load.
-    pub fn wait(mut self) -> Outcome {
+    pub fn wait(self) -> Outcome {
+        self.wait_for(3)
+    }
+
+    /// Waits for the end, for at most so many minutes.
+    pub fn wait_for(mut self, minutes: usize) -> Outcome {
         let read = |name: &str| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
-        let ended = (0..9000).find_map(|_| {
+        let ended = (0..minutes * 3000).find_map(|_| {
             thread::sleep(Duration::from_millis(20));
             self.child.try_wait().unwrap()
         });
@@ -165,6 +192,18 @@ impl Outcome {
     #[track_caller]
     pub fn count(&self, field: &str) -> u64 {
         self.phases().iter().map(|phase| number(phase, field)).sum()
+    }
+
+    /// The exit code; 98, the answer of a machine that is too busy to measure, outranks what was found.
+    #[track_caller]
+    pub fn exit_code_or_busy(&self) -> u64 {
+        let verdict = &self.result["verdict"];
+        let failed = self.result["assertions"].as_array().unwrap().iter().any(|one| one["status"] == "fail");
+        match verdict["exit_code"].as_u64().unwrap() {
+            98 if failed => 99,
+            98 => 0,
+            code => code,
+        }
     }
 
     /// The TLS handshakes: full and resumed.
@@ -209,11 +248,52 @@ impl Outcome {
     /// A percentile of the response times of what was accepted in the first phase, in nanoseconds.
     #[track_caller]
     pub fn response_ns(&self, q: f64) -> u64 {
+        self.percentile_ns("response", q)
+    }
+
+    /// A percentile of this metric of what was accepted in the first phase, in nanoseconds.
+    #[track_caller]
+    pub fn percentile_ns(&self, name: &str, q: f64) -> u64 {
         let metrics = self.result["metrics"].as_array().unwrap();
-        let accepted =
-            metrics.iter().find(|m| m["name"] == "response" && m["outcome"] == "accepted").unwrap();
+        let accepted = metrics.iter().find(|m| m["name"] == name && m["outcome"] == "accepted").unwrap();
         let percentiles = accepted["percentiles"].as_array().unwrap();
         number(percentiles.iter().find(|percentile| percentile["q"] == q).unwrap(), "value_ns")
+    }
+
+    /// A count of what came out of the relay, over all phases.
+    #[track_caller]
+    pub fn delivery(&self, field: &str) -> u64 {
+        self.phases().iter().map(|phase| number(&phase["delivery"], field)).sum()
+    }
+
+    /// Deliveries of messages that are not of this run.
+    #[track_caller]
+    pub fn foreign(&self) -> u64 {
+        number(&self.result["delivery"], "foreign")
+    }
+
+    /// The bounced recipients by status code.
+    #[track_caller]
+    pub fn bounces(&self) -> BTreeMap<String, u64> {
+        let bounces = self.result["delivery"]["bounces"].as_array().unwrap();
+        let row = |bounce: &Value| (bounce["status"].as_str().unwrap().to_owned(), number(bounce, "count"));
+        let mut by_status = BTreeMap::new();
+        bounces.iter().map(row).for_each(|(status, count)| *by_status.entry(status).or_default() += count);
+        by_status
+    }
+
+    /// M31, exactly, for every phase.
+    #[track_caller]
+    pub fn assert_deliveries_reconcile(&self) {
+        for phase in self.phases() {
+            let sum =
+                |fields: &[&str]| fields.iter().map(|field| number(&phase["delivery"], field)).sum::<u64>();
+            let accepted = sum(&["accepted_recipients"]);
+            assert_eq!(accepted, sum(&["delivered", "bounced", "missing"]), "{phase:#}");
+            assert!(accepted <= number(&phase["recipients"], "accepted"), "{phase:#}");
+            let in_doubt = ["in_doubt_delivered", "in_doubt_bounced", "in_doubt_missing"];
+            assert_eq!(sum(&["in_doubt"]), sum(&in_doubt), "{phase:#}");
+        }
     }
 
     /// A built-in assertion as it was judged.

@@ -1,0 +1,220 @@
+//! Relays with faults: each is found, and counted exactly as the relay's own ledger has it.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::faulty_relay::{FaultyRelay, expected};
+use crate::listener;
+use crate::smtpress::{self, Outcome};
+
+/// What the ledger of a relay and the result of a run both have.
+const COUNTS: [&str; 10] = [
+    "delivered",
+    "missing",
+    "bounced",
+    "duplicated",
+    "altered",
+    "unexpected",
+    "bounced_and_delivered",
+    "in_doubt_delivered",
+    "in_doubt_bounced",
+    "in_doubt_missing",
+];
+
+/// A run through a relay with faults: the result, and the relay's ledger.
+fn through(faults: &str, drain: &str, flags: &str) -> Option<(Outcome, Vec<Value>)> {
+    let next = listener::free_port();
+    let relay = FaultyRelay::start(next, faults)?;
+    let flags = format!("--receive 127.0.0.1:{next} --drain {drain} --messages-per-session 0 -c 10 {flags}");
+    let outcome = smtpress::run(relay.port, &flags);
+    outcome.assert_counts_reconcile();
+    outcome.assert_deliveries_reconcile();
+    Some((outcome, relay.ledgers()))
+}
+
+/// Every count is what the ledger has.
+#[track_caller]
+fn assert_as_in(ledgers: &[Value], outcome: &Outcome) {
+    let found = COUNTS.map(|count| (count, outcome.delivery(count)));
+    assert_eq!(found, COUNTS.map(|count| (count, expected(ledgers, count))));
+    assert_eq!(outcome.foreign(), expected(ledgers, "foreign"));
+}
+
+/// Of every fault some, and all harmless changes with them.
+const ALL: &str = "--fault drop=50 --fault duplicate=50 --fault swap=30 --fault rewrite=50 --fault subject=70 --fault footer=80 \
+    --fault foreign=60 --fault bounce=50 --fault delay=90 --fault both=90 --fault vanish-kept=100 --fault vanish-lost=100 \
+    --fault refuse=90 --fault refuse-temporarily=95";
+
+#[test]
+fn each_fault_is_counted_as_in_the_ledger() {
+    let flags = "-n 10000 --set message.text=message-{n}";
+    let Some((outcome, ledgers)) = through(ALL, "3s", flags) else { return };
+    assert_as_in(&ledgers, &outcome);
+    for fault in ["missing", "duplicated", "altered", "unexpected", "bounced"] {
+        assert!(outcome.delivery(fault) > 20, "{fault}");
+    }
+    assert_eq!(outcome.result["verdict"]["exit_code"], 99);
+}
+
+#[test]
+fn each_fault_is_counted_for_each_recipient() {
+    let flags = "-n 3000 --recipients 3 --set message.text=message-{n}";
+    let relay = format!("{ALL} --fault split --fault strip-x --returns full");
+    let Some((outcome, ledgers)) = through(&relay, "3s", flags) else { return };
+    assert_as_in(&ledgers, &outcome);
+}
+
+#[test]
+fn what_relays_add_remove_and_encode_is_no_fault() {
+    for harmless in [
+        "--fault strip-x --fault base64",
+        "--fault quoted-printable --fault decorate",
+        "--fault split --fault decorate --hold uniform:0:0.2",
+    ] {
+        let flags = "-n 1000 --recipients 2 --set message.text=Gr\u{fc}\u{df}e-{n}";
+        let Some((outcome, ledgers)) = through(harmless, "60s", flags) else { return };
+        assert_as_in(&ledgers, &outcome);
+        assert_eq!((outcome.delivery("delivered"), outcome.delivery("altered")), (2000, 0), "{harmless}");
+        assert_eq!(outcome.exit_code_or_busy(), 0, "{harmless}");
+    }
+}
+
+// A reply to it would find nothing.
+#[test]
+fn another_message_id_is_a_change_and_the_message_is_known_all_the_same() {
+    let Some((outcome, _)) = through("--fault strip-id", "60s", "-n 200") else { return };
+    assert_eq!((outcome.delivery("delivered"), outcome.delivery("altered")), (200, 200));
+    let what = &outcome.result["delivery"]["altered"][0]["what"];
+    assert_eq!(what, "header field message-id is changed");
+}
+
+#[test]
+fn what_is_cut_at_64_kib_is_altered() {
+    let flags = "-n 500 --set message.size={min=40000,max=100000}";
+    let Some((outcome, ledgers)) = through("--fault truncate=65536", "60s", flags) else { return };
+    assert_as_in(&ledgers, &outcome);
+    assert!(outcome.delivery("altered") > 100);
+}
+
+// A run of two seconds; after one the relay loses what waits in its memory, or dies and comes back.
+fn lossy(seed: u64, dies: bool) -> Option<(Outcome, Vec<Value>)> {
+    let next = listener::free_port();
+    let relay = FaultyRelay::start(next, &format!("--seed {seed} --hold exponential:0.3"))?;
+    let script = if dies { relay.crash_script() } else { relay.loss_script() };
+    let profile = format!(
+        "schema = 1\nname = \"lossy\"\nseed = {seed}\n[target]\naddress = \"smtp://127.0.0.1:{}\"\n[message]\nsize = \"1k\"\n\
+         [receive]\naddress = [\"127.0.0.1:{next}\"]\ndrain = \"4s\"\n\
+         [[event]]\nname = \"loss\"\nat = \"1s\"\nrun = '''{script}'''\n\
+         [[phase]]\nname = \"p\"\nload = \"constant-rate\"\nrate = \"300/s\"\nfor = \"2s\"\nmax_sessions = 20\n",
+        relay.port
+    );
+    let outcome = smtpress::start_profile(&profile).wait();
+    outcome.assert_counts_reconcile();
+    outcome.assert_deliveries_reconcile();
+    Some((outcome, relay.ledgers()))
+}
+
+#[test]
+fn what_a_relay_loses_is_missing_in_twenty_of_twenty_runs() {
+    for seed in 1..=20 {
+        let Some((outcome, ledgers)) = lossy(seed, false) else { return };
+        assert_as_in(&ledgers, &outcome);
+        assert!(outcome.delivery("missing") > 20, "{seed}");
+        assert!(matches!(outcome.exit_code_or_busy(), 98 | 99), "{seed}");
+    }
+}
+
+// The reply that a dying relay has sent may not be read: then its message is in doubt, and the end is the same.
+#[test]
+fn what_a_dying_relay_had_in_memory_is_missing() {
+    for seed in 1..=5 {
+        let Some((outcome, ledgers)) = lossy(seed, true) else { return };
+        let lost = |of: &dyn Fn(&str) -> u64| of("missing") + of("in_doubt_missing");
+        // What was in doubt and had not come to the relay is in no ledger.
+        let (found, known) =
+            (lost(&|count| outcome.delivery(count)), lost(&|count| expected(&ledgers, count)));
+        assert!(
+            (known..=known + outcome.delivery("in_doubt_missing")).contains(&found),
+            "{seed}: {found}, {known}"
+        );
+        assert!(outcome.delivery("missing") <= known, "{seed}");
+        assert_eq!(outcome.delivery("duplicated"), 0, "{seed}");
+    }
+}
+
+// The relay holds each message for a time that is drawn, and knows how long it truly was.
+#[test]
+fn transit_is_as_long_as_the_relay_held_the_message() {
+    let flags = "-r 1000/s --for 10s";
+    let relay = "--sessions 40 --hold lognormal:0.2:0.8";
+    let Some((outcome, ledgers)) = through(relay, "60s", flags) else { return };
+    assert_eq!(outcome.delivery("delivered"), 10_000);
+    for (quantile, name) in [(0.5, "p50"), (0.9, "p90"), (0.99, "p99")] {
+        let truth = ledgers[0]["transit_ns"][name].as_f64().unwrap();
+        let found = outcome.percentile_ns("transit", quantile) as f64;
+        assert!((found - truth).abs() < truth / 100.0 + 2e6, "{name}: {found} ns, and was {truth} ns");
+    }
+}
+
+#[test]
+fn a_relay_that_never_delivers_misses_all_and_the_drain_ends() {
+    let Some((outcome, ledgers)) = through("--fault never", "2s", "-n 200") else { return };
+    assert_as_in(&ledgers, &outcome);
+    assert_eq!(outcome.delivery("missing"), 200);
+    assert_eq!(outcome.exit_code_or_busy(), 99);
+}
+
+#[test]
+fn a_message_of_another_run_is_foreign_and_matches_nothing() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "--hold fixed:2") else { return };
+    // What the first run sent comes out while the second one receives.
+    let first = smtpress::run(relay.port, "-n 100 -c 4 --seed 5");
+    assert_eq!(first.count("accepted"), 100);
+    let second = smtpress::run(
+        relay.port,
+        &format!(
+            "-n 50 -c 4 --seed 5 --receive 127.0.0.1:{next} --drain 20s --set message.to=u{{n}}@recipient.example"
+        ),
+    );
+    assert_eq!((second.delivery("delivered"), second.foreign()), (50, 100));
+    assert_eq!((second.delivery("duplicated"), second.delivery("altered")), (0, 0));
+}
+
+#[test]
+fn a_receiver_that_cannot_listen_sends_nothing() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "") else { return };
+    let taken = std::net::TcpListener::bind(("127.0.0.1", next)).unwrap();
+    let (code, said) = smtpress::refused(relay.port, &format!("-n 50 --receive 127.0.0.1:{next}"));
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains(&format!("127.0.0.1:{next}")), "{said}");
+    assert!(relay.ledgers()[0]["counts"]["messages"].is_null(), "something was sent");
+    drop(taken);
+}
+
+// Ctrl-C while deliveries are awaited: what is known so far is reported, and adds up.
+#[test]
+fn an_interrupted_drain_reconciles() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "--rate 100") else { return };
+    let run = smtpress::start(relay.port, &format!("-n 1000 -c 10 --receive 127.0.0.1:{next} --drain 60s"));
+    thread::sleep(Duration::from_secs(5));
+    run.signal("INT");
+    let outcome = run.wait();
+    outcome.assert_deliveries_reconcile();
+    let (delivered, missing) = (outcome.delivery("delivered"), outcome.delivery("missing"));
+    assert_eq!((outcome.delivery("accepted_recipients"), delivered + missing), (1000, 1000));
+    assert!(delivered > 0 && missing > 0, "{delivered} delivered, {missing} missing");
+    assert_eq!(outcome.result["verdict"]["exit_code"], 105);
+}
+
+#[test]
+fn deliveries_by_lmtp_count_as_well() {
+    let flags = "-n 1000 --recipients 3 --set receive.protocol=lmtp --set receive.listener.unknown_recipients=[\"user7*@*\"]";
+    let Some((outcome, ledgers)) = through("--lmtp --fault duplicate=20", "60s", flags) else { return };
+    assert_as_in(&ledgers, &outcome);
+    assert!(outcome.delivery("bounced") > 100);
+}
