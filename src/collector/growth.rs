@@ -11,7 +11,7 @@
 //!   show that, and would give such a queue the interval of one that wanders freely.
 //! - Few blocks show too little of the spread. The interval is widened by what is missing of the variance, a share of block
 //!   over series, and by the quantile of Student's distribution with 3/2 of series over block as degrees of freedom.
-//! - Long series are thinned to [`POINTS`] samples first, evenly: a slope needs no more, and all pairs are looked at.
+//! - Long series are thinned to `POINTS` samples first, evenly: a slope needs no more, and all pairs are looked at.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
