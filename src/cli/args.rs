@@ -134,13 +134,10 @@ pub enum Command {
     /// Run the load, check the assertions, write a run directory
     #[command(after_help = "\
 Examples:
-  smtpress run --target embedded -c 10 -z 5s
   smtpress run --target 127.0.0.1:2525 -n 10k -c 50 --messages-per-session 0
   smtpress run profile.toml --set phase.steady.rate=400/s --json - | jq .verdict
-  smtpress run profile.toml --shard 0/2 --start-at 2026-01-31T12:00:00Z --seed 7
 
---set changes a profile, then SMTPRESS_<FLAG> (as in SMTPRESS_MESSAGES_PER_SESSION), then flags.
-Ctrl-C once: start no more, let sessions in progress end, write the report. Twice: stop now.")]
+--set changes a profile, then variables (SMTPRESS_MESSAGES_PER_SESSION), then flags. Ctrl-C ends it.")]
     Run(Box<RunArgs>),
     /// Find every limit of a listener, and verify that it is enforced where it is expected
     #[command(after_help = "\
@@ -326,11 +323,11 @@ pub struct LoadArgs {
     /// Whether and how the sessions are encrypted [none]
     #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
     pub tls: Option<String>,
-    /// Take what the relay delivers at this address, ip:port or unix:path, and match it; may be repeated
-    #[arg(long, value_name = "ADDR", help_heading = "Behind a relay")]
+    /// Take at this address what the relay delivers, and match it; may be repeated
+    #[arg(long, value_name = "ADDR", help_heading = "Load")]
     pub receive: Vec<String>,
     /// How long deliveries are awaited after the load, at most [2m]
-    #[arg(long, value_name = "TIME", env = "SMTPRESS_DRAIN", help_heading = "Behind a relay")]
+    #[arg(long, value_name = "TIME", env = "SMTPRESS_DRAIN", help_heading = "Load")]
     pub drain: Option<String>,
     /// The ids of the arguments whose values come from the environment.
     #[arg(skip)]

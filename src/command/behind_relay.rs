@@ -105,7 +105,7 @@ impl RelayedRun<'_> {
         loop {
             let is_over = measured.interrupted || measured.aborted_by.is_some() || self.stopped;
             let now = now();
-            let done = is_over || now >= until || self.receiver.outstanding() == 0;
+            let done = is_over || now >= until || self.receiver.is_settled(now);
             let end = self.next + Duration::from_secs(1);
             if done || now >= end {
                 let end = end.min(now).max(self.next);

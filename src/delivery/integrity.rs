@@ -3,8 +3,8 @@
 //! # Decisions
 //! - Fields that relays add or remove on their way (trace fields, signatures, X- fields) are left out on both sides. Every other
 //!   field has to be there, in order and unchanged but for folding (RFC 5322 2.2.3); a field more is a change as well.
-//! - Bodies are compared byte for byte. Only where a content transfer encoding differs (RFC 6152 3: a relay may convert 8bit)
-//!   are the decoded parts compared instead, and MIME-Version and Content-Transfer-Encoding left out of the header. Quoted-printable
+//! - Bodies are compared byte for byte. Where they differ and a part is quoted-printable or base64 (RFC 6152 3: a relay may convert)
+//!   the decoded parts are compared instead. Where the encoding changed, MIME-Version and Content-Transfer-Encoding are left out of the header. Quoted-printable
 //!   is compared without carriage returns: the library's decoder drops them.
 //! - A Message-ID that was rewritten is a change, although the message is known by other fields: replies no longer find it.
 
@@ -57,8 +57,10 @@ pub fn differences(sent: &[u8], received: &[u8]) -> Vec<Difference> {
     };
     let is_converted = !encodings(&sent).eq(encodings(&received));
     let mut found = fields_that_differ(&fields(&sent, is_converted), &fields(&received, is_converted));
+    let is_encoded = |message: &Message<'_>| encodings(message).any(|encoding| encoding != 0);
+    let may_differ = is_converted || is_encoded(&sent) || is_encoded(&received);
     let has_same_body =
-        if is_converted { has_same_parts(&sent, &received) } else { body(&sent) == body(&received) };
+        !is_converted && body(&sent) == body(&received) || may_differ && has_same_parts(&sent, &received);
     if !has_same_body {
         found.push(Difference::Body);
     }
@@ -205,6 +207,15 @@ mod tests {
         );
         assert_differs(&as_encoded, &[]);
         assert_differs(&as_encoded.replace("R3L", "R3M"), &["the body is changed"]);
+    }
+
+    #[test]
+    fn the_same_text_with_other_soft_line_breaks_is_no_change() {
+        let one = sent().replace("8bit", "quoted-printable").replace("Gr\u{fc}\u{df}e", "Gr=C3=BC=C3=9Fe");
+        let other = one.replace("=C3=9Fe", "=\r\n=c3=9fe");
+        assert!(differences(one.as_bytes(), other.as_bytes()).is_empty());
+        let changed = differences(one.as_bytes(), other.replace("=9fe", "=9fa").as_bytes());
+        assert_eq!(changed, [Difference::Body]);
     }
 
     #[test]

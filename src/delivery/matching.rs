@@ -4,7 +4,7 @@
 //!
 //! # Decisions
 //! - One byte a recipient and two a message are kept for the whole run, so that a second delivery is known as one. The times of a
-//!   message are kept until its recipients are settled, by page of [`PAGE`] messages: ten million messages of one recipient that
+//!   message are kept until its recipients are settled, by page of `PAGE` messages: ten million messages of one recipient that
 //!   all came out cost 30 MB, ten million that are all missing 190 MB.
 //! - Transit and delivery times are those of accepted recipients: one in doubt has no answer to count from.
 //! - A recipient that was delivered and reported as failed is delivered; the report is counted apart.

@@ -129,7 +129,7 @@ fn behind_type(value: &str) -> &str {
 
 fn recipient(group: &Message<'_>) -> Option<RecipientStatus> {
     let address = field(group, "Original-Recipient").or_else(|| field(group, "Final-Recipient"))?;
-    let action = match field(group, "DeliveryAction")?.to_ascii_lowercase().as_str() {
+    let action = match field(group, "Action")?.to_ascii_lowercase().as_str() {
         "failed" => DeliveryAction::Failed,
         "delayed" => DeliveryAction::Delayed,
         "delivered" => DeliveryAction::Delivered,
@@ -231,14 +231,14 @@ Arrival-Date: Sat, 28 Nov 2026 12:00:00 +0000 (UTC)
 
 Final-Recipient: rfc822; other@recipient.example
 Original-Recipient: rfc822;bounce+2B2@recipient.example
-DeliveryAction: failed
+Action: failed
 Status: 5.1.1
 Remote-MTA: dns; 127.0.0.1
 Diagnostic-Code: smtp; 550 5.1.1 <bounce2@recipient.example>:
     no such user
 
 Final-Recipient: rfc822; late@recipient.example
-DeliveryAction: Delayed
+Action: Delayed
 Status: 4.4.1
 
 --B

@@ -150,15 +150,14 @@ impl Receiver {
         (tally, state.matcher.flow().queued_at(until))
     }
 
-    /// Recipients of which something is still to be seen, those in doubt included.
-    pub fn outstanding(&self) -> u64 {
-        self.account.run().map_or(0, |run| run.lock().matcher.outstanding())
-    }
-
-    /// How long nothing has come out at this time since the run's epoch; `None`: nothing ever did.
-    pub fn silent_for(&self, now: Duration) -> Option<Duration> {
-        let last = self.account.run()?.lock().matcher.last_seen()?;
-        Some(now.saturating_sub(last))
+    /// Whether nothing is awaited any more at this time since the run's epoch: no accepted recipient is missing, and of those in
+    /// doubt nothing is missing either, or nothing has come out for the length `quiet`.
+    pub fn is_settled(&self, now: Duration) -> bool {
+        let Some(run) = self.account.run() else { return true };
+        let state = run.lock();
+        let quiet =
+            state.matcher.last_seen().is_none_or(|last| now.saturating_sub(last) >= self.settings.quiet);
+        state.matcher.queued() == 0 && (state.matcher.outstanding() == 0 || quiet)
     }
 
     /// The run is over, at `ended` since its epoch. `windows`: the start and the end of each phase. What is missing is added to

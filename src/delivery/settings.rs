@@ -14,6 +14,6 @@ pub struct ReceiverSettings {
     pub limits: Limits,
     /// How long deliveries are awaited after the last arrival, at most.
     pub drain: Duration,
-    /// A silence of this length during that wait is reported.
+    /// How long nothing must have come out for what is in doubt to be given up, once nothing accepted is missing.
     pub quiet: Duration,
 }

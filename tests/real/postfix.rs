@@ -203,7 +203,7 @@ impl Postfix {
     pub fn crash_script(&self) -> String {
         format!(
             "root={}\nkill -s KILL -- -$(tr -d ' ' <$root/queue/pid/master.pid)\n\
-             for try in 1 2 3 4 5 6 7 8 9 10; do postfix -c $root/etc start && exit 0; sleep 0.2; done\nexit 1\n",
+             for try in $(seq 100); do postfix -c $root/etc start && exit 0; sleep 0.2; done\nexit 1\n",
             self.folder.path().display()
         )
     }

@@ -14,7 +14,8 @@ tables! {
         protocol: Protocol, or Protocol::Smtp;
         /// How long deliveries are awaited after the last arrival, at most.
         drain: Time, or Time::seconds(120), flag "--drain";
-        /// A silence of this length during that wait is reported. It ends nothing: a relay tries again after minutes.
+        /// How long nothing must have come out for what is in doubt to be given up, once nothing accepted is missing. What is missing is
+        /// awaited until `drain`, however silent the relay is: it may try again after minutes.
         quiet: Time, or Time::seconds(10);
         /// How the receiver answers, as `[listener]` says of the embedded listener: limits, delays, refused recipients, forced
         /// replies, TLS. `protocol` and `address` stand above.
