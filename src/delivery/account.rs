@@ -1,0 +1,246 @@
+//! The account of one run: what its relay accepted and what came out, wherever that is learnt from.
+//!
+//! # Decisions
+//! - The account is locked for a few additions only, by the threads that learn what came out and once a second by the thread that
+//!   adds up; never in the path of an arrival. Contents are compared before it is locked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::integrity::{self, Difference, Fingerprint};
+use super::matching::{Matcher, MessageForm};
+use super::notification::{DeliveryAction, Notification, RecipientStatus};
+use crate::collector::delivery::{Altered, BounceCount, Delivered, PhaseDelivery, Transaction};
+use crate::collector::snapshot::Gauges;
+use crate::collector::tally::Tally;
+use crate::collector::{Metric, Outcome};
+use crate::condition;
+use crate::mail::Mailer;
+use crate::plan::Plan;
+use crate::smtp::{Content, Reply, Step};
+
+/// Recipients and messages that are named.
+const NAMED: usize = 20;
+/// Kinds of bounces that are kept apart.
+const KINDS: usize = 100;
+/// Characters of a sample that are kept.
+const SAMPLE: usize = 500;
+
+/// What is known of a content that came out.
+#[derive(Clone, Copy, Debug)]
+pub enum SeenContent<'a> {
+    /// All of it, dots unstuffed.
+    Whole(&'a [u8]),
+    /// What it is compared by.
+    Fingerprint(&'a Fingerprint),
+}
+
+/// The account of one run.
+#[derive(Debug)]
+pub struct RunAccount {
+    id: String,
+    mailer: Arc<Mailer>,
+    recipients: u32,
+    state: Mutex<ReceivedSoFar>,
+}
+
+/// What came out so far.
+#[derive(Debug)]
+struct ReceivedSoFar {
+    matcher: Matcher,
+    altered: Vec<Altered>,
+    bounces: BTreeMap<(String, String), BounceCount>,
+    delayed: u64,
+}
+
+impl RunAccount {
+    /// The account of a run that begins. `date`: the Date of its messages.
+    pub fn new(plan: &Plan, date: &str) -> RunAccount {
+        let recipients = plan.mail.recipients;
+        let phases = u32::try_from(plan.phases.len()).unwrap_or(u32::MAX);
+        RunAccount {
+            id: plan.run_id.clone(),
+            mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, date)),
+            recipients,
+            state: Mutex::new(ReceivedSoFar {
+                matcher: Matcher::new(MessageForm { recipients, phases }),
+                altered: Vec::new(),
+                bounces: BTreeMap::new(),
+                delayed: 0,
+            }),
+        }
+    }
+
+    /// The run id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// These transactions have ended.
+    pub fn answered(&self, transactions: &[Transaction]) {
+        let mut state = self.lock();
+        transactions.iter().for_each(|transaction| state.matcher.answered(transaction));
+    }
+
+    /// What came out since the last call, by phase, and the relay's queue when this much of the run was over.
+    pub fn second(&self, until: Duration) -> (Tally, u64) {
+        let mut state = self.lock();
+        let tally = state.matcher.recorder().snapshot(0, Gauges::default(), false).tally;
+        (tally, state.matcher.flow().queued_at(until))
+    }
+
+    /// Whether nothing is awaited any more at this time since the run's epoch: no accepted recipient is missing, and of those in
+    /// doubt nothing is missing either, or nothing has come out for the length `quiet`.
+    pub fn is_settled(&self, now: Duration, quiet: Duration) -> bool {
+        let state = self.lock();
+        let is_quiet = || state.matcher.last_seen().is_none_or(|last| now.saturating_sub(last) >= quiet);
+        state.matcher.queued() == 0 && (state.matcher.outstanding() == 0 || is_quiet())
+    }
+
+    /// The run is over, at `ended` since its epoch. `windows`: the start and the end of each phase. What is missing is added to
+    /// `tally` as times of which only a lower bound is known.
+    pub fn finish(
+        &self,
+        windows: &[(Duration, Duration)],
+        ended: Duration,
+        cut_short: bool,
+        tally: &mut Tally,
+    ) -> Delivered {
+        let mut state = self.lock();
+        let rest = state.matcher.recorder().snapshot(0, Gauges::default(), true).tally;
+        *tally += &rest;
+        for missing in state.matcher.missing() {
+            let phase = &mut tally.phases[missing.phase as usize];
+            for (metric, since) in [(Metric::Transit, missing.answered), (Metric::Delivery, missing.intended)]
+            {
+                phase
+                    .hists
+                    .entry((metric, Outcome::Interrupted))
+                    .or_default()
+                    .time(ended.saturating_sub(since));
+            }
+        }
+        let flow = state.matcher.flow();
+        let phase = |(index, (from, to)): (usize, &(Duration, Duration))| PhaseDelivery {
+            counts: state.matcher.phase_counts(index),
+            queued_max: flow.queue(*from, *to).into_iter().max().unwrap_or_default(),
+            queued_growth: flow.growth(*from, *to),
+            delivered_in_window: flow.delivered_between(*from, *to),
+            drain: state.matcher.drain(index),
+        };
+        let mut bounces: Vec<BounceCount> = state.bounces.values().cloned().collect();
+        bounces.sort_by_key(|bounce| std::cmp::Reverse(bounce.count));
+        Delivered {
+            phases: windows.iter().enumerate().map(phase).collect(),
+            foreign: state.matcher.foreign_messages(),
+            delayed: state.delayed,
+            ended,
+            silent_for: state.matcher.last_seen().map(|last| ended.saturating_sub(last)),
+            cut_short,
+            missing: state.matcher.missing().take(NAMED).collect(),
+            altered: state.altered.clone(),
+            bounces,
+            ..Delivered::default()
+        }
+    }
+
+    /// A message came out that is not of the run.
+    pub fn foreign(&self, at: Duration) {
+        self.lock().matcher.foreign(at);
+    }
+
+    /// A message of the run came out for these recipients.
+    pub fn delivered(&self, seq: u64, recipients: &[String], content: SeenContent<'_>, at: Duration) {
+        let sent = self.content(seq);
+        let compare = |sent: Vec<u8>| match content {
+            SeenContent::Whole(content) => integrity::differences(&sent, content),
+            SeenContent::Fingerprint(seen) => Fingerprint::of(&sent)
+                .map_or(vec![Difference::NoMessage], |sent| integrity::differences_between(&sent, seen)),
+        };
+        let differences = sent.map(compare).unwrap_or_default();
+        let recipients: Vec<Option<u32>> =
+            recipients.iter().map(|address| self.recipient(seq, address)).collect();
+        let mut state = self.lock();
+        if !differences.is_empty() && state.altered.len() < NAMED {
+            let what: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            state.altered.push(Altered { seq, what: what.join(", ") });
+        }
+        for recipient in recipients {
+            state.matcher.delivered(seq, recipient, at, !differences.is_empty());
+        }
+    }
+
+    /// The relay told what became of recipients of a message of the run.
+    pub fn notified(&self, notification: &Notification, at: Duration) {
+        let seq = notification.identity.seq;
+        let ends: Vec<(Option<u32>, &RecipientStatus)> = notification
+            .recipients
+            .iter()
+            .map(|status| (self.recipient(seq, &status.address), status))
+            .collect();
+        let mut state = self.lock();
+        if ends.is_empty() {
+            // It names none: the message failed.
+            for recipient in 0..self.recipients {
+                state.matcher.bounced(seq, Some(recipient), at);
+            }
+            state.bounce("", "a notification that names no recipient", u64::from(self.recipients));
+        }
+        for (recipient, status) in ends {
+            match status.action {
+                DeliveryAction::Failed => {
+                    state.matcher.bounced(seq, recipient, at);
+                    state.bounce(&status.status, &status.diagnostic, 1);
+                }
+                DeliveryAction::Delayed => state.delayed += 1,
+                DeliveryAction::Delivered | DeliveryAction::Relayed | DeliveryAction::Expanded => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ReceivedSoFar> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The content of a message as it was sent; `None` if it is gone (a file that was removed).
+    fn content(&self, seq: u64) -> Option<Vec<u8>> {
+        let message = self.mailer.message(seq);
+        let size = message.size();
+        let (mut content, mut at) = (Vec::with_capacity(usize::try_from(size).unwrap_or(0)), 0);
+        while at < size {
+            at = message.raw(at, size - at, &mut content).ok()?;
+        }
+        Some(content)
+    }
+
+    /// Which recipient of a message this is; `None`: the relay rewrote the address.
+    fn recipient(&self, seq: u64, address: &str) -> Option<u32> {
+        let message = self.mailer.message(seq);
+        let mut own = Vec::new();
+        (0..self.recipients).find(|index| {
+            own.clear();
+            message.recipient(*index, &mut own);
+            own.eq_ignore_ascii_case(address.as_bytes())
+        })
+    }
+}
+
+impl ReceivedSoFar {
+    /// Counts recipients of a bounce by its status code and its reply.
+    fn bounce(&mut self, status: &str, diagnostic: &str, count: u64) {
+        let reply = Reply::parse(diagnostic).ok();
+        let condition = reply.as_ref().map(|reply| condition::classify(Some(Step::Rcpt), reply, false));
+        let key = (status.to_owned(), condition.map_or_else(String::new, |condition| condition.to_string()));
+        if self.bounces.len() >= KINDS && !self.bounces.contains_key(&key) {
+            return;
+        }
+        let kind = self.bounces.entry(key).or_insert_with(|| BounceCount {
+            status: status.to_owned(),
+            condition,
+            count: 0,
+            sample: diagnostic.chars().take(SAMPLE).collect(),
+        });
+        kind.count += count;
+    }
+}
