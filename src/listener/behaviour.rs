@@ -22,6 +22,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::dialects::Saying;
 use super::digest::Digest;
+use super::greylist::Triplet;
 use super::limits::{Delay, RefusalForm};
 use super::login::Access;
 use super::peer::Peer;
@@ -62,6 +63,8 @@ struct OpenTransaction {
     recipients: u32,
     content_bytes: u64,
     digest: Digest,
+    /// Its sender, where a greylist asks for it.
+    sender: Option<Box<str>>,
     /// It counts as in progress in [`LedgerCounts::begin`].
     started: bool,
     /// It holds a place of [`LedgerCounts::enqueue`].
@@ -163,7 +166,7 @@ impl Behaviour {
     /// Takes a place for the session, or says why there is none.
     fn refuse(&mut self, now: Instant) -> Option<PolicyAnswer> {
         let (limits, counts) = (&self.shared.limits, &self.shared.counts);
-        let turned_away = if self.has_ended(now) {
+        let turned_away = if self.shared.is_unavailable(now) {
             Some(Saying::Unavailable)
         } else {
             limits.licence_expired.then_some(Saying::LicenceExpired)
@@ -193,11 +196,6 @@ impl Behaviour {
         }
     }
 
-    /// Whether the service is over.
-    fn has_ended(&self, now: Instant) -> bool {
-        self.shared.end.is_some_and(|end| end <= now)
-    }
-
     fn hello(&mut self, extended: bool, name: &str) -> PolicyAnswer {
         let answer = self.at(Step::Hello, |session| {
             if extended {
@@ -225,6 +223,7 @@ impl Behaviour {
                 recipients: 0,
                 content_bytes: 0,
                 digest: Digest::new(path),
+                sender: self.shared.greylist.as_ref().map(|_| path.into()),
                 started,
                 queued: false,
                 utf8: parameters.utf8,
@@ -239,7 +238,7 @@ impl Behaviour {
     /// Returns the reply to MAIL. If it is good, the transaction has started.
     fn judge_mail(&self, now: Instant, size: Option<u64>) -> Saying {
         let (limits, counts) = (&self.shared.limits, &self.shared.counts);
-        if self.has_ended(now) {
+        if self.shared.is_unavailable(now) {
             Saying::Unavailable
         } else if limits.max_messages_per_session.is_some_and(|max| self.tally.messages >= max) {
             Saying::TooManyMessages
@@ -264,13 +263,15 @@ impl Behaviour {
         }
     }
 
-    fn rcpt(&mut self, path: &str) -> PolicyAnswer {
+    fn rcpt(&mut self, now: Instant, path: &str) -> PolicyAnswer {
         let answer = self.at(Step::Rcpt, |session| {
             let recipients = session.transaction.as_ref().map_or(0, |transaction| transaction.recipients);
             if session.shared.limits.max_recipients.is_some_and(|max| recipients >= max) {
                 session.say(Saying::TooManyRecipients, path)
             } else if session.shared.limits.unknown_recipients.fit(path) {
                 session.unknown(path)
+            } else if session.is_greylisted(now, path) {
+                session.say(Saying::Greylisted, path)
             } else {
                 session.say(Saying::Recipient, path)
             }
@@ -285,6 +286,15 @@ impl Behaviour {
             }
         }
         answer
+    }
+
+    /// Whether the recipient was not yet named long enough ago.
+    fn is_greylisted(&self, now: Instant, path: &str) -> bool {
+        let (Some(list), Some(transaction)) = (&self.shared.greylist, &self.transaction) else {
+            return false;
+        };
+        let sender = transaction.sender.as_deref().unwrap_or_default();
+        list.defers(now, Triplet::new(self.peer.host(), sender, path))
     }
 
     fn body(&mut self, now: Instant, seen: &ContentMeasure) -> PolicyAnswer {
@@ -375,7 +385,7 @@ impl Behaviour {
                 match self.path_fault(path).or(self.shared.limits.offers.fault_of_rcpt(&parameters)) {
                     Some(fault) => self.fault(fault),
                     None if !utf8 && !path.is_ascii() => self.fault(RequestFault::NotAscii),
-                    None => self.rcpt(path),
+                    None => self.rcpt(now, path),
                 }
             }
             // The machine reads the chunk first, and asks then.

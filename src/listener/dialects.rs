@@ -150,6 +150,12 @@ sayings! {
     UnknownUser, Some(Condition::UnknownUser),
         "550 #5.1.0 Address rejected.",
         "550 5.1.1 <{arg}>: Recipient address rejected: User unknown in local recipient table", "550 Unknown user";
+    /// A recipient whose first attempt is not long enough ago. None of the three has a greylist of its own; Postfix's words are
+    /// Postgrey's, Exim's those of its usual ACL, Cisco's are ours.
+    Greylisted, Some(Condition::Greylisted),
+        "450 #4.7.1 Greylisted, please try again later",
+        "450 4.2.0 <{arg}>: Recipient address rejected: Greylisted, please try again later",
+        "451 greylisted, please try again later";
     /// Such recipients of a session over the limit. Cisco's list has none; these are the default words of its host table.
     /// Postfix counts them among all errors.
     TooManyInvalidRecipients, Some(Condition::TooManyInvalidRecipients),

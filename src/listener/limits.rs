@@ -312,6 +312,10 @@ pub struct Limits {
     pub licence_expired: bool,
     /// From this time after the start the service is not available (421); zero: from the beginning.
     pub unavailable_after: Option<Duration>,
+    /// For how long; `None`: for good.
+    pub unavailable_for: Option<Duration>,
+    /// How long a client's first attempt to send to a recipient from a sender must lie back for it to be accepted (450).
+    pub greylist: Option<Duration>,
 
     /// MAIL needs TLS first (530). Where no TLS is spoken, STARTTLS is then offered, and not available (454).
     pub require_starttls: bool,
@@ -389,6 +393,8 @@ impl Default for Limits {
             server_error_rate: 0.0,
             licence_expired: false,
             unavailable_after: None,
+            unavailable_for: None,
+            greylist: None,
             require_starttls: false,
             require_auth: false,
             auth_requires_encryption: false,

@@ -11,6 +11,7 @@ mod behaviour;
 pub mod certificate;
 mod dialects;
 mod digest;
+mod greylist;
 pub mod ledger;
 pub mod limits;
 mod login;
@@ -342,7 +343,7 @@ async fn session(
             Err(_) => return shared.counts.refuse_header(),
         }
     }
-    let bounds = shared.bounds();
+    let bounds = shared.bounds(now());
     let mut meter = ByteCounter { shared: Arc::clone(&shared), received: 0, sent: 0 };
     let mut server = Server::new(Behaviour::new(shared, peer, number), bounds);
     drive(&mut stream, &mut server, &mut meter, &scratch).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use super::greylist::Greylist;
 use super::ledger::LedgerCounts;
 use super::limits::Limits;
 use super::login::LoginCounts;
@@ -14,6 +15,20 @@ use crate::smtp::request::MAX_LINE;
 use crate::smtp::script::TlsMode;
 use crate::smtp::server::ServerBounds;
 
+/// A time in which the service is not available.
+#[derive(Clone, Copy, Debug)]
+struct Unavailability {
+    from: Instant,
+    /// `None`: for good.
+    until: Option<Instant>,
+}
+
+impl Unavailability {
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
 /// What all sessions of a listener share.
 #[derive(Debug)]
 pub(super) struct ListenerState {
@@ -22,8 +37,9 @@ pub(super) struct ListenerState {
     pub logins: LoginCounts,
     pub seed: u64,
     sessions: AtomicU64,
-    /// When the service ends.
-    pub end: Option<Instant>,
+    /// While the service is not available.
+    outage: Option<Unavailability>,
+    pub greylist: Option<Greylist>,
     /// The answer to EHLO, in clear text and with TLS.
     pub extensions: [String; 2],
     pub workers: Option<ServiceQueue>,
@@ -43,11 +59,27 @@ impl ListenerState {
         sink: Option<Arc<dyn Sink>>,
     ) -> ListenerState {
         let extensions = [is_starttls_offered(&limits), false].map(|starttls| extensions(&limits, starttls));
-        let end = limits.unavailable_after.map(|after| start + after);
+        let outage = limits.unavailable_after.map(|after| Unavailability {
+            from: start + after,
+            until: limits.unavailable_for.map(|length| start + after + length),
+        });
+        let greylist = limits.greylist.map(Greylist::new);
         let logins = LoginCounts::new(&limits);
         let workers = limits.workers.map(|count| ServiceQueue::new(count, start));
         let (counts, sessions) = (LedgerCounts::new(), AtomicU64::new(0));
-        ListenerState { limits, counts, logins, seed, sessions, end, extensions, workers, sink, security }
+        ListenerState {
+            limits,
+            counts,
+            logins,
+            seed,
+            sessions,
+            outage,
+            greylist,
+            extensions,
+            workers,
+            sink,
+            security,
+        }
     }
 
     /// The number of the next session.
@@ -55,13 +87,18 @@ impl ListenerState {
         self.sessions.fetch_add(1, Relaxed)
     }
 
-    /// What bounds each session.
-    pub fn bounds(&self) -> ServerBounds {
+    /// Whether the service is not available at `now`.
+    pub fn is_unavailable(&self, now: Instant) -> bool {
+        self.outage.is_some_and(|outage| outage.from <= now && !outage.is_over(now))
+    }
+
+    /// What bounds a session that begins at `now`.
+    pub fn bounds(&self, now: Instant) -> ServerBounds {
         ServerBounds {
             max_line: self.limits.max_line_length.map_or(MAX_LINE, |max| max as usize),
             idle: self.limits.idle_timeout,
             total: self.limits.max_connection_time,
-            end: self.end,
+            end: self.outage.filter(|outage| !outage.is_over(now)).map(|outage| outage.from),
             implicit_tls: self.limits.tls == TlsMode::Implicit,
         }
     }

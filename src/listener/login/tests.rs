@@ -79,7 +79,7 @@ impl Served {
         let shared = Arc::new(ListenerState::new(Limits { tls, ..limits }, 7, now, None, None));
         let peer = Peer::new(Some(Ipv4Addr::LOCALHOST.into()), &shared.limits);
         let policy = Behaviour::new(shared.clone(), peer, shared.number());
-        let server = Server::new(policy, shared.bounds());
+        let server = Server::new(policy, shared.bounds(now));
         let mut served = Served { shared, server, now, said: Vec::new(), over: false };
         served.settle();
         served

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{auth, target, tls};
 use crate::listener::limits::{self, Delay, Limits, Offers};
@@ -90,6 +91,8 @@ pub(super) fn compile(
         server_error_rate: share(listener.server_error_rate()),
         licence_expired: listener.licence_expired(),
         unavailable_after: time(listener.unavailable_after),
+        unavailable_for: unavailable_for(document, listener)?,
+        greylist: time(listener.greylist),
         require_starttls: listener.require_starttls(),
         require_auth: listener.require_auth(),
         auth_requires_encryption: listener.auth_requires_encryption(),
@@ -152,6 +155,18 @@ fn unknown_recipients(document: &Document, listener: &Listener) -> Result<limits
         ));
     }
     Ok(patterns)
+}
+
+/// The end of an outage. One that never begins is a slip.
+fn unavailable_for(document: &Document, listener: &Listener) -> Result<Option<Duration>, ProfileFault> {
+    if listener.unavailable_for.is_some() && listener.unavailable_after.is_none() {
+        return Err(document.error_at(
+            &keys!["listener", "unavailable_for"],
+            "`unavailable_for` without `unavailable_after`: the outage has no beginning",
+            "add `unavailable_after = \"10s\"`",
+        ));
+    }
+    Ok(listener.unavailable_for.map(|Time(length)| length))
 }
 
 fn offers(extensions: &[Extension]) -> Offers {

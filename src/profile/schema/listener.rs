@@ -178,6 +178,10 @@ tables! {
         licence_expired: bool, or false;
         /// From this time after its start the service is not available.
         unavailable_after: Time;
+        /// How long it is not available then. Default: for good.
+        unavailable_for: Time;
+        /// A greylist: a recipient is deferred until so long after the first attempt from the same client address and sender.
+        greylist: Time;
         /// MAIL needs TLS first.
         require_starttls: bool, or false;
         /// MAIL needs AUTH first.

@@ -332,6 +332,9 @@ step_timeouts = { greeting = \"1s\", hello = \"2s\", mail = \"3s\", rcpt = \"4s\
 end_of_data = \"lenient\"
 max_path_length = 256
 error_delay = { after = 10, delay = \"1s\" }
+unavailable_after = \"2s\"
+unavailable_for = \"3s\"
+greylist = \"4s\"
 ",
     );
     assert_eq!(bounds.unknown_recipients, limits::Patterns::parse(&["nobody*@*"]).unwrap());
@@ -340,6 +343,9 @@ error_delay = { after = 10, delay = \"1s\" }
     assert_eq!(bounds.max_junk_commands, Some(20));
     assert_eq!(bounds.error_delay, Some(limits::ErrorDelay { after: 10, delay: Duration::from_secs(1) }));
     assert_eq!(bounds.max_path_length, Some(256));
+    let seconds = [bounds.unavailable_after, bounds.unavailable_for, bounds.greylist]
+        .map(|time| time.map(|time| time.as_secs()));
+    assert_eq!(seconds, [Some(2), Some(3), Some(4)]);
     assert_eq!(bounds.end_of_data, limits::EndOfData::Lenient);
     let steps = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body, Step::Quit];
     assert_eq!(

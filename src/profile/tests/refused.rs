@@ -208,6 +208,7 @@ fn bounds_of_a_listener_that_cannot_be() {
         ("a limit of nobody", "[listener]\nmax_invalid_recipients = 5\n"),
         ("a path beyond the longest", "[listener]\nmax_path_length = 257\n"),
         ("an end of data that is none", "[listener]\nend_of_data = \"loose\"\n"),
+        ("the end of an outage that never begins", "[listener]\nunavailable_for = \"5s\"\n"),
         ("a time-out of no state", "[listener]\nstep_timeouts = { quit = \"5s\" }\n"),
         ("a tarpit without its delay", "[listener]\nerror_delay = { after = 10 }\n"),
     ]);

@@ -13,12 +13,14 @@ use crate::net::address::Target;
 use crate::plan::Plan;
 use crate::smtp::transaction::Content;
 
-const SHIPPED: [(&str, &str); 14] = [
+const SHIPPED: [(&str, &str); 16] = [
     ("capacity", include_str!("../../../profiles/capacity.toml")),
     ("cisco-listener", include_str!("../../../profiles/cisco-listener.toml")),
     ("connection-storm", include_str!("../../../profiles/connection-storm.toml")),
+    ("greylisting", include_str!("../../../profiles/greylisting.toml")),
     ("held-sessions", include_str!("../../../profiles/held-sessions.toml")),
     ("messages-per-session", include_str!("../../../profiles/messages-per-session.toml")),
+    ("outage-recovery", include_str!("../../../profiles/outage-recovery.toml")),
     ("postfix-relay", include_str!("../../../profiles/postfix-relay.toml")),
     ("quickstart", include_str!("../../../profiles/quickstart.toml")),
     ("relay-crash", include_str!("../../../profiles/relay-crash.toml")),

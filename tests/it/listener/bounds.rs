@@ -245,3 +245,75 @@ fn each_state_has_a_time_out_of_its_own_in_the_style_s_words() {
         }
     }
 }
+
+#[test]
+fn a_greylisted_recipient_is_deferred_until_its_time_has_come() {
+    for (style, reply) in [
+        (Dialect::Cisco, "450 #4.7.1 Greylisted, please try again later"),
+        (
+            Dialect::Postfix,
+            "450 4.2.0 <user@recipient.example>: Recipient address rejected: Greylisted, please try again later",
+        ),
+        (Dialect::Exim, "451 greylisted, please try again later"),
+    ] {
+        let greylist = Some(Duration::from_millis(400));
+        let listener = start(Limits { style, greylist, ..Limits::default() });
+        let began = Instant::now();
+        let mut client = Client::greeted(&listener);
+        client.say(TRANSACTION[0]);
+        assert_eq!(client.say(TRANSACTION[1]), reply);
+        assert_eq!(client.say("RCPT TO:<other@recipient.example>")[..3], reply[..3]);
+        let mut deferred = 2;
+        while client.say(TRANSACTION[1]) == reply {
+            deferred += 1;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(began.elapsed() >= Duration::from_millis(400));
+        // Another sender is new, and so is what is named for the first time.
+        client.say("RSET");
+        client.say("MAIL FROM:<other@sender.example>");
+        assert_eq!(client.say(TRANSACTION[1]), reply);
+        client.say("RSET");
+        client.say(TRANSACTION[0]);
+        assert_eq!(client.say("RCPT TO:<third@recipient.example>")[..3], reply[..3]);
+        assert_eq!(client.say(TRANSACTION[1])[..3], *"250");
+        assert_eq!(client.say("DATA")[..3], *"354");
+        assert_eq!(client.say(TRANSACTION[3])[..3], *"250");
+        let ledger = listener.stop();
+        assert_eq!((ledger.messages, ledger.recipients), (1, 1));
+        assert_eq!(ledger.refused["greylisted"], deferred + 2);
+    }
+}
+
+#[test]
+fn an_outage_ends_the_sessions_and_is_over_in_its_time() {
+    let millis = |millis| Some(Duration::from_millis(millis));
+    let listener =
+        start(Limits { unavailable_after: millis(500), unavailable_for: millis(500), ..Limits::default() });
+    let began = Instant::now();
+    let mut before = Client::greeted(&listener);
+    assert_eq!(before.reply()[..3], *"421", "it is not served on");
+    assert!(before.is_closed() && began.elapsed() >= Duration::from_millis(400));
+    let mut refused = 0;
+    let mut after = loop {
+        let mut client = Client::connect(&listener);
+        if client.reply().starts_with("220") {
+            break client;
+        }
+        assert!(client.is_closed());
+        refused += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(refused > 0 && began.elapsed() >= Duration::from_millis(900));
+    client_sends(&mut after);
+    let ledger = listener.stop();
+    assert_eq!((ledger.messages, ledger.refused_connections), (1, refused));
+}
+
+/// A whole message.
+fn client_sends(client: &mut Client) {
+    client.say("EHLO client.example");
+    for line in TRANSACTION {
+        assert!(client.say(line).starts_with(['2', '3']), "{line}");
+    }
+}
