@@ -190,6 +190,10 @@ fn state(interval: &Interval, total: &Tally) -> String {
     if interval.gauges.retrying > 0 {
         line.push_str(&format!("  to be tried again {}", format::count(interval.gauges.retrying)));
     }
+    if let Some(queued) = interval.gauges.queued {
+        let delivered = format::rate(sum(&|counts| counts.delivered));
+        line.push_str(&format!("  delivered {delivered}  in the relay {}", format::count(queued)));
+    }
     let mut met = std::collections::BTreeMap::<&str, u64>::new();
     for (key, row) in total.phases.iter().flat_map(|phase| &phase.conditions) {
         *met.entry(key.condition.as_str()).or_default() += row.count;

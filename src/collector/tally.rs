@@ -122,7 +122,9 @@ pub struct Counts {
     pub recipients_accepted: u64,
     /// Recipients answered otherwise.
     pub recipients_refused: u64,
-    /// Accepted recipients whose message came out behind the relay, for the first time.
+    /// Accepted recipients whose delivery a receiver behind the relay awaits.
+    pub awaited: u64,
+    /// Those of them whose message came out, for the first time.
     pub delivered: u64,
     /// Full TLS handshakes with a certificate that was not verified and would not have been trusted.
     pub untrusted: u64,
@@ -169,6 +171,7 @@ impl AddAssign<&Counts> for Counts {
         self.own_failures += other.own_failures;
         self.recipients_accepted += other.recipients_accepted;
         self.recipients_refused += other.recipients_refused;
+        self.awaited += other.awaited;
         self.delivered += other.delivered;
         self.untrusted += other.untrusted;
         self.truncated += other.truncated;

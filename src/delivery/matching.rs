@@ -145,6 +145,7 @@ impl Matcher {
             self.count(seq, before, after);
             if answer == FinalAnswer::Accepted {
                 self.flow.accepted(answered);
+                self.recorder.counts(phase).awaited += 1;
                 let last = &mut self.phases[phase as usize].last_accepted;
                 *last = (*last).max(Some(answered));
                 if !after.is_missing() {

@@ -2,6 +2,8 @@
 //!
 //! Counts are of the row's interval, `sessions`, `in_flight` and `waiting` are the state at its end, of the whole run.
 //! Times are of accepted arrivals that ended in the interval; a cell is empty where there are too few values to say (M18).
+//! With a receiver behind the relay `accepted_recipients` and `delivered` count recipients, and `queued` is the state of the relay's
+//! queue; without one these cells are empty.
 //! Where messages are tried again there are four columns more: `retries` that started, `attempts_failed`: attempts that ended
 //! neither accepted nor expected, `retrying`: messages that wait for their next attempt, and `amplification`: attempts over
 //! messages that started, empty where none did.
@@ -13,7 +15,7 @@ use crate::collector::snapshot::Interval;
 use crate::collector::tally::{PhaseTally, RetryCounts};
 use crate::collector::{Metric, Outcome};
 
-const COLUMNS: [&str; 31] = [
+const COLUMNS: [&str; 32] = [
     "t_s",
     "length_s",
     "phase",
@@ -43,6 +45,7 @@ const COLUMNS: [&str; 31] = [
     "service_max_ms",
     "bytes_sent",
     "bytes_received",
+    "accepted_recipients",
     "delivered",
     "queued",
 ];
@@ -135,6 +138,8 @@ fn is_active(tally: &PhaseTally) -> bool {
         || counts.started > 0
         || counts.arrivals.ended() > 0
         || counts.opened > 0
+        || counts.awaited > 0
+        || counts.delivered > 0
         || counts.retry.attempts.ended() > 0
 }
 
@@ -156,8 +161,8 @@ fn row(interval: &Interval, phase: &str, tally: &PhaseTally) -> Vec<String> {
     row.extend([counts.bytes_sent, counts.bytes_received].map(|n| n.to_string()));
     // Without a receiver behind the relay nobody knows.
     row.extend(match gauges.queued {
-        Some(queued) => [counts.delivered, queued].map(|n| n.to_string()),
-        None => [String::new(), String::new()],
+        Some(queued) => [counts.awaited, counts.delivered, queued].map(|n| n.to_string()),
+        None => [const { String::new() }; 3],
     });
     row
 }
@@ -284,6 +289,18 @@ mod tests {
         let failed = (0..1000).find_map(|t| series.add(&second(t, 0, 1)).err()).unwrap();
         assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
         assert_eq!(series.into_inner().err().unwrap().kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn what_comes_out_in_a_later_phase_has_its_row() {
+        let mut later = second(1, 1, 2);
+        later.tally.phases[0].counts.delivered = 3;
+        later.tally.phases[1].counts.awaited = 2;
+        later.gauges.queued = Some(9);
+        let text = written(&[second(0, 0, 3), later]);
+        let ends: Vec<String> =
+            text.lines().map(|line| line.rsplitn(4, ',').take(3).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(ends, ["queued delivered accepted_recipients", "  ", "9 3 0", "9 0 2"]);
     }
 
     #[test]

@@ -106,6 +106,7 @@ pub fn write_view(view: View, input: PageInput<'_>) -> String {
         has_spectra: !data.spectra.is_empty(),
         has_curve: data.curve.is_some(),
         has_retries: result.has_retries(),
+        has_receiver: view.sections.iter().any(|section| section.id == "delivery"),
         has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
     };
     let is_over = input.live.is_none();

@@ -163,6 +163,7 @@ fn row(cells: &Cells<'_>) -> Result<Option<SeriesRow>, String> {
         bytes_sent: cells.number("bytes_sent")?,
         bytes_received: cells.number("bytes_received")?,
         retry: RetryCounts { retries: cells.number_if("retries")?, ..RetryCounts::default() },
+        awaited: cells.optional("accepted_recipients")?.unwrap_or_default(),
         delivered: cells.optional("delivered")?.unwrap_or_default(),
         ..Counts::default()
     };

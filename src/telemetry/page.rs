@@ -4,7 +4,7 @@ use crate::report::format;
 use crate::report::html::{self, LivePart, PageInput};
 use crate::report::stored::{RunResult, StoredPhase};
 use crate::report::view::outcomes::{COUNTS, failed};
-use crate::report::view::{Cell, Head, ReportTable, Section, SectionPart, Tone, View};
+use crate::report::view::{Cell, Column, Head, ReportTable, Section, SectionPart, Tone, View};
 
 /// The progress of a run.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,19 @@ pub struct RunProgress {
     pub waiting: u64,
     /// Arrivals that have started and not ended.
     pub in_flight: u64,
+    /// What a receiver behind the relay has seen; `None` without one.
+    pub relay: Option<RelayProgress>,
+}
+
+/// What has come out of a relay so far.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayProgress {
+    /// Accepted recipients.
+    pub accepted: u64,
+    /// Those of them that came out.
+    pub delivered: u64,
+    /// Those that have neither come out nor bounced.
+    pub queued: u64,
 }
 
 /// Returns what the live page has in addition to the page of the report. `whole`: the page, not only what changes in it.
@@ -35,6 +48,10 @@ pub fn write(input: PageInput<'_>, progress: RunProgress) -> String {
     if let Some(section) = view.section_mut("outcomes") {
         outcomes(result, section, progress);
     }
+    if let Some(relay) = progress.relay {
+        let at = view.sections.iter().position(|section| section.id == "outcomes").map_or(0, |at| at + 1);
+        view.sections.insert(at, delivery(relay));
+    }
     if let Some(section) = view.section_mut("generator") {
         section.blocks.iter_mut().for_each(generator);
     }
@@ -45,8 +62,13 @@ pub fn write(input: PageInput<'_>, progress: RunProgress) -> String {
 fn head(result: &RunResult, own: Head, progress: RunProgress) -> Head {
     let RunProgress { planned_s, stopping, .. } = progress;
     let took = format::seconds(result.took_s);
+    let is_sent = planned_s.is_some_and(|planned| result.took_s > planned);
+    let queued = progress.relay.filter(|_| is_sent).map_or(0, |relay| relay.queued);
     let (word, sentence) = match planned_s {
         _ if stopping => ("STOPPING", "no more arrivals start; those in flight may end".to_owned()),
+        _ if progress.waiting == 0 && progress.in_flight == 0 && queued > 0 => {
+            ("RUNNING", format!("{} may still come out of the relay", format::counted(queued, "recipient")))
+        }
         Some(planned) if result.took_s > planned => {
             ("RUNNING", "all arrivals were scheduled; those in flight may end".to_owned())
         }
@@ -104,6 +126,19 @@ fn outcomes(result: &RunResult, section: &mut Section, progress: RunProgress) {
                 *cell = Cell::number(text);
             }
         }
+    }
+}
+
+/// The section on what came out of the relay: what is missing and what only takes its time is not told apart before the end.
+fn delivery(relay: RelayProgress) -> Section {
+    let mut table = ReportTable::new(["accepted", "delivered", "in the relay"].map(Column::number));
+    table.row([relay.accepted, relay.delivered, relay.queued].map(|n| Cell::number(format::count(n))));
+    Section {
+        id: "delivery",
+        title: "Delivery".to_owned(),
+        lead: "Recipients, so far.",
+        blocks: vec![SectionPart::ReportTable(table)],
+        ..Section::default()
     }
 }
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::page::{self, RunProgress};
+use super::page::{self, RelayProgress, RunProgress};
 use super::timeline::GrowingTimeline;
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
 use crate::collector::summary::PhaseInfo;
-use crate::collector::tally::Tally;
+use crate::collector::tally::{Counts, Tally};
 use crate::event::EventRun;
 use crate::report::html::PageInput;
 use crate::report::{RunDescription, RunResult};
@@ -117,6 +117,16 @@ impl RunInProgress {
         RunResult::so_far(&self.description, &self.measured)
     }
 
+    fn relay(&self) -> Option<RelayProgress> {
+        let sum =
+            |of: fn(&Counts) -> u64| self.measured.tally.phases.iter().map(|phase| of(&phase.counts)).sum();
+        Some(RelayProgress {
+            accepted: sum(|counts| counts.awaited),
+            delivered: sum(|counts| counts.delivered),
+            queued: self.measured.gauges.queued?,
+        })
+    }
+
     /// The page so far: whole, or only what changes of it.
     pub fn page(&mut self, whole: bool) -> String {
         let result = self.result();
@@ -126,6 +136,7 @@ impl RunInProgress {
             stopping: self.stopped.is_some(),
             waiting: self.measured.gauges.waiting,
             in_flight: self.measured.gauges.in_flight,
+            relay: self.relay(),
         };
         let input = PageInput {
             result: &result,

@@ -10,6 +10,7 @@
 
 mod browser;
 mod compared;
+mod delivery;
 mod figures;
 mod live;
 mod long;

@@ -26,10 +26,12 @@ pub struct Charts {
     pub has_refusals: bool,
     /// Messages were tried again.
     pub has_retries: bool,
+    /// A receiver stood behind the relay.
+    pub has_receiver: bool,
 }
 
 /// Section, whether it stands below the tables, name, title, words.
-const ALL: [(&str, bool, Chart); 13] = [
+const ALL: [(&str, bool, Chart); 16] = [
     at(
         "load",
         false,
@@ -77,6 +79,15 @@ const ALL: [(&str, bool, Chart); 13] = [
         "Messages that wait for their next attempt",
         "And how many attempts there were for each message that started, second by second.",
     ),
+    at(
+        "delivery",
+        false,
+        "queue",
+        "The relay's queue",
+        "Accepted recipients that had neither come out nor bounced. Where it grows, the relay takes more than it delivers.",
+    ),
+    at("delivery", false, "deliveries", "Accepted and delivered a second", "Recipients."),
+    at("delivery", false, "transit", "Time in the relay", ""),
     at("conditions", false, "conditions", "Conditions a second", "By name, all phases and replies together."),
     at(
         "trials",
@@ -120,6 +131,7 @@ impl Charts {
             "trials" => self.has_curve,
             "conditions" => self.has_conditions,
             "attempts" | "retrying" => self.has_timeline && self.has_retries,
+            "queue" | "deliveries" | "transit" => self.has_timeline && self.has_receiver,
             "refusals" | "levels" => self.has_timeline && self.has_refusals,
             _ => self.has_timeline,
         }

@@ -45,8 +45,8 @@
 
   // --- The time series ---------------------------------------------------------------------------------------------------
   const COUNTS = ["offered", "started", "accepted", "expected", "deferred", "rejected", "refused", "dropped", "timed_out",
-    "in_doubt", "malformed", "interrupted", "shed", "opened", "retries", "attempts_failed"];
-  const STATES = ["sessions", "in_flight", "waiting", "retrying"];
+    "in_doubt", "malformed", "interrupted", "shed", "opened", "accepted_recipients", "delivered", "retries", "attempts_failed"];
+  const STATES = ["sessions", "in_flight", "waiting", "queued", "retrying"];
   const cells = (line) => {
     const row = [];
     const pattern = /(?:"((?:[^"]|"")*)"|([^,]*))(?:,|$)/g;
@@ -229,6 +229,20 @@
     return null;
   };
 
+  // The quantiles of a time; `more`: what else is drawn, as pairs of values and line.
+  const quantiles = (plot, what, own, label, more) => {
+    const { t, step_s } = timeline.bands;
+    const words = document.createElement("span");
+    words.className = "more";
+    plot.parentElement.querySelector("figcaption").append(words);
+    words.append(" " + what + ", " + (step_s > 1 ? "taken over " + at(step_s) + " each. " : "second by second. ")
+      + "A point is missing where too few values lie behind it: p90 needs 44, p99 459.");
+    return overTime(plot, [t, positive(own.max), positive(own.p99), positive(own.p90), positive(own.p50), ...more.map((one) => one[0])], [
+      line("max", "c5", duration, { width: 1 }), line("p99", "c4", duration), line("p90", "c9", duration), line("p50", "c1", duration), ...more.map((one) => one[1])],
+      { scales: { y: decades }, axes: times(label),
+        bands: [{ series: [1, 2], fill: faint("c5", 0.1) }, { series: [2, 3], fill: faint("c4", 0.14) }, { series: [3, 4], fill: faint("c1", 0.14) }] });
+  };
+
   const COLORS = { accepted: "c3", expected: "c2", deferred: "c9", rejected: "c4", refused: "c5", dropped: "c7", timed_out: "c6",
     in_doubt: "c1", malformed: "c10", interrupted: "c8", shed: "c12" };
   const STEPS = { dns: "c12", connect: "c8", tls: "c6", "tls-resumed": "c6", greeting: "c10", hello: "c1", starttls: "c7",
@@ -256,19 +270,22 @@
     },
 
     bands: (plot) => {
-      const { t, response, service, step_s } = timeline.bands;
+      const { response, service } = timeline.bands;
       if (!some(response.max)) return none(plot, "No arrival ended as accepted.");
-      const words = document.createElement("span");
-      words.className = "more";
-      plot.parentElement.querySelector("figcaption").append(words);
-      words.append(" Of what was " + timeline.outcome + ", " + (step_s > 1 ? "taken over " + at(step_s) + " each. " : "second by second. ")
-        + "A point is missing where too few values lie behind it: p90 needs 44, p99 459.");
-      const y = (values) => positive(values);
-      return overTime(plot, [t, y(response.max), y(response.p99), y(response.p90), y(response.p50), y(service.p50)], [
-        line("max", "c5", duration, { width: 1 }), line("p99", "c4", duration), line("p90", "c9", duration),
-        line("p50", "c1", duration), line("service p50", "c8", duration, { dash: [4, 4], width: 1.5 })],
-        { scales: { y: decades }, axes: times("response time"),
-          bands: [{ series: [1, 2], fill: faint("c5", 0.1) }, { series: [2, 3], fill: faint("c4", 0.14) }, { series: [3, 4], fill: faint("c1", 0.14) }] });
+      return quantiles(plot, "Of what was " + timeline.outcome, response, "response time", [
+        [positive(service.p50), line("service p50", "c8", duration, { dash: [4, 4], width: 1.5 })]]);
+    },
+
+    queue: (plot) => overTime(plot, [series.t, series.queued], [
+      line("in the queue", "c4", count, { fill: faint("c4", 0.14) })], { scales: { y: fromZero }, axes: amounts("recipients") }),
+
+    deliveries: (plot) => overTime(plot, [series.t, series.accepted_recipients, series.delivered], [
+      line("accepted", "c3", rate), line("delivered", "c1", rate)], { scales: { y: fromZero }, axes: amounts("a second") }),
+
+    transit: (plot) => {
+      const { transit } = timeline.bands;
+      if (!some(transit.max)) return none(plot, "Nothing came out.");
+      return quantiles(plot, "From the final reply to the end of the content at the receiver; of what came out", transit, "transit", []);
     },
 
     heat: (plot) => {

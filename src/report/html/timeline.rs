@@ -64,6 +64,8 @@ pub(crate) struct Bands {
     pub(crate) t: Vec<f64>,
     pub(crate) response: Quantiles,
     pub(crate) service: Quantiles,
+    /// Of what came out of a relay in the stretch.
+    pub(crate) transit: Quantiles,
     #[serde(skip)]
     pub(crate) open: Option<TimeStretch>,
 }
@@ -76,6 +78,7 @@ pub(crate) struct TimeStretch {
     pub(crate) from: f64,
     pub(crate) response: Hist,
     pub(crate) service: Hist,
+    pub(crate) transit: Hist,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -232,13 +235,15 @@ impl Timeline {
         let point = (start / self.bands.step_s) as u64;
         if self.bands.open.as_ref().is_none_or(|open| open.point != point) {
             self.bands.close();
-            let (response, service) = (Hist::default(), Hist::default());
-            self.bands.open = Some(TimeStretch { point, from: start, response, service });
+            let [response, service, transit] = std::array::from_fn(|_| Hist::default());
+            self.bands.open = Some(TimeStretch { point, from: start, response, service, transit });
         }
         let column = (start / self.heat.step_s) as u64;
         for tally in &second.tally.phases {
             let of = |metric| tally.hists.get(&(metric, self.shown));
-            if let Some(TimeStretch { response, service, .. }) = &mut self.bands.open {
+            if let Some(TimeStretch { response, service, transit, .. }) = &mut self.bands.open {
+                let came_out = tally.hists.get(&(Metric::Transit, Outcome::Accepted));
+                came_out.into_iter().for_each(|own| transit.merge(own));
                 of(Metric::Service).into_iter().for_each(|own| service.merge(own));
                 of(Metric::Response).into_iter().for_each(|own| response.merge(own));
             }
@@ -281,10 +286,11 @@ fn add(open: &mut Interval, second: &Interval) {
 
 impl Bands {
     pub(crate) fn close(&mut self) {
-        if let Some(TimeStretch { from, response, service, .. }) = self.open.take() {
+        if let Some(TimeStretch { from, response, service, transit, .. }) = self.open.take() {
             self.t.push(from);
             self.response.push(&response);
             self.service.push(&service);
+            self.transit.push(&transit);
         }
     }
 }

@@ -20,7 +20,8 @@ pub fn section(result: &RunResult) -> Section {
     Section {
         id: "delivery",
         title: "Delivery".to_owned(),
-        lead: "What came out of the relay, by accepted recipient: each is delivered, bounced or missing. Transit counts from the                final reply to the end of the content at the receiver, delivery from the intended start.",
+        lead: "What came out of the relay, by accepted recipient: each is delivered, bounced or missing. Transit counts from the \
+               final reply to the end of the content at the receiver, delivery from the intended start.",
         blocks,
         ..Section::default()
     }

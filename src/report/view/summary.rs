@@ -2,6 +2,7 @@
 
 use super::{Cell, Tone, amounts, limits, measured, outcomes, times};
 use crate::report::format;
+use crate::report::stored::delivery::StoredPhaseDelivery;
 use crate::report::stored::{RunResult, StoredPhase};
 
 /// A sentence about a phase or a search, with figures in it.
@@ -67,6 +68,27 @@ pub fn happened(result: &RunResult) -> Vec<SummaryLine> {
     lines
 }
 
+/// What came out of the relay, of what was accepted.
+fn came_out(i: usize, delivery: &StoredPhaseDelivery) -> Vec<Cell> {
+    let mut parts = vec![
+        Cell::words(", "),
+        Cell::count(delivery.delivered, format!("/phases/{i}/delivery/delivered")).strong(),
+        Cell::words(format!(" of {} recipients delivered", format::count(delivery.accepted_recipients))),
+    ];
+    let more = [
+        (delivery.missing, "missing"),
+        (delivery.bounced, "bounced"),
+        (delivery.duplicated, "doubled"),
+        (delivery.altered, "altered"),
+    ];
+    for (count, what) in more.into_iter().filter(|(count, _)| *count > 0) {
+        let tone = if what == "bounced" { Tone::Plain } else { Tone::Bad };
+        parts.push(Cell::words(", "));
+        parts.push(Cell::words(format!("{} {what}", format::count(count))).tone(tone));
+    }
+    parts
+}
+
 fn outcome(result: &RunResult, i: usize, phase: &StoredPhase) -> Vec<Cell> {
     let share = format::share(phase.accepted, phase.scheduled);
     let mut parts = vec![
@@ -91,6 +113,7 @@ fn outcome(result: &RunResult, i: usize, phase: &StoredPhase) -> Vec<Cell> {
             parts.push(Cell::words(format!("{} {what}", format::count(count))).tone(Tone::Bad));
         }
     }
+    parts.extend(phase.delivery.iter().flat_map(|delivery| came_out(i, delivery)));
     let is_accepted = |(_, metric): &(usize, &crate::report::stored::StoredMetric)| {
         metric.phase == phase.name && metric.name == "response" && metric.outcome == "accepted"
     };

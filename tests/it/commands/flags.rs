@@ -51,6 +51,8 @@ fn each_flag_alone_does_what_its_name_says() {
         (&["--hello", "helo"], "/session/hello", "\"helo\""),
         (&["--pipelining", "off"], "/session/pipelining", "\"off\""),
         (&["--seed", "99"], "/seed", "99"),
+        (&["--receive", "127.0.0.1:2600"], "/receive/address/0", "\"127.0.0.1:2600\""),
+        (&["--receive", "127.0.0.1:2600", "--drain", "5s"], "/receive/drain", "\"5s\""),
     ];
     for (flags, pointer, expected) in cases {
         let profile = made(&stage, &[secret], &[&["--target", "embedded"], *flags].concat());
