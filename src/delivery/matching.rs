@@ -150,6 +150,7 @@ impl Matcher {
                 *last = (*last).max(Some(answered));
                 if !after.is_missing() {
                     self.flow.settled(answered);
+                    self.ended(answered, after.has(RecipientState::DELIVERED));
                 }
             }
             if let Some(early) = self.early.remove(&(seq, recipient)) {
@@ -335,8 +336,17 @@ impl Matcher {
             let times = self.page(seq).times.as_ref().map(|times| times[(seq % PAGE) as usize]);
             let answered = times.map_or(Duration::ZERO, |times| Duration::from_nanos(times.answered));
             self.flow.settled(at.max(answered));
+            self.ended(answered, what == RecipientState::DELIVERED);
         }
         self.forget_times(seq);
+    }
+
+    /// Something was seen for the first time of a recipient that was accepted at this time.
+    fn ended(&mut self, accepted: Duration, is_delivered: bool) {
+        match is_delivered {
+            true => self.flow.came_out(accepted),
+            false => self.flow.bounced(accepted),
+        }
     }
 
     /// Moves a recipient from one state to another in all counts.

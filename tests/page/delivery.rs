@@ -23,9 +23,9 @@ impl SlowRelay {
             .spawn()
             .unwrap();
         let relay = SlowRelay(relay);
-        let begun = Instant::now();
+        let started = Instant::now();
         while !greets(port) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "the relay does not listen");
+            assert!(started.elapsed() < Duration::from_secs(30), "the relay does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
         relay

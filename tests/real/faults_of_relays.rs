@@ -122,6 +122,18 @@ fn what_a_relay_loses_is_missing_in_twenty_of_twenty_runs() {
         let Some((outcome, ledgers)) = lossy(seed, false) else { return };
         assert_as_in(&ledgers, &outcome);
         assert!(outcome.delivery("missing") > 20, "{seed}");
+        // What was lost had been accepted before the event, but for the time that its command took to start.
+        let side = |side: &str, count: &str| {
+            outcome.result["events"][0]["effect"][side]["delivery"][count].as_u64().unwrap()
+        };
+        for count in ["accepted_recipients", "delivered", "bounced", "missing"] {
+            assert_eq!(
+                side("before", count) + side("after", count),
+                outcome.delivery(count),
+                "{seed} {count}"
+            );
+        }
+        assert!(side("before", "missing") > side("after", "missing"), "{seed}");
         assert!(matches!(outcome.exit_code_or_busy(), 98 | 99), "{seed}");
     }
 }

@@ -127,4 +127,21 @@ pub struct StoredEventSide {
     pub interrupted: u64,
     /// Never started.
     pub shed: u64,
+    /// What became of what was accepted in this time, behind the relay; absent without a receiver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<StoredSideDelivery>,
+}
+
+/// What became of the recipients that were accepted on one side of an event: `accepted_recipients = delivered + bounced + missing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "EventSideDelivery")]
+pub struct StoredSideDelivery {
+    /// Recipients that the relay accepted.
+    pub accepted_recipients: u64,
+    /// Those that came out, whenever that was.
+    pub delivered: u64,
+    /// Those that a notification reported as failed before anything came out.
+    pub bounced: u64,
+    /// Those of which nothing was seen.
+    pub missing: u64,
 }

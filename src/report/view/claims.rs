@@ -1,6 +1,6 @@
 //! What decides whether a run is good: its assertions, limits, goals and events, each with its status word and its severity.
 
-use super::{Cell, Column, ReportTable, Tone, amounts, conditions, events};
+use super::{Cell, Column, ReportTable, Tone, amounts, conditions, delivery, events};
 use crate::report::format;
 use crate::report::stored::{
     CapacityGoal, CapacityStatus, RunResult, StoredAssertion, StoredAssertionStatus, StoredLimit,
@@ -66,6 +66,11 @@ fn explained(result: &RunResult, assertion: &StoredAssertion) -> Claim {
             .details
             .push(format!("most frequent failure: {} x {} {}", own.count.text, own.name.text, own.at));
         claim.details.extend(own.advice.iter().map(|sentence| (*sentence).to_owned()));
+    }
+    if claim.state == ClaimState::Failed
+        && let Ok(own) = grammar::Assertion::parse(&assertion.expr)
+    {
+        claim.details.extend(delivery::details(result, &own.expr.subject, assertion.phase.as_deref()));
     }
     claim
 }

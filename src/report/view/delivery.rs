@@ -4,6 +4,10 @@ use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibil
 use crate::report::format;
 use crate::report::stored::RunResult;
 use crate::report::stored::delivery::{StoredDelivery, StoredPhaseDelivery};
+use crate::verdict::grammar::{DeliveryCount, Subject};
+
+/// The lines under a failed assertion, at most.
+const NAMED: usize = 6;
 
 /// The deliveries of a run.
 pub fn section(result: &RunResult) -> Section {
@@ -116,17 +120,52 @@ fn times(result: &RunResult) -> ReportTable {
     table
 }
 
+/// The first of what an assertion on deliveries is about, a line each.
+pub(super) fn details(result: &RunResult, subject: &Subject, phase: Option<&str>) -> Vec<String> {
+    let (Some(delivery), Subject::Delivery(count)) = (&result.delivery, subject) else { return Vec::new() };
+    match count {
+        DeliveryCount::Missing => std::iter::once(silence(delivery))
+            .chain(delivery.missing.iter().filter(|own| phase.is_none_or(|phase| own.phase == phase)).map(
+                |own| {
+                    let at = format::seconds(own.accepted_s);
+                    format!("message {}, recipient {}, accepted at {at}", own.seq, own.recipient)
+                },
+            ))
+            .take(NAMED)
+            .collect(),
+        DeliveryCount::Altered => delivery
+            .altered
+            .iter()
+            .take(NAMED)
+            .map(|own| format!("message {}: {}", own.seq, format::harmless(&own.what)))
+            .collect(),
+        DeliveryCount::Bounced => delivery
+            .bounces
+            .iter()
+            .take(NAMED)
+            .map(|own| format!("{} x {}: {}", format::count(own.count), own.status, own.sample))
+            .map(|line| format::harmless(&line))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// How long nothing had come out when the wait ended: whether what is missing is lost, or still in the queue.
+fn silence(delivery: &StoredDelivery) -> String {
+    match delivery.silent_s {
+        Some(silent) => {
+            format!("the last message came out {} before the end of the wait", format::seconds(silent))
+        }
+        None => "nothing ever came out".to_owned(),
+    }
+}
+
 fn notes(result: &RunResult, delivery: &StoredDelivery) -> Vec<SectionPart> {
     let missing: u64 = of_phases(result).map(|(.., phase)| phase.missing).sum();
     let mut notes = Vec::new();
     let mut note = |text: String, tone: Tone| notes.push(Note::everywhere(text, tone));
     if missing > 0 {
-        let silent = match delivery.silent_s {
-            Some(silent) => {
-                format!("the last message came out {} before the end of the wait", format::seconds(silent))
-            }
-            None => "nothing ever came out".to_owned(),
-        };
+        let silent = silence(delivery);
         note(format!("{} missing; {silent}", format::count(missing)), Tone::Bad);
     }
     if delivery.cut_short {

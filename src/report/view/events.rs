@@ -16,6 +16,7 @@ pub fn section(result: &RunResult) -> Section {
     blocks.extend(commands(result).block());
     blocks.extend(effects(result).block());
     blocks.extend(sides(result).block());
+    blocks.extend(deliveries(result).block());
     blocks.extend(outputs(result));
     Section {
         id: "events",
@@ -190,6 +191,29 @@ fn sides(result: &RunResult) -> ReportTable {
                 Cell::count(count(side), format!("/events/{i}/effect/{name}/{field}"))
             });
             table.row(head.into_iter().chain(cells));
+        }
+    }
+    table
+}
+
+/// What became of what was accepted before and after, behind the relay.
+fn deliveries(result: &RunResult) -> ReportTable {
+    let columns = [Column::words("event").grouped(), Column::words("accepted")];
+    let counts = ["recipients", "delivered", "bounced", "missing"].map(Column::number);
+    let mut table = ReportTable::new(columns.into_iter().chain(counts));
+    for (i, event, effect) in with_effect(result) {
+        for (name, side) in [("before", &effect.before), ("after", &effect.after)] {
+            let Some(delivery) = &side.delivery else { continue };
+            let at = |field: &str| format!("/events/{i}/effect/{name}/delivery/{field}");
+            let tone = if delivery.missing > 0 { Tone::Bad } else { Tone::Plain };
+            table.row([
+                Cell::name(&event.name),
+                Cell::words(name),
+                Cell::count(delivery.accepted_recipients, at("accepted_recipients")),
+                Cell::count(delivery.delivered, at("delivered")),
+                Cell::count(delivery.bounced, at("bounced")),
+                Cell::count(delivery.missing, at("missing")).tone(tone),
+            ]);
         }
     }
     table
