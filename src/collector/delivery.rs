@@ -6,6 +6,7 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use super::flow::Flow;
 use super::growth::Growth;
 use crate::condition::Condition;
 
@@ -194,32 +195,12 @@ pub struct Delivered {
     pub missing: Vec<MissingRecipient>,
     /// The first messages that were altered.
     pub altered: Vec<Altered>,
-    /// What became of what was accepted between the events of the run, in order; empty without events.
-    pub stretches: Vec<AcceptedStretch>,
+    /// What the relay took in, and what came out of it, by time.
+    pub flow: Flow,
     /// Bounces, the most frequent first.
     pub bounces: Vec<BounceCount>,
     /// The receiver's own part.
     pub receiver: ReceiverHealth,
-}
-
-/// What became of the recipients that were accepted in a stretch of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AcceptedStretch {
-    /// Where it began, since the run's epoch. It ends where the next one begins.
-    pub from: Duration,
-    /// Recipients accepted in it.
-    pub accepted: u64,
-    /// Those that came out, whenever that was.
-    pub delivered: u64,
-    /// Those that were reported as failed first.
-    pub bounced: u64,
-}
-
-impl AcceptedStretch {
-    /// Those of which nothing was seen.
-    pub fn missing(&self) -> u64 {
-        self.accepted.saturating_sub(self.delivered + self.bounced)
-    }
 }
 
 impl Delivered {

@@ -19,6 +19,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::flow::{AcceptedStretch, Flow};
 use super::histogram::{needed, rank};
 use super::slices::{Cohort, SLICE, SliceIndex, Slices, slice_of, slice_start};
 use crate::event::EventRun;
@@ -53,6 +54,8 @@ pub struct EventSide {
     pub to: Duration,
     /// What became of them.
     pub arrivals: Cohort,
+    /// What became of what a relay accepted in this time; `None` without a receiver behind it.
+    pub accepted: Option<AcceptedStretch>,
 }
 
 /// The time in which arrivals failed.
@@ -87,8 +90,13 @@ pub enum EventRecovery {
 }
 
 /// What each event did, in the order of `events`; `None`: its command did not start. `load`: when the load of the measured
-/// phases began and ended.
-pub fn effects(slices: &Slices, events: &[EventRun], load: (Duration, Duration)) -> Vec<Option<EventEffect>> {
+/// phases began and ended. `flow`: what a receiver behind the relay saw.
+pub fn effects(
+    slices: &Slices,
+    flow: Option<&Flow>,
+    events: &[EventRun],
+    load: (Duration, Duration),
+) -> Vec<Option<EventEffect>> {
     let mut order: Vec<(usize, Duration)> =
         events.iter().enumerate().filter_map(|(index, event)| Some((index, event.started?))).collect();
     order.sort_by_key(|(_, started)| *started);
@@ -113,12 +121,14 @@ pub fn effects(slices: &Slices, events: &[EventRun], load: (Duration, Duration))
             from,
             to,
             arrivals: slices.due_between(slice_of(from), slice_of(to).max(slice_of(from))),
+            accepted: flow.map(|flow| flow.accepted_in(from, to)),
         };
         let last = turn + 1 == order.len();
         let mut after = side(*started, next);
         if last {
             // The slice in which the load ends is of the load.
             after.arrivals = slices.due_between(slice_of(*started), SliceIndex::MAX);
+            after.accepted = flow.map(|flow| flow.accepted_in(*started, Duration::MAX));
         }
         good_from = match recovery {
             EventRecovery::After(length) => *started + length,

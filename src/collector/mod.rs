@@ -3,6 +3,7 @@
 pub mod backlog;
 pub mod delivery;
 pub mod effect;
+pub mod flow;
 pub mod growth;
 pub mod histogram;
 pub mod metric;

@@ -196,7 +196,8 @@ fn events(measured: &Measured, phases: &[PhaseSummary]) -> Vec<(EventRun, Option
     let starts = phases.iter().zip(&measured.starts).filter(|(phase, _)| !phase.info.warmup);
     let load = starts.map(|(phase, start)| (*start, *start + phase.window));
     let load = load.reduce(|all, phase| (all.0.min(phase.0), all.1.max(phase.1))).unwrap_or_default();
-    let effects = effects(&measured.slices, &measured.events, load);
+    let flow = measured.delivered.as_ref().map(|delivered| &delivered.flow);
+    let effects = effects(&measured.slices, flow, &measured.events, load);
     measured.events.iter().cloned().zip(effects).collect()
 }
 

@@ -52,9 +52,8 @@ impl<R: Runner> Runner for BehindRelay<R> {
             .zip(&measured.windows)
             .map(|(start, length)| (*start, *start + *length))
             .collect();
-        let cuts = cuts(plan, &measured);
         let cut_short = measured.interrupted || measured.aborted_by.is_some();
-        let delivered = receiver.finish(&windows, &cuts, ended, cut_short, &mut measured.tally);
+        let delivered = receiver.finish(&windows, ended, cut_short, &mut measured.tally);
         measured.delivered = Some(Box::new(delivered));
         Ok(measured)
     }
@@ -70,18 +69,6 @@ impl<R> BehindRelay<R> {
         };
         Plan { run_id, ..plan.clone() }
     }
-}
-
-/// Where the events of a run cut it: where its measured load began, and where their commands started.
-fn cuts(plan: &Plan, measured: &Measured) -> Vec<Duration> {
-    let mut cuts: Vec<Duration> = measured.events.iter().filter_map(|event| event.started).collect();
-    cuts.sort();
-    let begin = plan.phases.iter().zip(&measured.starts).find(|(phase, _)| !phase.warmup);
-    let begin = begin.map_or(Duration::ZERO, |(_, start)| *start);
-    if cuts.first().is_some_and(|first| *first > begin) {
-        cuts.insert(0, begin);
-    }
-    cuts
 }
 
 /// A run and its receiver, second by second.

@@ -98,12 +98,11 @@ impl RunAccount {
         state.matcher.queued() == 0 && (state.matcher.outstanding() == 0 || is_quiet())
     }
 
-    /// The run is over, at `ended` since its epoch. `windows`: the start and the end of each phase. `cuts`: where the run
-    /// is cut, in order. What is missing is added to `tally` as times of which only a lower bound is known.
+    /// The run is over, at `ended` since its epoch. `windows`: the start and the end of each phase. What is missing is added to
+    /// `tally` as times of which only a lower bound is known.
     pub fn finish(
         &self,
         windows: &[(Duration, Duration)],
-        cuts: &[Duration],
         ended: Duration,
         cut_short: bool,
         tally: &mut Tally,
@@ -130,8 +129,6 @@ impl RunAccount {
             delivered_in_window: flow.delivered_between(*from, *to),
             drain: state.matcher.drain(index),
         };
-        let until = cuts.iter().skip(1).copied().chain([ended + Duration::from_secs(1)]);
-        let stretches = cuts.iter().zip(until).map(|(from, to)| flow.accepted_in(*from, to)).collect();
         let mut bounces: Vec<BounceCount> = state.bounces.values().cloned().collect();
         bounces.sort_by_key(|bounce| std::cmp::Reverse(bounce.count));
         Delivered {
@@ -143,7 +140,7 @@ impl RunAccount {
             cut_short,
             missing: state.matcher.missing().take(NAMED).collect(),
             altered: state.altered.clone(),
-            stretches,
+            flow: flow.clone(),
             bounces,
             ..Delivered::default()
         }

@@ -12,8 +12,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::flow::Flow;
 use crate::collector::delivery::{DeliveryCounts, FinalAnswer, MissingRecipient, Transaction};
+use crate::collector::flow::Flow;
 use crate::collector::recorder::Recorder;
 use crate::collector::{Metric, Outcome};
 

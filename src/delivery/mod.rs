@@ -5,7 +5,6 @@
 //! relay's queue, and [`account`] keeps all of it for one run.
 
 pub mod account;
-pub mod flow;
 pub mod integrity;
 pub mod matching;
 pub mod notification;

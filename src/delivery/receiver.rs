@@ -114,17 +114,13 @@ impl Receiver {
     pub fn finish(
         &self,
         windows: &[(Duration, Duration)],
-        cuts: &[Duration],
         ended: Duration,
         cut_short: bool,
         tally: &mut Tally,
     ) -> Delivered {
         let run = self.account.run.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(run) = run else { return Delivered::default() };
-        Delivered {
-            receiver: self.health(ended),
-            ..run.account.finish(windows, cuts, ended, cut_short, tally)
-        }
+        Delivered { receiver: self.health(ended), ..run.account.finish(windows, ended, cut_short, tally) }
     }
 
     /// How its own threads fared since the run began, `length` ago.

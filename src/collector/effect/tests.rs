@@ -67,7 +67,7 @@ impl World {
     }
 
     fn effects(&self, events: &[EventRun]) -> Vec<EventEffect> {
-        let found = effects(&self.slices(), events, (Duration::ZERO, ms(self.length)));
+        let found = effects(&self.slices(), None, events, (Duration::ZERO, ms(self.length)));
         found.into_iter().map(|one| one.expect("it started")).collect()
     }
 }
@@ -147,7 +147,7 @@ fn nothing_accepted_before_is_nothing_to_compare_with() {
 #[test]
 fn an_event_that_did_not_start_has_no_effect() {
     let waiting = EventRun { started: None, ended: None, ..event("never", 20_000, 20_000) };
-    assert_eq!(effects(&CALM.slices(), &[waiting], (Duration::ZERO, ms(60_000))), [None]);
+    assert_eq!(effects(&CALM.slices(), None, &[waiting], (Duration::ZERO, ms(60_000))), [None]);
 }
 
 proptest! {

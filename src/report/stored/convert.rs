@@ -109,7 +109,6 @@ impl RunResult {
         let (codes, sentences) =
             reasons.iter().map(|reason| (reason.code.to_string(), reason.sentence.clone())).unzip();
         let times = [input.started_at, measured.took];
-        let stretches = measured.delivered.as_ref().map_or(&[][..], |delivered| &delivered.stretches);
         let empty = searched::empty(plan, input.profile_path, input.profile_sha256, times);
         RunResult {
             load_began_at: (!measured.began_at.is_zero()).then(|| format::exact_timestamp(measured.began_at)),
@@ -141,7 +140,7 @@ impl RunResult {
                 .collect(),
             conditions: summary.conditions.iter().map(|row| condition(summary, row)).collect(),
             assertions: verdict.results.iter().map(assertion).collect(),
-            events: summary.events.iter().map(|own| event::event(own, stretches)).collect(),
+            events: summary.events.iter().map(event::event).collect(),
             generator: generator(plan, summary),
             delivery: measured
                 .delivered

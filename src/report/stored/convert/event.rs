@@ -1,24 +1,15 @@
 //! From an event of a run to what is stored of it.
 
 use crate::collector::Outcome;
-use crate::collector::delivery::AcceptedStretch;
 use crate::collector::effect::{EventEffect, EventRecovery, EventSide, Outage};
+use crate::collector::flow::AcceptedStretch;
 use crate::event::{CommandEnd, EventRun};
 use crate::report::stored::event::{
     StoredEffect, StoredEvent, StoredEventSide, StoredEventStatus, StoredOutage, StoredSideDelivery,
 };
 
-/// An event and its effect, as they are stored. `stretches`: what became of what was accepted between the events.
-pub(super) fn event(
-    (event, effect): &(EventRun, Option<EventEffect>),
-    stretches: &[AcceptedStretch],
-) -> StoredEvent {
-    let with_deliveries = |mut effect: StoredEffect| {
-        let at = event.started.and_then(|start| stretches.iter().position(|stretch| stretch.from == start));
-        effect.before.delivery = at.and_then(|at| Some(side_delivery(stretches.get(at.checked_sub(1)?)?)));
-        effect.after.delivery = at.map(|at| side_delivery(&stretches[at]));
-        effect
-    };
+/// An event and its effect, as they are stored.
+pub(super) fn event((event, effect): &(EventRun, Option<EventEffect>)) -> StoredEvent {
     let status = status(event);
     StoredEvent {
         name: event.name.clone(),
@@ -34,7 +25,7 @@ pub(super) fn event(
         explanation: event.end.as_ref().map_or_else(|| status.to_string(), CommandEnd::to_string),
         output: event.output.clone(),
         // Before its end nothing can be said of it.
-        effect: effect.as_ref().filter(|_| event.end.is_some()).map(stored_effect).map(with_deliveries),
+        effect: effect.as_ref().filter(|_| event.end.is_some()).map(stored_effect),
     }
 }
 
@@ -94,11 +85,11 @@ fn side(side: &EventSide) -> StoredEventSide {
         malformed: of(Outcome::Malformed),
         interrupted: of(Outcome::Interrupted),
         shed: of(Outcome::Shed),
-        delivery: None,
+        delivery: side.accepted.as_ref().map(accepted),
     }
 }
 
-fn side_delivery(stretch: &AcceptedStretch) -> StoredSideDelivery {
+fn accepted(stretch: &AcceptedStretch) -> StoredSideDelivery {
     StoredSideDelivery {
         accepted_recipients: stretch.accepted,
         delivered: stretch.delivered,

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::collector::delivery::AcceptedStretch;
-use crate::collector::growth::{Growth, growth};
+use super::growth::{Growth, growth};
 
 /// The length of a tick.
 const TICK: Duration = Duration::from_millis(100);
@@ -23,6 +22,24 @@ struct Tick {
     came_out: u32,
     /// Of those accepted in this tick: reported as failed first.
     bounced: u32,
+}
+
+/// What became of the recipients that were accepted in a stretch of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AcceptedStretch {
+    /// Recipients accepted in it.
+    pub accepted: u64,
+    /// Those that came out, whenever that was.
+    pub delivered: u64,
+    /// Those that were reported as failed first.
+    pub bounced: u64,
+}
+
+impl AcceptedStretch {
+    /// Those of which nothing was seen.
+    pub fn missing(&self) -> u64 {
+        self.accepted.saturating_sub(self.delivered + self.bounced)
+    }
 }
 
 impl Flow {
@@ -51,10 +68,11 @@ impl Flow {
         self.tick(accepted).bounced += 1;
     }
 
-    /// What became of the recipients that were accepted from one time to another.
+    /// What became of the recipients that were accepted from one time to another, which may lie behind the end.
     pub fn accepted_in(&self, from: Duration, to: Duration) -> AcceptedStretch {
-        let mut stretch = AcceptedStretch { from, ..AcceptedStretch::default() };
-        for tick in self.between(from, to) {
+        let mut stretch = AcceptedStretch::default();
+        let until = index(to).min(self.0.len());
+        for tick in self.0.get(index(from)..until).unwrap_or_default() {
             stretch.accepted += u64::from(tick.accepted);
             stretch.delivered += u64::from(tick.came_out);
             stretch.bounced += u64::from(tick.bounced);
