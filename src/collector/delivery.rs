@@ -181,7 +181,7 @@ pub struct ReceiverHealth {
 pub struct Delivered {
     /// By phase index.
     pub phases: Vec<PhaseDelivery>,
-    /// MessageForm that came out and are of another run, or of none.
+    /// Messages that came out and are of another run, or of none.
     pub foreign: u64,
     /// Notifications of delay; they end nothing.
     pub delayed: u64,

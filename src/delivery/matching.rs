@@ -17,7 +17,7 @@ use crate::collector::flow::Flow;
 use crate::collector::recorder::Recorder;
 use crate::collector::{Metric, Outcome};
 
-/// MessageForm of a page.
+/// Messages of a page.
 const PAGE: u64 = 4096;
 
 /// What the messages of a run are, as far as it matters here.
@@ -194,7 +194,7 @@ impl Matcher {
         self.last_seen = self.last_seen.max(Some(at));
     }
 
-    /// MessageForm that came out and are not of this run.
+    /// Messages that came out and are not of this run.
     pub fn foreign_messages(&self) -> u64 {
         self.foreign
     }

@@ -11,6 +11,7 @@
 //! - The run is as valid as the least valid of its shards, and interrupted if one of them was.
 //! - The most sessions open at once cannot be known from shards: the sum of theirs is given, with a warning that says so.
 
+mod delivery;
 mod parts;
 mod seconds;
 
@@ -219,6 +220,12 @@ impl Shards {
                 aborted_by: None,
             };
         }
+        let mut phases = phases;
+        let delivered = measured.delivered.as_deref();
+        for (phase, own) in phases.iter_mut().zip(delivered.iter().flat_map(|delivered| &delivered.phases)) {
+            let window = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
+            phase.delivery = Some(convert::delivery::phase(own, window));
+        }
         Ok(RunResult {
             run_id: self.results.iter().map(|shard| shard.run_id.as_str()).collect::<Vec<_>>().join("+"),
             // The whole is stored nowhere.
@@ -234,6 +241,7 @@ impl Shards {
             assertions,
             generator: parts::generator(&self.results, summary.lag_p99_ns),
             ledger: parts::ledger(&self.results),
+            delivery: delivered.map(|delivered| convert::delivery::of_run(delivered, &summary.phases)),
             phases,
             ..first.clone()
         })
@@ -296,6 +304,7 @@ impl Shards {
             aborted_by: results.iter().find_map(|shard| shard.verdict.aborted_by.clone()),
             took: time(results.iter().map(|shard| shard.took_s).fold(0.0, f64::max)),
             tally,
+            delivered: delivery::delivered(results),
             ..Measured::default()
         }
     }

@@ -6,6 +6,9 @@ use super::*;
 use crate::collector::Outcome;
 use crate::collector::summary;
 use crate::report::fixtures;
+use crate::report::stored::delivery::{
+    StoredBounce, StoredDelivery, StoredGrowth, StoredMissing, StoredPhaseDelivery,
+};
 use crate::report::stored::{Percentile, PercentileStatus, StoredShard};
 
 fn hist(values: &[u64]) -> Hist {
@@ -52,6 +55,53 @@ fn named(results: Vec<RunResult>) -> Vec<(String, RunResult)> {
 
 fn merged(results: Vec<RunResult>) -> RunResult {
     Shards::of(named(results)).unwrap().merge(None).unwrap()
+}
+
+/// A shard with a receiver behind the relay: of `accepted` recipients so many are missing.
+fn relayed(index: u32, accepted: u64, missing: u64, growth: f64) -> RunResult {
+    let mut result = shard(index, 2, &[1_000, 2_000], &[]);
+    result.phases[0].delivery = Some(StoredPhaseDelivery {
+        accepted_recipients: accepted,
+        delivered: accepted - missing,
+        missing,
+        queued_max: 3,
+        queued_growth_per_s: Some(StoredGrowth { value: growth, low: growth - 0.5, high: growth + 0.5 }),
+        drain_s: Some(f64::from(index) + 0.25),
+        ..StoredPhaseDelivery::default()
+    });
+    let missing = StoredMissing { phase: "steady".into(), seq: u64::from(index), ..StoredMissing::default() };
+    let bounce = StoredBounce { status: "5.1.1".into(), count: 2, ..StoredBounce::default() };
+    result.delivery = Some(StoredDelivery {
+        foreign: 1,
+        missing: vec![missing],
+        bounces: vec![bounce],
+        ..StoredDelivery::default()
+    });
+    let asserted = StoredAssertion {
+        expr: "missing == 0".to_owned(),
+        phase: None,
+        status: StoredAssertionStatus::Pass,
+        observed: "0".to_owned(),
+        builtin: true,
+        abort: false,
+        window_s: None,
+    };
+    result.assertions.push(asserted);
+    result
+}
+
+#[test]
+fn what_came_out_of_the_relay_is_added_and_judged_anew() {
+    let whole = merged(vec![relayed(0, 10, 0, 1.0), relayed(1, 20, 3, 2.0)]);
+    let phase = whole.phases[0].delivery.as_ref().unwrap();
+    assert_eq!((phase.accepted_recipients, phase.delivered, phase.missing), (30, 27, 3));
+    assert_eq!((phase.queued_max, phase.drain_s), (6, Some(1.25)));
+    assert_eq!(phase.queued_growth_per_s, Some(StoredGrowth { value: 3.0, low: 2.0, high: 4.0 }));
+    let delivery = whole.delivery.as_ref().unwrap();
+    assert_eq!((delivery.foreign, delivery.missing.len(), delivery.bounces.len()), (2, 2, 1));
+    assert_eq!(delivery.bounces[0].count, 4);
+    let missing = whole.assertions.iter().find(|own| own.expr == "missing == 0").unwrap();
+    assert_eq!((missing.status, missing.observed.as_str()), (StoredAssertionStatus::Fail, "3"));
 }
 
 fn refusal(results: Vec<RunResult>) -> String {

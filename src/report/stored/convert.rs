@@ -3,7 +3,7 @@
 //! It only carries over: nothing is computed here that is not a name, a unit or a date.
 
 mod capacity;
-mod delivery;
+pub(in crate::report) mod delivery;
 mod event;
 mod found;
 pub mod searched;

@@ -11,7 +11,7 @@ use crate::report::stored::delivery::{
 };
 
 /// What came out of a phase.
-pub(super) fn phase(delivery: &PhaseDelivery, window: Duration) -> StoredPhaseDelivery {
+pub(in crate::report) fn phase(delivery: &PhaseDelivery, window: Duration) -> StoredPhaseDelivery {
     let counts = &delivery.counts;
     let growth = |Growth { slope, low, high }| StoredGrowth { value: slope, low, high };
     StoredPhaseDelivery {
@@ -35,7 +35,7 @@ pub(super) fn phase(delivery: &PhaseDelivery, window: Duration) -> StoredPhaseDe
 }
 
 /// What came out of a run.
-pub(super) fn of_run(delivered: &Delivered, phases: &[PhaseSummary]) -> StoredDelivery {
+pub(in crate::report) fn of_run(delivered: &Delivered, phases: &[PhaseSummary]) -> StoredDelivery {
     let name =
         |phase: u32| phases.get(phase as usize).map(|phase| phase.info.name.clone()).unwrap_or_default();
     StoredDelivery {

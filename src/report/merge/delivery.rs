@@ -1,0 +1,131 @@
+//! What came out of a relay that shards of one run loaded, each with a receiver of its own.
+//!
+//! # Decisions
+//! - Counts are added. The most in the queue is that of a relay whose shards peaked together, and the longest drain of a shard is
+//!   the drain: neither is less than the truth.
+//! - Slopes of queues add up. So do the ends of their intervals: the queues are of one relay and not independent.
+//! - A message of one shard that came out at the receiver of another is foreign there and missing here, and stays so.
+
+use std::time::Duration;
+
+use crate::collector::delivery::{
+    Altered, BounceCount, Delivered, DeliveryCounts, MissingRecipient, PhaseDelivery, ReceiverHealth,
+};
+use crate::collector::growth::Growth;
+use crate::report::stored::delivery::{StoredAltered, StoredDelivery, StoredPhaseDelivery};
+use crate::report::stored::{RunResult, StoredPhase};
+
+/// What came out of all of them together; `None`: no shard had a receiver.
+pub fn delivered(results: &[RunResult]) -> Option<Box<Delivered>> {
+    let runs: Vec<&StoredDelivery> = results.iter().filter_map(|shard| shard.delivery.as_ref()).collect();
+    if runs.is_empty() {
+        return None;
+    }
+    let phases = (0..results[0].phases.len())
+        .map(|index| phase(results.iter().filter_map(|shard| shard.phases.get(index)).collect()))
+        .collect();
+    let sum = |of: fn(&StoredDelivery) -> u64| runs.iter().map(|run| of(run)).sum();
+    let receivers = || runs.iter().map(|run| &run.receiver);
+    Some(Box::new(Delivered {
+        phases,
+        foreign: sum(|run| run.foreign),
+        delayed: sum(|run| run.delayed),
+        ended: seconds(runs.iter().map(|run| run.ended_s).fold(0.0, f64::max)),
+        silent_for: runs.iter().filter_map(|run| run.silent_s).reduce(f64::min).map(seconds),
+        cut_short: runs.iter().any(|run| run.cut_short),
+        missing: results.iter().flat_map(missing).collect(),
+        altered: runs.iter().flat_map(|run| &run.altered).map(altered).collect(),
+        bounces: bounces(&runs),
+        receiver: ReceiverHealth {
+            cpu_share: receivers().map(|own| own.cpu_share).fold(0.0, f64::max),
+            lag_max: seconds(receivers().map(|own| own.lag_max_ms).fold(0.0, f64::max) / 1e3),
+            connections: receivers().map(|own| own.connections).sum(),
+            refusals: receivers().map(|own| own.refusals).sum(),
+            ..ReceiverHealth::default()
+        },
+        ..Delivered::default()
+    }))
+}
+
+fn phase(shards: Vec<&StoredPhase>) -> PhaseDelivery {
+    let own: Vec<(&StoredPhaseDelivery, f64)> =
+        shards.iter().filter_map(|phase| Some((phase.delivery.as_ref()?, phase.window_s))).collect();
+    let mut counts = DeliveryCounts::default();
+    own.iter().for_each(|(phase, _)| counts += counts_of(phase));
+    let growths: Option<Vec<_>> = own.iter().map(|(phase, _)| phase.queued_growth_per_s).collect();
+    PhaseDelivery {
+        counts,
+        queued_max: own.iter().map(|(phase, _)| phase.queued_max).sum(),
+        queued_growth: growths.filter(|growths| !growths.is_empty()).map(|growths| Growth {
+            slope: growths.iter().map(|growth| growth.value).sum(),
+            low: growths.iter().map(|growth| growth.low).sum(),
+            high: growths.iter().map(|growth| growth.high).sum(),
+        }),
+        delivered_in_window: own
+            .iter()
+            .map(|(phase, window)| (phase.delivered_per_s * window).round() as u64)
+            .sum(),
+        drain: own.iter().filter_map(|(phase, _)| phase.drain_s).reduce(f64::max).map(seconds),
+    }
+}
+
+fn counts_of(phase: &StoredPhaseDelivery) -> DeliveryCounts {
+    DeliveryCounts {
+        accepted: phase.accepted_recipients,
+        delivered: phase.delivered,
+        bounced: phase.bounced,
+        missing: phase.missing,
+        in_doubt: phase.in_doubt,
+        in_doubt_delivered: phase.in_doubt_delivered,
+        in_doubt_bounced: phase.in_doubt_bounced,
+        in_doubt_missing: phase.in_doubt_missing,
+        duplicated: phase.duplicated,
+        altered: phase.altered,
+        unexpected: phase.unexpected,
+        bounced_and_delivered: phase.bounced_and_delivered,
+    }
+}
+
+/// When each was to start is not stored; nothing of it is shown.
+fn missing(shard: &RunResult) -> Vec<MissingRecipient> {
+    let index = |name: &str| shard.phases.iter().position(|phase| phase.name == name);
+    let named = shard.delivery.iter().flat_map(|delivery| &delivery.missing);
+    named
+        .filter_map(|own| {
+            Some(MissingRecipient {
+                seq: own.seq,
+                recipient: own.recipient,
+                phase: u32::try_from(index(&own.phase)?).ok()?,
+                answered: seconds(own.accepted_s),
+                intended: Duration::ZERO,
+            })
+        })
+        .collect()
+}
+
+fn altered(own: &StoredAltered) -> Altered {
+    Altered { seq: own.seq, what: own.what.clone() }
+}
+
+/// The bounces of one status and meaning together, the most frequent first.
+fn bounces(runs: &[&StoredDelivery]) -> Vec<BounceCount> {
+    let mut all: Vec<BounceCount> = Vec::new();
+    for own in runs.iter().flat_map(|run| &run.bounces) {
+        let condition = own.condition.as_ref().and_then(|name| name.parse().ok());
+        match all.iter_mut().find(|known| known.status == own.status && known.condition == condition) {
+            Some(known) => known.count += own.count,
+            None => all.push(BounceCount {
+                status: own.status.clone(),
+                condition,
+                count: own.count,
+                sample: own.sample.clone(),
+            }),
+        }
+    }
+    all.sort_by_key(|bounce| std::cmp::Reverse(bounce.count));
+    all
+}
+
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or_default()
+}
