@@ -7,8 +7,11 @@
 //!   message are kept until its recipients are settled, by page of `PAGE` messages: ten million messages of one recipient that
 //!   all came out cost 30 MB, ten million that are all missing 190 MB.
 //! - Transit and delivery times are those of accepted recipients: one in doubt has no answer to count from.
+//! - What comes out of a message that was never sent is kept apart, and only so much of it: a relay that makes up numbers must
+//!   not fill our memory. It is unexpected, and what is beyond that foreign.
 //! - A recipient that was delivered and reported as failed is delivered; the report is counted apart.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ use crate::collector::{Metric, Outcome};
 
 /// Messages of a page.
 const PAGE: u64 = 4096;
+/// Recipients that came out before their transaction was over, at most. There are never more than a second brings.
+const MOST_EARLY: usize = 1 << 20;
 
 /// What the messages of a run are, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,12 +107,15 @@ impl RecipientState {
     }
 }
 
-/// Deliveries that are seen before the end of their transaction.
-#[derive(Clone, Copy, Debug)]
+/// What is seen of a recipient before the end of its transaction.
+#[derive(Clone, Copy, Debug, Default)]
 struct Early {
-    at: Duration,
+    /// The first delivery.
+    delivered: Option<Duration>,
+    /// Deliveries after it.
     duplicates: u64,
     is_altered: bool,
+    bounced: Option<Duration>,
 }
 
 impl Matcher {
@@ -154,8 +162,13 @@ impl Matcher {
                 }
             }
             if let Some(early) = self.early.remove(&(seq, recipient)) {
-                self.deliver(seq, recipient, early.at, early.is_altered);
-                self.counts(seq).duplicated += early.duplicates;
+                if let Some(at) = early.bounced {
+                    self.see(seq, recipient, RecipientState::BOUNCED, at);
+                }
+                if let Some(at) = early.delivered {
+                    self.deliver(seq, recipient, at, early.is_altered);
+                    self.counts(seq).duplicated += early.duplicates;
+                }
             }
         }
         self.forget_times(seq);
@@ -166,14 +179,13 @@ impl Matcher {
     pub fn delivered(&mut self, seq: u64, recipient: Option<u32>, at: Duration, is_altered: bool) {
         let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
         self.last_seen = self.last_seen.max(Some(at));
-        let state = *self.state(seq, recipient);
+        let state = self.known(seq, recipient);
         if state.answer().is_none() {
-            let again = |early: &mut Early| early.duplicates += 1;
-            self.early.entry((seq, recipient)).and_modify(again).or_insert(Early {
-                at,
-                duplicates: 0,
-                is_altered,
-            });
+            let Some(early) = self.early(seq, recipient) else { return self.foreign(at) };
+            match early.delivered {
+                Some(_) => early.duplicates += 1,
+                None => (early.delivered, early.is_altered) = (Some(at), is_altered),
+            }
         } else if state.has(RecipientState::DELIVERED) {
             self.counts(seq).duplicated += 1;
         } else {
@@ -185,7 +197,22 @@ impl Matcher {
     pub fn bounced(&mut self, seq: u64, recipient: Option<u32>, at: Duration) {
         let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
         self.last_seen = self.last_seen.max(Some(at));
-        self.see(seq, recipient, RecipientState::BOUNCED, at);
+        if self.known(seq, recipient).answer().is_some() {
+            return self.see(seq, recipient, RecipientState::BOUNCED, at);
+        }
+        match self.early(seq, recipient) {
+            Some(early) => early.bounced = early.bounced.or(Some(at)),
+            None => self.foreign(at),
+        }
+    }
+
+    /// What was seen early of a recipient; `None`: there is too much of it.
+    fn early(&mut self, seq: u64, recipient: u32) -> Option<&mut Early> {
+        let is_full = self.early.len() >= MOST_EARLY;
+        match self.early.entry((seq, recipient)) {
+            Entry::Vacant(_) if is_full => None,
+            entry => Some(entry.or_default()),
+        }
     }
 
     /// A message came out that is not of this run.
@@ -228,7 +255,7 @@ impl Matcher {
     pub fn phase_counts(&self, phase: usize) -> DeliveryCounts {
         let mut counts = self.phases[phase].counts;
         if phase == 0 {
-            counts.unexpected += self.early.len() as u64;
+            counts.unexpected += self.early.values().filter(|early| early.delivered.is_some()).count() as u64;
             counts.duplicated += self.early.values().map(|early| early.duplicates).sum::<u64>();
         }
         counts
@@ -267,10 +294,10 @@ impl Matcher {
     }
 
     /// Which recipient of a message was seen at the other end; `None`: it has no such recipient.
-    fn find(&mut self, seq: u64, recipient: Option<u32>) -> Option<u32> {
+    fn find(&self, seq: u64, recipient: Option<u32>) -> Option<u32> {
         let all = 0..self.messages.recipients;
         let recipient = recipient.unwrap_or_else(|| {
-            let missing = all.clone().find(|recipient| self.state(seq, *recipient).is_missing());
+            let missing = all.clone().find(|recipient| self.known(seq, *recipient).is_missing());
             missing.unwrap_or_default()
         });
         all.contains(&recipient).then_some(recipient)
@@ -284,6 +311,12 @@ impl Matcher {
             times: None,
             missing: 0,
         })
+    }
+
+    /// The state of a recipient; that of one whose message was never answered is empty.
+    fn known(&self, seq: u64, recipient: u32) -> RecipientState {
+        let at = (seq % PAGE) as usize * self.messages.recipients as usize + recipient as usize;
+        self.pages.get(&(seq / PAGE)).map_or(RecipientState::default(), |page| page.states[at])
     }
 
     fn state(&mut self, seq: u64, recipient: u32) -> &mut RecipientState {

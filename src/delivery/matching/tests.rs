@@ -124,6 +124,61 @@ fn settled_pages_keep_no_times() {
     assert_eq!((size_of::<MessageTimes>(), size_of::<RecipientState>()), (16, 1));
 }
 
+#[test]
+fn numbers_that_were_never_sent_cost_little_and_are_unexpected() {
+    let mut matcher = Matcher::new(ONE);
+    for n in 0..10_000_u64 {
+        let made_up = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        matcher.delivered(made_up, Some(0), ms(1), false);
+        matcher.bounced(!made_up, Some(0), ms(1));
+        matcher.delivered(made_up, None, ms(2), false);
+    }
+    assert_eq!((matcher.pages.len(), matcher.foreign_messages()), (0, 0));
+    let counts = matcher.phase_counts(0);
+    assert_eq!((counts.unexpected, counts.duplicated, matcher.outstanding()), (10_000, 10_000, 0));
+    let room = MOST_EARLY - matcher.early.len();
+    for n in 0..room as u64 + 10 {
+        matcher.delivered((n + 1) << 32, Some(0), ms(1), false);
+    }
+    assert_eq!((matcher.early.len(), matcher.foreign_messages()), (MOST_EARLY, 10));
+}
+
+#[test]
+fn a_bounce_before_the_answer_is_matched_later() {
+    let mut matcher = Matcher::new(ONE);
+    matcher.bounced(3, Some(0), ms(5));
+    matcher.answered(&transaction(3, &[FinalAnswer::Accepted]));
+    let counts = matcher.phase_counts(0);
+    assert_eq!((counts.accepted, counts.bounced, counts.missing), (1, 1, 0));
+    assert_eq!(matcher.queued(), 0);
+}
+
+/// Bytes on the heap, but for what a page of a tree and an allocator cost.
+fn heap(matcher: &Matcher) -> usize {
+    let page = |page: &Page| {
+        size_of_val(&*page.states)
+            + size_of_val(&*page.phases)
+            + page.times.as_ref().map_or(0, |times| size_of_val(&**times))
+    };
+    matcher.pages.values().map(page).sum::<usize>() + matcher.early.capacity() * (size_of::<Early>() + 17)
+}
+
+// 24 bytes an accepted message: ten million are 229 MiB.
+#[test]
+fn a_million_messages_that_are_all_missing_cost_less_than_24_bytes_each() {
+    const MILLION: u64 = 1_000_000;
+    let mut matcher = Matcher::new(ONE);
+    for seq in 0..MILLION {
+        matcher.answered(&transaction(seq, &[FinalAnswer::Accepted]));
+    }
+    assert!(heap(&matcher) < 24 * MILLION as usize, "{}", heap(&matcher));
+    for seq in 0..MILLION {
+        matcher.delivered(seq, Some(0), ms(100_000), false);
+    }
+    assert!(heap(&matcher) < 4 * MILLION as usize, "{}", heap(&matcher));
+    assert_eq!(matcher.phase_counts(0).delivered, MILLION);
+}
+
 /// What happens to one recipient.
 #[derive(Clone, Debug)]
 enum Event {
