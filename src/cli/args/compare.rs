@@ -98,6 +98,12 @@ pub struct SeriesArgs {
     /// The target of the candidate
     #[arg(long, value_name = "URL", requires = "interleave")]
     pub candidate: Option<String>,
+    /// Take at this address what the relay delivers, in each run; may be repeated
+    #[arg(long, value_name = "ADDR", requires = "interleave")]
+    pub receive: Vec<String>,
+    /// How long deliveries are awaited after each run, at most [2m]
+    #[arg(long, value_name = "TIME", requires = "interleave")]
+    pub drain: Option<String>,
     /// The pause between two runs
     #[arg(long, value_name = "TIME", requires = "interleave", default_value = "5s")]
     pub cooldown: String,

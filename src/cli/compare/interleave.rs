@@ -212,7 +212,12 @@ fn asked(profile: &Path, args: &SeriesArgs, side: SeriesSide, seed: Option<Strin
     };
     RunArgs {
         profile: Some(profile.to_owned()),
-        load: LoadArgs { target, ..LoadArgs::default() },
+        load: LoadArgs {
+            target,
+            receive: args.receive.clone(),
+            drain: args.drain.clone(),
+            ..LoadArgs::default()
+        },
         common: CommonArgs {
             set: args.set.clone(),
             seed,
