@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::args::capacity::CapacityArgs;
 use super::args::common::ProgressMode;
-use super::overrides::{allowed, flags, quoted, set};
+use super::overrides::{allowed, flags, quoted, receiver, set};
 use super::prepare;
 use super::progress::ProgressDisplay;
 use super::screen::Screen;
@@ -81,6 +81,7 @@ fn prepared(args: &CapacityArgs) -> Result<Prepared, CommandError> {
             &format!("[{goals}]"),
         ));
     }
+    changes.extend(receiver(&args.receive, &args.drain));
     changes.extend(common(args));
     apply_in_order(&mut document, changes)?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, path)

@@ -17,6 +17,18 @@ pub fn set(arguments: &[String]) -> Result<Vec<Override>, CommandError> {
     arguments.iter().map(|argument| Ok(Override::set(argument)?)).collect()
 }
 
+/// The receiver behind the relay, as `--receive` and `--drain` ask for it.
+pub fn receiver(addresses: &[String], drain: &Option<String>) -> Vec<Override> {
+    let listed = (!addresses.is_empty())
+        .then(|| Override::for_key(OverrideOrigin::Flag, "--receive", "receive.address", &list(addresses)));
+    listed.into_iter().chain(flags(&[("--drain", "receive.drain", drain)])).collect()
+}
+
+/// Texts as a TOML array.
+pub fn list(texts: &[String]) -> String {
+    format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+}
+
 /// A text as a TOML string.
 pub fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
@@ -24,8 +36,6 @@ pub fn quoted(text: &str) -> String {
 
 /// The hosts beyond loopback that the command line allows.
 pub fn allowed(hosts: &[String]) -> Option<Override> {
-    let list = hosts.iter().map(|host| quoted(host)).collect::<Vec<_>>().join(", ");
-    (!hosts.is_empty()).then(|| {
-        Override::for_key(OverrideOrigin::Flag, "--allow-target", "target.allow", &format!("[{list}]"))
-    })
+    (!hosts.is_empty())
+        .then(|| Override::for_key(OverrideOrigin::Flag, "--allow-target", "target.allow", &list(hosts)))
 }

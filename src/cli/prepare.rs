@@ -5,7 +5,7 @@ use std::sync::{Once, OnceLock};
 use std::time::UNIX_EPOCH;
 
 use super::args::{CheckArgs, Color, FIRST_STEPS, RunArgs};
-use super::overrides::{allowed, quoted, set};
+use super::overrides::{allowed, list, quoted, set};
 use super::screen::Screen;
 use super::variables;
 use crate::command::{CommandError, Prepared, machine};
@@ -88,11 +88,10 @@ fn given(args: &RunArgs) -> Vec<Given> {
         origin: OverrideOrigin::Flag,
         value: quoted(expr),
     });
-    let addresses: Vec<String> = load.receive.iter().map(|address| quoted(address)).collect();
-    let receive = (!addresses.is_empty()).then(|| Given {
+    let receive = (!load.receive.is_empty()).then(|| Given {
         flag: "--receive",
         origin: OverrideOrigin::Flag,
-        value: format!("[{}]", addresses.join(", ")),
+        value: list(&load.receive),
     });
     values.into_iter().filter_map(one).chain(receive).chain(asserts).collect()
 }

@@ -54,6 +54,17 @@ impl BacklogSeries {
         &self.samples
     }
 
+    /// The counts at this time: those of the last sample before it.
+    pub fn at(&self, time: Duration) -> BacklogSample {
+        let index = (time.as_nanos() / self.every.as_nanos()) as usize;
+        self.samples.get(index).or(self.samples.last()).copied().unwrap_or_default()
+    }
+
+    /// The time of the last sample.
+    pub fn end(&self) -> Duration {
+        self.due().saturating_sub(self.every)
+    }
+
     /// When the next sample is due.
     pub fn due(&self) -> Duration {
         self.every * u32::try_from(self.samples.len()).expect("the samples are few")
@@ -122,7 +133,8 @@ mod tests {
         assert_eq!(series.samples().len(), 1, "none was due");
         series.take(ms(350), BacklogSample { offered: 7, finished: 4 });
         assert_eq!(series.samples().iter().map(|sample| sample.backlog()).collect::<Vec<_>>(), [0, 3, 3, 3]);
-        assert_eq!(series.due(), ms(400));
+        assert_eq!((series.due(), series.end()), (ms(400), ms(300)));
+        assert_eq!([0, 99, 100, 1_000].map(|at| series.at(ms(at)).offered), [0, 0, 7, 7]);
     }
 
     #[test]

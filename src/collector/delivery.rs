@@ -191,6 +191,8 @@ pub struct Delivered {
     pub silent_for: Option<Duration>,
     /// The wait was ended by the user.
     pub cut_short: bool,
+    /// The wait was over, something was missing, and deliveries had not ceased: the relay's queue was not empty.
+    pub is_queue_left: bool,
     /// The first recipients that are missing.
     pub missing: Vec<MissingRecipient>,
     /// The first messages that were altered.

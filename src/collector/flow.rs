@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backlog::{BacklogSample, BacklogSeries};
 use super::growth::{Growth, growth};
 
 /// The length of a tick.
@@ -107,6 +108,18 @@ impl Flow {
         self.between(from, to).map(step).collect()
     }
 
+    /// What was accepted and what of it was settled, from the epoch to this time.
+    pub fn series(&self, until: Duration) -> BacklogSeries {
+        let (mut series, mut sum) = (BacklogSeries::default(), BacklogSample::default());
+        series.take(Duration::ZERO, sum);
+        for (tick, ticks) in self.between(Duration::ZERO, until).zip(1_u32..) {
+            sum.offered += u64::from(tick.accepted);
+            sum.finished += u64::from(tick.settled);
+            series.take(TICK * ticks, sum);
+        }
+        series
+    }
+
     /// How fast the queue grew in this stretch, in recipients a second; `None`: it is too short to say. The stretch is sampled
     /// each second, a short one more often.
     pub fn growth(&self, from: Duration, to: Duration) -> Option<Growth> {
@@ -152,6 +165,10 @@ mod tests {
         assert_eq!((flow.queued_at(ms(300)), flow.queued_at(ms(5_000))), (3, 6));
         assert_eq!(flow.queue(ms(900), ms(1_200)), [6, 6, 6], "nothing more happened");
         assert_eq!(flow.accepted_between(ms(200), ms(400)), 2);
+        let series = flow.series(ms(1_200));
+        let queue: Vec<u64> = series.samples().iter().map(|sample| sample.backlog()).collect();
+        assert_eq!(queue, [0, 1, 2, 3, 4, 5, 5, 5, 5, 5, 6, 6, 6]);
+        assert_eq!(series.samples()[12], BacklogSample { offered: 10, finished: 4 });
         assert_eq!(
             (flow.delivered_between(ms(0), ms(500)), flow.delivered_between(ms(500), ms(600))),
             (0, 1)

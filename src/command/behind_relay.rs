@@ -27,6 +27,8 @@ pub struct BehindRelay<R> {
     pub stop: watch::Receiver<Stop>,
     /// Runs so far.
     pub runs: u32,
+    /// Deliveries are awaited also when the observer ends the load: another run follows, and is to find an empty queue.
+    pub awaits_always: bool,
 }
 
 impl<R: Runner> Runner for BehindRelay<R> {
@@ -41,6 +43,7 @@ impl<R: Runner> Runner for BehindRelay<R> {
             epoch: None,
             total: Tally::new(plan.phases.len()),
             next: Duration::ZERO,
+            awaits_always: self.awaits_always,
             stopped: false,
         };
         let mut measured = self.inner.run(plan, &mut relayed)?;
@@ -52,7 +55,7 @@ impl<R: Runner> Runner for BehindRelay<R> {
             .zip(&measured.windows)
             .map(|(start, length)| (*start, *start + *length))
             .collect();
-        let cut_short = measured.interrupted || measured.aborted_by.is_some();
+        let cut_short = measured.interrupted || (measured.aborted_by.is_some() && !self.awaits_always);
         let delivered = receiver.finish(&windows, ended, cut_short, &mut measured.tally);
         measured.delivered = Some(Box::new(delivered));
         Ok(measured)
@@ -81,6 +84,8 @@ struct RelayedRun<'a> {
     total: Tally,
     /// The end of the last second.
     next: Duration,
+    /// A stop that the observer asks for does not end the wait for deliveries.
+    awaits_always: bool,
     /// The observer asked for a stop.
     stopped: bool,
 }
@@ -104,7 +109,8 @@ impl RelayedRun<'_> {
         let began = now();
         let until = began + self.receiver.settings().drain;
         loop {
-            let is_over = measured.interrupted || measured.aborted_by.is_some() || self.stopped;
+            let is_aborted = (measured.aborted_by.is_some() || self.stopped) && !self.awaits_always;
+            let is_over = measured.interrupted || is_aborted;
             let now = now();
             let done = is_over || now >= until || self.receiver.is_settled(now);
             let end = self.next + Duration::from_secs(1);

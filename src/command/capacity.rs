@@ -6,6 +6,7 @@ mod host;
 use std::path::Path;
 use std::time::Duration;
 
+use super::behind_relay::BehindRelay;
 use super::copies::Copies;
 use super::display::Display;
 use super::error::CommandError;
@@ -134,13 +135,20 @@ impl CapacitySearch {
                 SearchState::new(controller, prepared.compiled.sha256.clone(), plan.run_id.clone())
             }
         };
+        if let Some(receiver) = &prepared.compiled.receiver {
+            view.narration.say(&format!(
+                "  what the relay hands on is taken at {}, and awaited for at most {} after each trial",
+                receiver.places(),
+                format::seconds(receiver.drain.as_secs_f64())
+            ));
+        }
         let so_far = |state: &SearchState| {
             judged(&prepared, &asked, state, &SearchEnd::Interrupted, &expectations, None)
         };
         let life = Life::begin(&prepared, directory, &so_far(&state))?;
         copies.clear();
         let mut host = LocalHost {
-            local: life.runner(signals.stop.clone()),
+            local: BehindRelay { awaits_always: true, ..life.runner(signals.stop.clone()) },
             stop: signals.stop.clone(),
             view,
             directory: &life.directory,

@@ -62,7 +62,7 @@ impl<'a> Life<'a> {
             }
             None => local,
         };
-        BehindRelay { inner, receiver: self.receiver.clone(), date, stop, runs: 0 }
+        BehindRelay { inner, receiver: self.receiver.clone(), date, stop, runs: 0, awaits_always: false }
     }
 
     /// Removes what was written for a load that could not start.

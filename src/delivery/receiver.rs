@@ -120,7 +120,10 @@ impl Receiver {
     ) -> Delivered {
         let run = self.account.run.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(run) = run else { return Delivered::default() };
-        Delivered { receiver: self.health(ended), ..run.account.finish(windows, ended, cut_short, tally) }
+        let delivered = run.account.finish(windows, ended, cut_short, tally);
+        let is_silent = delivered.silent_for.is_none_or(|silent| silent >= self.settings.quiet);
+        let is_queue_left = !cut_short && !is_silent && delivered.counts().missing > 0;
+        Delivered { receiver: self.health(ended), is_queue_left, ..delivered }
     }
 
     /// How its own threads fared since the run began, `length` ago.

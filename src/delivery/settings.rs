@@ -17,3 +17,10 @@ pub struct ReceiverSettings {
     /// How long nothing must have come out for what is in doubt to be given up, once nothing accepted is missing.
     pub quiet: Duration,
 }
+
+impl ReceiverSettings {
+    /// Where it is to listen, for a reader: `127.0.0.1:2600, 127.0.0.1:2601`.
+    pub fn places(&self) -> String {
+        self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::compile::Compiled;
 use super::compile::message;
 use super::error::harmless;
-use super::units::{Size, Time};
+use super::units::{Percent, Size, Time};
 use crate::event::EventTime;
+use crate::experiment::capacity::CapacityPlan;
 use crate::load;
 use crate::load::{Due, LoadModel, Spacing, expected_arrivals, fingerprint};
 use crate::net::address::Transport;
@@ -279,6 +280,13 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         writeln!(out, "  folder    {}", harmless(&event.command.folder.display().to_string()))?;
         writeln!(out, "  timeout   {}", Time(event.timeout))?;
     }
+    if let Some(receiver) = &compiled.receiver {
+        let drain = Time(receiver.drain);
+        writeln!(out, "receive   {}, awaited for at most {drain} after the load", receiver.places())?;
+    }
+    if let Some(capacity) = compiled.capacity.as_ref().filter(|capacity| !capacity.goals.is_empty()) {
+        search(capacity, compiled.receiver.is_some(), out)?;
+    }
     if let Some(command) = compiled.capacity.as_ref().and_then(|capacity| capacity.between_trials.as_ref()) {
         writeln!(out, "between the trials of smtpress capacity")?;
         writeln!(out, "  command   {}", indented(&command.text))?;
@@ -316,6 +324,47 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     }
     for note in message::notes(plan) {
         writeln!(out, "note: {note}")?;
+    }
+    Ok(())
+}
+
+/// What `smtpress capacity` would search, and when a trial is bad.
+fn search(capacity: &CapacityPlan, is_behind_relay: bool, out: &mut impl io::Write) -> io::Result<()> {
+    let rules = &capacity.rules;
+    let length = |seconds: f64| Time(Duration::from_secs_f64(seconds));
+    let trials = format!("trials of {}", length(rules.weights.full_s));
+    let confirmed = match rules.confirm_s {
+        0.0 => String::new(),
+        confirm_s => format!(", {} to confirm", length(confirm_s)),
+    };
+    writeln!(
+        out,
+        "smtpress capacity: by {} from {} to {}, within {}, {trials}{confirmed}",
+        capacity.knob.as_str(),
+        capacity.format_load(rules.start),
+        capacity.format_load(rules.max),
+        Percent(rules.width * 100.0)
+    )?;
+    for goal in &capacity.goals {
+        let failures = goal.failures * 100.0;
+        writeln!(
+            out,
+            "  goal      {}: {}, at most {failures} % failed",
+            goal.name,
+            harmless(&goal.objective)
+        )?;
+    }
+    let grows = match (capacity.judges_backlog(), is_behind_relay) {
+        (false, _) => "where a goal is missed",
+        (true, false) => "where a goal is missed, or the backlog grows by more than 1 % of the load",
+        (true, true) => {
+            "where a goal is missed, the backlog or the relay's queue grows by more than 1 % of the load, or less than 99 % is accepted"
+        }
+    };
+    writeln!(out, "  bad       {grows}")?;
+    let deliveries: Vec<&str> = capacity.deliveries.iter().map(|one| one.expr.text.as_str()).collect();
+    if !deliveries.is_empty() {
+        writeln!(out, "  delivered {}, of each trial", deliveries.join(", "))?;
     }
     Ok(())
 }

@@ -166,7 +166,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     };
     let capacity = match (&profile.capacity, &phases, &mail) {
         (Some(written), Some(phases), Some(mail)) => {
-            let compiled = capacity::compile(document, &profile, written, phases, mail);
+            let compiled = capacity::compile(document, &profile, written, phases, mail, &assertions);
             faults.keep(&["capacity", "session", "phase", "message"], compiled)
         }
         _ => None,

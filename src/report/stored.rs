@@ -27,7 +27,7 @@ use search::named;
 pub use search::{
     Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredBacklogGrowth, StoredGoalVerdict,
     StoredLatency, StoredLimit, StoredLimitVerdict, StoredOnset, StoredShownBy, StoredSustained, StoredTrial,
-    StoredTrialCondition, StoredTrialFault,
+    StoredTrialCondition, StoredTrialDelivery, StoredTrialFault,
 };
 
 /// The version of the format that is written, and the latest that is read.

@@ -8,6 +8,7 @@
 //! - An assertion without data fails the run as a broken one does: a check that checked nothing must not look green.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::evidence::{self, Answer, Evidence, expect_index};
 use super::exit_code::ExitCode;
@@ -15,6 +16,7 @@ use super::grammar::{Assertion, Subject};
 use super::outcome::{AssertionResult, AssertionStatus, scope};
 use super::window::Windows;
 use crate::collector::Outcome;
+use crate::collector::delivery::Delivered;
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::Summary;
 use crate::collector::work::Work;
@@ -85,15 +87,7 @@ impl Verdict {
             .map(|(index, assertion)| {
                 let answer = answer(measured, summary, expects, assertion, || windows.answer(index));
                 let answer = if summary.interrupted { answer.until_stopped() } else { answer };
-                AssertionResult {
-                    expr: assertion.expr.text.clone(),
-                    phase: assertion.phase.clone(),
-                    observed: answer.observed,
-                    status: answer.status,
-                    builtin: assertion.builtin,
-                    abort: assertion.abort,
-                    window: assertion.window,
-                }
+                assertion.result(answer.observed, answer.status)
             })
             .collect();
         let ended: u64 = summary.measured_phases().map(|p| p.counts.arrivals.ended()).sum();
@@ -112,6 +106,20 @@ impl Verdict {
         };
         Verdict { status, exit_code: status.exit_code(), results }
     }
+}
+
+/// Judges what came out of the relay in a run of one phase with this window, whichever phase the assertions name.
+pub fn judge_deliveries(
+    assertions: &[Assertion],
+    delivered: &Delivered,
+    window: Duration,
+) -> Vec<AssertionResult> {
+    let phases: Vec<_> = delivered.phases.iter().map(|phase| (phase, window)).collect();
+    let judge = |assertion: &Assertion| {
+        let answer = evidence::behind_relay(&assertion.expr, delivered, &phases);
+        assertion.result(answer.observed, answer.status)
+    };
+    assertions.iter().map(judge).collect()
 }
 
 fn answer(

@@ -16,7 +16,7 @@ pub mod window;
 pub use evidence::duration_text;
 pub use exit_code::ExitCode;
 pub use grammar::{Assertion, Expr, GrammarError};
-pub use judge::{Verdict, VerdictStatus};
+pub use judge::{Verdict, VerdictStatus, judge_deliveries};
 pub use outcome::{AssertionResult, AssertionStatus};
 pub use search::SearchVerdict;
 pub use window::Windows;

@@ -30,6 +30,21 @@ impl AssertionStatus {
     }
 }
 
+impl Assertion {
+    /// What became of it.
+    pub(super) fn result(&self, observed: String, status: AssertionStatus) -> AssertionResult {
+        AssertionResult {
+            expr: self.expr.text.clone(),
+            phase: self.phase.clone(),
+            observed,
+            status,
+            builtin: self.builtin,
+            abort: self.abort,
+            window: self.window,
+        }
+    }
+}
+
 /// What became of one assertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssertionResult {

@@ -45,6 +45,7 @@ mod postfix;
 mod qpsmtpd;
 mod redis;
 mod relay;
+mod relay_capacity;
 mod relayed;
 mod rooted;
 mod scraped;

@@ -29,10 +29,16 @@ pub struct CapacityArgs {
     #[arg(
         long,
         value_name = "DIR",
-        conflicts_with_all = ["profile", "goals", "by", "set", "out"],
+        conflicts_with_all = ["profile", "goals", "by", "set", "out", "receive", "drain"],
         help_heading = "Search"
     )]
     pub resume: Option<PathBuf>,
+    /// Take at this address what the relay delivers: a load that its queue does not keep up with is too high; may be repeated
+    #[arg(long, value_name = "ADDR", help_heading = "Search")]
+    pub receive: Vec<String>,
+    /// How long deliveries are awaited after each trial, at most [2m]
+    #[arg(long, value_name = "TIME", help_heading = "Search")]
+    pub drain: Option<String>,
     /// Whether and how the sessions are encrypted [none]
     #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
     pub tls: Option<String>,

@@ -14,7 +14,7 @@ use crate::command::messages::MessageSink;
 use crate::event::shell::Surroundings;
 use crate::event::{CommandEnd, ShellCommand};
 use crate::experiment::capacity::describe;
-use crate::experiment::capacity::sustained::Sustained;
+use crate::experiment::capacity::goal::GoalVerdict;
 use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
 use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
@@ -225,10 +225,11 @@ impl LocalHost<'_> {
         let goals = self.asked.goals.iter().zip(&record.goals);
         let goals: Vec<String> = goals
             .map(|(goal, verdict)| {
-                let word = match (verdict.good, verdict.unsustained) {
-                    (true, _) => "good",
-                    (false, true) => "BAD (unsustained)",
-                    (false, false) => "BAD",
+                let word = match verdict {
+                    GoalVerdict { good: true, .. } => "good",
+                    GoalVerdict { unsustained: true, .. } => "BAD (unsustained)",
+                    GoalVerdict { undelivered: true, .. } => "BAD (undelivered)",
+                    _ => "BAD",
                 };
                 format!("{} {word}", goal.name)
             })
@@ -242,8 +243,12 @@ impl LocalHost<'_> {
             format::rate(record.accepted_per_s),
             format::share(missed, record.scheduled)
         );
-        if let Some(backlog) = record.backlog.filter(|backlog| backlog.verdict == Sustained::Unsustained) {
-            line.push_str(&format!("; backlog +{}", describe::in_words(&backlog)));
+        for (name, growth) in record.grown() {
+            line.push_str(&format!("; {name} +{}", describe::in_words(&growth)));
+        }
+        if let Some(delivery) = &record.delivery {
+            line.push_str(&format!("; {} queued at the end", format::count(delivery.queued_at_end)));
+            delivery.failed.iter().for_each(|failed| line.push_str(&format!("; {failed}")));
         }
         if record.ended_early {
             line.push_str("; cut short");

@@ -78,13 +78,20 @@ pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Op
     let missed = missed.filter(|record| record.goals.get(goal).is_some_and(|verdict| !verdict.good));
     let (grown, missed): (Vec<&TrialRecord>, Vec<&TrialRecord>) =
         missed.partition(|record| record.goals[goal].unsustained);
-    if grown.len() > missed.len() {
-        let growth = grown.iter().max_by(|one, other| one.length_s.total_cmp(&other.length_s))?.backlog?;
+    let (undelivered, missed): (Vec<&TrialRecord>, Vec<&TrialRecord>) =
+        missed.into_iter().partition(|record| record.goals[goal].undelivered);
+    let (load, objective) = (capacity.format_load(upper), &capacity.goals[goal].objective);
+    if grown.len() > missed.len().max(undelivered.len()) {
+        let longest = grown.iter().max_by(|one, other| one.length_s.total_cmp(&other.length_s))?;
+        let (name, growth) = longest.grown().next()?;
+        let growth = in_words(&growth);
+        return Some(format!("unsustained: at {load} {name} grew by {growth}, while {objective} was met"));
+    }
+    if undelivered.len() > missed.len() {
+        let failed = &undelivered.last()?.delivery.as_ref()?.failed;
         return Some(format!(
-            "unsustained: at {} the backlog grew by {}, while {objective} was met",
-            capacity.format_load(upper),
-            in_words(&growth),
-            objective = capacity.goals[goal].objective,
+            "deliveries: at {load} what came out is not what was accepted ({}), while {objective} was met",
+            failed.join(", ")
         ));
     }
     let sum = |of: &dyn Fn(&TrialRecord) -> u64| missed.iter().map(|record| of(record)).sum::<u64>();
@@ -94,7 +101,6 @@ pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Op
         return None;
     }
     let share = |count: u64| format!("{:.1} %", 100.0 * count as f64 / (failed + slow) as f64);
-    let objective = &capacity.goals[goal].objective;
     let why = match foremost(&missed) {
         Some(met) => match met.code {
             Some(code) => format!("{code:03} {}", met.condition),
@@ -105,18 +111,11 @@ pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Op
     };
     Some(match (slow, failed) {
         (_, 0) => {
-            format!(
-                "time: the bad arrivals at {} were accepted too late for {objective}",
-                capacity.format_load(upper)
-            )
+            format!("time: the bad arrivals at {load} were accepted too late for {objective}")
         }
-        (0, _) => format!(
-            "failures: the bad arrivals at {} were not accepted, mostly {why}",
-            capacity.format_load(upper)
-        ),
+        (0, _) => format!("failures: the bad arrivals at {load} were not accepted, mostly {why}"),
         _ => format!(
-            "both: of the bad arrivals at {}, {} were too slow for {objective}, and {} were not accepted, mostly {why}",
-            capacity.format_load(upper),
+            "both: of the bad arrivals at {load}, {} were too slow for {objective}, and {} were not accepted, mostly {why}",
             share(slow),
             share(failed),
         ),
@@ -128,12 +127,10 @@ pub fn in_words(growth: &BacklogGrowth) -> String {
     format!("{:.1}/s ({:.1} to {:.1}/s)", growth.per_s, growth.low_per_s, growth.high_per_s)
 }
 
-/// What the longest valid trial at a load says about its backlog. `None`: there is no such trial; without a growth: it is too
-/// short for any answer.
-pub fn backlog_at(state: &SearchState, load: f64) -> Option<(f64, Option<BacklogGrowth>)> {
+/// The longest valid trial at a load.
+pub fn longest_at(state: &SearchState, load: f64) -> Option<&TrialRecord> {
     let at = state.records.iter().filter(|record| record.load == load && record.invalid.is_empty());
-    let longest = at.max_by(|one, other| one.length_s.total_cmp(&other.length_s))?;
-    Some((longest.length_s, longest.backlog))
+    at.max_by(|one, other| one.length_s.total_cmp(&other.length_s))
 }
 
 /// The condition that was met most in these trials.
@@ -169,6 +166,7 @@ pub(super) mod tests {
             p99_ns: Some((load * 1e5) as u64),
             max_ns: None,
             backlog: None,
+            delivery: None,
             goals: Vec::new(),
             conditions: Vec::new(),
             cooldown_s: None,

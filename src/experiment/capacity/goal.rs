@@ -47,7 +47,7 @@ pub enum GoalError {
 /// What a trial says about a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalVerdict {
-    /// The goal was met, and the backlog did not grow.
+    /// The goal was met, the load lasts, and everything came out of the relay.
     pub good: bool,
     /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
     pub bad: u64,
@@ -55,9 +55,12 @@ pub struct GoalVerdict {
     pub failed: u64,
     /// The bad ones as a share of all that were scheduled.
     pub bad_share: f64,
-    /// The goal was met, and the trial is bad because its backlog grew.
+    /// The goal was met, and the trial is bad because its backlog or the relay's queue grew, or too little was accepted.
     #[serde(default)]
     pub unsustained: bool,
+    /// The goal was met, and the trial is bad because of what came out of the relay, or did not.
+    #[serde(default)]
+    pub undelivered: bool,
 }
 
 impl From<GoalVerdict> for TrialVerdict {
@@ -108,7 +111,14 @@ impl Goal {
         let bad = scheduled.saturating_sub(accepted - self.slow(tally).min(accepted));
         let failed = scheduled.saturating_sub(accepted);
         let good = scheduled > 0 && self.allows(bad, failed, scheduled);
-        GoalVerdict { good, bad, failed, bad_share: share(bad, scheduled), unsustained: false }
+        GoalVerdict {
+            good,
+            bad,
+            failed,
+            bad_share: share(bad, scheduled),
+            unsustained: false,
+            undelivered: false,
+        }
     }
 
     /// Judges a trial in progress: a verdict only if it can no longer become good, whatever still comes. `scheduled`: all
@@ -125,6 +135,7 @@ impl Goal {
             failed,
             bad_share: share(bad, scheduled),
             unsustained: false,
+            undelivered: false,
         })
     }
 
@@ -186,7 +197,14 @@ mod tests {
         assert!(!p99.judge(&tally(0, 0, 0, 0, 0)).good, "nothing is no proof");
         assert_eq!(
             p99.judge(&tally(900, 50, 30, 20, 1000)),
-            GoalVerdict { good: false, bad: 100, failed: 50, bad_share: 0.1, unsustained: false }
+            GoalVerdict {
+                good: false,
+                bad: 100,
+                failed: 50,
+                bad_share: 0.1,
+                unsustained: false,
+                undelivered: false
+            }
         );
     }
 

@@ -1,7 +1,7 @@
 //! The highest load that meets the goals, found as RFC 9971 (MLRsearch) says.
 //!
-//! `goal` says which arrivals are bad and whether a trial is, `sustained` whether its backlog grows, `classify` what trials mean for a load, `controller` which
-//! trial is next; none of them knows a clock. `search_plan` makes plans of loads, `search` runs them where a [`SearchHost`] lets it,
+//! `goal` says which arrivals are bad and whether a trial is, `sustained` whether its backlog grows, `relayed` what came out of the
+//! relay, `classify` what trials mean for a load, `controller` which trial is next; none of them knows a clock. `search_plan` makes plans of loads, `search` runs them where a [`SearchHost`] lets it,
 //! `record` is what is kept, and `describe` what can be said of it all.
 
 pub mod classify;
@@ -9,6 +9,7 @@ pub mod controller;
 pub mod describe;
 pub mod goal;
 pub mod record;
+pub mod relayed;
 pub mod search;
 pub mod search_plan;
 pub mod sustained;

@@ -3,11 +3,14 @@
 //! It is stored with the state of a search; what `result.json` has of it, `report` converts. Durations are in the unit of
 //! their names, shares from 0 to 1.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::classify::TrialVerdict;
 use super::controller::{Controller, NextTrial, TrialResult};
 use super::goal::GoalVerdict;
+use super::relayed::TrialDelivery;
 use super::sustained::{BacklogGrowth, Sustained};
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Measured;
@@ -61,6 +64,9 @@ pub struct TrialRecord {
     pub max_ns: Option<u64>,
     /// How its backlog grew; `null`: it was not asked, the trial is invalid, cut short, or too short for any answer.
     pub backlog: Option<BacklogGrowth>,
+    /// What came out of the relay; `null`: no receiver stood behind it.
+    #[serde(default)]
+    pub delivery: Option<TrialDelivery>,
     /// By goal, in their order: whether it was met. Empty if the trial is invalid.
     pub goals: Vec<GoalVerdict>,
     /// The conditions of failures and expected refusals.
@@ -72,13 +78,31 @@ pub struct TrialRecord {
 }
 
 impl TrialRecord {
-    /// Takes in how the backlog grew: if it did, the trial is bad for the goals that it met.
-    pub(super) fn judge_backlog(&mut self, backlog: Option<BacklogGrowth>) {
-        self.backlog = backlog;
-        if backlog.is_some_and(|backlog| backlog.verdict == Sustained::Unsustained) {
-            for goal in &mut self.goals {
-                goal.unsustained = std::mem::replace(&mut goal.good, false);
-            }
+    /// What may grow in a trial: its name, how it grew, and the load that it is held against. A growth is `None` where the trial is
+    /// too short for any answer, or was not asked.
+    pub fn growths(&self) -> impl Iterator<Item = (&'static str, Option<BacklogGrowth>, f64)> + '_ {
+        let delivery = self.delivery.iter().flat_map(|delivery| {
+            [
+                ("the relay's queue", delivery.queue, delivery.accepts_per_s),
+                ("what the relay did not accept", delivery.shortfall, delivery.offered_per_s),
+            ]
+        });
+        [("the backlog", self.backlog, self.load)].into_iter().chain(delivery)
+    }
+
+    /// What grew, and how fast.
+    pub fn grown(&self) -> impl Iterator<Item = (&'static str, BacklogGrowth)> + '_ {
+        let grown = |growth: &BacklogGrowth| growth.verdict == Sustained::Unsustained;
+        self.growths().filter_map(move |(name, growth, _)| Some((name, growth.filter(grown)?)))
+    }
+
+    /// Makes the trial bad for the goals that it met, if something grew or did not come out as it should.
+    pub(super) fn hold_to_growths_and_deliveries(&mut self) {
+        let unsustained = self.grown().next().is_some();
+        let undelivered = self.delivery.as_ref().is_some_and(|delivery| !delivery.failed.is_empty());
+        for goal in self.goals.iter_mut().filter(|goal| goal.good) {
+            (goal.unsustained, goal.undelivered) = (unsustained, undelivered);
+            goal.good = !unsustained && !undelivered;
         }
     }
 }
@@ -126,6 +150,9 @@ pub struct SearchState {
     pub elapsed_s: f64,
     /// The median of an idle listener's response times, before the first trial.
     pub base_ns: Option<u64>,
+    /// The median of an idle relay's delivery times, before the first trial; `null`: nobody looked behind it.
+    #[serde(default)]
+    pub base_delivery_ns: Option<u64>,
 }
 
 /// The version of the stored search.
@@ -134,13 +161,22 @@ pub const VERSION: u32 = 1;
 impl SearchState {
     /// A new search.
     pub fn new(controller: Controller, profile_sha256: String, run_id: String) -> SearchState {
-        let (records, elapsed_s, base_ns) = (Vec::new(), 0.0, None);
-        SearchState { version: VERSION, profile_sha256, run_id, controller, records, elapsed_s, base_ns }
+        SearchState {
+            version: VERSION,
+            profile_sha256,
+            run_id,
+            controller,
+            records: Vec::new(),
+            elapsed_s: 0.0,
+            base_ns: None,
+            base_delivery_ns: None,
+        }
     }
 
     /// Takes a trial in. `lost`: it was ended early, with these verdicts.
     pub(super) fn add(&mut self, record: TrialRecord) {
-        let doubtful = record.backlog.is_some_and(|backlog| backlog.is_doubtful(record.load));
+        let doubtful =
+            record.growths().any(|(_, growth, load)| growth.is_some_and(|growth| growth.is_doubtful(load)));
         let verdict = |goal: &GoalVerdict| TrialVerdict { doubtful, ..(*goal).into() };
         let judged = record.invalid.is_empty().then(|| record.goals.iter().map(verdict).collect());
         self.controller.tell(TrialResult { load: record.load, seconds: record.length_s, judged });
@@ -217,6 +253,7 @@ pub(super) fn record(
         p99_ns: quantile(0.99),
         max_ns: response.map(|row| row.max_ns),
         backlog: None,
+        delivery: TrialDelivery::of(measured, Duration::from_secs_f64(ask.seconds)),
         goals: Vec::new(),
         conditions: conditions.collect(),
         cooldown_s: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::controller::NextTrial;
 use super::goal::{Goal, GoalVerdict};
 use super::record::{SearchState, TrialRecord, record};
+use super::relayed::IdleTimes;
 use super::search_plan::CapacityPlan;
 use super::sustained;
 use crate::collector::snapshot::{Interval, Measured};
@@ -25,7 +26,8 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 const BACK: f64 = 1.2;
 const SLACK: Duration = Duration::from_millis(5);
 
-/// What a search runs on. A run is one trial, warm-up or probe.
+/// What a search runs on. A run is one trial, warm-up or probe; where a receiver stands behind the relay it lasts until the relay's
+/// queue is empty, or the wait for that is over.
 pub trait SearchHost: Runner {
     /// How long the search has taken, with the time before an interruption.
     fn elapsed(&self) -> Duration;
@@ -41,11 +43,6 @@ pub trait SearchHost: Runner {
     /// # Errors
     /// It failed: how, in a sentence.
     fn between(&mut self, command: &ShellCommand, number: usize) -> Result<(), String>;
-
-    /// What the listener has accepted and not delivered; `None`: that is not known.
-    fn queued(&self) -> Option<u64> {
-        None
-    }
 
     /// Stores the state.
     fn keep(&mut self, state: &SearchState);
@@ -78,6 +75,8 @@ pub enum SearchEnd {
     Interrupted,
     /// The user's command failed.
     Hook(String),
+    /// The relay did not hand on what it had accepted, so that no further trial means anything: why, in a sentence.
+    Undelivered(String),
 }
 
 /// Continues a search from `state` to its end. The results are in `state`, whatever the end.
@@ -107,13 +106,18 @@ struct Searcher<'a> {
 impl Searcher<'_> {
     fn run(&mut self, state: &mut SearchState) -> Result<SearchEnd, RunError> {
         if state.controller.next().is_some() {
-            if state.base_ns.is_none() {
-                state.base_ns = self.base()?;
+            if state.base_ns.is_none()
+                && let Some(undelivered) = self.base(state)?
+            {
+                return Ok(undelivered);
             }
             if !self.capacity.warmup.is_zero() && !self.host.stopped() {
                 self.host.notify(SearchEvent::WarmUp, state);
                 let warm_up = self.capacity.warm_up(self.plan, self.capacity.warmup);
-                self.host.run(&warm_up, &mut ())?;
+                let measured = self.host.run(&warm_up, &mut ())?;
+                if let Some(undelivered) = queue_left(&measured, "the warm-up") {
+                    return Ok(undelivered);
+                }
                 self.cool_down(state)?;
             }
         }
@@ -133,7 +137,7 @@ impl Searcher<'_> {
                 return Ok(SearchEnd::Hook(reason));
             }
             self.host.notify(SearchEvent::Started(ask), state);
-            let Some(record) = self.trial(&ask, number, length, state.base_ns)? else {
+            let Some((record, undelivered)) = self.trial(&ask, number, length, state)? else {
                 return Ok(SearchEnd::Interrupted);
             };
             state.add(record);
@@ -142,6 +146,10 @@ impl Searcher<'_> {
             let record = state.records.last().expect("it was added");
             self.host.notify(SearchEvent::Ended(record), state);
             if state.controller.next().is_some() {
+                // The user's command may empty it.
+                if let Some(undelivered) = undelivered.filter(|_| self.capacity.between_trials.is_none()) {
+                    return Ok(undelivered);
+                }
                 let cooled = self.cool_down(state)?;
                 let record = state.records.last_mut().expect("it was added");
                 (record.cooldown_s, record.backlog_left) = cooled;
@@ -150,14 +158,14 @@ impl Searcher<'_> {
         Ok(SearchEnd::Complete)
     }
 
-    /// Makes one trial; `None`: the user stopped it.
+    /// Makes one trial, and says whether the relay was left with a queue; `None`: the user stopped it.
     fn trial(
         &mut self,
         ask: &NextTrial,
         number: usize,
         length: Duration,
-        base_ns: Option<u64>,
-    ) -> Result<Option<TrialRecord>, RunError> {
+        state: &SearchState,
+    ) -> Result<Option<(TrialRecord, Option<SearchEnd>)>, RunError> {
         let plan = self.capacity.trial(self.plan, number, ask.load, length);
         let began_s = self.host.elapsed().as_secs_f64();
         let mut watch =
@@ -173,28 +181,51 @@ impl Searcher<'_> {
                 Some(lost) => lost,
                 None => self.capacity.goals.iter().map(|goal| goal.judge(tally)).collect(),
             };
-            if let (true, false, Some(ns)) = (self.capacity.judges_backlog(), record.ended_early, base_ns) {
-                let idle = Duration::from_nanos(ns);
-                record.judge_backlog(sustained::judge(&measured.backlog, ask.load, length, idle));
+            if let Some(delivery) = &mut record.delivery {
+                delivery.hold_to(&self.capacity.deliveries, &measured);
             }
+            if let (true, false, Some(ns)) =
+                (self.capacity.judges_backlog(), record.ended_early, state.base_ns)
+            {
+                let delivery = state.base_delivery_ns.map(Duration::from_nanos);
+                let idle = IdleTimes { response: Duration::from_nanos(ns), delivery };
+                record.backlog = sustained::judge(&measured.backlog, ask.load, length, idle.response);
+                if let Some(delivery) = &mut record.delivery {
+                    delivery.judge_growths(&measured, ask.load, length, idle);
+                }
+            }
+            record.hold_to_growths_and_deliveries();
         }
-        Ok(Some(record))
+        Ok(Some((record, queue_left(&measured, &format!("trial {number}")))))
     }
 
-    /// The response time of an idle listener: the median of a few probes, if they were accepted.
-    fn base(&mut self) -> Result<Option<u64>, RunError> {
-        let mut times = Vec::new();
+    /// Finds the times of an idle listener: the medians of a few probes, of those that were accepted. Returns an end if what was
+    /// accepted does not come out of the relay.
+    fn base(&mut self, state: &mut SearchState) -> Result<Option<SearchEnd>, RunError> {
+        let (mut responses, mut deliveries) = (Vec::new(), Vec::new());
         for _ in 0..BASE_PROBES {
             if self.host.stopped() {
                 return Ok(None);
             }
-            times.extend(self.probe()?);
+            let measured = self.probe()?;
+            if let Some(delivered) = measured.delivered.as_ref().filter(|_| !measured.interrupted)
+                && delivered.counts().missing > 0
+            {
+                return Ok(Some(SearchEnd::Undelivered(format!(
+                    "the relay accepted a message before the first trial, and it did not come out in {:.0} s: let the relay hand on \
+                     what it accepts to the address of [receive]",
+                    delivered.ended.as_secs_f64()
+                ))));
+            }
+            responses.extend(longest(&measured, Metric::Response));
+            deliveries.extend(longest(&measured, Metric::Delivery));
         }
-        times.sort_unstable();
-        Ok(times.get(times.len() / 2).copied())
+        state.base_ns = median(responses);
+        state.base_delivery_ns = median(deliveries);
+        Ok(None)
     }
 
-    /// Waits until the listener is as fast as before the search, and its queue is empty: returns how long that took, and whether it did not happen.
+    /// Waits until the listener is as fast as before the search: returns how long that took, and whether it did not happen.
     fn cool_down(&mut self, state: &SearchState) -> Result<(Option<f64>, bool), RunError> {
         let Some(base_ns) = state.base_ns else { return Ok((None, false)) };
         let allowed = Duration::from_nanos(base_ns).mul_f64(BACK) + SLACK;
@@ -205,10 +236,9 @@ impl Searcher<'_> {
                 return Ok((None, false));
             }
             let probed = self.host.elapsed();
-            let took = self.probe()?;
+            let took = longest(&self.probe()?, Metric::Response);
             let waited = self.host.elapsed().saturating_sub(began);
-            let is_empty = self.host.queued().is_none_or(|queued| queued == 0);
-            if is_empty && took.is_some_and(|ns| Duration::from_nanos(ns) <= allowed) {
+            if took.is_some_and(|ns| Duration::from_nanos(ns) <= allowed) {
                 return Ok((Some(waited.as_secs_f64()), false));
             }
             if waited >= self.capacity.cooldown_max {
@@ -221,18 +251,33 @@ impl Searcher<'_> {
         }
     }
 
-    /// The response time of one arrival alone; `None`: it was not accepted.
-    fn probe(&mut self) -> Result<Option<u64>, RunError> {
+    /// One arrival alone.
+    fn probe(&mut self) -> Result<Measured, RunError> {
         self.probes += 1;
         let plan = self.capacity.probe(self.plan, self.probes);
-        let measured = self.host.run(&plan, &mut ())?;
-        Ok(response(&measured))
+        self.host.run(&plan, &mut ())
     }
 }
 
-/// The response time of the one arrival that was accepted.
-fn response(measured: &Measured) -> Option<u64> {
-    let hist = measured.tally.phases[0].hists.get(&(Metric::Response, Outcome::Accepted))?;
+/// The end of a search whose relay still handed on what it had accepted when the wait for that was over.
+fn queue_left(measured: &Measured, after: &str) -> Option<SearchEnd> {
+    let delivered = measured.delivered.as_ref().filter(|delivered| delivered.is_queue_left)?;
+    Some(SearchEnd::Undelivered(format!(
+        "after {after} the relay's queue did not become empty: {} recipients were left {:.0} s after the start of the load, and still \
+         came out; raise `drain` in [receive], or begin with a lower `start`",
+        delivered.counts().missing,
+        delivered.ended.as_secs_f64()
+    )))
+}
+
+fn median(mut times: Vec<u64>) -> Option<u64> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
+/// The longest time of this kind among what was accepted.
+fn longest(measured: &Measured, metric: Metric) -> Option<u64> {
+    let hist = measured.tally.phases[0].hists.get(&(metric, Outcome::Accepted))?;
     (!hist.is_empty()).then(|| hist.max_ns())
 }
 

@@ -8,6 +8,7 @@ use crate::event::ShellCommand;
 use crate::load::{self, Curve, LoadModel, Shard, Think};
 use crate::mail::MessageSize;
 use crate::plan::{Messages, Phase, Plan, Unit};
+use crate::verdict::Assertion;
 
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(10);
@@ -47,6 +48,8 @@ pub struct CapacityPlan {
     pub goals: Vec<Goal>,
     /// A load whose backlog grows is bad: see [`CapacityPlan::judges_backlog`].
     pub sustained: bool,
+    /// What must hold of the deliveries of each trial, where a receiver stands behind the relay.
+    pub deliveries: Vec<Assertion>,
     /// The load of a trial, but for the knob.
     pub phase: Phase,
     /// The index of the profile's phase that it was taken from.

@@ -21,11 +21,13 @@ use crate::profile::schema::Profile;
 use crate::profile::schema::capacity::Capacity;
 use crate::profile::schema::phase::{GRACEFUL_STOP, MAX_SESSIONS};
 use crate::profile::units::{Count, SearchSetting, Size, Time};
+use crate::verdict::Assertion;
+use crate::verdict::grammar::Subject;
 
 /// Good and bad trials weigh the same (RFC 9971: goal exceed ratio).
 const EXCEED: f64 = 0.5;
 
-/// Makes the search of a profile with defaults. `phases` and `mail` are those of its plan.
+/// Makes the search of a profile with defaults. `phases`, `mail` and `assertions` are those of its plan.
 ///
 /// # Errors
 /// The first thing in the table that makes no sense.
@@ -35,6 +37,7 @@ pub(super) fn compile(
     written: &Capacity,
     phases: &[Phase],
     mail: &mail::Spec,
+    assertions: &[Assertion],
 ) -> Result<CapacityPlan, ProfileFault> {
     let reader = CapacityReader { document, written };
     let (knob, start, max) = reader.range()?;
@@ -53,6 +56,12 @@ pub(super) fn compile(
         return Err(reader.error("confirm", "a confirmation shorter than a trial", remedy));
     }
     let goals = reader.goals()?;
+    let is_of_trials = |assertion: &&Assertion| {
+        let named = assertion.phase.as_deref();
+        matches!(assertion.expr.subject, Subject::Delivery(_))
+            && named.is_none_or(|name| name == &*phase.name)
+    };
+    let deliveries = assertions.iter().filter(is_of_trials).cloned().collect();
     Ok(CapacityPlan {
         knob,
         rules: SearchRules {
@@ -67,6 +76,7 @@ pub(super) fn compile(
         },
         goals,
         sustained: written.sustained(),
+        deliveries,
         phase,
         of_phase,
         messages,

@@ -34,12 +34,13 @@ tables! {
         duration_sum: Time;
         /// How long the result is confirmed; 0: not at all. Default 60s.
         confirm: Time;
-        /// By rate: a load is too high as well when the arrivals that are not finished grow in number. false: they may, for bursts
-        /// that may queue.
+        /// By rate: a load is too high as well when the arrivals that are not finished grow in number, and with `[receive]` when the
+        /// relay's queue grows or less than 99 % is accepted. false: they may, for bursts that may queue.
         sustained: bool, or true;
         /// How long the listener is warmed up before the first trial.
         warmup: Time, or Time::seconds(10);
-        /// How long the listener may take to be as fast again as at rest, between two trials.
+        /// How long the listener may take to be as fast again as at rest, between two trials; with `[receive]` once the relay's queue
+        /// is empty, which is awaited for `drain` at most.
         cooldown_max: Time, or Time::seconds(60);
         /// The longest that the whole search may take.
         deadline: Time, or Time::seconds(20 * 60);

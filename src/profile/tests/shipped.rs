@@ -13,7 +13,7 @@ use crate::net::address::Target;
 use crate::plan::Plan;
 use crate::smtp::transaction::Content;
 
-const SHIPPED: [(&str, &str); 16] = [
+const SHIPPED: [(&str, &str); 17] = [
     ("capacity", include_str!("../../../profiles/capacity.toml")),
     ("cisco-listener", include_str!("../../../profiles/cisco-listener.toml")),
     ("connection-storm", include_str!("../../../profiles/connection-storm.toml")),
@@ -23,6 +23,7 @@ const SHIPPED: [(&str, &str); 16] = [
     ("outage-recovery", include_str!("../../../profiles/outage-recovery.toml")),
     ("postfix-relay", include_str!("../../../profiles/postfix-relay.toml")),
     ("quickstart", include_str!("../../../profiles/quickstart.toml")),
+    ("relay-capacity", include_str!("../../../profiles/relay-capacity.toml")),
     ("relay-crash", include_str!("../../../profiles/relay-crash.toml")),
     ("relay-delivery", include_str!("../../../profiles/relay-delivery.toml")),
     ("session-capacity", include_str!("../../../profiles/session-capacity.toml")),
@@ -70,7 +71,7 @@ fn each_shipped_profile_keeps_its_schedule_and_its_messages() {
             "{name} opens with its question"
         );
         match name {
-            "postfix-relay" | "relay-crash" | "relay-delivery" => {
+            "postfix-relay" | "relay-capacity" | "relay-crash" | "relay-delivery" => {
                 assert_eq!(plan.target.to_string(), "smtp://127.0.0.1:2525")
             }
             _ => assert_eq!(plan.target, Target::embedded()),

@@ -384,7 +384,7 @@
     },
 
     trials: (plot) => {
-      const { by, load, accepted, p50, p99, max, growth, goals } = data.curve;
+      const { by, load, accepted, p50, p99, max, growth, queue, goals } = data.curve;
       const bounds = { hooks: { drawAxes: [(u) => {
         const { ctx, bbox } = u;
         ctx.save();
@@ -408,9 +408,10 @@
           axis({ scale: "accepted", side: 1, size: 58, grid: { show: false }, label: "accepted a second", labelSize: 18, values: (u, splits) => splits.map((v) => (v >= 1 || v === 0 ? grouped(v) : v)) })],
         series: [{ label: by, value: told((v) => grouped(v) + unit) }, line("max", "c5", duration, { width: 1, ...points }), line("p99", "c4", duration, points),
           line("p50", "c1", duration, points), line("accepted", "c3", rate, { scale: "accepted", dash: [4, 4], ...points }),
-          line("backlog growth", "c2", rate, { scale: "accepted", dash: [2, 3], ...points })],
+          line("backlog growth", "c2", rate, { scale: "accepted", dash: [2, 3], ...points }),
+          ...(queue.length ? [line("queue growth", "c6", rate, { scale: "accepted", ...points })] : [])],
         plugins: [bounds],
-      }, [load, positive(max), positive(p99), positive(p50), accepted, growth], plot);
+      }, [load, positive(max), positive(p99), positive(p50), accepted, growth, ...(queue.length ? [queue] : [])], plot);
     },
 
     levels: (plot) => {

@@ -16,6 +16,8 @@ pub struct TrialCurve {
     max: Vec<Option<f64>>,
     /// By how much the backlog grew, a second; none where it did not grow.
     growth: Vec<Option<f64>>,
+    /// By how much the relay's queue grew; empty without a receiver behind it.
+    queue: Vec<Option<f64>>,
     /// By goal: name and bounds.
     goals: Vec<(String, Option<f64>, Option<f64>)>,
 }
@@ -37,6 +39,13 @@ pub fn curve(result: &RunResult) -> Option<TrialCurve> {
         p99: trials.iter().map(|trial| ms(trial.p99_ns)).collect(),
         max: trials.iter().map(|trial| ms(trial.max_ns)).collect(),
         growth: trials.iter().map(|trial| trial.backlog.map(|backlog| backlog.per_s.max(0.0))).collect(),
+        queue: match trials.iter().any(|trial| trial.delivery.is_some()) {
+            true => trials
+                .iter()
+                .map(|trial| trial.delivery.as_ref()?.queue_growth.map(|growth| growth.per_s.max(0.0)))
+                .collect(),
+            false => Vec::new(),
+        },
         goals: capacity
             .goals
             .iter()

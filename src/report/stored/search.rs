@@ -167,6 +167,9 @@ pub struct StoredTrial {
     /// short for any answer.
     #[serde(default)]
     pub backlog: Option<StoredBacklogGrowth>,
+    /// What came out of the relay; `null`: no receiver stood behind it.
+    #[serde(default)]
+    pub delivery: Option<StoredTrialDelivery>,
     /// By goal, in their order: whether it was met. Empty if the trial is invalid.
     pub goals: Vec<StoredGoalVerdict>,
     /// What failures and expected refusals meant.
@@ -175,6 +178,42 @@ pub struct StoredTrial {
     pub cooldown_s: Option<f64>,
     /// It did not come back to that within the time allowed.
     pub backlog_left: bool,
+}
+
+/// What came out of the relay in a trial, in recipients.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "TrialDelivery")]
+pub struct StoredTrialDelivery {
+    /// Those that the relay accepted.
+    pub accepted: u64,
+    /// Those that came out.
+    pub delivered: u64,
+    /// Those that a notification reported as failed, and that did not come out.
+    pub bounced: u64,
+    /// Those of which nothing was seen when the wait ended.
+    pub missing: u64,
+    /// Deliveries beyond the first of a recipient.
+    pub duplicated: u64,
+    /// Those that came out with a change.
+    pub altered: u64,
+    /// Those that came out although they were refused.
+    pub unexpected: u64,
+    /// Messages that came out and are of another trial, or of none.
+    pub foreign: u64,
+    /// Those in the relay's queue when the load ended.
+    pub queued_at_end: u64,
+    /// The most in its queue.
+    pub queued_max: u64,
+    /// From the last accepted message to the last delivery; `null`: one of both was never seen.
+    pub drain_s: Option<f64>,
+    /// The wait for deliveries was over, and they still came out.
+    pub is_queue_left: bool,
+    /// How the relay's queue grew; `null`: as of the backlog.
+    pub queue_growth: Option<StoredBacklogGrowth>,
+    /// By how much the relay accepted less than was offered; `null`: as of the backlog.
+    pub shortfall: Option<StoredBacklogGrowth>,
+    /// The assertions about these counts that do not hold, with what was found.
+    pub failed: Vec<String>,
 }
 
 /// A reason why a trial is invalid.
@@ -209,7 +248,7 @@ pub struct StoredTrialCondition {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "GoalVerdict")]
 pub struct StoredGoalVerdict {
-    /// The goal was met, and the backlog did not grow.
+    /// The goal was met, the load lasts, and everything came out of the relay.
     pub good: bool,
     /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
     pub bad: u64,
@@ -217,12 +256,15 @@ pub struct StoredGoalVerdict {
     pub failed: u64,
     /// The bad ones as a share of all that were scheduled.
     pub bad_share: f64,
-    /// The goal was met, and the trial is bad because its backlog grew.
+    /// The goal was met, and the trial is bad because its backlog or the relay's queue grew, or too little was accepted.
     #[serde(default)]
     pub unsustained: bool,
+    /// The goal was met, and the trial is bad because of what came out of the relay, or did not.
+    #[serde(default)]
+    pub undelivered: bool,
 }
 
-/// How a backlog grew, in arrivals a second, with the interval that holds the truth in 95 of 100 cases.
+/// How a backlog or a queue grew, in arrivals or recipients a second, with the interval that holds the truth in 95 of 100 cases.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "BacklogGrowth")]
 pub struct StoredBacklogGrowth {
@@ -347,10 +389,10 @@ pub struct CapacityGoal {
     /// Loads above the upper bound met the goal: the results are inverted, and the bounds those of the first miss.
     #[serde(default)]
     pub inverted: bool,
-    /// Whether the lower bound lasts, by its longest trial: `sustained` or `undecided`; `null`: that was not asked.
+    /// Whether the lower bound lasts, by its longest trial; `null`: that was not asked.
     #[serde(default)]
     pub sustained: Option<StoredSustained>,
-    /// What bound first: time, failures (and which) or a backlog that grows.
+    /// What bound first: time, failures (and which), a backlog or queue that grows, or deliveries.
     #[serde(default)]
     pub bound_by: Option<String>,
     /// What is to be known of the result, in sentences.
@@ -374,6 +416,8 @@ pub enum CapacityEnd {
     Interrupted,
     /// The user's command between the trials failed.
     HookFailed,
+    /// The relay did not hand on what it had accepted, so that no further trial would have meant anything.
+    Undelivered,
 }
 
 /// How a capacity search ended.

@@ -3,7 +3,7 @@
 use super::claims::status_of_goal;
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, amounts};
 use crate::report::format;
-use crate::report::stored::{Capacity, CapacityGoal, RunResult, StoredBacklogGrowth};
+use crate::report::stored::{Capacity, CapacityGoal, RunResult, StoredBacklogGrowth, StoredTrialDelivery};
 
 /// The capacity of a run; empty sections if it was not looked for.
 pub fn sections(result: &RunResult) -> Vec<Section> {
@@ -108,6 +108,16 @@ fn by_load(capacity: &Capacity) -> ReportTable {
         Column::number("failed"),
         Column::number("backlog growth").at(Visibility::Page),
     ];
+    let has_relay = capacity.trials.iter().any(|trial| trial.delivery.is_some());
+    if has_relay {
+        columns.extend([
+            Column::number("queue growth").yields(1),
+            Column::number("queued at end"),
+            Column::number("drain").yields(3),
+            Column::number("delivered").at(Visibility::Page),
+            Column::words("deliveries").yields(2),
+        ]);
+    }
     columns.extend(capacity.goals.iter().map(|goal| Column::words(&goal.name)));
     columns.extend([Column::words("for").yields(2), Column::number("sessions at most").at(Visibility::Page)]);
     let mut table = ReportTable::new(columns);
@@ -132,9 +142,13 @@ fn by_load(capacity: &Capacity) -> ReportTable {
             Cell::number(format::share(trial.scheduled.saturating_sub(trial.accepted), trial.scheduled)),
             backlog_growth(trial.backlog.as_ref()),
         ];
+        if has_relay {
+            row.extend(behind_relay(trial.delivery.as_ref()));
+        }
         row.extend((0..capacity.goals.len()).map(|goal| match trial.goals.get(goal) {
             Some(verdict) if verdict.good => Cell::words("met").tone(Tone::Good),
             Some(verdict) if verdict.unsustained => Cell::words("UNSUSTAINED").tone(Tone::Bad),
+            Some(verdict) if verdict.undelivered => Cell::words("UNDELIVERED").tone(Tone::Bad),
             Some(_) => Cell::words("MISSED").tone(Tone::Bad),
             None => Cell::words("invalid").tone(Tone::Warning),
         }));
@@ -144,6 +158,25 @@ fn by_load(capacity: &Capacity) -> ReportTable {
         table.row(row);
     }
     table
+}
+
+/// What came out of the relay in a trial: how its queue grew, its end, how long it took to be empty, and what is wrong.
+fn behind_relay(delivery: Option<&StoredTrialDelivery>) -> [Cell; 5] {
+    let Some(delivery) = delivery else { return [(); 5].map(|()| Cell::not_available()) };
+    let drain = delivery.drain_s.map_or("n/a".to_owned(), format::seconds);
+    let drain = if delivery.is_queue_left { "not empty".to_owned() } else { drain };
+    let found = match delivery.failed.as_slice() {
+        [] if delivery.is_queue_left => Cell::words("not known").tone(Tone::Warning),
+        [] => Cell::words("all"),
+        failed => Cell::name(failed.join(", ")).tone(Tone::Bad),
+    };
+    [
+        backlog_growth(delivery.queue_growth.as_ref()),
+        Cell::number(format::count(delivery.queued_at_end)),
+        Cell::number(drain),
+        Cell::number(format::count(delivery.delivered)),
+        found,
+    ]
 }
 
 /// How a backlog grew, with its interval.

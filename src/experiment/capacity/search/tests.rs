@@ -14,6 +14,9 @@ use crate::mail::MessageSize;
 use crate::plan::{Messages, Unit};
 use crate::verdict::Assertion;
 
+mod relays;
+use relays::VirtualRelay;
+
 /// An M/D/c listener that knows its backlog from trial to trial, on a clock of its own.
 struct Virtual {
     now: Duration,
@@ -27,8 +30,8 @@ struct Virtual {
     hook_fails: Option<usize>,
     /// The user stops at this moment.
     stops: Option<Duration>,
-    /// The queue behind the listener is not empty before.
-    queued_until: Option<Duration>,
+    /// The listener is a relay with a receiver behind it.
+    relay: Option<VirtualRelay>,
     said: Vec<String>,
     kept: usize,
     runs: usize,
@@ -44,7 +47,7 @@ impl Virtual {
             spoilt: Vec::new(),
             hook_fails: None,
             stops: None,
-            queued_until: None,
+            relay: None,
             said: Vec::new(),
             kept: 0,
             runs: 0,
@@ -121,11 +124,16 @@ impl Runner for Virtual {
         }
         // A client that still waits when its patience is over leaves, and the listener keeps its work.
         let over = if aborted_by.is_some() { second } else { length };
-        self.now += if phase.name == "probe" { end } else { end.clamp(over, over + phase.graceful_stop) };
+        let loaded =
+            self.now + if phase.name == "probe" { end } else { end.clamp(over, over + phase.graceful_stop) };
+        let backlog = backlog(&offered, finished.clone(), length);
+        let began = std::mem::replace(&mut self.now, loaded);
+        let delivered = self.relay.as_mut().map(|relay| relay.hand_on(finished, length, &mut tally, began));
+        self.now = self.now.max(delivered.as_ref().map_or(began, |delivered| began + delivered.ended));
         Ok(Measured {
-            delivered: None,
+            delivered: delivered.map(Box::new),
             tally,
-            backlog: backlog(&offered, finished, length),
+            backlog,
             windows: vec![length],
             starts: vec![Duration::ZERO],
             held_back: vec![false],
@@ -183,10 +191,6 @@ impl SearchHost for Virtual {
         if self.hook_fails == Some(number) { Err("it failed".to_owned()) } else { Ok(()) }
     }
 
-    fn queued(&self) -> Option<u64> {
-        self.queued_until.map(|until| u64::from(self.now < until))
-    }
-
     fn keep(&mut self, state: &SearchState) {
         self.kept = state.records.len();
     }
@@ -218,6 +222,7 @@ fn capacity(objective: &str) -> (CapacityPlan, Plan) {
             goals: 1,
         },
         sustained: true,
+        deliveries: Assertion::builtin_behind_relay(),
         goals: vec![Goal::new("goal", &expr, 0.0).unwrap()],
         phase: plan.phases[0].clone(),
         of_phase: None,
@@ -373,14 +378,4 @@ fn a_load_whose_backlog_grows_is_no_capacity_though_the_goal_is_met() {
     let state = found(&capacity);
     assert!(state.controller.bounds(0).lower > Some(404.0), "{:?}", state.controller.bounds(0));
     assert!(state.records.iter().all(|record| record.backlog.is_none()));
-}
-
-#[test]
-fn the_next_trial_waits_until_the_queue_is_empty() {
-    let (capacity, plan) = capacity("response p99 < 200ms");
-    let mut host = Virtual { queued_until: Some(Duration::from_secs(75)), ..Virtual::new(8, 20) };
-    let mut state = new_state(&capacity);
-    search(&capacity, &plan, &mut host, &mut state).unwrap();
-    // The warm-up is over after ten seconds.
-    assert!(state.records[0].began_s >= 70.0, "{}", state.records[0].began_s);
 }

@@ -1,6 +1,7 @@
 //! From a search for the capacity to what is stored of it.
 
 use crate::experiment::capacity::controller::TRIES;
+use crate::experiment::capacity::sustained::Sustained;
 use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, SearchEnd, SearchState, describe};
 use crate::report::stored::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredSustained};
 
@@ -20,6 +21,7 @@ impl Capacity {
             }
             SearchEnd::Interrupted => (CapacityEnd::Interrupted, None),
             SearchEnd::Hook(reason) => (CapacityEnd::HookFailed, Some(reason.clone())),
+            SearchEnd::Undelivered(reason) => (CapacityEnd::Undelivered, Some(reason.clone())),
         };
         let rules = state.controller.rules();
         Capacity {
@@ -72,24 +74,32 @@ fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal
 /// Whether the lower bound lasts; `None`: that was not asked, or nothing is known of it.
 fn sustained(asked: &CapacityPlan, state: &SearchState, bounds: &GoalBounds) -> Option<StoredSustained> {
     let lower = bounds.lower.filter(|_| asked.judges_backlog())?;
-    let (_, backlog) = describe::backlog_at(state, lower)?;
-    Some(backlog.map_or(StoredSustained::Undecided, |backlog| backlog.verdict.into()))
+    let growths: Vec<_> =
+        describe::longest_at(state, lower)?.growths().map(|(_, growth, _)| growth).collect();
+    let has = |wanted| growths.iter().any(|growth| growth.is_some_and(|growth| growth.verdict == wanted));
+    Some(if has(Sustained::Unsustained) {
+        StoredSustained::Unsustained
+    } else if growths.contains(&None) || has(Sustained::Undecided) {
+        StoredSustained::Undecided
+    } else {
+        StoredSustained::Sustained
+    })
 }
 
 /// That a lower bound may not last, and which trial would decide.
 fn undecided(asked: &CapacityPlan, state: &SearchState, lower: f64) -> Option<String> {
-    let (length_s, backlog) = describe::backlog_at(state, lower)?;
-    let load = asked.format_load(lower);
-    match backlog {
+    let longest = describe::longest_at(state, lower)?;
+    let (load, length_s) = (asked.format_load(lower), longest.length_s);
+    longest.growths().find_map(|(name, growth, _)| match growth {
         None => Some(format!(
-            "whether {load} lasts is not known: a trial of {length_s} s is too short to say; raise `confirm`"
+            "whether {load} lasts is not known: a trial of {length_s} s is too short to say of {name}; raise `confirm`"
         )),
-        Some(backlog) => Some(format!(
-            "whether {load} lasts is not decided: in {length_s} s the backlog grew by {}; raise `confirm` to {} s",
-            describe::in_words(&backlog),
-            backlog.needed_s?
+        Some(growth) => Some(format!(
+            "whether {load} lasts is not decided: in {length_s} s {name} grew by {}; raise `confirm` to {} s",
+            describe::in_words(&growth),
+            growth.needed_s?
         )),
-    }
+    })
 }
 
 /// What is irregular about a result (RFC 9971, "Irregular Goal Result"), and what to do.

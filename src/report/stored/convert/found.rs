@@ -3,11 +3,12 @@
 use crate::experiment::capacity::describe::{Latency, Onset};
 use crate::experiment::capacity::goal::GoalVerdict;
 use crate::experiment::capacity::record::{TrialCondition, TrialFault, TrialRecord};
+use crate::experiment::capacity::relayed::TrialDelivery;
 use crate::experiment::capacity::sustained::{BacklogGrowth, Sustained};
 use crate::experiment::limit::result::{LimitResult, LimitVerdict, ShownBy};
 use crate::report::stored::{
     StoredBacklogGrowth, StoredGoalVerdict, StoredLatency, StoredLimit, StoredLimitVerdict, StoredOnset,
-    StoredShownBy, StoredSustained, StoredTrial, StoredTrialCondition, StoredTrialFault,
+    StoredShownBy, StoredSustained, StoredTrial, StoredTrialCondition, StoredTrialDelivery, StoredTrialFault,
 };
 
 /// Carries the fields of the same names over; those in braces are converted first.
@@ -51,9 +52,12 @@ impl StoredLimit {
     }
 }
 
-carry!(TrialRecord => StoredTrial, own { invalid: own.invalid.into_iter().map(Into::into).collect(), goals: own.goals.into_iter().map(Into::into).collect(), conditions: own.conditions.into_iter().map(Into::into).collect(), backlog: own.backlog.map(Into::into) }
+carry!(TrialRecord => StoredTrial, own { invalid: own.invalid.into_iter().map(Into::into).collect(), goals: own.goals.into_iter().map(Into::into).collect(), conditions: own.conditions.into_iter().map(Into::into).collect(), backlog: own.backlog.map(Into::into), delivery: own.delivery.map(Into::into) }
     number load length_s why began_s ended_early scheduled started accepted shed offered_per_s accepted_per_s
     concurrency peak_sessions p50_ns p90_ns p99_ns max_ns cooldown_s backlog_left);
+
+carry!(TrialDelivery => StoredTrialDelivery, own { queue_growth: own.queue.map(Into::into), shortfall: own.shortfall.map(Into::into) }
+    accepted delivered bounced missing duplicated altered unexpected foreign queued_at_end queued_max drain_s is_queue_left failed);
 
 carry!(TrialFault => StoredTrialFault, own {}
     code sentence);
@@ -62,7 +66,7 @@ carry!(TrialCondition => StoredTrialCondition, own {}
     condition step code count expected sample);
 
 carry!(GoalVerdict => StoredGoalVerdict, own {}
-    good bad failed bad_share unsustained);
+    good bad failed bad_share unsustained undelivered);
 
 carry!(BacklogGrowth => StoredBacklogGrowth, own { verdict: own.verdict.into() }
     per_s low_per_s high_per_s needed_s);

@@ -1,0 +1,224 @@
+//! The capacity of a relay whose rate is drawn: it accepts at once, and its queue is worked off at that rate.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+
+use crate::faulty_relay::FaultyRelay;
+use crate::listener;
+
+/// A search through a relay to the receiver of `smtpress capacity`.
+struct Found {
+    code: Option<i32>,
+    result: Value,
+    said: String,
+    took: Duration,
+}
+
+impl Found {
+    fn trials(&self) -> &[Value] {
+        self.result["capacity"]["trials"].as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn bound(&self, which: &str) -> Option<f64> {
+        self.result["capacity"]["goals"][0][which].as_f64()
+    }
+
+    /// Both bounds are known, from trials that no busy machine spoilt.
+    fn is_found(&self) -> bool {
+        self.result["capacity"]["goals"][0]["status"] == "found"
+    }
+}
+
+/// Searches the capacity of a relay with these flags, awaiting deliveries for `drain` at most; `None` without Python.
+fn searched(relay: &str, drain: &str, settings: &[&str]) -> Option<Found> {
+    let next = listener::free_port();
+    let relay = FaultyRelay::start(next, relay)?;
+    let folder = tempfile::tempdir().unwrap();
+    // The generator is known to be fast, so that it is not measured first.
+    let state = folder.path().join("state/smtpress");
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("selftest.json"), "{\"ceiling\": {\"rate_per_s\": 1e6}}").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+    command.args(["capacity", "--target", &format!("smtp://127.0.0.1:{}", relay.port)]);
+    command.args(["--receive", &format!("127.0.0.1:{next}"), "--drain", drain]);
+    command.args(["--goal", "response p95 < 1s", "--json", "-", "--progress", "log", "-o", "out"]);
+    command.args(settings.iter().flat_map(|setting| ["--set", setting]));
+    command.env("XDG_STATE_HOME", folder.path().join("state")).current_dir(folder.path());
+    let began = Instant::now();
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let result = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    relay.ledgers();
+    Some(Found { code: output.status.code(), result, said, took: began.elapsed() })
+}
+
+/// Searches until one has found bounds; `None`: in three searches a busy machine spoilt the trials at one, and nothing is held.
+fn found(relay: &str, settings: &[&str]) -> Option<Found> {
+    for _ in 0..3 {
+        let found = searched(relay, "60s", settings)?;
+        if found.is_found() {
+            return Some(found);
+        }
+        let spoilt = |trial: &Value| !trial["invalid"].as_array().unwrap().is_empty();
+        assert!(found.trials().iter().any(spoilt), "{}", found.said);
+        aloud(&format!("trials were spoilt on this busy machine: {}", found.said));
+    }
+    None
+}
+
+/// Not `eprintln!`: the test harness would keep it to itself.
+fn aloud(what: &str) {
+    use std::io::Write;
+    writeln!(std::io::stderr().lock(), "{what}").unwrap();
+}
+
+/// The lower bound of a search over the rate at which the relay hands on.
+fn share(found: &Found, rate: f64) -> f64 {
+    assert_eq!(found.code, Some(0), "{}", found.said);
+    found.bound("lower").unwrap() / rate
+}
+
+fn drawn_rates(count: usize) -> Vec<f64> {
+    let mut random = rand::rngs::StdRng::seed_from_u64(14);
+    (0..count).map(|_| f64::round(random.random_range(30.0..300.0) * 10.0) / 10.0).collect()
+}
+
+#[test]
+fn a_relay_is_put_at_the_rate_at_which_it_hands_on() {
+    let settings = [
+        "capacity.trial=2s",
+        "capacity.duration_sum=4s",
+        "capacity.confirm=6s",
+        "capacity.warmup=1s",
+        "capacity.max=1000/s",
+    ];
+    let search = |rate: f64| {
+        let start = format!("capacity.start={:.0}/s", rate * 0.8);
+        let settings = [&settings[..], &[&start]].concat();
+        Some((rate, found(&format!("--rate {rate}"), &settings)?))
+    };
+    let rates = [41.7, 233.1];
+    let found: Vec<_> = thread::scope(|scope| {
+        let searches = rates.map(|rate| scope.spawn(move || search(rate)));
+        searches.into_iter().filter_map(|search| search.join().unwrap()).collect()
+    });
+    for (rate, found) in &found {
+        let share = share(found, *rate);
+        assert!((0.95..=1.05).contains(&share), "{share} of {rate}: {}", found.said);
+        let bound_by = found.result["capacity"]["goals"][0]["bound_by"].as_str().unwrap();
+        assert!(
+            bound_by.starts_with("unsustained: at ") && bound_by.contains("the relay's queue grew by"),
+            "{bound_by}"
+        );
+        let above = found.trials().iter().find(|trial| trial["goals"][0]["unsustained"] == true).unwrap();
+        assert_eq!(above["delivery"]["queue_growth"]["verdict"], "unsustained", "{above:#}");
+        assert_eq!(
+            (&above["delivery"]["missing"], &above["delivery"]["foreign"]),
+            (&0.into(), &0.into()),
+            "{above:#}"
+        );
+        // What is queued at the end of a trial is what was offered beyond the rate, and takes its time.
+        let (load, queued) =
+            (above["load"].as_f64().unwrap(), above["delivery"]["queued_at_end"].as_f64().unwrap());
+        let expected = (load - rate) * above["length_s"].as_f64().unwrap();
+        assert!((queued - expected).abs() <= 3.0 + 0.05 * expected, "{queued} of {expected}: {above:#}");
+        let drained = above["delivery"]["drain_s"].as_f64().unwrap();
+        assert!((drained - queued / rate).abs() < 0.3 + 0.1 * drained, "{drained}: {above:#}");
+    }
+}
+
+#[test]
+#[ignore = "twenty searches of minutes; CI runs them each night"]
+fn twenty_relays_are_put_at_the_rates_at_which_they_hand_on() {
+    let settings = [
+        "capacity.start=20/s",
+        "capacity.max=2000/s",
+        "capacity.trial=8s",
+        "capacity.confirm=24s",
+        "capacity.warmup=2s",
+        "capacity.deadline=40m",
+    ];
+    let rates = drawn_rates(20);
+    let mut lines = Vec::new();
+    // Four at once: each sends a few hundred messages a second at most.
+    for four in rates.chunks(4) {
+        let found: Vec<_> = thread::scope(|scope| {
+            let searches: Vec<_> = four
+                .iter()
+                .map(|rate| scope.spawn(move || Some((*rate, found(&format!("--rate {rate}"), &settings)?))))
+                .collect();
+            searches.into_iter().filter_map(|search| search.join().unwrap()).collect()
+        });
+        for (rate, found) in found {
+            let share = share(&found, rate);
+            lines.push(format!(
+                "{rate}/s: {:?} to {:?}, {share:.3} of it, {} trials, {:.0} s",
+                found.bound("lower"),
+                found.bound("upper"),
+                found.trials().len(),
+                found.took.as_secs_f64()
+            ));
+            aloud(lines.last().unwrap());
+            assert!((0.95..=1.05).contains(&share), "{lines:#?}\n{}", found.said);
+        }
+    }
+}
+
+#[test]
+fn a_relay_that_loses_or_doubles_messages_does_not_carry_the_load() {
+    for (fault, expected) in [("drop=40", "missing == 0: "), ("duplicate=40", "duplicated == 0: ")] {
+        let settings = [
+            "capacity.start=50/s",
+            "capacity.max=50/s",
+            "capacity.trial=2s",
+            "capacity.confirm=0s",
+            "capacity.warmup=0s",
+            "receive.quiet=1s",
+            "capacity.deadline=8s",
+        ];
+        // A message in forty: that none of a trial of a hundred is hit happens, none of three trials does not.
+        let Some(found) = searched(&format!("--fault {fault} --seed 3"), "2s", &settings) else { return };
+        let trials = found.trials();
+        if trials.is_empty() {
+            // The first message of all was hit.
+            assert!(found.said.contains("did not come out"), "{}", found.said);
+            continue;
+        }
+        let bad = trials.iter().find(|trial| trial["goals"][0]["undelivered"] == true);
+        let bad = bad.unwrap_or_else(|| panic!("{fault}: {}", found.said));
+        let failed = bad["delivery"]["failed"][0].as_str().unwrap();
+        assert!(failed.starts_with(expected), "{failed}");
+        assert!(found.said.contains("BAD (undelivered)"), "{}", found.said);
+    }
+}
+
+#[test]
+fn a_relay_that_never_delivers_ends_the_search_before_its_first_trial() {
+    let Some(found) = searched("--fault never=1", "1s", &["capacity.warmup=0s"]) else { return };
+    assert_eq!(found.code, Some(5), "{}", found.said);
+    let capacity = &found.result["capacity"];
+    assert_eq!((capacity["ended"].as_str(), found.trials().len()), (Some("undelivered"), 0), "{capacity:#}");
+    assert!(capacity["ended_by"].as_str().unwrap().contains("did not come out in 1 s"), "{capacity:#}");
+}
+
+#[test]
+fn a_queue_that_does_not_become_empty_ends_the_search() {
+    let settings = [
+        "capacity.start=400/s",
+        "capacity.trial=3s",
+        "capacity.confirm=0s",
+        "capacity.warmup=0s",
+        "capacity.max=400/s",
+    ];
+    let Some(found) = searched("--rate 100", "2s", &settings) else { return };
+    let capacity = &found.result["capacity"];
+    assert_eq!((capacity["ended"].as_str(), found.code), (Some("undelivered"), Some(5)), "{}", found.said);
+    let [only] = found.trials() else { panic!("{}", found.said) };
+    assert_eq!(only["delivery"]["is_queue_left"], true, "{only:#}");
+    assert!(only["delivery"]["failed"].as_array().unwrap().is_empty(), "a queue is no loss: {only:#}");
+}
