@@ -117,7 +117,7 @@ fn what_postfix_accepted_before_it_was_killed_comes_out() {
         "schema = 1\nname = \"crash\"\n[target]\naddress = \"smtp://127.0.0.1:{}\"\n[message]\nsize = \"2k\"\n\
          [receive]\naddress = [\"127.0.0.1:{next}\"]\ndrain = \"2m\"\n\
          [[event]]\nname = \"crash\"\nat = \"4s\"\nrun = '''{}'''\n\
-         [[phase]]\nname = \"p\"\nload = \"constant-rate\"\nrate = \"100/s\"\nfor = \"12s\"\nmax_sessions = 50\n\
+         [[phase]]\nname = \"p\"\nload = \"constant-rate\"\nrate = \"100/s\"\nfor = \"25s\"\nmax_sessions = 50\n\
          [[assert]]\nexpr = \"unexpected rate <= 1%\"\nremove = true\n",
         postfix.port,
         postfix.crash_script()
@@ -129,6 +129,19 @@ fn what_postfix_accepted_before_it_was_killed_comes_out() {
     assert_eq!(outcome.delivery("missing"), 0, "{:#}", outcome.result["delivery"]);
     assert!(outcome.delivery("delivered") > 300);
     assert_eq!((outcome.delivery("altered"), outcome.delivery("unexpected")), (0, 0));
+    // The script began with the kill, and ended when Postfix was up again.
+    let event = &outcome.result["events"][0];
+    let seen = |key: &str| event[key].as_f64().unwrap();
+    let outage = |key: &str| event["effect"]["outage"][key].as_f64().unwrap();
+    let (from, to) = (outage("from_s") - seen("started_s"), outage("to_s") - seen("ended_s"));
+    assert!(from.abs() < 1.0 && to.abs() < 1.0, "{from} {to}: {event:#}");
+    // On a busy machine the times after it may be long for a while.
+    if let Some(recovery) = event["effect"]["recovery_s"].as_f64() {
+        let recovered = recovery - (seen("ended_s") - seen("started_s"));
+        assert!(recovered > -1.0, "{recovered}: {event:#}");
+    }
+    let missing = |side: &str| event["effect"][side]["delivery"]["missing"].as_u64();
+    assert_eq!((missing("before"), missing("after")), (Some(0), Some(0)));
 }
 
 // One message in 50 says `number-7`, one in 50 has the subject `of-31`.
