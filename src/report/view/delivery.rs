@@ -6,6 +6,8 @@ use crate::report::stored::RunResult;
 use crate::report::stored::delivery::{StoredDelivery, StoredPhaseDelivery};
 use crate::verdict::grammar::{DeliveryCount, Subject};
 
+/// Seconds: a relay that was silent for no longer was still at work.
+const STILL_DELIVERING: f64 = 1.0;
 /// The lines under a failed assertion, at most.
 const NAMED: usize = 6;
 
@@ -154,7 +156,12 @@ pub(super) fn details(result: &RunResult, subject: &Subject, phase: Option<&str>
 fn silence(delivery: &StoredDelivery) -> String {
     match delivery.silent_s {
         Some(silent) => {
-            format!("the last message came out {} before the end of the wait", format::seconds(silent))
+            let more = if silent < STILL_DELIVERING {
+                ": the relay was still delivering, and a longer `drain` shows what is lost"
+            } else {
+                ""
+            };
+            format!("the last message came out {} before the end of the wait{more}", format::seconds(silent))
         }
         None => "nothing ever came out".to_owned(),
     }
