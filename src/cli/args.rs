@@ -5,6 +5,7 @@ pub mod common;
 pub mod compare;
 pub mod limit;
 pub mod login;
+pub mod receive;
 pub mod telemetry;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use common::CommonArgs;
 use compare::CompareArgs;
 use limit::LimitArgs;
 use login::LoginArgs;
+use receive::ReceiveArgs;
 use telemetry::TelemetryArgs;
 
 /// What a new user can type first.
@@ -182,6 +184,9 @@ Examples:
   smtpress listen --bind 127.0.0.1:0 -z 60s --set listener.max_connections_per_host=50
   smtpress listen profiles/cisco-listener.toml")]
     Listen(ListenArgs),
+    /// Run the receiver behind a relay alone, and write what came out to a log that runs join
+    #[command(after_help = receive::EXAMPLES)]
+    Receive(ReceiveArgs),
     /// Check a profile strictly, preview its schedule and list what it needs; no network
     Check(CheckArgs),
     /// Render a stored run again, or merge the shards of one run
@@ -323,9 +328,15 @@ pub struct LoadArgs {
     /// Whether and how the sessions are encrypted [none]
     #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
     pub tls: Option<String>,
-    /// Take at this address what the relay delivers, and match it; may be repeated
+    /// Take and match what the relay delivers to this address
     #[arg(long, value_name = "ADDR", help_heading = "Load")]
     pub receive: Vec<String>,
+    /// Read what came out from a log of `smtpress receive` instead
+    #[arg(long, value_name = "FILE", help_heading = "Load")]
+    pub deliveries: Vec<String>,
+    /// How far the clock of the machine that wrote the log is ahead of ours: 1.2ms+-0.3ms
+    #[arg(long, value_name = "TIME", hide = true, allow_hyphen_values = true, help_heading = "Load")]
+    pub clock_offset: Option<String>,
     /// How long deliveries are awaited after the load, at most [2m]
     #[arg(long, value_name = "TIME", env = "SMTPRESS_DRAIN", help_heading = "Load")]
     pub drain: Option<String>,

@@ -10,6 +10,7 @@ mod manual;
 mod overrides;
 mod prepare;
 mod progress;
+mod receive;
 mod report;
 mod run;
 mod screen;
@@ -61,6 +62,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> process::ExitCode 
         Command::Limit(args) => limit::limit(&args, &screen),
         Command::Trace(args) => trace::trace(&args, &screen),
         Command::Listen(args) => serve::listen(&args, &screen),
+        Command::Receive(args) => receive::receive(&args, &screen),
         Command::Check(args) => prepare::check(&args, &screen),
         Command::Report(args) => report::report(&args, &screen),
         Command::Compare(args) => compare::compare(&args, &screen),

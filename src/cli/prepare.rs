@@ -72,6 +72,7 @@ fn given(args: &RunArgs) -> Vec<Given> {
         ("--tls", &load.tls),
         ("--threads", &load.threads),
         ("--drain", &load.drain),
+        ("--clock-offset", &load.clock_offset),
         ("--seed", &args.common.seed),
     ];
     let one = |(flag, value): (&'static str, &Option<String>)| {
@@ -88,12 +89,11 @@ fn given(args: &RunArgs) -> Vec<Given> {
         origin: OverrideOrigin::Flag,
         value: quoted(expr),
     });
-    let receive = (!load.receive.is_empty()).then(|| Given {
-        flag: "--receive",
-        origin: OverrideOrigin::Flag,
-        value: list(&load.receive),
-    });
-    values.into_iter().filter_map(one).chain(receive).chain(asserts).collect()
+    let lists = [("--receive", &load.receive), ("--deliveries", &load.deliveries)];
+    let listed = |(flag, values): (&'static str, &Vec<String>)| {
+        (!values.is_empty()).then(|| Given { flag, origin: OverrideOrigin::Flag, value: list(values) })
+    };
+    values.into_iter().filter_map(one).chain(lists.into_iter().filter_map(listed)).chain(asserts).collect()
 }
 
 /// The profile of a run that has none.

@@ -110,13 +110,16 @@ impl AddAssign for DeliveryCounts {
 pub struct PhaseDelivery {
     /// The counts.
     pub counts: DeliveryCounts,
-    /// The most recipients in the relay's queue at the end of a tenth of a second.
-    pub queued_max: u64,
-    /// How fast its queue grew in the window of the phase, in recipients a second; `None`: the window is too short to say.
+    /// The most recipients in the relay's queue at the end of a tenth of a second; `None`: the times are unknown.
+    pub queued_max: Option<u64>,
+    /// How fast its queue grew in the window of the phase, in recipients a second; `None`: the window is too short to say, or the
+    /// times are unknown.
     pub queued_growth: Option<Growth>,
-    /// Recipients that were delivered first within the window of the phase, whichever phase they are of.
-    pub delivered_in_window: u64,
-    /// From the last accepted message of the phase to its last first delivery; `None`: one of both was never seen.
+    /// Recipients that were delivered first within the window of the phase, whichever phase they are of; `None`: the times are
+    /// unknown.
+    pub delivered_in_window: Option<u64>,
+    /// From the last accepted message of the phase to its last first delivery; `None`: one of both was never seen, or the
+    /// times are unknown.
     pub drain: Option<Duration>,
 }
 
@@ -203,6 +206,31 @@ pub struct Delivered {
     pub bounces: Vec<BounceCount>,
     /// The receiver's own part.
     pub receiver: ReceiverHealth,
+    /// How the clock of the receiver is related to that of the run.
+    pub clock: ClockRelation,
+    /// Why something may have come out that is not known of, in sentences.
+    pub incomplete: Vec<String>,
+    /// What is odd and takes nothing from the counts, in sentences.
+    pub remarks: Vec<String>,
+}
+
+/// How the clock by which deliveries are timed is related to that of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockRelation {
+    /// Both ends are one process.
+    #[default]
+    Own,
+    /// Two processes, one clock.
+    Same,
+    /// Two clocks with a measured offset.
+    Offset {
+        /// Nanoseconds that the receiver's clock is ahead of ours; below zero: behind.
+        ahead_ns: i64,
+        /// How far from the truth that may be.
+        bound: Duration,
+    },
+    /// Two clocks, and nobody knows how far apart: there are counts, and no times.
+    Unknown,
 }
 
 impl Delivered {

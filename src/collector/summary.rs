@@ -15,6 +15,7 @@ mod validity;
 
 use std::time::Duration;
 
+use super::delivery::ClockRelation;
 use super::effect::{EventEffect, effects};
 use super::histogram::{Hist, Quantile};
 use super::snapshot::{Health, Hindrance, Measured};
@@ -196,7 +197,8 @@ fn events(measured: &Measured, phases: &[PhaseSummary]) -> Vec<(EventRun, Option
     let starts = phases.iter().zip(&measured.starts).filter(|(phase, _)| !phase.info.warmup);
     let load = starts.map(|(phase, start)| (*start, *start + phase.window));
     let load = load.reduce(|all, phase| (all.0.min(phase.0), all.1.max(phase.1))).unwrap_or_default();
-    let flow = measured.delivered.as_ref().map(|delivered| &delivered.flow);
+    let timed = measured.delivered.as_ref().filter(|delivered| delivered.clock != ClockRelation::Unknown);
+    let flow = timed.map(|delivered| &delivered.flow);
     let effects = effects(&measured.slices, flow, &measured.events, load);
     measured.events.iter().cloned().zip(effects).collect()
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::collector::snapshot::{Gauges, Interval, Measured};
 use crate::collector::tally::Tally;
-use crate::delivery::Receiver;
+use crate::delivery::FarEnd;
 use crate::generator::{Control, Observer, RunError, RunStart, Runner, Stop, clock};
 use crate::plan::Plan;
 
@@ -20,7 +20,9 @@ pub struct BehindRelay<R> {
     /// Puts the load on the relay.
     pub inner: R,
     /// Where it comes out; `None`: nobody looks.
-    pub receiver: Option<Arc<Receiver>>,
+    pub receiver: Option<Arc<FarEnd>>,
+    /// How long deliveries are awaited after the load, at most.
+    pub drain: Duration,
     /// The Date of all messages.
     pub date: String,
     /// Heeded while deliveries are awaited.
@@ -37,6 +39,7 @@ impl<R: Runner> Runner for BehindRelay<R> {
         let plan = &self.named_apart(plan);
         let mut relayed = RelayedRun {
             receiver: &receiver,
+            wait: self.drain,
             plan,
             date: &self.date,
             observer,
@@ -76,7 +79,8 @@ impl<R> BehindRelay<R> {
 
 /// A run and its receiver, second by second.
 struct RelayedRun<'a> {
-    receiver: &'a Receiver,
+    receiver: &'a FarEnd,
+    wait: Duration,
     plan: &'a Plan,
     date: &'a str,
     observer: &'a mut dyn Observer,
@@ -97,7 +101,7 @@ impl RelayedRun<'_> {
         self.next = interval.start + interval.length;
         let (came_out, queued) = self.receiver.second(self.next);
         interval.tally += &came_out;
-        interval.gauges.queued = Some(queued);
+        interval.gauges.queued = queued;
         self.total += &interval.tally;
         self.observer.interval(&interval, &self.total)
     }
@@ -107,7 +111,7 @@ impl RelayedRun<'_> {
         let Some(epoch) = self.epoch else { return self.next };
         let now = || clock::now().saturating_duration_since(epoch);
         let began = now();
-        let until = began + self.receiver.settings().drain;
+        let until = began + self.wait;
         loop {
             let is_aborted = (measured.aborted_by.is_some() || self.stopped) && !self.awaits_always;
             let is_over = measured.interrupted || is_aborted;

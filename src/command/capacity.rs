@@ -146,6 +146,15 @@ impl CapacitySearch {
             judged(&prepared, &asked, state, &SearchEnd::Interrupted, &expectations, None)
         };
         let life = Life::begin(&prepared, directory, &so_far(&state))?;
+        if !life.has_times() {
+            if !is_resumed {
+                life.abandon();
+            }
+            return Err(CommandError::usage(
+                "a search needs the times at which messages come out, and the clock of the delivery log is not ours: give clock_offset \
+                 in [receive], or receive on this machine",
+            ));
+        }
         copies.clear();
         let mut host = LocalHost {
             local: BehindRelay { awaits_always: true, ..life.runner(signals.stop.clone()) },

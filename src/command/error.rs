@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::delivery::ReceiveError;
+use crate::delivery::log::LogError;
 use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;
 use crate::listener::ListenError;
@@ -117,6 +119,27 @@ impl From<ListenError> for CommandError {
             | ListenError::Thread(_) => "",
         };
         CommandError::Failed(ExitCode::Preflight, format!("{error}{remedy}"))
+    }
+}
+
+impl From<LogError> for CommandError {
+    fn from(error: LogError) -> Self {
+        let code = match &error {
+            LogError::Taken(_) | LogError::NoLog { .. } | LogError::Line { .. } | LogError::Twice(..) => {
+                ExitCode::Usage
+            }
+            LogError::Write { .. } | LogError::Read { .. } | LogError::NotAlive { .. } => ExitCode::Preflight,
+        };
+        CommandError::Failed(code, error.to_string())
+    }
+}
+
+impl From<ReceiveError> for CommandError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Listen(error) => error.into(),
+            ReceiveError::Log(error) => error.into(),
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use super::behind_relay::BehindRelay;
 use super::error::CommandError;
 use super::prepared::{Prepared, embedded};
-use crate::delivery::Receiver;
+use crate::delivery::log::DeliveryLogs;
+use crate::delivery::settings::ReceiverSettings;
+use crate::delivery::{FarEnd, Receiver};
 use crate::generator::connector::EmbeddedListener;
 use crate::generator::{Local, Stop};
 use crate::listener::Listener;
@@ -23,7 +25,7 @@ pub struct Life<'a> {
     /// Where its files go.
     pub directory: RunDir,
     listener: Option<Listener>,
-    receiver: Option<Arc<Receiver>>,
+    receiver: Option<Arc<FarEnd>>,
 }
 
 impl<'a> Life<'a> {
@@ -37,9 +39,9 @@ impl<'a> Life<'a> {
         so_far: &RunResult,
     ) -> Result<Life<'a>, CommandError> {
         let listener = prepared.start_listener()?;
-        let settings = prepared.compiled.receiver.clone();
-        let start = |settings| Receiver::start(settings, prepared.plan().seed).map(Arc::new);
-        let receiver = settings.map(start).transpose()?;
+        let settings = prepared.compiled.receiver.as_ref();
+        let open = |settings| far_end(settings, prepared.plan().seed).map(Arc::new);
+        let receiver = settings.map(open).transpose()?;
         directory
             .keep(so_far)
             .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
@@ -52,6 +54,11 @@ impl<'a> Life<'a> {
         self.listener.as_ref().map(embedded)
     }
 
+    /// Whether it will be known when something comes out of the relay.
+    pub fn has_times(&self) -> bool {
+        self.receiver.as_ref().is_none_or(|receiver| receiver.has_times())
+    }
+
     /// The generator of this process, with the receiver behind the relay.
     pub fn runner(&self, stop: watch::Receiver<Stop>) -> BehindRelay<Local> {
         let date = self.prepared.date();
@@ -62,7 +69,10 @@ impl<'a> Life<'a> {
             }
             None => local,
         };
-        BehindRelay { inner, receiver: self.receiver.clone(), date, stop, runs: 0, awaits_always: false }
+        let drain =
+            self.prepared.compiled.receiver.as_ref().map(|settings| settings.drain).unwrap_or_default();
+        let receiver = self.receiver.clone();
+        BehindRelay { inner, receiver, drain, date, stop, runs: 0, awaits_always: false }
     }
 
     /// Removes what was written for a load that could not start.
@@ -91,6 +101,16 @@ impl<'a> Life<'a> {
             stored: stored.map_err(CommandError::from),
         }
     }
+}
+
+/// Starts the receiver, or opens the logs of others.
+fn far_end(settings: &ReceiverSettings, seed: u64) -> Result<FarEnd, CommandError> {
+    if settings.logs.is_empty() {
+        return Ok(FarEnd::Own(Receiver::start(settings, seed)?));
+    }
+    let logs = DeliveryLogs::open(&settings.logs, settings.clock_offset, settings.quiet)?;
+    logs.check_alive()?;
+    Ok(FarEnd::Logs(logs))
 }
 
 /// A command with its result.

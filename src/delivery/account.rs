@@ -12,6 +12,7 @@ use super::integrity::{self, Difference, Fingerprint};
 use super::matching::{Matcher, MessageForm};
 use super::notification::{DeliveryAction, Notification, RecipientStatus};
 use crate::collector::delivery::{Altered, BounceCount, Delivered, PhaseDelivery, Transaction};
+use crate::collector::flow::Flow;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
@@ -42,6 +43,8 @@ pub struct RunAccount {
     id: String,
     mailer: Arc<Mailer>,
     recipients: u32,
+    /// Whether it is known when something came out. Where it is not, there are counts and no times.
+    is_timed: bool,
     state: Mutex<ReceivedSoFar>,
 }
 
@@ -55,14 +58,16 @@ struct ReceivedSoFar {
 }
 
 impl RunAccount {
-    /// The account of a run that begins. `date`: the Date of its messages.
-    pub fn new(plan: &Plan, date: &str) -> RunAccount {
+    /// The account of a run that begins. `date`: the Date of its messages. `is_timed`: the times at which something comes out are
+    /// known; if not, those that are given only say in which order it was learnt.
+    pub fn new(plan: &Plan, date: &str, is_timed: bool) -> RunAccount {
         let recipients = plan.mail.recipients;
         let phases = u32::try_from(plan.phases.len()).unwrap_or(u32::MAX);
         RunAccount {
             id: plan.run_id.clone(),
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, date)),
             recipients,
+            is_timed,
             state: Mutex::new(ReceivedSoFar {
                 matcher: Matcher::new(MessageForm { recipients, phases }),
                 altered: Vec::new(),
@@ -84,10 +89,29 @@ impl RunAccount {
     }
 
     /// What came out since the last call, by phase, and the relay's queue when this much of the run was over.
-    pub fn second(&self, until: Duration) -> (Tally, u64) {
+    pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         let mut state = self.lock();
-        let tally = state.matcher.recorder().snapshot(0, Gauges::default(), false).tally;
-        (tally, state.matcher.flow().queued_at(until))
+        let tally = self.take_tally(&mut state, false);
+        (tally, self.is_timed.then(|| state.matcher.flow().queued_at(until)))
+    }
+
+    /// Counts and times since the last call.
+    fn take_tally(&self, state: &mut ReceivedSoFar, last: bool) -> Tally {
+        let mut tally = state.matcher.recorder().snapshot(0, Gauges::default(), last).tally;
+        if !self.is_timed {
+            tally.phases.iter_mut().for_each(|phase| phase.hists.clear());
+        }
+        tally
+    }
+
+    /// When something last came out, since the run's epoch.
+    pub fn last_seen(&self) -> Option<Duration> {
+        self.lock().matcher.last_seen()
+    }
+
+    /// Recipients of which something is still to be seen, those in doubt included.
+    pub fn outstanding(&self) -> u64 {
+        self.lock().matcher.outstanding()
     }
 
     /// Whether nothing is awaited any more at this time since the run's epoch: no accepted recipient is missing, and of those in
@@ -108,9 +132,9 @@ impl RunAccount {
         tally: &mut Tally,
     ) -> Delivered {
         let mut state = self.lock();
-        let rest = state.matcher.recorder().snapshot(0, Gauges::default(), true).tally;
-        *tally += &rest;
-        for missing in state.matcher.missing() {
+        *tally += &self.take_tally(&mut state, true);
+        let late = self.is_timed.then(|| state.matcher.missing()).into_iter().flatten();
+        for missing in late {
             let phase = &mut tally.phases[missing.phase as usize];
             for (metric, since) in [(Metric::Transit, missing.answered), (Metric::Delivery, missing.intended)]
             {
@@ -124,10 +148,10 @@ impl RunAccount {
         let flow = state.matcher.flow();
         let phase = |(index, (from, to)): (usize, &(Duration, Duration))| PhaseDelivery {
             counts: state.matcher.phase_counts(index),
-            queued_max: flow.queue(*from, *to).into_iter().max().unwrap_or_default(),
-            queued_growth: flow.growth(*from, *to),
-            delivered_in_window: flow.delivered_between(*from, *to),
-            drain: state.matcher.drain(index),
+            queued_max: self.is_timed.then(|| flow.queue(*from, *to).into_iter().max().unwrap_or_default()),
+            queued_growth: self.is_timed.then(|| flow.growth(*from, *to)).flatten(),
+            delivered_in_window: self.is_timed.then(|| flow.delivered_between(*from, *to)),
+            drain: self.is_timed.then(|| state.matcher.drain(index)).flatten(),
         };
         let mut bounces: Vec<BounceCount> = state.bounces.values().cloned().collect();
         bounces.sort_by_key(|bounce| std::cmp::Reverse(bounce.count));
@@ -140,7 +164,7 @@ impl RunAccount {
             cut_short,
             missing: state.matcher.missing().take(NAMED).collect(),
             altered: state.altered.clone(),
-            flow: flow.clone(),
+            flow: if self.is_timed { flow.clone() } else { Flow::default() },
             bounces,
             ..Delivered::default()
         }

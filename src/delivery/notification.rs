@@ -9,12 +9,14 @@
 //! - The message is named by its returned header, else by the envelope id (RFC 3461 4.4), which is the run id and the number.
 
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
+use serde::{Deserialize, Serialize};
 
 use super::received::{self, Identity};
 use crate::smtp::Enhanced;
 
 /// What a relay did about a recipient (RFC 3464 2.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DeliveryAction {
     /// It gave up.
     Failed,
@@ -29,7 +31,7 @@ pub enum DeliveryAction {
 }
 
 /// What a notification says about one recipient.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientStatus {
     /// The address, as it was given to the relay if the notification says so.
     pub address: String,
@@ -42,7 +44,7 @@ pub struct RecipientStatus {
 }
 
 /// A notification about a message of some run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notification {
     /// The message.
     pub identity: Identity,

@@ -5,12 +5,13 @@
 //!   Message-ID.
 
 use mail_parser::{Message, MessageParser};
+use serde::{Deserialize, Serialize};
 
 /// The domain of every Message-ID that the generator writes.
 const DOMAIN: &str = "@smtpress.invalid";
 
 /// The run and the sequence number that a message names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The run id.
     pub run: String,

@@ -1,15 +1,21 @@
 //! What a receiver behind a relay is to be.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::clock::ClockOffset;
 use crate::listener::limits::Limits;
 use crate::net::address::bind::Bind;
 
 /// The settings of a receiver.
 #[derive(Clone, Debug)]
 pub struct ReceiverSettings {
-    /// Where the relay delivers to; at least one.
+    /// Where the relay delivers to.
     pub addresses: Vec<Bind>,
+    /// The delivery logs of receivers that are processes of their own. Where there are some, this process does not listen.
+    pub logs: Vec<PathBuf>,
+    /// How far the clock of these receivers is ahead of ours.
+    pub clock_offset: Option<ClockOffset>,
     /// How the receiver answers: a realistic next hop.
     pub limits: Limits,
     /// How long deliveries are awaited after the last arrival, at most.

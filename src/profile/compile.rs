@@ -46,6 +46,15 @@ pub enum Purpose {
     Search,
     /// The embedded listener alone: nothing else.
     Listen,
+    /// The receiver behind a relay alone: `[receive]`, and nothing else.
+    Receive,
+}
+
+impl Purpose {
+    /// Whether messages are sent. If not, all that is about them may be missing.
+    pub fn sends(self) -> bool {
+        matches!(self, Purpose::Run | Purpose::Search)
+    }
 }
 
 /// What comes from outside the profile.
@@ -160,7 +169,11 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     });
     let receiver = match (&profile.receive, &mail, context.purpose) {
         (Some(written), Some(mail), Purpose::Run | Purpose::Search) => {
-            faults.keep(&["receive", "message"], receive::compile(document, written, mail))
+            faults.keep(&["receive", "message"], receive::compile(document, written, Some(mail)))
+        }
+        (written, _, Purpose::Receive) => {
+            let written = written.clone().unwrap_or_default();
+            faults.keep(&["receive"], receive::compile(document, &written, None))
         }
         _ => None,
     };

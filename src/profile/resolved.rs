@@ -58,6 +58,9 @@ pub fn addressless(profile: &Profile, to: &Address) -> Profile {
         (false, Protocol::Lmtp) => "lmtp",
     };
     target.address = Some(place.to_owned());
+    if let Some(receive) = &mut profile.receive {
+        (receive.deliveries, receive.clock_offset) = (None, None);
+    }
     target.allow = None;
     profile.folder = None;
     profile

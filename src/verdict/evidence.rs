@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::grammar::{Aggregate, DeliveryCount, EventMeasure, Expr, Operator, QueueMeasure, Subject};
 use super::outcome::AssertionStatus;
-use crate::collector::delivery::{Delivered, DeliveryCounts, PhaseDelivery};
+use crate::collector::delivery::{ClockRelation, Delivered, DeliveryCounts, PhaseDelivery};
 use crate::collector::effect::{EventEffect, EventRecovery};
 use crate::collector::growth::Growth;
 use crate::collector::histogram::{Hist, Status, needed};
@@ -241,7 +241,13 @@ pub(super) fn behind_relay(
     let mut counts = DeliveryCounts::default();
     phases.iter().for_each(|(phase, _)| counts += phase.counts);
     let number = |count: f64| format!("{count:.0}");
+    let unknown_times = || Answer::no_data("the clock of the receiver is unknown: give --clock-offset");
     match expr.subject {
+        Subject::Queued(QueueMeasure::Growth) | Subject::Drain
+            if delivered.clock == ClockRelation::Unknown =>
+        {
+            unknown_times()
+        }
         Subject::Delivery(what) => {
             let count = match what {
                 DeliveryCount::Delivered => counts.delivered,
@@ -263,16 +269,21 @@ pub(super) fn behind_relay(
                 }
                 Aggregate::PerSecond => {
                     let window = phases.iter().map(|(_, window)| *window).sum();
-                    let came = phases.iter().map(|(phase, _)| phase.delivered_in_window).sum();
-                    let rate = per_second(came, window);
-                    compare(expr, rate, rate, |rate| format!("{}/s", decimals(rate, 3)))
+                    let came = phases.iter().map(|(phase, _)| phase.delivered_in_window).sum::<Option<u64>>();
+                    came.map_or_else(unknown_times, |came| {
+                        let rate = per_second(came, window);
+                        compare(expr, rate, rate, |rate| format!("{}/s", decimals(rate, 3)))
+                    })
                 }
                 _ => compare(expr, count as f64, count as f64, number),
             }
         }
         Subject::Queued(QueueMeasure::Max) => {
-            let most = phases.iter().map(|(phase, _)| phase.queued_max).max().unwrap_or_default() as f64;
-            compare(expr, most, most, number)
+            let most = phases.iter().map(|(phase, _)| phase.queued_max).collect::<Option<Vec<u64>>>();
+            most.map_or_else(unknown_times, |most| {
+                let most = most.into_iter().max().unwrap_or_default() as f64;
+                compare(expr, most, most, number)
+            })
         }
         Subject::Queued(QueueMeasure::Growth) => {
             let grown = phases.iter().filter_map(|(phase, _)| phase.queued_growth);

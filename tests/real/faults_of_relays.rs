@@ -36,14 +36,14 @@ fn through(faults: &str, drain: &str, flags: &str) -> Option<(Outcome, Vec<Value
 
 /// Every count is what the ledger has.
 #[track_caller]
-fn assert_as_in(ledgers: &[Value], outcome: &Outcome) {
+pub fn assert_as_in(ledgers: &[Value], outcome: &Outcome) {
     let found = COUNTS.map(|count| (count, outcome.delivery(count)));
     assert_eq!(found, COUNTS.map(|count| (count, expected(ledgers, count))));
     assert_eq!(outcome.foreign(), expected(ledgers, "foreign"));
 }
 
 /// Of every fault some, and all harmless changes with them.
-const ALL: &str = "--fault drop=50 --fault duplicate=50 --fault swap=30 --fault rewrite=50 --fault subject=70 --fault footer=80 \
+pub const ALL: &str = "--fault drop=50 --fault duplicate=50 --fault swap=30 --fault rewrite=50 --fault subject=70 --fault footer=80 \
     --fault foreign=60 --fault bounce=50 --fault delay=90 --fault both=90 --fault vanish-kept=100 --fault vanish-lost=100 \
     --fault refuse=90 --fault refuse-temporarily=95";
 

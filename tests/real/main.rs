@@ -24,6 +24,7 @@ mod chunked;
 mod courier;
 mod death;
 mod delivered;
+mod delivery_log;
 mod dovecot;
 mod draw;
 mod encrypted;

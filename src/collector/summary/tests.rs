@@ -290,6 +290,10 @@ fn spoil(measured: &mut Measured, code: Code) {
             let receiver = ReceiverHealth { turns: 100, late: 2, ..ReceiverHealth::default() };
             measured.delivered = Some(Box::new(Delivered { receiver, ..Delivered::default() }));
         }
+        Code::DeliveriesIncomplete => {
+            let incomplete = vec!["out.jsonl has no end: its receiver was killed".to_owned()];
+            measured.delivered = Some(Box::new(Delivered { incomplete, ..Delivered::default() }));
+        }
         Code::Counts => tally.counts.started += 1,
     }
 }

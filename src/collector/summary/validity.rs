@@ -45,13 +45,15 @@ pub enum Code {
     EventFailed,
     /// The receiver behind the relay was the bottleneck (M32).
     ReceiverOverloaded,
+    /// A delivery log does not tell of all that came out.
+    DeliveriesIncomplete,
     /// The counts do not reconcile (M10): a fault of smtpress.
     Counts,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 11] = [
+    pub const ALL: [Code; 12] = [
         Code::GeneratorLag,
         Code::NotStarted,
         Code::OwnResource,
@@ -62,6 +64,7 @@ impl Code {
         Code::WorkerLost,
         Code::EventFailed,
         Code::ReceiverOverloaded,
+        Code::DeliveriesIncomplete,
         Code::Counts,
     ];
 
@@ -78,6 +81,7 @@ impl Code {
             Code::WorkerLost => "worker-lost",
             Code::EventFailed => "event-failed",
             Code::ReceiverOverloaded => "receiver-overloaded",
+            Code::DeliveriesIncomplete => "deliveries-incomplete",
             Code::Counts => "books",
         }
     }
@@ -159,6 +163,7 @@ impl Validity {
             .into_iter()
             .chain(worker_lost(measured))
             .chain(receiver_overloaded(measured))
+            .chain(deliveries_incomplete(measured))
             .chain(events(measured));
         reasons.extend(of_run.map(|(code, sentence)| ValidityReason { code, phase: None, sentence }));
         Validity { reasons }
@@ -273,6 +278,12 @@ fn clock_jumped(measured: &Measured) -> FoundReason {
         );
         (Code::ClockJumped, sentence)
     })
+}
+
+/// What a log does not tell may have come out all the same.
+fn deliveries_incomplete(measured: &Measured) -> impl Iterator<Item = (Code, String)> + '_ {
+    let sentences = measured.delivered.iter().flat_map(|delivered| &delivered.incomplete);
+    sentences.map(|sentence| (Code::DeliveriesIncomplete, sentence.clone()))
 }
 
 /// A receiver that has no time makes the relay look slow (M32).

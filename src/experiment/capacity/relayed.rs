@@ -75,7 +75,8 @@ impl TrialDelivery {
             unexpected: counts.unexpected,
             foreign: delivered.foreign,
             queued_at_end: delivered.flow.queued_at(length),
-            queued_max: phase.queued_max,
+            // Without times no search begins.
+            queued_max: phase.queued_max.unwrap_or_default(),
             drain_s: phase.drain.map(|drain| drain.as_secs_f64()),
             is_queue_left: delivered.is_queue_left,
             ..TrialDelivery::default()

@@ -61,7 +61,7 @@ pub(super) fn compile(
     purpose: Purpose,
 ) -> Result<(Script, Logins), ProfileFault> {
     // A listener needs no client's secrets.
-    let Some(auth) = session.auth.as_ref().filter(|_| purpose != Purpose::Listen) else {
+    let Some(auth) = session.auth.as_ref().filter(|_| purpose.sends()) else {
         return Ok((script, Logins::default()));
     };
     logins(document, session, auth, script, target, &System)

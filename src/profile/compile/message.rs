@@ -43,7 +43,7 @@ const TEXT: &str = "This is smtpress message {n}.\n";
 /// Makes the table's paths absolute. For a listener they have no use, and need not be there.
 pub(super) fn anchor(document: &Document, profile: &mut Profile, purpose: Purpose) {
     let Some(message) = &mut profile.message else { return };
-    if purpose == Purpose::Listen {
+    if !purpose.sends() {
         for path in [&mut message.from_file, &mut message.to_file, &mut message.text_file, &mut message.files]
         {
             *path = None;

@@ -1,7 +1,9 @@
 //! The `[receive]` table: the receiver behind the relay. What comes out of it, `delivery` counts.
 
+use std::path::PathBuf;
+
 use super::listener;
-use crate::delivery::settings::ReceiverSettings;
+use crate::delivery::settings::{ClockOffset, ReceiverSettings};
 use crate::listener::limits::Limits;
 use crate::mail;
 use crate::net::address::bind::{Bind, BindError};
@@ -10,23 +12,28 @@ use crate::profile::error::ProfileFault;
 use crate::profile::schema::receive::Receive;
 use crate::smtp::script::TlsMode;
 
-/// What the table makes of the receiver. `mail`: the messages that are to be known again.
+/// What the table makes of the receiver. `mail`: the messages that are to be known again; `None`: this process sends none, and
+/// listens whatever log there is.
 ///
 /// # Errors
 /// The first thing in the table that makes no sense.
 pub(super) fn compile(
     document: &Document,
     receive: &Receive,
-    mail: &mail::Spec,
+    mail: Option<&mail::Spec>,
 ) -> Result<ReceiverSettings, ProfileFault> {
     let texts = receive.address.clone().unwrap_or_default();
-    if texts.is_empty() {
-        return Err(document.error_at(
-            &keys!["receive"],
+    let logs = receive.deliveries.clone().unwrap_or_default();
+    if texts.is_empty() && (logs.is_empty() || mail.is_none()) {
+        let fault = ProfileFault::new(
             "the receiver has no address",
-            "add `address = [\"127.0.0.1:2600\"]`, and let the relay deliver to it",
-        ));
+            "add `address = [\"127.0.0.1:2600\"]` to [receive], or give --receive, and let the relay deliver to it",
+            document.place(&keys!["receive"]).or(document.end()),
+        );
+        return Err(fault);
     }
+    let offset = receive.clock_offset.as_deref().map(str::parse::<ClockOffset>).transpose();
+    let clock_offset = offset.map_err(|why| document.error_at(&keys!["receive", "clock_offset"], why, ""))?;
     let parse = |(index, text): (usize, &String)| {
         let wrong =
             |error: BindError| document.error_at(&keys!["receive", "address", index], error.to_string(), "");
@@ -43,7 +50,7 @@ pub(super) fn compile(
             ));
         }
     }
-    if mail.names_session() {
+    if mail.is_some_and(mail::Spec::names_session) {
         return Err(document.error_at(
             &keys!["message"],
             "a message with `{session}` cannot be compared with what comes out of a relay",
@@ -54,6 +61,8 @@ pub(super) fn compile(
     let limits = listener::compile(&document.within("receive"), &table, Some(clients), true)?;
     Ok(ReceiverSettings {
         addresses,
+        logs: logs.into_iter().map(PathBuf::from).collect(),
+        clock_offset,
         limits: Limits { protocol: receive.protocol(), ..limits },
         drain: receive.drain().0,
         quiet: receive.quiet().0,

@@ -29,7 +29,7 @@ pub(super) fn address(
             let at = keys!["target", "address"];
             address.parse().map_err(|error: TargetError| document.error_at(&at, error.to_string(), ""))
         }
-        None if purpose == Purpose::Listen => Ok(Target::embedded()),
+        None if !purpose.sends() => Ok(Target::embedded()),
         None => Err(ProfileFault::new(
             "there is no target",
             "add [target] with `address = \"smtp://127.0.0.1:25\"`, or \"embedded\", or give --target",

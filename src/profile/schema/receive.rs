@@ -10,6 +10,12 @@ tables! {
     Receive {
         /// Where the relay delivers to: `ip:port` or `unix:path`, one or more.
         address: Vec<String>, flag "--receive";
+        /// The delivery log of `smtpress receive`, which is a process of its own: the run does not listen at `address`, it reads what
+        /// came out there. Several where several receive. A path is relative to the working directory.
+        deliveries: Vec<String>, flag "--deliveries";
+        /// How far the clock of the machine that wrote the log is ahead of ours, as it was measured, with its bound:
+        /// `"1.2ms+-0.3ms"`. Needed for times where that is another machine.
+        clock_offset: String, flag "--clock-offset";
         /// What the receiver speaks.
         protocol: Protocol, or Protocol::Smtp;
         /// How long deliveries are awaited after the last arrival, at most.

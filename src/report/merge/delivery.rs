@@ -63,7 +63,7 @@ fn phase(shards: Vec<&StoredPhase>) -> PhaseDelivery {
         }),
         delivered_in_window: own
             .iter()
-            .map(|(phase, window)| (phase.delivered_per_s * window).round() as u64)
+            .map(|(phase, window)| Some((phase.delivered_per_s? * window).round() as u64))
             .sum(),
         drain: own.iter().filter_map(|(phase, _)| phase.drain_s).reduce(f64::max).map(seconds),
     }

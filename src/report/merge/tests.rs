@@ -64,7 +64,7 @@ fn relayed(index: u32, accepted: u64, missing: u64, growth: f64) -> RunResult {
         accepted_recipients: accepted,
         delivered: accepted - missing,
         missing,
-        queued_max: 3,
+        queued_max: Some(3),
         queued_growth_per_s: Some(StoredGrowth { value: growth, low: growth - 0.5, high: growth + 0.5 }),
         drain_s: Some(f64::from(index) + 0.25),
         ..StoredPhaseDelivery::default()
@@ -95,7 +95,7 @@ fn what_came_out_of_the_relay_is_added_and_judged_anew() {
     let whole = merged(vec![relayed(0, 10, 0, 1.0), relayed(1, 20, 3, 2.0)]);
     let phase = whole.phases[0].delivery.as_ref().unwrap();
     assert_eq!((phase.accepted_recipients, phase.delivered, phase.missing), (30, 27, 3));
-    assert_eq!((phase.queued_max, phase.drain_s), (6, Some(1.25)));
+    assert_eq!((phase.queued_max, phase.drain_s), (Some(6), Some(1.25)));
     assert_eq!(phase.queued_growth_per_s, Some(StoredGrowth { value: 3.0, low: 2.0, high: 4.0 }));
     let delivery = whole.delivery.as_ref().unwrap();
     assert_eq!((delivery.foreign, delivery.missing.len(), delivery.bounces.len()), (2, 2, 1));

@@ -317,6 +317,7 @@ fn tls(measured: &Measured, index: usize) -> StoredTls {
 /// What must not be overlooked.
 fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> {
     let mut warnings = summary.warnings.clone();
+    warnings.extend(measured.delivered.iter().flat_map(|delivered| delivered.remarks.clone()));
     warnings.extend(plan.mail.passed_over());
     if plan.seed > MOST_INTEGER {
         warnings.push(format!(

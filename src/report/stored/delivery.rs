@@ -32,14 +32,16 @@ pub struct StoredPhaseDelivery {
     pub in_doubt_missing: u64,
     /// Recipients that came out and were reported as failed.
     pub bounced_and_delivered: u64,
-    /// The most recipients in the relay's queue during the window of the phase.
-    pub queued_max: u64,
-    /// How fast its queue grew in that window, in recipients a second; `null`: the window is too short to say.
+    /// The most recipients in the relay's queue during the window of the phase; `null`: the times are unknown.
+    pub queued_max: Option<u64>,
+    /// How fast its queue grew in that window, in recipients a second; `null`: the window is too short to say, or the
+    /// times are unknown.
     pub queued_growth_per_s: Option<StoredGrowth>,
-    /// From the last accepted message to the last first delivery; `null`: one of both was never seen.
+    /// From the last accepted message to the last first delivery; `null`: one of both was never seen, or the
+    /// times are unknown.
     pub drain_s: Option<f64>,
-    /// First deliveries within the window, a second of it.
-    pub delivered_per_s: f64,
+    /// First deliveries within the window, a second of it; `null`: the times are unknown.
+    pub delivered_per_s: Option<f64>,
 }
 
 /// A slope with the interval that holds it in 95 of 100 cases.
@@ -76,6 +78,27 @@ pub struct StoredDelivery {
     pub bounces: Vec<StoredBounce>,
     /// The receiver's own part.
     pub receiver: StoredReceiver,
+    /// How its clock is related to that of the run; `null` where both ends are one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<StoredClock>,
+}
+
+/// How the clock by which deliveries are timed is related to that of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "relation", rename_all = "kebab-case")]
+#[schemars(rename = "Clock")]
+pub enum StoredClock {
+    /// Two processes, one clock.
+    Same,
+    /// Two clocks with a measured offset: each time of the relay may be wrong by the bound.
+    Offset {
+        /// How far the receiver's clock is ahead of ours; below zero: behind.
+        ahead_s: f64,
+        /// How far from the truth that may be.
+        bound_s: f64,
+    },
+    /// Two clocks, and nobody knows how far apart: there are counts, and no times.
+    Unknown,
 }
 
 /// A recipient that was accepted and did not come out.

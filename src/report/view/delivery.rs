@@ -86,8 +86,10 @@ fn queue(result: &RunResult) -> ReportTable {
         });
         table.row([
             Cell::name(name),
-            Cell::rate(phase.delivered_per_s, at("delivered_per_s")),
-            Cell::count(phase.queued_max, at("queued_max")),
+            phase
+                .delivered_per_s
+                .map_or_else(Cell::not_available, |rate| Cell::rate(rate, at("delivered_per_s"))),
+            phase.queued_max.map_or_else(Cell::not_available, |most| Cell::count(most, at("queued_max"))),
             growth,
             phase.drain_s.map_or_else(Cell::not_available, |drain| Cell::seconds(drain, at("drain_s"))),
         ]);

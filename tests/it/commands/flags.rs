@@ -53,6 +53,8 @@ fn each_flag_alone_does_what_its_name_says() {
         (&["--seed", "99"], "/seed", "99"),
         (&["--receive", "127.0.0.1:2600"], "/receive/address/0", "\"127.0.0.1:2600\""),
         (&["--receive", "127.0.0.1:2600", "--drain", "5s"], "/receive/drain", "\"5s\""),
+        (&["--deliveries", "a", "--deliveries", "b"], "/receive/deliveries", "[\"a\",\"b\"]"),
+        (&["--deliveries", "a", "--clock-offset", "-1ms+-2us"], "/receive/clock_offset", "\"-1ms+-2us\""),
     ];
     for (flags, pointer, expected) in cases {
         let profile = made(&stage, &[secret], &[&["--target", "embedded"], *flags].concat());

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::collector::delivery::{Delivered, PhaseDelivery};
+use crate::collector::delivery::{ClockRelation, Delivered, PhaseDelivery};
 use crate::collector::growth::Growth;
 use crate::collector::summary::{PhaseSummary, per_second};
 use crate::report::stored::delivery::{
-    StoredAltered, StoredBounce, StoredDelivery, StoredGrowth, StoredMissing, StoredPhaseDelivery,
-    StoredReceiver,
+    StoredAltered, StoredBounce, StoredClock, StoredDelivery, StoredGrowth, StoredMissing,
+    StoredPhaseDelivery, StoredReceiver,
 };
 
 /// What came out of a phase.
@@ -30,7 +30,7 @@ pub(in crate::report) fn phase(delivery: &PhaseDelivery, window: Duration) -> St
         queued_max: delivery.queued_max,
         queued_growth_per_s: delivery.queued_growth.map(growth),
         drain_s: delivery.drain.map(|drain| drain.as_secs_f64()),
-        delivered_per_s: per_second(delivery.delivered_in_window, window),
+        delivered_per_s: delivery.delivered_in_window.map(|count| per_second(count, window)),
     }
 }
 
@@ -74,6 +74,14 @@ pub(in crate::report) fn of_run(delivered: &Delivered, phases: &[PhaseSummary]) 
             lag_max_ms: delivered.receiver.lag_max.as_secs_f64() * 1e3,
             connections: delivered.receiver.connections,
             refusals: delivered.receiver.refusals,
+        },
+        clock: match delivered.clock {
+            ClockRelation::Own => None,
+            ClockRelation::Same => Some(StoredClock::Same),
+            ClockRelation::Offset { ahead_ns, bound } => {
+                Some(StoredClock::Offset { ahead_s: ahead_ns as f64 / 1e9, bound_s: bound.as_secs_f64() })
+            }
+            ClockRelation::Unknown => Some(StoredClock::Unknown),
         },
     }
 }

@@ -1,0 +1,39 @@
+//! `smtpress receive`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// What stands below its help.
+pub const EXAMPLES: &str = "\
+Examples:
+  smtpress receive --receive 127.0.0.1:2600 --deliveries out.jsonl
+  smtpress run --target 127.0.0.1:25 -r 400/s -z 60s --deliveries out.jsonl
+
+A run on another machine needs the clock of this one for times: --deliveries FILE --clock-offset
+1.2ms+-0.3ms says how far this clock is ahead of that of the run, and how exactly it is known.
+
+Ctrl-C ends it. Exit codes: 0 ended as asked; 1 the log could not be written to its end;
+3 an address or the log cannot be opened; 2 usage.";
+
+/// `smtpress receive`.
+#[derive(Debug, Args)]
+pub struct ReceiveArgs {
+    /// A profile (TOML), -: from stdin; only its [receive] table is used
+    pub profile: Option<PathBuf>,
+    /// Receive at this address [the profile's receive.address]; may be repeated
+    #[arg(long, value_name = "IP:PORT|unix:PATH")]
+    pub receive: Vec<String>,
+    /// Write the delivery log to this new file
+    #[arg(long, value_name = "FILE")]
+    pub deliveries: Option<PathBuf>,
+    /// Stop after this time
+    #[arg(short = 'z', long = "for", value_name = "TIME")]
+    pub length: Option<String>,
+    /// Set a key of the profile, such as receive.protocol=lmtp
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The seed of probabilities and delays
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}

@@ -1,0 +1,244 @@
+//! The clocks of two processes: what each shows at one moment, and how they are related.
+//!
+//! # Decisions
+//! - Processes of one boot and one time namespace share the monotonic clock of the kernel: times taken by either can be subtracted.
+//! - Between two machines only the wall clocks can be related, by a measured offset with its bound. Without one the
+//!   times of the other machine are unknown; they are never taken for ours.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::collector::delivery::ClockRelation;
+
+/// What the clocks of a machine show at one moment. As JSON `{"wall": "2026-11-28T12:00:00.000001Z", "mono_us": 12}`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockReading {
+    /// The wall clock, since the Unix epoch.
+    #[serde(serialize_with = "write_wall", deserialize_with = "read_wall")]
+    pub wall: Duration,
+    /// The monotonic clock, since some moment of the boot.
+    #[serde(rename = "mono_us", serialize_with = "write_micros", deserialize_with = "read_micros")]
+    pub mono: Duration,
+}
+
+impl ClockReading {
+    /// What the clocks of this machine show now.
+    pub fn now() -> ClockReading {
+        ClockReading { wall: read_clock(ClockId::CLOCK_REALTIME), mono: read_clock(ClockId::CLOCK_MONOTONIC) }
+    }
+
+    /// What they showed, or will show, at this moment, to their word of now.
+    pub fn at(moment: Instant) -> ClockReading {
+        let (here, now) = (now(), ClockReading::now());
+        let (ahead, behind) =
+            (moment.saturating_duration_since(here), here.saturating_duration_since(moment));
+        ClockReading {
+            wall: (now.wall + ahead).saturating_sub(behind),
+            mono: (now.mono + ahead).saturating_sub(behind),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the reading that relates a moment to the clocks of the system"
+)]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+fn read_clock(clock: ClockId) -> Duration {
+    // Both clocks are there on every Linux.
+    clock_gettime(clock).map(Duration::from).unwrap_or_default()
+}
+
+/// Names the monotonic clock of this process: the boot, and the time namespace; `None`: they cannot be read.
+pub fn clock_name() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    // A kernel without time namespaces has one time.
+    let namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    Some(format!("{} {}", boot.trim(), namespace.display()).trim_end().to_owned())
+}
+
+/// By how much the wall clock of the receiver is ahead of ours, as it was measured: `1.2ms+-0.3ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Nanoseconds that it is ahead; below zero: behind.
+    pub ahead_ns: i64,
+    /// How far from the truth that may be.
+    pub bound: Duration,
+}
+
+impl FromStr for ClockOffset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ClockOffset, String> {
+        let wrong = |why: &str| {
+            format!("{text:?} is no clock offset ({why}): write it with its bound, as 1.2ms+-0.3ms")
+        };
+        let (offset, bound) =
+            text.split_once("+-").or_else(|| text.split_once('±')).ok_or_else(|| wrong("no bound"))?;
+        let (sign, offset) = match offset.trim().strip_prefix('-') {
+            Some(offset) => (-1, offset),
+            None => (1, offset.trim().trim_start_matches('+')),
+        };
+        let length =
+            |text: &str| seconds(text.trim()).ok_or_else(|| wrong("a number with s, ms or us is wanted"));
+        let ahead = i64::try_from(length(offset)?.as_nanos()).map_err(|_| wrong("too long"))?;
+        Ok(ClockOffset { ahead_ns: sign * ahead, bound: length(bound)? })
+    }
+}
+
+impl fmt::Display for ClockOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}us+-{}us", self.ahead_ns as f64 / 1e3, self.bound.as_nanos() as f64 / 1e3)
+    }
+}
+
+/// A length with a fraction, such as `1.2ms`; `0` needs no unit.
+fn seconds(text: &str) -> Option<Duration> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let number: f64 = number.parse().ok()?;
+    let scale = match unit.trim() {
+        "s" => 1.0,
+        "ms" => 1e-3,
+        "us" | "µs" => 1e-6,
+        "ns" => 1e-9,
+        "" if number == 0.0 => 1.0,
+        _ => return None,
+    };
+    Duration::try_from_secs_f64(number * scale).ok().filter(|length| length.as_secs() < 1 << 31)
+}
+
+/// How the clocks of another process are related to those of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TwoClocks {
+    relation: ClockRelation,
+    /// What the clocks of the run showed at its epoch.
+    epoch: ClockReading,
+}
+
+impl TwoClocks {
+    /// `run` and `other`: the names of their monotonic clocks.
+    pub fn new(
+        epoch: ClockReading,
+        run: Option<&str>,
+        other: Option<&str>,
+        offset: Option<ClockOffset>,
+    ) -> TwoClocks {
+        let relation = match offset {
+            _ if run.is_some() && run == other => ClockRelation::Same,
+            Some(ClockOffset { ahead_ns, bound }) => ClockRelation::Offset { ahead_ns, bound },
+            None => ClockRelation::Unknown,
+        };
+        TwoClocks { relation, epoch }
+    }
+
+    /// Those of nobody.
+    pub fn unrelated() -> TwoClocks {
+        TwoClocks { relation: ClockRelation::Unknown, epoch: ClockReading::default() }
+    }
+
+    pub fn relation(&self) -> ClockRelation {
+        self.relation
+    }
+
+    /// Nanoseconds from the run's epoch to what the other process read; `None`: unknown.
+    pub fn since_epoch(&self, reading: ClockReading) -> Option<i64> {
+        let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        match self.relation {
+            ClockRelation::Own | ClockRelation::Same => Some(nanos(reading.mono) - nanos(self.epoch.mono)),
+            ClockRelation::Offset { ahead_ns, .. } => {
+                Some(nanos(reading.wall) - nanos(self.epoch.wall) - ahead_ns)
+            }
+            ClockRelation::Unknown => None,
+        }
+    }
+}
+
+impl TwoClocks {
+    /// The same where a few seconds do not matter: of an unknown clock by its wall clock. Zero before the epoch.
+    pub fn roughly_since_epoch(&self, reading: ClockReading) -> Duration {
+        match self.since_epoch(reading) {
+            Some(nanos) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
+            None => reading.wall.saturating_sub(self.epoch.wall),
+        }
+    }
+}
+
+fn write_wall<S: Serializer>(wall: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_micros(UNIX_EPOCH + *wall))
+}
+
+fn read_wall<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let wall = humantime::parse_rfc3339(&text).map_err(serde::de::Error::custom)?;
+    wall.duration_since(UNIX_EPOCH).map_err(serde::de::Error::custom)
+}
+
+fn write_micros<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
+}
+
+fn read_micros<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offset_needs_its_bound() {
+        let read =
+            |text: &str| text.parse::<ClockOffset>().map(|offset| (offset.ahead_ns, offset.bound.as_nanos()));
+        assert_eq!(read("1.2ms+-0.3ms"), Ok((1_200_000, 300_000)));
+        assert_eq!(read("-2s ± 15us"), Ok((-2_000_000_000, 15_000)));
+        assert_eq!(read("0+-1ms"), Ok((0, 1_000_000)));
+        for wrong in ["1.2ms", "", "+-", "1+-1ms", "1ms+--1ms", "nan+-1s", "1e9s+-1s", "99999999999s+-1s"] {
+            assert!(read(wrong).unwrap_err().contains("1.2ms+-0.3ms"), "{wrong}");
+        }
+        let offset: ClockOffset = "-1.5ms+-0.25ms".parse().unwrap();
+        assert_eq!(offset.to_string().parse(), Ok(offset));
+    }
+
+    #[test]
+    fn a_reading_survives_its_text() {
+        let reading = ClockReading {
+            wall: Duration::from_micros(1_700_000_000_000_001),
+            mono: Duration::from_micros(7),
+        };
+        let text = serde_json::to_string(&reading).unwrap();
+        assert_eq!(text, r#"{"wall":"2023-11-14T22:13:20.000001Z","mono_us":7}"#);
+        assert_eq!(serde_json::from_str::<ClockReading>(&text).unwrap(), reading);
+    }
+
+    #[test]
+    fn a_moment_is_read_to_the_clocks_of_the_system() {
+        let (moment, before) = (now(), ClockReading::now());
+        let read = ClockReading::at(moment);
+        assert!(read.mono <= before.mono && before.mono - read.mono < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn times_of_another_clock_are_unknown_without_an_offset() {
+        let at = |wall, mono| ClockReading {
+            wall: Duration::from_millis(wall),
+            mono: Duration::from_millis(mono),
+        };
+        let epoch = at(5_000, 100);
+        let since =
+            |run, other, offset| TwoClocks::new(epoch, run, other, offset).since_epoch(at(6_500, 400));
+        assert_eq!(since(Some("a"), Some("a"), None), Some(300_000_000));
+        assert_eq!(since(Some("a"), Some("b"), None), None);
+        assert_eq!(since(None, None, None), None);
+        let ahead = Some(ClockOffset { ahead_ns: 500_000_000, bound: Duration::from_millis(1) });
+        assert_eq!(since(Some("a"), Some("b"), ahead), Some(1_000_000_000));
+        assert_eq!(since(Some("a"), Some("a"), ahead), Some(300_000_000), "one clock needs no offset");
+    }
+}

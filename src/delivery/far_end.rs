@@ -1,0 +1,78 @@
+//! Where a run learns what came out of the relay: from its own receiver, or from the delivery logs of others.
+
+use std::time::{Duration, Instant};
+
+use super::log::DeliveryLogs;
+use super::receiver::Receiver;
+use crate::collector::delivery::{Delivered, Transaction};
+use crate::collector::tally::Tally;
+use crate::plan::Plan;
+
+/// The other end of a relay.
+#[derive(Debug)]
+pub enum FarEnd {
+    /// A receiver in this process.
+    Own(Receiver),
+    /// Receivers that are processes of their own.
+    Logs(DeliveryLogs),
+}
+
+impl FarEnd {
+    /// Whether it will be known when something comes out.
+    pub fn has_times(&self) -> bool {
+        match self {
+            FarEnd::Own(_) => true,
+            FarEnd::Logs(logs) => logs.has_times(),
+        }
+    }
+
+    /// A run begins, at this epoch. `date`: the Date of its messages.
+    pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
+        match self {
+            FarEnd::Own(receiver) => receiver.begin(plan, date, epoch),
+            FarEnd::Logs(logs) => logs.begin(plan, date, epoch),
+        }
+    }
+
+    /// These transactions have ended.
+    pub fn answered(&self, transactions: &[Transaction]) {
+        match self {
+            FarEnd::Own(receiver) => receiver.answered(transactions),
+            FarEnd::Logs(logs) => logs.answered(transactions),
+        }
+    }
+
+    /// What came out since the last call, by phase, and the relay's queue when this much of the run was over; `None`: a log tells of
+    /// the second later.
+    pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
+        match self {
+            FarEnd::Own(receiver) => receiver.second(until),
+            FarEnd::Logs(logs) => (logs.second(), None),
+        }
+    }
+
+    /// Whether nothing is awaited any more at this time since the run's epoch.
+    pub fn is_settled(&self, now: Duration) -> bool {
+        match self {
+            FarEnd::Own(receiver) => receiver.is_settled(now),
+            FarEnd::Logs(logs) => logs.is_settled(now),
+        }
+    }
+
+    /// The run is over, at `ended` since its epoch: see [`RunAccount::finish`](super::account::RunAccount::finish).
+    pub fn finish(
+        &self,
+        windows: &[(Duration, Duration)],
+        ended: Duration,
+        cut_short: bool,
+        tally: &mut Tally,
+    ) -> Delivered {
+        let (delivered, quiet) = match self {
+            FarEnd::Own(receiver) => (receiver.finish(windows, ended, cut_short, tally), receiver.quiet()),
+            FarEnd::Logs(logs) => (logs.finish(windows, ended, cut_short, tally), logs.quiet()),
+        };
+        let is_silent = delivered.silent_for.is_none_or(|silent| silent >= quiet);
+        let is_queue_left = !cut_short && !is_silent && delivered.counts().missing > 0;
+        Delivered { is_queue_left, ..delivered }
+    }
+}

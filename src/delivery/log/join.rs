@@ -1,0 +1,501 @@
+//! Joins delivery logs with a run: while it goes on, or when it is over.
+//!
+//! # Decisions
+//! - The account is that of a receiver in the same process; a log is one more place that deliveries are learnt from.
+//! - What a log says counts as far as its last mark goes. A wait for deliveries ends with a mark behind it; without one the log is
+//!   incomplete, and the run invalid.
+//! - A log may hold what came out for other runs, before and after. What came out before the run, or after it and after the last
+//!   message of it, is not counted as foreign to it.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{LogEntry, LogError, LogMark, LogReader};
+use crate::collector::delivery::{ClockRelation, Delivered, ReceiverHealth, Transaction};
+use crate::collector::tally::Tally;
+use crate::delivery::account::{RunAccount, SeenContent};
+use crate::delivery::clock::{self, ClockOffset, ClockReading, TwoClocks};
+use crate::delivery::next_hop::HopHealth;
+use crate::plan::Plan;
+
+/// How long a mark is awaited. Marks are a second apart.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked for one.
+const LOOK: Duration = Duration::from_millis(20);
+/// A mark that is older shows that nobody writes any more.
+const STALE: Duration = Duration::from_secs(5);
+/// The health of a receiver counts this long after the last message of a run.
+const AFTER: Duration = Duration::from_millis(1500);
+
+/// The delivery logs of one run or of several, one after the other.
+#[derive(Debug)]
+pub struct DeliveryLogs {
+    offset: Option<ClockOffset>,
+    quiet: Duration,
+    joining: Mutex<Joining>,
+}
+
+#[derive(Debug)]
+struct Joining {
+    logs: Vec<JoinedLog>,
+    run: Option<JoinedRun>,
+}
+
+/// The run that is joined.
+#[derive(Debug)]
+struct JoinedRun {
+    account: RunAccount,
+    /// When its clock was at zero; of a run that is over the moment says nothing.
+    began: Instant,
+    /// How long it took; `None`: it goes on.
+    took: Option<Duration>,
+    /// When messages of other runs came out after its end.
+    foreign_after: Vec<Duration>,
+}
+
+/// A log, as far as it is read.
+#[derive(Debug)]
+struct JoinedLog {
+    reader: LogReader,
+    clocks: TwoClocks,
+    /// Why it cannot be read further.
+    fault: Option<String>,
+    /// Its last mark, and how many were read.
+    covered: LogMark,
+    marks: u64,
+    has_ended: bool,
+    /// When something last came out for the run.
+    last_own: Option<ClockReading>,
+    own: u64,
+    /// Messages of other runs, and the first of these.
+    others: u64,
+    first_other: Option<String>,
+    /// The last mark before the run.
+    before: LogMark,
+    /// The last mark of the run, and the sums of what marks say of their second.
+    health: LogMark,
+    sums: HopHealth,
+}
+
+impl DeliveryLogs {
+    /// Opens the logs. `quiet` as in [`ReceiverSettings`](crate::delivery::settings::ReceiverSettings).
+    ///
+    /// # Errors
+    /// One cannot be read, is none, or is given twice.
+    pub fn open(
+        paths: &[PathBuf],
+        offset: Option<ClockOffset>,
+        quiet: Duration,
+    ) -> Result<DeliveryLogs, LogError> {
+        let mut logs: Vec<JoinedLog> = Vec::new();
+        for path in paths {
+            let reader = LogReader::open(path)?;
+            if let Some(twin) = logs.iter().find(|log| log.reader.header() == reader.header()) {
+                return Err(LogError::Twice(twin.reader.path().to_owned(), path.clone()));
+            }
+            logs.push(JoinedLog::new(reader));
+        }
+        Ok(DeliveryLogs { offset, quiet, joining: Mutex::new(Joining { logs, run: None }) })
+    }
+
+    /// How long nothing must have come out for the relay to be silent.
+    pub fn quiet(&self) -> Duration {
+        self.quiet
+    }
+
+    /// Whether the clocks of all logs can be related to that of this process.
+    pub fn has_times(&self) -> bool {
+        let here = clock::clock_name();
+        let is_here = |log: &JoinedLog| here.is_some() && log.reader.header().clock == here;
+        self.offset.is_some() || self.lock().logs.iter().all(is_here)
+    }
+
+    /// Waits until it is seen that a receiver writes to each.
+    ///
+    /// # Errors
+    /// None does.
+    pub fn check_alive(&self) -> Result<(), LogError> {
+        let mut joining = self.lock();
+        for log in &mut joining.logs {
+            log.read(None);
+            let marks = log.marks;
+            let until = clock::now() + PATIENCE;
+            while log.marks == marks && log.fault.is_none() && !log.has_ended && clock::now() < until {
+                std::thread::sleep(LOOK);
+                log.read(None);
+            }
+            let why = match &log.fault {
+                Some(fault) => fault.clone(),
+                None if log.has_ended => "the receiver that wrote this delivery log has ended".to_owned(),
+                None if log.marks == marks => {
+                    format!("no receiver has written to this delivery log for {} s", PATIENCE.as_secs())
+                }
+                None => continue,
+            };
+            return Err(LogError::NotAlive { path: log.reader.path().to_owned(), why });
+        }
+        Ok(())
+    }
+
+    /// A run begins, at this epoch. `date`: the Date of its messages.
+    pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
+        let mut joining = self.lock();
+        // What is there came out before.
+        joining.logs.iter_mut().for_each(|log| log.read(None));
+        let reading = ClockReading::at(epoch);
+        let is_timed = joining.relate(reading, clock::clock_name().as_deref(), self.offset);
+        joining.run = Some(JoinedRun {
+            account: RunAccount::new(plan, date, is_timed),
+            began: epoch,
+            took: None,
+            foreign_after: Vec::new(),
+        });
+    }
+
+    /// A run that is over, and took this long, is joined: all that is in the logs. `epoch`: what the clocks showed when its load
+    /// began, `clock`: the name of its monotonic clock.
+    pub fn begin_stored(
+        &self,
+        plan: &Plan,
+        date: &str,
+        epoch: ClockReading,
+        clock_name: Option<&str>,
+        took: Duration,
+    ) {
+        let mut joining = self.lock();
+        let is_timed = joining.relate(epoch, clock_name, self.offset);
+        joining.run = Some(JoinedRun {
+            account: RunAccount::new(plan, date, is_timed),
+            began: clock::now(),
+            took: Some(took),
+            foreign_after: Vec::new(),
+        });
+    }
+
+    /// These transactions have ended.
+    pub fn answered(&self, transactions: &[Transaction]) {
+        if let Some(run) = &self.lock().run {
+            run.account.answered(transactions);
+        }
+    }
+
+    /// What came out since the last call, by phase. The queue is not known before all lines of the second are read.
+    pub fn second(&self) -> Tally {
+        let mut joining = self.lock();
+        joining.read();
+        joining.run.as_ref().map_or_else(|| Tally::new(0), |run| run.account.second(Duration::ZERO).0)
+    }
+
+    /// Whether nothing is awaited any more at this time since the run's epoch.
+    pub fn is_settled(&self, now: Duration) -> bool {
+        let mut joining = self.lock();
+        joining.read();
+        let is_over = joining.logs.iter().all(|log| log.has_ended || log.fault.is_some());
+        is_over || joining.run.as_ref().is_none_or(|run| run.account.is_settled(now, self.quiet))
+    }
+
+    /// The run is over: see [`RunAccount::finish`]. Of a stored run `ended` is when its logs end.
+    pub fn finish(
+        &self,
+        windows: &[(Duration, Duration)],
+        ended: Duration,
+        cut_short: bool,
+        tally: &mut Tally,
+    ) -> Delivered {
+        let mut joining = self.lock();
+        if !cut_short {
+            joining.await_marks(ended);
+        }
+        joining.read();
+        let Some(run) = joining.run.take() else { return Delivered::default() };
+        let last_seen = run.account.last_seen();
+        let is_late = |at: &&Duration| last_seen.is_some_and(|last| **at <= last);
+        run.foreign_after.iter().filter(is_late).for_each(|at| run.account.foreign(*at));
+        let is_stored = run.took.is_some();
+        let covered = |log: &JoinedLog| log.clocks.roughly_since_epoch(log.covered.at);
+        let ended = match run.took {
+            Some(took) => joining.logs.iter().map(covered).max().unwrap_or(took).max(took),
+            None => ended,
+        };
+        let outstanding = run.account.outstanding();
+        let logs = &joining.logs;
+        let incomplete = match cut_short && !is_stored {
+            true => Vec::new(),
+            false => logs.iter().filter_map(|log| log.incomplete(ended, &run, outstanding)).collect(),
+        };
+        // By the clock of the receiver alone.
+        let silence = |log: &JoinedLog| Some(log.covered.at.mono.saturating_sub(log.last_own?.mono));
+        Delivered {
+            silent_for: logs.iter().filter_map(silence).min(),
+            receiver: health(logs),
+            clock: relation(logs),
+            incomplete,
+            remarks: logs.iter().flat_map(|log| log.remarks(run.account.id())).collect(),
+            ..run.account.finish(windows, ended, cut_short, tally)
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Joining> {
+        self.joining.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Joining {
+    /// Relates the clocks of all logs to that of a run, and forgets what they said for others. Returns whether all can be.
+    fn relate(&mut self, epoch: ClockReading, run: Option<&str>, offset: Option<ClockOffset>) -> bool {
+        for log in &mut self.logs {
+            log.clocks = TwoClocks::new(epoch, run, log.reader.header().clock.as_deref(), offset);
+            (log.own, log.others, log.first_other, log.last_own) = (0, 0, None, None);
+            (log.before, log.health, log.sums) = (log.covered, log.covered, HopHealth::default());
+        }
+        self.logs.iter().all(|log| log.clocks.relation() != ClockRelation::Unknown)
+    }
+
+    fn read(&mut self) {
+        let Joining { logs, run } = self;
+        logs.iter_mut().for_each(|log| log.read(run.as_mut()));
+    }
+
+    /// Waits until all logs go on behind the end of the run's wait.
+    fn await_marks(&mut self, ended: Duration) {
+        if self.run.as_ref().is_none_or(|run| run.took.is_some()) {
+            return;
+        }
+        let marks: Vec<u64> = self.logs.iter().map(|log| log.marks).collect();
+        let until = clock::now() + PATIENCE;
+        let goes_on = |(log, marks): (&JoinedLog, &u64)| log.covers(ended, *marks);
+        while !self.logs.iter().zip(&marks).all(goes_on) && clock::now() < until {
+            std::thread::sleep(LOOK);
+            self.read();
+        }
+    }
+}
+
+impl JoinedLog {
+    fn new(reader: LogReader) -> JoinedLog {
+        let started = LogMark { at: reader.header().at, ..LogMark::default() };
+        JoinedLog {
+            reader,
+            clocks: TwoClocks::unrelated(),
+            fault: None,
+            covered: started,
+            marks: 0,
+            has_ended: false,
+            last_own: None,
+            own: 0,
+            others: 0,
+            first_other: None,
+            before: started,
+            health: started,
+            sums: HopHealth::default(),
+        }
+    }
+
+    /// Reads all whole lines that are there. Without a run they are of no interest.
+    fn read(&mut self, mut run: Option<&mut JoinedRun>) {
+        while self.fault.is_none() && !self.has_ended {
+            match self.reader.entry() {
+                Ok(Some(entry)) => self.take(entry, run.as_deref_mut()),
+                Ok(None) => return,
+                Err(error) => self.fault = Some(error.to_string()),
+            }
+        }
+    }
+
+    fn take(&mut self, entry: LogEntry, run: Option<&mut JoinedRun>) {
+        match entry {
+            LogEntry::Mark(mark) => self.mark(mark, run),
+            LogEntry::End(mark) => {
+                self.mark(mark, run);
+                self.has_ended = true;
+            }
+            LogEntry::Delivered(copy) => {
+                let Some(run) = run else { return };
+                if copy.run != run.account.id() {
+                    return self.foreign(copy.at, Some(copy.run), run);
+                }
+                self.own(copy.at);
+                let at = self.time(copy.at, run);
+                match &copy.content {
+                    Some(content) => {
+                        run.account.delivered(copy.seq, &copy.to, SeenContent::Fingerprint(content), at)
+                    }
+                    None => run.account.delivered(copy.seq, &copy.to, SeenContent::Whole(b""), at),
+                }
+            }
+            LogEntry::Notified { at, about } => {
+                let Some(run) = run else { return };
+                if about.identity.run != run.account.id() {
+                    return self.foreign(at, Some(about.identity.run), run);
+                }
+                self.own(at);
+                run.account.notified(&about, self.time(at, run));
+            }
+            LogEntry::Foreign { at } => {
+                if let Some(run) = run {
+                    self.foreign(at, None, run);
+                }
+            }
+        }
+    }
+
+    fn own(&mut self, at: ClockReading) {
+        self.own += 1;
+        self.last_own = Some(at);
+    }
+
+    /// When this was, since the run's epoch; where that is unknown, when it is read.
+    fn time(&self, at: ClockReading, run: &JoinedRun) -> Duration {
+        match self.clocks.since_epoch(at) {
+            Some(nanos) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
+            None => clock::now().saturating_duration_since(run.began),
+        }
+    }
+
+    fn foreign(&mut self, at: ClockReading, other: Option<String>, run: &mut JoinedRun) {
+        self.others += 1;
+        if self.first_other.is_none() {
+            self.first_other = other;
+        }
+        if self.clocks.since_epoch(at).is_some_and(|nanos| nanos < 0) {
+            return;
+        }
+        let at = self.time(at, run);
+        match run.took {
+            Some(took) if at > took && self.clocks.relation() != ClockRelation::Unknown => {
+                run.foreign_after.push(at);
+            }
+            _ => run.account.foreign(at),
+        }
+    }
+
+    fn mark(&mut self, mark: LogMark, run: Option<&mut JoinedRun>) {
+        self.covered = mark;
+        self.marks += 1;
+        let Some(run) = run else { return };
+        let since = self.clocks.since_epoch(mark.at);
+        if since.is_some_and(|nanos| nanos < 0) {
+            (self.before, self.health) = (mark, mark);
+            return;
+        }
+        let since = Duration::from_nanos(since.and_then(|nanos| u64::try_from(nanos).ok()).unwrap_or(0));
+        let last = run.took.map(|took| run.account.last_seen().map_or(took, |last| last.max(took)));
+        if last.is_some_and(|last| since > last + AFTER) {
+            return;
+        }
+        self.health = mark;
+        self.sums.turns += mark.health.turns;
+        self.sums.late += mark.health.late;
+        self.sums.lag_max_ms = self.sums.lag_max_ms.max(mark.health.lag_max_ms);
+    }
+
+    /// Whether all that came out before this time since the epoch has been read. `marks`: how many there were by then.
+    fn covers(&self, time: Duration, marks: u64) -> bool {
+        let is_behind = match self.clocks.since_epoch(self.covered.at) {
+            Some(nanos) => u64::try_from(nanos).is_ok_and(|nanos| Duration::from_nanos(nanos) >= time),
+            // One may have been on its way.
+            None => self.marks >= marks + 2,
+        };
+        is_behind || self.has_ended || self.fault.is_some()
+    }
+
+    /// Why something may have come out that is not in the log.
+    fn incomplete(&self, ended: Duration, run: &JoinedRun, outstanding: u64) -> Option<String> {
+        const REMEDY: &str = "what is missing may have come out, and copies may be unknown";
+        let name = self.reader.path().display();
+        if let Some(fault) = &self.fault {
+            return Some(format!("{fault}; {REMEDY}"));
+        }
+        let covered = self.clocks.roughly_since_epoch(self.covered.at);
+        let silent = || format!("{:.1} s", ended.saturating_sub(covered).as_secs_f64());
+        if self.has_ended {
+            let until = run.took.unwrap_or(ended);
+            let early = outstanding > 0 && covered < until;
+            return early.then(|| {
+                format!(
+                    "the receiver that wrote {name} was stopped {:.1} s before the end of the wait, with {outstanding} recipients \
+                     outstanding; leave it on until the run is over, or join the run with a log that is complete",
+                    until.saturating_sub(covered).as_secs_f64()
+                )
+            });
+        }
+        let is_alive = || self.age().is_some_and(|age| age < STALE);
+        let is_enough = match run.took {
+            Some(took) => is_alive() || outstanding == 0 && covered >= took,
+            None => match self.clocks.relation() {
+                ClockRelation::Unknown => is_alive() || self.marks > 0 && outstanding == 0,
+                _ => covered >= ended,
+            },
+        };
+        (!is_enough).then(|| match run.took {
+            Some(_) => format!(
+                "{name} has no end: its receiver was killed, its disk was full, or the copy is not whole; {REMEDY}"
+            ),
+            None => format!(
+                "nothing was written to {name} for the last {} of the wait: its receiver was killed, its disk is full, or the \
+                 file reaches us too late; {REMEDY}; `smtpress report RUN --deliveries {name}` joins the run again",
+                silent()
+            ),
+        })
+    }
+
+    /// How long ago its last mark was, if its clock is that of this process.
+    fn age(&self) -> Option<Duration> {
+        let is_same =
+            self.reader.header().clock.is_some() && self.reader.header().clock == clock::clock_name();
+        is_same.then(|| ClockReading::now().mono.saturating_sub(self.covered.at.mono))
+    }
+
+    fn remarks(&self, run: &str) -> Vec<String> {
+        let name = self.reader.path().display();
+        let mut remarks = Vec::new();
+        if self.reader.has_rest() && self.age().is_none_or(|age| age > STALE) {
+            remarks.push(format!("the last line of {name} is cut off: it was not counted"));
+        }
+        if self.own == 0 && self.others > 0 {
+            let whose = self
+                .first_other
+                .as_ref()
+                .map_or("of no run".to_owned(), |other| format!("the first of run {other}"));
+            remarks.push(format!(
+                "{name} holds {} messages of others ({whose}), and none of this run, {run}: it is the log of another run, or the \
+                 relay delivers elsewhere",
+                self.others
+            ));
+        }
+        remarks
+    }
+}
+
+/// How the receivers fared during the run: the busiest, and what all of them counted.
+fn health(logs: &[JoinedLog]) -> ReceiverHealth {
+    let of_log = |log: &JoinedLog| {
+        let after = HopHealth {
+            turns: log.sums.turns,
+            late: log.sums.late,
+            lag_max_ms: log.sums.lag_max_ms,
+            ..log.health.health
+        };
+        after.since(&log.before.health, log.health.at.mono.saturating_sub(log.before.at.mono))
+    };
+    let add = |one: ReceiverHealth, other: ReceiverHealth| ReceiverHealth {
+        cpu_share: one.cpu_share.max(other.cpu_share),
+        lag_max: one.lag_max.max(other.lag_max),
+        late: one.late + other.late,
+        turns: one.turns + other.turns,
+        connections: one.connections + other.connections,
+        refusals: one.refusals + other.refusals,
+        accept_errors: one.accept_errors + other.accept_errors,
+    };
+    logs.iter().map(of_log).reduce(add).unwrap_or_default()
+}
+
+/// How the clocks are related, at the worst.
+fn relation(logs: &[JoinedLog]) -> ClockRelation {
+    let worst = |one: ClockRelation, other: ClockRelation| match (one, other) {
+        (ClockRelation::Unknown, _) | (_, ClockRelation::Unknown) => ClockRelation::Unknown,
+        (offset @ ClockRelation::Offset { .. }, _) | (_, offset) => offset,
+    };
+    logs.iter().map(|log| log.clocks.relation()).reduce(worst).unwrap_or_default()
+}

@@ -1,0 +1,145 @@
+//! Reads a delivery log, also while it grows.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{LogEntry, LogError, LogHeader, VERSION};
+
+/// What is read at once.
+const CHUNK: usize = 256 * 1024;
+/// A line that is longer is none.
+const LONGEST: usize = 64 * 1024 * 1024;
+
+/// A delivery log that is read, line by line.
+#[derive(Debug)]
+pub struct LogReader {
+    path: PathBuf,
+    file: File,
+    header: LogHeader,
+    /// What was read and not given out, and its place in the file.
+    buffer: Vec<u8>,
+    start: usize,
+    offset: u64,
+    /// Lines so far.
+    lines: u64,
+    /// Bytes behind the last whole line.
+    rest: usize,
+}
+
+impl LogReader {
+    /// Opens a log and reads its first line.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no delivery log.
+    pub fn open(path: &Path) -> Result<LogReader, LogError> {
+        let failed = |source| LogError::Read { path: path.to_owned(), source };
+        let no_log = |why: String| LogError::NoLog { path: path.to_owned(), why };
+        let file = File::open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(no_log("it is no file, and a log is read more than once".to_owned()));
+        }
+        let none = LogHeader {
+            smtpress_delivery_log: VERSION,
+            tool: String::new(),
+            host: String::new(),
+            pid: 0,
+            clock: None,
+            at: Default::default(),
+            addresses: Vec::new(),
+            protocol: String::new(),
+        };
+        let mut reader = LogReader {
+            path: path.to_owned(),
+            file,
+            header: none,
+            buffer: Vec::new(),
+            start: 0,
+            offset: 0,
+            lines: 0,
+            rest: 0,
+        };
+        let Some(first) = reader.line()? else {
+            return Err(no_log("it has no whole line".to_owned()));
+        };
+        #[derive(serde::Deserialize)]
+        struct FormatVersion {
+            smtpress_delivery_log: u32,
+        }
+        let read = |error: serde_json::Error| no_log(format!("its first line: {error}"));
+        let FormatVersion { smtpress_delivery_log: version } =
+            serde_json::from_slice(&first).map_err(read)?;
+        if version != VERSION {
+            return Err(no_log(format!("it is of version {version}, this smtpress reads version {VERSION}")));
+        }
+        reader.header = serde_json::from_slice(&first).map_err(read)?;
+        Ok(reader)
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its first line.
+    pub fn header(&self) -> &LogHeader {
+        &self.header
+    }
+
+    /// Whether something stands behind the last whole line: the line was cut off, or is being written.
+    pub fn has_rest(&self) -> bool {
+        self.rest > 0
+    }
+
+    /// The next whole line; `None`: there is none so far.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn entry(&mut self) -> Result<Option<LogEntry>, LogError> {
+        let Some(line) = self.line()? else { return Ok(None) };
+        let entry = serde_json::from_slice(&line);
+        entry.map(Some).map_err(|error| LogError::Line {
+            path: self.path.clone(),
+            line: self.lines,
+            why: error.to_string(),
+        })
+    }
+
+    fn line(&mut self) -> Result<Option<Vec<u8>>, LogError> {
+        loop {
+            if let Some(length) = memchr::memchr(b'\n', &self.buffer[self.start..]) {
+                let line = self.buffer[self.start..self.start + length].to_vec();
+                self.start += length + 1;
+                self.lines += 1;
+                self.rest = 0;
+                return Ok(Some(line));
+            }
+            self.offset += self.start as u64;
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let old = self.buffer.len();
+            if old > LONGEST {
+                return Err(self.at_line("it has no end"));
+            }
+            self.buffer.resize(old + CHUNK, 0);
+            let read = self.file.read_at(&mut self.buffer[old..], self.offset + old as u64);
+            let read = read.map_err(|source| LogError::Read { path: self.path.clone(), source })?;
+            self.buffer.truncate(old + read);
+            if read == 0 {
+                self.rest = old;
+                // It is read again: what is no whole line may be cut off by its writer.
+                self.buffer.clear();
+                let length = self.file.metadata().map_or(self.offset, |there| there.len());
+                return if length < self.offset {
+                    Err(self.at_line("the file became shorter"))
+                } else {
+                    Ok(None)
+                };
+            }
+        }
+    }
+
+    fn at_line(&self, why: &str) -> LogError {
+        LogError::Line { path: self.path.clone(), line: self.lines + 1, why: why.to_owned() }
+    }
+}

@@ -1,0 +1,197 @@
+//! Writes a delivery log, on a thread of its own.
+//!
+//! # Decisions
+//! - The receiver's threads hand whole lines over. At most `WAITING` of them wait; then a thread waits for room, which the marks
+//!   say and M32 sees: a disk that is too slow is never taken for a slow relay.
+//! - When a write fails, what is no whole line is cut off again, nothing more is written, and the receiver ends at once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver as LineReceiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::{LogEntry, LogError, LogHeader};
+use crate::delivery::clock;
+
+/// Lines that wait to be written, at most.
+const WAITING: usize = 16 * 1024;
+/// What is written at once, and how long a line may wait for others.
+const BUFFER: usize = 64 * 1024;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A delivery log that is written.
+#[derive(Debug)]
+pub struct LogWriter {
+    lines: SyncSender<Option<Vec<u8>>>,
+    thread: JoinHandle<Result<(), LogError>>,
+    shared: Arc<WriterState>,
+}
+
+#[derive(Debug, Default)]
+struct WriterState {
+    has_failed: AtomicBool,
+    /// Lines that were handed over and not written.
+    lost: AtomicU64,
+    /// Microseconds.
+    waited: AtomicU64,
+}
+
+/// The end of the log at which lines are handed over.
+#[derive(Clone, Debug)]
+pub(in crate::delivery) struct LogInlet {
+    lines: SyncSender<Option<Vec<u8>>>,
+    shared: Arc<WriterState>,
+}
+
+impl LogWriter {
+    /// Begins a log. A file that is there is never written to; a pipe or a device is.
+    ///
+    /// # Errors
+    /// It cannot be made, or its first line cannot be written.
+    pub fn create(path: &Path, header: &LogHeader) -> Result<LogWriter, LogError> {
+        let failed = |source| LogError::Write { path: path.to_owned(), source };
+        let is_special = fs::metadata(path).is_ok_and(|there| !there.is_file());
+        let opened = OpenOptions::new().write(true).create_new(!is_special).open(path);
+        let file = opened.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => LogError::Taken(path.to_owned()),
+            _ => failed(source),
+        })?;
+        let mut log = OpenLog { file, whole: 0 };
+        if let Err((_, error)) = log.write(&line(header)) {
+            if !is_special {
+                fs::remove_file(path).ok();
+            }
+            return Err(failed(error));
+        }
+        let shared = Arc::new(WriterState::default());
+        let (lines, waiting) = mpsc::sync_channel(WAITING);
+        let (path, state): (PathBuf, _) = (path.to_owned(), Arc::clone(&shared));
+        let write = move || match copy(&waiting, &mut log) {
+            Ok(()) => Ok(()),
+            Err((unwritten, source)) => {
+                state.lost.fetch_add(unwritten, Relaxed);
+                state.has_failed.store(true, Relaxed);
+                // Nobody waits for room any more.
+                state.lost.fetch_add(waiting.try_iter().flatten().count() as u64, Relaxed);
+                Err(LogError::Write { path, source })
+            }
+        };
+        let named = std::thread::Builder::new().name("delivery-log".to_owned());
+        let thread = named.spawn(write).map_err(failed)?;
+        Ok(LogWriter { lines, thread, shared })
+    }
+
+    pub(in crate::delivery) fn inlet(&self) -> LogInlet {
+        LogInlet { lines: self.lines.clone(), shared: Arc::clone(&self.shared) }
+    }
+
+    /// Whether a write has failed: nothing more is written.
+    pub fn has_failed(&self) -> bool {
+        self.shared.has_failed.load(Relaxed)
+    }
+
+    /// Waits until all that was handed over is written; nothing is taken any more.
+    ///
+    /// # Errors
+    /// The first failure since its start, and how many lines are not in the log.
+    pub fn finish(self) -> Result<(), (LogError, u64)> {
+        // Where nobody takes it the thread has ended already.
+        self.lines.send(None).ok();
+        // A panic of the thread has been printed.
+        let ended = self.thread.join().unwrap_or(Ok(()));
+        ended.map_err(|error| (error, self.shared.lost.load(Relaxed)))
+    }
+}
+
+impl LogInlet {
+    /// Hands a line over. Waits while too many are waiting already.
+    pub fn add(&self, entry: &LogEntry) {
+        let is_over = match self.lines.try_send(Some(line(entry))) {
+            Ok(()) => false,
+            Err(TrySendError::Disconnected(_)) => true,
+            Err(TrySendError::Full(line)) => {
+                let began = clock::now();
+                let sent = self.lines.send(line);
+                let waited = clock::now().saturating_duration_since(began);
+                self.shared.waited.fetch_add(u64::try_from(waited.as_micros()).unwrap_or(0), Relaxed);
+                sent.is_err()
+            }
+        };
+        if is_over {
+            self.shared.lost.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Hands a line over if there is room for it: where there is none, a mark would say what is not true.
+    pub fn offer(&self, entry: &LogEntry) {
+        self.lines.try_send(Some(line(entry))).ok();
+    }
+
+    /// How long the threads waited for room so far.
+    pub fn waited(&self) -> Duration {
+        Duration::from_micros(self.shared.waited.load(Relaxed))
+    }
+}
+
+fn line(entry: &impl serde::Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(entry).expect("an entry is plain data");
+    line.push(b'\n');
+    line
+}
+
+/// Writes what comes until the end is handed over. Of an error: how many lines are not written.
+fn copy(waiting: &LineReceiver<Option<Vec<u8>>>, log: &mut OpenLog) -> Result<(), (u64, io::Error)> {
+    let (mut buffer, mut ended) = (Vec::with_capacity(2 * BUFFER), false);
+    while !ended {
+        let due = clock::now() + PAUSE;
+        while buffer.len() < BUFFER {
+            match waiting.recv_timeout(due.saturating_duration_since(clock::now())) {
+                Ok(Some(line)) => buffer.extend_from_slice(&line),
+                Err(RecvTimeoutError::Timeout) => break,
+                Ok(None) | Err(RecvTimeoutError::Disconnected) => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        log.write(&buffer)?;
+        buffer.clear();
+    }
+    Ok(())
+}
+
+/// The file, and how much of it is whole lines.
+#[derive(Debug)]
+struct OpenLog {
+    file: File,
+    whole: u64,
+}
+
+impl OpenLog {
+    /// Writes whole lines. When that fails, those that are written whole stay, and the beginning of another is cut off.
+    fn write(&mut self, lines: &[u8]) -> Result<(), (u64, io::Error)> {
+        let mut written = 0;
+        while written < lines.len() {
+            match self.file.write(&lines[written..]) {
+                Ok(0) => return Err(self.cut(lines, written, io::ErrorKind::WriteZero.into())),
+                Ok(some) => written += some,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.cut(lines, written, error)),
+            }
+        }
+        self.whole += lines.len() as u64;
+        Ok(())
+    }
+
+    fn cut(&mut self, lines: &[u8], written: usize, error: io::Error) -> (u64, io::Error) {
+        let end = memchr::memrchr(b'\n', &lines[..written]).map_or(0, |at| at + 1);
+        self.whole += end as u64;
+        // A pipe cannot be cut; its reader sees that the last line has no end.
+        self.file.set_len(self.whole).ok();
+        (memchr::memchr_iter(b'\n', &lines[end..]).count() as u64, error)
+    }
+}

@@ -1,0 +1,204 @@
+//! The receiver behind a relay as a process of its own: it writes down what came out, and joins nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::clock::{ClockReading, clock_name};
+use super::integrity::Fingerprint;
+use super::log::{LogCopy, LogEntry, LogError, LogHeader, LogInlet, LogMark, LogWriter, VERSION};
+use super::next_hop::NextHop;
+use super::notification::Notification;
+use super::received::{self, Identity};
+use super::settings::ReceiverSettings;
+use crate::listener::{ListenError, Sink, TakenMessage};
+use crate::net::address::bind::Bind;
+use crate::smtp::script::Protocol;
+
+/// Runs that are counted apart.
+const RUNS: usize = 1000;
+/// Characters of a reply in a notification that are written down.
+const DIAGNOSTIC: usize = 500;
+
+/// Why it cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// It cannot listen.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Its log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// A receiver that writes a delivery log.
+#[derive(Debug)]
+pub struct LoggingReceiver {
+    next_hop: NextHop,
+    sink: Arc<LogSink>,
+    log: Option<LogWriter>,
+}
+
+/// What a receiver took of one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceivedOfRun {
+    /// Copies of its messages.
+    pub copies: u64,
+    /// The recipients of these.
+    pub recipients: u64,
+    /// Notifications about its messages.
+    pub notifications: u64,
+}
+
+/// What a receiver took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReceivedInAll {
+    /// By run id: the first thousand.
+    pub runs: BTreeMap<String, ReceivedOfRun>,
+    /// Those of the runs beyond.
+    pub others: ReceivedOfRun,
+    /// Messages of no run.
+    pub foreign: u64,
+}
+
+#[derive(Debug)]
+struct LogSink {
+    inlet: Option<LogInlet>,
+    received: Mutex<ReceivedInAll>,
+}
+
+impl LoggingReceiver {
+    /// Starts it on all its addresses. `host`: this machine, for the log. Without a log it only counts.
+    ///
+    /// # Errors
+    /// The log cannot be started, an address cannot be bound, or TLS cannot be set up.
+    pub fn start(
+        settings: &ReceiverSettings,
+        seed: u64,
+        log: Option<&Path>,
+        host: &str,
+    ) -> Result<LoggingReceiver, ReceiveError> {
+        let header = LogHeader {
+            smtpress_delivery_log: VERSION,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            host: host.to_owned(),
+            pid: std::process::id(),
+            clock: clock_name(),
+            at: ClockReading::now(),
+            addresses: settings.addresses.iter().map(ToString::to_string).collect(),
+            protocol: match settings.limits.protocol {
+                Protocol::Smtp => "smtp",
+                Protocol::Lmtp => "lmtp",
+            }
+            .to_owned(),
+        };
+        let writer = log.map(|path| LogWriter::create(path, &header)).transpose()?;
+        let inlet = writer.as_ref().map(LogWriter::inlet);
+        let sink = Arc::new(LogSink { inlet, received: Mutex::default() });
+        let shared: Arc<dyn Sink> = sink.clone();
+        match NextHop::start(settings, seed, &shared) {
+            Ok(next_hop) => Ok(LoggingReceiver { next_hop, sink, log: writer }),
+            Err(error) => {
+                // A log of nothing would stand in the way of the next attempt.
+                if let Some(path) = log.filter(|path| path.is_file()) {
+                    std::fs::remove_file(path).ok();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Where it listens, in the order of its addresses.
+    pub fn places(&self) -> impl Iterator<Item = &Bind> {
+        self.next_hop.places()
+    }
+
+    /// Whether the log could not be written: nothing more is.
+    pub fn log_has_failed(&self) -> bool {
+        self.log.as_ref().is_some_and(LogWriter::has_failed)
+    }
+
+    /// Marks the moment in the log. To be called once a second.
+    pub fn mark(&self) {
+        if let Some(inlet) = &self.sink.inlet {
+            inlet.offer(&LogEntry::Mark(self.state()));
+        }
+    }
+
+    /// Ends it. Returns what it took, and how the log ended with the number of lines that are not in it.
+    pub fn stop(self) -> (ReceivedInAll, Result<(), (LogError, u64)>) {
+        let state = self.state();
+        let LoggingReceiver { next_hop, sink, log } = self;
+        next_hop.stop();
+        let received = sink.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let end = LogMark { at: ClockReading::now(), messages: received.messages(), ..state };
+        let Some(log) = log else { return (received, Ok(())) };
+        if let Some(inlet) = &sink.inlet {
+            inlet.add(&LogEntry::End(end));
+        }
+        let ended = log.finish().map_err(|(error, lost)| (error, lost.saturating_sub(1)));
+        (received, ended)
+    }
+
+    fn state(&self) -> LogMark {
+        let mut health = self.next_hop.health();
+        let waited = self.sink.inlet.as_ref().map(LogInlet::waited).unwrap_or_default();
+        health.waited_ms = waited.as_secs_f64() * 1e3;
+        let messages = self.sink.received.lock().unwrap_or_else(PoisonError::into_inner).messages();
+        LogMark { at: ClockReading::now(), messages, health }
+    }
+}
+
+impl ReceivedInAll {
+    /// Copies, notifications and foreign messages.
+    pub fn messages(&self) -> u64 {
+        let of = |run: &ReceivedOfRun| run.copies + run.notifications;
+        self.runs.values().map(of).sum::<u64>() + of(&self.others) + self.foreign
+    }
+
+    fn of_run(&mut self, run: &str) -> &mut ReceivedOfRun {
+        if self.runs.len() >= RUNS && !self.runs.contains_key(run) {
+            return &mut self.others;
+        }
+        self.runs.entry(run.to_owned()).or_default()
+    }
+}
+
+impl Sink for LogSink {
+    fn take(&self, taken: TakenMessage<'_>) {
+        let entry = entry(taken);
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        match &entry {
+            LogEntry::Delivered(copy) => {
+                let run = received.of_run(&copy.run);
+                run.copies += 1;
+                run.recipients += copy.to.len() as u64;
+            }
+            LogEntry::Notified { about, .. } => received.of_run(&about.identity.run).notifications += 1,
+            _ => received.foreign += 1,
+        }
+        drop(received);
+        if let Some(inlet) = &self.inlet {
+            inlet.add(&entry);
+        }
+    }
+}
+
+/// What is written down of a message.
+fn entry(taken: TakenMessage<'_>) -> LogEntry {
+    let at = ClockReading::at(taken.ended);
+    let message = received::parse(taken.content);
+    if let Some(Identity { run, seq }) = message.as_ref().and_then(Identity::of) {
+        let content = Fingerprint::of(taken.content);
+        return LogEntry::Delivered(LogCopy { run, seq, to: taken.recipients.to_vec(), at, content });
+    }
+    let Some(mut about) = message.as_ref().and_then(Notification::read) else {
+        return LogEntry::Foreign { at };
+    };
+    for recipient in &mut about.recipients {
+        if let Some((end, _)) = recipient.diagnostic.char_indices().nth(DIAGNOSTIC) {
+            recipient.diagnostic.truncate(end);
+        }
+    }
+    LogEntry::Notified { at, about }
+}

@@ -1,0 +1,178 @@
+//! A receiver that is a process of its own: what a run joins from its log is what the relay's own ledger says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::faults_of_relays::{ALL, assert_as_in};
+use crate::faulty_relay::{FaultyRelay, expected};
+use crate::listener::{self, wait_until};
+use crate::smtpress::{self, Outcome};
+
+/// `smtpress receive`.
+struct Receiving {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Receiving {
+    /// Starts it at this port; `before`: what the shell does first.
+    fn start(port: u16, before: &str) -> Receiving {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("{before} exec \"$0\" receive --receive 127.0.0.1:{port} --deliveries log");
+        let output = |name: &str| fs::File::create(folder.path().join(name)).unwrap();
+        let child = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_smtpress")])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(output("stdout"))
+            .stderr(output("stderr"))
+            .spawn()
+            .unwrap();
+        let receiving = Receiving { child, folder };
+        assert!(wait_until(|| receiving.said().contains("receiving on")), "{}", receiving.said());
+        receiving
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn said(&self) -> String {
+        let read = |name: &str| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        read("stdout") + &read("stderr")
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent =
+            Command::new("sh").args(["-c", "kill -s $0 $1", signal, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Its exit code and what it said.
+    fn wait(&mut self) -> (i32, String) {
+        let mut code = None;
+        assert!(wait_until(|| {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        }));
+        (code.and_then(|code| code.code()).unwrap_or(-1), self.said())
+    }
+
+    fn stop(&mut self) -> (i32, String) {
+        self.signal("INT");
+        self.wait()
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn run(relay: &FaultyRelay, log: &Path, flags: &str) -> Outcome {
+    let flags = format!("--deliveries {} --messages-per-session 0 -c 10 {flags}", log.display());
+    let outcome = smtpress::run(relay.port, &flags);
+    outcome.assert_counts_reconcile();
+    outcome.assert_deliveries_reconcile();
+    outcome
+}
+
+fn reasons(outcome: &Outcome) -> String {
+    outcome.result["validity"]["reasons"].to_string()
+}
+
+/// All whole lines of a log; the last has its end.
+fn lines(log: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).unwrap();
+    assert!(text.ends_with('\n'), "the last line is cut off");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_log_counts_each_fault_as_the_ledger_has_it() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, &format!("{ALL} --fault split")) else { return };
+    let mut receiving = Receiving::start(next, "");
+    let outcome =
+        run(&relay, &receiving.log(), "-n 1500 --recipients 2 --drain 8s --set message.text=message-{n}");
+    let ledgers = relay.ledgers();
+    assert_as_in(&ledgers, &outcome);
+    assert!(outcome.delivery("missing") > 0 && outcome.delivery("altered") > 20);
+    assert_eq!(outcome.exit_code_or_busy(), 99);
+    assert_eq!(outcome.result["delivery"]["clock"]["relation"], "same");
+    assert!(outcome.percentile_ns("transit", 0.5) > 0);
+    let (code, said) = receiving.stop();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("notifications"), "{said}");
+    let end = lines(&receiving.log()).pop().unwrap();
+    assert!(end["end"]["messages"].as_u64() > Some(1500), "{end}");
+}
+
+#[test]
+fn a_log_that_cannot_grow_makes_the_run_invalid_and_what_it_holds_stands() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "") else { return };
+    // 256 KiB are not enough for a thousand messages.
+    let mut receiving = Receiving::start(next, "ulimit -f 512;");
+    let outcome = run(&relay, &receiving.log(), "-n 1000 --drain 2s");
+    assert!(reasons(&outcome).contains("deliveries-incomplete"), "{}", reasons(&outcome));
+    assert_eq!(outcome.result["verdict"]["exit_code"], 98);
+    let (code, said) = receiving.wait();
+    assert_eq!(code, 1, "{said}");
+    assert!(
+        said.contains("failed to write the delivery log log") && said.contains("free some space"),
+        "{said}"
+    );
+    let delivered = lines(&receiving.log()).iter().filter(|line| !line["delivered"].is_null()).count() as u64;
+    assert!(delivered > 100, "{delivered}");
+    assert_eq!(outcome.delivery("delivered"), delivered);
+}
+
+#[test]
+fn a_receiver_that_is_killed_makes_the_run_invalid() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "") else { return };
+    let receiving = Receiving::start(next, "");
+    let profile = format!(
+        "schema = 1\nname = \"killed\"\n[target]\naddress = \"smtp://127.0.0.1:{}\"\n[message]\nsize = \"1k\"\n\
+         [receive]\ndeliveries = [\"{}\"]\ndrain = \"3s\"\n[[event]]\nname = \"kill\"\nat = \"1s\"\nrun = \"kill -9 {}\"\n\
+         [[phase]]\nname = \"p\"\nload = \"constant-rate\"\nrate = \"200/s\"\nfor = \"2s\"\nmax_sessions = 20\n",
+        relay.port,
+        receiving.log().display(),
+        receiving.child.id()
+    );
+    let outcome = smtpress::start_profile(&profile).wait();
+    outcome.assert_deliveries_reconcile();
+    assert!(reasons(&outcome).contains("deliveries-incomplete"), "{}", reasons(&outcome));
+    assert!(outcome.delivery("missing") > 50);
+    assert!(expected(&relay.ledgers(), "missing") > 0);
+}
+
+#[test]
+fn nothing_is_sent_where_nobody_writes_the_log() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "") else { return };
+    let mut receiving = Receiving::start(next, "");
+    receiving.stop();
+    let refused = |log: &str| smtpress::refused(relay.port, &format!("-n 50 --deliveries {log}"));
+    let (code, said) = refused(&receiving.log().display().to_string());
+    assert!(code == 3 && said.contains("has ended") && said.contains("smtpress receive"), "{code}: {said}");
+    let (code, said) = refused("/nowhere/log");
+    assert!(code == 3 && said.contains("/nowhere/log"), "{code}: {said}");
+    let (code, said) = refused("/etc/hostname");
+    assert!(code == 2 && said.contains("is no delivery log"), "{code}: {said}");
+    // An existing log is never written to.
+    let again = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(["receive", "--receive", "127.0.0.1:0", "--deliveries"])
+        .arg(receiving.log())
+        .output()
+        .unwrap();
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+    assert!(relay.ledgers()[0]["counts"]["messages"].is_null(), "something was sent");
+}
