@@ -57,18 +57,22 @@ fn searched(relay: &str, drain: &str, settings: &[&str]) -> Option<Found> {
     Some(Found { code: output.status.code(), result, said, took: began.elapsed() })
 }
 
-/// Searches until one has found bounds; `None`: in three searches a busy machine spoilt the trials at one, and nothing is held.
+/// Searches until one has found bounds; `None`: twice a busy machine spoilt the trials at a bound, or time was up, and nothing is held.
 fn found(relay: &str, settings: &[&str]) -> Option<Found> {
-    for _ in 0..3 {
+    for _ in 0..2 {
         let found = searched(relay, "60s", settings)?;
         if found.is_found() {
             return Some(found);
         }
-        let spoilt = |trial: &Value| !trial["invalid"].as_array().unwrap().is_empty();
-        assert!(found.trials().iter().any(spoilt), "{}", found.said);
+        let is_late = found.result["capacity"]["ended"] == "deadline";
+        assert!(is_late || found.trials().iter().any(is_spoilt), "{}", found.said);
         aloud(&format!("trials were spoilt on this busy machine: {}", found.said));
     }
     None
+}
+
+fn is_spoilt(trial: &Value) -> bool {
+    !trial["invalid"].as_array().unwrap().is_empty()
 }
 
 /// Not `eprintln!`: the test harness would keep it to itself.
@@ -96,6 +100,7 @@ fn a_relay_is_put_at_the_rate_at_which_it_hands_on() {
         "capacity.confirm=6s",
         "capacity.warmup=1s",
         "capacity.max=1000/s",
+        "capacity.deadline=70s",
     ];
     let search = |rate: f64| {
         let start = format!("capacity.start={:.0}/s", rate * 0.8);
@@ -179,7 +184,7 @@ fn a_relay_that_loses_or_doubles_messages_does_not_carry_the_load() {
             "capacity.confirm=0s",
             "capacity.warmup=0s",
             "receive.quiet=1s",
-            "capacity.deadline=8s",
+            "capacity.deadline=15s",
         ];
         // A message in forty: that none of a trial of a hundred is hit happens, none of three trials does not.
         let Some(found) = searched(&format!("--fault {fault} --seed 3"), "2s", &settings) else { return };
@@ -187,6 +192,11 @@ fn a_relay_that_loses_or_doubles_messages_does_not_carry_the_load() {
         if trials.is_empty() {
             // The first message of all was hit.
             assert!(found.said.contains("did not come out"), "{}", found.said);
+            continue;
+        }
+        let valid = trials.iter().filter(|trial| !is_spoilt(trial)).count();
+        if valid < 2 {
+            aloud(&format!("trials were spoilt on this busy machine: {}", found.said));
             continue;
         }
         let bad = trials.iter().find(|trial| trial["goals"][0]["undelivered"] == true);
@@ -217,8 +227,55 @@ fn a_queue_that_does_not_become_empty_ends_the_search() {
     ];
     let Some(found) = searched("--rate 100", "2s", &settings) else { return };
     let capacity = &found.result["capacity"];
-    assert_eq!((capacity["ended"].as_str(), found.code), (Some("undelivered"), Some(5)), "{}", found.said);
+    assert_eq!(capacity["ended"], "undelivered", "{}", found.said);
     let [only] = found.trials() else { panic!("{}", found.said) };
+    // Without a valid trial the search itself is invalid.
+    assert_eq!(found.code, Some(if is_spoilt(only) { 98 } else { 5 }), "{}", found.said);
     assert_eq!(only["delivery"]["is_queue_left"], true, "{only:#}");
     assert!(only["delivery"]["failed"].as_array().unwrap().is_empty(), "a queue is no loss: {only:#}");
+}
+
+/// Two relays that hand on to the same receiver, one after the other: each run has its own account.
+#[test]
+fn runs_in_turn_each_await_what_their_relay_hands_on() {
+    let next = listener::free_port();
+    let Some(quick) = FaultyRelay::start(next, "--hold fixed:0.05") else { return };
+    let Some(slow) = FaultyRelay::start(next, "--hold fixed:0.4") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let profile = "schema = 1\nname = \"p\"\n[[phase]]\nname = \"load\"\nload = \"constant-rate\"\nrate = \"40/s\"\nfor = \"3s\"\n";
+    fs::write(folder.path().join("p.toml"), profile).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+    command.args([
+        "compare",
+        "--interleave",
+        "2",
+        "p.toml",
+        "--runs",
+        "runs",
+        "--cooldown",
+        "0s",
+        "--force",
+        "-q",
+    ]);
+    command.args(["--target", &format!("smtp://127.0.0.1:{}", quick.port)]);
+    command.args(["--candidate", &format!("smtp://127.0.0.1:{}", slow.port)]);
+    command.args(["--receive", &format!("127.0.0.1:{next}"), "--drain", "20s", "--json"]);
+    let output = command.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    for (run, held) in [("base-1", 0.05), ("base-2", 0.05), ("candidate-1", 0.4), ("candidate-2", 0.4)] {
+        let path = folder.path().join("runs").join(run).join("result.json");
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{run}: {error}: {said}"));
+        let result: Value = serde_json::from_str(&text).unwrap();
+        let delivery = &result["phases"][0]["delivery"];
+        assert_eq!(delivery["delivered"], delivery["accepted_recipients"], "{run}: {delivery:#}");
+        assert!(delivery["delivered"].as_u64() >= Some(100), "{run}: {delivery:#}");
+        assert_eq!((&delivery["missing"], &result["delivery"]["foreign"]), (&0.into(), &0.into()), "{run}");
+        // No message was out before its relay let go of it.
+        let metrics = result["metrics"].as_array().unwrap();
+        let delivery = metrics.iter().find(|row| row["name"] == "delivery" && row["outcome"] == "accepted");
+        let least = delivery.and_then(|row| row["min_ns"].as_f64());
+        assert!(least.is_some_and(|least| least >= held * 1e9), "{run}: {least:?}");
+    }
+    quick.ledgers();
+    slow.ledgers();
 }
