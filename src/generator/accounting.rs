@@ -5,7 +5,7 @@
 //!
 //! # Decisions
 //! - Where messages are tried again (`[session.retry]`), an arrival is a message and ends once: as its last attempt did, or as
-//!   interrupted if the run ends before the next. Times, transactions and conditions are those of each attempt, in the phase
+//!   interrupted if the run ends before the next; with several recipients it is accepted if one of its attempts was. Times, transactions and conditions are those of each attempt, in the phase
 //!   of the message; `time_to_accept` is the message's.
 //! - What an attempt tells of whether the listener served the load to its end, it tells of the time at which its message was
 //!   first to start.
@@ -198,7 +198,8 @@ impl Accounting {
         self.message_ended(retry, earlier, Outcome::Interrupted, now, due.max(now));
     }
 
-    /// Counts the end of a message that may be tried again. It was not accepted before `at_least`, and if it was, then.
+    /// Counts the end of a message that may be tried again. It was not accepted after `ended`; if it was, then at `at_least`, and if
+    /// not, not before that.
     fn message_ended(
         &self,
         arrival: &ScheduledArrival,
@@ -375,6 +376,9 @@ impl Accounting {
             match after {
                 AfterAttempt::Ends => {
                     self.message_ended(&arrival, arrival.attempt(), outcome, ended, ended);
+                }
+                AfterAttempt::AcceptedAt(at) => {
+                    self.message_ended(&arrival, arrival.attempt(), Outcome::Accepted, ended, at);
                 }
                 AfterAttempt::Pends(due) => {
                     self.message_ended(&arrival, arrival.attempt(), Outcome::Interrupted, ended, due);

@@ -27,7 +27,7 @@ mod start_barrier;
 pub(super) mod tests;
 mod throttle;
 
-pub use self::retries::{AfterAttempt, AttemptEnd, EarlierAttempts};
+pub use self::retries::{AfterAttempt, AttemptEnd, EarlierAttempts, may_pass};
 pub use self::slots::SlotId;
 
 use std::cmp::Reverse;

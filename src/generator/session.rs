@@ -10,6 +10,7 @@ mod recipients;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -114,13 +115,11 @@ pub(super) struct Session {
     transcript: Option<Box<SessionTranscript>>,
     /// The listener refused it with a 5yz reply before it could send.
     refused_for_good: bool,
-    /// LMTP: the listener has taken the current message for one recipient at least.
-    partly_taken: bool,
     /// What keeps the secret of its login out of the transcript.
     heard: Option<LineRedactor>,
     /// Bytes sent and received.
     bytes: (u64, u64),
-    /// Where the ends of transactions are listed.
+    /// What each recipient of a transaction was answered, where that matters.
     answers: Option<Box<RecipientAnswers>>,
     /// The step at which the listener accepts a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
     takes_recipients: Step,
@@ -146,9 +145,10 @@ impl Session {
         let plan = &pool.context.plan;
         let held = plan.phases[phase as usize].load.model.holds();
         let left = if held { 0 } else { plan.messages.draw(plan.seed, serial) };
-        let answers = plan
-            .lists_transactions
-            .then(|| Box::new(RecipientAnswers::new(plan.mail.recipients, pool.connector.script().protocol)));
+        let recipients = plan.mail.recipients;
+        let has_answers = plan.lists_transactions || plan.retry.is_some() && recipients > 1;
+        let answers = has_answers
+            .then(|| Box::new(RecipientAnswers::new(recipients, pool.connector.script().protocol)));
         let takes_recipients = match pool.connector.script().protocol {
             Protocol::Smtp => Step::Rcpt,
             Protocol::Lmtp => Step::Body,
@@ -187,7 +187,6 @@ impl Session {
             last_condition: None,
             shaken: None,
             refused_for_good: false,
-            partly_taken: false,
             heard,
             transcript,
             bytes: (0, 0),
@@ -343,6 +342,9 @@ impl Session {
         let seq = bound.seq;
         self.sent += 1;
         // The session is the arrival: its number follows from the schedule, and not from the threads (M27).
+        if let Some(answers) = &mut self.answers {
+            answers.begin(None);
+        }
         client.begin(self.pool.context.mailer.message_of_session(number, seq));
         if self.left == 0 && !self.is_held() {
             client.finish();
@@ -361,7 +363,16 @@ impl Session {
         let free = if self.active[0].is_none() { 0 } else { 1 };
         self.active[free] = Some(active);
         let session = active.arrival.earlier.map_or(self.serial, |earlier| earlier.session);
-        client.begin(self.pool.context.mailer.message_of_session(active.arrival.seq, session));
+        let mut message = self.pool.context.mailer.message_of_session(active.arrival.seq, session);
+        if let Some(answers) = &mut self.answers {
+            let only = self.pool.recipients_left(&active.arrival);
+            answers.begin(only.clone());
+            message = match only {
+                Some(only) => message.to_some(only),
+                None => message,
+            };
+        }
+        client.begin(message);
         if self.left == 0 {
             client.finish();
         }
@@ -369,10 +380,8 @@ impl Session {
 
     fn step(&mut self, step: Step, from: Instant, to: Instant, failure: Option<&Failure>, in_doubt: bool) {
         self.hold.hear(step, failure);
-        if let Some(answers) = &mut self.answers {
-            answers.step(step, failure.is_none(), in_doubt);
-        }
         let Some(failure) = failure else {
+            self.answered(step, None, Outcome::Accepted);
             if step == Step::Tls {
                 // Whether it was a full handshake is reported next.
                 self.shaken = Some((from, to));
@@ -385,7 +394,6 @@ impl Session {
             self.recipients += u32::from(step == Step::Rcpt);
             if step == self.takes_recipients {
                 self.accounting.count(self.current_phase(), |counts| counts.recipients_accepted += 1);
-                self.partly_taken |= step == Step::Body;
             }
             return;
         };
@@ -400,6 +408,7 @@ impl Session {
         };
         let harmless = self.is_harmless(step, failure, class);
         let outcome = self.condition(step, class, harmless, failure_class::reply(failure), sample);
+        self.answered(step, Some(failure), if in_doubt { Outcome::InDoubt } else { outcome });
         if outcome == Outcome::Refused
             && failure_class::reply(failure).is_some_and(|reply| reply.class() == 5)
         {
@@ -442,18 +451,32 @@ impl Session {
         self.accounting.transaction_started(self.current_phase(), at);
     }
 
-    /// Lists the transaction that ends, if that is wanted.
-    fn list_transaction(&mut self, accepted: bool, ended: Duration) {
-        let Some(answers) = &mut self.answers else { return };
-        let answers = answers.ended(accepted);
+    /// Notes what a step says of the recipients.
+    fn answered(&mut self, step: Step, failure: Option<&Failure>, outcome: Outcome) {
+        if let Some(answers) = &mut self.answers {
+            answers.step(
+                step,
+                outcome,
+                failure.is_some_and(|failure| failure_class::reply(failure).is_none()),
+            );
+        }
+    }
+
+    /// Lists the transaction that ends, if that is wanted. Returns the recipients that may still get its message.
+    fn list_transaction(&mut self, accepted: bool, ended: Duration) -> Option<Arc<[u32]>> {
+        let (answers, left) = self.answers.as_mut()?.ended(accepted);
+        if !self.pool.context.plan.lists_transactions {
+            return left;
+        }
         let first = |bound: ScheduledArrival| (bound, self.number_of_bound(bound, self.settled));
         // One that was never started is given back, and another session starts it.
         let started = self.active[0].filter(|active| active.opened.or(active.started).is_some());
         let pooled = |active: ActiveArrival| (active.arrival, active.arrival.seq);
-        let Some((arrival, seq)) = self.bound.map(first).or(started.map(pooled)) else { return };
-        let ScheduledArrival { phase, intended, .. } = arrival;
+        let Some((arrival, seq)) = self.bound.map(first).or(started.map(pooled)) else { return left };
+        let (phase, intended) = (arrival.phase, arrival.first_intended());
         let answered = ended;
         self.accounting.recorder().transaction(Transaction { seq, phase, intended, answered, answers });
+        left
     }
 
     fn transaction_ended(&mut self, accepted: bool, ended: Duration) {
@@ -470,9 +493,8 @@ impl Session {
         if accepted {
             self.prove();
         }
-        self.list_transaction(accepted, ended);
+        let left = self.list_transaction(accepted, ended);
         self.recipients = 0;
-        let partly_taken = std::mem::take(&mut self.partly_taken);
         self.settled += 1;
         if self.attempts > 0 {
             self.attempts -= 1;
@@ -487,7 +509,7 @@ impl Session {
         if active.opened.is_none() && active.started.is_none() {
             return self.pool.give_back(self.slot, active.arrival);
         }
-        self.end(active.arrival, &active.times(ended), outcome, partly_taken);
+        self.end(active.arrival, &active.times(ended), outcome, left);
         self.pool.arrival_ended(self.slot);
     }
 }

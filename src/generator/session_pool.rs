@@ -156,6 +156,11 @@ impl SessionPool {
         after
     }
 
+    /// The recipients that an attempt is for, by place; `None`: all.
+    pub fn recipients_left(&self, arrival: &ScheduledArrival) -> Option<Arc<[u32]>> {
+        self.dispatch.borrow().recipients_left(arrival)
+    }
+
     /// An attempt was charged with a session that could not be opened: says what follows.
     pub fn attempt_charged(&self, arrival: &ScheduledArrival, end: AttemptEnd) -> AfterAttempt {
         let now = self.context.now();

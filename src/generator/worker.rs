@@ -175,7 +175,8 @@ impl WorkerLoop {
                 Action::Charge { arrival, tried, outcome, for_good } => {
                     // No session carried it yet: it is rendered for the next one of this thread.
                     let session = pool.next_serial();
-                    let after = pool.attempt_charged(&arrival, AttemptEnd { outcome, for_good, session });
+                    let after =
+                        pool.attempt_charged(&arrival, AttemptEnd { outcome, for_good, session, left: None });
                     accounting.arrival_charged(arrival, tried, outcome, after);
                 }
                 Action::Pend(retry) => accounting.message_pends(&retry, retry.intended),

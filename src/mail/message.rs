@@ -137,7 +137,8 @@ impl Mailer {
 
     /// Message `n`, sent in a session. It is signed here, if it is to be.
     pub fn message_of_session(self: &Arc<Mailer>, n: u64, session: u64) -> Message {
-        let mut message = Message { mailer: Arc::clone(self), n, session, size: 0, signature: None };
+        let mut message =
+            Message { mailer: Arc::clone(self), n, session, size: 0, signature: None, only: None };
         message.size = match &self.rest {
             Rest::Filler { sampler, sizes, .. } => sampler.draw(sizes, n).max(self.least),
             Rest::Nothing => self.head.length(&message.numbers()),
@@ -220,9 +221,17 @@ pub struct Message {
     size: u64,
     /// A DKIM-Signature field, before all else.
     signature: Option<Arc<[u8]>>,
+    /// Who of its recipients it is sent to, by place; `None`: all.
+    only: Option<Arc<[u32]>>,
 }
 
 impl Message {
+    /// The same message for some of its recipients, by their places: the envelope names these alone.
+    #[must_use]
+    pub fn to_some(self, recipients: Arc<[u32]>) -> Message {
+        Message { only: Some(recipients), ..self }
+    }
+
     /// Its number.
     pub fn number(&self) -> u64 {
         self.n
@@ -331,12 +340,13 @@ impl Content for Message {
     }
 
     fn recipients(&self) -> u32 {
-        self.mailer.recipients
+        self.only.as_ref().map_or(self.mailer.recipients, |only| only.len() as u32)
     }
 
     fn recipient(&self, index: u32, out: &mut Vec<u8>) {
         let mut numbers = self.numbers();
-        numbers.recipient = numbers.recipient.wrapping_add(u64::from(index));
+        let place = self.only.as_ref().map_or(index, |only| only[index as usize]);
+        numbers.recipient = numbers.recipient.wrapping_add(u64::from(place));
         self.mailer.to.template.render(ContentForm::Plain, &numbers, out);
     }
 

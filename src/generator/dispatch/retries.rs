@@ -4,6 +4,9 @@
 //! - Tried again is what was deferred (4yz), refused (no session came about), dropped or timed out, and what is in doubt: the
 //!   listener may have that already, and RFC 5321 4.2.5 asks to send it again all the same. Never what was refused by a 5yz
 //!   reply, nor what the profile expects, nor after a breach of the protocol.
+//! - A message of several recipients is tried again for those alone that may still get it (RFC 5321 4.5.4.1): not for those that
+//!   accepted it or were refused for good. It has its end when none is left, and ends as accepted if one of its attempts was,
+//!   at the time of the last that was.
 //! - A message that waits takes 64 bytes here; when as many wait as [`MOST_WAITING`] allows, further ones are not kept and end
 //!   as interrupted.
 //! - A retry is an arrival in a queue of its own. Retries and first attempts are served in the order of their intended times, so
@@ -16,7 +19,8 @@
 //!   its end at once: nothing waits for what will not happen.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Action, Dispatch, ScheduledArrival, SlotId};
@@ -38,13 +42,17 @@ pub struct EarlierAttempts {
     pub count: u32,
     /// The listener may have the message from one of them.
     pub in_doubt: bool,
+    /// Not all of its recipients are to be tried again, or one of them was accepted: see [`Dispatch::recipients_left`].
+    pub partly: bool,
 }
 
 /// What follows an attempt that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterAttempt {
-    /// The message has ended with it.
+    /// The message has ended with it, and as it did.
     Ends,
+    /// The message has ended with it, and was accepted by an earlier one at this time since the run's epoch.
+    AcceptedAt(Duration),
     /// The message waits for its next attempt.
     Waits,
     /// Its next attempt would lie beyond the run, at this time since the run's epoch.
@@ -52,14 +60,25 @@ pub enum AfterAttempt {
 }
 
 /// How an attempt ended, as far as another one depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptEnd {
     /// Its outcome.
     pub outcome: Outcome,
-    /// Another attempt would be refused too, or would deliver twice: a 5yz reply, or some recipients have it.
+    /// The listener refused the session with a 5yz reply: another attempt would be refused too.
     pub for_good: bool,
     /// The number of the session that carried it.
     pub session: u64,
+    /// Of a transaction with several recipients: those that may still get the message, by place. `None`: all that were tried.
+    pub left: Option<Arc<[u32]>>,
+}
+
+/// A message of which some recipients have their end, or that was accepted for some.
+#[derive(Clone, Debug)]
+struct PartlyTried {
+    /// The recipients that may still get it, by place.
+    left: Arc<[u32]>,
+    /// When an attempt was last accepted.
+    accepted: Option<Duration>,
 }
 
 /// A message that waits for its next attempt; the one that is due first comes first.
@@ -72,12 +91,13 @@ struct WaitingMessage {
     first: Duration,
     session: u64,
     in_doubt: bool,
+    partly: bool,
 }
 
 impl WaitingMessage {
     fn arrival(self, noticed: Duration) -> ScheduledArrival {
-        let WaitingMessage { due, seq, phase, count, first, session, in_doubt } = self;
-        let earlier = EarlierAttempts { first, session, count, in_doubt };
+        let WaitingMessage { due, seq, phase, count, first, session, in_doubt, partly } = self;
+        let earlier = EarlierAttempts { first, session, count, in_doubt, partly };
         ScheduledArrival { seq, phase, intended: due, noticed, earlier: Some(earlier) }
     }
 }
@@ -88,6 +108,8 @@ pub(super) struct Retries {
     waiting: BinaryHeap<Reverse<WaitingMessage>>,
     /// Their time has come.
     due: VecDeque<ScheduledArrival>,
+    /// Messages of several recipients that wait or are in flight, by number.
+    partly: HashMap<u64, PartlyTried>,
     /// The most that may wait.
     most: usize,
     /// First attempts in flight.
@@ -172,8 +194,19 @@ impl Dispatch {
         recorder: &mut Recorder,
     ) -> AfterAttempt {
         let Some(retry) = &self.plan.retry else { return AfterAttempt::Ends };
+        let before = arrival
+            .earlier
+            .filter(|earlier| earlier.partly)
+            .and_then(|_| self.retries.partly.remove(&arrival.seq));
+        let is_accepted = end.outcome == Outcome::Accepted;
+        let accepted =
+            if is_accepted { Some(now) } else { before.as_ref().and_then(|before| before.accepted) };
         let pause = retry.schedule.pause_after(arrival.attempt());
-        let Some(pause) = pause.filter(|_| is_tried_again(end)) else { return AfterAttempt::Ends };
+        let Some(pause) = pause.filter(|_| is_tried_again(&end)) else {
+            // One that is cut off has no end, whatever there was before.
+            let has_end = !is_accepted && end.outcome != Outcome::Interrupted;
+            return accepted.filter(|_| has_end).map_or(AfterAttempt::Ends, AfterAttempt::AcceptedAt);
+        };
         let due = now.saturating_add(pause);
         if self.retries.ended || self.stop_by.is_some() || self.last_retry().is_some_and(|last| due > last) {
             return AfterAttempt::Pends(due);
@@ -182,6 +215,12 @@ impl Dispatch {
             recorder.counts(arrival.phase).retry.unkept += 1;
             return AfterAttempt::Pends(due);
         }
+        let all = self.plan.mail.recipients as usize;
+        let left = end.left.or(before.map(|before| before.left));
+        let partly = left
+            .filter(|left| left.len() < all || accepted.is_some())
+            .map(|left| self.retries.partly.insert(arrival.seq, PartlyTried { left, accepted }))
+            .is_some();
         let earlier = arrival.earlier;
         self.retries.waiting.push(Reverse(WaitingMessage {
             due,
@@ -191,8 +230,15 @@ impl Dispatch {
             first: arrival.first_intended(),
             session: earlier.map_or(end.session, |earlier| earlier.session),
             in_doubt: end.outcome == Outcome::InDoubt || earlier.is_some_and(|earlier| earlier.in_doubt),
+            partly,
         }));
         AfterAttempt::Waits
+    }
+
+    /// The recipients that an attempt is for, by place; `None`: all.
+    pub fn recipients_left(&self, arrival: &ScheduledArrival) -> Option<Arc<[u32]>> {
+        arrival.earlier.filter(|earlier| earlier.partly)?;
+        self.retries.partly.get(&arrival.seq).map(|message| message.left.clone())
     }
 
     /// The listener refuses a session that cannot send yet with a 5yz reply.
@@ -307,19 +353,26 @@ pub(super) fn phase_of_grace(arrival: &ScheduledArrival) -> u32 {
 }
 
 /// Whether a message is tried again after an attempt that ended so.
-fn is_tried_again(end: AttemptEnd) -> bool {
+fn is_tried_again(end: &AttemptEnd) -> bool {
+    let ended_for_all = matches!(end.outcome, Outcome::Malformed | Outcome::Interrupted | Outcome::Shed);
     !end.for_good
-        && match end.outcome {
-            Outcome::Deferred
-            | Outcome::Refused
-            | Outcome::Dropped
-            | Outcome::TimedOut
-            | Outcome::InDoubt => true,
-            Outcome::Accepted
-            | Outcome::Expected
-            | Outcome::Rejected
-            | Outcome::Malformed
-            | Outcome::Interrupted
-            | Outcome::Shed => false,
+        && match &end.left {
+            Some(left) => !left.is_empty() && !ended_for_all,
+            None => may_pass(end.outcome),
         }
+}
+
+/// Whether what ended so may be accepted later.
+pub fn may_pass(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Deferred | Outcome::Refused | Outcome::Dropped | Outcome::TimedOut | Outcome::InDoubt => {
+            true
+        }
+        Outcome::Accepted
+        | Outcome::Expected
+        | Outcome::Rejected
+        | Outcome::Malformed
+        | Outcome::Interrupted
+        | Outcome::Shed => false,
+    }
 }

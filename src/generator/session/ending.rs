@@ -1,5 +1,6 @@
 //! The ends of a session and of its arrivals: what is counted, and what the pool learns.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ActiveArrival, Session};
@@ -35,14 +36,14 @@ impl Session {
             };
             match outcome {
                 Outcome::Shed => {
-                    self.pool.attempt_ended(&arrival, self.attempt_end(outcome, false));
+                    self.pool.attempt_ended(&arrival, self.attempt_end(outcome, None));
                     self.accounting.arrival_not_started(&arrival, self.started);
                 }
                 // The generator ended it before the message that it was opened for.
                 Outcome::Accepted if self.first.is_some() => {
-                    self.end(arrival, &times, Outcome::Interrupted, false);
+                    self.end(arrival, &times, Outcome::Interrupted, None);
                 }
-                outcome => self.end(arrival, &times, outcome, false),
+                outcome => self.end(arrival, &times, outcome, None),
             }
         }
         if let Some(mut transcript) = self.transcript.take() {
@@ -61,20 +62,26 @@ impl Session {
         self.pool.session_ended(self.slot, end);
     }
 
-    /// A started arrival ends. `partly_taken`: the listener has its message for some of its recipients.
-    pub(super) fn end(&self, arrival: ScheduledArrival, times: &Times, outcome: Outcome, partly_taken: bool) {
-        let after = self.pool.attempt_ended(&arrival, self.attempt_end(outcome, partly_taken));
+    /// A started arrival ends. `left`: the recipients that may still get its message, where it has several.
+    pub(super) fn end(
+        &self,
+        arrival: ScheduledArrival,
+        times: &Times,
+        outcome: Outcome,
+        left: Option<Arc<[u32]>>,
+    ) {
+        let after = self.pool.attempt_ended(&arrival, self.attempt_end(outcome, left));
         self.accounting.arrival_ended(arrival, times, outcome, self.last_condition, after);
     }
 
-    fn attempt_end(&self, outcome: Outcome, partly_taken: bool) -> AttemptEnd {
-        AttemptEnd { outcome, for_good: self.refused_for_good || partly_taken, session: self.serial }
+    fn attempt_end(&self, outcome: Outcome, left: Option<Arc<[u32]>>) -> AttemptEnd {
+        AttemptEnd { outcome, for_good: self.refused_for_good, session: self.serial, left }
     }
 
     /// The arrival that the session is itself ends with its last message, not with QUIT.
     pub(super) fn end_bound(&self, arrival: ScheduledArrival, ended: Duration) {
         let times = Times { decided: self.decided, opened: None, served: Some(self.started), ended };
-        self.end(arrival, &times, self.failed.unwrap_or(Outcome::Accepted), false);
+        self.end(arrival, &times, self.failed.unwrap_or(Outcome::Accepted), None);
     }
 
     /// Whether all that it was opened for is done, and only QUIT is left.

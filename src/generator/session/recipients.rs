@@ -1,13 +1,20 @@
-//! The answers to each recipient of a session's transactions, where they are to be matched with what comes out of a relay.
+//! The answers to each recipient of a session's transactions, where they are to be matched with what comes out of a relay, or
+//! where a message is tried again for some of its recipients.
 //!
 //! # Decisions
 //! - Replies come in the order of the commands, so a step belongs to the transaction whose MAIL was answered last, although the
 //!   end of the one before may be reported later.
 //! - With one recipient the end of the transaction says all, and nothing is stored.
+//! - A recipient without an answer of its own shares the fate of the transaction: what failed last in it, but for the refusals of
+//!   other recipients. One that nothing is known of may still get the message.
+//! - A recipient that an attempt is not for is listed as refused: of several answers to one the best counts.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use crate::collector::Outcome;
 use crate::collector::delivery::{Answers, FinalAnswer};
+use crate::generator::dispatch::may_pass;
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;
 
@@ -15,27 +22,55 @@ use crate::smtp::script::Protocol;
 pub(super) struct RecipientAnswers {
     recipients: u32,
     protocol: Protocol,
+    /// Of each transaction that was begun and whose end was not reported, oldest first: whom it is for, by place. `None`: all.
+    begun: VecDeque<Option<Arc<[u32]>>>,
     /// Transactions whose MAIL was answered and whose end was not reported, oldest first.
     open: VecDeque<ReportedTransaction>,
 }
 
 #[derive(Default)]
 struct ReportedTransaction {
-    /// Whether each RCPT was accepted.
-    taken: Vec<bool>,
-    /// The replies to the content, with LMTP one for each recipient that was taken.
-    content: Vec<FinalAnswer>,
+    /// The outcome of each RCPT.
+    taken: Vec<Outcome>,
+    /// The outcomes of the content, with LMTP one for each recipient that was taken.
+    content: Vec<Outcome>,
+    /// How it failed last, but for refused recipients.
+    failed: Option<Outcome>,
     in_doubt: bool,
+}
+
+impl ReportedTransaction {
+    /// The outcome for the recipients that it names first to last; `whole`: for those without an answer of their own.
+    fn outcomes(
+        self,
+        recipients: usize,
+        protocol: Protocol,
+        whole: Outcome,
+    ) -> impl Iterator<Item = Outcome> {
+        let mut content = self.content.into_iter();
+        (0..recipients).map(move |index| match (self.taken.get(index), protocol) {
+            (Some(refused), _) if *refused != Outcome::Accepted => *refused,
+            (_, Protocol::Smtp) => whole,
+            (Some(_), Protocol::Lmtp) => content.next().unwrap_or(whole),
+            (None, Protocol::Lmtp) => whole,
+        })
+    }
 }
 
 impl RecipientAnswers {
     /// For messages with so many recipients.
     pub fn new(recipients: u32, protocol: Protocol) -> RecipientAnswers {
-        RecipientAnswers { recipients, protocol, open: VecDeque::new() }
+        RecipientAnswers { recipients, protocol, begun: VecDeque::new(), open: VecDeque::new() }
     }
 
-    /// A step ended; `in_doubt`: the listener may have the message.
-    pub fn step(&mut self, step: Step, is_accepted: bool, in_doubt: bool) {
+    /// A transaction begins that is for these recipients, by place; `None`: for all.
+    pub fn begin(&mut self, only: Option<Arc<[u32]>>) {
+        self.begun.push_back(only);
+    }
+
+    /// A step ended; [`Outcome::InDoubt`]: the listener may have the message. `is_lost`: it failed without a reply.
+    pub fn step(&mut self, step: Step, outcome: Outcome, is_lost: bool) {
+        let in_doubt = outcome == Outcome::InDoubt;
         let is_in_transaction = matches!(step, Step::Mail | Step::Rcpt | Step::Data | Step::Body);
         if step == Step::Mail && !in_doubt || self.open.is_empty() && in_doubt {
             self.open.push_back(ReportedTransaction::default());
@@ -44,38 +79,54 @@ impl RecipientAnswers {
         }
         let Some(open) = self.open.back_mut() else { return };
         open.in_doubt |= in_doubt;
+        if self.recipients == 1 {
+            return;
+        }
         match step {
-            _ if self.recipients == 1 => {}
-            Step::Rcpt => open.taken.push(is_accepted),
-            Step::Body => open.content.push(match is_accepted {
-                true => FinalAnswer::Accepted,
-                false if in_doubt => FinalAnswer::InDoubt,
-                false => FinalAnswer::Refused,
-            }),
+            Step::Rcpt if !is_lost => open.taken.push(outcome),
+            // The replies that did not come share the fate of this one.
+            Step::Body if !is_lost => open.content.push(outcome),
             _ => {}
+        }
+        let is_of_one = step == Step::Rcpt || step == Step::Body && self.protocol == Protocol::Lmtp;
+        if outcome != Outcome::Accepted && (is_lost || !is_of_one) {
+            open.failed = Some(outcome);
         }
     }
 
-    /// The oldest transaction ended.
-    pub fn ended(&mut self, is_accepted: bool) -> Answers {
-        let open = self.open.pop_front().unwrap_or_default();
+    /// The oldest transaction ended: the answers to the message's recipients, and those of them that may still get it where there
+    /// are several.
+    pub fn ended(&mut self, is_accepted: bool) -> (Answers, Option<Arc<[u32]>>) {
+        let (open, only) = (self.open.pop_front().unwrap_or_default(), self.begun.pop_front().flatten());
         let whole = match is_accepted {
             true => FinalAnswer::Accepted,
             false if open.in_doubt => FinalAnswer::InDoubt,
             false => FinalAnswer::Refused,
         };
-        let all_taken = open.taken.iter().all(|taken| *taken);
-        if self.recipients == 1 || all_taken && (is_accepted || self.protocol == Protocol::Smtp) {
-            return Answers::All(whole);
+        if self.recipients == 1 {
+            return (Answers::All(whole), None);
         }
-        let mut content = open.content.into_iter();
-        let answer = |index: usize| match (open.taken.get(index), self.protocol) {
-            (Some(false), _) => FinalAnswer::Refused,
-            (_, Protocol::Smtp) => whole,
-            // A reply that did not come: as the whole.
-            (_, Protocol::Lmtp) => content.next().unwrap_or(whole),
+        let of_rest = match (is_accepted, open.in_doubt) {
+            (true, _) => Outcome::Accepted,
+            (false, true) => Outcome::InDoubt,
+            (false, false) => open.failed.unwrap_or(Outcome::Dropped),
         };
-        Answers::Each((0..self.recipients as usize).map(answer).collect())
+        let places = only.unwrap_or_else(|| (0..self.recipients).collect());
+        let ends: Vec<Outcome> = open.outcomes(places.len(), self.protocol, of_rest).collect();
+        let left = places.iter().zip(&ends).filter(|(_, end)| may_pass(**end)).map(|(place, _)| *place);
+        let left = left.collect();
+        let answer = |end: Outcome| match end {
+            Outcome::Accepted => FinalAnswer::Accepted,
+            Outcome::InDoubt => FinalAnswer::InDoubt,
+            _ => FinalAnswer::Refused,
+        };
+        let is_all = places.len() == self.recipients as usize;
+        if is_all && ends.iter().all(|end| answer(*end) == whole) {
+            return (Answers::All(whole), Some(left));
+        }
+        let mut each = vec![FinalAnswer::Refused; self.recipients as usize];
+        places.iter().zip(&ends).for_each(|(place, end)| each[*place as usize] = answer(*end));
+        (Answers::Each(each.into()), Some(left))
     }
 }
 
@@ -87,55 +138,72 @@ mod tests {
         Answers::Each(answers.into())
     }
 
+    impl RecipientAnswers {
+        /// A step that is accepted, refused for now, or lost so that the message is in doubt.
+        fn ends(&mut self, step: Step, is_accepted: bool, in_doubt: bool) {
+            let outcome = match (is_accepted, in_doubt) {
+                (true, _) => Outcome::Accepted,
+                (false, false) => Outcome::Deferred,
+                (false, true) => Outcome::InDoubt,
+            };
+            self.step(step, outcome, in_doubt);
+        }
+
+        /// The answers of the transaction that ended.
+        fn of_ended(&mut self, is_accepted: bool) -> Answers {
+            self.ended(is_accepted).0
+        }
+    }
+
     #[test]
     fn m31_each_recipient_has_the_answer_to_its_command_and_to_the_content() {
         let mut answers = RecipientAnswers::new(3, Protocol::Smtp);
         [Step::Connect, Step::Greeting, Step::Hello]
             .into_iter()
-            .for_each(|step| answers.step(step, true, false));
+            .for_each(|step| answers.ends(step, true, false));
         let rcpts = |answers: &mut RecipientAnswers, taken: [bool; 3]| {
-            answers.step(Step::Mail, true, false);
-            taken.into_iter().for_each(|taken| answers.step(Step::Rcpt, taken, false));
-            answers.step(Step::Data, true, false);
+            answers.ends(Step::Mail, true, false);
+            taken.into_iter().for_each(|taken| answers.ends(Step::Rcpt, taken, false));
+            answers.ends(Step::Data, true, false);
         };
         rcpts(&mut answers, [true; 3]);
-        answers.step(Step::Body, true, false);
-        assert_eq!(answers.ended(true), Answers::All(FinalAnswer::Accepted));
+        answers.ends(Step::Body, true, false);
+        assert_eq!(answers.of_ended(true), Answers::All(FinalAnswer::Accepted));
         rcpts(&mut answers, [true, false, true]);
-        answers.step(Step::Body, true, false);
+        answers.ends(Step::Body, true, false);
         assert_eq!(
-            answers.ended(true),
+            answers.of_ended(true),
             each(&[FinalAnswer::Accepted, FinalAnswer::Refused, FinalAnswer::Accepted])
         );
         rcpts(&mut answers, [true, false, true]);
-        answers.step(Step::Body, false, true);
+        answers.ends(Step::Body, false, true);
         assert_eq!(
-            answers.ended(false),
+            answers.of_ended(false),
             each(&[FinalAnswer::InDoubt, FinalAnswer::Refused, FinalAnswer::InDoubt])
         );
-        answers.step(Step::Mail, false, false);
-        assert_eq!(answers.ended(false), Answers::All(FinalAnswer::Refused));
-        assert_eq!(answers.ended(false), Answers::All(FinalAnswer::Refused), "nothing was answered");
+        answers.ends(Step::Mail, false, false);
+        assert_eq!(answers.of_ended(false), Answers::All(FinalAnswer::Refused));
+        assert_eq!(answers.of_ended(false), Answers::All(FinalAnswer::Refused), "nothing was answered");
     }
 
     #[test]
     fn with_lmtp_the_content_is_answered_for_each_that_was_taken() {
         let mut answers = RecipientAnswers::new(3, Protocol::Lmtp);
-        answers.step(Step::Mail, true, false);
-        [true, false, true].into_iter().for_each(|taken| answers.step(Step::Rcpt, taken, false));
-        answers.step(Step::Body, true, false);
-        answers.step(Step::Body, false, false);
+        answers.ends(Step::Mail, true, false);
+        [true, false, true].into_iter().for_each(|taken| answers.ends(Step::Rcpt, taken, false));
+        answers.ends(Step::Body, true, false);
+        answers.ends(Step::Body, false, false);
         assert_eq!(
-            answers.ended(false),
+            answers.of_ended(false),
             each(&[FinalAnswer::Accepted, FinalAnswer::Refused, FinalAnswer::Refused])
         );
-        answers.step(Step::Mail, true, false);
-        [true, true, true].into_iter().for_each(|taken| answers.step(Step::Rcpt, taken, false));
-        answers.step(Step::Body, true, false);
+        answers.ends(Step::Mail, true, false);
+        [true, true, true].into_iter().for_each(|taken| answers.ends(Step::Rcpt, taken, false));
+        answers.ends(Step::Body, true, false);
         // The connection is lost before the second reply.
-        answers.step(Step::Body, false, true);
+        answers.ends(Step::Body, false, true);
         assert_eq!(
-            answers.ended(false),
+            answers.of_ended(false),
             each(&[FinalAnswer::Accepted, FinalAnswer::InDoubt, FinalAnswer::InDoubt])
         );
     }
@@ -143,16 +211,78 @@ mod tests {
     #[test]
     fn an_end_that_is_reported_late_takes_its_own_answers() {
         let mut answers = RecipientAnswers::new(2, Protocol::Smtp);
-        answers.step(Step::Mail, true, false);
-        [true, false].into_iter().for_each(|taken| answers.step(Step::Rcpt, taken, false));
-        answers.step(Step::Body, true, false);
-        answers.step(Step::Mail, true, false);
-        [true, true].into_iter().for_each(|taken| answers.step(Step::Rcpt, taken, false));
-        assert_eq!(answers.ended(true), each(&[FinalAnswer::Accepted, FinalAnswer::Refused]));
-        answers.step(Step::Body, false, true);
-        assert_eq!(answers.ended(false), Answers::All(FinalAnswer::InDoubt));
+        answers.ends(Step::Mail, true, false);
+        [true, false].into_iter().for_each(|taken| answers.ends(Step::Rcpt, taken, false));
+        answers.ends(Step::Body, true, false);
+        answers.ends(Step::Mail, true, false);
+        [true, true].into_iter().for_each(|taken| answers.ends(Step::Rcpt, taken, false));
+        assert_eq!(answers.of_ended(true), each(&[FinalAnswer::Accepted, FinalAnswer::Refused]));
+        answers.ends(Step::Body, false, true);
+        assert_eq!(answers.of_ended(false), Answers::All(FinalAnswer::InDoubt));
         // A group behind the last chunk, of which nothing was answered.
-        answers.step(Step::Mail, false, true);
-        assert_eq!(answers.ended(false), Answers::All(FinalAnswer::InDoubt));
+        answers.ends(Step::Mail, false, true);
+        assert_eq!(answers.of_ended(false), Answers::All(FinalAnswer::InDoubt));
+    }
+
+    /// A transaction for these recipients: the outcome of each RCPT and of what follows; who is left.
+    fn left_of(
+        protocol: Protocol,
+        only: Option<&[u32]>,
+        rcpts: &[Outcome],
+        content: &[(Step, Outcome, bool)],
+        is_accepted: bool,
+    ) -> Vec<u32> {
+        let mut answers = RecipientAnswers::new(4, protocol);
+        answers.begin(only.map(Arc::from));
+        answers.step(Step::Mail, Outcome::Accepted, false);
+        rcpts.iter().for_each(|outcome| answers.step(Step::Rcpt, *outcome, false));
+        content.iter().for_each(|(step, outcome, is_lost)| answers.step(*step, *outcome, *is_lost));
+        answers.ended(is_accepted).1.unwrap().to_vec()
+    }
+
+    #[test]
+    fn those_are_left_that_were_neither_accepted_nor_refused_for_good() {
+        use Outcome::{Accepted, Deferred, Dropped, Expected, InDoubt, Rejected};
+        let smtp = |rcpts: &[Outcome], content: &[_], is_accepted| {
+            left_of(Protocol::Smtp, None, rcpts, content, is_accepted)
+        };
+        let mixed = [Accepted, Deferred, Rejected, Expected];
+        assert_eq!(smtp(&mixed, &[(Step::Body, Accepted, false)], true), [1]);
+        assert_eq!(smtp(&mixed, &[(Step::Body, Deferred, false)], false), [0, 1]);
+        assert_eq!(
+            smtp(&mixed, &[(Step::Body, Rejected, false)], false),
+            [1],
+            "the content, for those that took it"
+        );
+        assert_eq!(smtp(&mixed, &[(Step::Body, InDoubt, true)], false), [0, 1]);
+        assert_eq!(smtp(&[Rejected; 4], &[], false), [0; 0]);
+        assert_eq!(smtp(&[Rejected, Deferred, Rejected, Rejected], &[], false), [1]);
+        assert_eq!(smtp(&[Rejected, Accepted], &[(Step::Rcpt, Dropped, true)], false), [1, 2, 3]);
+        assert_eq!(smtp(&[], &[], false), [0, 1, 2, 3], "nothing was answered");
+
+        let some = |rcpts: &[Outcome]| {
+            left_of(Protocol::Smtp, Some(&[1, 3]), rcpts, &[(Step::Body, Accepted, false)], true)
+        };
+        assert_eq!((some(&[Accepted, Deferred]), some(&[Deferred, Accepted])), (vec![3], vec![1]));
+
+        let lmtp = |content: &[Outcome], is_accepted| {
+            let content: Vec<_> =
+                content.iter().map(|outcome| (Step::Body, *outcome, *outcome == InDoubt)).collect();
+            left_of(Protocol::Lmtp, None, &[Accepted, Rejected, Accepted, Accepted], &content, is_accepted)
+        };
+        assert_eq!(lmtp(&[Accepted, Deferred, Rejected], false), [2]);
+        assert_eq!(lmtp(&[Accepted, InDoubt], false), [2, 3]);
+        assert_eq!(lmtp(&[Accepted; 3], true), [0; 0]);
+    }
+
+    #[test]
+    fn an_attempt_for_some_answers_for_these_in_their_places() {
+        let mut answers = RecipientAnswers::new(3, Protocol::Smtp);
+        answers.begin(Some([2].into()));
+        [Step::Mail, Step::Rcpt, Step::Data, Step::Body]
+            .into_iter()
+            .for_each(|step| answers.ends(step, true, false));
+        let accepted_at_2 = [FinalAnswer::Refused, FinalAnswer::Refused, FinalAnswer::Accepted];
+        assert_eq!(answers.of_ended(true), each(&accepted_at_2));
     }
 }

@@ -46,6 +46,27 @@ fn a_deferred_message_is_tried_again_after_each_pause_and_then_given_up() {
 }
 
 #[test]
+fn a_message_that_some_recipients_accepted_is_tried_again_for_the_others_and_ends_once() {
+    let open = phase(rate(50.0), Some(200), Unit::Message, 1000);
+    let target = SimulatedTarget { leaves: 50, ..SimulatedTarget::default() };
+    let mut plan = retrying(vec![open], pauses(&[20; 20]));
+    plan.mail.recipients = 4;
+    let mut world = World::new(plan, target, 7);
+    world.run();
+    assert_eq!((world.of(Outcome::Accepted), world.outcomes.len()), (10, 1));
+    assert!(world.started.len() > 15, "about two attempts more for each: {}", world.started.len());
+    assert!(world.left.values().all(|(left, accepted)| left.is_empty() && *accepted));
+
+    // The last attempt leaves some: the message was accepted all the same, for the others.
+    let open = phase(rate(50.0), Some(200), Unit::Message, 1000);
+    let mut plan = retrying(vec![open], pauses(&[20]));
+    plan.mail.recipients = 4;
+    let mut world = World::new(plan, SimulatedTarget { leaves: 100, ..SimulatedTarget::default() }, 7);
+    world.run();
+    assert_eq!((world.of(Outcome::Accepted), world.started.len()), (10, 20));
+}
+
+#[test]
 fn what_is_rejected_is_not_tried_again() {
     let open = phase(rate(50.0), Some(200), Unit::Message, 1000);
     let target = SimulatedTarget { rejects: 100, ..SimulatedTarget::default() };
@@ -174,6 +195,8 @@ proptest! {
         target in any_target(),
         defers in prop_oneof![Just(0_u64), 1_u64..90, Just(100)],
         rejects in prop_oneof![Just(0_u64), 1_u64..50],
+        recipients in prop_oneof![Just(1_u32), 2_u32..5],
+        leaves in 0_u64..90,
         millis in prop::collection::vec(0_u64..400, 0..5),
         wait in prop::option::of(0_u64..1500),
         messages in prop_oneof![Just(Messages::Unlimited), (1_u32..4).prop_map(Messages::Fixed)],
@@ -193,7 +216,8 @@ proptest! {
         let attempts = retry.schedule.attempts();
         let mut plan = retrying(phases, retry);
         plan.messages = messages;
-        let target = SimulatedTarget { defers, rejects, ..target };
+        plan.mail.recipients = recipients;
+        let target = SimulatedTarget { defers, rejects, leaves, ..target };
         let mut world = World::new(plan, target, seed);
         // A session that is never greeted holds an endless load for as long as its time-outs, which this world lacks.
         if ends.is_none() && target.mute_every > 0 || stop.is_some() {

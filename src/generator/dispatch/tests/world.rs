@@ -31,6 +31,8 @@ pub struct SimulatedTarget {
     /// Of deferring a message, and of rejecting one.
     pub defers: u64,
     pub rejects: u64,
+    /// Of leaving a recipient of a message with several for later, and of refusing one for good.
+    pub leaves: u64,
     /// Of ending a session that rests.
     pub closes_idle: u64,
     /// Sessions it never greets: every so many, 0: none.
@@ -50,6 +52,7 @@ impl Default for SimulatedTarget {
             drops: 0,
             defers: 0,
             rejects: 0,
+            leaves: 0,
             closes_idle: 0,
             mute_every: 0,
             limit: usize::MAX,
@@ -94,6 +97,8 @@ pub struct World {
     pub attempts: BTreeMap<u64, (u32, Duration)>,
     /// Attempts that were not the first.
     pub retries: u64,
+    /// Messages of several recipients: who may still get it, and whether an attempt was accepted.
+    pub left: BTreeMap<u64, (Vec<u32>, bool)>,
     pub started: Vec<(ScheduledArrival, Duration)>,
     pub outcomes: BTreeMap<Outcome, u64>,
     pub peak: usize,
@@ -140,6 +145,7 @@ impl World {
             ended: BTreeSet::new(),
             attempts: BTreeMap::new(),
             retries: 0,
+            left: BTreeMap::new(),
             started: Vec::new(),
             outcomes: BTreeMap::new(),
             peak: 0,
@@ -316,7 +322,7 @@ impl World {
                 assert!(arrival.intended <= tried && tried <= self.now);
                 assert_ne!(outcome, Outcome::Accepted);
                 self.started.push((arrival, tried));
-                let end = AttemptEnd { outcome, for_good, session: 0 };
+                let end = AttemptEnd { outcome, for_good, session: 0, left: None };
                 let after = self.dispatch.attempt_charged(self.now, &arrival, end, &mut self.recorder);
                 self.count(arrival, outcome, after);
             }
@@ -441,9 +447,38 @@ impl World {
             self.recorder.counts(arrival.phase).arrivals.add(outcome);
             return;
         }
-        let end = AttemptEnd { outcome, for_good: false, session: 0 };
+        let end =
+            AttemptEnd { outcome, for_good: false, session: 0, left: self.recipients_left(arrival, outcome) };
         let after = self.dispatch.attempt_ended(self.now, &arrival, end, &mut self.recorder);
         self.count(arrival, outcome, after);
+    }
+
+    /// Whom of the recipients of an attempt the target leaves for later.
+    fn recipients_left(&mut self, arrival: ScheduledArrival, outcome: Outcome) -> Option<Arc<[u32]>> {
+        let recipients = self.plan.mail.recipients;
+        let has_answers = !matches!(outcome, Outcome::Interrupted | Outcome::Refused | Outcome::Dropped);
+        if recipients == 1 || self.plan.retry.is_none() || !has_answers {
+            return None;
+        }
+        let all: Vec<u32> = (0..recipients).collect();
+        let before = self.left.get(&arrival.seq).map_or(&all, |(left, _)| left).clone();
+        let asked = self.dispatch.recipients_left(&arrival);
+        assert_eq!(
+            asked.as_deref().unwrap_or(&all),
+            before,
+            "message {} is tried for those that are left",
+            arrival.seq
+        );
+        let mut left = before;
+        match outcome {
+            Outcome::Accepted => left.retain(|_| self.chance(self.target.leaves)),
+            Outcome::Deferred => left.retain(|_| !self.chance(self.target.rejects)),
+            _ => left.clear(),
+        }
+        let (own, accepted) = self.left.entry(arrival.seq).or_default();
+        own.clone_from(&left);
+        *accepted |= outcome == Outcome::Accepted;
+        Some(left.into())
     }
 
     fn count(&mut self, arrival: ScheduledArrival, outcome: Outcome, after: AfterAttempt) {
@@ -455,12 +490,27 @@ impl World {
         let due = self.now + pause.unwrap_or_default();
         self.attempts.insert(arrival.seq, (count + 1, due));
         match after {
-            AfterAttempt::Ends => self.message_ended(arrival.seq, outcome),
+            AfterAttempt::Ends => {
+                let is_accepted = self.left.get(&arrival.seq).is_some_and(|(_, accepted)| *accepted);
+                assert!(
+                    !is_accepted || matches!(outcome, Outcome::Accepted | Outcome::Interrupted),
+                    "{outcome}"
+                );
+                self.message_ended(arrival.seq, outcome);
+            }
+            AfterAttempt::AcceptedAt(at) => {
+                assert!(self.left[&arrival.seq].1 && outcome != Outcome::Accepted && at < self.now);
+                self.message_ended(arrival.seq, Outcome::Accepted);
+            }
             AfterAttempt::Pends(at) => {
                 assert_eq!(at, due);
                 self.message_ended(arrival.seq, Outcome::Interrupted);
             }
-            AfterAttempt::Waits => assert!(pause.is_some(), "{outcome} at attempt {}", count + 1),
+            AfterAttempt::Waits => {
+                assert!(pause.is_some(), "{outcome} at attempt {}", count + 1);
+                let left = self.left.get(&arrival.seq);
+                assert!(left.is_none_or(|(left, _)| !left.is_empty()), "nobody is left to be tried");
+            }
         }
     }
 
