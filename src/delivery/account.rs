@@ -69,7 +69,7 @@ impl RunAccount {
             recipients,
             is_timed,
             state: Mutex::new(ReceivedSoFar {
-                matcher: Matcher::new(MessageForm { recipients, phases }),
+                matcher: Matcher::new(MessageForm { recipients, is_retried: plan.retry.is_some(), phases }),
                 altered: Vec::new(),
                 bounces: BTreeMap::new(),
                 delayed: 0,

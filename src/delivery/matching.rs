@@ -6,7 +6,8 @@
 //! - One byte a recipient and two a message are kept for the whole run, so that a second delivery is known as one. The times of a
 //!   message are kept until its recipients are settled, by page of `PAGE` messages: ten million messages of one recipient that
 //!   all came out cost 30 MB, ten million that are all missing 190 MB.
-//! - Transit and delivery times are those of accepted recipients: one in doubt has no answer to count from.
+//! - Transit and delivery times are those of accepted recipients: one in doubt has no answer to count from. One that came out
+//!   before it was accepted, after an attempt in doubt or refused, has none either.
 //! - What comes out of a message that was never sent is kept apart, and only so much of it: a relay that makes up numbers must
 //!   not fill our memory. It is unexpected, and what is beyond that foreign.
 //! - A recipient that was delivered and reported as failed is delivered; the report is counted apart.
@@ -30,6 +31,8 @@ const MOST_EARLY: usize = 1 << 20;
 pub struct MessageForm {
     /// Recipients of each.
     pub recipients: u32,
+    /// They may be tried again for some of their recipients, which then have times of their own.
+    pub is_retried: bool,
     /// The number of phases.
     pub phases: u32,
 }
@@ -133,14 +136,13 @@ impl Matcher {
         }
     }
 
-    /// A transaction is over. Of several of one message (it was tried again) the best answer counts.
+    /// A transaction is over. Of several of one message (it was tried again) the best answer to each recipient counts, from the time
+    /// at which it was given first.
     pub fn answered(&mut self, transaction: &Transaction) {
         let Transaction { seq, phase, intended, answered, ref answers } = *transaction;
         let response = answered.saturating_sub(intended).as_secs_f32();
         let times = MessageTimes { answered: nanos(answered), response };
-        let page = self.page(seq);
-        page.phases[(seq % PAGE) as usize] = phase as u16;
-        page.times.get_or_insert_with(no_times)[(seq % PAGE) as usize] = times;
+        self.page(seq).phases[(seq % PAGE) as usize] = phase as u16;
         for recipient in 0..self.messages.recipients {
             let state = self.state(seq, recipient);
             let answer = answers.of(recipient);
@@ -150,6 +152,8 @@ impl Matcher {
             let before = *state;
             *state = before.answered(answer);
             let after = *state;
+            let (form, at) = (self.messages, self.messages.place_of_times(seq, recipient));
+            self.page(seq).times.get_or_insert_with(|| form.no_times())[at] = times;
             self.count(seq, before, after);
             if answer == FinalAnswer::Accepted {
                 self.flow.accepted(answered);
@@ -280,8 +284,8 @@ impl Matcher {
         };
         self.pages.iter().filter(|(_, page)| page.missing > 0).flat_map(of_page).map(|(seq, recipient)| {
             let page = &self.pages[&(seq / PAGE)];
-            let at = (seq % PAGE) as usize;
-            let times = page.times.as_ref().map(|times| times[at]).unwrap_or_default();
+            let times = page.times.as_ref().map(|times| times[self.messages.place_of_times(seq, recipient)]);
+            let (at, times) = ((seq % PAGE) as usize, times.unwrap_or_default());
             MissingRecipient {
                 seq,
                 recipient,
@@ -324,6 +328,11 @@ impl Matcher {
         &mut self.page(seq).states[at]
     }
 
+    fn times(&mut self, seq: u64, recipient: u32) -> Option<MessageTimes> {
+        let place = self.messages.place_of_times(seq, recipient);
+        self.page(seq).times.as_ref().map(|times| times[place])
+    }
+
     fn phase(&mut self, seq: u64) -> usize {
         usize::from(self.page(seq).phases[(seq % PAGE) as usize])
     }
@@ -336,8 +345,7 @@ impl Matcher {
     /// The first delivery of a recipient whose answer is known.
     fn deliver(&mut self, seq: u64, recipient: u32, at: Duration, is_altered: bool) {
         let phase = self.phase(seq);
-        let page = self.page(seq);
-        let times = page.times.as_ref().map(|times| times[(seq % PAGE) as usize]);
+        let times = self.times(seq, recipient);
         let state = *self.state(seq, recipient);
         self.phases[phase].counts.altered += u64::from(is_altered);
         if state.answer() == Some(FinalAnswer::Accepted) {
@@ -366,7 +374,7 @@ impl Matcher {
         self.count(seq, before, after);
         if before.is_missing() && before.answer() == Some(FinalAnswer::Accepted) {
             // It leaves no queue before it entered it.
-            let times = self.page(seq).times.as_ref().map(|times| times[(seq % PAGE) as usize]);
+            let times = self.times(seq, recipient);
             let answered = times.map_or(Duration::ZERO, |times| Duration::from_nanos(times.answered));
             self.flow.settled(at.max(answered));
             self.ended(answered, what == RecipientState::DELIVERED);
@@ -441,8 +449,21 @@ fn add(counts: &mut DeliveryCounts, state: RecipientState, is_added: bool) {
     }
 }
 
-fn no_times() -> Box<[MessageTimes]> {
-    vec![MessageTimes::default(); PAGE as usize].into()
+impl MessageForm {
+    /// How many times are kept of a message.
+    fn times_of_each(self) -> usize {
+        if self.is_retried { self.recipients as usize } else { 1 }
+    }
+
+    /// Where in its page the times of a recipient stand.
+    fn place_of_times(self, seq: u64, recipient: u32) -> usize {
+        let each = self.times_of_each();
+        (seq % PAGE) as usize * each + (recipient as usize).min(each - 1)
+    }
+
+    fn no_times(self) -> Box<[MessageTimes]> {
+        vec![MessageTimes::default(); PAGE as usize * self.times_of_each()].into()
+    }
 }
 
 #[cfg(test)]

@@ -66,6 +66,49 @@ fn each_fault_is_counted_for_each_recipient() {
     assert_as_in(&ledgers, &outcome);
 }
 
+// The messages that are in doubt and those that are deferred are sent again; the relay had delivered some of them already.
+#[test]
+fn what_is_tried_again_and_had_come_out_is_duplicated_as_in_the_ledger() {
+    let faults = "--once --fault refuse-temporarily=20 --fault vanish-kept=25 --fault vanish-lost=30";
+    let flags = "-n 3000 --recipients 2 --set session.retry.schedule=200ms --set message.text=message-{n}";
+    let Some((outcome, ledgers)) = through(faults, "60s", flags) else { return };
+    assert_as_in(&ledgers, &outcome);
+    let faulty = |fault: &str| ledgers[0]["faults"][fault].as_array().unwrap().len() as u64 / 2;
+    let (deferred, kept, lost) = (faulty("refuse-temporarily"), faulty("vanish-kept"), faulty("vanish-lost"));
+    assert!(deferred.min(kept).min(lost) > 40, "{deferred} {kept} {lost}");
+    assert_eq!((outcome.count("accepted"), outcome.delivery("delivered")), (3000, 6000));
+    assert_eq!((outcome.delivery("duplicated"), outcome.delivery("unexpected")), (2 * (deferred + kept), 0));
+    let retry = &outcome.result["phases"][0]["retry"];
+    assert_eq!(retry["attempts"], ledgers[0]["counts"]["messages"]);
+    assert_eq!(retry["retries"], deferred + kept + lost);
+    assert_eq!(retry["possibly_doubled"], kept + lost);
+    assert_eq!(retry["outcomes"]["in_doubt"], kept + lost);
+}
+
+// A message that some accepted is sent again to the others alone: nobody gets it twice, and nobody who was refused gets it unexpectedly.
+#[test]
+fn what_is_tried_again_for_some_recipients_is_delivered_once_to_each() {
+    let flags = "-n 3000 --recipients 4 --set session.retry.schedule=200ms --set message.text=message-{n}";
+    let Some((outcome, ledgers)) = through("--defer 5 --hold uniform:0:0.5", "60s", flags) else { return };
+    assert_as_in(&ledgers, &outcome);
+    let of_relay = |count: &str| ledgers[0]["counts"][count].as_u64().unwrap();
+    assert!(of_relay("deferred") > 2000);
+    assert_eq!((outcome.count("accepted"), outcome.delivery("delivered")), (3000, 12_000));
+    assert_eq!((outcome.delivery("duplicated"), outcome.delivery("unexpected")), (0, 0));
+    let recipients = |count: &str| outcome.result["phases"][0]["recipients"][count].as_u64().unwrap();
+    assert_eq!((recipients("accepted"), recipients("refused")), (12_000, of_relay("deferred")));
+    let retry = &outcome.result["phases"][0]["retry"];
+    // A message whose recipients are all deferred comes to no content.
+    let all_deferred = retry["outcomes"]["deferred"].as_u64().unwrap();
+    assert_eq!(retry["attempts"], of_relay("messages") + all_deferred);
+    let truth = ledgers[0]["transit_ns"]["p50"].as_f64().unwrap();
+    let found = outcome.percentile_ns("transit", 0.5) as f64;
+    assert!(
+        (found - truth).abs() < truth / 100.0 + 5e6,
+        "each has the time of its own attempt: {found} {truth}"
+    );
+}
+
 #[test]
 fn what_relays_add_remove_and_encode_is_no_fault() {
     for harmless in [

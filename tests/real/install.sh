@@ -5,6 +5,7 @@
 #   Exim 4, OpenSMTPD         unpacked into folders of their own, because they conflict with Postfix. (Exim delivers by
 #                             executing /usr/sbin/exim4, which is not there: the tests let it queue only.)
 #   Sendmail, Courier, qpsmtpd   unpacked, with all that they need, into root folders of their own (for `chroot`);
+#   Postgrey                  unpacked in such a root folder too: the greylist of a Postfix;
 #   Redis                     unpacked in the same way, for the limits of Haraka;
 #   Haraka, smtp-server       from npm, in a folder of their own, with the machine's Node.js or one from npm;
 #   Prometheus                unpacked in the same way, no service started; it scrapes the metrics of runs;
@@ -138,8 +139,8 @@ make_root() {
     echo '127.0.0.1 localhost' >"$new/etc/hosts"
     echo 'hosts: files' >"$new/etc/nsswitch.conf"
     printf '%s:x:%d:%d::/own:/bin/sh\n' root 0 0 smmta 501 501 smmsp 502 502 courier 503 503 qpsmtpd 504 504 \
-        nobody 65534 65534 >"$new/etc/passwd"
-    printf '%s:x:%d:\n' root 0 mail 8 smmta 501 smmsp 502 courier 503 qpsmtpd 504 nogroup 65534 >"$new/etc/group"
+        postgrey 505 505 nobody 65534 65534 >"$new/etc/passwd"
+    printf '%s:x:%d:\n' root 0 mail 8 smmta 501 smmsp 502 courier 503 qpsmtpd 504 postgrey 505 nogroup 65534 >"$new/etc/group"
     mv "$new" "$root"
 }
 
@@ -169,6 +170,11 @@ install_courier() {
 install_qpsmtpd() {
     make_root qpsmtpd qpsmtpd
     echo "qpsmtpd: $(in_root qpsmtpd perl -MQpsmtpd -e 'print Qpsmtpd->version')"
+}
+
+install_postgrey() {
+    make_root postgrey postgrey
+    echo "postgrey: $(in_root postgrey perl -ne 'print $1 if /VERSION *= *.([0-9.]+)/' /usr/sbin/postgrey)"
 }
 
 install_redis() {
@@ -234,6 +240,7 @@ install_opensmtpd
 install_sendmail
 install_courier
 install_qpsmtpd
+install_postgrey
 install_redis
 install_npm
 install_prometheus

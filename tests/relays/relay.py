@@ -108,6 +108,8 @@ class Relay:
         self.timers = {}
         self.kept = []
         self.swapping = None
+        self.first = {}
+        self.deferred = set()
         self.departure = 0.0
         self.sessions = set()
         self.clients = set()
@@ -117,6 +119,8 @@ class Relay:
 
     def fault_of(self, message):
         """The first fault that is drawn for it."""
+        if message.key in self.first:
+            return None
         for fault, amount in self.faults:
             if fault == "truncate":
                 if len(message.content) > int(amount or 65536):
@@ -134,6 +138,10 @@ class Relay:
             self.ledger.faults[fault] += [message.key] * len(message.recipients)
         message.if_lost, message.if_bounced = ("missing",), ("bounced",)
         self.count(message, "delivered")
+        if message.key in self.first:
+            self.again(self.first.pop(message.key), message)
+        if self.options.once and fault in ("refuse-temporarily", "vanish-kept", "vanish-lost"):
+            self.first[message.key] = message
         getattr(self, "on_" + (fault or "none").replace("-", "_"))(message)
 
     def count(self, message, *counts, recipients=None):
@@ -145,6 +153,23 @@ class Relay:
             self.ledger.expect[count] += number
         if recipients is None:
             message.counts = counts
+
+    def again(self, first, message):
+        """The client sends again what it holds for not accepted: what came out of the first is a delivery now."""
+        if "in_doubt_missing" in first.counts:
+            self.count(first)
+        else:
+            self.count(first, "delivered")
+            self.count(message, "duplicated")
+
+    def defers(self, recipient):
+        """Whether it refuses this recipient for now: only the first time."""
+        number = self.options.defer
+        if not number or recipient in self.deferred or draw(self.options.seed, "defer", recipient) * number >= 1:
+            return False
+        self.deferred.add(recipient)
+        self.ledger.counts["deferred"] += 1
+        return True
 
     def on_none(self, message):
         self.hold(message)
@@ -407,6 +432,8 @@ def arguments():
     parser.add_argument("--sessions", type=int, default=8, help="sessions to the next hop at once, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fault", action="append", default=[], metavar="KIND[=N]", help="one message in N, by chance")
+    parser.add_argument("--once", action="store_true", help="a message that is sent again after a 4yz reply or a lost one has no fault any more")
+    parser.add_argument("--defer", type=float, default=0, metavar="N", help="one recipient in N, by chance, is refused with 450 the first time")
     parser.add_argument("--hold", default="", metavar="TIME", help="seconds: fixed:0.1, uniform:LOW:HIGH, exponential:MEAN, lognormal:MEDIAN:SIGMA")
     parser.add_argument("--rate", type=float, default=0, help="messages a second that leave, at most")
     parser.add_argument("--service", choices=["fixed", "exponential"], default="fixed", help="how regularly they leave")

@@ -75,6 +75,8 @@ class Client(asyncio.Protocol):
     def on_rcpt(self, line):
         if self.sender is None:
             return b"503 5.5.1 MAIL first\r\n"
+        if self.relay.defers(address(line)):
+            return b"450 4.2.1 mailbox busy, try again\r\n"
         self.recipients.append(address(line))
         return b"250 2.1.5 Ok\r\n"
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::collector::delivery::Answers;
 use crate::collector::snapshot::Gauges;
 
-const ONE: MessageForm = MessageForm { recipients: 1, phases: 1 };
+const ONE: MessageForm = MessageForm { recipients: 1, is_retried: false, phases: 1 };
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -94,7 +94,7 @@ fn a_delivery_and_its_copy_before_the_answer_are_matched_later() {
 
 #[test]
 fn recipients_beyond_the_last_are_foreign_and_rewritten_ones_are_found() {
-    let mut matcher = Matcher::new(MessageForm { recipients: 2, phases: 1 });
+    let mut matcher = Matcher::new(MessageForm { recipients: 2, is_retried: false, phases: 1 });
     matcher.delivered(1, Some(2), ms(1), false);
     matcher.delivered(4, Some(1), ms(1), false);
     matcher.answered(&transaction(4, &[FinalAnswer::Accepted, FinalAnswer::Accepted]));
@@ -106,6 +106,43 @@ fn recipients_beyond_the_last_are_foreign_and_rewritten_ones_are_found() {
     // An address that the relay rewrote stands for the one that is missing.
     matcher.delivered(4, None, ms(2), false);
     assert_eq!((matcher.queued(), matcher.phase_counts(0).duplicated), (0, 0));
+}
+
+#[test]
+fn a_recipient_that_a_later_attempt_accepts_has_the_times_of_that_one_and_the_others_keep_theirs() {
+    let mut matcher = Matcher::new(MessageForm { recipients: 2, is_retried: true, phases: 1 });
+    let of_attempt = |answered, answers: [FinalAnswer; 2]| Transaction {
+        answered: ms(answered),
+        intended: ms(0),
+        ..transaction(3, &answers)
+    };
+    matcher.answered(&of_attempt(10, [FinalAnswer::Accepted, FinalAnswer::Refused]));
+    matcher.answered(&of_attempt(1000, [FinalAnswer::Refused, FinalAnswer::Accepted]));
+    let answered: Vec<Duration> = matcher.missing().map(|missing| missing.answered).collect();
+    assert_eq!(answered, [ms(10), ms(1000)]);
+    matcher.delivered(3, Some(1), ms(1500), false);
+    matcher.delivered(3, Some(0), ms(2010), false);
+    let counts = matcher.phase_counts(0);
+    assert_eq!((counts.accepted, counts.delivered, counts.unexpected, counts.duplicated), (2, 2, 0, 0));
+    let told = matcher.recorder().snapshot(0, Gauges::default(), false).tally;
+    let hist = |metric| &told.phases[0].hists[&(metric, Outcome::Accepted)];
+    assert_eq!(
+        (hist(Metric::Transit).min_ns(), hist(Metric::Transit).max_ns()),
+        (500_000_000, 2_000_000_000)
+    );
+    assert!(hist(Metric::Delivery).min_ns().abs_diff(1_500_000_000) < 1_000, "from the first attempt");
+}
+
+#[test]
+fn a_recipient_that_comes_out_although_it_was_deferred_is_expected_once_a_later_attempt_accepts_it() {
+    let mut matcher = Matcher::new(MessageForm { is_retried: true, ..ONE });
+    matcher.answered(&transaction(2, &[FinalAnswer::Refused]));
+    matcher.delivered(2, Some(0), ms(50), false);
+    assert_eq!(matcher.phase_counts(0).unexpected, 1);
+    matcher.answered(&transaction(2, &[FinalAnswer::Accepted]));
+    matcher.delivered(2, Some(0), ms(90), false);
+    let counts = matcher.phase_counts(0);
+    assert_eq!((counts.unexpected, counts.delivered, counts.duplicated, counts.missing), (0, 1, 1, 0));
 }
 
 #[test]

@@ -187,18 +187,21 @@ impl Session {
                     }
                     let mut hash = DefaultHasher::new();
                     content.hash(&mut hash);
-                    let replies = if is_lmtp { accepted.len() } else { 1 };
-                    for recipient in accepted.drain(..).take(replies) {
+                    // With LMTP each is answered; else the first stands for all.
+                    let others = if is_lmtp { Vec::new() } else { accepted.split_off(1.min(accepted.len())) };
+                    for recipient in accepted.drain(..) {
                         let answer = {
                             let mut ledger = self.ledger.lock().unwrap();
                             let at = self.began.elapsed();
                             let before =
                                 ledger.recipients.get(&recipient).map_or(0, |seen| seen.contents.len());
                             let answer = (self.rule)(Moment::Content(&recipient, before), at, &ledger);
-                            let seen = ledger.recipients.entry(recipient).or_default();
-                            seen.contents.push(hash.finish());
-                            if !matches!(answer, Answer::Reply(_)) {
-                                seen.delivered.push(at);
+                            for recipient in [&recipient].into_iter().chain(&others) {
+                                let seen = ledger.recipients.entry(recipient.clone()).or_default();
+                                seen.contents.push(hash.finish());
+                                if !matches!(answer, Answer::Reply(_)) {
+                                    seen.delivered.push(at);
+                                }
                             }
                             answer
                         };
