@@ -10,7 +10,6 @@ mod recipients;
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,7 +24,6 @@ use super::failure_class;
 use super::session_pool::{Instruction, InstructionSlot, SessionPool};
 use super::times::Times;
 use super::transcript::SessionTranscript;
-use crate::collector::delivery::Transaction;
 use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::mail::Message;
@@ -449,34 +447,6 @@ impl Session {
         }
         self.attempts += 1;
         self.accounting.transaction_started(self.current_phase(), at);
-    }
-
-    /// Notes what a step says of the recipients.
-    fn answered(&mut self, step: Step, failure: Option<&Failure>, outcome: Outcome) {
-        if let Some(answers) = &mut self.answers {
-            answers.step(
-                step,
-                outcome,
-                failure.is_some_and(|failure| failure_class::reply(failure).is_none()),
-            );
-        }
-    }
-
-    /// Lists the transaction that ends, if that is wanted. Returns the recipients that may still get its message.
-    fn list_transaction(&mut self, accepted: bool, ended: Duration) -> Option<Arc<[u32]>> {
-        let (answers, left) = self.answers.as_mut()?.ended(accepted);
-        if !self.pool.context.plan.lists_transactions {
-            return left;
-        }
-        let first = |bound: ScheduledArrival| (bound, self.number_of_bound(bound, self.settled));
-        // One that was never started is given back, and another session starts it.
-        let started = self.active[0].filter(|active| active.opened.or(active.started).is_some());
-        let pooled = |active: ActiveArrival| (active.arrival, active.arrival.seq);
-        let Some((arrival, seq)) = self.bound.map(first).or(started.map(pooled)) else { return left };
-        let (phase, intended) = (arrival.phase, arrival.first_intended());
-        let answered = ended;
-        self.accounting.recorder().transaction(Transaction { seq, phase, intended, answered, answers });
-        left
     }
 
     fn transaction_ended(&mut self, accepted: bool, ended: Duration) {

@@ -11,19 +11,23 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::{ActiveArrival, Session};
 use crate::collector::Outcome;
-use crate::collector::delivery::{Answers, FinalAnswer};
-use crate::generator::dispatch::may_pass;
+use crate::collector::delivery::{Answers, FinalAnswer, Transaction};
+use crate::generator::dispatch::{ScheduledArrival, may_pass};
+use crate::generator::failure_class;
 use crate::smtp::Step;
+use crate::smtp::client::Failure;
 use crate::smtp::script::Protocol;
 
 /// The answers of a session.
 pub(super) struct RecipientAnswers {
     recipients: u32,
     protocol: Protocol,
-    /// Of each transaction that was begun and whose end was not reported, oldest first: whom it is for, by place. `None`: all.
-    begun: VecDeque<Option<Arc<[u32]>>>,
+    /// Of each transaction that was started and whose end was not reported, oldest first: whom it is for, by place. `None`: all.
+    started: VecDeque<Option<Arc<[u32]>>>,
     /// Transactions whose MAIL was answered and whose end was not reported, oldest first.
     open: VecDeque<ReportedTransaction>,
 }
@@ -60,12 +64,12 @@ impl ReportedTransaction {
 impl RecipientAnswers {
     /// For messages with so many recipients.
     pub fn new(recipients: u32, protocol: Protocol) -> RecipientAnswers {
-        RecipientAnswers { recipients, protocol, begun: VecDeque::new(), open: VecDeque::new() }
+        RecipientAnswers { recipients, protocol, started: VecDeque::new(), open: VecDeque::new() }
     }
 
     /// A transaction begins that is for these recipients, by place; `None`: for all.
     pub fn begin(&mut self, only: Option<Arc<[u32]>>) {
-        self.begun.push_back(only);
+        self.started.push_back(only);
     }
 
     /// A step ended; [`Outcome::InDoubt`]: the listener may have the message. `is_lost`: it failed without a reply.
@@ -97,7 +101,7 @@ impl RecipientAnswers {
     /// The oldest transaction ended: the answers to the message's recipients, and those of them that may still get it where there
     /// are several.
     pub fn ended(&mut self, is_accepted: bool) -> (Answers, Option<Arc<[u32]>>) {
-        let (open, only) = (self.open.pop_front().unwrap_or_default(), self.begun.pop_front().flatten());
+        let (open, only) = (self.open.pop_front().unwrap_or_default(), self.started.pop_front().flatten());
         let whole = match is_accepted {
             true => FinalAnswer::Accepted,
             false if open.in_doubt => FinalAnswer::InDoubt,
@@ -127,6 +131,36 @@ impl RecipientAnswers {
         let mut each = vec![FinalAnswer::Refused; self.recipients as usize];
         places.iter().zip(&ends).for_each(|(place, end)| each[*place as usize] = answer(*end));
         (Answers::Each(each.into()), Some(left))
+    }
+}
+
+impl Session {
+    /// Notes what a step says of the recipients.
+    pub(super) fn answered(&mut self, step: Step, failure: Option<&Failure>, outcome: Outcome) {
+        if let Some(answers) = &mut self.answers {
+            answers.step(
+                step,
+                outcome,
+                failure.is_some_and(|failure| failure_class::reply(failure).is_none()),
+            );
+        }
+    }
+
+    /// Lists the transaction that ends, if that is wanted. Returns the recipients that may still get its message.
+    pub(super) fn list_transaction(&mut self, accepted: bool, ended: Duration) -> Option<Arc<[u32]>> {
+        let (answers, left) = self.answers.as_mut()?.ended(accepted);
+        if !self.pool.context.plan.lists_transactions {
+            return left;
+        }
+        let first = |bound: ScheduledArrival| (bound, self.number_of_bound(bound, self.settled));
+        // One that was never started is given back, and another session starts it.
+        let started = self.active[0].filter(|active| active.opened.or(active.started).is_some());
+        let pooled = |active: ActiveArrival| (active.arrival, active.arrival.seq);
+        let Some((arrival, seq)) = self.bound.map(first).or(started.map(pooled)) else { return left };
+        let (phase, intended) = (arrival.phase, arrival.first_intended());
+        let answered = ended;
+        self.accounting.recorder().transaction(Transaction { seq, phase, intended, answered, answers });
+        left
     }
 }
 
