@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::collector::backlog::{BacklogSample, BacklogSeries};
-use crate::collector::growth::{Growth, growth};
+use crate::collector::growth::{Growth, sharp_growth};
 
 /// A backlog that grows by a greater share of the load grows.
 const GROWN: f64 = 0.01;
@@ -79,7 +79,7 @@ pub fn judge(series: &BacklogSeries, load: f64, length: Duration, idle: Duration
     let samples = samples.get(index(start)..)?;
     let of = |backlog: &dyn Fn(usize, &BacklogSample) -> f64| {
         let counts: Vec<f64> = samples.iter().enumerate().map(|(i, sample)| backlog(i, sample)).collect();
-        growth(&counts, every.as_secs_f64())
+        sharp_growth(&counts, every.as_secs_f64())
     };
     let width = |growth: &Growth| growth.high - growth.low;
     let offered = of(&|_, sample| sample.backlog() as f64)?;

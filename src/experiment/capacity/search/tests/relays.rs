@@ -121,7 +121,7 @@ fn hold(name: &str, seeds: u64, is_poisson: bool, is_random: bool) {
             growth.is_some_and(|growth| growth.verdict == Sustained::Sustained)
         };
         let is_decided = longest.growths().all(|(_, growth, _)| is_decided(growth));
-        above += u64::from(share > 1.02 && (is_decided || !is_random));
+        above += u64::from(share > 1.02 && (is_decided || !(is_random || is_poisson)));
         undecided += u64::from(!is_decided);
         near += u64::from(share >= 0.93);
         within += u64::from((0.95..=1.05).contains(&share));
@@ -132,7 +132,7 @@ fn hold(name: &str, seeds: u64, is_poisson: bool, is_random: bool) {
     shares.sort_by(f64::total_cmp);
     let at = |share: f64| shares[((seeds - 1) as f64 * share) as usize];
     let figures = format!(
-        "{name}, {seeds} seeds: lower bound over rate {:.3} to {:.3}, 5 % below {:.3}, median {:.3}; {above} above 1.02 (of those that are decided, if service is random), {undecided} \
+        "{name}, {seeds} seeds: lower bound over rate {:.3} to {:.3}, 5 % below {:.3}, median {:.3}; {above} above 1.02 (of those that are decided, where anything is random), {undecided} \
          undecided, {near} at least \
          0.93, {within} within 5 %",
         at(0.0),
