@@ -469,6 +469,12 @@ pub struct ReportArgs {
     /// The longest time between the starts of two shards; beyond it the merged run is invalid
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub max_skew: Duration,
+    /// Join the run with the delivery log of `smtpress receive`; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub deliveries: Vec<String>,
+    /// How far the clock of the machine that wrote the log is ahead of that of the run: 1.2ms+-0.3ms
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "deliveries")]
+    pub clock_offset: Option<String>,
     /// For hgrm, the distribution: metric/outcome of all measured phases, or phase/metric/outcome
     #[arg(long, default_value = "response/accepted", value_name = "NAME")]
     pub of: String,

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{Format, ReportArgs};
+use super::overrides::{list, quoted};
 use super::screen::Screen;
 use super::show::in_text;
 use crate::collector::snapshot::Interval;
 use crate::command::output::Output;
-use crate::command::{CommandError, copies};
+use crate::command::{CommandError, copies, joined};
 use crate::report::csv::TimeSeries;
 use crate::report::hdr_log::IntervalLog;
 use crate::report::merge::{MergeError, MergedSeconds, Shards};
@@ -20,7 +21,17 @@ use crate::verdict::ExitCode;
 
 /// `smtpress report`.
 pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
-    let stored = Stored::open(&args.runs, args.max_skew)?;
+    let mut stored = Stored::open(&args.runs, args.max_skew)?;
+    if !args.deliveries.is_empty() {
+        let ([directory], [_]) = (stored.directories.as_slice(), args.runs.as_slice()) else {
+            return Err(CommandError::usage(
+                "--deliveries joins one run: give its directory, not its result.json, and no shards",
+            ));
+        };
+        let offset = args.clock_offset.as_deref().map(quoted);
+        joined::join(directory, &mut stored.result, &list(&args.deliveries), offset.as_deref())?;
+    }
+    let stored = stored;
     let output = Output::open(args.out.as_deref())?;
     let result = &stored.result;
     let text = match args.format {
@@ -51,7 +62,12 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandErr
             newer.display()
         ));
     }
-    Ok(if result.is_unfinished() { ExitCode::of(result.verdict.exit_code) } else { ExitCode::Success })
+    let is_judged_anew = !args.deliveries.is_empty();
+    Ok(if is_judged_anew || result.is_unfinished() {
+        ExitCode::of(result.verdict.exit_code)
+    } else {
+        ExitCode::Success
+    })
 }
 
 /// The forms that are made from the result alone.

@@ -41,7 +41,9 @@ impl<'a> Life<'a> {
         let listener = prepared.start_listener()?;
         let settings = prepared.compiled.receiver.as_ref();
         let open = |settings| far_end(settings, prepared.plan().seed).map(Arc::new);
-        let receiver = settings.map(open).transpose()?;
+        let is_there =
+            |settings: &&ReceiverSettings| !settings.addresses.is_empty() || !settings.logs.is_empty();
+        let receiver = settings.filter(is_there).map(open).transpose()?;
         directory
             .keep(so_far)
             .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))

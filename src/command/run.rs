@@ -1,5 +1,7 @@
 //! A run: from its directory to its stored result.
 
+use std::io;
+
 use tokio::sync::watch;
 
 use super::display::Display;
@@ -13,12 +15,13 @@ use super::signals::Signals;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
+use crate::delivery::transactions::TransactionFile;
 use crate::generator::{Control, Observer, RunStart, Runner, Stop, preflight};
 use crate::load;
 use crate::plan::Plan;
 use crate::plan::silence::Lookout;
 use crate::profile::check::Needs;
-use crate::report::run_dir::{Recording, RunDir};
+use crate::report::run_dir::{Recording, RunDir, RunDirError, TRANSACTIONS};
 use crate::report::stored::RunResult;
 use crate::report::stored::convert::BuildInput;
 use crate::telemetry::{Exporters, RunInProgress};
@@ -93,6 +96,14 @@ impl<'a> LoadRun<'a> {
             lookout: Lookout::new(plan),
             plan,
             events: EventThreads::waiting(&plan.events),
+            date: life.prepared.date(),
+            keeps_transactions: life
+                .prepared
+                .compiled
+                .receiver
+                .as_ref()
+                .is_some_and(|settings| settings.keeps_transactions),
+            transactions: None,
         };
         watcher.display.begin();
         let measured = life.runner(signals.stop.clone()).run(plan, &mut watcher);
@@ -100,11 +111,12 @@ impl<'a> LoadRun<'a> {
         let events = watcher.events.finish();
         watcher.news();
         watcher.display.end();
-        let RunWatcher { windows, recording, .. } = watcher;
+        let RunWatcher { windows, recording, transactions, .. } = watcher;
+        let kept = transactions.map_or(Ok(()), |file| file.map(drop));
         match measured {
             Ok(measured) => {
                 let measured = Measured { events, ..measured };
-                Ok(MeasuredRun { life, infos, windows, recording, measured })
+                Ok(MeasuredRun { life, infos, windows, recording, kept, measured })
             }
             Err(error) => {
                 life.abandon();
@@ -120,18 +132,22 @@ pub struct MeasuredRun<'a> {
     infos: Vec<PhaseInfo>,
     windows: Windows,
     recording: Recording,
+    /// Whether its transactions are kept, if they are to be.
+    kept: io::Result<()>,
     measured: Measured,
 }
 
 impl MeasuredRun<'_> {
     /// Judges the run and stores it.
     pub fn finish(self) -> Finished {
-        let MeasuredRun { life, infos, windows, recording, measured } = self;
+        let MeasuredRun { life, infos, windows, recording, kept, measured } = self;
         let prepared = life.prepared;
         let recorded = recording.finish();
         let build = |ledger| judge(prepared, &measured, &infos, &windows, ledger);
         let mut finished = life.finish(&measured.transcripts, build);
-        finished.stored = finished.stored.and(recorded.map_err(CommandError::from));
+        let path = finished.directory.path().join(TRANSACTIONS);
+        let kept = kept.map_err(|source| RunDirError::Write { path, source });
+        finished.stored = finished.stored.and(recorded.and(kept).map_err(CommandError::from));
         finished
     }
 }
@@ -176,6 +192,10 @@ struct RunWatcher<'a> {
     lookout: Lookout,
     plan: &'a Plan,
     events: EventThreads,
+    date: String,
+    keeps_transactions: bool,
+    /// Nothing before the load, and where they are not kept.
+    transactions: Option<io::Result<TransactionFile>>,
 }
 
 impl RunWatcher<'_> {
@@ -195,6 +215,11 @@ impl Observer for RunWatcher<'_> {
     fn begins(&mut self, run: &RunStart) {
         let log = |name: &str| self.directory.event_log(name);
         self.events.start(&self.plan.events, run, &self.stop, log);
+        if self.keeps_transactions {
+            let path = self.directory.files().join(TRANSACTIONS);
+            let (run_id, epoch) = (&self.plan.run_id, run.clock.epoch());
+            self.transactions = Some(TransactionFile::create(&path, run_id, &self.date, epoch));
+        }
     }
 
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
@@ -204,6 +229,11 @@ impl Observer for RunWatcher<'_> {
             self.messages.say(&format!("smtpress: {sentence}"));
         }
         self.recording.add(interval);
+        if let Some(Ok(file)) = &mut self.transactions
+            && let Err(error) = file.add(&interval.transactions)
+        {
+            self.transactions = Some(Err(error));
+        }
         if *self.stop.borrow() > Stop::Run {
             self.so_far.stopping();
         }

@@ -16,6 +16,8 @@ pub struct ReceiverSettings {
     pub logs: Vec<PathBuf>,
     /// How far the clock of these receivers is ahead of ours.
     pub clock_offset: Option<ClockOffset>,
+    /// Whether the run keeps its transactions, for logs that are joined when it is over.
+    pub keeps_transactions: bool,
     /// How the receiver answers: a realistic next hop.
     pub limits: Limits,
     /// How long deliveries are awaited after the last arrival, at most.

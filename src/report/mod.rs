@@ -16,6 +16,7 @@ pub mod format;
 pub mod hdr_log;
 pub mod hgrm;
 pub mod html;
+pub mod joined;
 pub mod junit;
 mod lookup;
 pub mod markdown;

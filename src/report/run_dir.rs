@@ -41,6 +41,8 @@ const UNFINISHED: &str = "unfinished.json";
 pub const SEARCH: &str = "search.json";
 /// What the command between two trials of a search writes.
 pub const HOOK_LOG: &str = "between_trials.log";
+/// What the run accepted, for delivery logs that are joined afterwards.
+pub const TRANSACTIONS: &str = "transactions.jsonl";
 /// How the names of the files begin and end that take what the commands of events write.
 const EVENT_LOG: (&str, &str) = ("event-", ".log");
 /// The folder of the dialogues.
@@ -48,8 +50,18 @@ const TRANSCRIPTS: &str = "transcripts";
 /// How the name of a file begins that is not whole yet.
 const TEMPORARY: &str = ".smtpress-";
 /// The other files of a run, or of a search.
-const FILES: [&str; 9] =
-    ["profile.toml", "environment.json", "failures.jsonl", SERIES, LOG, CONDITIONS, PAGE, SEARCH, HOOK_LOG];
+const FILES: [&str; 10] = [
+    TRANSACTIONS,
+    "profile.toml",
+    "environment.json",
+    "failures.jsonl",
+    SERIES,
+    LOG,
+    CONDITIONS,
+    PAGE,
+    SEARCH,
+    HOOK_LOG,
+];
 /// What is written before the run to see that there is room: the size of a small run.
 const TRIAL: usize = 64 * 1024;
 /// What is kept free for the result while a run goes on, where there is so much.

@@ -114,6 +114,75 @@ fn a_log_counts_each_fault_as_the_ledger_has_it() {
     assert!(end["end"]["messages"].as_u64() > Some(1500), "{end}");
 }
 
+/// `smtpress` with these arguments, in this folder: its exit code, stdout and stderr.
+fn smtpress_in(folder: &Path, arguments: &str) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_stored_run_joins_the_log_afterwards() {
+    let next = listener::free_port();
+    let faults = "--fault drop=30 --fault duplicate=30 --fault rewrite=30 --fault bounce=30 --fault refuse=50 --fault strip-x";
+    let Some(relay) = FaultyRelay::start(next, faults) else { return };
+    let mut receiving = Receiving::start(next, "");
+    let folder = tempfile::tempdir().unwrap();
+    let load = format!(
+        "run --target 127.0.0.1:{} -n 1000 -c 5 --messages-per-session 0 --progress none",
+        relay.port
+    );
+    let (_, said, _) =
+        smtpress_in(folder.path(), &format!("{load} --out kept --set receive.keep_transactions=true"));
+    assert!(!said.contains("missing"), "without a receiver nobody knows: {said}");
+    let (_, said, _) = smtpress_in(folder.path(), &format!("{load} --out bare"));
+    assert!(!said.is_empty());
+    // What waits in the relay is lost now, and its ledger says so.
+    let ledgers = relay.ledgers();
+    receiving.stop();
+    let log = receiving.log();
+    let join = |run: &str| {
+        smtpress_in(folder.path(), &format!("report {run} --format json --deliveries {}", log.display()))
+    };
+    let (code, json, said) = join("kept");
+    let result: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(result["verdict"]["exit_code"], code, "{said}");
+    let outcome = Outcome { result, stored: None };
+    outcome.assert_deliveries_reconcile();
+    // The ledger is of both runs, of a thousand messages each.
+    let accepted = outcome.delivery("accepted_recipients");
+    assert!(outcome.delivery("delivered") > 800 && accepted > 900, "{:#}", outcome.result["phases"]);
+    for count in ["missing", "duplicated", "altered", "bounced", "unexpected"] {
+        let of_both = expected(&ledgers, count);
+        assert!(
+            (1..of_both).contains(&outcome.delivery(count)),
+            "{count}: {}, of both {of_both}",
+            outcome.delivery(count)
+        );
+    }
+    assert_eq!(outcome.result["delivery"]["clock"]["relation"], "same");
+    assert!(outcome.percentile_ns("transit", 0.5) > 0);
+    let failed = outcome.result["assertions"].as_array().unwrap();
+    assert!(failed.iter().any(|own| own["expr"] == "missing == 0" && own["status"] == "fail"), "{failed:#?}");
+    assert!(matches!(code, 98 | 99), "{code}");
+
+    let (code, _, said) = join("bare");
+    assert!(
+        code == 2
+            && said.contains("did not keep its transactions")
+            && said.contains("keep_transactions=true"),
+        "{code}: {said}"
+    );
+    let (code, text, _) =
+        smtpress_in(folder.path(), &format!("report kept --deliveries {} --format text", log.display()));
+    assert!(matches!(code, 98 | 99) && text.contains("Delivery"), "{code}: {text}");
+}
+
 #[test]
 fn a_log_that_cannot_grow_makes_the_run_invalid_and_what_it_holds_stands() {
     let next = listener::free_port();

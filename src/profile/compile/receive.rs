@@ -9,8 +9,18 @@ use crate::mail;
 use crate::net::address::bind::{Bind, BindError};
 use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
+use crate::profile::schema::Profile;
 use crate::profile::schema::receive::Receive;
 use crate::smtp::script::TlsMode;
+
+/// Whether the run itself learns what comes out of the relay.
+pub(super) fn is_behind_relay(profile: &Profile) -> bool {
+    let is_given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    profile
+        .receive
+        .as_ref()
+        .is_some_and(|receive| is_given(&receive.address) || is_given(&receive.deliveries))
+}
 
 /// What the table makes of the receiver. `mail`: the messages that are to be known again; `None`: this process sends none, and
 /// listens whatever log there is.
@@ -24,7 +34,8 @@ pub(super) fn compile(
 ) -> Result<ReceiverSettings, ProfileFault> {
     let texts = receive.address.clone().unwrap_or_default();
     let logs = receive.deliveries.clone().unwrap_or_default();
-    if texts.is_empty() && (logs.is_empty() || mail.is_none()) {
+    let keeps_transactions = receive.keep_transactions() || !logs.is_empty();
+    if texts.is_empty() && (!keeps_transactions || mail.is_none()) {
         let fault = ProfileFault::new(
             "the receiver has no address",
             "add `address = [\"127.0.0.1:2600\"]` to [receive], or give --receive, and let the relay deliver to it",
@@ -63,6 +74,7 @@ pub(super) fn compile(
         addresses,
         logs: logs.into_iter().map(PathBuf::from).collect(),
         clock_offset,
+        keeps_transactions,
         limits: Limits { protocol: receive.protocol(), ..limits },
         drain: receive.drain().0,
         quiet: receive.quiet().0,

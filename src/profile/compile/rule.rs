@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::faults::Faults;
+use super::receive::is_behind_relay;
 use crate::condition::expect::{self, UserRule, When};
 use crate::experiment::limit::{LimitKind, LimitMeasure};
 use crate::profile::bounds;
@@ -53,7 +54,7 @@ pub(super) fn expect(
 /// The built-in assertions that are not removed, then the user's.
 pub(super) fn assertions(document: &Document, profile: &Profile, faults: &mut Faults) -> Vec<Assertion> {
     let mut builtin = Assertion::builtin();
-    if profile.receive.is_some() {
+    if is_behind_relay(profile) {
         builtin.extend(Assertion::builtin_behind_relay());
     }
     let mut own = Vec::new();
@@ -86,7 +87,7 @@ fn assertion(
         known_expect(document, &at("expr"), &profile.expect(), name)?;
     }
     if parsed.expr.subject.is_behind_relay() {
-        if profile.receive.is_none() {
+        if !is_behind_relay(profile) {
             let message = "without a receiver behind the relay nobody knows what came out of it";
             let remedy = "add [receive] with the address that the relay delivers to, or with a delivery log";
             return Err(document.error_at(&at("expr"), message, remedy));

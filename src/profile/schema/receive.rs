@@ -16,6 +16,9 @@ tables! {
         /// How far the clock of the machine that wrote the log is ahead of ours, as it was measured, with its bound:
         /// `"1.2ms+-0.3ms"`. Needed for times where that is another machine.
         clock_offset: String, flag "--clock-offset";
+        /// Whether the run directory keeps what the relay accepted, in `transactions.jsonl`, so that `smtpress report RUN --deliveries
+        /// FILE` can join the run when it is over: about 40 bytes a message. Runs with `deliveries` always do.
+        keep_transactions: bool, or false;
         /// What the receiver speaks.
         protocol: Protocol, or Protocol::Smtp;
         /// How long deliveries are awaited after the last arrival, at most.

@@ -3,7 +3,7 @@
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, is_several, measured};
 use crate::report::format;
 use crate::report::stored::RunResult;
-use crate::report::stored::delivery::{StoredDelivery, StoredPhaseDelivery};
+use crate::report::stored::delivery::{StoredClock, StoredDelivery, StoredPhaseDelivery};
 use crate::verdict::grammar::{DeliveryCount, Subject};
 
 /// Seconds: a relay that was silent for no longer was still at work.
@@ -78,13 +78,15 @@ fn queue(result: &RunResult) -> ReportTable {
     let mut columns = vec![phase_column(result)];
     let titles = ["delivered a second", "most in queue", "queue growth", "drain"];
     columns.extend(titles.map(Column::number));
+    let bound = clock_bound(result);
+    columns.extend(bound.map(|_| Column::number("clock")));
     let mut table = ReportTable::new(columns);
     for (i, name, phase) in of_phases(result) {
         let at = |field: &str| format!("/phases/{i}/delivery/{field}");
         let growth = phase.queued_growth_per_s.map_or_else(Cell::not_available, |growth| {
             Cell::number(format!("{:+.1}/s ({:+.1} to {:+.1})", growth.value, growth.low, growth.high))
         });
-        table.row([
+        let mut row = vec![
             Cell::name(name),
             phase
                 .delivered_per_s
@@ -92,7 +94,9 @@ fn queue(result: &RunResult) -> ReportTable {
             phase.queued_max.map_or_else(Cell::not_available, |most| Cell::count(most, at("queued_max"))),
             growth,
             phase.drain_s.map_or_else(Cell::not_available, |drain| Cell::seconds(drain, at("drain_s"))),
-        ]);
+        ];
+        row.extend(bound.map(within));
+        table.row(row);
     }
     table
 }
@@ -115,13 +119,28 @@ fn times(result: &RunResult) -> ReportTable {
         .chain([Column::number("min").at(Visibility::Page)])
         .chain(super::quantile_columns(own, &QUANTILES))
         .chain([Column::number("max")]);
+    let bound = clock_bound(result);
+    let columns = columns.chain(bound.map(|_| Column::number("clock")));
     let mut table = ReportTable::new(columns);
     for (at, metric) in rows {
         let mut row = vec![Cell::name(&metric.phase), Cell::name(&metric.name)];
         row.extend(super::times::numbers(at, metric));
+        row.extend(bound.map(within));
         table.row(row);
     }
     table
+}
+
+/// How far from the truth the clock of the receiver may be, in seconds, where it is not ours.
+fn clock_bound(result: &RunResult) -> Option<f64> {
+    match result.delivery.as_ref()?.clock? {
+        StoredClock::Offset { bound_s, .. } => Some(bound_s),
+        StoredClock::Same | StoredClock::Unknown => None,
+    }
+}
+
+fn within(bound: f64) -> Cell {
+    Cell::number(format!("+- {}", format::seconds(bound)))
 }
 
 /// The first of what an assertion on deliveries is about, a line each.
@@ -176,6 +195,23 @@ fn notes(result: &RunResult, delivery: &StoredDelivery) -> Vec<SectionPart> {
     if missing > 0 {
         let silent = silence(delivery);
         note(format!("{} missing; {silent}", format::count(missing)), Tone::Bad);
+    }
+    match delivery.clock {
+        None | Some(StoredClock::Same) => {}
+        Some(StoredClock::Offset { ahead_s, bound_s }) => {
+            let ahead = if ahead_s < 0.0 { "behind" } else { "ahead of" };
+            let (offset, bound) = (format::seconds(ahead_s.abs()), format::seconds(bound_s));
+            let text = format!(
+                "the receiver's clock is {offset} {ahead} ours, +- {bound} as measured: each time of the relay may be off by that bound"
+            );
+            note(text, Tone::Quiet);
+        }
+        Some(StoredClock::Unknown) => note(
+            "the clock of the receiver is not ours and its offset is unknown: there are counts and no times; --clock-offset \
+             1.2ms+-0.3ms relates it"
+                .to_owned(),
+            Tone::Warning,
+        ),
     }
     if delivery.cut_short {
         note(

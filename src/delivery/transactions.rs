@@ -1,0 +1,167 @@
+//! The transactions of a run, kept for a delivery log that is joined when the run is over.
+//!
+//! The first line says which run, the Date of its messages, and what the clocks showed when its load began. Each further line is a
+//! transaction: `[seq, phase, intended_ns, answered_ns, "a"]`, times since the load began, phases by index, and a letter a recipient,
+//! or one for all: `a` accepted, `d` in doubt, `r` refused.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::{ClockReading, clock_name};
+use crate::collector::delivery::{Answers, FinalAnswer, Transaction};
+
+/// The version of the format.
+const VERSION: u32 = 1;
+
+/// The first line of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionHeader {
+    smtpress_transactions: u32,
+    /// The run id.
+    pub run: String,
+    /// The Date of its messages.
+    pub date: String,
+    /// The name of its monotonic clock; `null`: unknown.
+    pub clock: Option<String>,
+    /// What the clocks showed when the load began.
+    pub at: ClockReading,
+}
+
+type TransactionLine = (u64, u32, u64, u64, String);
+
+/// The file of a run that goes on.
+#[derive(Debug)]
+pub struct TransactionFile(BufWriter<File>);
+
+impl TransactionFile {
+    /// Begins the file of a run whose load began at `epoch`.
+    ///
+    /// # Errors
+    /// It cannot be written, or is there already.
+    pub fn create(path: &Path, run: &str, date: &str, epoch: Instant) -> io::Result<TransactionFile> {
+        let header = TransactionHeader {
+            smtpress_transactions: VERSION,
+            run: run.to_owned(),
+            date: date.to_owned(),
+            clock: clock_name(),
+            at: ClockReading::at(epoch),
+        };
+        let mut file = TransactionFile(BufWriter::new(File::create_new(path)?));
+        file.line(&header)?;
+        file.0.flush()?;
+        Ok(file)
+    }
+
+    /// Adds transactions; they are in the hands of the kernel when the call returns.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn add(&mut self, transactions: &[Transaction]) -> io::Result<()> {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        for Transaction { seq, phase, intended, answered, answers } in transactions {
+            let line: TransactionLine = (*seq, *phase, nanos(*intended), nanos(*answered), letters(answers));
+            self.line(&line)?;
+        }
+        self.0.flush()
+    }
+
+    fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
+        serde_json::to_writer(&mut self.0, line)?;
+        self.0.write_all(b"\n")
+    }
+}
+
+/// Reads the file of a run that is over.
+///
+/// # Errors
+/// It cannot be read, or is none: the place and the reason.
+pub fn read(path: &Path) -> Result<(TransactionHeader, Vec<Transaction>), String> {
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let mut lines = text.lines().zip(1_u64..);
+    let (first, _) = lines.next().ok_or("it is empty")?;
+    let header: TransactionHeader =
+        serde_json::from_str(first).map_err(|error| format!("line 1: {error}"))?;
+    if header.smtpress_transactions != VERSION {
+        return Err(format!("it is of version {}", header.smtpress_transactions));
+    }
+    let transactions =
+        lines.map(|(line, number)| transaction(line).map_err(|why| format!("line {number}: {why}")));
+    Ok((header, transactions.collect::<Result<_, _>>()?))
+}
+
+fn transaction(line: &str) -> Result<Transaction, String> {
+    let (seq, phase, intended, answered, letters): TransactionLine =
+        serde_json::from_str(line).map_err(|error| error.to_string())?;
+    let answer = |letter| match letter {
+        'a' => Ok(FinalAnswer::Accepted),
+        'd' => Ok(FinalAnswer::InDoubt),
+        'r' => Ok(FinalAnswer::Refused),
+        other => Err(format!("{other:?} is no answer")),
+    };
+    let answers: Vec<FinalAnswer> = letters.chars().map(answer).collect::<Result<_, _>>()?;
+    let answers = match answers.as_slice() {
+        [answer] => Answers::All(*answer),
+        _ => Answers::Each(answers.into()),
+    };
+    let [intended, answered] = [intended, answered].map(Duration::from_nanos);
+    Ok(Transaction { seq, phase, intended, answered, answers })
+}
+
+fn letters(answers: &Answers) -> String {
+    let letter = |answer: &FinalAnswer| match answer {
+        FinalAnswer::Accepted => 'a',
+        FinalAnswer::InDoubt => 'd',
+        FinalAnswer::Refused => 'r',
+    };
+    match answers {
+        Answers::All(answer) => letter(answer).to_string(),
+        // One letter would stand for all.
+        Answers::Each(answers) if answers.len() == 1 => [letter(&answers[0]), 'r'].iter().collect(),
+        Answers::Each(answers) => answers.iter().map(letter).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("transactions.jsonl");
+        let transaction = |seq, answers| Transaction {
+            seq,
+            phase: 1,
+            intended: Duration::from_nanos(7),
+            answered: Duration::from_secs(3),
+            answers,
+        };
+        let all = [
+            transaction(1, Answers::All(FinalAnswer::Accepted)),
+            transaction(2, Answers::Each([FinalAnswer::Accepted, FinalAnswer::Refused].into())),
+            transaction(3, Answers::All(FinalAnswer::InDoubt)),
+        ];
+        let epoch = crate::delivery::clock::now();
+        let mut file = TransactionFile::create(&path, "run-1", "today", epoch).unwrap();
+        file.add(&all[..1]).unwrap();
+        file.add(&all[1..]).unwrap();
+        let (header, read_again) = read(&path).unwrap();
+        assert_eq!((header.run.as_str(), header.date.as_str()), ("run-1", "today"));
+        assert_eq!(read_again, all);
+        fs::write(&path, fs::read_to_string(&path).unwrap().trim_end_matches("\"]\n")).unwrap();
+        assert!(read(&path).unwrap_err().starts_with("line 4: "));
+        assert!(TransactionFile::create(&path, "run-1", "today", epoch).is_err(), "it is never overwritten");
+    }
+
+    #[test]
+    fn one_letter_is_of_all_recipients() {
+        let one = Answers::Each([FinalAnswer::Accepted].into());
+        let line = format!("[1,0,1,2,\"{}\"]", letters(&one));
+        let read = super::transaction(&line).unwrap();
+        assert_eq!((read.answers.of(0), read.answers.of(1)), (one.of(0), one.of(1)));
+    }
+}

@@ -1,0 +1,114 @@
+//! A stored run with what came out of its relay, learnt afterwards: the same counts, times and judgement as with a receiver.
+//!
+//! # Decisions
+//! - What the run itself measured stays as it was judged. Only what is about deliveries is judged anew, and what stood there about them
+//!   before is replaced.
+//! - What was shown second by second holds no deliveries: they were not known then.
+
+use std::time::Duration;
+
+use super::merge::info;
+use super::stored::convert;
+use super::stored::{RunResult, StoredAssertionStatus, StoredStatus, StoredVerdict, ValidityStatus};
+use crate::collector::Metric;
+use crate::collector::delivery::Delivered;
+use crate::collector::snapshot::Measured;
+use crate::collector::summary::{Code, PhaseInfo, Summary};
+use crate::collector::tally::Tally;
+use crate::verdict::grammar::Subject;
+use crate::verdict::{Assertion, ExitCode, Verdict, Windows};
+
+/// The start and the end of each phase of a stored run, since its load began.
+pub fn windows(result: &RunResult) -> Vec<(Duration, Duration)> {
+    let phase = |phase: &super::stored::StoredPhase| {
+        let start = seconds(phase.start_s);
+        (start, start + seconds(phase.window_s))
+    };
+    result.phases.iter().map(phase).collect()
+}
+
+/// Joins the run with what came out. `tally` holds the times of it, `assertions` are all of the profile.
+pub fn join(result: &mut RunResult, delivered: Delivered, tally: Tally, assertions: &[Assertion]) {
+    let infos: Vec<PhaseInfo> = result.phases.iter().map(info).collect();
+    let windows = windows(result);
+    let count = windows.len();
+    let measured = Measured {
+        tally,
+        windows: windows.iter().map(|(from, to)| *to - *from).collect(),
+        starts: windows.iter().map(|(from, _)| *from).collect(),
+        held_back: vec![false; count],
+        peak_sessions: vec![0; count],
+        took: seconds(result.took_s),
+        delivered: Some(Box::new(delivered)),
+        ..Measured::default()
+    };
+    let summary = Summary::new(&measured, &infos);
+    let delivered = measured.delivered.as_deref().expect("it was put there");
+    for ((phase, of_phase), (from, to)) in result.phases.iter_mut().zip(&delivered.phases).zip(&windows) {
+        phase.delivery = Some(convert::delivery::phase(of_phase, *to - *from));
+    }
+    result.delivery = Some(convert::delivery::of_run(delivered, &summary.phases));
+    let of_relay =
+        |name: &str| [Metric::Transit, Metric::Delivery].iter().any(|metric| metric.as_str() == name);
+    result.metrics.retain(|metric| !of_relay(&metric.name));
+    let rows = summary.phases.iter().enumerate().flat_map(|(i, phase)| convert::metrics(&measured, i, phase));
+    result.metrics.extend(rows.filter(|metric| of_relay(&metric.name)));
+    judge_validity(result, &summary);
+    result.warnings.extend(delivered.remarks.iter().cloned());
+    judge(result, &measured, &summary, assertions);
+}
+
+/// What is wrong with the receiver is a reason; what was wrong with another one is none any more.
+fn judge_validity(result: &mut RunResult, summary: &Summary) {
+    let own = [Code::ReceiverOverloaded, Code::DeliveriesIncomplete];
+    let validity = &mut result.validity;
+    let (codes, words) = (std::mem::take(&mut validity.reasons), std::mem::take(&mut validity.explanations));
+    let is_own = |name: &str| own.iter().any(|code| code.as_str() == name);
+    for (index, code) in codes.into_iter().enumerate().filter(|(_, code)| !is_own(code)) {
+        validity.reasons.push(code);
+        validity.explanations.extend(words.get(index).cloned());
+    }
+    for reason in summary.validity.reasons.iter().filter(|reason| own.contains(&reason.code)) {
+        validity.reasons.push(reason.code.to_string());
+        validity.explanations.push(reason.sentence.clone());
+    }
+    let is_valid = validity.reasons.is_empty();
+    validity.status = if is_valid { ValidityStatus::Valid } else { ValidityStatus::Invalid };
+}
+
+fn judge(result: &mut RunResult, measured: &Measured, summary: &Summary, assertions: &[Assertion]) {
+    let is_about_relay = |assertion: &&Assertion| {
+        let subject = &assertion.expr.subject;
+        subject.is_behind_relay()
+            || matches!(subject, Subject::Latency(Metric::Transit | Metric::Delivery, _))
+    };
+    let own: Vec<Assertion> = assertions.iter().filter(is_about_relay).cloned().collect();
+    let judged = Verdict::judge(measured, summary, &[], &own, &Windows::default());
+    for assertion in judged.results.iter().map(convert::assertion) {
+        let same = result.assertions.iter_mut().find(|known| {
+            (&known.expr, &known.phase, known.builtin)
+                == (&assertion.expr, &assertion.phase, assertion.builtin)
+        });
+        match same {
+            Some(known) => *known = assertion,
+            None => result.assertions.push(assertion),
+        }
+    }
+    let holds = |status: &StoredAssertionStatus| *status == StoredAssertionStatus::Pass;
+    let aborted_by = result.verdict.aborted_by.clone();
+    let (status, code) = match result.verdict.status {
+        known @ (StoredStatus::Interrupted | StoredStatus::NoData) => {
+            (known, ExitCode::of(result.verdict.exit_code))
+        }
+        _ if result.validity.status == ValidityStatus::Invalid => (StoredStatus::Invalid, ExitCode::Invalid),
+        _ if aborted_by.is_some() || !result.assertions.iter().all(|own| holds(&own.status)) => {
+            (StoredStatus::Fail, ExitCode::Failed)
+        }
+        _ => (StoredStatus::Pass, ExitCode::Success),
+    };
+    result.verdict = StoredVerdict { status, exit_code: code.number(), aborted_by };
+}
+
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or_default()
+}
