@@ -85,18 +85,21 @@ impl GreyListener {
         let rule: Arc<Rule> = Arc::new(rule);
         let thread = std::thread::spawn(move || {
             let began = clock::now();
-            let mut sessions = Vec::new();
+            let mut sessions = Vec::<JoinHandle<()>>::new();
             for stream in socket.incoming() {
                 if ends.load(Ordering::Relaxed) {
                     break;
                 }
                 let Ok(stream) = stream else { continue };
                 let session = Session { rule: rule.clone(), ledger: kept.clone(), began };
+                // The stack of a thread is kept until it is joined.
+                let (ended, running): (Vec<_>, Vec<_>) =
+                    sessions.into_iter().partition(JoinHandle::is_finished);
+                ended.into_iter().for_each(|session| session.join().unwrap());
+                sessions = running;
                 sessions.push(std::thread::spawn(move || drop(session.serve(&stream))));
             }
-            for session in sessions {
-                session.join().unwrap();
-            }
+            sessions.into_iter().for_each(|session| session.join().unwrap());
         });
         GreyListener { addr, ledger, over, thread }
     }
