@@ -173,9 +173,11 @@ Examples:
   smtpress trace smtp://127.0.0.1:2525 --helo       HELO, MAIL FROM, RCPT TO, DATA, dot, QUIT
   smtpress trace smtp://127.0.0.1:2525 --from a@sender.example --to b@recipient.example
   smtpress trace smtp://127.0.0.1:2525 --no-message --timeout 5s
+  smtpress trace 127.0.0.1:25 --receive 127.0.0.1:2600   and what comes out of the relay
   smtpress trace embedded                           without a server
 
-Exit codes: 0 accepted; 99 not accepted; 3 not reached; 2 usage.")]
+Exit codes: 0 accepted; 99 not accepted, or with --receive not come out as it was sent; 3 not reached;
+2 usage.")]
     Trace(Box<TraceArgs>),
     /// Run the embedded listener alone; at its end it prints its ledger on stdout as JSON
     #[command(after_help = "\
@@ -186,7 +188,7 @@ Examples:
     Listen(ListenArgs),
     /// Run the receiver behind a relay alone, and write what came out to a log that runs join
     #[command(after_help = receive::EXAMPLES)]
-    Receive(ReceiveArgs),
+    Receive(Box<ReceiveArgs>),
     /// Check a profile strictly, preview its schedule and list what it needs; no network
     Check(CheckArgs),
     /// Render a stored run again, or merge the shards of one run
@@ -196,7 +198,7 @@ Examples:
   smtpress report RUN --format markdown >> $GITHUB_STEP_SUMMARY
   smtpress report shard-0 shard-1 shard-2 --format json -o whole.json
   smtpress report RUN --format hgrm --of steady/step.body/accepted -o body.hgrm")]
-    Report(ReportArgs),
+    Report(Box<ReportArgs>),
     /// Compare runs with runs: regressed, improved, equivalent or inconclusive
     #[command(after_help = compare::EXAMPLES)]
     Compare(CompareArgs),
@@ -404,6 +406,12 @@ pub struct TraceArgs {
     /// How long any step may take
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub timeout: String,
+    /// Show the message as it comes out of the relay, which delivers to this address; may be repeated
+    #[arg(long, value_name = "ADDR", conflicts_with = "no_message")]
+    pub receive: Vec<String>,
+    /// How long it is awaited there, at most
+    #[arg(long, value_name = "TIME", default_value = "2m", requires = "receive")]
+    pub drain: String,
     /// Show the whole message instead of its first and last lines
     #[arg(long)]
     pub full: bool,

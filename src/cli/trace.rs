@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::args::TraceArgs;
-use super::overrides::{allowed, quoted};
+use super::came_out;
+use super::overrides::{allowed, list, quoted};
 use super::prepare;
 use super::screen::Screen;
 use super::transcript::{Speaker, TranscriptWriter};
@@ -21,6 +22,7 @@ use crate::command::signals::Requests;
 use crate::command::{CommandError, Prepared};
 use crate::condition::Classifier;
 use crate::condition::Condition;
+use crate::delivery::Catcher;
 use crate::generator::connector::{Connector, ThreadConnector};
 use crate::generator::{clock, failure_class, preflight};
 use crate::load::Shard;
@@ -64,6 +66,10 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
         messages,
         connector,
     );
+    let receiver = prepared.compiled.receiver.as_ref();
+    let start = |settings| Catcher::start(settings, plan.seed, &plan.run_id);
+    let catcher = receiver.map(start).transpose()?;
+    let longest = receiver.map(|settings| settings.drain).unwrap_or_default();
     session.transcript.title(&plan.target, session.connector.connector().endpoint());
     let reached = runtime.block_on(async {
         let mut requests = Requests::register()?;
@@ -74,6 +80,18 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     })?;
     let done = session.accepted || args.no_message && !session.failed;
     session.close(reached, done);
+    let (began, is_accepted) = (session.started, session.accepted);
+    let caught = match &catcher {
+        Some(catcher) if is_accepted && reached.is_some() => runtime.block_on(async {
+            let mut requests = Requests::register()?;
+            std::io::Result::Ok(tokio::select! {
+                caught = came_out::wait(catcher, plan.mail.recipients, longest) => caught,
+                () = requests.next() => catcher.caught(),
+            })
+        })?,
+        _ => Vec::new(),
+    };
+    let sent = session.mailer.message(0).content().unwrap_or_default();
     let TracedSession { transcript, steps, tls, lines, addresses, remarks, accepted, .. } = session;
     if let Some(listener) = listener {
         listener.stop();
@@ -81,9 +99,14 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     // A reader who went away takes nothing from what happened.
     let written = transcript.finish();
     if args.json {
-        let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none(), "accepted": accepted, "tls": tls, "addresses": addresses, "remarks": remarks, "steps": steps, "lines": lines });
+        let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none(), "accepted": accepted, "tls": tls, "addresses": addresses, "remarks": remarks, "steps": steps, "lines": lines, "came_out": catcher.as_ref().map(|_| came_out::values(&sent, &caught, began)) });
         writeln!(screen.out(), "{result:#}")?;
     }
+    let is_awaited = catcher.is_some() && is_accepted;
+    if is_awaited && !args.json {
+        write!(screen.out(), "{}", came_out::text(&sent, &caught, began, longest, args.full))?;
+    }
+    let done = done && (!is_awaited || came_out::is_whole(&sent, &caught, plan.mail.recipients));
     let code = match (reached, done) {
         (None, _) => ExitCode::Interrupted,
         (Some(false), _) => ExitCode::Preflight,
@@ -131,6 +154,10 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
         if given {
             keys.push((flag, key.into(), value.into()));
         }
+    }
+    if !args.receive.is_empty() {
+        keys.push(("--receive", "receive.address".into(), list(&args.receive)));
+        keys.push(("--drain", "receive.drain".into(), quoted(&args.drain)));
     }
     if args.no_verify {
         keys.push(("--no-verify", "target.tls_options.verify".into(), "false".into()));

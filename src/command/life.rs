@@ -112,7 +112,7 @@ fn far_end(settings: &ReceiverSettings, seed: u64) -> Result<FarEnd, CommandErro
     }
     let logs = DeliveryLogs::open(&settings.logs, settings.clock_offset, settings.quiet)?;
     logs.check_alive()?;
-    Ok(FarEnd::Logs(logs))
+    Ok(FarEnd::Logs(Box::new(logs)))
 }
 
 /// A command with its result.

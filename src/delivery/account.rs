@@ -230,13 +230,7 @@ impl RunAccount {
 
     /// The content of a message as it was sent; `None` if it is gone (a file that was removed).
     fn content(&self, seq: u64) -> Option<Vec<u8>> {
-        let message = self.mailer.message(seq);
-        let size = message.size();
-        let (mut content, mut at) = (Vec::with_capacity(usize::try_from(size).unwrap_or(0)), 0);
-        while at < size {
-            at = message.raw(at, size - at, &mut content).ok()?;
-        }
-        Some(content)
+        self.mailer.message(seq).content().ok()
     }
 
     /// Which recipient of a message this is; `None`: the relay rewrote the address.

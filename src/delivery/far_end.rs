@@ -14,7 +14,7 @@ pub enum FarEnd {
     /// A receiver in this process.
     Own(Receiver),
     /// Receivers that are processes of their own.
-    Logs(DeliveryLogs),
+    Logs(Box<DeliveryLogs>),
 }
 
 impl FarEnd {

@@ -7,8 +7,10 @@
 //! is kept by [`transactions`].
 
 pub mod account;
+mod catcher;
 pub mod clock;
 mod far_end;
+mod hops;
 pub mod integrity;
 pub mod log;
 mod logging;
@@ -20,7 +22,9 @@ mod receiver;
 pub mod settings;
 pub mod transactions;
 
+pub use catcher::{Catcher, CaughtMessage};
 pub use far_end::FarEnd;
+pub use hops::{AddedField, added};
 pub use logging::{LoggingReceiver, ReceiveError, ReceivedInAll, ReceivedOfRun};
 pub use next_hop::HopHealth;
 pub use receiver::Receiver;

@@ -161,7 +161,7 @@ mod tests {
     fn one_letter_is_of_all_recipients() {
         let one = Answers::Each([FinalAnswer::Accepted].into());
         let line = format!("[1,0,1,2,\"{}\"]", letters(&one));
-        let read = super::transaction(&line).unwrap();
+        let read = transaction(&line).unwrap();
         assert_eq!((read.answers.of(0), read.answers.of(1)), (one.of(0), one.of(1)));
     }
 }

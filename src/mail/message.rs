@@ -330,6 +330,18 @@ impl Message {
             }
         }
     }
+
+    /// The whole content, dots not stuffed.
+    ///
+    /// # Errors
+    /// It is gone: a file that was removed.
+    pub fn content(&self) -> Result<Vec<u8>, Lost> {
+        let (mut content, mut at) = (Vec::with_capacity(usize::try_from(self.size).unwrap_or(0)), 0);
+        while at < self.size {
+            at = self.raw(at, self.size - at, &mut content)?;
+        }
+        Ok(content)
+    }
 }
 
 impl Content for Message {

@@ -245,3 +245,38 @@ fn nothing_is_sent_where_nobody_writes_the_log() {
     assert_eq!(again.status.code(), Some(2), "{again:?}");
     assert!(relay.ledgers()[0]["counts"]["messages"].is_null(), "something was sent");
 }
+
+#[test]
+fn trace_shows_what_came_out_and_what_the_hop_added() {
+    let next = listener::free_port();
+    let traced = |port: u16, flags: &str| {
+        smtpress::traced(&format!("127.0.0.1:{port} --receive 127.0.0.1:{next} {flags}"))
+    };
+    let Some(relay) = FaultyRelay::start(next, "--fault decorate") else { return };
+    let (code, said) = traced(relay.port, "--recipients 2");
+    assert_eq!(code, 0, "{said}");
+    for part in [
+        "came out ",
+        " after the start of the session, for user0@",
+        "  + Received: ",
+        "all else is as it was sent",
+        "  < X-Smtpress-Seq: 0",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let (_, json) = traced(relay.port, "--json");
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["came_out"][0]["differences"].as_array().map(Vec::len), Some(0), "{json:#}");
+    drop(relay);
+    let Some(relay) = FaultyRelay::start(next, "--fault rewrite") else { return };
+    let (code, said) = traced(relay.port, "");
+    assert!(code == 99 && said.contains("ALTERED: the body is changed"), "{code}: {said}");
+    drop(relay);
+    let Some(relay) = FaultyRelay::start(next, "--fault bounce") else { return };
+    let (code, said) = traced(relay.port, "");
+    assert!(code == 99 && said.contains("a notification came back"), "{code}: {said}");
+    drop(relay);
+    let Some(relay) = FaultyRelay::start(next, "--fault drop") else { return };
+    let (code, said) = traced(relay.port, "--drain 1s");
+    assert!(code == 99 && said.contains("nothing came out of the relay within 1 s"), "{code}: {said}");
+}

@@ -58,10 +58,10 @@ impl VirtualRelay {
         let (mut settled, mut is_queue_left) = (Vec::new(), false);
         for at in &accepted {
             self.seen += 1;
-            if self.loses > 0 && self.seen % self.loses == 0 {
+            if self.loses > 0 && self.seen.is_multiple_of(self.loses) {
                 continue;
             }
-            counts.duplicated += u64::from(self.doubles > 0 && self.seen % self.doubles == 0);
+            counts.duplicated += u64::from(self.doubles > 0 && self.seen.is_multiple_of(self.doubles));
             let drawn = if self.is_random { -(1.0 - self.random.random::<f64>()).ln() } else { 1.0 };
             self.free = self.free.max(began + *at) + self.service.mul_f64(drawn);
             let out = self.free - began;
