@@ -21,7 +21,7 @@ const TO: &str = "--set message.to=user{n:0..9}@recipient.example \
 fn through(relay: &impl Relay, next: u16, messages: u64, flags: &str) -> Outcome {
     let load =
         format!("-n {messages} -c 10 --messages-per-session 50 --receive 127.0.0.1:{next} --drain 10m");
-    let outcome = smtpress::run(relay.port(), &format!("{load} {flags}"));
+    let outcome = smtpress::start(relay.port(), &format!("{load} {flags}")).wait_for(30);
     outcome.assert_counts_reconcile();
     outcome.assert_deliveries_reconcile();
     assert_eq!(outcome.count("accepted"), messages);
