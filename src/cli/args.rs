@@ -201,7 +201,7 @@ Examples:
     Report(Box<ReportArgs>),
     /// Compare runs with runs: regressed, improved, equivalent or inconclusive
     #[command(after_help = compare::EXAMPLES)]
-    Compare(CompareArgs),
+    Compare(Box<CompareArgs>),
     /// Name the condition of each reply, one reply a line: a triage tool for logs
     #[command(after_help = "\
 Examples:
