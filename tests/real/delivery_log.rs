@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -221,6 +223,26 @@ fn a_receiver_that_is_killed_makes_the_run_invalid() {
     assert!(reasons(&outcome).contains("deliveries-incomplete"), "{}", reasons(&outcome));
     assert!(outcome.delivery("missing") > 50);
     assert!(expected(&relay.ledgers(), "missing") > 0);
+}
+
+// What waited meanwhile is not the relay's fault, and what came out counts all the same.
+#[test]
+fn a_receiver_that_is_stopped_for_two_seconds_makes_the_run_invalid() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "") else { return };
+    let receiving = Receiving::start(next, "");
+    let flags = format!("--deliveries {} -r 40/s -z 6s --drain 10s", receiving.log().display());
+    let running = smtpress::start(relay.port, &flags);
+    thread::sleep(Duration::from_secs(2));
+    receiving.signal("STOP");
+    thread::sleep(Duration::from_secs(2));
+    receiving.signal("CONT");
+    let outcome = running.wait();
+    outcome.assert_deliveries_reconcile();
+    assert_eq!(outcome.result["verdict"]["exit_code"], 98);
+    assert!(reasons(&outcome).contains("receiver-overloaded"), "{}", reasons(&outcome));
+    assert_eq!((outcome.delivery("missing"), outcome.delivery("delivered")), (0, 240));
+    relay.ledgers();
 }
 
 #[test]
