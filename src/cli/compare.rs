@@ -13,7 +13,9 @@ use crate::report::compared::{self, Compared};
 use crate::report::stored::{RunResult, StoredStatus, ValidityStatus};
 use crate::report::{RunDir, blocks, html};
 use crate::verdict::ExitCode;
-use crate::verdict::compare::{self as statistics, Effort, Measure, PhaseRuns, RunBlocks, measure_name};
+use crate::verdict::compare::{
+    self as statistics, DeliveryFaults, Effort, Measure, PhaseRuns, RunBlocks, measure_name,
+};
 
 /// The runs of a side at most: what the exact test costs grows with the fourth power of them.
 const MOST_RUNS: usize = 100;
@@ -64,6 +66,7 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
         ));
     }
     let mut comparison = statistics::compare(&phases, &measures, Effort::default());
+    comparison.add_deliveries(deliveries(&base.runs), deliveries(&candidate.runs));
     let twice = same_runs(&base.runs, &candidate.runs);
     twice.iter().for_each(|note| screen.note(&format!("smtpress: warning: {note}")));
     comparison.notes.extend(twice);
@@ -87,6 +90,22 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
     let written = page.map_or(Ok(()), |page| page.write(html::comparison(compared).as_bytes()));
     output.write(&text).and(written)?;
     Ok(comparison.judgement.exit_code())
+}
+
+/// The faults of the deliveries of these runs together; `None`: one of them had no receiver.
+fn deliveries(runs: &[(String, RunResult)]) -> Option<DeliveryFaults> {
+    let mut sum = DeliveryFaults::default();
+    for (_, run) in runs {
+        run.delivery.as_ref()?;
+        for own in run.phases.iter().filter_map(|phase| phase.delivery.as_ref()) {
+            sum.recipients += own.accepted_recipients;
+            sum.missing += own.missing;
+            sum.duplicated += own.duplicated;
+            sum.altered += own.altered;
+            sum.unexpected += own.unexpected;
+        }
+    }
+    Some(sum)
 }
 
 /// Where the comparison goes, and its page if that is wanted beside it.

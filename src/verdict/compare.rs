@@ -1,6 +1,7 @@
 //! The comparison of runs: is the candidate slower than the base, faster, the same, or is that not known?
 //!
 //! It takes what was measured in blocks of time and gives a verdict for each metric and one for all. `rank_sum` tests,
+//! `deliveries` holds what came out of relays against each other,
 //! `bootstrap` says how far off a ratio may be, `sample` is a run as both of them need it. Nothing is read or shown here.
 //!
 //! # Decisions
@@ -16,6 +17,7 @@
 //! - The share of unexpected outcomes is 0 in most runs and has no ratio; its difference is judged, in percentage points.
 
 mod bootstrap;
+mod deliveries;
 mod rank_sum;
 mod sample;
 #[cfg(test)]
@@ -24,6 +26,7 @@ mod simulated;
 mod tests;
 
 pub use bootstrap::Effort;
+pub use deliveries::DeliveryFaults;
 pub use sample::{BLOCK, RunBlocks, TimeBlock};
 
 use super::exit_code::ExitCode;

@@ -208,11 +208,17 @@ fn sentence(comparison: &Comparison) -> String {
     let all = comparison.rows.len();
     match comparison.judgement {
         _ if all == 0 => "there is no metric to compare".to_owned(),
+        Judgement::Regressed if of(Judgement::Regressed) == 0 => {
+            "messages of the candidate were lost, doubled or changed".to_owned()
+        }
         Judgement::Regressed => format!("{} of {all} metrics are worse", of(Judgement::Regressed)),
         Judgement::Improved => {
             format!("{} of {all} metrics are better, none is worse", of(Judgement::Improved))
         }
         Judgement::Equivalent => format!("all {all} metrics differ by less than the margin"),
+        Judgement::Inconclusive if of(Judgement::Inconclusive) == 0 => {
+            "both sides lost, doubled or changed messages".to_owned()
+        }
         Judgement::Inconclusive => {
             format!("{} of {all} metrics are inconclusive", of(Judgement::Inconclusive))
         }
