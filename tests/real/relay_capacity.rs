@@ -270,7 +270,7 @@ fn runs_in_turn_each_await_what_their_relay_hands_on() {
         assert_eq!(delivery["delivered"], delivery["accepted_recipients"], "{run}: {delivery:#}");
         assert!(delivery["delivered"].as_u64() >= Some(100), "{run}: {delivery:#}");
         assert_eq!((&delivery["missing"], &result["delivery"]["foreign"]), (&0.into(), &0.into()), "{run}");
-        // No message was out before its relay let go of it.
+        // No message was out before its relay handed it on.
         let metrics = result["metrics"].as_array().unwrap();
         let delivery = metrics.iter().find(|row| row["name"] == "delivery" && row["outcome"] == "accepted");
         let least = delivery.and_then(|row| row["min_ns"].as_f64());
