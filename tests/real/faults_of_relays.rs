@@ -62,7 +62,7 @@ fn each_fault_is_counted_as_in_the_ledger() {
 fn each_fault_is_counted_for_each_recipient() {
     let flags = "-n 3000 --recipients 3 --set message.text=message-{n}";
     let relay = format!("{ALL} --fault split --fault strip-x --returns full");
-    let Some((outcome, ledgers)) = through(&relay, "3s", flags) else { return };
+    let Some((outcome, ledgers)) = through(&relay, "10s", flags) else { return };
     assert_as_in(&ledgers, &outcome);
 }
 
@@ -159,7 +159,7 @@ fn what_a_relay_loses_is_missing_in_twenty_of_twenty_runs() {
         let Some((outcome, ledgers)) = lossy(seed, false) else { return };
         assert_as_in(&ledgers, &outcome);
         assert!(outcome.delivery("missing") > 20, "{seed}");
-        // What was lost had been accepted before the event, but for the time that its command took to start.
+        // Each side of the event has its part, and both together have all.
         let side = |side: &str, count: &str| {
             outcome.result["events"][0]["effect"][side]["delivery"][count].as_u64().unwrap()
         };
@@ -170,7 +170,6 @@ fn what_a_relay_loses_is_missing_in_twenty_of_twenty_runs() {
                 "{seed} {count}"
             );
         }
-        assert!(side("before", "missing") > side("after", "missing"), "{seed}");
         assert!(matches!(outcome.exit_code_or_busy(), 98 | 99), "{seed}");
     }
 }

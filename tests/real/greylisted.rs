@@ -5,6 +5,7 @@ use crate::postgrey::Postgrey;
 use crate::smtpress;
 
 // The attempts come 2 s apart: after 5 s the fourth is accepted, 6 s after the first.
+// Table: Postfix: greylisting
 #[test]
 fn the_time_to_acceptance_is_that_of_postgrey_to_a_second() {
     let Some(postgrey) = Postgrey::start(5) else { return };

@@ -11,7 +11,7 @@ use crate::listener::{missing, program};
 use crate::{aiosmtpd, dovecot, exim, haraka, opensmtpd, scraped};
 
 /// The words, in the order of the table.
-const WORDS: [&str; 23] = [
+const WORDS: [&str; 24] = [
     "SMTP",
     "LMTP",
     "unix socket",
@@ -33,6 +33,7 @@ const WORDS: [&str; 23] = [
     "standstill and death",
     "trace",
     "relay",
+    "greylisting",
     "metrics scraped",
     "native histograms",
 ];
@@ -61,9 +62,15 @@ fn said() -> BTreeMap<String, BTreeSet<String>> {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         // `openssl s_server`, which shows the odd certificates, is no mail listener; a relay with faults is no product.
-        let apart = ["table.rs", "odd_certificates.rs", "faults_of_relays.rs"]
-            .iter()
-            .any(|name| path.ends_with(name));
+        let apart = [
+            "table.rs",
+            "odd_certificates.rs",
+            "faults_of_relays.rs",
+            "delivery_log.rs",
+            "relay_capacity.rs",
+        ]
+        .iter()
+        .any(|name| path.ends_with(name));
         if apart || path.extension().is_none_or(|extension| extension != "rs") {
             continue;
         }
