@@ -60,17 +60,7 @@ pub fn receive(args: &ReceiveArgs, screen: &Screen) -> Result<ExitCode, CommandE
             places.join(", "),
             into(file.as_deref())
         ));
-        let end = async {
-            match length {
-                Some(length) => tokio::time::sleep(length).await,
-                None => std::future::pending().await,
-            }
-        };
-        std::io::Result::Ok(tokio::select! {
-            () = requests.next() => true,
-            () = end => false,
-            () = watch(&receiver) => false,
-        })
+        std::io::Result::Ok(serve::until_asked(&mut requests, length, watch(&receiver)).await)
     })?;
     if asked {
         screen.note("");

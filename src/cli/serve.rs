@@ -40,16 +40,7 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandErr
         }
         // Not before: the reader of this line may send the signal at once.
         screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.place()));
-        let end = async {
-            match length {
-                Some(length) => tokio::time::sleep(length).await,
-                None => std::future::pending().await,
-            }
-        };
-        std::io::Result::Ok(tokio::select! {
-            () = requests.next() => true,
-            () = end => false,
-        })
+        std::io::Result::Ok(until_asked(&mut requests, length, std::future::pending()).await)
     })?;
     let (user, system) = listener.cpu();
     let ledger = listener.stop();
@@ -61,6 +52,25 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandErr
         .map_err(|error| CommandError::Failed(ExitCode::Fault, error.to_string()))?;
     writeln!(screen.out(), "{ledger}")?;
     Ok(ExitCode::Success)
+}
+
+/// Waits for the user's request to end, for the end of its time, or for `other`. Returns whether the user asked.
+pub async fn until_asked(
+    requests: &mut Requests,
+    length: Option<Duration>,
+    other: impl Future<Output = ()>,
+) -> bool {
+    let end = async {
+        match length {
+            Some(length) => tokio::time::sleep(length).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = requests.next() => true,
+        () = end => false,
+        () = other => false,
+    }
 }
 
 /// A length of time on the command line.

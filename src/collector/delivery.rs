@@ -179,6 +179,21 @@ pub struct ReceiverHealth {
     pub accept_errors: u64,
 }
 
+impl ReceiverHealth {
+    /// Of two receivers: the busier and the later of them, and what both counted.
+    pub fn and(self, other: ReceiverHealth) -> ReceiverHealth {
+        ReceiverHealth {
+            cpu_share: self.cpu_share.max(other.cpu_share),
+            lag_max: self.lag_max.max(other.lag_max),
+            late: self.late + other.late,
+            turns: self.turns + other.turns,
+            connections: self.connections + other.connections,
+            refusals: self.refusals + other.refusals,
+            accept_errors: self.accept_errors + other.accept_errors,
+        }
+    }
+}
+
 /// What came out of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivered {

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::kind::MessageKind;
 use super::next_hop::NextHop;
 use super::notification::{DeliveryAction, Notification};
-use super::received::{self, Identity};
 use super::settings::ReceiverSettings;
 use crate::listener::{ListenError, Sink, TakenMessage};
 use crate::net::address::bind::Bind;
@@ -73,16 +73,13 @@ impl CaughtMessage {
 
 impl Sink for CaughtMessages {
     fn take(&self, taken: TakenMessage<'_>) {
-        let message = received::parse(taken.content);
-        let (own, notification) = match message.as_ref().and_then(Identity::of) {
-            Some(identity) => (identity.run == self.run, None),
-            None => {
-                let about = message.as_ref().and_then(Notification::read);
-                (about.as_ref().is_some_and(|about| about.identity.run == self.run), about)
-            }
+        let (run, notification) = match MessageKind::of(taken.content) {
+            MessageKind::Copy(identity) => (identity.run, None),
+            MessageKind::About(about) => (about.identity.run.clone(), Some(about)),
+            MessageKind::Foreign => return,
         };
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if own && all.len() < KEPT {
+        if run == self.run && all.len() < KEPT {
             all.push(CaughtMessage {
                 recipients: taken.recipients.to_vec(),
                 content: taken.content.to_vec(),

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::clock::{ClockReading, clock_name};
 use super::integrity::Fingerprint;
+use super::kind::MessageKind;
 use super::log::{LogCopy, LogEntry, LogError, LogHeader, LogInlet, LogMark, LogWriter, VERSION};
 use super::next_hop::NextHop;
-use super::notification::Notification;
-use super::received::{self, Identity};
+use super::received::Identity;
 use super::settings::ReceiverSettings;
 use crate::listener::{ListenError, Sink, TakenMessage};
 use crate::net::address::bind::Bind;
@@ -187,18 +187,19 @@ impl Sink for LogSink {
 /// What is written down of a message.
 fn entry(taken: TakenMessage<'_>) -> LogEntry {
     let at = ClockReading::at(taken.ended);
-    let message = received::parse(taken.content);
-    if let Some(Identity { run, seq }) = message.as_ref().and_then(Identity::of) {
-        let content = Fingerprint::of(taken.content);
-        return LogEntry::Delivered(LogCopy { run, seq, to: taken.recipients.to_vec(), at, content });
-    }
-    let Some(mut about) = message.as_ref().and_then(Notification::read) else {
-        return LogEntry::Foreign { at };
-    };
-    for recipient in &mut about.recipients {
-        if let Some((end, _)) = recipient.diagnostic.char_indices().nth(DIAGNOSTIC) {
-            recipient.diagnostic.truncate(end);
+    match MessageKind::of(taken.content) {
+        MessageKind::Copy(Identity { run, seq }) => {
+            let content = Fingerprint::of(taken.content);
+            LogEntry::Delivered(LogCopy { run, seq, to: taken.recipients.to_vec(), at, content })
         }
+        MessageKind::About(mut about) => {
+            for recipient in &mut about.recipients {
+                if let Some((end, _)) = recipient.diagnostic.char_indices().nth(DIAGNOSTIC) {
+                    recipient.diagnostic.truncate(end);
+                }
+            }
+            LogEntry::Notified { at, about }
+        }
+        MessageKind::Foreign => LogEntry::Foreign { at },
     }
-    LogEntry::Notified { at, about }
 }

@@ -12,6 +12,7 @@ pub mod clock;
 mod far_end;
 mod hops;
 pub mod integrity;
+mod kind;
 pub mod log;
 mod logging;
 pub mod matching;

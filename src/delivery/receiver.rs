@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::account::{RunAccount, SeenContent};
+use super::kind::MessageKind;
 use super::next_hop::{HopHealth, NextHop};
-use super::notification::Notification;
-use super::received::{self, Identity};
 use super::settings::ReceiverSettings;
 use crate::collector::delivery::{Delivered, Transaction};
 use crate::collector::tally::Tally;
@@ -121,17 +120,11 @@ impl RunOfReceiver {
     fn take(&self, taken: TakenMessage<'_>) {
         let at = taken.ended.saturating_duration_since(self.epoch);
         let account = &self.account;
-        let message = received::parse(taken.content);
-        if let Some(identity) = message.as_ref().and_then(Identity::of) {
-            return match identity.run == account.id() {
-                true => {
-                    account.delivered(identity.seq, taken.recipients, SeenContent::Whole(taken.content), at)
-                }
-                false => account.foreign(at),
-            };
-        }
-        match message.as_ref().and_then(Notification::read) {
-            Some(notification) if notification.identity.run == account.id() => {
+        match MessageKind::of(taken.content) {
+            MessageKind::Copy(identity) if identity.run == account.id() => {
+                account.delivered(identity.seq, taken.recipients, SeenContent::Whole(taken.content), at)
+            }
+            MessageKind::About(notification) if notification.identity.run == account.id() => {
                 account.notified(&notification, at)
             }
             _ => account.foreign(at),

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::merge::info;
+use super::merge::{info, seconds_of as seconds};
 use super::stored::convert;
 use super::stored::{RunResult, StoredAssertionStatus, StoredStatus, StoredVerdict, ValidityStatus};
 use crate::collector::Metric;
@@ -107,8 +107,4 @@ fn judge(result: &mut RunResult, measured: &Measured, summary: &Summary, asserti
         _ => (StoredStatus::Pass, ExitCode::Success),
     };
     result.verdict = StoredVerdict { status, exit_code: code.number(), aborted_by };
-}
-
-fn seconds(s: f64) -> Duration {
-    Duration::try_from_secs_f64(s).unwrap_or_default()
 }

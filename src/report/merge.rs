@@ -223,7 +223,7 @@ impl Shards {
         let mut phases = phases;
         let delivered = measured.delivered.as_deref();
         for (phase, own) in phases.iter_mut().zip(delivered.iter().flat_map(|delivered| &delivered.phases)) {
-            let window = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
+            let window = seconds_of(phase.window_s);
             phase.delivery = Some(convert::delivery::phase(own, window));
         }
         Ok(RunResult {
@@ -285,16 +285,15 @@ impl Shards {
     }
 
     fn measured(&self, tally: Tally, phases: &[StoredPhase]) -> Measured {
-        let time = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
         let results = &self.results;
         Measured {
-            windows: phases.iter().map(|phase| time(phase.window_s)).collect(),
-            starts: phases.iter().map(|phase| time(phase.start_s)).collect(),
+            windows: phases.iter().map(|phase| seconds_of(phase.window_s)).collect(),
+            starts: phases.iter().map(|phase| seconds_of(phase.start_s)).collect(),
             held_back: vec![false; phases.len()],
             work: parts::work(results),
             drained_for: phases
                 .iter()
-                .map(|phase| time(phase.drained.as_ref().map_or(0.0, |drained| drained.s)))
+                .map(|phase| seconds_of(phase.drained.as_ref().map_or(0.0, |drained| drained.s)))
                 .collect(),
             began_at: Duration::ZERO,
             gauges: Gauges::default(),
@@ -302,7 +301,7 @@ impl Shards {
             health: Health::default(),
             interrupted: results.iter().any(|shard| shard.verdict.status == StoredStatus::Interrupted),
             aborted_by: results.iter().find_map(|shard| shard.verdict.aborted_by.clone()),
-            took: time(results.iter().map(|shard| shard.took_s).fold(0.0, f64::max)),
+            took: seconds_of(results.iter().map(|shard| shard.took_s).fold(0.0, f64::max)),
             tally,
             delivered: delivery::delivered(results),
             ..Measured::default()
@@ -363,9 +362,14 @@ pub fn histogram(result: &RunResult, metric: &StoredMetric) -> Result<Hist, Merg
     )
 }
 
+/// A stored length of time; what is none counts as nothing.
+pub(super) fn seconds_of(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s).unwrap_or_default()
+}
+
 /// What a stored phase tells of its plan.
 pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
-    let length = Duration::try_from_secs_f64(phase.window_s).unwrap_or_default();
+    let length = seconds_of(phase.window_s);
     PhaseInfo {
         name: phase.name.clone(),
         warmup: phase.warmup,

@@ -479,16 +479,7 @@ fn health(logs: &[JoinedLog]) -> ReceiverHealth {
         };
         after.since(&log.before.health, log.health.at.mono.saturating_sub(log.before.at.mono))
     };
-    let add = |one: ReceiverHealth, other: ReceiverHealth| ReceiverHealth {
-        cpu_share: one.cpu_share.max(other.cpu_share),
-        lag_max: one.lag_max.max(other.lag_max),
-        late: one.late + other.late,
-        turns: one.turns + other.turns,
-        connections: one.connections + other.connections,
-        refusals: one.refusals + other.refusals,
-        accept_errors: one.accept_errors + other.accept_errors,
-    };
-    logs.iter().map(of_log).reduce(add).unwrap_or_default()
+    logs.iter().map(of_log).reduce(ReceiverHealth::and).unwrap_or_default()
 }
 
 /// How the clocks are related, at the worst.

@@ -8,11 +8,12 @@
 
 use std::time::Duration;
 
+use super::seconds_of as seconds;
 use crate::collector::delivery::{
     Altered, BounceCount, Delivered, DeliveryCounts, MissingRecipient, PhaseDelivery, ReceiverHealth,
 };
 use crate::collector::growth::Growth;
-use crate::report::stored::delivery::{StoredAltered, StoredDelivery, StoredPhaseDelivery};
+use crate::report::stored::delivery::{StoredAltered, StoredDelivery, StoredPhaseDelivery, StoredReceiver};
 use crate::report::stored::{RunResult, StoredPhase};
 
 /// What came out of all of them together; `None`: no shard had a receiver.
@@ -25,7 +26,6 @@ pub fn delivered(results: &[RunResult]) -> Option<Box<Delivered>> {
         .map(|index| phase(results.iter().filter_map(|shard| shard.phases.get(index)).collect()))
         .collect();
     let sum = |of: fn(&StoredDelivery) -> u64| runs.iter().map(|run| of(run)).sum();
-    let receivers = || runs.iter().map(|run| &run.receiver);
     Some(Box::new(Delivered {
         phases,
         foreign: sum(|run| run.foreign),
@@ -36,15 +36,23 @@ pub fn delivered(results: &[RunResult]) -> Option<Box<Delivered>> {
         missing: results.iter().flat_map(missing).collect(),
         altered: runs.iter().flat_map(|run| &run.altered).map(altered).collect(),
         bounces: bounces(&runs),
-        receiver: ReceiverHealth {
-            cpu_share: receivers().map(|own| own.cpu_share).fold(0.0, f64::max),
-            lag_max: seconds(receivers().map(|own| own.lag_max_ms).fold(0.0, f64::max) / 1e3),
-            connections: receivers().map(|own| own.connections).sum(),
-            refusals: receivers().map(|own| own.refusals).sum(),
-            ..ReceiverHealth::default()
-        },
+        receiver: runs
+            .iter()
+            .map(|run| receiver(&run.receiver))
+            .reduce(ReceiverHealth::and)
+            .unwrap_or_default(),
         ..Delivered::default()
     }))
+}
+
+fn receiver(own: &StoredReceiver) -> ReceiverHealth {
+    ReceiverHealth {
+        cpu_share: own.cpu_share,
+        lag_max: seconds(own.lag_max_ms / 1e3),
+        connections: own.connections,
+        refusals: own.refusals,
+        ..ReceiverHealth::default()
+    }
 }
 
 fn phase(shards: Vec<&StoredPhase>) -> PhaseDelivery {
@@ -124,8 +132,4 @@ fn bounces(runs: &[&StoredDelivery]) -> Vec<BounceCount> {
     }
     all.sort_by_key(|bounce| std::cmp::Reverse(bounce.count));
     all
-}
-
-fn seconds(s: f64) -> Duration {
-    Duration::try_from_secs_f64(s).unwrap_or_default()
 }
