@@ -27,7 +27,7 @@ rate = "50/s"
 for = "1s"
 "#;
 
-/// Fifty messages over two sessions: no schedule, so that a busy machine cannot be late and the run invalid.
+/// Fifty messages over two sessions: no schedule that a busy machine could be late for.
 pub const FEW: &str = r#"schema = 1
 name = "few"
 seed = 7
@@ -39,6 +39,9 @@ load = "shared-messages"
 messages = 50
 sessions = 2
 "#;
+
+/// How often a run that could not be valid on a busy machine is begun.
+const ATTEMPTS: usize = 4;
 
 /// A folder to work in.
 pub struct Stage {
@@ -92,12 +95,31 @@ impl Stage {
 
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Said {
-        Said::of(self.command(arguments).output().unwrap())
+        self.run_with(&[], arguments)
     }
 
-    /// Runs the binary to its end with variables.
+    /// Runs the binary to its end with variables. A run against the embedded listener that ends as invalid, as it does
+    /// where others take the machine's cores, is forgotten and begun again: nobody outside has seen it.
     pub fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
+        let paths = || fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let before: Vec<PathBuf> = paths().collect();
+        for _ in 1..ATTEMPTS {
+            let said = Said::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap());
+            if said.code != Some(98) || !self.is_repeatable(arguments) {
+                return said;
+            }
+            for path in paths().filter(|path| !before.contains(path)) {
+                if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+            }
+        }
         Said::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap())
+    }
+
+    /// `run` of a profile of this folder whose target is the embedded listener.
+    fn is_repeatable(&self, arguments: &[&str]) -> bool {
+        let profile = arguments.iter().find(|name| name.ends_with(".toml"));
+        arguments[0] == "run"
+            && profile.is_some_and(|name| self.read(name).contains("address = \"embedded\""))
     }
 
     /// Runs the binary to its end with an input.
