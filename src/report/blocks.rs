@@ -1,4 +1,8 @@
 //! A stored run in blocks of ten seconds, as a comparison needs it.
+//!
+//! # Decisions
+//! - What comes out of a relay after the last arrival of its phase belongs to the last block: the drain is no part of the load,
+//!   and blocks in which nothing is accepted would make its rate look unsteady.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,8 +12,9 @@ use super::stored::{RunResult, StoredPhase};
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::Interval;
 use crate::collector::summary::censored;
+use crate::collector::tally::PhaseTally;
 use crate::collector::{Metric, Outcome};
-use crate::verdict::compare::{BLOCK, RunBlocks, TimeBlock};
+use crate::verdict::compare::{BLOCK, RunBlocks, TimeBlock, TimeMetric};
 
 /// The measured phases of a run directory, by name.
 ///
@@ -36,8 +41,8 @@ struct GrowingPhase {
     course: RunBlocks,
     /// When something first and last happened in it.
     life: Option<(Duration, Duration)>,
-    /// The response times of the block that grows.
-    response: Hist,
+    /// The times of the block that grows, by [`TimeMetric`].
+    times: [Hist; TimeMetric::ALL.len()],
 }
 
 impl GrowingPhase {
@@ -45,8 +50,9 @@ impl GrowingPhase {
         let tally = &second.tally.phases[phase];
         let arrivals = &tally.counts.arrivals;
         let ended = arrivals.ended() + arrivals.of(Outcome::Shed);
-        let own = tally.hists.get(&(Metric::Response, Outcome::Accepted));
-        if tally.counts.scheduled + tally.counts.started + ended == 0 && own.is_none() {
+        let responses = tally.hists.contains_key(&(Metric::Response, Outcome::Accepted));
+        if tally.counts.scheduled + tally.counts.started + ended == 0 && !responses {
+            self.add_times(tally);
             return;
         }
         let first = self.life.map_or(second.start, |life| life.0);
@@ -56,13 +62,7 @@ impl GrowingPhase {
             self.close();
             self.course.blocks.resize_with(at + 1, TimeBlock::default);
         }
-        let without_end = censored(tally, Metric::Response, Outcome::Accepted);
-        self.course.censored.merge(&without_end);
-        self.response.merge(&without_end);
-        if let Some(own) = own {
-            self.course.response.merge(own);
-            self.response.merge(own);
-        }
+        self.add_times(tally);
         if let Some(block) = self.course.blocks.last_mut() {
             block.accepted += arrivals.of(Outcome::Accepted);
             let unexpected = Outcome::ALL.into_iter().filter(|outcome| outcome.is_unexpected());
@@ -71,12 +71,30 @@ impl GrowingPhase {
         }
     }
 
-    /// Files the response times of the block that is over.
+    fn add_times(&mut self, tally: &PhaseTally) {
+        for metric in TimeMetric::ALL {
+            let stored = match metric {
+                TimeMetric::Response => Metric::Response,
+                TimeMetric::Transit => Metric::Transit,
+                TimeMetric::Delivery => Metric::Delivery,
+            };
+            let at = metric as usize;
+            let without_end = censored(tally, stored, Outcome::Accepted);
+            self.course.censored[at].merge(&without_end);
+            self.times[at].merge(&without_end);
+            if let Some(own) = tally.hists.get(&(stored, Outcome::Accepted)) {
+                self.course.times[at].merge(own);
+                self.times[at].merge(own);
+            }
+        }
+    }
+
+    /// Files the times of the block that is over.
     fn close(&mut self) {
         if let Some(block) = self.course.blocks.last_mut() {
-            block.response = self.response.buckets().collect();
+            block.times = self.times.each_ref().map(|times| times.buckets().collect());
         }
-        self.response.clear();
+        self.times.iter_mut().for_each(Hist::clear);
     }
 
     fn end(mut self, phase: &StoredPhase, window: Duration) -> RunBlocks {

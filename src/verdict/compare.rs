@@ -15,6 +15,7 @@
 //! - Ratios are reckoned with as logarithms and each run draws from a generator seeded with what it measured. So the answer is
 //!   the same every time, swapped sides give exactly the opposite, and a run is equal to itself.
 //! - The share of unexpected outcomes is 0 in most runs and has no ratio; its difference is judged, in percentage points.
+//! - Of the times behind a relay three are compared, not twelve: each further metric takes from the power of all others.
 
 mod bootstrap;
 mod deliveries;
@@ -27,7 +28,7 @@ mod tests;
 
 pub use bootstrap::Effort;
 pub use deliveries::DeliveryFaults;
-pub use sample::{BLOCK, RunBlocks, TimeBlock};
+pub use sample::{BLOCK, RunBlocks, TimeBlock, TimeMetric};
 
 use super::exit_code::ExitCode;
 use sample::{MetricValue, RunSample};
@@ -42,8 +43,8 @@ const ENOUGH_BLOCKS: usize = 3;
 /// What is compared of a phase.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Measure {
-    /// This quantile of the response times of what was accepted.
-    Response(f64),
+    /// This quantile of one of the times.
+    Time(TimeMetric, f64),
     /// What was accepted, a second.
     AcceptedRate,
     /// The part of the arrivals that ended neither accepted nor as expected.
@@ -52,20 +53,23 @@ pub enum Measure {
 
 impl Measure {
     /// All, in the order of a reader.
-    pub const ALL: [Measure; 6] = [
-        Measure::Response(0.5),
-        Measure::Response(0.9),
-        Measure::Response(0.99),
-        Measure::Response(0.999),
+    pub const ALL: [Measure; 9] = [
+        Measure::Time(TimeMetric::Response, 0.5),
+        Measure::Time(TimeMetric::Response, 0.9),
+        Measure::Time(TimeMetric::Response, 0.99),
+        Measure::Time(TimeMetric::Response, 0.999),
         Measure::AcceptedRate,
         Measure::UnexpectedRate,
+        Measure::Time(TimeMetric::Transit, 0.5),
+        Measure::Time(TimeMetric::Transit, 0.99),
+        Measure::Time(TimeMetric::Delivery, 0.99),
     ];
 
     /// The change that does not matter: 0.05 is 5 %, or of a share 5 percentage points.
     pub fn margin(self) -> f64 {
         match self {
-            Measure::Response(q) if q >= 0.99 => 0.10,
-            Measure::Response(_) | Measure::AcceptedRate => 0.05,
+            Measure::Time(_, q) if q >= 0.99 => 0.10,
+            Measure::Time(..) | Measure::AcceptedRate => 0.05,
             Measure::UnexpectedRate => 0.001,
         }
     }
@@ -229,7 +233,9 @@ pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Co
         for (at, measure) in Measure::ALL.into_iter().enumerate().filter(|(_, one)| measures.contains(one)) {
             match row(&phase.name, at, measure, (&base, &candidate), few, &changes[at]) {
                 Ok(row) => rows.push(row),
-                Err(note) => notes.push(note),
+                // Without a receiver nobody asks for its times, unless they are named.
+                Err(LeftOut::Unmeasured) if measures.len() == Measure::ALL.len() => (),
+                Err(left_out) => notes.push(left_out.sentence(&phase.name, measure)),
             }
         }
     }
@@ -241,6 +247,24 @@ pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Co
     Comparison { runs, rows, notes, judgement }
 }
 
+/// Why a metric has no row.
+enum LeftOut {
+    /// Too few values on both sides (M18).
+    Few,
+    /// No run of a side measures it.
+    Unmeasured,
+}
+
+impl LeftOut {
+    fn sentence(&self, phase: &str, measure: Measure) -> String {
+        let why = match self {
+            LeftOut::Few => MetricValue::Few.words(measure),
+            LeftOut::Unmeasured => MetricValue::Unmeasured.words(measure),
+        };
+        format!("{phase}: {} left out, {why}", measure_name(measure))
+    }
+}
+
 /// A row without its judgement, unless that is plain already; or why the metric is left out.
 fn row(
     phase: &str,
@@ -249,7 +273,7 @@ fn row(
     (base, candidate): (&[RunSample], &[RunSample]),
     few: bool,
     drawn: &bootstrap::Drawn,
-) -> Result<MetricComparison, String> {
+) -> Result<MetricComparison, LeftOut> {
     let of =
         |samples: &[RunSample]| samples.iter().map(|sample| sample.values[at].known()).collect::<Vec<_>>();
     let mut row = MetricComparison {
@@ -262,11 +286,16 @@ fn row(
         judgement: Judgement::Inconclusive,
         why: None,
     };
+    let unmeasured =
+        |samples: &[RunSample]| samples.iter().all(|sample| sample.values[at] == MetricValue::Unmeasured);
+    if unmeasured(base) || unmeasured(candidate) {
+        return Err(LeftOut::Unmeasured);
+    }
     let lacking = |samples: &[RunSample]| samples.iter().find_map(|sample| sample.values[at].lack());
     if let Some(lack) = lacking(base).or(lacking(candidate)) {
         // Where one side says it and the other does not, something has changed.
         if lack == MetricValue::Few && lacking(base).is_some() && lacking(candidate).is_some() {
-            return Err(format!("{phase}: {} left out, {}", measure_name(measure), lack.words(measure)));
+            return Err(LeftOut::Few);
         }
         row.why = Some(lack.words(measure));
         return Ok(row);
@@ -375,7 +404,7 @@ fn powerless(rows: &[MetricComparison], runs: (usize, usize)) -> Option<String> 
 /// The name of a metric, as text and JSON have it: `response p99`.
 pub fn measure_name(measure: Measure) -> String {
     match measure {
-        Measure::Response(q) => format!("response p{}", (q * 1e5).round() / 1e3),
+        Measure::Time(metric, q) => format!("{} p{}", metric.as_str(), (q * 1e5).round() / 1e3),
         Measure::AcceptedRate => "accepted rate".to_owned(),
         Measure::UnexpectedRate => "unexpected rate".to_owned(),
     }

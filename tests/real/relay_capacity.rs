@@ -262,6 +262,14 @@ fn runs_in_turn_each_await_what_their_relay_hands_on() {
     command.args(["--receive", &format!("127.0.0.1:{next}"), "--drain", "20s", "--json"]);
     let output = command.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let compared: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let rows = compared["metrics"].as_array().unwrap();
+    let transit =
+        rows.iter().find(|row| row["metric"] == "transit p50").unwrap_or_else(|| panic!("{rows:#?}"));
+    for (side, held) in [("base_median", 0.05e9), ("candidate_median", 0.4e9)] {
+        assert!(transit["values_ns"][side].as_f64() >= Some(held * 0.999), "{transit:#}");
+    }
     for (run, held) in [("base-1", 0.05), ("base-2", 0.05), ("candidate-1", 0.4), ("candidate-2", 0.4)] {
         let path = folder.path().join("runs").join(run).join("result.json");
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{run}: {error}: {said}"));

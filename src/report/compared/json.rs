@@ -157,7 +157,7 @@ fn row(row: &MetricComparison) -> JsonRow<'_> {
     let (base_median, candidate_median) = row.medians();
     let values = Values { base: &row.base, candidate: &row.candidate, base_median, candidate_median };
     let (values_ns, values_per_s, values_share) = match row.measure {
-        Measure::Response(_) => (Some(values), None, None),
+        Measure::Time(..) => (Some(values), None, None),
         Measure::AcceptedRate => (None, Some(values), None),
         Measure::UnexpectedRate => (None, None, Some(values)),
     };

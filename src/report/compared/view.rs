@@ -127,7 +127,7 @@ impl ComparedRow {
         let at = |field: &str| format!("/metrics/{i}/{field}");
         let is_ratio = row.measure.is_ratio();
         let (values, form) = match row.measure {
-            Measure::Response(_) => ("values_ns", "duration"),
+            Measure::Time(..) => ("values_ns", "duration"),
             Measure::AcceptedRate => ("values_per_s", "rate"),
             Measure::UnexpectedRate => ("values_share", "percent"),
         };
@@ -139,7 +139,7 @@ impl ComparedRow {
         };
         let median = |value: Option<f64>, name: &str| {
             let text = value.map(|value| match row.measure {
-                Measure::Response(_) => format::duration(value),
+                Measure::Time(..) => format::duration(value),
                 Measure::AcceptedRate => format::rate(value),
                 Measure::UnexpectedRate => format::percent(value),
             });

@@ -109,7 +109,7 @@ fn pictured(shown: &ComparedRow, row: &MetricComparison, of_ratios: f64) -> Pict
     PicturedRow {
         row: shown.clone(),
         sides: match row.measure {
-            Measure::Response(_) | Measure::UnexpectedRate => ["better", "worse"],
+            Measure::Time(..) | Measure::UnexpectedRate => ["better", "worse"],
             Measure::AcceptedRate => ["worse", "better"],
         },
         picture: picture(row, if row.measure.is_ratio() { of_ratios } else { reach(row) }),

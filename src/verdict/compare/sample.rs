@@ -13,13 +13,38 @@ pub const BLOCK: Duration = Duration::from_secs(10);
 /// Of a long run so many blocks at most; they are longer then.
 const MOST_BLOCKS: usize = 60;
 
+/// The times whose quantiles are compared, of arrivals that were accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeMetric {
+    /// From the intended start to the final reply.
+    Response,
+    /// From the final reply of the relay to the end of the content at the receiver.
+    Transit,
+    /// From the intended start to the end of the content at the receiver.
+    Delivery,
+}
+
+impl TimeMetric {
+    /// All, by their index.
+    pub const ALL: [TimeMetric; 3] = [TimeMetric::Response, TimeMetric::Transit, TimeMetric::Delivery];
+
+    /// The name in JSON and text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TimeMetric::Response => "response",
+            TimeMetric::Transit => "transit",
+            TimeMetric::Delivery => "delivery",
+        }
+    }
+}
+
 /// What was measured in one stretch of time.
 #[derive(Clone, Debug, Default)]
 pub struct TimeBlock {
     /// Its length.
     pub length: Duration,
-    /// The response times of what was accepted, and of what had no end, with (greatest value of the bucket, count).
-    pub response: Vec<(u64, u64)>,
+    /// By [`TimeMetric`], of what was accepted and of what had no end: (greatest value of the bucket in nanoseconds, count).
+    pub times: [Vec<(u64, u64)>; TimeMetric::ALL.len()],
     /// Arrivals accepted.
     pub accepted: u64,
     /// Arrivals that ended neither accepted nor as expected, shed ones included.
@@ -31,7 +56,7 @@ pub struct TimeBlock {
 impl TimeBlock {
     fn add(&mut self, other: &TimeBlock) {
         self.length += other.length;
-        self.response.extend_from_slice(&other.response);
+        self.times.iter_mut().zip(&other.times).for_each(|(own, other)| own.extend_from_slice(other));
         self.accepted += other.accepted;
         self.unexpected += other.unexpected;
         self.ended += other.ended;
@@ -43,10 +68,10 @@ impl TimeBlock {
 pub struct RunBlocks {
     /// The denominator of its rates.
     pub window: Duration,
-    /// The response times of what was accepted.
-    pub response: Hist,
-    /// Response times of which only a lower bound is known (M12).
-    pub censored: Hist,
+    /// By [`TimeMetric`].
+    pub times: [Hist; TimeMetric::ALL.len()],
+    /// Those of which only a lower bound is known (M12).
+    pub censored: [Hist; TimeMetric::ALL.len()],
     /// Its blocks, in order.
     pub blocks: Vec<TimeBlock>,
 }
@@ -61,6 +86,8 @@ pub(super) enum MetricValue {
     AtLeast,
     /// No time passed, or nothing came.
     Nothing,
+    /// There was no receiver behind the relay, or no common clock.
+    Unmeasured,
 }
 
 impl MetricValue {
@@ -74,10 +101,11 @@ impl MetricValue {
 
     pub(super) fn words(self, measure: Measure) -> String {
         match (self, measure) {
-            (MetricValue::Few, Measure::Response(q)) => {
+            (MetricValue::Few, Measure::Time(_, q)) => {
                 format!("too few values in a run (needs {})", needed(q))
             }
             (MetricValue::AtLeast, _) => "in a run it falls among arrivals without an end".to_owned(),
+            (MetricValue::Unmeasured, _) => "a side has no times of what came out of the relay".to_owned(),
             _ => "nothing was measured in a run".to_owned(),
         }
     }
@@ -121,8 +149,12 @@ impl RunSample {
 fn value(course: &RunBlocks, measure: Measure) -> MetricValue {
     let sum = |of: fn(&TimeBlock) -> u64| course.blocks.iter().map(of).sum::<u64>() as f64;
     match measure {
-        Measure::Response(q) => {
-            let found = course.response.quantiles_censored(&course.censored, &[q])[0];
+        Measure::Time(metric, q) => {
+            let (times, censored) = (&course.times[metric as usize], &course.censored[metric as usize]);
+            if metric != TimeMetric::Response && times.count() + censored.count() == 0 {
+                return MetricValue::Unmeasured;
+            }
+            let found = times.quantiles_censored(censored, &[q])[0];
             match found.status {
                 Status::Exact => MetricValue::Known(found.value_ns as f64),
                 Status::AtLeast => MetricValue::AtLeast,
@@ -160,12 +192,15 @@ fn digest(window: Duration, blocks: &[TimeBlock]) -> [u8; 32] {
     hash.update(window.as_nanos().to_le_bytes());
     for block in blocks {
         hash.update(block.length.as_nanos().to_le_bytes());
-        for number in [block.accepted, block.unexpected, block.ended, block.response.len() as u64] {
+        for number in [block.accepted, block.unexpected, block.ended] {
             hash.update(number.to_le_bytes());
         }
-        for (value, count) in &block.response {
-            hash.update(value.to_le_bytes());
-            hash.update(count.to_le_bytes());
+        for times in &block.times {
+            hash.update((times.len() as u64).to_le_bytes());
+            for (value, count) in times {
+                hash.update(value.to_le_bytes());
+                hash.update(count.to_le_bytes());
+            }
         }
     }
     hash.finalize().into()
@@ -174,60 +209,79 @@ fn digest(window: Duration, blocks: &[TimeBlock]) -> [u8; 32] {
 /// The blocks' distributions over one common list of values, so that drawing some is adding up their rows.
 struct Dense<'a> {
     blocks: &'a [TimeBlock],
-    /// Rising.
-    values: Vec<u64>,
-    /// By block, by value.
-    counts: Vec<Vec<u64>>,
+    /// By [`TimeMetric`].
+    times: [DenseTimes; TimeMetric::ALL.len()],
     /// What makes the rate of all blocks that of the phase: its window may be shorter than the time its values took.
     stretch: f64,
 }
 
-impl Dense<'_> {
-    fn new(blocks: &[TimeBlock], window: Duration) -> Dense<'_> {
-        let mut values: Vec<u64> =
-            blocks.iter().flat_map(|block| block.response.iter().map(|one| one.0)).collect();
+/// Those of one metric.
+struct DenseTimes {
+    /// Rising.
+    values: Vec<u64>,
+    /// By block, by value.
+    counts: Vec<Vec<u64>>,
+}
+
+impl DenseTimes {
+    fn new(blocks: &[TimeBlock], metric: TimeMetric) -> DenseTimes {
+        let of = |block: &TimeBlock| block.times[metric as usize].clone();
+        let mut values: Vec<u64> = blocks.iter().flat_map(of).map(|(value, _)| value).collect();
         values.sort_unstable();
         values.dedup();
         let row = |block: &TimeBlock| {
             let mut counts = vec![0; values.len()];
-            for (value, count) in &block.response {
-                counts[values.partition_point(|known| known < value)] += count;
+            for (value, count) in of(block) {
+                counts[values.partition_point(|known| *known < value)] += count;
             }
             counts
         };
         let counts = blocks.iter().map(row).collect();
+        DenseTimes { values, counts }
+    }
+
+    /// These blocks' counts added up, by value.
+    fn pooled(&self, picks: &[usize]) -> Vec<u64> {
+        let mut pooled = vec![0; self.values.len()];
+        for block in picks {
+            pooled.iter_mut().zip(&self.counts[*block]).for_each(|(own, other)| *own += other);
+        }
+        pooled
+    }
+
+    fn quantile(&self, pooled: &[u64], q: f64) -> f64 {
+        let (wanted, mut seen) = (rank(q, pooled.iter().sum()), 0);
+        let found = pooled.iter().position(|count| {
+            seen += count;
+            seen >= wanted
+        });
+        found.map_or(0.0, |found| self.values[found] as f64)
+    }
+}
+
+impl Dense<'_> {
+    fn new(blocks: &[TimeBlock], window: Duration) -> Dense<'_> {
         let taken: f64 = blocks.iter().map(|block| block.length.as_secs_f64()).sum();
         Dense {
             blocks,
-            values,
-            counts,
+            times: TimeMetric::ALL.map(|metric| DenseTimes::new(blocks, metric)),
             stretch: if window.is_zero() { 0.0 } else { taken / window.as_secs_f64() },
         }
     }
 
     /// By [`Measure::ALL`], of these blocks.
     fn values(&self, picks: &[usize]) -> [f64; Measure::ALL.len()] {
-        let mut pooled = vec![0; self.values.len()];
         let mut whole = TimeBlock::default();
         for block in picks {
-            pooled.iter_mut().zip(&self.counts[*block]).for_each(|(own, other)| *own += other);
             let block = &self.blocks[*block];
             whole.length += block.length;
             whole.accepted += block.accepted;
             whole.unexpected += block.unexpected;
             whole.ended += block.ended;
         }
-        let n: u64 = pooled.iter().sum();
-        let at = |q: f64| {
-            let (wanted, mut seen) = (rank(q, n), 0);
-            let found = pooled.iter().position(|count| {
-                seen += count;
-                seen >= wanted
-            });
-            found.map_or(0.0, |found| self.values[found] as f64)
-        };
+        let pooled = self.times.each_ref().map(|times| times.pooled(picks));
         Measure::ALL.map(|measure| match measure {
-            Measure::Response(q) => at(q),
+            Measure::Time(metric, q) => self.times[metric as usize].quantile(&pooled[metric as usize], q),
             Measure::AcceptedRate => {
                 whole.accepted as f64 / whole.length.as_secs_f64().max(1e-9) * self.stretch
             }

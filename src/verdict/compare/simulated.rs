@@ -40,11 +40,11 @@ pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth)
                 hist.record((20e6 * (own + second + 0.5 * place + tail).exp()) as u64);
             }
         }
-        course.response.merge(&hist);
+        course.times[0].merge(&hist);
         let count = hist.count();
         course.blocks.push(TimeBlock {
             length: BLOCK,
-            response: hist.buckets().collect(),
+            times: [hist.buckets().collect(), Vec::new(), Vec::new()],
             accepted: count,
             unexpected: 0,
             ended: count,

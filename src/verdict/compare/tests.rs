@@ -8,8 +8,8 @@ use super::*;
 
 /// Enough for a judgement, and quick in a debug build.
 const QUICK: Effort = Effort { within: 20, sides: 200 };
-const P50: Measure = Measure::Response(0.5);
-const P99: Measure = Measure::Response(0.99);
+const P50: Measure = Measure::Time(TimeMetric::Response, 0.5);
+const P99: Measure = Measure::Time(TimeMetric::Response, 0.99);
 
 fn sides(base: Vec<RunBlocks>, candidate: Vec<RunBlocks>) -> [PhaseRuns; 1] {
     [PhaseRuns { name: "steady".into(), base, candidate }]
@@ -192,7 +192,7 @@ fn refusals_and_lost_rate_are_regressions_and_missing_percentiles_no_answer() {
     assert!(found.rows.iter().all(|row| row.judgement == Judgement::Regressed), "{:?}", found.rows);
 
     let mut silent = base.clone();
-    silent[0].response = Default::default();
+    silent[0].times = Default::default();
     let found = compare(&sides(base.clone(), silent.clone()), &[P99], QUICK);
     assert_eq!(found.judgement, Judgement::Inconclusive);
     assert!(found.rows[0].why.as_deref().unwrap().contains("needs 459"));
@@ -201,7 +201,7 @@ fn refusals_and_lost_rate_are_regressions_and_missing_percentiles_no_answer() {
     assert!(found.rows.is_empty() && found.notes[0].contains("response p99 left out"), "{found:?}");
 
     let mut cut = base.clone();
-    cut[0].censored.record(1);
+    cut[0].censored[0].record(1);
     let found = compare(&sides(base, cut), &[P99], QUICK);
     assert!(found.rows[0].why.as_deref().unwrap().contains("without an end"));
 }
@@ -214,4 +214,55 @@ fn two_short_runs_are_not_judged_by_a_single_block() {
     let found = compare(&phases, &Measure::ALL, QUICK);
     assert_eq!(found.judgement, Judgement::Inconclusive);
     assert!(of(&found, P50).why.as_deref().unwrap().contains("shorter than 30 s"));
+}
+
+/// The same runs, behind a relay that holds each message for three times its response time, times this.
+fn relayed(mut runs: Vec<RunBlocks>, factor: f64) -> Vec<RunBlocks> {
+    let longer = |value: u64| (value as f64 * 3.0 * factor) as u64;
+    for course in &mut runs {
+        for block in &mut course.blocks {
+            for (value, count) in block.times[TimeMetric::Response as usize].clone() {
+                block.times[TimeMetric::Transit as usize].push((longer(value), count));
+                (0..count).for_each(|_| course.times[TimeMetric::Transit as usize].record(longer(value)));
+            }
+        }
+    }
+    runs
+}
+
+#[test]
+fn a_relay_that_holds_messages_longer_is_a_regression_though_it_answers_as_fast() {
+    let mut random = ChaCha8Rng::seed_from_u64(21);
+    let mut some = || runs(&mut random, 6, 3, 60, ALIKE);
+    let transit = Measure::Time(TimeMetric::Transit, 0.5);
+    let (base, candidate) = (relayed(some(), 1.0), relayed(some(), 1.5));
+    let found = compare(&sides(base.clone(), candidate.clone()), &[P50, transit], QUICK);
+    assert_ne!(of(&found, P50).judgement, Judgement::Regressed, "{:?}", found.rows);
+    assert_eq!(of(&found, transit).judgement, Judgement::Regressed, "{:?}", found.rows);
+    let turned = compare(&sides(candidate, base.clone()), &[P50, transit], QUICK);
+    assert_eq!(of(&turned, transit).judgement, Judgement::Improved);
+    let alike = compare(&sides(base, relayed(some(), 1.0)), &Measure::ALL, QUICK);
+    assert_ne!(of(&alike, transit).judgement, Judgement::Regressed);
+}
+
+#[test]
+fn times_that_a_side_has_not_are_left_out_and_that_is_reported_where_they_are_named() {
+    let mut random = ChaCha8Rng::seed_from_u64(22);
+    let base = runs(&mut random, 4, 3, 60, ALIKE);
+    let transit = Measure::Time(TimeMetric::Transit, 0.99);
+    let found = compare(&sides(base.clone(), base.clone()), &Measure::ALL, QUICK);
+    assert!(found.rows.iter().all(|row| row.measure != transit), "{:?}", found.rows);
+    assert!(!found.notes.iter().any(|note| note.contains("transit")), "{:?}", found.notes);
+    for other in [base.clone(), relayed(base.clone(), 1.0)] {
+        let found = compare(&sides(base.clone(), other), &[P50, transit], QUICK);
+        assert_eq!(found.rows.len(), 1, "{:?}", found.rows);
+        let note = "transit p99 left out, a side has no times";
+        assert!(found.notes.iter().any(|known| known.contains(note)), "{:?}", found.notes);
+    }
+    // One run of several without is something else than none.
+    let mut some = relayed(base.clone(), 1.0);
+    some[2] = base[2].clone();
+    let found = compare(&sides(relayed(base, 1.0), some), &[transit], QUICK);
+    assert_eq!(found.judgement, Judgement::Inconclusive);
+    assert!(found.rows[0].why.is_some());
 }
