@@ -23,6 +23,7 @@
 //! | [`report`] | output: one result type, one view, and a file for each format | plan, collector, event, verdict, experiment |
 //! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, collector, event, report |
 //! | [`delivery`] | the receiver behind a relay, matching, the counts of what came out | listener, mail, smtp, net::address, condition, collector, plan |
+//! | [`fleet`] | the same trial on many machines: coordinator and agents over NATS | plan, generator::Runner and its clock, condition, collector |
 //! | [`command`] | one life of a command: open outputs, check, run, store | all but cli |
 //! | [`cli`] | parses the command line and prints | all |
 //!
@@ -60,6 +61,7 @@ pub mod condition;
 pub mod delivery;
 pub mod event;
 pub mod experiment;
+pub mod fleet;
 pub mod generator;
 pub mod listener;
 pub mod load;

@@ -3,6 +3,7 @@
 pub mod capacity;
 pub mod common;
 pub mod compare;
+pub mod fleet;
 pub mod limit;
 pub mod login;
 pub mod receive;
@@ -19,6 +20,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use common::CommonArgs;
 use compare::CompareArgs;
+use fleet::{AgentArgs, FleetCommand};
 use limit::LimitArgs;
 use login::LoginArgs;
 use receive::ReceiveArgs;
@@ -74,12 +76,19 @@ impl Cli {
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let matches = Cli::short().try_get_matches_from(arguments).map_err(suggest)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
-        if let (Command::Run(args), Some((_, matches))) = (&mut cli.command, matches.subcommand()) {
-            let from_environment = |id: &&clap::Id| {
+        let from_environment = |matches: &clap::ArgMatches| {
+            let is_variable = |id: &&clap::Id| {
                 matches.value_source(id.as_str()) == Some(clap::parser::ValueSource::EnvVariable)
             };
-            args.load.from_environment =
-                matches.ids().filter(from_environment).map(|id| id.as_str().to_owned()).collect();
+            matches.ids().filter(is_variable).map(|id| id.as_str().to_owned()).collect()
+        };
+        match (&mut cli.command, matches.subcommand()) {
+            (Command::Run(args), Some((_, matches))) => args.load.from_environment = from_environment(matches),
+            (Command::Fleet(FleetCommand::Run(args)), Some((_, matches))) => {
+                let of_run = matches.subcommand().map(|(_, matches)| from_environment(matches));
+                args.run.load.from_environment = of_run.unwrap_or_default();
+            }
+            _ => {}
         }
         Ok(cli)
     }
@@ -99,8 +108,10 @@ impl Cli {
                 arg.help("Log in with this mechanism; its flags stand in trace --help")
             })
         };
-        let command = Cli::command().mut_args(brief).mut_subcommands(|command| command.mut_args(brief));
-        command.mut_subcommand("run", run)
+        let command = Cli::command().mut_args(brief).mut_subcommands(|command| {
+            command.mut_args(brief).mut_subcommands(|command| command.mut_args(brief))
+        });
+        command.mut_subcommand("run", run).mut_subcommand("fleet", |fleet| fleet.mut_subcommand("run", run))
     }
 }
 
@@ -199,6 +210,12 @@ Examples:
   smtpress report shard-0 shard-1 shard-2 --format json -o whole.json
   smtpress report RUN --format hgrm --of steady/step.body/accepted -o body.hgrm")]
     Report(Box<ReportArgs>),
+    /// Wait for shards of runs on many machines, and run them
+    #[command(after_help = fleet::AGENT_EXAMPLES)]
+    Agent(AgentArgs),
+    /// Run a profile on many machines, as one run with one result
+    #[command(subcommand, after_help = fleet::FLEET_EXAMPLES)]
+    Fleet(FleetCommand),
     /// Compare runs with runs: regressed, improved, equivalent or inconclusive
     #[command(after_help = compare::EXAMPLES)]
     Compare(Box<CompareArgs>),

@@ -2,10 +2,12 @@
 //!
 //! stdout holds results only; progress and messages go to stderr.
 
+mod agent;
 mod args;
 mod came_out;
 mod capacity;
 mod compare;
+mod fleet;
 mod limit;
 mod manual;
 mod overrides;
@@ -65,6 +67,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> process::ExitCode 
         Command::Listen(args) => serve::listen(&args, &screen),
         Command::Receive(args) => receive::receive(&args, &screen),
         Command::Check(args) => prepare::check(&args, &screen),
+        Command::Agent(args) => agent::agent(&args, &screen),
+        Command::Fleet(command) => fleet::fleet(&command, &screen),
         Command::Report(args) => report::report(&args, &screen),
         Command::Compare(args) => compare::compare(&args, &screen),
         Command::Classify(args) => tables::classify(&args, &screen),

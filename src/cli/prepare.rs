@@ -155,7 +155,7 @@ pub fn finish(
 
 /// The one place where randomness comes from the system.
 #[expect(clippy::disallowed_methods, reason = "the seed of a run that names none, and its identity")]
-fn drawn() -> u64 {
+pub fn drawn() -> u64 {
     rand::Rng::next_u64(&mut rand::rng())
 }
 

@@ -11,9 +11,11 @@ use super::screen::Screen;
 use super::show::{conclude, show};
 use super::start;
 use crate::command::run::{LoadRun, check_before_load};
+use crate::command::fleet::GatheredFleet;
 use crate::command::signals::Signals;
-use crate::command::{CommandError, Copies};
+use crate::command::{CommandError, Copies, MessageSink};
 use crate::generator::Stop;
+use crate::plan::Plan;
 use crate::profile::check::{never_retried, too_slow};
 use crate::telemetry::dashboard::StopControl;
 use crate::telemetry::{Endpoints, Exporters, ObservedRun};
@@ -21,6 +23,15 @@ use crate::verdict::ExitCode;
 
 /// Runs the load and says how it went.
 pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
+    run_on(args, screen, |plan, _| check_before_load(plan).map(|()| None))
+}
+
+/// The same on the machines that `gather` finds able: this one if it returns none. Before it nothing was written or sent.
+pub fn run_on(
+    args: &RunArgs,
+    screen: &Screen,
+    gather: impl FnOnce(&Plan, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
+) -> Result<ExitCode, CommandError> {
     let mut prepared = prepare(args)?;
     if args.print_profile {
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
@@ -32,15 +43,15 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     prepared.started_at = start_at.unwrap_or(now).max(now);
     let prepared = prepared;
     let plan = &prepared.compiled.plan;
-    check_before_load(plan)?;
     let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     // Their ports are bound before anything is written or sent.
     let endpoints = Endpoints::bind(&args.telemetry.settings())?;
     let mut progress = ProgressDisplay::new(plan, args.common.shown(), io::stderr().is_terminal(), screen);
     let voice = progress.messages();
     let signals = Signals::listen(voice.clone())?;
+    let fleet = gather(plan, &voice)?;
     let directory = args.common.directory(plan, prepared.started_at)?;
-    let run = LoadRun::begin(&prepared, directory)?;
+    let run = LoadRun::begin(&prepared, directory)?.with_fleet(fleet);
     // From now on what an earlier run wrote there is no result of this one.
     copies.clear();
     let ((ask, asked), said) = (signals.brake(), voice.clone());

@@ -9,13 +9,15 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How far apart samples are at first.
 pub const EVERY: Duration = Duration::from_millis(100);
 /// Samples that are kept, at most; even.
 const MOST: usize = 2048;
 
 /// The counts at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BacklogSample {
     /// All that was offered until then.
     pub offered: u64,
@@ -31,7 +33,7 @@ impl BacklogSample {
 }
 
 /// Samples at 0, `every`, 2 `every`, ... since the run's epoch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BacklogSeries {
     every: Duration,
     samples: Vec<BacklogSample>,

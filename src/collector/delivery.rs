@@ -6,12 +6,14 @@
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::flow::Flow;
 use super::growth::Growth;
 use crate::condition::Condition;
 
 /// What the client knows of a recipient when the transaction is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum FinalAnswer {
     /// The final reply accepted the message for it.
@@ -23,7 +25,7 @@ pub enum FinalAnswer {
 }
 
 /// The answers to the recipients of one message, in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answers {
     /// The same to all.
     All(FinalAnswer),
@@ -44,7 +46,7 @@ impl Answers {
 }
 
 /// The end of a transaction, as the client saw it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transaction {
     /// The message's number.
     pub seq: u64,

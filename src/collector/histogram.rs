@@ -10,6 +10,7 @@
 
 mod codec;
 mod quantile;
+mod wire;
 
 use std::ops::Range;
 use std::time::Duration;
@@ -148,6 +149,12 @@ impl Hist {
             self.reach(bucket..bucket + 1);
         }
         &mut self.counts[bucket - self.first]
+    }
+
+    /// Room for these buckets in one that holds nothing yet.
+    fn reach_empty(&mut self, wanted: Range<usize>) {
+        let (first, end) = (wanted.start / OCTAVE * OCTAVE, wanted.end.next_multiple_of(OCTAVE));
+        (self.counts, self.first) = (vec![0; end - first], first);
     }
 
     /// Makes room for these buckets.

@@ -1,5 +1,6 @@
 //! Numbers only: counts, outcomes, histograms, and the summary of a run. It judges nothing and prints nothing.
 
+pub mod agents;
 pub mod backlog;
 pub mod delivery;
 pub mod effect;

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Outcome;
 use super::tally::ByOutcome;
 
@@ -45,7 +47,7 @@ pub struct ArrivalSpan {
 }
 
 /// How many response times lay in each class.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeClasses(BTreeMap<u16, u64>);
 
 impl TimeClasses {
@@ -89,7 +91,7 @@ fn class(time: Duration) -> u16 {
 }
 
 /// The arrivals that were due in one slice, or in several.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cohort {
     /// How they ended, `shed` included.
     pub outcomes: ByOutcome,
@@ -119,7 +121,7 @@ impl AddAssign<&Cohort> for Cohort {
 }
 
 /// How many arrivals that started in one slice and ended in one slice were served, and how many failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
     /// Accepted or expected.
     pub served: u64,
@@ -128,7 +130,7 @@ pub struct Ends {
 }
 
 /// The arrivals of the measured phases, in tenths of a second.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slices {
     /// By the slice in which they were due.
     pub due: BTreeMap<SliceIndex, Cohort>,

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use super::agents::AgentRun;
 use super::backlog::BacklogSeries;
 use super::delivery::{Delivered, Transaction};
 use super::slices::Slices;
@@ -10,7 +13,7 @@ use super::work::Work;
 use crate::event::EventRun;
 
 /// The state of a worker at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gauges {
     /// Sessions whose socket is open, connecting ones included.
     pub sessions: u64,
@@ -44,7 +47,7 @@ pub struct Snapshot {
 }
 
 /// One second of a run, all workers together. This is what progress, windows, time series and interval logs read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Interval {
     /// Its start, since the run's epoch.
     pub start: Duration,
@@ -62,7 +65,7 @@ pub struct Interval {
 pub const LATE: Duration = Duration::from_millis(50);
 
 /// What kept the load threads from running in one phase (M5b). Of delays, stalls and waits those of the worst thread.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hindrance {
     /// How long the loop was watched.
     pub watched: Duration,
@@ -110,7 +113,7 @@ impl Hindrance {
 }
 
 /// The resources that this process used.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// The cores that the load threads could use: one each, at most those of the process and the quota of its control group.
     pub allowed_cores: f64,
@@ -137,7 +140,7 @@ pub struct Health {
 }
 
 /// All that a trial measured. Made by a Runner; judged by `verdict`, shown by `report`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
     /// The total of all intervals.
     pub tally: Tally,
@@ -170,9 +173,14 @@ pub struct Measured {
     /// The dialogues kept as evidence: file stem and text.
     pub transcripts: Vec<(String, String)>,
     /// What was done to the listener meanwhile, in the order of the plan.
+    #[serde(skip)]
     pub events: Vec<EventRun>,
     /// The arrivals in tenths of a second, of a plan with events.
     pub slices: Slices,
     /// What came out of the relay; `None`: there was no receiver behind it.
+    #[serde(skip)]
     pub delivered: Option<Box<Delivered>>,
+    /// The agents of a fleet; none: it was one machine.
+    #[serde(skip)]
+    pub agents: Vec<AgentRun>,
 }

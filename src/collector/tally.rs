@@ -8,13 +8,15 @@ use std::net::SocketAddr;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::histogram::Hist;
 use super::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::smtp::{Enhanced, Step};
 
 /// A count by outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ByOutcome([u64; Outcome::ALL.len()]);
 
 impl ByOutcome {
@@ -51,7 +53,7 @@ impl ByOutcome {
 }
 
 /// What was counted after the window of its phase: of arrivals that were scheduled in it and of their transactions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
     /// Arrivals started.
     pub started: u64,
@@ -66,7 +68,7 @@ pub struct Drained {
 /// The attempts of messages that are tried again (`[session.retry]`); all 0 without. They are counted in the phase of their
 /// message. [`Counts::arrivals`] are messages then: each ends once, by its last attempt, or as interrupted when the run ended
 /// before the next one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryCounts {
     /// Attempts that started and were not the first of their message: attempts = [`Counts::started`] + this.
     pub retries: u64,
@@ -90,7 +92,7 @@ impl AddAssign<&RetryCounts> for RetryCounts {
 }
 
 /// The plain counts of one phase. `arrivals` are of the phase's unit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Arrivals whose scheduled time came.
     pub scheduled: u64,
@@ -193,7 +195,7 @@ const MOST_ROWS: usize = 1000;
 const SAMPLE: usize = 4096;
 
 /// What distinguishes one row of the conditions table, within a phase.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConditionKey {
     /// Where it showed.
     pub step: Step,
@@ -225,7 +227,7 @@ impl ConditionKey {
 }
 
 /// How often a condition was met.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConditionCount {
     /// How often.
     pub count: u64,
@@ -263,7 +265,7 @@ impl ConditionCount {
 }
 
 /// The refusals that an `[[expect]]` covered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Covered {
     /// How many.
     pub count: u64,
@@ -282,7 +284,7 @@ impl AddAssign for Covered {
 const MOST_ADDRESSES: usize = 100;
 
 /// What was met at one address of the target.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AddressCount {
     /// Connections to it that came about.
     pub sessions: u64,
@@ -293,7 +295,7 @@ pub struct AddressCount {
 }
 
 /// What distinguishes TLS handshakes that were completed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HandshakeKey {
     /// The version, as in `TLSv1.3`.
     pub version: String,
@@ -304,7 +306,7 @@ pub struct HandshakeKey {
 }
 
 /// All that is counted of one phase.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PhaseTally {
     /// The counts.
     pub counts: Counts,
@@ -395,7 +397,7 @@ impl PhaseTally {
 }
 
 /// All that is counted, over a second, a worker, a shard or a run. One entry a phase of the plan, in its order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// By phase index.
     pub phases: Vec<PhaseTally>,

@@ -4,6 +4,8 @@ use std::io;
 
 use crate::delivery::ReceiveError;
 use crate::delivery::log::LogError;
+use crate::fleet::coordinator::FleetError;
+use crate::fleet::server::ServerError;
 use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;
 use crate::listener::ListenError;
@@ -86,8 +88,21 @@ impl From<RunError> for CommandError {
         match error {
             RunError::Tls(error) => error.into(),
             RunError::Preflight(error) => error.into(),
+            RunError::Fleet(sentence) => CommandError::Failed(ExitCode::Preflight, sentence),
             error => CommandError::Failed(ExitCode::Fault, error.to_string()),
         }
+    }
+}
+
+impl From<FleetError> for CommandError {
+    fn from(error: FleetError) -> Self {
+        CommandError::Failed(ExitCode::Preflight, error.to_string())
+    }
+}
+
+impl From<ServerError> for CommandError {
+    fn from(error: ServerError) -> Self {
+        CommandError::Failed(ExitCode::Preflight, error.to_string())
     }
 }
 

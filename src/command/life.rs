@@ -11,9 +11,12 @@ use super::prepared::{Prepared, embedded};
 use crate::delivery::log::DeliveryLogs;
 use crate::delivery::settings::ReceiverSettings;
 use crate::delivery::{FarEnd, Receiver};
+use crate::fleet::coordinator::{Assignment, Fleet, FleetRunner};
+use crate::fleet::message::ListenerOfRun;
 use crate::generator::connector::EmbeddedListener;
 use crate::generator::{Local, Stop};
 use crate::listener::Listener;
+use crate::net::address::bind::Bind;
 use crate::report::run_dir::{Contents, RunDir};
 use crate::report::stored::RunResult;
 use crate::verdict::ExitCode;
@@ -63,14 +66,45 @@ impl<'a> Life<'a> {
 
     /// The generator of this process, with the receiver behind the relay.
     pub fn runner(&self, stop: watch::Receiver<Stop>) -> BehindRelay<Local> {
-        let date = self.prepared.date();
-        let local = Local::new(stop.clone(), date.clone()).with_reachability_check();
+        let local = Local::new(stop.clone(), self.prepared.date()).with_reachability_check();
         let inner = match &self.listener {
             Some(listener) => {
                 local.with_listener(listener.place()).with_certificate(listener.certificate().cloned())
             }
             None => local,
         };
+        self.behind_relay(inner, stop)
+    }
+
+    /// The agents of a fleet, with the receiver behind the relay.
+    ///
+    /// # Errors
+    /// The embedded listener is where agents cannot reach it.
+    pub fn fleet_runner(
+        &self,
+        fleet: Fleet,
+        stop: watch::Receiver<Stop>,
+    ) -> Result<BehindRelay<FleetRunner>, CommandError> {
+        let embedded = self.listener.as_ref().map(|listener| match listener.place() {
+            Bind::Tcp(address) => Ok(ListenerOfRun {
+                address: *address,
+                certificate: listener.certificate().map(|certificate| certificate.to_vec()),
+            }),
+            Bind::Unix(_) => Err(CommandError::usage(
+                "agents reach the embedded listener over TCP: name an address of loopback as its bind",
+            )),
+        });
+        let assignment = Assignment {
+            profile: self.prepared.compiled.resolved.clone(),
+            date: self.prepared.date(),
+            embedded: embedded.transpose()?,
+            lists_transactions: self.receiver.is_some(),
+        };
+        Ok(self.behind_relay(fleet.runner(stop.clone(), assignment), stop))
+    }
+
+    fn behind_relay<R>(&self, inner: R, stop: watch::Receiver<Stop>) -> BehindRelay<R> {
+        let date = self.prepared.date();
         let drain =
             self.prepared.compiled.receiver.as_ref().map(|settings| settings.drain).unwrap_or_default();
         let receiver = self.receiver.clone();

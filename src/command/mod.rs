@@ -9,6 +9,7 @@ pub mod copies;
 pub mod display;
 pub mod error;
 pub mod events;
+pub mod fleet;
 pub mod joined;
 pub mod life;
 pub mod limit;

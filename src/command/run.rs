@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::display::Display;
 use super::error::CommandError;
 use super::events::EventThreads;
+use super::fleet::GatheredFleet;
 use super::life::{Finished, Life};
 use super::machine;
 use super::messages::MessageSink;
@@ -46,6 +47,7 @@ pub struct LoadRun<'a> {
     life: Life<'a>,
     recording: Recording,
     so_far: RunInProgress,
+    fleet: Option<GatheredFleet>,
 }
 
 impl<'a> LoadRun<'a> {
@@ -60,7 +62,13 @@ impl<'a> LoadRun<'a> {
         let has_retries = prepared.plan().retry.is_some();
         let recording = life.directory.record(&names, has_retries, prepared.started_at);
         let recording = recording.map_err(CommandError::unwritable)?;
-        Ok(LoadRun { life, recording, so_far })
+        Ok(LoadRun { life, recording, so_far, fleet: None })
+    }
+
+    /// With a fleet that takes the load in place of this machine.
+    #[must_use]
+    pub fn with_fleet(self, fleet: Option<GatheredFleet>) -> LoadRun<'a> {
+        LoadRun { fleet, ..self }
     }
 
     /// Where its files go.
@@ -79,7 +87,7 @@ impl<'a> LoadRun<'a> {
         messages: &MessageSink,
         exporters: &Exporters,
     ) -> Result<MeasuredRun<'a>, CommandError> {
-        let LoadRun { life, recording, so_far } = self;
+        let LoadRun { life, recording, so_far, fleet } = self;
         let plan = life.prepared.plan();
         let infos = phase_infos(plan);
         let assertions = &life.prepared.compiled.assertions;
@@ -106,7 +114,17 @@ impl<'a> LoadRun<'a> {
             transactions: None,
         };
         watcher.display.begin();
-        let measured = life.runner(signals.stop.clone()).run(plan, &mut watcher);
+        let stop = signals.stop.clone();
+        // What belongs to the fleet ends after its run.
+        let mut _kept = None;
+        let measured = match fleet {
+            None => life.runner(stop).run(plan, &mut watcher).map_err(CommandError::from),
+            Some(GatheredFleet { fleet, processes }) => {
+                _kept = Some(processes);
+                life.fleet_runner(fleet, stop)
+                    .and_then(|mut runner| runner.run(plan, &mut watcher).map_err(CommandError::from))
+            }
+        };
         // Also of a load that could not start: nothing is left running.
         let events = watcher.events.finish();
         watcher.news();
@@ -120,7 +138,7 @@ impl<'a> LoadRun<'a> {
             }
             Err(error) => {
                 life.abandon();
-                Err(error.into())
+                Err(error)
             }
         }
     }

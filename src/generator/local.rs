@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
@@ -51,6 +51,7 @@ pub struct Local {
     stall: Option<(Duration, Duration)>,
     checks: bool,
     date: String,
+    starts_at: Option<Instant>,
 }
 
 impl Local {
@@ -64,6 +65,7 @@ impl Local {
             stall: None,
             checks: false,
             date,
+            starts_at: None,
         }
     }
 
@@ -80,6 +82,13 @@ impl Local {
         if let Some(embedded) = &mut self.embedded {
             embedded.certificate = certificate;
         }
+        self
+    }
+
+    /// The epoch of the next run, where others begin at the same moment; one that is past leaves too little time to get ready.
+    #[must_use]
+    pub fn starting_at(mut self, epoch: Instant) -> Local {
+        self.starts_at = Some(epoch);
         self
     }
 
@@ -125,7 +134,9 @@ impl Runner for Local {
         let connector = Connector::new(plan, self.embedded.as_ref())?.with_resolver(self.resolver.clone());
         condition::prepare();
         let lead = if connector.speaks_tls() { LEAD_OF_TLS } else { LEAD };
-        let clock = Clock::new(clock::now() + lead);
+        let epoch = self.starts_at.take().unwrap_or_else(|| clock::now() + lead);
+        let lead = epoch.saturating_duration_since(clock::now());
+        let clock = Clock::new(epoch);
         let (ask, stop) = watch::channel(*self.stop.borrow());
         let shared = Arc::new(RunContext {
             plan: connector.plan().clone(),
@@ -445,6 +456,7 @@ impl LocalRun {
             events: Vec::new(),
             slices,
             delivered: None,
+            agents: Vec::new(),
             transcripts: self
                 .transcripts
                 .into_iter()

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::Clock;
 use super::preflight::PreflightError;
 use crate::collector::snapshot::{Interval, Measured};
@@ -13,7 +15,7 @@ use crate::net::tls::TlsError;
 use crate::plan::Plan;
 
 /// How far a run is to be stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stop {
     /// Not at all.
     Run,
@@ -81,6 +83,9 @@ pub enum RunError {
     /// The first session could not reach the target; the run was ended then and there.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
+    /// The agents of a fleet cannot run it: which and why, in sentences.
+    #[error("{0}")]
+    Fleet(String),
     /// TLS cannot be set up.
     #[error("failed to set up TLS: {0}")]
     Tls(#[from] TlsError),

@@ -12,13 +12,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The longest line kept, in octets (RFC 5321 4.5.3.1.5 asks for 512).
 pub const MAX_LINE: usize = 4096;
 /// The longest reply kept, all lines together, in bytes.
 pub const MAX_REPLY: usize = 64 * 1024;
 
 /// An enhanced status code (RFC 3463). `None` stands for a literal `x`, as Cisco's `4.x.2`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Enhanced {
     /// 2, 4 or 5.
     pub class: u8,

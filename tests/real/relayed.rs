@@ -20,8 +20,8 @@ const TO: &str = "--set message.to=user{n:0..9}@recipient.example \
 /// A run through the relay to a receiver at `next`, as fast as ten sessions go.
 fn through(relay: &impl Relay, next: u16, messages: u64, flags: &str) -> Outcome {
     let load =
-        format!("-n {messages} -c 10 --messages-per-session 50 --receive 127.0.0.1:{next} --drain 10m");
-    let outcome = smtpress::start(relay.port(), &format!("{load} {flags}")).wait_for(30);
+        format!("-n {messages} -c 10 --messages-per-session 50 --receive 127.0.0.1:{next} --drain 25m");
+    let outcome = smtpress::start(relay.port(), &format!("{load} {flags}")).wait_for(60);
     outcome.assert_counts_reconcile();
     outcome.assert_deliveries_reconcile();
     assert_eq!(outcome.count("accepted"), messages);

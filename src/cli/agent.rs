@@ -1,0 +1,128 @@
+//! `smtpress agent`: waits for shards until it is asked to end.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+
+use nkeys::KeyPair;
+use tokio::sync::watch;
+
+use super::args::fleet::{AgentArgs, BusArgs};
+use super::prepare::drawn;
+use super::screen::Screen;
+use crate::command::CommandError;
+use crate::command::fleet::prepare_shards;
+use crate::command::signals::Requests;
+use crate::fleet::agent::{self, AgentSettings};
+use crate::fleet::local::Invitation;
+use crate::fleet::{Bus, BusAccess};
+use crate::verdict::ExitCode;
+
+/// Serves until Ctrl-C, or until standard input ends if that invited it.
+pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
+    let host = host();
+    let invitation = args.join.then(invitation).transpose()?;
+    let name = invitation.as_ref().map(|own| own.name.clone()).or_else(|| args.name.clone());
+    let name = name.unwrap_or_else(|| format!("{}-{}", subject_word(&host), std::process::id()));
+    if !agent::is_name(&name) {
+        return Err(CommandError::usage(format!(
+            "{name:?} is no name of an agent: write letters, digits, - and _, at most 64 of them"
+        )));
+    }
+    let coordinator = invitation.as_ref().map(|own| own.coordinator.clone()).or_else(|| args.coordinator.clone());
+    let coordinator = coordinator.ok_or_else(|| {
+        CommandError::usage("an agent obeys one coordinator: give its public key with --coordinator")
+    })?;
+    let coordinator = KeyPair::from_public_key(coordinator.trim()).map_err(|error| {
+        CommandError::usage(format!("--coordinator is no public key ({error}): give the line that begins with U"))
+    })?;
+    let access = match &invitation {
+        Some(own) => {
+            BusAccess { url: own.url.clone(), token: Some(own.token.clone()), ..BusAccess::default() }
+        }
+        None => access(&args.bus)?,
+    };
+    let allow = invitation.as_ref().map_or_else(|| args.allow_target.clone(), |own| own.allow_target.clone());
+    let spool = args.spool.clone().unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
+    let is_invited = invitation.is_some();
+    let (own_name, for_messages) = (name.clone(), screen.clone());
+    let say = move |line: &str| {
+        // An invited agent shows what is wrong alone: its coordinator shows the rest.
+        if !is_invited || line.starts_with("warning") {
+            for_messages.note(&format!("smtpress agent {own_name}: {line}"));
+        }
+    };
+    let settings = AgentSettings {
+        name: name.clone(),
+        host: host.clone(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        coordinator,
+        spool: spool.clone(),
+        prepare: prepare_shards(allow),
+        say: Arc::new(say),
+        draw: Arc::new(drawn),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut requests = Requests::register()?;
+        let (ask, quit) = watch::channel(false);
+        if is_invited {
+            let ask = ask.clone();
+            std::thread::Builder::new().name("invitation".to_owned()).spawn(move || {
+                io::stdin().lock().read_to_end(&mut Vec::new()).ok();
+                ask.send_replace(true);
+            })?;
+        }
+        let bus = Bus::connect(&access).await.map_err(|error| {
+            CommandError::Failed(ExitCode::Preflight, error.to_string())
+        })?;
+        if !is_invited {
+            bus.stream().await.map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
+            match agent::deliver_spool(&bus, &spool).await {
+                Ok(0) => {}
+                Ok(shards) => screen.note(&format!("smtpress agent {name}: delivered the reports of {shards} earlier shards")),
+                Err(error) => screen.note(&format!("smtpress agent {name}: warning: {error}")),
+            }
+            screen.note(&format!("smtpress agent {name}: waiting for work at {}; Ctrl-C ends it", access.url));
+        }
+        let serving = agent::serve(bus, settings, quit);
+        tokio::pin!(serving);
+        loop {
+            tokio::select! {
+                ended = &mut serving => {
+                    return match ended {
+                        Ok(()) => Ok(ExitCode::Success),
+                        Err(error) => Err(CommandError::Failed(ExitCode::Fault, error.to_string())),
+                    };
+                }
+                () = requests.next(), if !is_invited => { ask.send_replace(true); }
+            }
+        }
+    })
+}
+
+/// Where the NATS server is.
+pub fn access(args: &BusArgs) -> Result<BusAccess, CommandError> {
+    let url = args
+        .nats
+        .clone()
+        .ok_or_else(|| CommandError::usage("name the NATS server with --nats, as in nats://127.0.0.1:4222"))?;
+    Ok(BusAccess { url, token: None, creds: args.creds.clone(), ca: args.nats_ca.clone() })
+}
+
+/// The name of this machine.
+pub fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+/// A text as one word of a subject.
+fn subject_word(text: &str) -> String {
+    let word = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    text.chars().map(word).take(40).collect()
+}
+
+fn invitation() -> Result<Invitation, CommandError> {
+    let mut line = String::new();
+    // Its own thread reads the rest, by the same lock.
+    io::stdin().lock().take(64 * 1024).read_line(&mut line)?;
+    serde_json::from_str(&line).map_err(|error| CommandError::usage(format!("no invitation: {error}")))
+}

@@ -1,0 +1,106 @@
+//! `smtpress agent` and `smtpress fleet`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::RunArgs;
+
+/// What stands below the help of `agent`.
+pub const AGENT_EXAMPLES: &str = "\
+Examples:
+  smtpress agent --nats nats://bus.example:4222 --creds load1.creds --coordinator UABC... \\
+    --allow-target mx.example
+
+It waits for shards, runs them, and reports each second; it loads no host beyond loopback that
+--allow-target does not name. Ctrl-C ends it. Exit codes: 0 ended as asked; 3 the NATS server is
+not reached; 2 usage.";
+
+/// What stands below the help of `fleet`.
+pub const FLEET_EXAMPLES: &str = "\
+Examples:
+  smtpress fleet run profiles/steady.toml --local 3
+  smtpress fleet run profile.toml --nats nats://bus.example:4222 --creds c.creds --key c.seed --agents 5
+  smtpress fleet status --nats nats://bus.example:4222 --creds c.creds
+
+Needs nats-server (Debian: apt install nats-server); --local starts a private one.";
+
+/// Where the NATS server is, and what opens it.
+#[derive(Debug, Default, Args)]
+pub struct BusArgs {
+    /// The NATS server: nats://host:port or tls://host:port
+    #[arg(long, value_name = "URL", env = "SMTPRESS_NATS", help_heading = "Fleet")]
+    pub nats: Option<String>,
+    /// The credentials file for the NATS server
+    #[arg(long, value_name = "FILE", env = "SMTPRESS_NATS_CREDS", help_heading = "Fleet")]
+    pub creds: Option<PathBuf>,
+    /// Certificates (PEM) that the NATS server's is trusted by
+    #[arg(long = "nats-ca", value_name = "FILE", env = "SMTPRESS_NATS_CA", help_heading = "Fleet")]
+    pub nats_ca: Option<PathBuf>,
+}
+
+/// `smtpress agent`.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// The public key of the coordinator; commands that it did not sign are refused
+    #[arg(long, value_name = "KEY", env = "SMTPRESS_COORDINATOR")]
+    pub coordinator: Option<String>,
+    /// The agent's name [host name and process]
+    #[arg(long, value_name = "NAME", env = "SMTPRESS_AGENT")]
+    pub name: Option<String>,
+    /// A host beyond loopback that this machine may load; may be repeated
+    #[arg(long, value_name = "HOST")]
+    pub allow_target: Vec<String>,
+    /// Where reports wait until the NATS server has them [smtpress-spool in the folder for temporary files]
+    #[arg(long, value_name = "DIR", env = "SMTPRESS_SPOOL")]
+    pub spool: Option<PathBuf>,
+    /// Read all of this from standard input, and end with it
+    #[arg(long, hide = true)]
+    pub join: bool,
+}
+
+/// `smtpress fleet`.
+#[derive(Debug, Subcommand)]
+pub enum FleetCommand {
+    /// Run a profile on many agents, as one run with one result
+    Run(Box<FleetRunArgs>),
+    /// List the agents and what they do
+    Status(FleetStatusArgs),
+}
+
+/// `smtpress fleet run`.
+#[derive(Debug, Args)]
+pub struct FleetRunArgs {
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Start so many agents on this machine, and a private NATS server
+    #[arg(long, value_name = "N", conflicts_with = "nats", help_heading = "Fleet")]
+    pub local: Option<usize>,
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// How many agents take part [all that wait]
+    #[arg(long, value_name = "N", requires = "nats", help_heading = "Fleet")]
+    pub agents: Option<usize>,
+    /// The coordinator's secret key: commands are signed with it
+    #[arg(long, value_name = "FILE", env = "SMTPRESS_FLEET_KEY", help_heading = "Fleet")]
+    pub key: Option<PathBuf>,
+    /// The nats-server to start [that on PATH]
+    #[arg(long, value_name = "PATH", env = "SMTPRESS_NATS_SERVER", help_heading = "Fleet")]
+    pub nats_server: Option<PathBuf>,
+    /// How far from the common start an agent may begin
+    #[arg(long, default_value = "10ms", value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Fleet")]
+    pub max_start_skew: Duration,
+}
+
+/// `smtpress fleet status`.
+#[derive(Debug, Args)]
+pub struct FleetStatusArgs {
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,159 @@
+//! `smtpress fleet`: one run on many machines.
+
+use std::io::{self, Write};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nkeys::KeyPair;
+
+use super::agent::access;
+use super::args::fleet::{FleetCommand, FleetRunArgs, FleetStatusArgs};
+use super::run;
+use super::screen::Screen;
+use crate::command::fleet::GatheredFleet;
+use crate::command::{CommandError, MessageSink};
+use crate::fleet::coordinator::{self, Fleet};
+use crate::fleet::local::{AgentProcesses, Invitation};
+use crate::fleet::server::PrivateServer;
+use crate::plan::Plan;
+use crate::verdict::ExitCode;
+
+/// How long agents that were just started may take to join.
+const STARTED_WITHIN: Duration = Duration::from_secs(20);
+/// How long it is listened for agents that wait.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
+/// More agents on one machine than this are a mistake.
+const MOST_LOCAL: usize = 64;
+/// The version that all agents must have.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+/// Does what the command says.
+pub fn fleet(command: &FleetCommand, screen: &Screen) -> Result<ExitCode, CommandError> {
+    match command {
+        FleetCommand::Run(args) => run_on_agents(args, screen),
+        FleetCommand::Status(args) => status(args, screen),
+    }
+}
+
+fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
+    if args.run.shard.is_some() {
+        return Err(CommandError::usage("--shard is for runs without a coordinator: a fleet shares the load out itself"));
+    }
+    match (args.local, &args.bus.nats) {
+        (None, None) => {
+            return Err(CommandError::usage(
+                "a fleet needs agents: --local N starts them on this machine, --nats URL finds those that wait",
+            ));
+        }
+        (Some(count), _) if count == 0 || count > MOST_LOCAL => {
+            return Err(CommandError::usage(format!("--local {count}: start 1 to {MOST_LOCAL} agents")));
+        }
+        _ => {}
+    }
+    run::run_on(&args.run, screen, |plan, messages| gather(args, plan, messages).map(Some))
+}
+
+fn gather(args: &FleetRunArgs, plan: &Plan, messages: &MessageSink) -> Result<GatheredFleet, CommandError> {
+    let sink = messages.clone();
+    let say = Arc::new(move |line: &str| sink.say(&format!("smtpress: {line}")));
+    let (fleet, processes): (Fleet, Box<dyn std::any::Any>) = match args.local {
+        Some(count) => {
+            let key = KeyPair::new_user();
+            let server = PrivateServer::start(args.nats_server.as_deref(), token()?)?;
+            let agents = start_local(count, &server, &key, plan)?;
+            let fleet = Fleet::gather(&server.access(), key, count, STARTED_WITHIN, PROGRAM, say)?;
+            // In this order: agents end before their server.
+            (fleet, Box::new((agents, server)))
+        }
+        None => {
+            let key = secret_key(args)?;
+            let access = access(&args.bus)?;
+            let wanted = match args.agents {
+                Some(0) => return Err(CommandError::usage("--agents 0: a run needs at least one agent")),
+                Some(wanted) => wanted,
+                None => coordinator::status(&access, HEARD_WITHIN)?.len().max(1),
+            };
+            (Fleet::gather(&access, key, wanted, HEARD_WITHIN, PROGRAM, say)?, Box::new(()))
+        }
+    };
+    let fleet = fleet.with_max_start_skew(args.max_start_skew);
+    let names: Vec<String> = fleet.agents().map(|(name, host)| format!("{name} ({host})")).collect();
+    messages.say(&format!("smtpress: {} agents: {}", names.len(), names.join(", ")));
+    Ok(GatheredFleet { fleet, processes })
+}
+
+/// Agents on this machine, which join the server.
+fn start_local(
+    count: usize,
+    server: &PrivateServer,
+    key: &KeyPair,
+    plan: &Plan,
+) -> Result<AgentProcesses, CommandError> {
+    let program = AgentProcesses::own_program()?;
+    let access = server.access();
+    let mut agents = AgentProcesses::default();
+    for index in 0..count {
+        let mut command = Command::new(&program);
+        command.args(["agent", "--join"]);
+        let invitation = Invitation {
+            url: access.url.clone(),
+            token: access.token.clone().unwrap_or_default(),
+            name: format!("local-{index}"),
+            coordinator: key.public_key(),
+            allow_target: plan.allow.clone(),
+        };
+        agents.start(command, &invitation)?;
+    }
+    Ok(agents)
+}
+
+/// A text that nobody can guess.
+fn token() -> Result<String, CommandError> {
+    KeyPair::new_user().seed().map_err(|error| {
+        CommandError::Failed(ExitCode::Fault, format!("failed to draw a token: {error}"))
+    })
+}
+
+/// The coordinator's key, from its file.
+fn secret_key(args: &FleetRunArgs) -> Result<KeyPair, CommandError> {
+    let Some(path) = &args.key else {
+        return Err(CommandError::usage(
+            "agents obey signed commands alone: give the coordinator's secret key with --key FILE",
+        ));
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CommandError::usage(format!("failed to read the key {}: {error}", path.display()))
+    })?;
+    let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU")).unwrap_or_default();
+    KeyPair::from_seed(seed).map_err(|_| {
+        CommandError::usage(format!("{} holds no secret key of a user (a line that begins with SU)", path.display()))
+    })
+}
+
+fn status(args: &FleetStatusArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
+    let agents = coordinator::status(&access(&args.bus)?, HEARD_WITHIN)?;
+    let mut out = screen.out();
+    if args.json {
+        let rows: Vec<serde_json::Value> = agents
+            .iter()
+            .map(|agent| {
+                serde_json::json!({
+                    "agent": agent.agent, "host": agent.host, "version": agent.program,
+                    "state": agent.state.as_str(), "run": agent.run,
+                })
+            })
+            .collect();
+        serde_json::to_writer_pretty(&mut out, &rows).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return Ok(ExitCode::Success);
+    }
+    if agents.is_empty() {
+        writeln!(out, "no agents were heard of for {} s", HEARD_WITHIN.as_secs())?;
+    }
+    for agent in &agents {
+        let run = agent.run.as_deref().map(|run| format!(", run {run}")).unwrap_or_default();
+        writeln!(out, "{}  {}  {}  {}{run}", agent.agent, agent.host, agent.program, agent.state.as_str())?;
+    }
+    Ok(ExitCode::Success)
+}

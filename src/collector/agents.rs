@@ -1,0 +1,90 @@
+//! The agents of a fleet: what each did of a run.
+
+use std::time::Duration;
+
+/// How the shard of an agent ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentEnd {
+    /// All of its seconds are counted.
+    Done,
+    /// It was not heard of any more: for so long, and since when by the run's clock.
+    Lost {
+        /// How long.
+        silent: Duration,
+        /// Since when.
+        since: Duration,
+    },
+    /// It ended its load by itself, because the coordinator was not heard of.
+    LeaseOver,
+    /// Its reports are not what it says that it sent.
+    Incomplete,
+}
+
+impl AgentEnd {
+    /// The end in one word.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            AgentEnd::Done => "done",
+            AgentEnd::Lost { .. } => "lost",
+            AgentEnd::LeaseOver => "lease-over",
+            AgentEnd::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// One agent and its shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentRun {
+    /// Its name in the fleet.
+    pub name: String,
+    /// Its machine.
+    pub host: String,
+    /// The version of its smtpress.
+    pub program: String,
+    /// Its shard, from 0.
+    pub shard: u32,
+    /// How it ended.
+    pub end: AgentEnd,
+    /// How far from the truth its clock's offset may be, at most.
+    pub clock_bound: Duration,
+    /// The greatest lateness of its generator in the first second: it started within this and `clock_bound` of T0. `None`: it
+    /// reported no first second.
+    pub late_start: Option<Duration>,
+    /// Arrivals whose scheduled time came.
+    pub scheduled: u64,
+    /// Arrivals that started.
+    pub started: u64,
+    /// Arrivals accepted.
+    pub accepted: u64,
+    /// The share of its cores that it used; `None`: it did not report its end.
+    pub cpu_share: Option<f64>,
+    /// The 99th percentile of its generator's lateness in measured phases, in nanoseconds.
+    pub lag_p99_ns: Option<u64>,
+}
+
+impl AgentRun {
+    /// Why the run is invalid because of it, in a sentence; `None`: it is not.
+    pub fn fault(&self, of: usize) -> Option<String> {
+        let who = format!("agent {} ({}) with shard {} of {of}", self.name, self.host, self.shard);
+        let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+        match &self.end {
+            AgentEnd::Done => None,
+            AgentEnd::Lost { silent, since } => Some(format!(
+                "{who} was not heard of for {}, from {} on: what it sent since is unknown, and the load was not the one that was \
+                 planned; see whether the machine, its network or its smtpress failed, and run again",
+                seconds(*silent),
+                seconds(*since)
+            )),
+            AgentEnd::LeaseOver => Some(format!(
+                "{who} did not hear of the coordinator for {} and ended its load; see the network between them, and run again",
+                seconds(LEASE)
+            )),
+            AgentEnd::Incomplete => Some(format!(
+                "{who} sent reports that are not those that it counted: some are missing or changed; run again"
+            )),
+        }
+    }
+}
+
+/// Without word of the coordinator for so long an agent ends its load.
+pub const LEASE: Duration = Duration::from_secs(10);

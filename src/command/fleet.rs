@@ -1,0 +1,80 @@
+//! A run on many machines: what a coordinator starts and ends for it, and how an agent makes a shard of what it was sent.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+
+use super::error::CommandError;
+use super::run::check_before_load;
+use crate::fleet::agent::{Prepare, PreparedShard};
+use crate::fleet::coordinator::Fleet;
+use crate::fleet::message::{ListenerOfRun, RunSpec};
+use crate::generator::reachability::check_target;
+use crate::generator::{Local, Runner, Stop};
+use crate::load::Shard;
+use crate::plan::Plan;
+use crate::profile::overrides::OverrideOrigin;
+use crate::profile::{Context, Document, Override, Purpose, compile};
+
+/// A fleet that waits for its run, and the processes that were started for it.
+pub struct GatheredFleet {
+    /// Its agents.
+    pub fleet: Fleet,
+    /// They end when this is dropped.
+    pub processes: Box<dyn Any>,
+}
+
+/// How an agent makes a shard of what it was sent. `allow`: the hosts beyond loopback that this machine may load; those that
+/// the profile names count for nothing.
+pub fn prepare_shards(allow: Vec<String>) -> Prepare {
+    Arc::new(move |spec| shard(spec, &allow))
+}
+
+fn shard(spec: &RunSpec, allow: &[String]) -> Result<PreparedShard, String> {
+    let plan = plan(spec, allow)?;
+    let checked = check_before_load(&plan).and_then(|()| check_target(&plan).map_err(CommandError::from));
+    checked.map_err(|error| match error {
+        CommandError::Failed(_, sentence) => sentence,
+        CommandError::Profile(error) => error.to_string(),
+        CommandError::ReaderGone => String::new(),
+    })?;
+    let (date, listener) = (spec.date.clone(), spec.embedded.clone());
+    let runner = move |stop: watch::Receiver<Stop>, epoch: Instant| -> Box<dyn Runner> {
+        let local = Local::new(stop, date).starting_at(epoch);
+        Box::new(match listener {
+            Some(ListenerOfRun { address, certificate }) => {
+                local.with_listener(address).with_certificate(certificate.map(CertificateDer::from))
+            }
+            None => local,
+        })
+    };
+    Ok(PreparedShard { plan, runner: Box::new(runner) })
+}
+
+/// The plan of a shard, as this machine makes it.
+fn plan(spec: &RunSpec, allow: &[String]) -> Result<Plan, String> {
+    let mut document = Document::parse("the coordinator's profile", &spec.profile).map_err(|error| error.to_string())?;
+    let listed = toml::Value::Array(allow.iter().cloned().map(toml::Value::String).collect()).to_string();
+    document
+        .apply(Override::for_key(OverrideOrigin::Flag, "--allow-target", "target.allow", &listed))
+        .map_err(|error| error.to_string())?;
+    let context = Context {
+        purpose: Purpose::Run,
+        seed: 0,
+        run_id: spec.run.clone(),
+        threads: u32::try_from(std::thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1),
+        shard: Shard { index: spec.shard.0, of: spec.shard.1 },
+    };
+    let compiled = compile(&document, &context).map_err(|error| error.to_string())?;
+    let sessions = crate::generator::sessions_to_share(&compiled.plan);
+    if u64::from(spec.shard.1) > sessions {
+        return Err(format!(
+            "{} agents cannot share {sessions} sessions: some would have none; use at most {sessions} agents, or allow more sessions",
+            spec.shard.1
+        ));
+    }
+    Ok(Plan { lists_transactions: spec.lists_transactions, ..compiled.plan })
+}

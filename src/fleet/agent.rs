@@ -1,0 +1,473 @@
+//! An agent: it waits for a shard, runs it with the Runner of this machine, and reports each second.
+//!
+//! # Decisions
+//! - It does what its coordinator signed, for this agent and now (its own random number is in each command), and nothing else.
+//! - Reports are kept on disk until the bus has stored them, and are sent again until it has.
+//! - Without word of the coordinator it ends its load: traffic that nobody can stop any more must not go on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use nkeys::KeyPair;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::bus::{Bus, BusError};
+use super::message::{
+    AgentState, AgentAnswer, AgentCommand, FinalReport, Heartbeat, Lease, AgentOrder, RunSpec, SecondReport, encode, verify,
+};
+use super::spool::{self, Spool};
+use super::union::SecondsDigest;
+use super::{HEARTBEAT, LEASE, subject};
+use crate::collector::snapshot::{Interval, Measured};
+use crate::collector::tally::Tally;
+use crate::generator::{Control, Observer, Runner, Stop, clock};
+use crate::plan::Plan;
+
+/// How long after a report was refused it is sent again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long reports may still go out after the agent was asked to end.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+
+/// Makes the Runner of a shard, which heeds the stop and starts at the moment.
+pub type MakeRunner = Box<dyn FnOnce(watch::Receiver<Stop>, Instant) -> Box<dyn Runner> + Send>;
+
+/// A shard that this machine can run.
+pub struct PreparedShard {
+    /// Its load.
+    pub plan: Plan,
+    /// What runs it.
+    pub runner: MakeRunner,
+}
+
+/// Whether this machine can run a shard: its plan, or why not, in a sentence.
+pub type Prepare = Arc<dyn Fn(&RunSpec) -> Result<PreparedShard, String> + Send + Sync>;
+
+/// Who an agent is, and whom it obeys.
+pub struct AgentSettings {
+    /// Its name, unique in the fleet ([`subject::is_name`]).
+    pub name: String,
+    /// Its machine.
+    pub host: String,
+    /// The version of its smtpress.
+    pub program: String,
+    /// The coordinator's public key.
+    pub coordinator: KeyPair,
+    /// Where reports wait for the bus.
+    pub spool: PathBuf,
+    /// Whether this machine can run a shard.
+    pub prepare: Prepare,
+    /// Shows a line to the user.
+    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+    /// A number that nobody can guess.
+    pub draw: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// What comes from the thread of the load.
+enum FromLoad {
+    Second(Box<Interval>, Vec<(String, String)>),
+    Over(Box<Result<Measured, String>>),
+}
+
+/// A report on its way to the bus.
+struct Outgoing {
+    subject: String,
+    id: String,
+    number: u64,
+    is_last: bool,
+    bytes: Vec<u8>,
+}
+
+/// A shard at work.
+struct ShardAtWork {
+    spec: RunSpec,
+    prepared: Option<PreparedShard>,
+    stop: watch::Sender<Stop>,
+    control: async_nats::Subscriber,
+    /// When the coordinator was heard of last.
+    heard: Instant,
+    epoch: u64,
+    number: u64,
+    lease_over: bool,
+    seconds: u64,
+    digest: SecondsDigest,
+    load: Option<mpsc::UnboundedReceiver<FromLoad>>,
+    outgoing: Option<mpsc::UnboundedSender<Outgoing>>,
+    spool: Option<Arc<Spool>>,
+}
+
+/// An agent at work.
+struct Agent {
+    settings: AgentSettings,
+    bus: Bus,
+    /// The zero of its clock.
+    zero: Instant,
+    nonce: u64,
+    state: AgentState,
+    work: Option<ShardAtWork>,
+    /// Tells that all reports of the shard are stored.
+    stored: (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
+}
+
+/// Whether a name can be that of an agent: letters, digits, `-` and `_`, at most 64 of them.
+pub fn is_name(name: &str) -> bool {
+    subject::is_name(name)
+}
+
+/// Serves until `quit` says so.
+///
+/// # Errors
+/// The bus cannot be used.
+pub async fn serve(bus: Bus, settings: AgentSettings, mut quit: watch::Receiver<bool>) -> Result<(), BusError> {
+    let failed = |error: &dyn std::fmt::Display| BusError::NoAnswer(error.to_string());
+    let mut commands =
+        bus.client.subscribe(subject::command(&settings.name)).await.map_err(|error| failed(&error))?;
+    let nonce = (settings.draw)();
+    let mut agent = Agent {
+        settings,
+        bus,
+        zero: clock::now(),
+        nonce,
+        state: AgentState::Idle,
+        work: None,
+        stored: mpsc::unbounded_channel(),
+    };
+    let mut beats = tokio::time::interval(HEARTBEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = commands.next() => {
+                let Some(message) = message else { return Err(failed(&"the connection is over")) };
+                if let Some(answer) = agent.command(&message.payload).await
+                    && let Some(reply) = message.reply
+                {
+                    agent.bus.client.publish(reply, encode(&answer).into()).await.ok();
+                    agent.bus.client.flush().await.ok();
+                }
+            }
+            event = next(&mut agent.work) => match event {
+                AtWork::Lease(lease) => agent.lease(&lease),
+                AtWork::Load(event) => agent.report(event).await,
+            },
+            Some(()) = agent.stored.1.recv() => agent.free(),
+            _ = beats.tick() => agent.beat().await,
+            _ = quit.wait_for(|quit| *quit) => break,
+        }
+    }
+    agent.end().await;
+    Ok(())
+}
+
+/// What comes to a shard at work.
+enum AtWork {
+    Lease(Vec<u8>),
+    Load(FromLoad),
+}
+
+/// What comes next: a word of the coordinator, or something from the load.
+async fn next(work: &mut Option<ShardAtWork>) -> AtWork {
+    let Some(ShardAtWork { control, load, .. }) = work else { return std::future::pending().await };
+    let from_load = async {
+        match load {
+            Some(load) => load.recv().await,
+            None => None,
+        }
+    };
+    tokio::select! {
+        Some(lease) = control.next() => AtWork::Lease(lease.payload.to_vec()),
+        Some(event) = from_load => AtWork::Load(event),
+        else => std::future::pending().await,
+    }
+}
+
+impl Agent {
+    fn now(&self) -> Duration {
+        clock::now().saturating_duration_since(self.zero)
+    }
+
+    /// Does what was commanded; `None`: there is no reply.
+    async fn command(&mut self, bytes: &[u8]) -> Option<AgentAnswer> {
+        let at = self.now();
+        let command: AgentCommand = match verify(bytes, &self.settings.coordinator) {
+            Ok(command) => command,
+            Err(error) => {
+                (self.settings.say)(&format!("a command was refused: {error}"));
+                return Some(AgentAnswer::Refused(error.to_string()));
+            }
+        };
+        if command.agent != self.settings.name || command.nonce != self.nonce {
+            return Some(AgentAnswer::Refused("the command was meant for another agent, or for another time".to_owned()));
+        }
+        Some(match command.order {
+            AgentOrder::Ping => AgentAnswer::Pong { at },
+            AgentOrder::Prepare(spec) => self.prepare(*spec).await,
+            AgentOrder::Arm { at } => self.arm(at),
+            AgentOrder::Release => {
+                if matches!(self.state, AgentState::Prepared) {
+                    self.free();
+                } else if let Some(work) = &self.work {
+                    work.stop.send_replace(Stop::Now);
+                }
+                AgentAnswer::Done
+            }
+        })
+    }
+
+    async fn prepare(&mut self, spec: RunSpec) -> AgentAnswer {
+        if let Some(work) = &self.work {
+            return AgentAnswer::Refused(format!("it is busy with run {}", work.spec.run));
+        }
+        if !subject::is_name(&spec.run) || spec.shard.0 >= spec.shard.1 {
+            return AgentAnswer::Refused("the run has no proper name or shard".to_owned());
+        }
+        let (prepare, asked) = (self.settings.prepare.clone(), spec.clone());
+        let prepared = match tokio::task::spawn_blocking(move || prepare(&asked)).await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(why)) => return AgentAnswer::Refused(why),
+            Err(_) => return AgentAnswer::Refused("it failed to read the profile".to_owned()),
+        };
+        let control = match self.bus.client.subscribe(subject::control(&spec.run)).await {
+            Ok(control) => control,
+            Err(error) => return AgentAnswer::Refused(format!("it cannot listen to the coordinator: {error}")),
+        };
+        (self.settings.say)(&format!(
+            "run {}: ready with shard {} of {}",
+            spec.run, spec.shard.0, spec.shard.1
+        ));
+        self.state = AgentState::Prepared;
+        self.work = Some(ShardAtWork {
+            spec,
+            prepared: Some(prepared),
+            stop: watch::channel(Stop::Run).0,
+            control,
+            heard: clock::now(),
+            epoch: 0,
+            number: 0,
+            lease_over: false,
+            seconds: 0,
+            digest: SecondsDigest::default(),
+            load: None,
+            outgoing: None,
+            spool: None,
+        });
+        AgentAnswer::Done
+    }
+
+    /// Starts the load at a time of its own clock.
+    fn arm(&mut self, at: Duration) -> AgentAnswer {
+        let (now, zero) = (self.now(), self.zero);
+        let Some(work) = self.work.as_mut().filter(|_| self.state == AgentState::Prepared) else {
+            return AgentAnswer::Refused("it has no shard to start".to_owned());
+        };
+        if at <= now {
+            return AgentAnswer::Refused(format!(
+                "the start was {:.0} ms ago when it heard of it",
+                (now - at).as_secs_f64() * 1e3
+            ));
+        }
+        let Some(PreparedShard { plan, runner }) = work.prepared.take() else {
+            return AgentAnswer::Refused("its load has started".to_owned());
+        };
+        let (events, load) = mpsc::unbounded_channel();
+        let (outgoing, to_send) = mpsc::unbounded_channel();
+        let stop = work.stop.subscribe();
+        let body = move || {
+            let mut runner = runner(stop, zero + at);
+            let mut observer = Reporter { events: events.clone(), transcripts: Vec::new() };
+            let measured = runner.run(&plan, &mut observer).map_err(|error| error.to_string());
+            events.send(FromLoad::Over(Box::new(measured))).ok();
+        };
+        if let Err(error) = std::thread::Builder::new().name("shard".to_owned()).spawn(body) {
+            return AgentAnswer::Refused(format!("it cannot start a thread: {error}"));
+        }
+        let (run, shard) = (&work.spec.run, work.spec.shard.0);
+        match Spool::open(&self.settings.spool, run, shard, &self.settings.name) {
+            Ok(spool) => work.spool = Some(Arc::new(spool)),
+            Err(error) => (self.settings.say)(&format!("warning: reports are kept in memory only: {error}")),
+        }
+        tokio::spawn(send(self.bus.clone(), to_send, work.spool.clone(), self.stored.0.clone()));
+        work.load = Some(load);
+        work.outgoing = Some(outgoing);
+        work.heard = clock::now();
+        self.state = AgentState::Armed;
+        AgentAnswer::Done
+    }
+
+    /// Heeds the coordinator's word, if it is newer than the last.
+    fn lease(&mut self, bytes: &[u8]) {
+        let Some(work) = &mut self.work else { return };
+        let Ok(lease) = verify::<Lease>(bytes, &self.settings.coordinator) else { return };
+        if lease.run != work.spec.run || (lease.epoch, lease.number) <= (work.epoch, work.number) {
+            return;
+        }
+        (work.epoch, work.number) = (lease.epoch, lease.number);
+        work.heard = clock::now();
+        work.stop.send_if_modified(|stop| std::mem::replace(stop, (*stop).max(lease.stop)) < lease.stop);
+    }
+
+    /// Reports what came from the load.
+    async fn report(&mut self, event: FromLoad) {
+        let Some(work) = &mut self.work else { return };
+        let (run, shard, agent) = (&work.spec.run, work.spec.shard.0, &self.settings.name);
+        let (number, is_last, bytes) = match event {
+            FromLoad::Second(interval, transcripts) => {
+                self.state = AgentState::Running;
+                let bytes = encode(&SecondReport { number: work.seconds, interval: *interval, transcripts });
+                work.digest.add(&bytes);
+                work.seconds += 1;
+                (work.seconds - 1, false, bytes)
+            }
+            FromLoad::Over(measured) => {
+                self.state = AgentState::Reporting;
+                let measured = measured.map(|measured| {
+                    // What stands in the seconds stands there alone.
+                    Box::new(Measured { tally: Tally::default(), ..measured })
+                });
+                let report = FinalReport {
+                    seconds: work.seconds,
+                    digest: work.digest.finish(),
+                    measured,
+                    host: self.settings.host.clone(),
+                    program: self.settings.program.clone(),
+                    lease_over: work.lease_over,
+                };
+                (work.seconds, true, encode(&report))
+            }
+        };
+        if let Some(Err(error)) = work.spool.as_ref().map(|spool| spool.keep(number, is_last, &bytes)) {
+            (self.settings.say)(&format!("warning: a report is kept in memory only: {error}"));
+            work.spool = None;
+        }
+        let subject =
+            if is_last { subject::last(run, shard, agent) } else { subject::second(run, shard, agent) };
+        let id = format!("{run}/{shard}/{:x}/{number}", self.nonce);
+        if let Some(outgoing) = &work.outgoing {
+            outgoing.send(Outgoing { subject, id, number, is_last, bytes }).ok();
+        }
+        if is_last {
+            work.outgoing = None;
+        }
+        self.beat().await;
+    }
+
+    /// Gives a sign of life, and ends the load if the coordinator has given none.
+    async fn beat(&mut self) {
+        let at_work = matches!(self.state, AgentState::Armed | AgentState::Running);
+        if let Some(work) = self.work.as_mut().filter(|_| at_work)
+            && clock::now().saturating_duration_since(work.heard) > LEASE
+            && !work.lease_over
+        {
+            work.lease_over = true;
+            (self.settings.say)("the coordinator was not heard of: the load ends");
+            work.stop.send_replace(Stop::Now);
+        }
+        // One that has a shard and never hears when to start waits for work again.
+        if self.state == AgentState::Prepared
+            && self.work.as_ref().is_some_and(|work| {
+                clock::now().saturating_duration_since(work.heard) > super::bus::ANSWER_WITHIN * 3
+            })
+        {
+            self.free();
+        }
+        let heartbeat = Heartbeat {
+            agent: self.settings.name.clone(),
+            host: self.settings.host.clone(),
+            program: self.settings.program.clone(),
+            nonce: self.nonce,
+            state: self.state,
+            run: self.work.as_ref().map(|work| work.spec.run.clone()),
+        };
+        let subject = subject::heartbeat(&self.settings.name);
+        self.bus.client.publish(subject, encode(&heartbeat).into()).await.ok();
+    }
+
+    /// Waits for work again. Commands of before say nothing to it.
+    fn free(&mut self) {
+        if let Some(spool) = self.work.take().and_then(|work| work.spool).and_then(Arc::into_inner) {
+            spool.close();
+        }
+        self.nonce = (self.settings.draw)();
+        self.state = AgentState::Idle;
+    }
+
+    /// Ends the load, and waits a moment for the last reports.
+    async fn end(mut self) {
+        if let Some(work) = &self.work {
+            work.stop.send_replace(Stop::Now);
+        }
+        let until = tokio::time::Instant::now() + LAST_REPORTS;
+        while self.work.as_ref().is_some_and(|work| work.load.is_some()) {
+            tokio::select! {
+                event = next(&mut self.work) => if let AtWork::Load(event) = event { self.report(event).await },
+                Some(()) = self.stored.1.recv() => break,
+                () = tokio::time::sleep_until(until) => break,
+            }
+        }
+        self.bus.client.flush().await.ok();
+    }
+}
+
+/// Hands each second of the load to the agent.
+struct Reporter {
+    events: mpsc::UnboundedSender<FromLoad>,
+    transcripts: Vec<(String, String)>,
+}
+
+impl Observer for Reporter {
+    fn interval(&mut self, interval: &Interval, _: &Tally) -> Control {
+        let transcripts = std::mem::take(&mut self.transcripts);
+        self.events.send(FromLoad::Second(Box::new(interval.clone()), transcripts)).ok();
+        Control::Continue
+    }
+
+    fn transcripts(&mut self, transcripts: &[(String, String)]) {
+        self.transcripts.extend_from_slice(transcripts);
+    }
+}
+
+/// Stores reports in their order, each as often as it takes, and tells when the last one is.
+async fn send(
+    bus: Bus,
+    mut reports: mpsc::UnboundedReceiver<Outgoing>,
+    spool: Option<Arc<Spool>>,
+    stored: mpsc::UnboundedSender<()>,
+) {
+    while let Some(report) = reports.recv().await {
+        while bus.store(&report.subject, &report.id, &report.bytes).await.is_err() {
+            tokio::time::sleep(AGAIN).await;
+        }
+        if let Some(spool) = &spool {
+            spool.forget(report.number, report.is_last);
+        }
+        if report.is_last {
+            drop(spool);
+            stored.send(()).ok();
+            return;
+        }
+    }
+}
+
+/// Stores what earlier agents on this machine could not, and returns how many shards that were.
+///
+/// # Errors
+/// The reports cannot be read, or the bus does not take them.
+pub async fn deliver_spool(bus: &Bus, root: &std::path::Path) -> Result<usize, BusError> {
+    let shards = spool::waiting(root).map_err(|error| BusError::NotStored(error.to_string()))?;
+    let count = shards.len();
+    for ((run, shard, agent), reports) in shards {
+        for report in reports {
+            let subject = if report.is_last {
+                subject::last(&run, shard, &agent)
+            } else {
+                subject::second(&run, shard, &agent)
+            };
+            bus.store(&subject, &format!("{run}/{shard}/spool/{agent}/{}", report.number), &report.bytes).await?;
+        }
+        if let Ok(spool) = Spool::open(root, &run, shard, &agent) {
+            spool.clear();
+        }
+    }
+    Ok(count)
+}

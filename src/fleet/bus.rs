@@ -1,0 +1,266 @@
+//! The connection to NATS: requests, the stream of reports, and messages larger than the server takes at once.
+//!
+//! # Decisions
+//! - A report is cut into parts below the limit of the server; each part is stored once, by its own id (`Nats-Msg-Id`), however
+//!   often it is sent.
+//! - The stream refuses new messages when it is full and drops none: a report that is not stored is sent again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType, Stream};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions, HeaderMap};
+use futures::StreamExt;
+
+use super::message::{AgentAnswer, decode};
+use super::subject;
+
+/// How long an answer to a command is awaited.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long the storing of a part is awaited.
+const STORED_WITHIN: Duration = Duration::from_secs(5);
+/// How long a server is sought.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+/// A part of a report, in bytes, at most: below what a server takes by default (1 MiB).
+const PART: usize = 512 * 1024;
+/// A report is refused that would be larger: some hundred times the largest there is.
+const MOST_PARTS: u32 = 1024;
+/// How long a stored id is remembered.
+const DUPLICATES: Duration = Duration::from_secs(300);
+/// What the stream takes in all, in bytes.
+const STREAM_BYTES: i64 = 4 << 30;
+
+/// Where the bus is, and what opens it.
+#[derive(Clone, Debug, Default)]
+pub struct BusAccess {
+    /// `nats://host:port`, or `tls://`.
+    pub url: String,
+    /// The token of a private server.
+    pub token: Option<String>,
+    /// A credentials file.
+    pub creds: Option<PathBuf>,
+    /// Certificates that the server's is trusted by, beside those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+/// Why the bus cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No connection.
+    #[error("failed to reach the NATS server at {url}: {source}; see that it runs, and that address and credentials are right")]
+    Connect {
+        /// Where.
+        url: String,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A server without JetStream, or one that denies it.
+    #[error("the NATS server cannot keep the reports of a run: {0}; it needs JetStream (`jetstream {{}}` in its configuration, or -js)")]
+    Stream(String),
+    /// What was sent was not stored.
+    #[error("the NATS server did not store a report: {0}")]
+    NotStored(String),
+    /// No answer.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    /// For what needs no storing.
+    pub client: Client,
+    stored: Context,
+}
+
+impl Bus {
+    /// Connects. A connection that breaks is made again by itself.
+    ///
+    /// # Errors
+    /// There is no server, or it does not let us in.
+    pub async fn connect(access: &BusAccess) -> Result<Bus, BusError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| BusError::Connect {
+            url: access.url.clone(),
+            source,
+        };
+        let mut options = ConnectOptions::new()
+            .name("smtpress")
+            .connection_timeout(CONNECTED_WITHIN)
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempts| Duration::from_millis(200 * attempts.min(10) as u64));
+        if let Some(token) = &access.token {
+            options = options.token(token.clone());
+        }
+        if let Some(creds) = &access.creds {
+            options = options.credentials_file(creds).await.map_err(|error| failed(error.into()))?;
+        }
+        if let Some(ca) = &access.ca {
+            options = options.add_root_certificates(ca.clone()).require_tls(true);
+        }
+        let client = options.connect(&access.url).await.map_err(|error| failed(error.into()))?;
+        let stored = jetstream::new(client.clone());
+        Ok(Bus { client, stored })
+    }
+
+    /// Asks an agent.
+    ///
+    /// # Errors
+    /// No agent of this name, or none that answers in time.
+    pub async fn ask(&self, agent: &str, command: Vec<u8>) -> Result<AgentAnswer, BusError> {
+        let request = self.client.request(subject::command(agent), command.into());
+        let message = tokio::time::timeout(ANSWER_WITHIN, request)
+            .await
+            .map_err(|_| BusError::NoAnswer(format!("{} s are over", ANSWER_WITHIN.as_secs())))?
+            .map_err(|error| BusError::NoAnswer(error.to_string()))?;
+        decode(&message.payload).map_err(|error| BusError::NoAnswer(error.to_string()))
+    }
+
+    /// Makes the stream of reports, or finds it.
+    ///
+    /// # Errors
+    /// The server has no JetStream, or denies it.
+    pub async fn stream(&self) -> Result<Stream, BusError> {
+        let config = Config {
+            name: subject::STREAM.to_owned(),
+            subjects: vec![subject::REPORTS.to_owned()],
+            discard: DiscardPolicy::New,
+            duplicate_window: DUPLICATES,
+            storage: StorageType::File,
+            max_bytes: STREAM_BYTES,
+            ..Config::default()
+        };
+        let failed = |error: &dyn std::fmt::Display| BusError::Stream(error.to_string());
+        match self.stored.get_stream(subject::STREAM).await {
+            Ok(stream) => Ok(stream),
+            Err(_) => self.stored.create_stream(config).await.map_err(|error| failed(&error)),
+        }
+    }
+
+    /// Stores a report, in parts. `id`: what it is known by, so that it is stored once.
+    ///
+    /// # Errors
+    /// Not all of it is stored; sending it again does no harm.
+    pub async fn store(&self, subject: &str, id: &str, report: &[u8]) -> Result<(), BusError> {
+        let failed = |error: &dyn std::fmt::Display| BusError::NotStored(error.to_string());
+        let parts = report.len().div_ceil(PART).max(1);
+        let mut acknowledgements = Vec::new();
+        for (at, part) in (0..parts).map(|at| (at, &report[at * PART..report.len().min((at + 1) * PART)])) {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", format!("{id}/{at}"));
+            headers.insert("Smtpress-Part", format!("{at}/{parts} {id}"));
+            let published = self.stored.publish_with_headers(
+                subject.to_owned(),
+                headers,
+                bytes::Bytes::copy_from_slice(part),
+            );
+            acknowledgements.push(published.await.map_err(|error| failed(&error))?);
+        }
+        for acknowledgement in acknowledgements {
+            let stored = tokio::time::timeout(STORED_WITHIN, acknowledgement.into_future());
+            stored.await.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The reports of a run, from its first on.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    pub async fn reports(&self, run: &str) -> Result<Reports, BusError> {
+        let stream = self.stream().await?;
+        let config = OrderedConfig {
+            filter_subject: subject::reports(run),
+            deliver_policy: DeliverPolicy::All,
+            ..OrderedConfig::default()
+        };
+        let failed = |error: &dyn std::fmt::Display| BusError::Stream(error.to_string());
+        let consumer = stream.create_consumer(config).await.map_err(|error| failed(&error))?;
+        let messages = consumer.messages().await.map_err(|error| failed(&error))?;
+        Ok(Reports { messages, parts: BTreeMap::new() })
+    }
+
+    /// Removes the reports of a run that is over. What cannot be removed stays.
+    pub async fn forget(&self, run: &str) {
+        if let Ok(stream) = self.stream().await {
+            stream.purge().filter(subject::reports(run)).await.ok();
+        }
+    }
+}
+
+/// The reports of a run.
+pub struct Reports {
+    messages: Ordered,
+    /// By id: the parts that have come.
+    parts: BTreeMap<String, BTreeMap<u32, bytes::Bytes>>,
+}
+
+/// One report, whole.
+#[derive(Debug)]
+pub struct StoredReport {
+    /// Its shard.
+    pub shard: u32,
+    /// Who sent it.
+    pub agent: String,
+    /// Whether it is the end of its shard.
+    pub is_last: bool,
+    /// What it says.
+    pub bytes: Vec<u8>,
+}
+
+impl Reports {
+    /// The next report that is whole. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// The stream cannot be read any more.
+    pub async fn next(&mut self) -> Result<StoredReport, BusError> {
+        loop {
+            let message = self
+                .messages
+                .next()
+                .await
+                .ok_or_else(|| BusError::Stream("the reports ended".to_owned()))?
+                .map_err(|error| BusError::Stream(error.to_string()))?;
+            let header = message.headers.as_ref().and_then(|headers| headers.get("Smtpress-Part"));
+            let Some((at, of, id)) = header.and_then(|value| part(value.as_str())) else { continue };
+            let Some((shard, agent)) = subject::of_report(message.subject.as_str()) else { continue };
+            let is_last = message.subject.contains(".final.");
+            let report = |bytes| StoredReport { shard, agent: agent.to_owned(), is_last, bytes };
+            if of == 1 {
+                return Ok(report(message.payload.to_vec()));
+            }
+            let parts = self.parts.entry(format!("{} {id}", message.subject)).or_default();
+            parts.insert(at, message.payload.clone());
+            if parts.len() == of as usize {
+                let bytes = parts.values().flatten().copied().collect();
+                let report = report(bytes);
+                self.parts.remove(&format!("{} {id}", message.subject));
+                return Ok(report);
+            }
+        }
+    }
+}
+
+/// `at/of id`.
+fn part(header: &str) -> Option<(u32, u32, &str)> {
+    let (place, id) = header.split_once(' ')?;
+    let (at, of) = place.split_once('/')?;
+    let (at, of) = (at.parse().ok()?, of.parse().ok()?);
+    (at < of && of <= MOST_PARTS).then_some((at, of, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_says_which_of_how_many_of_what_it_is() {
+        assert_eq!(part("0/1 r/0/5"), Some((0, 1, "r/0/5")));
+        for wrong in ["", "0/0 x", "1/1 x", "0/1", "0/5000 x", "a/b c", "-1/2 x"] {
+            assert_eq!(part(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,587 @@
+//! The coordinator: a Runner whose workers are agents on other machines.
+//!
+//! # Decisions
+//! - The plan's profile goes to the agents as text, and each compiles it for itself: what an agent runs is what its own version
+//!   makes of the profile, and another version is refused.
+//! - The start lies as far ahead as it takes to tell all agents of it; one that hears of it too late refuses, and no load runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::future::join_all;
+use nkeys::KeyPair;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::bus::{Bus, BusError, StoredReport};
+use super::clock_offset::{AgentClock, RoundTrip};
+use super::message::{
+    AgentState, AgentAnswer, AgentCommand, ListenerOfRun, FinalReport, Heartbeat, Lease, AgentOrder, RunSpec, SecondReport, decode, sign,
+};
+use super::states::{FleetAction, FleetRun, Input};
+use super::union::{ShardsInStep, measured};
+use super::{HEARTBEAT, subject};
+use crate::collector::agents::{AgentEnd, AgentRun};
+use crate::collector::histogram::Hist;
+use crate::collector::snapshot::{Interval, Measured};
+use crate::collector::tally::Tally;
+use crate::collector::{Metric, Outcome};
+use crate::generator::clock::{self, Clock};
+use crate::generator::{Control, Observer, RunError, RunStart, Runner, Stop};
+use crate::plan::Plan;
+
+/// How often each agent is asked for its time.
+const PINGS: usize = 16;
+/// How far ahead the start lies.
+const LEAD: Duration = Duration::from_millis(1000);
+/// How often it is looked for silence.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Why there is no fleet.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Too few agents.
+    #[error("{found} of {wanted} agents are there{beside}; start `smtpress agent` on the others, or ask for fewer with --agents")]
+    Few {
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        wanted: usize,
+        /// What is known of those that do not count.
+        beside: String,
+    },
+    /// No thread or descriptor is left.
+    #[error("failed to start the coordinator: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// What agents know of the run beside its shard.
+#[derive(Clone, Debug, Default)]
+pub struct Assignment {
+    /// The profile with every default, as TOML.
+    pub profile: String,
+    /// The Date of all messages.
+    pub date: String,
+    /// The embedded listener of this machine, if that is the target.
+    pub embedded: Option<ListenerOfRun>,
+    /// Whether each transaction is to be reported.
+    pub lists_transactions: bool,
+}
+
+/// A fleet of agents that wait for work.
+pub struct Fleet {
+    runtime: Runtime,
+    bus: Bus,
+    key: KeyPair,
+    agents: Vec<Heartbeat>,
+    max_start_skew: Duration,
+    say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Fleet {
+    /// Waits until so many agents wait for work, for so long. `program`: the version that they must have.
+    ///
+    /// # Errors
+    /// The bus cannot be used, or there are not enough of them.
+    pub fn gather(
+        access: &super::BusAccess,
+        key: KeyPair,
+        wanted: usize,
+        within: Duration,
+        program: &str,
+        say: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Result<Fleet, FleetError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (bus, agents) = runtime.block_on(async {
+            let bus = Bus::connect(access).await?;
+            bus.stream().await?;
+            let heard = heard(&bus, within, |heard| idle(heard, program).len() >= wanted).await?;
+            let mut agents = idle(&heard, program);
+            if agents.len() < wanted {
+                let beside = heard.values().filter_map(|own| unfit(own, program)).collect::<Vec<_>>();
+                let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join("; ")) };
+                return Err(FleetError::Few { found: agents.len(), wanted, beside });
+            }
+            agents.truncate(wanted);
+            Ok((bus, agents))
+        })?;
+        Ok(Fleet { runtime, bus, key, agents, max_start_skew: super::MAX_START_SKEW, say })
+    }
+
+    /// With another bound of how far from T0 an agent may start.
+    #[must_use]
+    pub fn with_max_start_skew(self, max_start_skew: Duration) -> Fleet {
+        Fleet { max_start_skew, ..self }
+    }
+
+    /// Its agents: name and machine.
+    pub fn agents(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.agents.iter().map(|agent| (agent.agent.as_str(), agent.host.as_str()))
+    }
+
+    /// The fleet as a Runner that heeds `stop`.
+    pub fn runner(self, stop: watch::Receiver<Stop>, assignment: Assignment) -> FleetRunner {
+        FleetRunner { fleet: self, stop, assignment }
+    }
+}
+
+/// The agents of a bus, by name, after so long.
+///
+/// # Errors
+/// The bus cannot be used.
+pub fn status(access: &super::BusAccess, listen: Duration) -> Result<Vec<Heartbeat>, FleetError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let bus = Bus::connect(access).await?;
+        Ok(heard(&bus, listen, |_| false).await?.into_values().collect())
+    })
+}
+
+/// Every agent that gives a sign of life, by name, until there are enough.
+async fn heard(
+    bus: &Bus,
+    within: Duration,
+    enough: impl Fn(&BTreeMap<String, Heartbeat>) -> bool,
+) -> Result<BTreeMap<String, Heartbeat>, BusError> {
+    let mut heartbeats = bus
+        .client
+        .subscribe(subject::HEARTBEATS)
+        .await
+        .map_err(|error| BusError::NoAnswer(error.to_string()))?;
+    let mut heard = BTreeMap::new();
+    let until = tokio::time::Instant::now() + within;
+    while let Ok(Some(message)) = tokio::time::timeout_at(until, heartbeats.next()).await {
+        if let Some(own) = heartbeat(&message.subject, &message.payload) {
+            heard.insert(own.agent.clone(), own);
+        }
+        if enough(&heard) {
+            break;
+        }
+    }
+    Ok(heard)
+}
+
+/// A sign of life, if it is of the agent whose subject it has.
+fn heartbeat(at: &str, bytes: &[u8]) -> Option<Heartbeat> {
+    decode(bytes).ok().filter(|own: &Heartbeat| {
+        subject::is_name(&own.agent) && at == subject::heartbeat(&own.agent)
+    })
+}
+
+fn idle(heard: &BTreeMap<String, Heartbeat>, program: &str) -> Vec<Heartbeat> {
+    let is_fit = |own: &&Heartbeat| own.state == AgentState::Idle && own.program == program;
+    heard.values().filter(is_fit).cloned().collect()
+}
+
+fn unfit(own: &Heartbeat, program: &str) -> Option<String> {
+    let Heartbeat { agent, host, .. } = own;
+    if own.program != program {
+        return Some(format!("agent {agent} on {host} is of version {}, this is {program}", own.program));
+    }
+    let run = own.run.as_deref().unwrap_or("?");
+    (own.state != AgentState::Idle).then(|| format!("agent {agent} on {host} is {} for run {run}", own.state.as_str()))
+}
+
+/// A fleet that runs plans.
+pub struct FleetRunner {
+    fleet: Fleet,
+    stop: watch::Receiver<Stop>,
+    assignment: Assignment,
+}
+
+impl Runner for FleetRunner {
+    fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
+        let FleetRunner { fleet, stop, assignment } = self;
+        let run = CoordinatedRun::new(fleet, plan, stop.clone());
+        fleet.runtime.block_on(run.attend(assignment, observer)).map_err(RunError::Fleet)
+    }
+}
+
+/// What is known of a shard.
+struct ShardOfRun {
+    agent: Heartbeat,
+    offset: Option<AgentClock>,
+    counts: Tally,
+    lag: Hist,
+    /// Lag in the first second.
+    first: Option<Hist>,
+    last: Option<FinalReport>,
+    lost: Option<(Duration, Duration)>,
+}
+
+/// A run of the fleet.
+struct CoordinatedRun<'a> {
+    fleet: &'a Fleet,
+    plan: &'a Plan,
+    stop: watch::Receiver<Stop>,
+    /// The zero of our clock.
+    zero: Instant,
+    machine: FleetRun,
+    shards: Vec<ShardOfRun>,
+    in_step: ShardsInStep,
+    total: Tally,
+    lease: u64,
+    aborted_by: Option<String>,
+}
+
+impl<'a> CoordinatedRun<'a> {
+    fn new(fleet: &'a Fleet, plan: &'a Plan, stop: watch::Receiver<Stop>) -> CoordinatedRun<'a> {
+        let shards = fleet.agents.len();
+        let of_agent = |agent: &Heartbeat| ShardOfRun {
+            agent: agent.clone(),
+            offset: None,
+            counts: Tally::new(plan.phases.len()),
+            lag: Hist::default(),
+            first: None,
+            last: None,
+            lost: None,
+        };
+        CoordinatedRun {
+            fleet,
+            plan,
+            stop,
+            zero: clock::now(),
+            machine: FleetRun::new(u32::try_from(shards).unwrap_or(u32::MAX), Duration::ZERO),
+            shards: fleet.agents.iter().map(of_agent).collect(),
+            in_step: ShardsInStep::new(shards, plan.phases.len()),
+            total: Tally::new(plan.phases.len()),
+            lease: 0,
+            aborted_by: None,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        clock::now().saturating_duration_since(self.zero)
+    }
+
+    async fn attend(
+        mut self,
+        assignment: &Assignment,
+        observer: &mut dyn Observer,
+    ) -> Result<Measured, String> {
+        let bus = &self.fleet.bus;
+        bus.forget(&self.plan.run_id).await;
+        let mut reports = bus.reports(&self.plan.run_id).await.map_err(|error| error.to_string())?;
+        let mut heartbeats =
+            bus.client.subscribe(subject::HEARTBEATS).await.map_err(|error| error.to_string())?;
+        self.prepare(assignment).await?;
+        self.refresh(&mut heartbeats).await;
+        let epoch = self.arm().await?;
+        let clock = Clock::new(epoch);
+        let starts = starts(self.plan);
+        observer.begins(&RunStart { clock, phase: Arc::new(move |phase| starts.get(phase).copied().flatten()) });
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leases = tokio::time::interval(HEARTBEAT);
+        leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_over = false;
+        while !is_over {
+            let mut inputs = Vec::new();
+            tokio::select! {
+                report = reports.next() => match report {
+                    Ok(report) => inputs.extend(self.report(report, observer)),
+                    // The connection is made again by itself; what is silent meanwhile is lost.
+                    Err(_) => match bus.reports(&self.plan.run_id).await {
+                        Ok(again) => reports = again,
+                        Err(_) => tokio::time::sleep(LOOK).await,
+                    },
+                },
+                Some(message) = heartbeats.next() => {
+                    let shard = heartbeat(&message.subject, &message.payload)
+                        .filter(|own| own.run.as_ref() == Some(&self.plan.run_id))
+                        .and_then(|own| self.shard_of(&own.agent));
+                    inputs.extend(shard.map(Input::Heard));
+                }
+                _ = looks.tick() => inputs.push(Input::Tick),
+                _ = leases.tick() => self.tell(self.machine.stop()).await,
+                Ok(()) = self.stop.changed() => {
+                    let stop = *self.stop.borrow_and_update();
+                    inputs.push(Input::Stop(stop));
+                }
+            }
+            for input in inputs {
+                is_over |= self.handle(input, clock).await;
+            }
+            while let Some(second) = self.in_step.next() {
+                self.total += &second.tally;
+                if let Control::Stop(reason) = observer.interval(&second, &self.total) {
+                    self.aborted_by.get_or_insert(reason);
+                    is_over |= self.handle(Input::Stop(Stop::Drain), clock).await;
+                }
+            }
+        }
+        bus.forget(&self.plan.run_id).await;
+        self.finish(clock)
+    }
+
+    fn shard_of(&self, agent: &str) -> Option<u32> {
+        let at = self.shards.iter().position(|shard| shard.agent.agent == agent)?;
+        u32::try_from(at).ok()
+    }
+
+    fn name(&self, shard: u32) -> String {
+        let agent = &self.shards[shard as usize].agent;
+        format!("agent {} ({})", agent.agent, agent.host)
+    }
+
+    /// A command for each agent, all at once; the answers in the order of shards.
+    async fn ask_all(&self, order: impl Fn(u32) -> AgentOrder) -> Vec<Result<AgentAnswer, BusError>> {
+        let asks = self.shards.iter().zip(0_u32..).map(|(shard, index)| {
+            let Heartbeat { agent, nonce, .. } = &shard.agent;
+            let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order: order(index) };
+            let bytes = sign(&command, &self.fleet.key);
+            async move { self.fleet.bus.ask(agent, bytes).await }
+        });
+        join_all(asks).await
+    }
+
+    /// Shares the load out, and has every agent see whether it can run its part.
+    async fn prepare(&mut self, assignment: &Assignment) -> Result<(), String> {
+        let of = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
+        let spec = |shard: u32| RunSpec {
+            run: self.plan.run_id.clone(),
+            profile: assignment.profile.clone(),
+            shard: (shard, of),
+            date: assignment.date.clone(),
+            embedded: assignment.embedded.clone(),
+            lists_transactions: assignment.lists_transactions,
+        };
+        let answers = self.ask_all(|shard| AgentOrder::Prepare(Box::new(spec(shard)))).await;
+        self.take(answers, Input::Ready).await
+    }
+
+    /// Takes the answers of all agents to one command.
+    async fn take(
+        &mut self,
+        answers: Vec<Result<AgentAnswer, BusError>>,
+        agreed: fn(u32) -> Input,
+    ) -> Result<(), String> {
+        let now = self.now();
+        let mut inputs = vec![Input::Stop(*self.stop.borrow_and_update())];
+        for (answer, shard) in answers.into_iter().zip(0_u32..) {
+            inputs.push(match answer {
+                Ok(AgentAnswer::Done | AgentAnswer::Pong { .. }) => agreed(shard),
+                Ok(AgentAnswer::Refused(why)) => Input::Refused(shard, why),
+                Err(error) => Input::Refused(shard, error.to_string()),
+            });
+        }
+        // Refusals first: all of them are named, not only the one that comes first.
+        inputs.sort_by_key(|input| !matches!(input, Input::Refused(..)));
+        let mut refusals = Vec::new();
+        let mut is_released = false;
+        for input in inputs {
+            if let Input::Refused(shard, why) = &input {
+                refusals.push(format!("{}: {why}", self.name(*shard)));
+            }
+            let actions = self.machine.handle(input, now);
+            is_released |= actions.iter().any(|action| matches!(action, FleetAction::Release(_)));
+        }
+        if is_released {
+            self.ask_all(|_| AgentOrder::Release).await;
+            let why = if refusals.is_empty() { "the run was stopped".to_owned() } else { refusals.join("\n") };
+            return Err(format!("no load was started: {why}"));
+        }
+        Ok(())
+    }
+
+    /// Takes the agents' signs of life that came meanwhile, so that nobody is called silent for our own waiting.
+    async fn refresh(&mut self, heartbeats: &mut async_nats::Subscriber) {
+        while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(1), heartbeats.next()).await {
+            if let Some(own) = heartbeat(&message.subject, &message.payload)
+                && let Some(shard) = self.shard_of(&own.agent)
+            {
+                let now = self.now();
+                self.machine.handle(Input::Heard(shard), now);
+            }
+        }
+    }
+
+    /// Finds each agent's clock, and tells all when to start. Returns the moment.
+    async fn arm(&mut self) -> Result<Instant, String> {
+        let mut trips: Vec<Vec<RoundTrip>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for _ in 0..PINGS {
+            // One after the other: two answers at once would wait for each other.
+            for (shard, trips) in self.shards.iter().zip(&mut trips) {
+                let Heartbeat { agent, nonce, .. } = &shard.agent;
+                let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order: AgentOrder::Ping };
+                let bytes = sign(&command, &self.fleet.key);
+                let sent = self.now();
+                if let Ok(AgentAnswer::Pong { at }) = self.fleet.bus.ask(agent, bytes).await {
+                    trips.push(RoundTrip { sent, theirs: at, received: self.now() });
+                }
+            }
+        }
+        let mut apart = Vec::new();
+        for (shard, trips) in trips.iter().enumerate() {
+            let index = u32::try_from(shard).unwrap_or(u32::MAX);
+            match AgentClock::of(trips) {
+                Some(offset) if offset.bound <= self.fleet.max_start_skew => self.shards[shard].offset = Some(offset),
+                Some(offset) => apart.push(format!(
+                    "{}: its clock is known to {:.1} ms only, {:.1} ms are allowed (--max-start-skew): the shortest of {PINGS} round \
+                     trips took twice that",
+                    self.name(index),
+                    offset.bound.as_secs_f64() * 1e3,
+                    self.fleet.max_start_skew.as_secs_f64() * 1e3
+                )),
+                None => apart.push(format!("{}: it did not say what its clock shows", self.name(index))),
+            }
+        }
+        if !apart.is_empty() {
+            self.ask_all(|_| AgentOrder::Release).await;
+            return Err(format!("no load was started: {}", apart.join("\n")));
+        }
+        let start = self.now() + LEAD;
+        let at = |shard: u32| {
+            self.shards[shard as usize].offset.map(|offset| offset.theirs(start)).unwrap_or_default()
+        };
+        let answers = self.ask_all(|shard| AgentOrder::Arm { at: at(shard) }).await;
+        self.take(answers, Input::Armed).await?;
+        Ok(self.zero + start)
+    }
+
+    /// The coordinator's word to all agents.
+    async fn tell(&mut self, stop: Stop) {
+        self.lease += 1;
+        let lease = Lease { run: self.plan.run_id.clone(), epoch: 1, number: self.lease, stop };
+        let subject = subject::control(&self.plan.run_id);
+        self.fleet.bus.client.publish(subject, sign(&lease, &self.fleet.key).into()).await.ok();
+        self.fleet.bus.client.flush().await.ok();
+    }
+
+    /// Does what follows from what was heard; whether the run is over.
+    async fn handle(&mut self, input: Input, clock: Clock) -> bool {
+        let now = self.now();
+        let mut is_over = false;
+        for action in self.machine.handle(input, now) {
+            match action {
+                FleetAction::Tell(stop) => self.tell(stop).await,
+                FleetAction::Lost(shard, silent) => {
+                    self.in_step.lose(shard);
+                    let since = clock.offset().saturating_sub(silent);
+                    self.shards[shard as usize].lost = Some((silent, since));
+                    (self.fleet.say)(&format!(
+                        "{} is lost: not heard of for {:.1} s; the run is invalid and the others end",
+                        self.name(shard),
+                        silent.as_secs_f64()
+                    ));
+                }
+                FleetAction::Over => is_over = true,
+                FleetAction::ArmAll | FleetAction::Release(_) => {}
+            }
+        }
+        is_over
+    }
+
+    /// Takes a report of a shard.
+    fn report(&mut self, stored: StoredReport, observer: &mut dyn Observer) -> Option<Input> {
+        let StoredReport { shard, agent, is_last, bytes } = stored;
+        let own = self.shards.get_mut(shard as usize).filter(|own| own.agent.agent == agent)?;
+        if is_last {
+            let last: FinalReport = decode(&bytes).ok()?;
+            self.in_step.end(shard, last.seconds);
+            own.last = Some(last);
+        } else {
+            let SecondReport { number, interval, transcripts } = decode(&bytes).ok()?;
+            if interval.tally.phases.len() != self.plan.phases.len() {
+                return None;
+            }
+            own.count(number, &interval, self.plan);
+            if !transcripts.is_empty() {
+                observer.transcripts(&transcripts);
+            }
+            self.in_step.add(shard, number, interval, bytes);
+        }
+        let own = &self.shards[shard as usize];
+        Some(if own.last.is_some() && self.in_step.has_all(shard) { Input::Ended(shard) } else { Input::Second(shard) })
+    }
+
+    /// All that was measured, by all.
+    fn finish(mut self, clock: Clock) -> Result<Measured, String> {
+        let mut parts = Vec::new();
+        let mut failures = Vec::new();
+        let mut agents = Vec::new();
+        for (own, shard) in self.shards.into_iter().zip(0_u32..) {
+            let Heartbeat { agent: name, host, program, .. } = own.agent;
+            let is_whole = own.last.as_ref().is_some_and(|last| self.in_step.is_whole(shard, &last.digest));
+            let end = match (&own.last, own.lost) {
+                (_, Some((silent, since))) => AgentEnd::Lost { silent, since },
+                (Some(last), None) if last.lease_over => AgentEnd::LeaseOver,
+                (Some(_), None) if is_whole => AgentEnd::Done,
+                _ => AgentEnd::Incomplete,
+            };
+            let mut cpu_share = None;
+            match own.last.map(|last| last.measured) {
+                Some(Ok(measured)) => {
+                    cpu_share = Some(measured.health.cpu_share);
+                    parts.push((name.clone(), *measured));
+                }
+                Some(Err(why)) => failures.push(format!("agent {name} ({host}): {why}")),
+                None => {}
+            }
+            let counts = own.counts.phases.iter().map(|phase| &phase.counts);
+            agents.push(AgentRun {
+                name,
+                host,
+                program,
+                shard,
+                end,
+                clock_bound: own.offset.map(|offset| offset.bound).unwrap_or_default(),
+                late_start: own.first.map(|lag| Duration::from_nanos(lag.max_ns())),
+                scheduled: counts.clone().map(|counts| counts.scheduled).sum(),
+                started: counts.clone().map(|counts| counts.started).sum(),
+                accepted: counts.map(|counts| counts.arrivals.of(Outcome::Accepted)).sum(),
+                cpu_share,
+                lag_p99_ns: (!own.lag.is_empty()).then(|| own.lag.quantiles_censored(&Hist::default(), &[0.99])[0].value_ns),
+            });
+        }
+        if !failures.is_empty() {
+            return Err(failures.join("\n"));
+        }
+        self.total += self.in_step.late();
+        let whole = measured(parts, self.total);
+        Ok(Measured {
+            gauges: self.in_step.gauges(),
+            interrupted: *self.stop.borrow() > Stop::Run,
+            aborted_by: self.aborted_by,
+            took: whole.took.max(clock.offset().min(whole.took + Duration::from_secs(1))),
+            agents,
+            ..whole
+        })
+    }
+}
+
+impl ShardOfRun {
+    /// Adds a second to what the table of agents shows.
+    fn count(&mut self, number: u64, interval: &Interval, plan: &Plan) {
+        self.counts.add_counts(&interval.tally);
+        let mut first = Hist::default();
+        for (phase, tally) in plan.phases.iter().zip(&interval.tally.phases) {
+            for (_, lag) in tally.hists.iter().filter(|((metric, _), _)| *metric == Metric::Lag) {
+                first.merge(lag);
+                if !phase.warmup {
+                    self.lag.merge(lag);
+                }
+            }
+        }
+        if number == 0 {
+            self.first = Some(first);
+        }
+    }
+}
+
+/// When each phase of a plan begins, where that is known beforehand.
+fn starts(plan: &Plan) -> Vec<Option<Duration>> {
+    let mut at = Some(Duration::ZERO);
+    let mut starts = Vec::new();
+    for phase in &plan.phases {
+        starts.push(at.filter(|_| !phase.open_first));
+        at = at.and_then(|at| at.checked_add(phase.load.length?));
+    }
+    starts
+}

@@ -1,0 +1,280 @@
+//! What coordinator and agents say to each other, in CBOR, each message behind the version of this language.
+//!
+//! # Decisions
+//! - The version comes first and is read alone: of a message of another version nothing else can be known.
+//! - Durations and counts go as they are; distributions bucket by bucket, with exact least and greatest values.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nkeys::KeyPair;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::collector::snapshot::{Interval, Measured};
+use crate::generator::Stop;
+
+/// The version of all messages here.
+pub const VERSION: u16 = 1;
+/// The length of a signature (Ed25519), in bytes.
+const SIGNATURE: usize = 64;
+
+/// Why a message is not understood.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Of another version of smtpress.
+    #[error("a message of version {0} of the fleet's language, this is version {VERSION}: use the same smtpress on all machines")]
+    Version(u16),
+    /// No message of ours.
+    #[error("no message of a fleet")]
+    Malformed,
+    /// Not signed by the coordinator.
+    #[error("not signed by the coordinator's key")]
+    Unsigned,
+}
+
+/// A message as bytes.
+///
+/// # Panics
+/// Never: a vector takes all that is written, and every type here has a form in CBOR.
+pub fn encode(message: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(&VERSION, &mut bytes).expect("a vector takes all that is written");
+    ciborium::into_writer(message, &mut bytes).expect("every message has a form in CBOR");
+    bytes
+}
+
+/// A message of bytes.
+///
+/// # Errors
+/// They are of another version, or no message of this kind.
+pub fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, MessageError> {
+    let version: u16 = ciborium::from_reader(&mut bytes).map_err(|_| MessageError::Malformed)?;
+    if version != VERSION {
+        return Err(MessageError::Version(version));
+    }
+    let message = ciborium::from_reader(&mut bytes).map_err(|_| MessageError::Malformed)?;
+    if bytes.is_empty() { Ok(message) } else { Err(MessageError::Malformed) }
+}
+
+/// A message behind its signature.
+///
+/// # Panics
+/// `key` is a public key alone.
+pub fn sign(message: &impl Serialize, key: &KeyPair) -> Vec<u8> {
+    let body = encode(message);
+    let mut bytes = key.sign(&body).expect("the key of a coordinator signs");
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// A signed message, if its signature is that of `key`.
+///
+/// # Errors
+/// It is not, or the message is none.
+pub fn verify<T: DeserializeOwned>(bytes: &[u8], key: &KeyPair) -> Result<T, MessageError> {
+    let (signature, body) = bytes.split_at_checked(SIGNATURE).ok_or(MessageError::Unsigned)?;
+    key.verify(body, signature).map_err(|_| MessageError::Unsigned)?;
+    decode(body)
+}
+
+/// What an agent is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentState {
+    /// It waits for work.
+    Idle,
+    /// It has a shard, and is able to run it.
+    Prepared,
+    /// It knows when to start.
+    Armed,
+    /// Its load is on the target.
+    Running,
+    /// Its load is over, and not all of its reports are with the coordinator.
+    Reporting,
+}
+
+impl AgentState {
+    /// The state in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            AgentState::Idle => "idle",
+            AgentState::Prepared => "prepared",
+            AgentState::Armed => "armed",
+            AgentState::Running => "running",
+            AgentState::Reporting => "reporting",
+        }
+    }
+}
+
+/// An agent's sign of life, once a second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Its name, unique in the fleet.
+    pub agent: String,
+    /// Its machine.
+    pub host: String,
+    /// The version of its smtpress.
+    pub program: String,
+    /// Drawn when it started and after each run: a command without it is not for this agent, or not for now.
+    pub nonce: u64,
+    /// What it does.
+    pub state: AgentState,
+    /// For which run.
+    pub run: Option<String>,
+}
+
+/// What the coordinator asks of one agent; signed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentCommand {
+    /// Which agent.
+    pub agent: String,
+    /// Its own number, from its sign of life.
+    pub nonce: u64,
+    /// What it is to do.
+    pub order: AgentOrder,
+}
+
+/// What an agent is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum AgentOrder {
+    /// Say what its clock shows.
+    Ping,
+    /// Take a shard, and see whether this machine can run it.
+    Prepare(Box<RunSpec>),
+    /// Start at this time of its own clock.
+    Arm {
+        /// Since the zero of the agent's clock.
+        at: Duration,
+    },
+    /// Forget the shard; nothing is sent.
+    Release,
+}
+
+/// An agent's reply to a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentAnswer {
+    /// Its clock shows this.
+    Pong {
+        /// Since the zero of its clock.
+        at: Duration,
+    },
+    /// It will.
+    Done,
+    /// It will not: why, in a sentence.
+    Refused(String),
+}
+
+/// The embedded listener of the coordinator's machine, for agents on the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerOfRun {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its certificate (DER), which is trusted unless the plan names others.
+    pub certificate: Option<Vec<u8>>,
+}
+
+/// One shard of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// The run.
+    pub run: String,
+    /// The profile with every default, as TOML. Passwords are not in it: an agent reads the variables and files that it names.
+    pub profile: String,
+    /// The part of the load, from 0, of so many.
+    pub shard: (u32, u32),
+    /// The Date of all messages.
+    pub date: String,
+    /// The coordinator's embedded listener, if that is the target.
+    pub embedded: Option<ListenerOfRun>,
+    /// Whether a receiver behind the relay wants to know of each transaction.
+    pub lists_transactions: bool,
+}
+
+/// The coordinator's word to all agents of a run, once a second and whenever it changes; signed. Without it for
+/// [`LEASE`](super::LEASE) an agent ends its load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The run.
+    pub run: String,
+    /// Which coordinator: one that takes over a run has a higher one.
+    pub epoch: u64,
+    /// Rising; an older one says nothing.
+    pub number: u64,
+    /// How far the load is to be stopped.
+    pub stop: Stop,
+}
+
+/// One second of a shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SecondReport {
+    /// From 0.
+    pub number: u64,
+    /// What was counted.
+    pub interval: Interval,
+    /// Sessions that were recorded and ended in it: file stem and text.
+    pub transcripts: Vec<(String, String)>,
+}
+
+/// The end of a shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FinalReport {
+    /// How many seconds it reported.
+    pub seconds: u64,
+    /// SHA-256 over the bytes of all their reports, in order.
+    pub digest: [u8; 32],
+    /// What was measured, without what stands in the seconds; or why the load could not start.
+    pub measured: Result<Box<Measured>, String>,
+    /// The agent's machine.
+    pub host: String,
+    /// Its smtpress.
+    pub program: String,
+    /// The coordinator's word did not come for so long that the agent ended the load by itself.
+    pub lease_over: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease() -> Lease {
+        Lease { run: "6a2-1".into(), epoch: 1, number: 7, stop: Stop::Drain }
+    }
+
+    #[test]
+    fn a_message_of_another_version_is_refused_whatever_else_it_holds() {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&(VERSION + 1), &mut bytes).unwrap();
+        bytes.extend_from_slice(b"\xff\xff nobody knows");
+        assert_eq!(decode::<Lease>(&bytes), Err(MessageError::Version(VERSION + 1)));
+        assert_eq!(decode::<Lease>(b""), Err(MessageError::Malformed));
+        assert_eq!(decode::<Lease>(&encode(&17)), Err(MessageError::Malformed));
+        let doubled = [encode(&lease()), encode(&lease())].concat();
+        assert_eq!(decode::<Lease>(&doubled), Err(MessageError::Malformed));
+    }
+
+    #[test]
+    fn only_what_the_coordinator_signed_is_taken() {
+        let (key, other) = (KeyPair::new_user(), KeyPair::new_user());
+        let public = KeyPair::from_public_key(&key.public_key()).unwrap();
+        let bytes = sign(&lease(), &key);
+        assert_eq!(verify::<Lease>(&bytes, &public), Ok(lease()));
+        assert_eq!(verify::<Lease>(&sign(&lease(), &other), &public), Err(MessageError::Unsigned));
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert_eq!(verify::<Lease>(&changed, &public), Err(MessageError::Unsigned), "byte {at}");
+            assert!(verify::<Lease>(&bytes[..at], &public).is_err(), "cut at {at}");
+        }
+    }
+
+    /// Golden bytes: what is stored on a bus, and spoken by an agent that was started last week, is read for as long as the
+    /// version is the same.
+    #[test]
+    fn a_lease_has_the_bytes_that_it_always_had() {
+        let hex: String = encode(&lease()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "01a46372756e6536613 22d316565706f636801666e756d6265720764 73746f7065447261696e".replace(' ', "")
+        );
+    }
+}

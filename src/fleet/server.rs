@@ -1,0 +1,149 @@
+//! A private nats-server on loopback that ends with this process, however it ends.
+//!
+//! # Decisions
+//! - A shell stands between: it waits for the end of its standard input, which comes also when this process is killed, and then
+//!   ends the server and removes its folder. A server that nobody asked for must not be left behind.
+//! - The token is drawn for each server and stands in a file that only this user reads: never on a command line.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use super::bus::BusAccess;
+use crate::generator::clock;
+
+/// How long the server may take to listen.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// Ends the server and removes its folder when standard input ends. `$1`: the server, `$2`: its folder.
+const KEEPER: &str = r#"
+trap '' INT HUP QUIT
+"$1" -c "$2/server.conf" >"$2/server.log" 2>&1 </dev/null &
+server=$!
+trap 'kill "$server" 2>/dev/null' TERM
+cat >/dev/null
+kill "$server" 2>/dev/null
+wait "$server"
+rm -rf "$2"
+"#;
+
+/// Why there is no private server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// It is not installed.
+    #[error("nats-server is not installed ({0}): install Debian's package nats-server, or give its path with --nats-server")]
+    Missing(String),
+    /// It was started and does not listen.
+    #[error("nats-server did not start: {0}")]
+    NotStarted(String),
+    /// Files or processes.
+    #[error("failed to start nats-server: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct PrivateServer {
+    keeper: Child,
+    alive: Option<ChildStdin>,
+    port: u16,
+    token: String,
+}
+
+impl PrivateServer {
+    /// Starts one on a free port of loopback. `program`: its path, else that on PATH. `token`: what opens it.
+    ///
+    /// # Errors
+    /// It is not installed, or does not start.
+    pub fn start(program: Option<&Path>, token: String) -> Result<PrivateServer, ServerError> {
+        let program = find(program)?;
+        // The keeper removes it.
+        let folder = tempfile::Builder::new()
+            .prefix("smtpress-nats-")
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir()?
+            .keep();
+        let started = PrivateServer::start_in(&program, &folder, token);
+        if started.is_err() {
+            fs::remove_dir_all(&folder).ok();
+        }
+        started
+    }
+
+    fn start_in(program: &Path, folder: &Path, token: String) -> Result<PrivateServer, ServerError> {
+        let place = folder.display();
+        let config = format!(
+            "listen: \"127.0.0.1:-1\"\nports_file_dir: \"{place}\"\nmax_payload: 4MB\n\
+             authorization {{ token: \"{token}\" }}\njetstream {{ store_dir: \"{place}/store\" }}\n"
+        );
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        io::Write::write_all(&mut options.open(folder.join("server.conf"))?, config.as_bytes())?;
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "nats-keeper"])
+            .arg(program)
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let alive = keeper.stdin.take();
+        let until = clock::now() + READY_WITHIN;
+        loop {
+            if let Some(port) = port_of(folder) {
+                return Ok(PrivateServer { keeper, alive, port, token });
+            }
+            if keeper.try_wait()?.is_some() || clock::now() > until {
+                let log = fs::read_to_string(folder.join("server.log")).unwrap_or_default();
+                let last = log.lines().last().unwrap_or("it says nothing").to_owned();
+                drop(alive);
+                keeper.wait().ok();
+                return Err(ServerError::NotStarted(last));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How to reach it.
+    pub fn access(&self) -> BusAccess {
+        BusAccess {
+            url: format!("nats://127.0.0.1:{}", self.port),
+            token: Some(self.token.clone()),
+            ..BusAccess::default()
+        }
+    }
+}
+
+impl Drop for PrivateServer {
+    fn drop(&mut self) {
+        drop(self.alive.take());
+        self.keeper.wait().ok();
+    }
+}
+
+fn find(program: Option<&Path>) -> Result<PathBuf, ServerError> {
+    if let Some(path) = program {
+        let is_there = path.is_file();
+        return if is_there { Ok(path.to_owned()) } else { Err(ServerError::Missing(format!("{} is no file", path.display()))) };
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian's server stands where only root's PATH looks.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    let found = folders.map(|folder| folder.join("nats-server")).find(|path| path.is_file());
+    found.ok_or_else(|| ServerError::Missing("not found on PATH".to_owned()))
+}
+
+/// The port in the file that the server writes when it listens.
+fn port_of(folder: &Path) -> Option<u16> {
+    let file = fs::read_dir(folder).ok()?.flatten().find(|entry| entry.path().extension().is_some_and(|end| end == "ports"))?;
+    let ports: serde_json::Value = serde_json::from_str(&fs::read_to_string(file.path()).ok()?).ok()?;
+    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+}

@@ -1,0 +1,371 @@
+//! The coordinator of a run as a pure machine: what is heard goes in, what is to be done comes out. It reads no clock and sends
+//! nothing.
+//!
+//! # Decisions
+//! - No load starts before every agent has said that it can run its shard.
+//! - An agent that is silent before the start ends the run before its load: nothing is lost by that.
+//! - An agent that is silent during the load is lost, for good: what it reports when it returns is counted, and the run stays
+//!   invalid. The others drain, because what they would still measure is not the load that was planned.
+
+use std::time::Duration;
+
+use super::LOST_AFTER;
+use crate::generator::Stop;
+
+/// How far a run of a fleet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// The agents are asked whether they can run it.
+    Preparing,
+    /// All can; they hear when to start.
+    Ready,
+    /// All know when.
+    Armed,
+    /// The load is on the target.
+    Running,
+    /// No more is started.
+    Draining,
+    /// Over, and all of it was done.
+    Done,
+    /// A shard is lost.
+    Degraded,
+    /// Over, because it was stopped.
+    Aborted,
+    /// An agent could not run its shard, and no load was started.
+    Failed,
+}
+
+impl RunState {
+    /// The state in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            RunState::Preparing => "preparing",
+            RunState::Ready => "ready",
+            RunState::Armed => "armed",
+            RunState::Running => "running",
+            RunState::Draining => "draining",
+            RunState::Done => "done",
+            RunState::Degraded => "degraded",
+            RunState::Aborted => "aborted",
+            RunState::Failed => "failed",
+        }
+    }
+}
+
+/// What was heard. Shards by their index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The agent can run its shard.
+    Ready(u32),
+    /// It cannot, or will not: why.
+    Refused(u32, String),
+    /// It knows when to start.
+    Armed(u32),
+    /// A sign of life.
+    Heard(u32),
+    /// One of its seconds.
+    Second(u32),
+    /// Its end, with all of its seconds.
+    Ended(u32),
+    /// Stop so far.
+    Stop(Stop),
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FleetAction {
+    /// Tell all agents when to start.
+    ArmAll,
+    /// Tell all agents to stop so far.
+    Tell(Stop),
+    /// The shard is lost: it was silent for so long.
+    Lost(u32, Duration),
+    /// Tell all agents to forget the run: it cannot start, because of these shards.
+    Release(Vec<(u32, String)>),
+    /// Nothing more is to come.
+    Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ShardState {
+    Asked,
+    Ready,
+    Armed,
+    Ended,
+    Lost,
+}
+
+/// The coordinator's view of a run.
+#[derive(Clone, Debug)]
+pub struct FleetRun {
+    state: RunState,
+    shards: Vec<ShardState>,
+    /// When each was heard last.
+    heard: Vec<Duration>,
+    refusals: Vec<(u32, String)>,
+    stop: Stop,
+    is_over: bool,
+}
+
+impl FleetRun {
+    /// A run of so many shards whose agents are asked at `now`.
+    pub fn new(shards: u32, now: Duration) -> FleetRun {
+        FleetRun {
+            state: RunState::Preparing,
+            shards: vec![ShardState::Asked; shards as usize],
+            heard: vec![now; shards as usize],
+            refusals: Vec::new(),
+            stop: Stop::Run,
+            is_over: false,
+        }
+    }
+
+    /// How far it is.
+    pub fn state(&self) -> RunState {
+        self.state
+    }
+
+    /// How far agents are to stop.
+    pub fn stop(&self) -> Stop {
+        self.stop
+    }
+
+    /// Whether the shard is lost.
+    pub fn is_lost(&self, shard: u32) -> bool {
+        self.shards.get(shard as usize) == Some(&ShardState::Lost)
+    }
+
+    /// Takes what was heard at `now`.
+    pub fn handle(&mut self, input: Input, now: Duration) -> Vec<FleetAction> {
+        if self.is_over {
+            return Vec::new();
+        }
+        if let Input::Ready(shard)
+        | Input::Refused(shard, _)
+        | Input::Armed(shard)
+        | Input::Heard(shard)
+        | Input::Second(shard)
+        | Input::Ended(shard) = &input
+            && let Some(heard) = self.heard.get_mut(*shard as usize)
+        {
+            *heard = (*heard).max(now);
+        }
+        let mut actions = Vec::new();
+        match input {
+            Input::Ready(shard) if self.state == RunState::Preparing => {
+                self.advance(shard, ShardState::Asked, ShardState::Ready);
+            }
+            Input::Armed(shard) if self.state == RunState::Ready => {
+                self.advance(shard, ShardState::Ready, ShardState::Armed);
+            }
+            Input::Refused(shard, why) if self.is_before_load() && (shard as usize) < self.shards.len() => {
+                self.refusals.push((shard, why));
+            }
+            Input::Second(_) if self.state == RunState::Armed => self.state = RunState::Running,
+            Input::Ended(shard) if !self.is_before_load() || self.state == RunState::Armed => {
+                if let Some(own) = self.shards.get_mut(shard as usize)
+                    && *own != ShardState::Lost
+                {
+                    *own = ShardState::Ended;
+                }
+            }
+            Input::Stop(stop) if stop > self.stop => {
+                self.stop = stop;
+                actions.push(FleetAction::Tell(stop));
+                if self.state == RunState::Running {
+                    self.state = RunState::Draining;
+                }
+            }
+            Input::Tick => self.look_for_silence(now, &mut actions),
+            _ => {}
+        }
+        self.conclude(&mut actions);
+        actions
+    }
+
+    fn is_before_load(&self) -> bool {
+        matches!(self.state, RunState::Preparing | RunState::Ready | RunState::Armed)
+    }
+
+    fn advance(&mut self, shard: u32, from: ShardState, to: ShardState) {
+        if let Some(own) = self.shards.get_mut(shard as usize).filter(|own| **own == from) {
+            *own = to;
+        }
+    }
+
+    fn look_for_silence(&mut self, now: Duration, actions: &mut Vec<FleetAction>) {
+        for shard in 0..self.shards.len() {
+            let silent = now.saturating_sub(self.heard[shard]);
+            let index = u32::try_from(shard).unwrap_or(u32::MAX);
+            let awaited = !matches!(self.shards[shard], ShardState::Ended | ShardState::Lost);
+            if !awaited || silent < LOST_AFTER {
+                continue;
+            }
+            if self.is_before_load() {
+                self.refusals.push((index, format!("it was not heard of for {:.1} s", silent.as_secs_f64())));
+                continue;
+            }
+            self.shards[shard] = ShardState::Lost;
+            self.state = RunState::Degraded;
+            actions.push(FleetAction::Lost(index, silent));
+            if self.stop < Stop::Drain {
+                self.stop = Stop::Drain;
+                actions.push(FleetAction::Tell(Stop::Drain));
+            }
+        }
+    }
+
+    /// What follows from the state of all shards.
+    fn conclude(&mut self, actions: &mut Vec<FleetAction>) {
+        let all = |state| self.shards.iter().all(|shard| *shard == state);
+        if self.is_before_load() && (!self.refusals.is_empty() || self.stop > Stop::Run) {
+            let stopped = self.refusals.is_empty();
+            self.state = if stopped { RunState::Aborted } else { RunState::Failed };
+            actions.push(FleetAction::Release(std::mem::take(&mut self.refusals)));
+            self.over(actions);
+            return;
+        }
+        if self.state == RunState::Preparing && all(ShardState::Ready) {
+            self.state = RunState::Ready;
+            actions.push(FleetAction::ArmAll);
+        } else if self.state == RunState::Ready && all(ShardState::Armed) {
+            self.state = RunState::Armed;
+        }
+        if self.shards.iter().all(|shard| matches!(shard, ShardState::Ended | ShardState::Lost)) {
+            self.state = match self.state {
+                RunState::Degraded => RunState::Degraded,
+                _ if self.stop > Stop::Run => RunState::Aborted,
+                _ => RunState::Done,
+            };
+            self.over(actions);
+        }
+    }
+
+    fn over(&mut self, actions: &mut Vec<FleetAction>) {
+        self.is_over = true;
+        actions.push(FleetAction::Over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A run of three shards whose load is on the target.
+    fn running() -> FleetRun {
+        let mut run = FleetRun::new(3, at(0));
+        for shard in 0..3 {
+            run.handle(Input::Ready(shard), at(10));
+        }
+        for shard in 0..3 {
+            run.handle(Input::Armed(shard), at(20));
+        }
+        run.handle(Input::Second(1), at(1000));
+        assert_eq!(run.state(), RunState::Running);
+        run
+    }
+
+    #[test]
+    fn no_agent_starts_before_all_can() {
+        let mut run = FleetRun::new(2, at(0));
+        assert_eq!(run.handle(Input::Ready(0), at(1)), []);
+        assert_eq!(run.handle(Input::Ready(0), at(2)), [], "twice is once");
+        assert_eq!(run.handle(Input::Ready(1), at(3)), [FleetAction::ArmAll]);
+        assert_eq!(run.handle(Input::Ready(1), at(4)), []);
+    }
+
+    #[test]
+    fn one_that_cannot_names_itself_and_no_load_runs() {
+        let mut run = FleetRun::new(2, at(0));
+        run.handle(Input::Ready(0), at(1));
+        let actions = run.handle(Input::Refused(1, "no descriptors".into()), at(2));
+        assert_eq!(actions, [FleetAction::Release(vec![(1, "no descriptors".into())]), FleetAction::Over]);
+        assert_eq!(run.state(), RunState::Failed);
+        assert_eq!(run.handle(Input::Ready(1), at(3)), []);
+        // One that says nothing likewise.
+        let mut run = FleetRun::new(2, at(0));
+        run.handle(Input::Ready(0), at(2900));
+        let actions = run.handle(Input::Tick, at(3100));
+        assert!(matches!(&actions[..], [FleetAction::Release(who), FleetAction::Over] if who[0].0 == 1), "{actions:?}");
+    }
+
+    #[test]
+    fn a_silent_agent_is_lost_the_others_drain_and_its_return_changes_nothing() {
+        let mut run = running();
+        for ms in [2000, 3000] {
+            run.handle(Input::Heard(0), at(ms));
+            run.handle(Input::Heard(1), at(ms));
+        }
+        let actions = run.handle(Input::Tick, at(3100));
+        assert_eq!(actions, [FleetAction::Lost(2, at(3080)), FleetAction::Tell(Stop::Drain)]);
+        assert!(run.is_lost(2) && run.handle(Input::Ended(2), at(3200)).is_empty());
+        run.handle(Input::Ended(0), at(3300));
+        assert_eq!(run.handle(Input::Ended(1), at(3400)), [FleetAction::Over]);
+        assert_eq!(run.state(), RunState::Degraded);
+    }
+
+    #[test]
+    fn a_stop_goes_out_once_a_level_and_ends_as_aborted() {
+        let mut run = running();
+        assert_eq!(run.handle(Input::Stop(Stop::Drain), at(1100)), [FleetAction::Tell(Stop::Drain)]);
+        assert_eq!(run.handle(Input::Stop(Stop::Drain), at(1200)), []);
+        assert_eq!(run.handle(Input::Stop(Stop::Now), at(1300)), [FleetAction::Tell(Stop::Now)]);
+        for shard in 0..3 {
+            run.handle(Input::Ended(shard), at(1400));
+        }
+        assert_eq!(run.state(), RunState::Aborted);
+    }
+
+    fn input() -> impl Strategy<Value = Input> {
+        let shard = 0..4_u32;
+        prop_oneof![
+            shard.clone().prop_map(Input::Ready),
+            shard.clone().prop_map(Input::Armed),
+            shard.clone().prop_map(Input::Heard),
+            shard.clone().prop_map(Input::Second),
+            shard.clone().prop_map(Input::Ended),
+            (shard, Just("no".to_owned())).prop_map(|(shard, why)| Input::Refused(shard, why)),
+            prop_oneof![Just(Stop::Drain), Just(Stop::Now)].prop_map(Input::Stop),
+            Just(Input::Tick),
+        ]
+    }
+
+    proptest! {
+        /// Whatever comes, in whatever order and however often: never done with a shard lost or unheard of, over once, and
+        /// no start before every shard was ready.
+        #[test]
+        fn no_order_of_inputs_makes_a_false_pass(
+            inputs in prop::collection::vec((input(), 0..1500_u64), 0..60),
+        ) {
+            let mut run = FleetRun::new(3, at(0));
+            let (mut now, mut over, mut ready, mut ended) = (0, 0, [false; 3], [false; 3]);
+            let mut lost = false;
+            for (input, later) in inputs {
+                now += later;
+                if let Input::Ready(shard @ 0..3) = input { ready[shard as usize] = true; }
+                if let Input::Ended(shard @ 0..3) = input { ended[shard as usize] = true; }
+                for action in run.handle(input, at(now)) {
+                    prop_assert_eq!(over, 0, "nothing after the end");
+                    match action {
+                        FleetAction::ArmAll => prop_assert!(ready.iter().all(|ready| *ready)),
+                        FleetAction::Lost(..) => lost = true,
+                        FleetAction::Over => over += 1,
+                        _ => {}
+                    }
+                }
+                if run.state() == RunState::Done {
+                    prop_assert!(!lost && ended.iter().all(|ended| *ended) && over == 1);
+                }
+                prop_assert!(!lost || run.state() == RunState::Degraded);
+            }
+        }
+    }
+}

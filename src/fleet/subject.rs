@@ -1,0 +1,72 @@
+//! The subjects on the bus, and the names of what is stored there.
+
+/// The stream in which all reports are kept until their coordinator has them.
+pub const STREAM: &str = "SMTPRESS_RUN";
+/// What the stream takes: reports, not the coordinator's own word.
+pub const REPORTS: &str = "smtpress.v1.run.*.report.>";
+/// Every agent's sign of life.
+pub const HEARTBEATS: &str = "smtpress.v1.agent.*.heartbeat";
+
+/// Whether a name can stand in a subject: letters, digits, `-` and `_`, at most 64 of them.
+pub fn is_name(name: &str) -> bool {
+    let may = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(may)
+}
+
+/// An agent's sign of life.
+pub fn heartbeat(agent: &str) -> String {
+    format!("smtpress.v1.agent.{agent}.heartbeat")
+}
+
+/// Where an agent takes commands.
+pub fn command(agent: &str) -> String {
+    format!("smtpress.v1.agent.{agent}.command")
+}
+
+/// The coordinator's word to all agents of a run.
+pub fn control(run: &str) -> String {
+    format!("smtpress.v1.run.{run}.control")
+}
+
+/// The seconds of a shard.
+pub fn second(run: &str, shard: u32, agent: &str) -> String {
+    format!("smtpress.v1.run.{run}.report.interval.{shard}.{agent}")
+}
+
+/// The end of a shard.
+pub fn last(run: &str, shard: u32, agent: &str) -> String {
+    format!("smtpress.v1.run.{run}.report.final.{shard}.{agent}")
+}
+
+/// All reports of a run.
+pub fn reports(run: &str) -> String {
+    format!("smtpress.v1.run.{run}.report.>")
+}
+
+/// The shard and the agent of a report's subject.
+pub fn of_report(subject: &str) -> Option<(u32, &str)> {
+    let mut words = subject.split('.').skip(6);
+    let shard = words.next()?.parse().ok()?;
+    Some((shard, words.next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_single_words_of_a_subject() {
+        assert!(is_name("load1-4711") && is_name("a_b"));
+        for wrong in ["", "a.b", "a b", "*", ">", "a\n", "é", &"a".repeat(65)] {
+            assert!(!is_name(wrong), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_names_its_shard_and_agent() {
+        assert_eq!(of_report(&second("6a2-1", 7, "load1")), Some((7, "load1")));
+        assert_eq!(of_report(&last("6a2-1", 0, "x")), Some((0, "x")));
+        assert_eq!(of_report("smtpress.v1.run.r.report.interval.x.y"), None);
+        assert_eq!(of_report("smtpress.v1"), None);
+    }
+}

@@ -1,0 +1,335 @@
+//! One measurement of many agents: seconds are added up as they come, and at the end what the agents measured.
+//!
+//! # Decisions
+//! - Counts and distributions are added, bucket by bucket: a percentile is never averaged (M17). What the seconds hold is in
+//!   them alone, so nothing is counted twice.
+//! - A second is complete when every shard that is not lost has reported it or was over before. What a lost shard reports when
+//!   it returns goes into the total, and into no second that was already shown.
+//! - The most sessions at once is the sum of the agents' own, which may not have been at the same time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use crate::collector::snapshot::{Gauges, Health, Hindrance, Interval, Measured};
+use crate::collector::tally::Tally;
+use crate::collector::work::{Work, WorkUnit};
+
+/// The digest of a shard's seconds: of the bytes of all their reports in order.
+#[derive(Clone, Debug, Default)]
+pub struct SecondsDigest(Sha256);
+
+impl SecondsDigest {
+    /// Adds the bytes of the next report.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    /// The digest.
+    pub fn finish(&self) -> [u8; 32] {
+        self.0.clone().finalize().into()
+    }
+}
+
+/// The seconds of one shard.
+#[derive(Debug, Default)]
+struct SecondsOfShard {
+    /// Those that came before the ones that they follow.
+    early: BTreeMap<u64, (Interval, Vec<u8>)>,
+    /// Those that are not part of a whole second yet.
+    ready: BTreeMap<u64, Interval>,
+    /// How many came without a gap.
+    next: u64,
+    digest: SecondsDigest,
+    /// How many there are in all, once that is known.
+    total: Option<u64>,
+    lost: bool,
+    /// The state at the end of the last one.
+    gauges: Gauges,
+}
+
+/// The seconds of all shards.
+#[derive(Debug)]
+pub struct ShardsInStep {
+    shards: Vec<SecondsOfShard>,
+    /// The second that is handed out next.
+    second: u64,
+    /// What came too late for its second.
+    late: Tally,
+}
+
+impl ShardsInStep {
+    /// Of so many shards and phases.
+    pub fn new(shards: usize, phases: usize) -> ShardsInStep {
+        ShardsInStep {
+            shards: (0..shards).map(|_| SecondsOfShard::default()).collect(),
+            second: 0,
+            late: Tally::new(phases),
+        }
+    }
+
+    /// A second of a shard, with the bytes of its report. One that came before counts once.
+    pub fn add(&mut self, shard: u32, number: u64, interval: Interval, bytes: Vec<u8>) {
+        let Some(own) = self.shards.get_mut(shard as usize) else { return };
+        if number < own.next {
+            return;
+        }
+        own.early.insert(number, (interval, bytes));
+        while let Some((interval, bytes)) = own.early.remove(&own.next) {
+            own.digest.add(&bytes);
+            own.gauges = interval.gauges;
+            if own.next < self.second {
+                self.late += &interval.tally;
+            } else {
+                own.ready.insert(own.next, interval);
+            }
+            own.next += 1;
+        }
+    }
+
+    /// The shard has so many seconds in all.
+    pub fn end(&mut self, shard: u32, total: u64) {
+        if let Some(own) = self.shards.get_mut(shard as usize) {
+            own.total = Some(total);
+        }
+    }
+
+    /// The shard is not waited for any more.
+    pub fn lose(&mut self, shard: u32) {
+        if let Some(own) = self.shards.get_mut(shard as usize) {
+            own.lost = true;
+        }
+    }
+
+    /// Whether all seconds of the shard are there, and their digest is this.
+    pub fn is_whole(&self, shard: u32, digest: &[u8; 32]) -> bool {
+        self.shards
+            .get(shard as usize)
+            .is_some_and(|own| own.total == Some(own.next) && own.digest.finish() == *digest)
+    }
+
+    /// Whether all seconds of the shard have come, once it has said how many there are.
+    pub fn has_all(&self, shard: u32) -> bool {
+        self.shards.get(shard as usize).is_some_and(|own| own.total.is_some_and(|total| own.next >= total))
+    }
+
+    /// The next second of the whole run, if all shards have come that far.
+    pub fn next(&mut self) -> Option<Interval> {
+        let second = self.second;
+        let has_come = |own: &SecondsOfShard| {
+            own.next > second || own.lost || own.total.is_some_and(|total| total <= second)
+        };
+        if !self.shards.iter().all(has_come) {
+            return None;
+        }
+        let mut whole: Option<Interval> = None;
+        for own in &mut self.shards {
+            let Some(part) = own.ready.remove(&second) else { continue };
+            match &mut whole {
+                None => whole = Some(part),
+                Some(whole) => add(whole, part),
+            }
+        }
+        let whole = whole?;
+        self.second += 1;
+        Some(whole)
+    }
+
+    /// What came too late for its second.
+    pub fn late(&self) -> &Tally {
+        &self.late
+    }
+
+    /// The state at the end of each shard's last second, together.
+    pub fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges::default();
+        self.shards.iter().for_each(|own| add_gauges(&mut gauges, own.gauges));
+        gauges
+    }
+}
+
+fn add(whole: &mut Interval, mut part: Interval) {
+    whole.length = whole.length.max(part.length);
+    whole.tally += &part.tally;
+    whole.transactions.append(&mut part.transactions);
+    add_gauges(&mut whole.gauges, part.gauges);
+}
+
+fn add_gauges(own: &mut Gauges, other: Gauges) {
+    own.sessions += other.sessions;
+    own.peak_sessions += other.peak_sessions;
+    own.in_flight += other.in_flight;
+    own.waiting += other.waiting;
+    own.retrying += other.retrying;
+    own.queued = match (own.queued, other.queued) {
+        (None, None) => None,
+        (one, two) => Some(one.unwrap_or(0) + two.unwrap_or(0)),
+    };
+}
+
+/// What all agents together measured. `tally`: the sum of all seconds. The parts stand with the names of their agents.
+pub fn measured(parts: Vec<(String, Measured)>, tally: Tally) -> Measured {
+    let phases = tally.phases.len();
+    let mut whole = Measured { tally, ..Measured::default() };
+    let of = |get: fn(&Measured) -> &Vec<Duration>, phase: usize| {
+        parts.iter().filter_map(move |(_, part)| get(part).get(phase).copied())
+    };
+    for phase in 0..phases {
+        let held_back = |part: &Measured| part.held_back.get(phase).copied().unwrap_or(false);
+        // Where one shard was held back the load was never the one that was planned.
+        whole.held_back.push(parts.iter().any(|(_, part)| held_back(part)));
+        let start = of(|part| &part.starts, phase).min().unwrap_or_default();
+        let window = of(|part| &part.windows, phase).max().unwrap_or_default();
+        whole.starts.push(start);
+        whole.windows.push(window);
+        let last_end = |part: &Measured| {
+            let at = |times: &Vec<Duration>| times.get(phase).copied().unwrap_or_default();
+            at(&part.starts) + at(&part.windows) + at(&part.drained_for)
+        };
+        let last = parts.iter().map(|(_, part)| last_end(part)).max().unwrap_or_default();
+        whole.drained_for.push(last.saturating_sub(start + window));
+        let peak = |part: &Measured| part.peak_sessions.get(phase).copied().unwrap_or(0);
+        whole.peak_sessions.push(parts.iter().map(|(_, part)| peak(part)).sum());
+    }
+    whole.work = work(&parts, phases);
+    whole.began_at =
+        parts.iter().map(|(_, part)| part.began_at).filter(|at| !at.is_zero()).min().unwrap_or_default();
+    whole.took = parts.iter().map(|(_, part)| part.took).max().unwrap_or_default();
+    whole.interrupted = parts.iter().any(|(_, part)| part.interrupted);
+    whole.health = health(parts.iter().map(|(_, part)| &part.health), phases);
+    for (agent, part) in parts {
+        whole.backlog.add(part.backlog);
+        whole.slices += &part.slices;
+        let named = |(stem, text): (String, String)| (format!("{stem}-{agent}"), text);
+        whole.transcripts.extend(part.transcripts.into_iter().map(named));
+    }
+    whole
+}
+
+/// What all were to do and did, by phase; nothing where one of them does not say.
+fn work(parts: &[(String, Measured)], phases: usize) -> Vec<Work> {
+    let of_phase = |phase: usize| -> Option<Work> {
+        let parts: Vec<&Work> =
+            parts.iter().map(|(_, part)| part.work.get(phase)).collect::<Option<Vec<&Work>>>()?;
+        let unit = parts.first()?.unit;
+        let asked: u64 = parts.iter().map(|part| part.asked).sum();
+        let done: u64 = parts.iter().map(|part| part.done).sum();
+        // Time passes for all of them at once.
+        let among = if unit == WorkUnit::Time { parts.len() as u64 } else { 1 };
+        Some(Work {
+            unit,
+            asked: asked / among,
+            done: done / among,
+            short_since: parts.iter().filter_map(|part| part.short_since).min(),
+            why: parts.iter().find_map(|part| part.why.clone()),
+        })
+    };
+    (0..phases).map_while(of_phase).collect()
+}
+
+/// Of what tells whether a generator kept up, the worst; of what was used, the sum.
+fn health<'a>(parts: impl Iterator<Item = &'a Health> + Clone, phases: usize) -> Health {
+    let most = |get: fn(&Health) -> f64| parts.clone().map(get).fold(0.0, f64::max);
+    let hindrance = |phase: usize| {
+        let own = parts.clone().filter_map(move |part| part.hindrances.get(phase).copied());
+        own.reduce(Hindrance::worst).unwrap_or_default()
+    };
+    let saturated = |phase: usize| {
+        parts.clone().filter_map(|part| part.cpu_saturated.get(phase).copied()).fold(0.0, f64::max)
+    };
+    Health {
+        allowed_cores: parts.clone().map(|part| part.allowed_cores).sum(),
+        hindrances: (0..phases).map(hindrance).collect(),
+        cpu_share: most(|part| part.cpu_share),
+        cpu_saturated: (0..phases).map(saturated).collect(),
+        cpu_user_s: parts.clone().map(|part| part.cpu_user_s).sum(),
+        cpu_system_s: parts.clone().map(|part| part.cpu_system_s).sum(),
+        peak_descriptors: parts.clone().map(|part| part.peak_descriptors).max().unwrap_or(0),
+        peak_rss_bytes: parts.clone().map(|part| part.peak_rss_bytes).max().unwrap_or(0),
+        ports_used: parts.clone().map(|part| part.ports_used).max().unwrap_or(0),
+        clock_drift_ns: parts.clone().map(|part| part.clock_drift_ns).max().unwrap_or(0),
+        lost_workers: parts.map(|part| part.lost_workers).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::{Metric, Outcome};
+
+    fn second(number: u64, accepted: u64) -> Interval {
+        let mut tally = Tally::new(1);
+        tally.phases[0].counts.arrivals.add_many(Outcome::Accepted, accepted);
+        let hist = tally.phases[0].hists.entry((Metric::Response, Outcome::Accepted)).or_default();
+        (0..accepted).for_each(|n| hist.record(1000 + n));
+        Interval {
+            start: Duration::from_secs(number),
+            length: Duration::from_secs(1),
+            tally,
+            transactions: Vec::new(),
+            gauges: Gauges { sessions: 1, peak_sessions: 2, ..Gauges::default() },
+        }
+    }
+
+    fn accepted(tally: &Tally) -> u64 {
+        tally.phases[0].counts.arrivals.of(Outcome::Accepted)
+    }
+
+    #[test]
+    fn a_second_is_whole_when_all_have_come_that_far() {
+        let mut all = ShardsInStep::new(2, 1);
+        all.add(0, 0, second(0, 3), vec![1]);
+        assert!(all.next().is_none());
+        // Out of order, and twice.
+        all.add(1, 1, second(1, 7), vec![3]);
+        assert!(all.next().is_none());
+        all.add(1, 0, second(0, 4), vec![2]);
+        all.add(1, 0, second(0, 4), vec![2]);
+        let first = all.next().unwrap();
+        assert_eq!((accepted(&first.tally), first.gauges.peak_sessions), (7, 4));
+        assert!(all.next().is_none());
+        all.end(0, 1);
+        assert_eq!(accepted(&all.next().unwrap().tally), 7);
+        all.end(1, 2);
+        assert!(all.next().is_none() && all.has_all(0) && all.has_all(1));
+        let mut digest = SecondsDigest::default();
+        digest.add(&[2]);
+        digest.add(&[3]);
+        assert!(all.is_whole(1, &digest.finish()) && !all.is_whole(0, &digest.finish()));
+    }
+
+    #[test]
+    fn what_a_lost_shard_reports_late_is_counted_once() {
+        let mut all = ShardsInStep::new(2, 1);
+        all.add(0, 0, second(0, 3), vec![1]);
+        all.lose(1);
+        assert_eq!(accepted(&all.next().unwrap().tally), 3);
+        all.add(1, 0, second(0, 4), vec![2]);
+        all.add(1, 0, second(0, 4), vec![2]);
+        assert_eq!(accepted(all.late()), 4);
+        all.end(1, 3);
+        assert!(!all.has_all(1), "seconds are missing");
+    }
+
+    #[test]
+    fn windows_are_the_longest_and_health_the_worst() {
+        let s = Duration::from_secs;
+        let part = |window: u64, drained: u64, share: f64| Measured {
+            windows: vec![s(window)],
+            starts: vec![s(0)],
+            drained_for: vec![s(drained)],
+            held_back: vec![false],
+            peak_sessions: vec![5],
+            health: Health { cpu_share: share, lost_workers: 1, ..Health::default() },
+            transcripts: vec![("refused-1".into(), "S: 421".into())],
+            ..Measured::default()
+        };
+        let whole = measured(vec![("a".into(), part(9, 4, 0.9)), ("b".into(), part(10, 1, 0.2))], Tally::new(1));
+        assert_eq!((whole.windows[0], whole.drained_for[0], whole.peak_sessions[0]), (s(10), s(3), 10));
+        assert_eq!((whole.health.cpu_share, whole.health.lost_workers), (0.9, 2));
+        let stems: Vec<&str> = whole.transcripts.iter().map(|(stem, _)| stem.as_str()).collect();
+        assert_eq!(stems, ["refused-1-a", "refused-1-b"]);
+    }
+}
