@@ -28,12 +28,15 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
             "{name:?} is no name of an agent: write letters, digits, - and _, at most 64 of them"
         )));
     }
-    let coordinator = invitation.as_ref().map(|own| own.coordinator.clone()).or_else(|| args.coordinator.clone());
+    let coordinator =
+        invitation.as_ref().map(|own| own.coordinator.clone()).or_else(|| args.coordinator.clone());
     let coordinator = coordinator.ok_or_else(|| {
         CommandError::usage("an agent obeys one coordinator: give its public key with --coordinator")
     })?;
     let coordinator = KeyPair::from_public_key(coordinator.trim()).map_err(|error| {
-        CommandError::usage(format!("--coordinator is no public key ({error}): give the line that begins with U"))
+        CommandError::usage(format!(
+            "--coordinator is no public key ({error}): give the line that begins with U"
+        ))
     })?;
     let access = match &invitation {
         Some(own) => {
@@ -72,17 +75,22 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
                 ask.send_replace(true);
             })?;
         }
-        let bus = Bus::connect(&access).await.map_err(|error| {
-            CommandError::Failed(ExitCode::Preflight, error.to_string())
-        })?;
+        let bus = Bus::connect(&access)
+            .await
+            .map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
         if !is_invited {
-            bus.stream().await.map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
+            bus.stream()
+                .await
+                .map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
             match agent::deliver_spool(&bus, &spool).await {
                 Ok(0) => {}
-                Ok(shards) => screen.note(&format!("smtpress agent {name}: delivered the reports of {shards} earlier shards")),
+                Ok(shards) => screen.note(&format!(
+                    "smtpress agent {name}: delivered the reports of {shards} earlier shards"
+                )),
                 Err(error) => screen.note(&format!("smtpress agent {name}: warning: {error}")),
             }
-            screen.note(&format!("smtpress agent {name}: waiting for work at {}; Ctrl-C ends it", access.url));
+            screen
+                .note(&format!("smtpress agent {name}: waiting for work at {}; Ctrl-C ends it", access.url));
         }
         let serving = agent::serve(bus, settings, quit);
         tokio::pin!(serving);
@@ -102,10 +110,9 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
 
 /// Where the NATS server is.
 pub fn access(args: &BusArgs) -> Result<BusAccess, CommandError> {
-    let url = args
-        .nats
-        .clone()
-        .ok_or_else(|| CommandError::usage("name the NATS server with --nats, as in nats://127.0.0.1:4222"))?;
+    let url = args.nats.clone().ok_or_else(|| {
+        CommandError::usage("name the NATS server with --nats, as in nats://127.0.0.1:4222")
+    })?;
     Ok(BusAccess { url, token: None, creds: args.creds.clone(), ca: args.nats_ca.clone() })
 }
 

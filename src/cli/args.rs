@@ -83,7 +83,9 @@ impl Cli {
             matches.ids().filter(is_variable).map(|id| id.as_str().to_owned()).collect()
         };
         match (&mut cli.command, matches.subcommand()) {
-            (Command::Run(args), Some((_, matches))) => args.load.from_environment = from_environment(matches),
+            (Command::Run(args), Some((_, matches))) => {
+                args.load.from_environment = from_environment(matches)
+            }
             (Command::Fleet(FleetCommand::Run(args)), Some((_, matches))) => {
                 let of_run = matches.subcommand().map(|(_, matches)| from_environment(matches));
                 args.run.load.from_environment = of_run.unwrap_or_default();

@@ -38,7 +38,9 @@ pub fn fleet(command: &FleetCommand, screen: &Screen) -> Result<ExitCode, Comman
 
 fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     if args.run.shard.is_some() {
-        return Err(CommandError::usage("--shard is for runs without a coordinator: a fleet shares the load out itself"));
+        return Err(CommandError::usage(
+            "--shard is for runs without a coordinator: a fleet shares the load out itself",
+        ));
     }
     match (args.local, &args.bus.nats) {
         (None, None) => {
@@ -110,9 +112,9 @@ fn start_local(
 
 /// A text that nobody can guess.
 fn token() -> Result<String, CommandError> {
-    KeyPair::new_user().seed().map_err(|error| {
-        CommandError::Failed(ExitCode::Fault, format!("failed to draw a token: {error}"))
-    })
+    KeyPair::new_user()
+        .seed()
+        .map_err(|error| CommandError::Failed(ExitCode::Fault, format!("failed to draw a token: {error}")))
 }
 
 /// The coordinator's key, from its file.
@@ -127,7 +129,10 @@ fn secret_key(args: &FleetRunArgs) -> Result<KeyPair, CommandError> {
     })?;
     let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU")).unwrap_or_default();
     KeyPair::from_seed(seed).map_err(|_| {
-        CommandError::usage(format!("{} holds no secret key of a user (a line that begins with SU)", path.display()))
+        CommandError::usage(format!(
+            "{} holds no secret key of a user (a line that begins with SU)",
+            path.display()
+        ))
     })
 }
 

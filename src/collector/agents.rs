@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::summary::ValidityReason;
+
 /// How the shard of an agent ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentEnd {
@@ -56,16 +58,25 @@ pub struct AgentRun {
     pub started: u64,
     /// Arrivals accepted.
     pub accepted: u64,
+    /// Its generator's threads; `None`: it did not report its end.
+    pub threads: Option<u32>,
     /// The share of its cores that it used; `None`: it did not report its end.
     pub cpu_share: Option<f64>,
     /// The 99th percentile of its generator's lateness in measured phases, in nanoseconds.
     pub lag_p99_ns: Option<u64>,
+    /// Why its own measurement is invalid: one slow generator of many must not be lost among the others.
+    pub reasons: Vec<ValidityReason>,
 }
 
 impl AgentRun {
-    /// Why the run is invalid because of it, in a sentence; `None`: it is not.
-    pub fn fault(&self, of: usize) -> Option<String> {
-        let who = format!("agent {} ({}) with shard {} of {of}", self.name, self.host, self.shard);
+    /// Its name, its machine and its shard, in words.
+    pub fn in_words(&self, of: usize) -> String {
+        format!("agent {} ({}) with shard {} of {of}", self.name, self.host, self.shard)
+    }
+
+    /// That its reports are not all there, in a sentence; `None`: they are.
+    pub fn lost(&self, of: usize) -> Option<String> {
+        let who = self.in_words(of);
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         match &self.end {
             AgentEnd::Done => None,

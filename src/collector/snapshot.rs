@@ -183,4 +183,7 @@ pub struct Measured {
     /// The agents of a fleet; none: it was one machine.
     #[serde(skip)]
     pub agents: Vec<AgentRun>,
+    /// By phase index: how far apart the agents of a fleet began it.
+    #[serde(skip)]
+    pub starts_apart: Vec<Duration>,
 }

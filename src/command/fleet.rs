@@ -56,7 +56,8 @@ fn shard(spec: &RunSpec, allow: &[String]) -> Result<PreparedShard, String> {
 
 /// The plan of a shard, as this machine makes it.
 fn plan(spec: &RunSpec, allow: &[String]) -> Result<Plan, String> {
-    let mut document = Document::parse("the coordinator's profile", &spec.profile).map_err(|error| error.to_string())?;
+    let mut document =
+        Document::parse("the coordinator's profile", &spec.profile).map_err(|error| error.to_string())?;
     let listed = toml::Value::Array(allow.iter().cloned().map(toml::Value::String).collect()).to_string();
     document
         .apply(Override::for_key(OverrideOrigin::Flag, "--allow-target", "target.allow", &listed))

@@ -16,7 +16,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::bus::{Bus, BusError};
 use super::message::{
-    AgentState, AgentAnswer, AgentCommand, FinalReport, Heartbeat, Lease, AgentOrder, RunSpec, SecondReport, encode, verify,
+    AgentAnswer, AgentCommand, AgentOrder, AgentState, FinalReport, Heartbeat, Lease, RunSpec, SecondReport,
+    encode, verify,
 };
 use super::spool::{self, Spool};
 use super::union::SecondsDigest;
@@ -91,6 +92,7 @@ struct ShardAtWork {
     epoch: u64,
     number: u64,
     lease_over: bool,
+    threads: u32,
     seconds: u64,
     digest: SecondsDigest,
     load: Option<mpsc::UnboundedReceiver<FromLoad>>,
@@ -120,7 +122,11 @@ pub fn is_name(name: &str) -> bool {
 ///
 /// # Errors
 /// The bus cannot be used.
-pub async fn serve(bus: Bus, settings: AgentSettings, mut quit: watch::Receiver<bool>) -> Result<(), BusError> {
+pub async fn serve(
+    bus: Bus,
+    settings: AgentSettings,
+    mut quit: watch::Receiver<bool>,
+) -> Result<(), BusError> {
     let failed = |error: &dyn std::fmt::Display| BusError::NoAnswer(error.to_string());
     let mut commands =
         bus.client.subscribe(subject::command(&settings.name)).await.map_err(|error| failed(&error))?;
@@ -198,7 +204,9 @@ impl Agent {
             }
         };
         if command.agent != self.settings.name || command.nonce != self.nonce {
-            return Some(AgentAnswer::Refused("the command was meant for another agent, or for another time".to_owned()));
+            return Some(AgentAnswer::Refused(
+                "the command was meant for another agent, or for another time".to_owned(),
+            ));
         }
         Some(match command.order {
             AgentOrder::Ping => AgentAnswer::Pong { at },
@@ -230,7 +238,9 @@ impl Agent {
         };
         let control = match self.bus.client.subscribe(subject::control(&spec.run)).await {
             Ok(control) => control,
-            Err(error) => return AgentAnswer::Refused(format!("it cannot listen to the coordinator: {error}")),
+            Err(error) => {
+                return AgentAnswer::Refused(format!("it cannot listen to the coordinator: {error}"));
+            }
         };
         (self.settings.say)(&format!(
             "run {}: ready with shard {} of {}",
@@ -246,6 +256,7 @@ impl Agent {
             epoch: 0,
             number: 0,
             lease_over: false,
+            threads: 0,
             seconds: 0,
             digest: SecondsDigest::default(),
             load: None,
@@ -270,6 +281,7 @@ impl Agent {
         let Some(PreparedShard { plan, runner }) = work.prepared.take() else {
             return AgentAnswer::Refused("its load has started".to_owned());
         };
+        work.threads = plan.threads;
         let (events, load) = mpsc::unbounded_channel();
         let (outgoing, to_send) = mpsc::unbounded_channel();
         let stop = work.stop.subscribe();
@@ -329,8 +341,7 @@ impl Agent {
                     seconds: work.seconds,
                     digest: work.digest.finish(),
                     measured,
-                    host: self.settings.host.clone(),
-                    program: self.settings.program.clone(),
+                    threads: work.threads,
                     lease_over: work.lease_over,
                 };
                 (work.seconds, true, encode(&report))
@@ -463,7 +474,8 @@ pub async fn deliver_spool(bus: &Bus, root: &std::path::Path) -> Result<usize, B
             } else {
                 subject::second(&run, shard, &agent)
             };
-            bus.store(&subject, &format!("{run}/{shard}/spool/{agent}/{}", report.number), &report.bytes).await?;
+            bus.store(&subject, &format!("{run}/{shard}/spool/{agent}/{}", report.number), &report.bytes)
+                .await?;
         }
         if let Ok(spool) = Spool::open(root, &run, shard, &agent) {
             spool.clear();

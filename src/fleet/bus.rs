@@ -51,7 +51,9 @@ pub struct BusAccess {
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// No connection.
-    #[error("failed to reach the NATS server at {url}: {source}; see that it runs, and that address and credentials are right")]
+    #[error(
+        "failed to reach the NATS server at {url}: {source}; see that it runs, and that address and credentials are right"
+    )]
     Connect {
         /// Where.
         url: String,
@@ -59,7 +61,9 @@ pub enum BusError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A server without JetStream, or one that denies it.
-    #[error("the NATS server cannot keep the reports of a run: {0}; it needs JetStream (`jetstream {{}}` in its configuration, or -js)")]
+    #[error(
+        "the NATS server cannot keep the reports of a run: {0}; it needs JetStream (`jetstream {{}}` in its configuration, or -js)"
+    )]
     Stream(String),
     /// What was sent was not stored.
     #[error("the NATS server did not store a report: {0}")]

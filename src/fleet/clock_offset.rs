@@ -75,7 +75,8 @@ mod tests {
     #[test]
     fn the_shortest_round_trip_decides() {
         let ms = Duration::from_millis;
-        let trip = |sent, theirs, received| RoundTrip { sent: ms(sent), theirs: ms(theirs), received: ms(received) };
+        let trip =
+            |sent, theirs, received| RoundTrip { sent: ms(sent), theirs: ms(theirs), received: ms(received) };
         // An hour ahead; the first answer was slow, and all on the way back.
         let found = AgentClock::of(&[trip(0, 3_600_001, 100), trip(200, 3_600_201, 202)]).unwrap();
         assert_eq!(found.theirs(ms(300)), ms(3_600_300));

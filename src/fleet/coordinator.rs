@@ -19,7 +19,8 @@ use tokio::time::MissedTickBehavior;
 use super::bus::{Bus, BusError, StoredReport};
 use super::clock_offset::{AgentClock, RoundTrip};
 use super::message::{
-    AgentState, AgentAnswer, AgentCommand, ListenerOfRun, FinalReport, Heartbeat, Lease, AgentOrder, RunSpec, SecondReport, decode, sign,
+    AgentAnswer, AgentCommand, AgentOrder, AgentState, FinalReport, Heartbeat, Lease, ListenerOfRun, RunSpec,
+    SecondReport, decode, sign,
 };
 use super::states::{FleetAction, FleetRun, Input};
 use super::union::{ShardsInStep, measured};
@@ -27,6 +28,7 @@ use super::{HEARTBEAT, subject};
 use crate::collector::agents::{AgentEnd, AgentRun};
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Interval, Measured};
+use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
 use crate::generator::clock::{self, Clock};
@@ -47,7 +49,9 @@ pub enum FleetError {
     #[error(transparent)]
     Bus(#[from] BusError),
     /// Too few agents.
-    #[error("{found} of {wanted} agents are there{beside}; start `smtpress agent` on the others, or ask for fewer with --agents")]
+    #[error(
+        "{found} of {wanted} agents are there{beside}; start `smtpress agent` on the others, or ask for fewer with --agents"
+    )]
     Few {
         /// How many there are.
         found: usize,
@@ -72,6 +76,8 @@ pub struct Assignment {
     pub embedded: Option<ListenerOfRun>,
     /// Whether each transaction is to be reported.
     pub lists_transactions: bool,
+    /// What a summary needs to know of the phases.
+    pub infos: Vec<PhaseInfo>,
 }
 
 /// A fleet of agents that wait for work.
@@ -105,7 +111,8 @@ impl Fleet {
             let mut agents = idle(&heard, program);
             if agents.len() < wanted {
                 let beside = heard.values().filter_map(|own| unfit(own, program)).collect::<Vec<_>>();
-                let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join("; ")) };
+                let beside =
+                    if beside.is_empty() { String::new() } else { format!(" ({})", beside.join("; ")) };
                 return Err(FleetError::Few { found: agents.len(), wanted, beside });
             }
             agents.truncate(wanted);
@@ -169,9 +176,9 @@ async fn heard(
 
 /// A sign of life, if it is of the agent whose subject it has.
 fn heartbeat(at: &str, bytes: &[u8]) -> Option<Heartbeat> {
-    decode(bytes).ok().filter(|own: &Heartbeat| {
-        subject::is_name(&own.agent) && at == subject::heartbeat(&own.agent)
-    })
+    decode(bytes)
+        .ok()
+        .filter(|own: &Heartbeat| subject::is_name(&own.agent) && at == subject::heartbeat(&own.agent))
 }
 
 fn idle(heard: &BTreeMap<String, Heartbeat>, program: &str) -> Vec<Heartbeat> {
@@ -185,7 +192,8 @@ fn unfit(own: &Heartbeat, program: &str) -> Option<String> {
         return Some(format!("agent {agent} on {host} is of version {}, this is {program}", own.program));
     }
     let run = own.run.as_deref().unwrap_or("?");
-    (own.state != AgentState::Idle).then(|| format!("agent {agent} on {host} is {} for run {run}", own.state.as_str()))
+    (own.state != AgentState::Idle)
+        .then(|| format!("agent {agent} on {host} is {} for run {run}", own.state.as_str()))
 }
 
 /// A fleet that runs plans.
@@ -207,8 +215,7 @@ impl Runner for FleetRunner {
 struct ShardOfRun {
     agent: Heartbeat,
     offset: Option<AgentClock>,
-    counts: Tally,
-    lag: Hist,
+    tally: Tally,
     /// Lag in the first second.
     first: Option<Hist>,
     last: Option<FinalReport>,
@@ -236,8 +243,7 @@ impl<'a> CoordinatedRun<'a> {
         let of_agent = |agent: &Heartbeat| ShardOfRun {
             agent: agent.clone(),
             offset: None,
-            counts: Tally::new(plan.phases.len()),
-            lag: Hist::default(),
+            tally: Tally::new(plan.phases.len()),
             first: None,
             last: None,
             lost: None,
@@ -275,7 +281,8 @@ impl<'a> CoordinatedRun<'a> {
         let epoch = self.arm().await?;
         let clock = Clock::new(epoch);
         let starts = starts(self.plan);
-        observer.begins(&RunStart { clock, phase: Arc::new(move |phase| starts.get(phase).copied().flatten()) });
+        observer
+            .begins(&RunStart { clock, phase: Arc::new(move |phase| starts.get(phase).copied().flatten()) });
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut leases = tokio::time::interval(HEARTBEAT);
@@ -317,7 +324,7 @@ impl<'a> CoordinatedRun<'a> {
             }
         }
         bus.forget(&self.plan.run_id).await;
-        self.finish(clock)
+        self.finish(clock, &assignment.infos)
     }
 
     fn shard_of(&self, agent: &str) -> Option<u32> {
@@ -384,7 +391,8 @@ impl<'a> CoordinatedRun<'a> {
         }
         if is_released {
             self.ask_all(|_| AgentOrder::Release).await;
-            let why = if refusals.is_empty() { "the run was stopped".to_owned() } else { refusals.join("\n") };
+            let why =
+                if refusals.is_empty() { "the run was stopped".to_owned() } else { refusals.join("\n") };
             return Err(format!("no load was started: {why}"));
         }
         Ok(())
@@ -392,7 +400,8 @@ impl<'a> CoordinatedRun<'a> {
 
     /// Takes the agents' signs of life that came meanwhile, so that nobody is called silent for our own waiting.
     async fn refresh(&mut self, heartbeats: &mut async_nats::Subscriber) {
-        while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(1), heartbeats.next()).await {
+        while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(1), heartbeats.next()).await
+        {
             if let Some(own) = heartbeat(&message.subject, &message.payload)
                 && let Some(shard) = self.shard_of(&own.agent)
             {
@@ -491,18 +500,22 @@ impl<'a> CoordinatedRun<'a> {
             if interval.tally.phases.len() != self.plan.phases.len() {
                 return None;
             }
-            own.count(number, &interval, self.plan);
+            own.count(number, &interval);
             if !transcripts.is_empty() {
                 observer.transcripts(&transcripts);
             }
             self.in_step.add(shard, number, interval, bytes);
         }
         let own = &self.shards[shard as usize];
-        Some(if own.last.is_some() && self.in_step.has_all(shard) { Input::Ended(shard) } else { Input::Second(shard) })
+        Some(if own.last.is_some() && self.in_step.has_all(shard) {
+            Input::Ended(shard)
+        } else {
+            Input::Second(shard)
+        })
     }
 
     /// All that was measured, by all.
-    fn finish(mut self, clock: Clock) -> Result<Measured, String> {
+    fn finish(mut self, clock: Clock, infos: &[PhaseInfo]) -> Result<Measured, String> {
         let mut parts = Vec::new();
         let mut failures = Vec::new();
         let mut agents = Vec::new();
@@ -515,16 +528,26 @@ impl<'a> CoordinatedRun<'a> {
                 (Some(_), None) if is_whole => AgentEnd::Done,
                 _ => AgentEnd::Incomplete,
             };
-            let mut cpu_share = None;
+            let end_is_done = end == AgentEnd::Done;
+            let counts = own.tally.phases.iter().map(|phase| &phase.counts);
+            let scheduled = counts.clone().map(|counts| counts.scheduled).sum();
+            let started = counts.clone().map(|counts| counts.started).sum();
+            let accepted = counts.map(|counts| counts.arrivals.of(Outcome::Accepted)).sum();
+            let (mut cpu_share, mut lag_p99_ns, mut reasons) = (None, None, Vec::new());
+            let threads = own.last.as_ref().map(|last| last.threads);
             match own.last.map(|last| last.measured) {
                 Some(Ok(measured)) => {
                     cpu_share = Some(measured.health.cpu_share);
-                    parts.push((name.clone(), *measured));
+                    // As one machine would judge itself.
+                    let alone = Measured { tally: own.tally, ..*measured };
+                    let summary = Summary::new(&alone, infos);
+                    lag_p99_ns = Some(summary.lag_p99_ns);
+                    reasons = summary.validity.reasons;
+                    parts.push((name.clone(), Measured { tally: Tally::default(), ..alone }));
                 }
                 Some(Err(why)) => failures.push(format!("agent {name} ({host}): {why}")),
                 None => {}
             }
-            let counts = own.counts.phases.iter().map(|phase| &phase.counts);
             agents.push(AgentRun {
                 name,
                 host,
@@ -533,11 +556,14 @@ impl<'a> CoordinatedRun<'a> {
                 end,
                 clock_bound: own.offset.map(|offset| offset.bound).unwrap_or_default(),
                 late_start: own.first.map(|lag| Duration::from_nanos(lag.max_ns())),
-                scheduled: counts.clone().map(|counts| counts.scheduled).sum(),
-                started: counts.clone().map(|counts| counts.started).sum(),
-                accepted: counts.map(|counts| counts.arrivals.of(Outcome::Accepted)).sum(),
+                scheduled,
+                started,
+                accepted,
+                threads,
                 cpu_share,
-                lag_p99_ns: (!own.lag.is_empty()).then(|| own.lag.quantiles_censored(&Hist::default(), &[0.99])[0].value_ns),
+                lag_p99_ns,
+                // One that is lost is invalid by that alone.
+                reasons: if end_is_done { reasons } else { Vec::new() },
             });
         }
         if !failures.is_empty() {
@@ -558,19 +584,12 @@ impl<'a> CoordinatedRun<'a> {
 
 impl ShardOfRun {
     /// Adds a second to what the table of agents shows.
-    fn count(&mut self, number: u64, interval: &Interval, plan: &Plan) {
-        self.counts.add_counts(&interval.tally);
-        let mut first = Hist::default();
-        for (phase, tally) in plan.phases.iter().zip(&interval.tally.phases) {
-            for (_, lag) in tally.hists.iter().filter(|((metric, _), _)| *metric == Metric::Lag) {
-                first.merge(lag);
-                if !phase.warmup {
-                    self.lag.merge(lag);
-                }
-            }
-        }
+    fn count(&mut self, number: u64, interval: &Interval) {
+        self.tally += &interval.tally;
         if number == 0 {
-            self.first = Some(first);
+            let first = self.first.get_or_insert_default();
+            let hists = interval.tally.phases.iter().flat_map(|phase| &phase.hists);
+            hists.filter(|((metric, _), _)| *metric == Metric::Lag).for_each(|(_, lag)| first.merge(lag));
         }
     }
 }

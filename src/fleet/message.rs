@@ -23,7 +23,9 @@ const SIGNATURE: usize = 64;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// Of another version of smtpress.
-    #[error("a message of version {0} of the fleet's language, this is version {VERSION}: use the same smtpress on all machines")]
+    #[error(
+        "a message of version {0} of the fleet's language, this is version {VERSION}: use the same smtpress on all machines"
+    )]
     Version(u16),
     /// No message of ours.
     #[error("no message of a fleet")]
@@ -224,10 +226,8 @@ pub struct FinalReport {
     pub digest: [u8; 32],
     /// What was measured, without what stands in the seconds; or why the load could not start.
     pub measured: Result<Box<Measured>, String>,
-    /// The agent's machine.
-    pub host: String,
-    /// Its smtpress.
-    pub program: String,
+    /// Its generator's threads.
+    pub threads: u32,
     /// The coordinator's word did not come for so long that the agent ended the load by itself.
     pub lease_over: bool,
 }

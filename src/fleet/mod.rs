@@ -30,7 +30,7 @@ pub mod union;
 use std::time::Duration;
 
 pub use crate::collector::agents::LEASE;
-pub use bus::{BusAccess, Bus, BusError};
+pub use bus::{Bus, BusAccess, BusError};
 /// An agent that is not heard of for so long is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
 /// How often agents and the coordinator give a sign of life.

@@ -34,7 +34,9 @@ rm -rf "$2"
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// It is not installed.
-    #[error("nats-server is not installed ({0}): install Debian's package nats-server, or give its path with --nats-server")]
+    #[error(
+        "nats-server is not installed ({0}): install Debian's package nats-server, or give its path with --nats-server"
+    )]
     Missing(String),
     /// It was started and does not listen.
     #[error("nats-server did not start: {0}")]
@@ -132,7 +134,11 @@ impl Drop for PrivateServer {
 fn find(program: Option<&Path>) -> Result<PathBuf, ServerError> {
     if let Some(path) = program {
         let is_there = path.is_file();
-        return if is_there { Ok(path.to_owned()) } else { Err(ServerError::Missing(format!("{} is no file", path.display()))) };
+        return if is_there {
+            Ok(path.to_owned())
+        } else {
+            Err(ServerError::Missing(format!("{} is no file", path.display())))
+        };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian's server stands where only root's PATH looks.
@@ -143,7 +149,10 @@ fn find(program: Option<&Path>) -> Result<PathBuf, ServerError> {
 
 /// The port in the file that the server writes when it listens.
 fn port_of(folder: &Path) -> Option<u16> {
-    let file = fs::read_dir(folder).ok()?.flatten().find(|entry| entry.path().extension().is_some_and(|end| end == "ports"))?;
+    let file = fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .find(|entry| entry.path().extension().is_some_and(|end| end == "ports"))?;
     let ports: serde_json::Value = serde_json::from_str(&fs::read_to_string(file.path()).ok()?).ok()?;
     ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
 }

@@ -294,7 +294,10 @@ mod tests {
         let mut run = FleetRun::new(2, at(0));
         run.handle(Input::Ready(0), at(2900));
         let actions = run.handle(Input::Tick, at(3100));
-        assert!(matches!(&actions[..], [FleetAction::Release(who), FleetAction::Over] if who[0].0 == 1), "{actions:?}");
+        assert!(
+            matches!(&actions[..], [FleetAction::Release(who), FleetAction::Over] if who[0].0 == 1),
+            "{actions:?}"
+        );
     }
 
     #[test]

@@ -189,6 +189,8 @@ pub fn measured(parts: Vec<(String, Measured)>, tally: Tally) -> Measured {
             at(&part.starts) + at(&part.windows) + at(&part.drained_for)
         };
         let last = parts.iter().map(|(_, part)| last_end(part)).max().unwrap_or_default();
+        let latest = of(|part| &part.starts, phase).max().unwrap_or_default();
+        whole.starts_apart.push(latest.saturating_sub(start));
         whole.drained_for.push(last.saturating_sub(start + window));
         let peak = |part: &Measured| part.peak_sessions.get(phase).copied().unwrap_or(0);
         whole.peak_sessions.push(parts.iter().map(|(_, part)| peak(part)).sum());
@@ -326,7 +328,8 @@ mod tests {
             transcripts: vec![("refused-1".into(), "S: 421".into())],
             ..Measured::default()
         };
-        let whole = measured(vec![("a".into(), part(9, 4, 0.9)), ("b".into(), part(10, 1, 0.2))], Tally::new(1));
+        let whole =
+            measured(vec![("a".into(), part(9, 4, 0.9)), ("b".into(), part(10, 1, 0.2))], Tally::new(1));
         assert_eq!((whole.windows[0], whole.drained_for[0], whole.peak_sessions[0]), (s(10), s(3), 10));
         assert_eq!((whole.health.cpu_share, whole.health.lost_workers), (0.9, 2));
         let stems: Vec<&str> = whole.transcripts.iter().map(|(stem, _)| stem.as_str()).collect();

@@ -457,6 +457,7 @@ impl LocalRun {
             slices,
             delivered: None,
             agents: Vec::new(),
+            starts_apart: Vec::new(),
             transcripts: self
                 .transcripts
                 .into_iter()

@@ -85,6 +85,7 @@ pub fn accepted() -> RunResult {
             ..Generator::default()
         },
         events: vec![],
+        agents: vec![],
         delivery: None,
         ledger: None,
         limits: vec![],

@@ -8,6 +8,7 @@
 //!   version can still be read and shown by this one.
 //! - Unknown fields are tolerated when reading; the version is checked before anything else.
 
+pub mod agent;
 pub mod convert;
 pub mod delivery;
 pub mod event;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use agent::StoredAgent;
 use delivery::{StoredDelivery, StoredPhaseDelivery};
 use event::StoredEvent;
 pub use retry::{StoredAttempts, StoredRetry};
@@ -79,6 +81,9 @@ pub struct RunResult {
     /// What was done to the listener during the run, in the order of the profile.
     #[serde(default)]
     pub events: Vec<StoredEvent>,
+    /// The agents of a fleet; empty: it was one machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agents: Vec<StoredAgent>,
     /// The health of the generator.
     pub generator: Generator,
     /// What came out of the relay, beside the counts of the phases; `null` without a receiver behind it.

@@ -8,6 +8,7 @@
 //! - A figure that stands in `result.json` carries its place there (a JSON pointer) and the form in which it was written, so
 //!   that a test can hold one against the other.
 
+mod agents;
 mod amounts;
 mod capacity;
 pub mod claims;
@@ -68,7 +69,7 @@ impl View {
             limits::section(result),
         ];
         sections.extend(capacity::sections(result));
-        sections.extend([generator::section(result), generator::ledger(result)]);
+        sections.extend([agents::section(result), generator::section(result), generator::ledger(result)]);
         sections.retain(|section| !section.blocks.is_empty());
         View {
             head: Head::of(result),

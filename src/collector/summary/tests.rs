@@ -1,6 +1,7 @@
 //! Summing up, with known answers.
 
 use super::*;
+use crate::collector::agents::{AgentEnd, AgentRun};
 use crate::collector::delivery::{Delivered, ReceiverHealth};
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Gauges;
@@ -285,6 +286,8 @@ fn spoil(measured: &mut Measured, code: Code) {
         }
         Code::ClockJumped => measured.health.clock_drift_ns = 1000 * MS,
         Code::WorkerLost => measured.health.lost_workers = 1,
+        Code::AgentLost => measured.agents = vec![lost_agent()],
+        Code::ShardsApart => measured.starts_apart = vec![Duration::from_millis(101)],
         Code::EventFailed => measured.events = vec![failed_event(CommandEnd::Exited(7))],
         Code::ReceiverOverloaded => {
             let receiver = ReceiverHealth { turns: 100, late: 2, ..ReceiverHealth::default() };
@@ -296,6 +299,41 @@ fn spoil(measured: &mut Measured, code: Code) {
         }
         Code::Counts => tally.counts.started += 1,
     }
+}
+
+fn lost_agent() -> AgentRun {
+    let lost = AgentEnd::Lost { silent: Duration::from_secs(3), since: Duration::from_secs(12) };
+    AgentRun {
+        name: "load1".to_owned(),
+        host: "one".to_owned(),
+        program: String::new(),
+        shard: 1,
+        end: lost,
+        clock_bound: Duration::ZERO,
+        late_start: None,
+        scheduled: 0,
+        started: 0,
+        accepted: 0,
+        threads: None,
+        cpu_share: None,
+        lag_p99_ns: None,
+        reasons: Vec::new(),
+    }
+}
+
+#[test]
+fn m34_what_makes_one_agent_invalid_makes_the_whole_invalid_and_names_it() {
+    let own = ValidityReason { code: Code::GeneratorLag, phase: Some(0), sentence: "it was late".to_owned() };
+    let mut measured = run(1);
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 300, MS);
+    measured.agents = vec![
+        AgentRun { end: AgentEnd::Done, shard: 0, ..lost_agent() },
+        AgentRun { end: AgentEnd::Done, reasons: vec![own], ..lost_agent() },
+    ];
+    let validity = Summary::new(&measured, &[info("a")]).validity;
+    let [reason] = &validity.reasons[..] else { panic!("{:?}", validity.reasons) };
+    assert_eq!(reason.code, Code::GeneratorLag);
+    assert_eq!(reason.sentence, "agent load1 (one) with shard 1 of 2: it was late");
 }
 
 #[test]

@@ -41,6 +41,10 @@ pub enum Code {
     ClockJumped,
     /// A worker or shard never reported to the end.
     WorkerLost,
+    /// An agent of a fleet was lost, or its reports are not whole.
+    AgentLost,
+    /// Shards began a phase at different times.
+    ShardsApart,
     /// The command of an event failed, or was not run.
     EventFailed,
     /// The receiver behind the relay was the bottleneck (M32).
@@ -53,7 +57,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 12] = [
+    pub const ALL: [Code; 14] = [
         Code::GeneratorLag,
         Code::NotStarted,
         Code::OwnResource,
@@ -62,6 +66,8 @@ impl Code {
         Code::GeneratorThrottled,
         Code::ClockJumped,
         Code::WorkerLost,
+        Code::AgentLost,
+        Code::ShardsApart,
         Code::EventFailed,
         Code::ReceiverOverloaded,
         Code::DeliveriesIncomplete,
@@ -79,6 +85,8 @@ impl Code {
             Code::GeneratorThrottled => "generator-throttled",
             Code::ClockJumped => "clock-jumped",
             Code::WorkerLost => "worker-lost",
+            Code::AgentLost => "agent-lost",
+            Code::ShardsApart => "shards-apart",
             Code::EventFailed => "event-failed",
             Code::ReceiverOverloaded => "receiver-overloaded",
             Code::DeliveriesIncomplete => "deliveries-incomplete",
@@ -132,6 +140,8 @@ const SATURATED: f64 = 0.05;
 /// How far the clocks may part at once, and as a share of the run: more than any clock discipline slews.
 const CLOCK_STEP: Duration = Duration::from_millis(250);
 const CLOCK_SLEW: f64 = 0.001;
+/// How far apart agents may begin a phase.
+const STARTS_APART: Duration = Duration::from_millis(100);
 
 impl Validity {
     pub(super) fn of(measured: &Measured, phases: &[PhaseSummary]) -> Validity {
@@ -162,10 +172,21 @@ impl Validity {
         let of_run = clock_jumped(measured)
             .into_iter()
             .chain(worker_lost(measured))
+            .chain(agents_lost(measured))
+            .chain(shards_apart(measured))
             .chain(receiver_overloaded(measured))
             .chain(deliveries_incomplete(measured))
             .chain(events(measured));
         reasons.extend(of_run.map(|(code, sentence)| ValidityReason { code, phase: None, sentence }));
+        // What makes one agent's measurement invalid makes all of it invalid.
+        let of = measured.agents.len();
+        reasons.extend(measured.agents.iter().flat_map(|agent| {
+            let named = move |reason: &ValidityReason| ValidityReason {
+                sentence: format!("{}: {}", agent.in_words(of), reason.sentence),
+                ..reason.clone()
+            };
+            agent.reasons.iter().map(named)
+        }));
         Validity { reasons }
     }
 }
@@ -318,6 +339,26 @@ fn worker_lost(measured: &Measured) -> FoundReason {
         let sentence =
             format!("{lost} workers or shards never reported their end; what they sent is missing");
         (Code::WorkerLost, sentence)
+    })
+}
+
+fn agents_lost(measured: &Measured) -> impl Iterator<Item = (Code, String)> {
+    let of = measured.agents.len();
+    measured.agents.iter().filter_map(move |agent| Some((Code::AgentLost, agent.lost(of)?)))
+}
+
+fn shards_apart(measured: &Measured) -> FoundReason {
+    let (phase, apart) = measured.starts_apart.iter().enumerate().max_by_key(|(_, apart)| **apart)?;
+    (*apart > STARTS_APART).then(|| {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        let sentence = format!(
+            "the agents began phase {} of the profile up to {:.0} ms apart, {:.0} ms are allowed: they were not one load; where \
+             the phase opens all its sessions first, each agent waits for its own",
+            phase + 1,
+            ms(*apart),
+            ms(STARTS_APART)
+        );
+        (Code::ShardsApart, sentence)
     })
 }
 

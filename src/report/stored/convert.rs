@@ -141,7 +141,8 @@ impl RunResult {
             conditions: summary.conditions.iter().map(|row| condition(summary, row)).collect(),
             assertions: verdict.results.iter().map(assertion).collect(),
             events: summary.events.iter().map(event::event).collect(),
-            generator: generator(plan, summary),
+            agents: measured.agents.iter().map(super::agent::agent).collect(),
+            generator: generator(plan, measured, summary),
             delivery: measured
                 .delivered
                 .as_ref()
@@ -429,7 +430,7 @@ pub fn assertion(result: &verdict::AssertionResult) -> StoredAssertion {
     }
 }
 
-fn generator(plan: &Plan, summary: &Summary) -> Generator {
+fn generator(plan: &Plan, measured: &Measured, summary: &Summary) -> Generator {
     let health = &summary.health;
     let started: u64 = summary.measured_phases().map(|phase| phase.counts.started).sum();
     Generator {
@@ -440,7 +441,10 @@ fn generator(plan: &Plan, summary: &Summary) -> Generator {
         peak_descriptors: health.peak_descriptors,
         peak_rss_bytes: health.peak_rss_bytes,
         ports_used: health.ports_used,
-        threads: plan.threads,
+        threads: match measured.agents.iter().filter_map(|agent| agent.threads).sum() {
+            0 => plan.threads,
+            of_agents => of_agents,
+        },
         // A clock that was set by months.
         clock_drift_ns: health.clock_drift_ns.min(MOST_INTEGER),
         own_failures: summary.phases.iter().map(|phase| phase.counts.own_failures).sum(),

@@ -72,6 +72,7 @@ pub(super) fn empty(plan: &Plan, path: Option<String>, sha256: String, times: [D
         conditions: Vec::new(),
         assertions: Vec::new(),
         events: Vec::new(),
+        agents: Vec::new(),
         generator: Generator::default(),
         delivery: None,
         ledger: None,
