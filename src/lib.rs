@@ -23,7 +23,7 @@
 //! | [`report`] | output: one result type, one view, and a file for each format | plan, collector, event, verdict, experiment |
 //! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, collector, event, report |
 //! | [`delivery`] | the receiver behind a relay, matching, the counts of what came out | listener, mail, smtp, net::address, condition, collector, plan |
-//! | [`fleet`] | the same trial on many machines: coordinator and agents over NATS | plan, generator::Runner and its clock, condition, collector |
+//! | [`fleet`] | the same trial on many machines: coordinator and agents over NATS | plan, generator::Runner, generator::clock, condition, collector |
 //! | [`command`] | one life of a command: open outputs, check, run, store | all but cli |
 //! | [`cli`] | parses the command line and prints | all |
 //!

@@ -47,7 +47,7 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let allow = invitation.as_ref().map_or_else(|| args.allow_target.clone(), |own| own.allow_target.clone());
     let spool = args.spool.clone().unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
     let is_invited = invitation.is_some();
-    let (own_name, for_messages) = (name.clone(), screen.clone());
+    let (own_name, for_messages) = (name.clone(), *screen);
     let say = move |line: &str| {
         // An invited agent shows what is wrong alone: its coordinator shows the rest.
         if !is_invited || line.starts_with("warning") {

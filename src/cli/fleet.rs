@@ -13,7 +13,7 @@ use super::run;
 use super::screen::Screen;
 use crate::command::fleet::GatheredFleet;
 use crate::command::{CommandError, MessageSink};
-use crate::fleet::coordinator::{self, Fleet};
+use crate::fleet::gathering::{self, Fleet};
 use crate::fleet::local::{AgentProcesses, Invitation};
 use crate::fleet::server::PrivateServer;
 use crate::plan::Plan;
@@ -74,7 +74,7 @@ fn gather(args: &FleetRunArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
             let wanted = match args.agents {
                 Some(0) => return Err(CommandError::usage("--agents 0: a run needs at least one agent")),
                 Some(wanted) => wanted,
-                None => coordinator::status(&access, HEARD_WITHIN)?.len().max(1),
+                None => gathering::status(&access, HEARD_WITHIN)?.len().max(1),
             };
             (Fleet::gather(&access, key, wanted, HEARD_WITHIN, PROGRAM, say)?, Box::new(()))
         }
@@ -137,7 +137,7 @@ fn secret_key(args: &FleetRunArgs) -> Result<KeyPair, CommandError> {
 }
 
 fn status(args: &FleetStatusArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
-    let agents = coordinator::status(&access(&args.bus)?, HEARD_WITHIN)?;
+    let agents = gathering::status(&access(&args.bus)?, HEARD_WITHIN)?;
     let mut out = screen.out();
     if args.json {
         let rows: Vec<serde_json::Value> = agents

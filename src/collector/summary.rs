@@ -11,6 +11,7 @@
 //!   (M12, [`Outcome::lacks_end`]): leaving them out would make a listener that hangs look fast. Count, minimum, maximum and
 //!   mean, and the stored distribution, remain those of the accepted alone (M22).
 
+mod reason;
 mod validity;
 
 use std::time::Duration;
@@ -23,7 +24,8 @@ use super::tally::{ByOutcome, ConditionKey, Counts, Covered, PhaseTally};
 use super::{Metric, Outcome};
 use crate::event::EventRun;
 
-pub use validity::{Code, Validity, ValidityReason};
+pub use reason::{Code, ValidityReason};
+pub use validity::Validity;
 
 /// The percentiles that are reported.
 pub const QUANTILES: [f64; 6] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999];

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::delivery::ReceiveError;
 use crate::delivery::log::LogError;
-use crate::fleet::coordinator::FleetError;
+use crate::fleet::gathering::FleetError;
 use crate::fleet::server::ServerError;
 use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;

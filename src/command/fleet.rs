@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::error::CommandError;
 use super::run::check_before_load;
 use crate::fleet::agent::{Prepare, PreparedShard};
-use crate::fleet::coordinator::Fleet;
+use crate::fleet::gathering::Fleet;
 use crate::fleet::message::{ListenerOfRun, RunSpec};
 use crate::generator::reachability::check_target;
 use crate::generator::{Local, Runner, Stop};

@@ -11,7 +11,8 @@ use super::prepared::{Prepared, embedded, phase_infos};
 use crate::delivery::log::DeliveryLogs;
 use crate::delivery::settings::ReceiverSettings;
 use crate::delivery::{FarEnd, Receiver};
-use crate::fleet::coordinator::{Assignment, Fleet, FleetRunner};
+use crate::fleet::coordinator::{Assignment, FleetRunner};
+use crate::fleet::gathering::Fleet;
 use crate::fleet::message::ListenerOfRun;
 use crate::generator::connector::EmbeddedListener;
 use crate::generator::{Local, Stop};
@@ -101,7 +102,7 @@ impl<'a> Life<'a> {
             lists_transactions: self.receiver.is_some(),
             infos: phase_infos(self.prepared.plan()),
         };
-        Ok(self.behind_relay(fleet.runner(stop.clone(), assignment), stop))
+        Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment), stop))
     }
 
     fn behind_relay<R>(&self, inner: R, stop: watch::Receiver<Stop>) -> BehindRelay<R> {

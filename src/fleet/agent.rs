@@ -24,7 +24,8 @@ use super::union::SecondsDigest;
 use super::{HEARTBEAT, LEASE, subject};
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
-use crate::generator::{Control, Observer, Runner, Stop, clock};
+use crate::generator::clock;
+use crate::generator::runner::{Control, Observer, Runner, Stop};
 use crate::plan::Plan;
 
 /// How long after a report was refused it is sent again.
@@ -48,7 +49,7 @@ pub type Prepare = Arc<dyn Fn(&RunSpec) -> Result<PreparedShard, String> + Send 
 
 /// Who an agent is, and whom it obeys.
 pub struct AgentSettings {
-    /// Its name, unique in the fleet ([`subject::is_name`]).
+    /// Its name, unique in the fleet ([`is_name`]).
     pub name: String,
     /// Its machine.
     pub host: String,

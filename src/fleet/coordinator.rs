@@ -5,21 +5,19 @@
 //!   makes of the profile, and another version is refused.
 //! - The start lies as far ahead as it takes to tell all agents of it; one that hears of it too late refuses, and no load runs.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::join_all;
-use nkeys::KeyPair;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::bus::{Bus, BusError, StoredReport};
+use super::bus::{BusError, StoredReport};
 use super::clock_offset::{AgentClock, RoundTrip};
+use super::gathering::{Fleet, heartbeat};
 use super::message::{
-    AgentAnswer, AgentCommand, AgentOrder, AgentState, FinalReport, Heartbeat, Lease, ListenerOfRun, RunSpec,
+    AgentAnswer, AgentCommand, AgentOrder, FinalReport, Heartbeat, Lease, ListenerOfRun, RunSpec,
     SecondReport, decode, sign,
 };
 use super::states::{FleetAction, FleetRun, Input};
@@ -32,7 +30,7 @@ use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
 use crate::generator::clock::{self, Clock};
-use crate::generator::{Control, Observer, RunError, RunStart, Runner, Stop};
+use crate::generator::runner::{Control, Observer, RunError, RunStart, Runner, Stop};
 use crate::plan::Plan;
 
 /// How often each agent is asked for its time.
@@ -41,29 +39,6 @@ const PINGS: usize = 16;
 const LEAD: Duration = Duration::from_millis(1000);
 /// How often it is looked for silence.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// Why there is no fleet.
-#[derive(Debug, thiserror::Error)]
-pub enum FleetError {
-    /// The bus.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-    /// Too few agents.
-    #[error(
-        "{found} of {wanted} agents are there{beside}; start `smtpress agent` on the others, or ask for fewer with --agents"
-    )]
-    Few {
-        /// How many there are.
-        found: usize,
-        /// How many there should be.
-        wanted: usize,
-        /// What is known of those that do not count.
-        beside: String,
-    },
-    /// No thread or descriptor is left.
-    #[error("failed to start the coordinator: {0}")]
-    Io(#[from] std::io::Error),
-}
 
 /// What agents know of the run beside its shard.
 #[derive(Clone, Debug, Default)]
@@ -80,127 +55,18 @@ pub struct Assignment {
     pub infos: Vec<PhaseInfo>,
 }
 
-/// A fleet of agents that wait for work.
-pub struct Fleet {
-    runtime: Runtime,
-    bus: Bus,
-    key: KeyPair,
-    agents: Vec<Heartbeat>,
-    max_start_skew: Duration,
-    say: Arc<dyn Fn(&str) + Send + Sync>,
-}
-
-impl Fleet {
-    /// Waits until so many agents wait for work, for so long. `program`: the version that they must have.
-    ///
-    /// # Errors
-    /// The bus cannot be used, or there are not enough of them.
-    pub fn gather(
-        access: &super::BusAccess,
-        key: KeyPair,
-        wanted: usize,
-        within: Duration,
-        program: &str,
-        say: Arc<dyn Fn(&str) + Send + Sync>,
-    ) -> Result<Fleet, FleetError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (bus, agents) = runtime.block_on(async {
-            let bus = Bus::connect(access).await?;
-            bus.stream().await?;
-            let heard = heard(&bus, within, |heard| idle(heard, program).len() >= wanted).await?;
-            let mut agents = idle(&heard, program);
-            if agents.len() < wanted {
-                let beside = heard.values().filter_map(|own| unfit(own, program)).collect::<Vec<_>>();
-                let beside =
-                    if beside.is_empty() { String::new() } else { format!(" ({})", beside.join("; ")) };
-                return Err(FleetError::Few { found: agents.len(), wanted, beside });
-            }
-            agents.truncate(wanted);
-            Ok((bus, agents))
-        })?;
-        Ok(Fleet { runtime, bus, key, agents, max_start_skew: super::MAX_START_SKEW, say })
-    }
-
-    /// With another bound of how far from T0 an agent may start.
-    #[must_use]
-    pub fn with_max_start_skew(self, max_start_skew: Duration) -> Fleet {
-        Fleet { max_start_skew, ..self }
-    }
-
-    /// Its agents: name and machine.
-    pub fn agents(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.agents.iter().map(|agent| (agent.agent.as_str(), agent.host.as_str()))
-    }
-
-    /// The fleet as a Runner that heeds `stop`.
-    pub fn runner(self, stop: watch::Receiver<Stop>, assignment: Assignment) -> FleetRunner {
-        FleetRunner { fleet: self, stop, assignment }
-    }
-}
-
-/// The agents of a bus, by name, after so long.
-///
-/// # Errors
-/// The bus cannot be used.
-pub fn status(access: &super::BusAccess, listen: Duration) -> Result<Vec<Heartbeat>, FleetError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let bus = Bus::connect(access).await?;
-        Ok(heard(&bus, listen, |_| false).await?.into_values().collect())
-    })
-}
-
-/// Every agent that gives a sign of life, by name, until there are enough.
-async fn heard(
-    bus: &Bus,
-    within: Duration,
-    enough: impl Fn(&BTreeMap<String, Heartbeat>) -> bool,
-) -> Result<BTreeMap<String, Heartbeat>, BusError> {
-    let mut heartbeats = bus
-        .client
-        .subscribe(subject::HEARTBEATS)
-        .await
-        .map_err(|error| BusError::NoAnswer(error.to_string()))?;
-    let mut heard = BTreeMap::new();
-    let until = tokio::time::Instant::now() + within;
-    while let Ok(Some(message)) = tokio::time::timeout_at(until, heartbeats.next()).await {
-        if let Some(own) = heartbeat(&message.subject, &message.payload) {
-            heard.insert(own.agent.clone(), own);
-        }
-        if enough(&heard) {
-            break;
-        }
-    }
-    Ok(heard)
-}
-
-/// A sign of life, if it is of the agent whose subject it has.
-fn heartbeat(at: &str, bytes: &[u8]) -> Option<Heartbeat> {
-    decode(bytes)
-        .ok()
-        .filter(|own: &Heartbeat| subject::is_name(&own.agent) && at == subject::heartbeat(&own.agent))
-}
-
-fn idle(heard: &BTreeMap<String, Heartbeat>, program: &str) -> Vec<Heartbeat> {
-    let is_fit = |own: &&Heartbeat| own.state == AgentState::Idle && own.program == program;
-    heard.values().filter(is_fit).cloned().collect()
-}
-
-fn unfit(own: &Heartbeat, program: &str) -> Option<String> {
-    let Heartbeat { agent, host, .. } = own;
-    if own.program != program {
-        return Some(format!("agent {agent} on {host} is of version {}, this is {program}", own.program));
-    }
-    let run = own.run.as_deref().unwrap_or("?");
-    (own.state != AgentState::Idle)
-        .then(|| format!("agent {agent} on {host} is {} for run {run}", own.state.as_str()))
-}
-
 /// A fleet that runs plans.
 pub struct FleetRunner {
     fleet: Fleet,
     stop: watch::Receiver<Stop>,
     assignment: Assignment,
+}
+
+impl FleetRunner {
+    /// Heeds `stop`.
+    pub fn new(fleet: Fleet, stop: watch::Receiver<Stop>, assignment: Assignment) -> FleetRunner {
+        FleetRunner { fleet, stop, assignment }
+    }
 }
 
 impl Runner for FleetRunner {
@@ -315,7 +181,7 @@ impl<'a> CoordinatedRun<'a> {
             for input in inputs {
                 is_over |= self.handle(input, clock).await;
             }
-            while let Some(second) = self.in_step.next() {
+            while let Some(second) = self.in_step.next_second() {
                 self.total += &second.tally;
                 if let Control::Stop(reason) = observer.interval(&second, &self.total) {
                     self.aborted_by.get_or_insert(reason);

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::collector::snapshot::{Interval, Measured};
-use crate::generator::Stop;
+use crate::generator::runner::Stop;
 
 /// The version of all messages here.
 pub const VERSION: u16 = 1;

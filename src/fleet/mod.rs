@@ -5,7 +5,7 @@
 //! judges and reports a run of one machine does the same for a fleet. Transport, storage, access and reconnection are NATS'.
 //!
 //! `message` is what both say to each other, `subject` where, `states` the coordinator as a pure machine, `clock_offset` and
-//! `union` the arithmetic of one clock and one result, `bus` the connection, `agent` and `coordinator` the two ends, `server`
+//! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `agent` and `coordinator` the two ends, `server`
 //! the private nats-server.
 //!
 //! # Decisions
@@ -19,6 +19,7 @@ pub mod agent;
 mod bus;
 pub mod clock_offset;
 pub mod coordinator;
+pub mod gathering;
 pub mod local;
 pub mod message;
 pub mod server;

@@ -63,11 +63,14 @@ impl Spool {
     }
 }
 
+/// A shard whose reports wait: its run, its number and its agent, and the reports.
+pub type SpooledShard = ((String, u32, String), Vec<WaitingReport>);
+
 /// Shards whose reports wait below `root`: run, shard, agent, and the reports in their order.
 ///
 /// # Errors
 /// They cannot be read.
-pub fn waiting(root: &Path) -> io::Result<Vec<((String, u32, String), Vec<WaitingReport>)>> {
+pub fn waiting(root: &Path) -> io::Result<Vec<SpooledShard>> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::LOST_AFTER;
-use crate::generator::Stop;
+use crate::generator::runner::Stop;
 
 /// How far a run of a fleet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

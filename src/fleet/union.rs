@@ -116,7 +116,7 @@ impl ShardsInStep {
     }
 
     /// The next second of the whole run, if all shards have come that far.
-    pub fn next(&mut self) -> Option<Interval> {
+    pub fn next_second(&mut self) -> Option<Interval> {
         let second = self.second;
         let has_come = |own: &SecondsOfShard| {
             own.next > second || own.lost || own.total.is_some_and(|total| total <= second)
@@ -283,19 +283,19 @@ mod tests {
     fn a_second_is_whole_when_all_have_come_that_far() {
         let mut all = ShardsInStep::new(2, 1);
         all.add(0, 0, second(0, 3), vec![1]);
-        assert!(all.next().is_none());
+        assert!(all.next_second().is_none());
         // Out of order, and twice.
         all.add(1, 1, second(1, 7), vec![3]);
-        assert!(all.next().is_none());
+        assert!(all.next_second().is_none());
         all.add(1, 0, second(0, 4), vec![2]);
         all.add(1, 0, second(0, 4), vec![2]);
-        let first = all.next().unwrap();
+        let first = all.next_second().unwrap();
         assert_eq!((accepted(&first.tally), first.gauges.peak_sessions), (7, 4));
-        assert!(all.next().is_none());
+        assert!(all.next_second().is_none());
         all.end(0, 1);
-        assert_eq!(accepted(&all.next().unwrap().tally), 7);
+        assert_eq!(accepted(&all.next_second().unwrap().tally), 7);
         all.end(1, 2);
-        assert!(all.next().is_none() && all.has_all(0) && all.has_all(1));
+        assert!(all.next_second().is_none() && all.has_all(0) && all.has_all(1));
         let mut digest = SecondsDigest::default();
         digest.add(&[2]);
         digest.add(&[3]);
@@ -307,7 +307,7 @@ mod tests {
         let mut all = ShardsInStep::new(2, 1);
         all.add(0, 0, second(0, 3), vec![1]);
         all.lose(1);
-        assert_eq!(accepted(&all.next().unwrap().tally), 3);
+        assert_eq!(accepted(&all.next_second().unwrap().tally), 3);
         all.add(1, 0, second(0, 4), vec![2]);
         all.add(1, 0, second(0, 4), vec![2]);
         assert_eq!(accepted(all.late()), 4);

@@ -64,7 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("report", &["plan", "condition", "collector", "event", "verdict", "experiment"]),
     ("telemetry", &["plan", "condition", "collector", "event", "report"]),
-    ("fleet", &["plan", RUNNER, RUNNER_MODULE, "condition", "collector"]),
+    ("fleet", &["plan", RUNNER, RUNNER_MODULE, "generator::clock", "condition", "collector"]),
     (
         "command",
         &[
@@ -83,6 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "profile",
             "report",
             "telemetry",
+            "fleet",
         ],
     ),
     ("cli", &["*"]),

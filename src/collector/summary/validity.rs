@@ -9,9 +9,9 @@
 
 mod hindered;
 
-use std::fmt;
 use std::time::Duration;
 
+use super::reason::{Code, ValidityReason};
 use super::{PhaseSummary, whatever_outcome};
 use crate::collector::histogram::rank;
 use crate::collector::snapshot::Measured;
@@ -21,96 +21,6 @@ use crate::collector::{Metric, Outcome};
 use crate::condition::Condition;
 use crate::condition::Group;
 use crate::event::CommandEnd;
-
-/// The kinds of reasons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Code {
-    /// The generator started arrivals late.
-    GeneratorLag,
-    /// The generator did not start what was scheduled.
-    NotStarted,
-    /// Our own machine ran out of something (M24).
-    OwnResource,
-    /// Our threads had no CPU left.
-    GeneratorCpu,
-    /// Our threads stood still, or waited for a core (M5b).
-    GeneratorStalled,
-    /// The machine did not let our process run: the quota of its control group, or the hypervisor (M5b).
-    GeneratorThrottled,
-    /// Wall clock and monotonic clock parted.
-    ClockJumped,
-    /// A worker or shard never reported to the end.
-    WorkerLost,
-    /// An agent of a fleet was lost, or its reports are not whole.
-    AgentLost,
-    /// Shards began a phase at different times.
-    ShardsApart,
-    /// The command of an event failed, or was not run.
-    EventFailed,
-    /// The receiver behind the relay was the bottleneck (M32).
-    ReceiverOverloaded,
-    /// A delivery log does not tell of all that came out.
-    DeliveriesIncomplete,
-    /// The counts do not reconcile (M10): a fault of smtpress.
-    Counts,
-}
-
-impl Code {
-    /// Every code.
-    pub const ALL: [Code; 14] = [
-        Code::GeneratorLag,
-        Code::NotStarted,
-        Code::OwnResource,
-        Code::GeneratorCpu,
-        Code::GeneratorStalled,
-        Code::GeneratorThrottled,
-        Code::ClockJumped,
-        Code::WorkerLost,
-        Code::AgentLost,
-        Code::ShardsApart,
-        Code::EventFailed,
-        Code::ReceiverOverloaded,
-        Code::DeliveriesIncomplete,
-        Code::Counts,
-    ];
-
-    /// The code's name in JSON and text.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Code::GeneratorLag => "generator-lag",
-            Code::NotStarted => "not-started",
-            Code::OwnResource => "own-resource",
-            Code::GeneratorCpu => "generator-cpu",
-            Code::GeneratorStalled => "generator-stalled",
-            Code::GeneratorThrottled => "generator-throttled",
-            Code::ClockJumped => "clock-jumped",
-            Code::WorkerLost => "worker-lost",
-            Code::AgentLost => "agent-lost",
-            Code::ShardsApart => "shards-apart",
-            Code::EventFailed => "event-failed",
-            Code::ReceiverOverloaded => "receiver-overloaded",
-            Code::DeliveriesIncomplete => "deliveries-incomplete",
-            Code::Counts => "books",
-        }
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// One reason why a measurement is invalid.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ValidityReason {
-    /// Its kind.
-    pub code: Code,
-    /// The index of the phase, if it concerns one.
-    pub phase: Option<usize>,
-    /// What was found, what is allowed and what to do.
-    pub sentence: String,
-}
 
 /// Whether a measurement can be trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -40,7 +40,7 @@ messages = 50
 sessions = 2
 "#;
 
-/// How often a run that could not be valid on a busy machine is begun.
+/// How often a run that could not be valid on a busy machine is started.
 const ATTEMPTS: usize = 4;
 
 /// A folder to work in.
@@ -99,7 +99,7 @@ impl Stage {
     }
 
     /// Runs the binary to its end with variables. A run against the embedded listener that ends as invalid, as it does
-    /// where others take the machine's cores, is forgotten and begun again: nobody outside has seen it.
+    /// where others take the machine's cores, is forgotten and started again: nobody outside has seen it.
     pub fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
         let paths = || fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let before: Vec<PathBuf> = paths().collect();

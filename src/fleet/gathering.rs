@@ -1,0 +1,147 @@
+//! The agents of a bus: which are there, and which of them wait for work.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use nkeys::KeyPair;
+use tokio::runtime::Runtime;
+
+use super::bus::{Bus, BusAccess, BusError};
+use super::message::{AgentState, Heartbeat, decode};
+use super::subject;
+
+/// Why there is no fleet.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// Too few agents.
+    #[error(
+        "{found} of {wanted} agents are there{beside}; start `smtpress agent` on the others, or ask for fewer with --agents"
+    )]
+    Few {
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        wanted: usize,
+        /// What is known of those that do not count.
+        beside: String,
+    },
+    /// No thread or descriptor is left.
+    #[error("failed to start the coordinator: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// A fleet of agents that wait for work.
+pub struct Fleet {
+    pub(super) runtime: Runtime,
+    pub(super) bus: Bus,
+    pub(super) key: KeyPair,
+    pub(super) agents: Vec<Heartbeat>,
+    pub(super) max_start_skew: Duration,
+    pub(super) say: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Fleet {
+    /// Waits until so many agents wait for work, for so long. `program`: the version that they must have.
+    ///
+    /// # Errors
+    /// The bus cannot be used, or there are not enough of them.
+    pub fn gather(
+        access: &BusAccess,
+        key: KeyPair,
+        wanted: usize,
+        within: Duration,
+        program: &str,
+        say: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Result<Fleet, FleetError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (bus, agents) = runtime.block_on(async {
+            let bus = Bus::connect(access).await?;
+            bus.stream().await?;
+            let heard = heard(&bus, within, |heard| idle(heard, program).len() >= wanted).await?;
+            let mut agents = idle(&heard, program);
+            if agents.len() < wanted {
+                let beside = heard.values().filter_map(|own| unfit(own, program)).collect::<Vec<_>>();
+                let beside =
+                    if beside.is_empty() { String::new() } else { format!(" ({})", beside.join("; ")) };
+                return Err(FleetError::Few { found: agents.len(), wanted, beside });
+            }
+            agents.truncate(wanted);
+            Ok((bus, agents))
+        })?;
+        Ok(Fleet { runtime, bus, key, agents, max_start_skew: super::MAX_START_SKEW, say })
+    }
+
+    /// With another bound of how far from T0 an agent may start.
+    #[must_use]
+    pub fn with_max_start_skew(self, max_start_skew: Duration) -> Fleet {
+        Fleet { max_start_skew, ..self }
+    }
+
+    /// Its agents: name and machine.
+    pub fn agents(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.agents.iter().map(|agent| (agent.agent.as_str(), agent.host.as_str()))
+    }
+}
+
+/// The agents of a bus, by name, after so long.
+///
+/// # Errors
+/// The bus cannot be used.
+pub fn status(access: &BusAccess, listen: Duration) -> Result<Vec<Heartbeat>, FleetError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let bus = Bus::connect(access).await?;
+        Ok(heard(&bus, listen, |_| false).await?.into_values().collect())
+    })
+}
+
+/// Every agent that gives a sign of life, by name, until there are enough.
+async fn heard(
+    bus: &Bus,
+    within: Duration,
+    enough: impl Fn(&BTreeMap<String, Heartbeat>) -> bool,
+) -> Result<BTreeMap<String, Heartbeat>, BusError> {
+    let mut heartbeats = bus
+        .client
+        .subscribe(subject::HEARTBEATS)
+        .await
+        .map_err(|error| BusError::NoAnswer(error.to_string()))?;
+    let mut heard = BTreeMap::new();
+    let until = tokio::time::Instant::now() + within;
+    while let Ok(Some(message)) = tokio::time::timeout_at(until, heartbeats.next()).await {
+        if let Some(own) = heartbeat(&message.subject, &message.payload) {
+            heard.insert(own.agent.clone(), own);
+        }
+        if enough(&heard) {
+            break;
+        }
+    }
+    Ok(heard)
+}
+
+/// A sign of life, if it is of the agent whose subject it has.
+pub(super) fn heartbeat(at: &str, bytes: &[u8]) -> Option<Heartbeat> {
+    decode(bytes)
+        .ok()
+        .filter(|own: &Heartbeat| subject::is_name(&own.agent) && at == subject::heartbeat(&own.agent))
+}
+
+fn idle(heard: &BTreeMap<String, Heartbeat>, program: &str) -> Vec<Heartbeat> {
+    let is_fit = |own: &&Heartbeat| own.state == AgentState::Idle && own.program == program;
+    heard.values().filter(is_fit).cloned().collect()
+}
+
+fn unfit(own: &Heartbeat, program: &str) -> Option<String> {
+    let Heartbeat { agent, host, .. } = own;
+    if own.program != program {
+        return Some(format!("agent {agent} on {host} is of version {}, this is {program}", own.program));
+    }
+    let run = own.run.as_deref().unwrap_or("?");
+    (own.state != AgentState::Idle)
+        .then(|| format!("agent {agent} on {host} is {} for run {run}", own.state.as_str()))
+}
