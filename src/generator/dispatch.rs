@@ -19,6 +19,7 @@
 //!   scheduled, as with a closed load that time ends.
 
 mod closed;
+mod connect_rate;
 mod retries;
 mod serve;
 mod slots;
@@ -35,6 +36,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::connect_rate::ConnectRates;
 use self::retries::{Retries, phase_of_grace};
 use self::serve::ArrivalSource;
 use self::slots::{Slot, Slots};
@@ -180,8 +182,6 @@ pub struct Dispatch {
     schedule: Schedule,
     /// By phase: this worker's part of `max_sessions`.
     shares: Vec<u64>,
-    /// The number of shards: each opens its part of the connections a second.
-    of: f64,
     /// Arrivals of open loads that wait.
     waiting: VecDeque<ScheduledArrival>,
     /// The most that may wait.
@@ -195,6 +195,7 @@ pub struct Dispatch {
     retries: Retries,
     slots: Slots,
     throttle: Throttle,
+    connect_rates: ConnectRates,
     /// Sessions of closed loads that are open or think (unit `session`).
     closed_busy: u64,
     /// How the last attempt to open a session for a closed load ended, if it failed.
@@ -223,10 +224,11 @@ pub struct Dispatch {
 impl Dispatch {
     /// The dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
+        let schedule = Schedule::new(&plan.loads(), plan.seed, shard);
         let mut dispatch = Dispatch {
-            schedule: Schedule::new(&plan.loads(), plan.seed, shard),
+            connect_rates: ConnectRates::new(&plan.phases, &schedule, shard),
+            schedule,
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
-            of: f64::from(shard.of.max(1)),
             throttle: Throttle::new(plan.reconnect),
             most_waiting: usize::try_from(MOST_WAITING / u64::from(plan.threads.max(1)))
                 .unwrap_or(usize::MAX)
@@ -411,6 +413,7 @@ impl Dispatch {
                 wake = Some(wake.map_or(at, |wake| wake.min(at)));
             }
         };
+        consider(self.connect_rates.next_change(advanced));
         if self.stop_by.is_none() {
             consider(self.upcoming(advanced).map(|next| next.not_before));
             consider(self.schedule.next_change(advanced));
@@ -444,6 +447,11 @@ impl Dispatch {
     /// The most sessions that may be open now.
     fn most(&self, now: Duration) -> u64 {
         self.shares[self.phase_at(now) as usize]
+    }
+
+    /// Whether a connection may be opened for an arrival of this phase.
+    fn may_connect(&self, now: Duration, phase: u32) -> bool {
+        self.connect_rates.allow(now, [phase, self.phase_at(now)])
     }
 
     fn unit(&self, phase: u32) -> Unit {
@@ -610,7 +618,7 @@ impl Dispatch {
     }
 
     fn open(&mut self, now: Duration, phase: u32, purpose: OpenFor) {
-        self.throttle.opened(now, self.plan.phases[phase as usize].connect_rate.map(|rate| rate / self.of));
+        self.connect_rates.opened(now, [phase, self.phase_at(now)]);
         let bound = matches!(purpose, OpenFor::Session(_));
         let busy = purpose != OpenFor::Pool;
         let mut arrival_phase = phase;

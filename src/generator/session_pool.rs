@@ -80,19 +80,19 @@ pub(super) struct SessionPool {
     accounting: Rc<Accounting>,
     dispatch: RefCell<Dispatch>,
     instructions: RefCell<Vec<Rc<InstructionSlot>>>,
+    shard: Shard,
     serial: Cell<u64>,
     changed: Notify,
 }
 
 impl SessionPool {
-    /// The pool of thread `worker`, which has this shard of the load.
+    /// The pool of a thread, which has this shard of the load.
     ///
     /// # Errors
     /// TLS cannot be set up.
     pub fn new(
         context: Arc<RunContext>,
         accounting: Rc<Accounting>,
-        worker: u32,
         shard: Shard,
     ) -> Result<SessionPool, TlsError> {
         Ok(SessionPool {
@@ -101,16 +101,17 @@ impl SessionPool {
             accounting,
             dispatch: RefCell::new(Dispatch::new(context.plan.clone(), shard)),
             instructions: RefCell::default(),
-            serial: Cell::new(u64::from(worker)),
+            shard,
+            serial: Cell::new(u64::from(shard.index)),
             changed: Notify::new(),
             context,
         })
     }
 
-    /// The number of the next session of this thread, unique in the run.
+    /// The number of the next session of this thread, unique in the run over all its threads and processes.
     pub fn next_serial(&self) -> u64 {
         let serial = self.serial.get();
-        self.serial.set(serial + self.context.open.len() as u64);
+        self.serial.set(serial + u64::from(self.shard.of));
         serial
     }
 

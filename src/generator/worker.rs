@@ -58,8 +58,7 @@ pub(super) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let accounting = Rc::new(Accounting::new(context.clone(), index));
     // TLS was tried before the threads were started.
-    let pool =
-        SessionPool::new(context.clone(), accounting.clone(), index, shard).map_err(std::io::Error::other)?;
+    let pool = SessionPool::new(context.clone(), accounting.clone(), shard).map_err(std::io::Error::other)?;
     let worker = WorkerLoop { index, context, accounting, pool: Rc::new(pool), sessions: LocalSet::new() };
     let looped = runtime.block_on(worker.sessions.run_until(worker.run_loop(events, emptied)));
     let ((hindrances, backlog), ended) = match looped {

@@ -104,7 +104,7 @@ impl Dispatch {
         let opening = self.slots.opening();
         let purpose = match (unit, source) {
             (Unit::Message, _) if self.is_paced(source, phase) => {
-                if opening >= wanted || !self.throttle.allows(now, opening) {
+                if opening >= wanted || !self.throttle.allows(now, opening) || !self.may_connect(now, phase) {
                     return false;
                 }
                 OpenFor::Pool
@@ -124,7 +124,9 @@ impl Dispatch {
     /// Opens sessions of the pool up to `wanted` for a phase that starts when all are open.
     fn fill_pool(&mut self, now: Duration, phase: u32, wanted: u64) -> bool {
         self.check_barrier(phase, wanted);
-        let opens = self.slots.live() < wanted && self.throttle.allows(now, self.slots.opening());
+        let opens = self.slots.live() < wanted
+            && self.throttle.allows(now, self.slots.opening())
+            && self.may_connect(now, phase);
         if opens {
             self.open(now, phase, OpenFor::Pool);
         }
@@ -164,12 +166,13 @@ impl Dispatch {
     /// Whether a session may be opened for one arrival. Closed loads pause after failures, open loads do not.
     fn may_open(&self, now: Duration, source: ArrivalSource, phase: u32) -> bool {
         let opening = self.slots.opening();
-        match source {
+        let is_spared = match source {
             // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
-            ArrivalSource::Waiting if self.is_held(phase) && opening >= MAX_OPENING => false,
-            ArrivalSource::Waiting | ArrivalSource::Retry => self.throttle.allows_rate(now),
-            ArrivalSource::Resumed | ArrivalSource::Schedule => self.throttle.allows(now, opening),
-        }
+            ArrivalSource::Waiting => self.is_held(phase) && opening >= MAX_OPENING,
+            ArrivalSource::Retry => false,
+            ArrivalSource::Resumed | ArrivalSource::Schedule => !self.throttle.allows(now, opening),
+        };
+        !is_spared && self.may_connect(now, phase)
     }
 
     /// Sessions at rest that are free for a source: the schedule leaves one for each arrival that thinks.

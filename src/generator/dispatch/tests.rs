@@ -3,6 +3,7 @@
 mod bounds;
 mod histories;
 mod retries;
+mod shared_out;
 mod start_barrier;
 mod world;
 

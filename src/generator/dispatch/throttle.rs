@@ -1,4 +1,4 @@
-//! How fast sessions may be opened.
+//! The pauses of closed loads after sessions that could not be opened.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::plan::Reconnect;
 /// arrivals are arrival.
 pub(super) const MAX_OPENING: u64 = 256;
 
-/// How fast sessions may be opened: a rate, and for closed loads a pause after failures.
+/// How many sessions of closed loads may be opened: those of open loads are bound by [`ConnectRates`](super::ConnectRates) alone.
 ///
 /// After a failure one session is tried at a time, at growing intervals; each success doubles how many may be tried at
 /// once. So a limit of the listener is probed gently and the target concurrency is reached again soon after the limit is gone.
@@ -18,44 +18,21 @@ pub(super) struct Throttle {
     probe: u64,
     failures: i32,
     not_before: Duration,
-    next_connect: Duration,
 }
 
 impl Throttle {
     pub fn new(pauses: Reconnect) -> Throttle {
-        Throttle {
-            pauses,
-            probe: u64::MAX,
-            failures: 0,
-            not_before: Duration::ZERO,
-            next_connect: Duration::ZERO,
-        }
+        Throttle { pauses, probe: u64::MAX, failures: 0, not_before: Duration::ZERO }
     }
 
     /// Whether a closed load may open another.
     pub fn allows(&self, now: Duration, opening: u64) -> bool {
-        opening < self.probe.min(MAX_OPENING) && now >= self.not_before && self.allows_rate(now)
-    }
-
-    /// Whether the connect rate allows another.
-    pub fn allows_rate(&self, now: Duration) -> bool {
-        now >= self.next_connect
+        opening < self.probe.min(MAX_OPENING) && now >= self.not_before
     }
 
     /// When it may allow what it does not now.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
-        [self.not_before, self.next_connect].into_iter().filter(|at| *at > now).min()
-    }
-
-    /// A session is being opened; `rate` a second at the most.
-    pub fn opened(&mut self, now: Duration, rate: Option<f64>) {
-        if let Some(rate) = rate {
-            // From the time it was allowed, not from now: lateness must not lower the rate.
-            let from = self.next_connect.max(now.saturating_sub(Duration::from_millis(100)));
-            // At a rate of one in more than all time there is no second one.
-            let pause = Duration::try_from_secs_f64(1.0 / rate).unwrap_or(Duration::MAX);
-            self.next_connect = from.saturating_add(pause);
-        }
+        Some(self.not_before).filter(|at| *at > now)
     }
 
     /// A session served something.
@@ -102,19 +79,5 @@ mod tests {
         assert!(throttle.allows(ms(191_000), 0), "never more than a second");
         throttle.succeeded();
         assert!(throttle.allows(ms(191_000), 1) && !throttle.allows(ms(191_000), 2));
-    }
-
-    #[test]
-    fn the_connect_rate_is_kept_on_average() {
-        let mut throttle = Throttle::new(Reconnect::default());
-        let mut opened = 0;
-        for ms in 0..10_000u64 {
-            let now = Duration::from_millis(ms);
-            while throttle.allows_rate(now) {
-                throttle.opened(now, Some(333.0));
-                opened += 1;
-            }
-        }
-        assert!((3325..=3366).contains(&opened), "{opened}");
     }
 }

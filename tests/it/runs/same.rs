@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::Limits;
+use smtpress::load::Shard;
 use smtpress::mail::{Body, Corpus, List, Mailboxes, MessageSize, Order, Reading, Source};
 use smtpress::plan::{Messages, Unit};
 
@@ -76,6 +77,27 @@ fn m27_any_number_of_threads_sends_the_same_messages() {
         run(&plan, Limits::default()).ledger.digest
     };
     assert_ne!(digest(1), digest(2), "the digest can tell two loads apart");
+}
+
+#[test]
+fn m27_a_session_has_one_number_in_all_shards_and_threads() {
+    let mut numbers = BTreeSet::new();
+    for index in 0..3 {
+        let scribe = Scribe::start();
+        let mut plan = plan(vec![phase(shared(24, 6), None, Unit::Message)]);
+        plan.shard = Shard { index, of: 3 };
+        plan.threads = 2;
+        plan.messages = Messages::Fixed(1);
+        plan.mail.subject = Some("of session {session}.".into());
+        assert_eq!(run_against(&plan, scribe.addr, || None).of(Outcome::Accepted), 8);
+        for session in scribe.stop() {
+            let text = String::from_utf8(session).unwrap();
+            let Some((_, rest)) = text.split_once("Subject: of session ") else { continue };
+            let number: u64 = rest.split_once('.').unwrap().0.parse().unwrap();
+            assert!(numbers.insert(number), "two sessions have the number {number}");
+        }
+    }
+    assert_eq!(numbers.len(), 24, "{numbers:?}");
 }
 
 #[test]

@@ -103,6 +103,8 @@ pub struct World {
     pub outcomes: BTreeMap<Outcome, u64>,
     pub peak: usize,
     pub opened: Vec<Duration>,
+    /// When a session ended.
+    pub closed: Vec<Duration>,
     /// The arrivals that sessions were opened for, and when.
     pub opened_for: Vec<(ScheduledArrival, Duration)>,
     /// Sessions that the target refused.
@@ -150,6 +152,7 @@ impl World {
             outcomes: BTreeMap::new(),
             peak: 0,
             opened: Vec::new(),
+            closed: Vec::new(),
             opened_for: Vec::new(),
             refusals: 0,
             given_up: None,
@@ -521,6 +524,7 @@ impl World {
 
     fn session_ended(&mut self, slot: SlotId, outcome: Outcome, end: SessionEnd) {
         let session = self.sessions.remove(&slot).unwrap();
+        self.closed.push(self.now);
         if let Some(arrival) = session.serves {
             // Half of the time it was closed before the arrival was started.
             if self.chance(50) && outcome == Outcome::Accepted {

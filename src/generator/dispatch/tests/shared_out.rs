@@ -1,0 +1,230 @@
+//! What a phase may take of the target, shared out over processes: all of them together take what one would (M34).
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::world::{SimulatedTarget, World, ms};
+use super::*;
+use crate::profile::{Context, Document, Purpose, compile};
+
+/// What all shards of a plan did together.
+struct Union {
+    /// When a session was opened, in order.
+    opened: Vec<Duration>,
+    /// When the number of open sessions changed, and by how much; at one moment those that end come first.
+    changes: Vec<(Duration, i64)>,
+    /// The numbers of the arrivals that were started, in order.
+    started: Vec<u64>,
+    accepted: u64,
+}
+
+/// Runs each shard of a plan by itself against a target of its own.
+fn union(plan: &Plan, of: u32, target: SimulatedTarget) -> Union {
+    let mut union = Union { opened: Vec::new(), changes: Vec::new(), started: Vec::new(), accepted: 0 };
+    for index in 0..of {
+        let shard = Plan { shard: Shard { index, of }, ..plan.clone() };
+        let mut world = World::new(shard, target, u64::from(index));
+        world.run();
+        union.opened.extend(&world.opened);
+        union
+            .changes
+            .extend(world.opened.iter().map(|at| (*at, 1)).chain(world.closed.iter().map(|at| (*at, -1))));
+        union.started.extend(world.started.iter().map(|(arrival, _)| arrival.seq));
+        union.accepted += world.of(Outcome::Accepted);
+    }
+    union.opened.sort_unstable();
+    union.changes.sort_unstable();
+    union.started.sort_unstable();
+    union
+}
+
+impl Union {
+    /// The most sessions open at once from one moment on and before another.
+    fn peak(&self, from: Duration, until: Duration) -> i64 {
+        let (mut open, mut most) = (0, 0);
+        for (at, change) in self.changes.iter().filter(|(at, _)| *at < until) {
+            open += change;
+            most = if *at < from { open } else { most.max(open) };
+        }
+        most
+    }
+
+    /// Holds the connections of a phase to its rate in every stretch of time between two of them.
+    fn keeps_rate(&self, rate: f64, from: Duration, until: Duration) {
+        let opened: Vec<&Duration> = self.opened.iter().filter(|at| (from..until).contains(*at)).collect();
+        for (i, from) in opened.iter().enumerate() {
+            for (j, to) in opened.iter().enumerate().skip(i) {
+                // A tenth of a second may be made up for.
+                let most = ((**to - **from + ms(100)).as_secs_f64() * rate + 1e-6).floor() + 1.0;
+                let found = (j - i + 1) as f64;
+                assert!(found <= most, "{found} from {from:?} to {to:?}, {most} allowed at {rate}/s");
+            }
+        }
+    }
+}
+
+/// Holds the shards of a plan to what one process may take of a target that refuses and loses nothing.
+fn holds_together(plan: &Plan, target: SimulatedTarget, of: u32) {
+    let all = union(plan, of, target);
+    let spans: Vec<(Duration, Duration)> = load::spans(plan.loads().iter()).collect();
+    let mut most = 0;
+    for (phase, (start, end)) in plan.phases.iter().zip(spans) {
+        // What is open from the phase before may stay.
+        most = most.max(i64::from(phase.max_sessions));
+        assert!(
+            all.peak(start, end) <= most,
+            "{} of {of}: {} sessions at once",
+            phase.name,
+            all.peak(start, end)
+        );
+        if let Some(rate) = phase.connect_rate {
+            all.keeps_rate(rate, start, end);
+        }
+    }
+    // None is started by two shards, and none that one process would not start.
+    assert!(all.started.windows(2).all(|pair| pair[0] != pair[1]), "an arrival was started twice");
+    // How many a closed phase has that time ends depends on the target.
+    let by_time = |phase: &Phase| phase.load.model.is_closed() && phase.load.length.is_some();
+    if !plan.phases.iter().any(by_time) {
+        let whole = union(plan, 1, target);
+        assert_eq!(all.started, whole.started, "{of} shards");
+        assert_eq!(all.accepted, whole.accepted, "{of} shards");
+    }
+}
+
+/// The plans of the shipped profiles, with phases of a second and a half at the most.
+fn shipped() -> Vec<Plan> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
+    let mut plans = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let document = Document::parse("profile", &fs::read_to_string(&path).unwrap()).unwrap();
+        let context = Context {
+            purpose: Purpose::Run,
+            seed: 7,
+            run_id: "run".to_owned(),
+            threads: 1,
+            shard: Shard::WHOLE,
+        };
+        let mut plan = compile(&document, &context).unwrap_or_else(|error| panic!("{error}")).plan;
+        plan.retry = None;
+        plan.messages = Messages::Unlimited;
+        for phase in &mut plan.phases {
+            phase.load.length = phase.load.length.map(|length| length.min(ms(1500)));
+            phase.graceful_stop = ms(60_000);
+        }
+        plans.push(plan);
+    }
+    assert!(plans.len() >= 17, "only {} profiles were found", plans.len());
+    plans
+}
+
+#[test]
+fn m34_the_shards_of_each_shipped_profile_take_what_one_process_does() {
+    let target = SimulatedTarget::default();
+    for plan in shipped() {
+        for of in 1..=7 {
+            holds_together(&plan, target, of);
+            let mut paced = plan.clone();
+            for phase in &mut paced.phases {
+                phase.connect_rate = Some(60.0);
+            }
+            holds_together(&paced, target, of);
+        }
+    }
+}
+
+#[test]
+fn m34_sessions_of_closed_loads_are_shared_out_at_each_moment() {
+    // Up, a step, down; each moment stands clear of a change.
+    let ramp = sessions(&[(0, 1.0), (1000, 20.0), (1000, 9.0), (2000, 9.0), (3000, 2.0)], 0);
+    let target = SimulatedTarget { serves_in: 3, ..SimulatedTarget::default() };
+    for unit in [Unit::Message, Unit::Session] {
+        for of in 1..=7 {
+            let all = union(&plan(vec![phase(ramp.clone(), Some(3000), unit, 100)]), of, target);
+            let asked = |at: u64| i64::try_from(ramp.sessions_at(ms(at)).unwrap()).unwrap();
+            for at in [300, 700, 990, 1500, 1900, 2500, 2900] {
+                // Before it a session that is one too many ends its message, and one that ended is opened again.
+                let peak = all.peak(ms(at), ms(at + 1));
+                assert!(
+                    peak <= asked(at) + 1,
+                    "{unit:?}, {of} shards: {peak} at {at} ms, {} asked",
+                    asked(at)
+                );
+            }
+            assert_eq!(all.peak(ms(0), ms(1000)), 19, "{unit:?}, {of} shards");
+            assert_eq!(all.peak(ms(1100), ms(2000)), 9, "{unit:?}, {of} shards");
+        }
+    }
+}
+
+#[test]
+fn m34_held_sessions_bursts_and_shared_messages_are_shared_out() {
+    let held = LoadModel::Held { sessions: 23, rate: f64::INFINITY };
+    let burst = LoadModel::Burst { size: 31, every: ms(200) };
+    for of in 1..=7 {
+        let target = SimulatedTarget::default();
+        let all = union(&plan(vec![phase(held.clone(), Some(500), Unit::Session, 100)]), of, target);
+        assert_eq!((all.opened.len(), all.peak(ms(0), ms(500))), (23, 23), "{of} shards");
+        let all = union(&plan(vec![phase(burst.clone(), Some(500), Unit::Session, 100)]), of, target);
+        assert_eq!((all.opened.len(), all.peak(ms(0), ms(200))), (93, 31), "{of} shards");
+        let all = union(&plan(vec![phase(shared(50, 11), None, Unit::Message, 100)]), of, target);
+        assert_eq!((all.accepted, all.peak(ms(0), ms(60_000))), (50, 11), "{of} shards");
+    }
+}
+
+#[test]
+fn m34_connections_of_all_shards_follow_one_rate() {
+    for (load, unit) in [
+        (LoadModel::Held { sessions: 60, rate: f64::INFINITY }, Unit::Session),
+        (shared(400, 60), Unit::Message),
+        (rate(500.0), Unit::Session),
+    ] {
+        for of in 1..=7 {
+            let mut phase = phase(load.clone(), Some(1000), unit, 60);
+            phase.connect_rate = Some(40.0);
+            let all =
+                union(&plan(vec![phase]), of, SimulatedTarget { serves_in: 5000, ..Default::default() });
+            let within: Vec<Duration> = all.opened.iter().copied().filter(|at| *at < ms(1000)).collect();
+            // One each 25 ms from the start on: who asks for more than that gets all of it.
+            assert_eq!(within.len(), 40, "{of} shards: {within:?}");
+            for (k, at) in (0..).zip(&within) {
+                assert!(at.abs_diff(ms(k * 25)) < ms(1), "{of} shards: number {k} at {at:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn m34_drawn_loads_are_shared_out(
+        phases in prop::collection::vec(histories::any_phase(), 1..3),
+        most in 7_u32..40,
+        opens_in in 0_u64..30,
+        serves_in in 0_u64..60,
+        of in 2_u32..8,
+    ) {
+        let mut phases = phases;
+        for phase in &mut phases {
+            // What is shed, and what finds its predecessor's sessions open, depends on the target.
+            phase.max_sessions = most;
+            phase.on_saturation = OnSaturation::Queue;
+            phase.graceful_stop = ms(600_000);
+            phase.open_first = false;
+        }
+        if let Some(last) = phases.last_mut().filter(|phase| phase.load.model.total().is_some()) {
+            last.load.length = None;
+        }
+        let plan = plan(phases);
+        // What cannot be shared out is refused.
+        prop_assume!(u64::from(of) <= crate::generator::sessions_to_share(&plan));
+        holds_together(&plan, SimulatedTarget { opens_in, serves_in, ..Default::default() }, of);
+    }
+}
