@@ -19,6 +19,7 @@ mod run;
 mod screen;
 mod selftest;
 mod serve;
+mod shard;
 mod show;
 mod start;
 mod tables;

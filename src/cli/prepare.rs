@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use super::args::{CheckArgs, Color, FIRST_STEPS, RunArgs};
 use super::overrides::{allowed, list, quoted, set};
 use super::screen::Screen;
-use super::variables;
+use super::{shard, variables};
 use crate::command::{CommandError, Prepared, machine};
 use crate::generator::clock;
 use crate::load::Shard;
@@ -37,7 +37,8 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
     changes.extend(args.login.overrides());
     changes.extend(allowed(&args.common.allow_target));
     apply_in_order(&mut document, changes)?;
-    let shard = args.shard.as_deref().map_or(Ok(Shard::WHOLE), shard)?;
+    let shard =
+        args.shard.as_deref().map(shard::chosen).transpose()?.map_or(Shard::WHOLE, |chosen| chosen.shard);
     let prepared = finish(&document, Purpose::Run, shard, path)?;
     if shard.of > 1 && !prepared.compiled.plan.events.is_empty() {
         return Err(CommandError::usage(
@@ -191,17 +192,6 @@ fn stdin() -> std::io::Result<Vec<u8>> {
     }
     let content = input::read_stdin()?;
     Ok(CONTENT.get_or_init(|| content).clone())
-}
-
-/// `i/n`, i from 0.
-fn shard(text: &str) -> Result<Shard, CommandError> {
-    let parsed = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
-    match parsed {
-        Some((index, of)) if index < of => Ok(Shard { index, of }),
-        _ => Err(CommandError::usage(format!(
-            "{text:?} is no shard: write i/n with i from 0 to n - 1, such as --shard 0/4"
-        ))),
-    }
 }
 
 /// `smtpress check`.

@@ -9,7 +9,7 @@ use super::prepare::prepare;
 use super::progress::ProgressDisplay;
 use super::screen::Screen;
 use super::show::{conclude, show};
-use super::start;
+use super::{shard, start};
 use crate::command::fleet::GatheredFleet;
 use crate::command::run::{LoadRun, check_before_load};
 use crate::command::signals::Signals;
@@ -37,6 +37,7 @@ pub fn run_on(
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
         return Ok(ExitCode::Success);
     }
+    let chosen = args.shard.as_deref().map(shard::chosen).transpose()?;
     let start_at = args.start_at.as_deref().map(start::time).transpose()?;
     let now = prepared.started_at;
     // A start that lies in the past is one that is due.
@@ -69,6 +70,9 @@ pub fn run_on(
             plan.seed,
             run.directory().path().display()
         ));
+        if let Some(sentence) = chosen.and_then(|chosen| chosen.notice()) {
+            voice.say(&sentence);
+        }
         for sentence in too_slow(plan).into_iter().chain(never_retried(plan)) {
             voice.say(&format!("smtpress: warning: {sentence}"));
         }
