@@ -496,6 +496,9 @@ pub struct ReportArgs {
     /// The longest time between the starts of two shards; beyond it the merged run is invalid
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub max_skew: Duration,
+    /// Refuse runs that are not all the N shards of one run
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub expect_shards: Option<u32>,
     /// Join the run with the delivery log of `smtpress receive`; may be repeated
     #[arg(long, value_name = "FILE")]
     pub deliveries: Vec<String>,

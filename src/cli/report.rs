@@ -1,7 +1,6 @@
 //! `smtpress report`, and the forms of a result that a run writes on request.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::args::{Format, ReportArgs};
 use super::overrides::{list, quoted};
@@ -21,7 +20,7 @@ use crate::verdict::ExitCode;
 
 /// `smtpress report`.
 pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
-    let mut stored = Stored::open(&args.runs, args.max_skew)?;
+    let mut stored = Stored::open(args)?;
     if !args.deliveries.is_empty() {
         let ([directory], [_]) = (stored.directories.as_slice(), args.runs.as_slice()) else {
             return Err(CommandError::usage(
@@ -62,7 +61,8 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandErr
             newer.display()
         ));
     }
-    let is_judged_anew = !args.deliveries.is_empty();
+    // Nobody has seen the verdict of shards before they are merged.
+    let is_judged_anew = !args.deliveries.is_empty() || stored.is_merged();
     Ok(if is_judged_anew || result.is_unfinished() {
         ExitCode::of(result.verdict.exit_code)
     } else {
@@ -89,17 +89,23 @@ struct Stored {
 }
 
 impl Stored {
-    fn open(paths: &[PathBuf], max_skew: Duration) -> Result<Stored, CommandError> {
+    fn open(args: &ReportArgs) -> Result<Stored, CommandError> {
+        let paths = &args.runs;
         let mut runs = Vec::new();
         for path in paths {
             runs.push((path.display().to_string(), RunDir::open(path)?));
         }
         let mut directories: Vec<PathBuf> = paths.iter().filter(|path| path.is_dir()).cloned().collect();
-        if let [(_, result)] = runs.as_slice() {
+        if let [(_, result)] = runs.as_slice()
+            && args.expect_shards.is_none_or(|expected| expected == 1 && result.shard.is_none())
+        {
             return Ok(Stored { result: result.clone(), directories, shifts: Vec::new() });
         }
+        if let Some(expected) = args.expect_shards {
+            Shards::expect(&runs, expected)?;
+        }
         let unfinished = runs.iter().any(|(_, result)| result.is_unfinished());
-        let shards = Shards::of(runs)?.with_max_skew(max_skew);
+        let shards = Shards::of(runs)?.with_max_skew(args.max_skew);
         // Without the files of one there are no seconds of the whole.
         let complete = directories.len() == paths.len() && !unfinished;
         directories =
@@ -119,6 +125,10 @@ impl Stored {
         Ok(stored)
     }
 
+    fn is_merged(&self) -> bool {
+        !self.shifts.is_empty()
+    }
+
     fn phases(&self) -> Vec<String> {
         self.result.phases.iter().map(|phase| phase.name.clone()).collect()
     }
@@ -134,9 +144,9 @@ impl Stored {
                 "a result alone has no time series: give the run directory, with timeseries.csv and metrics.hlog",
             ));
         }
-        Ok(match self.shifts.is_empty() {
-            true => Box::new(opened.remove(0)),
-            false => Box::new(MergedSeconds::new(opened, self.shifts.clone())),
+        Ok(match self.is_merged() {
+            false => Box::new(opened.remove(0)),
+            true => Box::new(MergedSeconds::new(opened, self.shifts.clone())),
         })
     }
 

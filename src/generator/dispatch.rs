@@ -449,11 +449,6 @@ impl Dispatch {
         self.shares[self.phase_at(now) as usize]
     }
 
-    /// Whether a connection may be opened for an arrival of this phase.
-    fn may_connect(&self, now: Duration, phase: u32) -> bool {
-        self.connect_rates.allow(now, [phase, self.phase_at(now)])
-    }
-
     fn unit(&self, phase: u32) -> Unit {
         self.plan.phases[phase as usize].unit
     }

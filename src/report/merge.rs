@@ -68,6 +68,20 @@ pub enum MergeError {
         /// Of how many.
         of: u32,
     },
+    /// Of a run that was shared out over another number of shards than the user says.
+    #[error(
+        "{run} is shard {index} of {of}, and --expect-shards says {expected}: give the shards of a run that was shared out over {expected}, or --expect-shards {of}"
+    )]
+    NotOfExpected {
+        /// Which.
+        run: String,
+        /// Its index.
+        index: u32,
+        /// Of how many it says it is.
+        of: u32,
+        /// What the user says.
+        expected: u32,
+    },
     /// A part is not there.
     #[error("shard{} {missing} of {of} {} missing: what was not given cannot be left out; give all shards of the run", if *many { "s" } else { "" }, if *many { "are" } else { "is" })]
     Missing {
@@ -114,6 +128,23 @@ pub struct Shards {
 const MAX_SKEW: Duration = Duration::from_millis(100);
 
 impl Shards {
+    /// Checks that the runs say that they are of so many shards; that all of those are there, [`Shards::of`] finds.
+    ///
+    /// # Errors
+    /// One is a whole run, or of another number of shards.
+    pub fn expect(runs: &[(String, RunResult)], expected: u32) -> Result<(), MergeError> {
+        runs.iter().try_for_each(|(run, result)| match result.shard {
+            None => Err(MergeError::NotAShard { run: run.clone() }),
+            Some(shard) if shard.of != expected => Err(MergeError::NotOfExpected {
+                run: run.clone(),
+                index: shard.index,
+                of: shard.of,
+                expected,
+            }),
+            Some(_) => Ok(()),
+        })
+    }
+
     /// Sees that the runs are all the shards of one run. Each comes with the name by which the user calls it.
     ///
     /// # Errors

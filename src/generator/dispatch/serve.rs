@@ -175,6 +175,11 @@ impl Dispatch {
         !is_spared && self.may_connect(now, phase)
     }
 
+    /// Whether a connection may be opened for an arrival of this phase.
+    fn may_connect(&self, now: Duration, phase: u32) -> bool {
+        self.connect_rates.allow(now, [phase, self.phase_at(now)])
+    }
+
     /// Sessions at rest that are free for a source: the schedule leaves one for each arrival that thinks.
     fn free_sessions(&self, source: ArrivalSource) -> u64 {
         let kept = if source == ArrivalSource::Schedule { self.thinking.len() as u64 } else { 0 };

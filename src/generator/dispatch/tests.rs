@@ -12,6 +12,7 @@ use super::*;
 use crate::load::{Curve, LoadModel, Spacing, Think};
 use crate::plan::OnSaturation;
 use crate::plan::{Messages, Phase};
+use crate::profile::{Context, Document, Purpose, compile};
 
 pub fn plan(phases: Vec<Phase>) -> Plan {
     Plan {
@@ -57,6 +58,14 @@ pub fn phase(load: LoadModel, millis: Option<u64>, unit: Unit, max_sessions: u32
         open_first: false,
         graceful_stop: ms(500),
     }
+}
+
+/// The plan of a profile.
+fn compiled(profile: &str) -> Plan {
+    let context =
+        Context { purpose: Purpose::Run, seed: 7, run_id: "run".into(), threads: 1, shard: Shard::WHOLE };
+    let document = Document::parse("profile", profile).unwrap();
+    compile(&document, &context).unwrap_or_else(|error| panic!("{error}")).plan
 }
 
 fn rate(per_second: f64) -> LoadModel {

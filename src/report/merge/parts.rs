@@ -234,31 +234,52 @@ pub fn conditions(results: &[RunResult]) -> Vec<StoredCondition> {
     whole
 }
 
-/// When a phase of a shard began, since the Unix epoch; `None` if that is not stored.
-fn began(result: &RunResult, phase: &str) -> Option<Duration> {
-    let load = humantime::parse_rfc3339(result.load_began_at.as_deref()?).ok()?;
-    let phase = result.phases.iter().find(|own| own.name == phase)?;
-    let load = load.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(load + Duration::try_from_secs_f64(phase.start_s).ok()?)
+/// When a phase of a shard began, since the Unix epoch.
+struct PhaseBegin<'a> {
+    at: Duration,
+    /// Only when the run began to be prepared is stored: its phase began at that time or later.
+    or_later: bool,
+    shard: &'a RunResult,
+}
+
+impl PhaseBegin<'_> {
+    /// `None` if nothing is stored of it.
+    fn of<'a>(shard: &'a RunResult, phase: &str) -> Option<PhaseBegin<'a>> {
+        let phase = shard.phases.iter().find(|own| own.name == phase)?;
+        let load = load_began(shard);
+        let at = load.or_else(|| since_epoch(&shard.started_at))?;
+        let at = at.checked_add(Duration::try_from_secs_f64(phase.start_s).ok()?)?;
+        Some(PhaseBegin { at, or_later: load.is_none(), shard })
+    }
+}
+
+/// When the load of a shard began, since the Unix epoch; `None` if that is not stored.
+fn load_began(shard: &RunResult) -> Option<Duration> {
+    since_epoch(shard.load_began_at.as_deref()?)
+}
+
+fn since_epoch(stamp: &str) -> Option<Duration> {
+    humantime::parse_rfc3339(stamp).ok()?.duration_since(std::time::UNIX_EPOCH).ok()
 }
 
 /// That shards did not begin a phase together, by name and in words.
 fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> {
     let phases = results[0].phases.iter().filter(|phase| !phase.warmup);
     let gap = |phase: &StoredPhase| {
-        let mut began: Vec<(Duration, &RunResult)> =
-            results.iter().filter_map(|shard| Some((began(shard, &phase.name)?, shard))).collect();
-        began.sort_by_key(|(at, _)| *at);
-        let ((first, earliest), (last, latest)) = (*began.first()?, *began.last()?);
-        Some((last - first, phase.name.clone(), earliest, latest))
+        let began = || results.iter().filter_map(|shard| PhaseBegin::of(shard, &phase.name));
+        // What began at some time or later may be the latest for certain, and the earliest never.
+        let earliest = began().filter(|own| !own.or_later).min_by_key(|own| own.at)?;
+        let latest = began().max_by_key(|own| own.at)?;
+        Some((latest.at.saturating_sub(earliest.at), phase.name.clone(), earliest.shard, latest))
     };
     let (skew, phase, earliest, latest) = phases.filter_map(gap).max_by_key(|(skew, ..)| *skew)?;
     (skew > max_skew).then(|| {
         let length = |time: Duration| crate::report::format::duration(time.as_nanos() as f64);
         let sentence = format!(
-            "{}phase {phase} began {} later than in {}{} are allowed (--max-skew): the shards were not one load; start them \
+            "{}phase {phase} began {}{} later than in {}{} are allowed (--max-skew): the shards were not one load; start them \
              all with the same --start-at, on machines whose clocks are set",
-            of(latest),
+            of(latest.shard),
+            if latest.or_later { "at least " } else { "" },
             length(skew),
             of(earliest).replace(": ", ", "),
             length(max_skew)
@@ -299,10 +320,16 @@ pub fn warnings(results: &[RunResult]) -> Vec<String> {
         "merged from {} shards: the most sessions at once is the sum of theirs, which may not have been at the same time",
         results.len()
     ));
-    if results.iter().any(|shard| shard.load_began_at.is_none()) {
-        whole.push(
-            "whether the shards ran at the same time is not known: one does not say when it began".to_owned(),
-        );
+    let silent: Vec<String> = results
+        .iter()
+        .filter(|shard| load_began(shard).is_none())
+        .map(|shard| of(shard).replace(": ", ""))
+        .collect();
+    if !silent.is_empty() {
+        whole.push(format!(
+            "whether the shards ran at the same time is not known: when the load began is not stored of {}",
+            silent.join(", ")
+        ));
     }
     whole
 }

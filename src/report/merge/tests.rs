@@ -205,6 +205,41 @@ fn shards_that_began_apart_are_no_valid_run_and_are_named() {
 }
 
 #[test]
+fn a_shard_whose_start_is_not_stored_began_no_earlier_than_its_run() {
+    let began = |started: [&str; 3], load: [Option<&str>; 3]| {
+        let mut shards: Vec<RunResult> = (0..3).map(|index| shard(index, 3, &[1; 10], &[])).collect();
+        for (one, (started, load)) in shards.iter_mut().zip(started.iter().zip(load)) {
+            one.started_at = format!("2026-11-28T16:00:{started}Z");
+            one.load_began_at = load.map(|load| format!("2026-11-28T16:00:{load}Z"));
+        }
+        merged(shards)
+    };
+    let whole = began(["00", "00", "09"], [Some("00.5"), Some("00.5"), None]);
+    assert_eq!(whole.verdict.exit_code, 98);
+    let words = &whole.validity.explanations[0];
+    assert!(
+        words.starts_with("shard 2/3: phase steady began at least 8.50 s later than in shard 0/3"),
+        "{words}"
+    );
+    // The start of the first may have been at any time: nothing is known of how far apart they were.
+    for (started, load) in [
+        (["00", "00", "09"], [None, Some("09.5"), Some("09.5")]),
+        (["00", "00", "09"], [None, None, None]),
+        (["00", "00", "00"], [Some("00.5"), Some("junk"), Some("00.5")]),
+    ] {
+        let whole = began(started, load);
+        assert_eq!(whole.verdict.exit_code, 0, "{:?}", whole.validity);
+        assert!(whole.warnings.iter().any(|said| said.contains("not known")), "{:?}", whole.warnings);
+    }
+    // Two that are apart are found beside one that says nothing.
+    let whole = began(["00", "00", "00"], [Some("00.5"), None, Some("08.5")]);
+    assert_eq!(whole.verdict.exit_code, 98);
+    assert!(whole.validity.explanations[0].starts_with("shard 2/3: phase steady began 8.00 s later"));
+    let said = whole.warnings.iter().find(|said| said.contains("not known")).unwrap();
+    assert!(said.ends_with("is not stored of shard 1/3"), "{said}");
+}
+
+#[test]
 fn conditions_are_one_row_and_their_times_those_of_the_first_shards_phases() {
     let mut shards = vec![fixtures::limit_enforced(), fixtures::limit_enforced()];
     for (index, one) in (0..).zip(&mut shards) {
@@ -237,6 +272,13 @@ fn what_is_not_the_whole_is_refused_and_the_sentence_says_what_to_do() {
     other.profile.seed = 7;
     let text = refusal(vec![of(0, 2), other]);
     assert!(text.contains("its seed is another") && text.contains("--seed"), "{text}");
+    // The user knows how many there are.
+    let expected = |results: Vec<RunResult>, n| Shards::expect(&named(results), n);
+    expected(vec![of(0, 3), of(2, 3)], 3).unwrap();
+    let text = expected(vec![of(0, 3), of(2, 4)], 3).unwrap_err().to_string();
+    assert!(text.starts_with("dir1 is shard 2 of 4, and --expect-shards says 3"), "{text}");
+    let text = expected(vec![fixtures::accepted()], 3).unwrap_err().to_string();
+    assert!(text.starts_with("dir0 is a whole run and no shard"), "{text}");
     // What a file says of itself costs nothing.
     let text = refusal(vec![of(0, u32::MAX), of(1, u32::MAX)]);
     assert!(text.starts_with("shards 2, 3"), "{text}");

@@ -24,6 +24,7 @@ mod places;
 mod rude;
 mod runs;
 mod sessions;
+mod shards;
 pub mod stage;
 mod standstill;
 mod stops;

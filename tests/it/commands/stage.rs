@@ -272,7 +272,12 @@ pub struct Listening {
 impl Listening {
     /// Listens until [`Listening::ledger`] or the end of its owner, two minutes at most.
     pub fn with(stage: &Stage, settings: &[&str]) -> Listening {
-        let mut arguments = vec!["listen", "--bind", "127.0.0.1:0", "-z", "2m"];
+        Listening::of(stage, &[], settings)
+    }
+
+    /// The same, with arguments such as a profile.
+    pub fn of(stage: &Stage, arguments: &[&str], settings: &[&str]) -> Listening {
+        let mut arguments = [&["listen"], arguments, &["--bind", "127.0.0.1:0", "-z", "2m"]].concat();
         for setting in settings {
             arguments.extend(["--set", setting]);
         }

@@ -71,6 +71,10 @@ fn flags_that_make_no_sense() {
         ("run --target embedded --size 5apples", &["--size 5apples", "^"]),
         ("run small.toml --shard 2/2", &["\"2/2\" is no shard", "--shard 0/4"]),
         ("run small.toml --shard 1", &["is no shard"]),
+        (
+            "run small.toml --shard env",
+            &["SLURM_PROCID and SLURM_NTASKS", "JOB_COMPLETION_INDEX", "--shard I/N"],
+        ),
         ("run --target embedded -c 2 -n 9 --shard 0/3", &["3 shards cannot share 2 sessions"]),
         ("run small.toml --set rate", &["--set without a value", "--set key=value"]),
         ("run small.toml --set phase.steady.rtae=5/s", &["unknown key `rtae`", "did you mean `rate`?"]),

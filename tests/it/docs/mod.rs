@@ -1,6 +1,7 @@
 //! The guide holds what it says: its profiles pass, its command lines are understood, its links lead somewhere, its tables
 //! are what the program knows.
 
+mod deploy;
 mod reference;
 
 use std::collections::BTreeSet;

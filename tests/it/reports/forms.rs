@@ -9,10 +9,14 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/reports/gold
 
 const FORMS: [&str; 7] = ["text", "json", "junit", "csv", "hlog", "hgrm", "markdown"];
 
+/// One run, or shards that were run one after the other.
 fn report(stage: &Stage, runs: &[&str], form: &str) -> String {
     let mut arguments = vec!["report", "--format", form];
     arguments.extend(runs);
-    stage.run(&arguments).ended(0).out
+    match runs.len() {
+        1 => stage.run(&arguments).ended(0).out,
+        _ => stage.run(&[&arguments[..], &["--max-skew", "1h"]].concat()).measured().out,
+    }
 }
 
 #[test]
@@ -95,6 +99,58 @@ fn shards_are_reported_as_the_run_that_they_are() {
     assert_eq!(report(&stage, &["whole.json"], "json"), report(&stage, &["s0", "s1"], "json"));
 }
 
+#[test]
+fn shards_that_did_not_start_together_are_an_invalid_run() {
+    let stage = Stage::new();
+    shards(&stage);
+    // Long after the first, by the clock of its machine.
+    let set = |name: &str, started: &str, load: Option<&str>| {
+        let mut result = stage.json(name);
+        result["started_at"] = started.into();
+        result["load_began_at"] = load.map_or(Value::Null, Value::from);
+        stage.put(name, result.to_string());
+    };
+    let (first, last) = ("s0/result.json", "s1/result.json");
+    set(first, "2026-11-28T16:00:00Z", Some("2026-11-28T16:00:01.5Z"));
+    for (load, words) in [
+        (Some("2026-11-28T16:00:09.5Z"), "shard 1/2: phase few began 8.00 s later than in shard 0/2"),
+        (None, "shard 1/2: phase few began at least 7.50 s later than in shard 0/2"),
+    ] {
+        set(last, "2026-11-28T16:00:09Z", load);
+        let said = stage.run(&["report", "s0", "s1", "--expect-shards", "2", "--format", "json"]).ended(98);
+        let whole = said.json();
+        assert_eq!(whole["verdict"]["status"], "invalid");
+        let reasons = whole["validity"]["reasons"].as_array().unwrap();
+        let at = reasons.iter().position(|reason| reason == "shards-apart").unwrap();
+        assert!(whole["validity"]["explanations"][at].as_str().unwrap().starts_with(words), "{whole}");
+        let text = stage.run(&["report", "s1", "s0"]).ended(98).out;
+        assert!(text.contains("INVALID") && text.contains("shards-apart"), "{text}");
+        stage.run(&["report", "s0", "s1", "--max-skew", "9s"]).measured();
+    }
+    // Of neither is it stored: nothing is claimed, and that is said.
+    set(first, "2026-11-28T16:00:00Z", None);
+    let whole = stage.run(&["report", "s0", "s1", "--format", "json"]).measured().json();
+    let warnings = whole["warnings"].to_string();
+    assert!(warnings.contains("is not stored of shard 0/2, shard 1/2"), "{warnings}");
+}
+
+/// The verdict of the whole is first known when it is merged: the exit code says it.
+#[test]
+fn the_merged_run_ends_with_its_own_verdict() {
+    let stage = Stage::new();
+    stage.put("two.toml", FEW.replace("sessions = 2", "sessions = 4"));
+    // Each part keeps it, the whole does not.
+    for (shard, out) in [("0/2", "s0"), ("1/2", "s1")] {
+        let arguments = ["run", "two.toml", "-q", "--shard", shard, "-o", out, "--assert", "accepted < 30"];
+        stage.run(&arguments).measured();
+    }
+    let said = stage.run(&["report", "s0", "s1", "--max-skew", "1h", "--format", "json"]);
+    let (whole, code) = (said.json(), i64::from(said.code.unwrap()));
+    assert_eq!(whole["verdict"]["exit_code"], code);
+    assert!(matches!(code, 98 | 99), "{whole}");
+    stage.run(&["report", "s0"]).ended(0);
+}
+
 /// What the page of these runs draws of conditions: how often each was met, second by second.
 fn drawn(stage: &Stage, runs: &[&str]) -> Vec<(String, u64)> {
     let page = report(stage, runs, "html");
@@ -144,12 +200,21 @@ fn what_cannot_be_merged_is_refused() {
         (&["s0", "other"], "its seed is another"),
         (&["s0", "s1", "s1"], "both shard 1 of 2"),
         (&["s0", "missing"], "failed to read missing"),
+        (&["s0", "--expect-shards", "2"], "shard 1 of 2 is missing"),
+        (&["s0", "s1", "--expect-shards", "3"], "s0 is shard 0 of 2, and --expect-shards says 3"),
+        (&["s0", "s1", "--expect-shards", "1"], "s0 is shard 0 of 2, and --expect-shards says 1"),
+        (&["s0", "s1", "s1", "--expect-shards", "2"], "both shard 1 of 2"),
+        (&["s0", "s1", "whole", "--expect-shards", "2"], "whole is a whole run and no shard"),
+        (&["whole", "--expect-shards", "2"], "whole is a whole run and no shard"),
+        (&["s0", "other", "--expect-shards", "2"], "its seed is another"),
+        (&["s0", "--expect-shards", "0"], "--expect-shards"),
     ] {
         let mut arguments = vec!["report"];
         arguments.extend(runs);
         let said = stage.run(&arguments).ended(2);
         assert!(said.err.contains(part), "{runs:?}: {}", said.err);
     }
+    stage.run(&["report", "whole", "--expect-shards", "1"]).ended(0);
     for (form, part) in [("csv", "no time series"), ("hlog", "no time series")] {
         let said = stage.run(&["report", "s0/result.json", "--format", form]).ended(2);
         assert!(said.err.contains(part), "{}", said.err);

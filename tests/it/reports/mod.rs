@@ -3,4 +3,4 @@
 mod forms;
 mod junit;
 mod logs;
-mod readers;
+pub mod readers;

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 
 use super::world::{SimulatedTarget, World, ms};
 use super::*;
-use crate::profile::{Context, Document, Purpose, compile};
 
 /// What all shards of a plan did together.
 struct Union {
@@ -103,15 +102,7 @@ fn shipped() -> Vec<Plan> {
         if path.extension().is_none_or(|extension| extension != "toml") {
             continue;
         }
-        let document = Document::parse("profile", &fs::read_to_string(&path).unwrap()).unwrap();
-        let context = Context {
-            purpose: Purpose::Run,
-            seed: 7,
-            run_id: "run".to_owned(),
-            threads: 1,
-            shard: Shard::WHOLE,
-        };
-        let mut plan = compile(&document, &context).unwrap_or_else(|error| panic!("{error}")).plan;
+        let mut plan = compiled(&fs::read_to_string(&path).unwrap());
         plan.retry = None;
         plan.messages = Messages::Unlimited;
         for phase in &mut plan.phases {
