@@ -9,6 +9,7 @@
 #   Redis                     unpacked in the same way, for the limits of Haraka;
 #   Haraka, smtp-server       from npm, in a folder of their own, with the machine's Node.js or one from npm;
 #   Prometheus                unpacked in the same way, no service started; it scrapes the metrics of runs;
+#   Slurm                     by apt-get, no service started: it starts the shards of a load;
 #   OpenSSL                   by apt-get, for odd certificates;
 #   aiosmtpd                  from PyPI, in a virtual environment of its own.
 # Usage: tests/real/install.sh [FOLDER]   (default: target/real-listeners in the checkout)
@@ -209,6 +210,15 @@ install_prometheus() {
     echo "prometheus: $("$folder/prometheus/usr/bin/prometheus" --version 2>&1 | awk 'NR == 1 { print $3 }')"
 }
 
+install_slurm() {
+    if [ ! -x /usr/sbin/slurmctld ] || [ ! -x /usr/sbin/slurmd ] || [ ! -x /usr/bin/sbatch ]; then
+        forbid_services
+        apt_install slurmctld slurmd slurm-client
+        restore_policy
+    fi
+    echo "slurm: $(srun --version | cut -d' ' -f2)"
+}
+
 install_aiosmtpd() {
     local venv=$folder/aiosmtpd
     if ! "$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null; then
@@ -244,5 +254,6 @@ install_postgrey
 install_redis
 install_npm
 install_prometheus
+install_slurm
 install_openssl
 install_aiosmtpd

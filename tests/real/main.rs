@@ -54,6 +54,7 @@ mod rooted;
 mod scraped;
 mod sendmail;
 mod sink;
+mod slurm;
 mod smtp_server;
 mod smtpress;
 mod table;

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::listener::{missing, program};
-use crate::{aiosmtpd, dovecot, exim, haraka, opensmtpd, scraped};
+use crate::{aiosmtpd, dovecot, exim, haraka, opensmtpd, scraped, slurm};
 
 /// The words, in the order of the table.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 25] = [
     "SMTP",
     "LMTP",
     "unix socket",
@@ -36,10 +36,11 @@ const WORDS: [&str; 24] = [
     "greylisting",
     "metrics scraped",
     "native histograms",
+    "shards of a load",
 ];
 
 /// The listeners, and who else was met, in the order of the table.
-const LISTENERS: [&str; 13] = [
+const LISTENERS: [&str; 14] = [
     "Postfix",
     "smtp-sink",
     "Exim",
@@ -53,6 +54,7 @@ const LISTENERS: [&str; 13] = [
     "Haraka",
     "smtp-server",
     "Prometheus",
+    "Slurm",
 ];
 
 /// What the tests say: the words of each listener.
@@ -152,6 +154,7 @@ fn version(listener: &str) -> Option<String> {
         "Haraka" => (&[haraka::NODE][..], HARAKA),
         "smtp-server" => (&[haraka::NODE][..], SMTP_SERVER),
         "Prometheus" => (scraped::PROGRAMS, &["--version"][..]),
+        "Slurm" => (slurm::PROGRAMS, &["-V"][..]),
         other => panic!("how {other} tells its version is not known"),
     };
     let Some(program) = program(candidates) else {
