@@ -1,6 +1,7 @@
 //! `smtpress agent`: waits for shards until it is asked to end.
 
 use std::io::{self, BufRead, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use nkeys::KeyPair;
@@ -14,7 +15,7 @@ use crate::command::fleet::prepare_shards;
 use crate::command::signals::Requests;
 use crate::fleet::agent::{self, AgentSettings};
 use crate::fleet::local::Invitation;
-use crate::fleet::{Bus, BusAccess};
+use crate::fleet::{Bus, BusAccess, BusError, seed};
 use crate::verdict::ExitCode;
 
 /// Serves until Ctrl-C, or until standard input ends if that invited it.
@@ -22,6 +23,7 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let host = host();
     let invitation = args.join.then(invitation).transpose()?;
     let name = invitation.as_ref().map(|own| own.name.clone()).or_else(|| args.name.clone());
+    let name = name.or_else(|| args.bus.creds.as_deref().and_then(name_of_credentials));
     let name = name.unwrap_or_else(|| format!("{}-{}", subject_word(&host), std::process::id()));
     if !agent::is_name(&name) {
         return Err(CommandError::usage(format!(
@@ -42,7 +44,7 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
         Some(own) => {
             BusAccess { url: own.url.clone(), token: Some(own.token.clone()), ..BusAccess::default() }
         }
-        None => access(&args.bus)?,
+        None => access(&args.bus, &name)?,
     };
     let allow = invitation.as_ref().map_or_else(|| args.allow_target.clone(), |own| own.allow_target.clone());
     let spool = args.spool.clone().unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
@@ -79,10 +81,9 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
             .await
             .map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
         if !is_invited {
-            bus.stream()
-                .await
-                .map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
-            match agent::deliver_spool(&bus, &spool).await {
+            let keeps = bus.keeps_reports().await.map_err(|error| unable(&name, &error))?;
+            let delivered = if keeps { agent::deliver_spool(&bus, &spool).await } else { Ok(0) };
+            match delivered {
                 Ok(0) => {}
                 Ok(shards) => screen.note(&format!(
                     "smtpress agent {name}: delivered the reports of {shards} earlier shards"
@@ -92,6 +93,7 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
             screen
                 .note(&format!("smtpress agent {name}: waiting for work at {}; Ctrl-C ends it", access.url));
         }
+        let denied = bus.clone();
         let serving = agent::serve(bus, settings, quit);
         tokio::pin!(serving);
         loop {
@@ -102,18 +104,37 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
                         Err(error) => Err(CommandError::Failed(ExitCode::Fault, error.to_string())),
                     };
                 }
+                error = denied.denied() => return Err(unable(&name, &error)),
                 () = requests.next(), if !is_invited => { ask.send_replace(true); }
             }
         }
     })
 }
 
-/// Where the NATS server is.
-pub fn access(args: &BusArgs) -> Result<BusAccess, CommandError> {
+/// Why this agent cannot wait for work.
+fn unable(name: &str, error: &BusError) -> CommandError {
+    let mut sentence = format!("agent {name}: {error}");
+    if matches!(error, BusError::Denied(_)) {
+        sentence += ", and that --name is the name they were made for";
+    }
+    CommandError::Failed(ExitCode::Preflight, sentence)
+}
+
+/// Where the NATS server is, for an agent or coordinator of this name.
+pub fn access(args: &BusArgs, name: &str) -> Result<BusAccess, CommandError> {
     let url = args.nats.clone().ok_or_else(|| {
         CommandError::usage("name the NATS server with --nats, as in nats://127.0.0.1:4222")
     })?;
-    Ok(BusAccess { url, token: None, creds: args.creds.clone(), ca: args.nats_ca.clone() })
+    let (creds, ca) = (args.creds.clone(), args.nats_ca.clone());
+    Ok(BusAccess { url, token: None, creds, name: Some(name.to_owned()), ca })
+}
+
+/// The name that the credentials of an agent were made for: that of their file, which holds one agent's key. A JWT may be
+/// that of many.
+fn name_of_credentials(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let is_own = !text.contains("BEGIN NATS USER JWT") && seed(&text).is_some();
+    is_own.then(|| path.file_stem()?.to_str().map(str::to_owned)).flatten()
 }
 
 /// The name of this machine.

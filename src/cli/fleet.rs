@@ -1,5 +1,7 @@
 //! `smtpress fleet`: one run on many machines.
 
+mod init;
+
 use std::io::{self, Write};
 use std::process::Command;
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use super::screen::Screen;
 use crate::command::fleet::GatheredFleet;
 use crate::command::{CommandError, MessageSink};
 use crate::fleet::gathering::{self, Fleet};
+use crate::fleet::init::COORDINATOR;
 use crate::fleet::local::{AgentProcesses, Invitation};
+use crate::fleet::seed;
 use crate::fleet::server::PrivateServer;
 use crate::plan::Plan;
 use crate::verdict::ExitCode;
@@ -33,6 +37,7 @@ pub fn fleet(command: &FleetCommand, screen: &Screen) -> Result<ExitCode, Comman
     match command {
         FleetCommand::Run(args) => run_on_agents(args, screen),
         FleetCommand::Status(args) => status(args, screen),
+        FleetCommand::Init(args) => init::init(args, screen),
     }
 }
 
@@ -70,7 +75,7 @@ fn gather(args: &FleetRunArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
         }
         None => {
             let key = secret_key(args)?;
-            let access = access(&args.bus)?;
+            let access = access(&args.bus, COORDINATOR)?;
             let wanted = match args.agents {
                 Some(0) => return Err(CommandError::usage("--agents 0: a run needs at least one agent")),
                 Some(wanted) => wanted,
@@ -127,8 +132,7 @@ fn secret_key(args: &FleetRunArgs) -> Result<KeyPair, CommandError> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         CommandError::usage(format!("failed to read the key {}: {error}", path.display()))
     })?;
-    let seed = text.lines().map(str::trim).find(|line| line.starts_with("SU")).unwrap_or_default();
-    KeyPair::from_seed(seed).map_err(|_| {
+    KeyPair::from_seed(seed(&text).unwrap_or_default()).map_err(|_| {
         CommandError::usage(format!(
             "{} holds no secret key of a user (a line that begins with SU)",
             path.display()
@@ -137,7 +141,7 @@ fn secret_key(args: &FleetRunArgs) -> Result<KeyPair, CommandError> {
 }
 
 fn status(args: &FleetStatusArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
-    let agents = gathering::status(&access(&args.bus)?, HEARD_WITHIN)?;
+    let agents = gathering::status(&access(&args.bus, COORDINATOR)?, HEARD_WITHIN)?;
     let mut out = screen.out();
     if args.json {
         let rows: Vec<serde_json::Value> = agents

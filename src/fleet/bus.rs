@@ -6,15 +6,19 @@
 //! - The stream refuses new messages when it is full and drops none: a report that is not stored is sent again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions, HeaderMap};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerError};
 use futures::StreamExt;
+use nkeys::KeyPair;
+use tokio::sync::watch;
 
 use super::message::{AgentAnswer, decode};
 use super::subject;
@@ -41,8 +45,10 @@ pub struct BusAccess {
     pub url: String,
     /// The token of a private server.
     pub token: Option<String>,
-    /// A credentials file.
+    /// A credentials file: the seed of an nkey, or a JWT with its seed.
     pub creds: Option<PathBuf>,
+    /// Who connects: its inbox has this name.
+    pub name: Option<String>,
     /// Certificates that the server's is trusted by, beside those of the system.
     pub ca: Option<PathBuf>,
 }
@@ -60,6 +66,17 @@ pub enum BusError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file that opens nothing.
+    #[error("{} {why}; give a file of `smtpress fleet init`, or a .creds file of a NATS account", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The user may not do this.
+    #[error("the NATS server denies it: {0}; see that the credentials are the ones for this")]
+    Denied(String),
     /// A server without JetStream, or one that denies it.
     #[error(
         "the NATS server cannot keep the reports of a run: {0}; it needs JetStream (`jetstream {{}}` in its configuration, or -js)"
@@ -79,6 +96,8 @@ pub struct Bus {
     /// For what needs no storing.
     pub client: Client,
     stored: Context,
+    /// What the server denied last.
+    denial: watch::Receiver<Option<String>>,
 }
 
 impl Bus {
@@ -91,23 +110,83 @@ impl Bus {
             url: access.url.clone(),
             source,
         };
+        let (deny, denial) = watch::channel(None);
         let mut options = ConnectOptions::new()
             .name("smtpress")
+            .event_callback(move |event| {
+                if let Event::ServerError(ServerError::Other(text)) = event
+                    && text.to_lowercase().starts_with("permissions violation")
+                {
+                    deny.send_replace(Some(text));
+                }
+                std::future::ready(())
+            })
             .connection_timeout(CONNECTED_WITHIN)
             .max_reconnects(None)
             .reconnect_delay_callback(|attempts| Duration::from_millis(200 * attempts.min(10) as u64));
         if let Some(token) = &access.token {
             options = options.token(token.clone());
         }
-        if let Some(creds) = &access.creds {
-            options = options.credentials_file(creds).await.map_err(|error| failed(error.into()))?;
+        if let Some(path) = &access.creds {
+            options = credentials(options, path)?;
+        }
+        if let Some(name) = &access.name {
+            options = options.custom_inbox_prefix(format!("_INBOX.{name}"));
         }
         if let Some(ca) = &access.ca {
             options = options.add_root_certificates(ca.clone()).require_tls(true);
         }
         let client = options.connect(&access.url).await.map_err(|error| failed(error.into()))?;
         let stored = jetstream::new(client.clone());
-        Ok(Bus { client, stored })
+        Ok(Bus { client, stored, denial })
+    }
+
+    /// An error if the server has denied something.
+    ///
+    /// # Errors
+    /// It has.
+    pub fn allowed(&self) -> Result<(), BusError> {
+        self.denial.borrow().clone().map_or(Ok(()), |text| Err(BusError::Denied(text)))
+    }
+
+    /// Waits until the server denies something.
+    pub async fn denied(&self) -> BusError {
+        let mut denial = self.denial.clone();
+        let text = match denial.wait_for(Option::is_some).await {
+            Ok(text) => text.clone(),
+            // The connection is over.
+            Err(_) => None,
+        };
+        match text {
+            Some(text) => BusError::Denied(text),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether the server keeps reports: an agent asks before it waits for work. The coordinator makes the stream, so there may
+    /// be none yet: `false`.
+    ///
+    /// # Errors
+    /// The server has no JetStream, or denies it.
+    pub async fn keeps_reports(&self) -> Result<bool, BusError> {
+        match self.unless_denied(self.stored.get_stream(subject::STREAM)).await? {
+            Ok(_) => Ok(true),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    Ok(false)
+                }
+                _ => Err(BusError::Stream(error.to_string())),
+            },
+        }
+    }
+
+    /// What comes of it, unless the server denies something meanwhile: to what it denies no answer comes.
+    async fn unless_denied<T>(&self, asked: impl IntoFuture<Output = T>) -> Result<T, BusError> {
+        tokio::select! {
+            biased;
+            answer = asked.into_future() => Ok(answer),
+            error = self.denied() => Err(error),
+        }
     }
 
     /// Asks an agent.
@@ -138,9 +217,12 @@ impl Bus {
             ..Config::default()
         };
         let failed = |error: &dyn std::fmt::Display| BusError::Stream(error.to_string());
-        match self.stored.get_stream(subject::STREAM).await {
+        match self.unless_denied(self.stored.get_stream(subject::STREAM)).await? {
             Ok(stream) => Ok(stream),
-            Err(_) => self.stored.create_stream(config).await.map_err(|error| failed(&error)),
+            Err(_) => {
+                let made = self.unless_denied(self.stored.create_stream(config)).await?;
+                made.map_err(|error| failed(&error))
+            }
         }
     }
 
@@ -246,6 +328,23 @@ impl Reports {
             }
         }
     }
+}
+
+/// Opens the server with what the file holds.
+fn credentials(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, BusError> {
+    let failed = |why: String| BusError::Credentials { path: path.to_owned(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    if text.contains("BEGIN NATS USER JWT") {
+        return options.credentials(&text).map_err(|error| failed(format!("holds no usable JWT: {error}")));
+    }
+    let seed = seed(&text).ok_or_else(|| failed("holds no credentials".to_owned()))?;
+    Ok(options.nkey(seed.to_owned()))
+}
+
+/// The seed of a user's nkey in a text: the line that begins with SU.
+pub fn seed(text: &str) -> Option<&str> {
+    let is_seed = |line: &&str| line.starts_with("SU") && KeyPair::from_seed(line).is_ok();
+    text.lines().map(str::trim).find(is_seed)
 }
 
 /// `at/of id`.

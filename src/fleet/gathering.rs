@@ -121,6 +121,8 @@ async fn heard(
             break;
         }
     }
+    // Nobody is heard by one who may not listen.
+    bus.allowed()?;
     Ok(heard)
 }
 

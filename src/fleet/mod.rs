@@ -5,8 +5,8 @@
 //! judges and reports a run of one machine does the same for a fleet. Transport, storage, access and reconnection are NATS'.
 //!
 //! `message` is what both say to each other, `subject` where, `states` the coordinator as a pure machine, `clock_offset` and
-//! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `agent` and `coordinator` the two ends, `server`
-//! the private nats-server.
+//! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `agent` and `coordinator`
+//! the two ends, `server` the private nats-server, `init` the configuration of one that stays.
 //!
 //! # Decisions
 //! - A shard that is lost is not shared out anew: the load would no longer be the one that was planned. The others stop, and
@@ -20,6 +20,7 @@ mod bus;
 pub mod clock_offset;
 pub mod coordinator;
 pub mod gathering;
+pub mod init;
 pub mod local;
 pub mod message;
 pub mod server;
@@ -31,7 +32,7 @@ pub mod union;
 use std::time::Duration;
 
 pub use crate::collector::agents::LEASE;
-pub use bus::{Bus, BusAccess, BusError};
+pub use bus::{Bus, BusAccess, BusError, seed};
 /// An agent that is not heard of for so long is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
 /// How often agents and the coordinator give a sign of life.

@@ -43,6 +43,11 @@ pub fn reports(run: &str) -> String {
     format!("smtpress.v1.run.{run}.report.>")
 }
 
+/// All that an agent may report, of any run and shard.
+pub fn reports_of(agent: &str) -> String {
+    format!("smtpress.v1.run.*.report.*.*.{agent}")
+}
+
 /// The shard and the agent of a report's subject.
 pub fn of_report(subject: &str) -> Option<(u32, &str)> {
     let mut words = subject.split('.').skip(6);

@@ -33,6 +33,7 @@ mod exim_relay;
 mod faults;
 mod faults_of_relays;
 mod faulty_relay;
+mod fleet_access;
 mod greylisted;
 mod haraka;
 mod limits;

@@ -10,8 +10,8 @@ use super::RunArgs;
 /// What stands below the help of `agent`.
 pub const AGENT_EXAMPLES: &str = "\
 Examples:
-  smtpress agent --nats nats://bus.example:4222 --creds load1.creds --coordinator UABC... \\
-    --allow-target mx.example
+  smtpress agent --nats tls://bus.example:4222 --nats-ca ca.pem --creds agent-1.creds \\
+    --coordinator UABC... --allow-target mx.example
 
 It waits for shards, runs them, and reports each second; it loads no host beyond loopback that
 --allow-target does not name. Ctrl-C ends it. Exit codes: 0 ended as asked; 3 the NATS server is
@@ -21,8 +21,10 @@ not reached; 2 usage.";
 pub const FLEET_EXAMPLES: &str = "\
 Examples:
   smtpress fleet run profiles/steady.toml --local 3
-  smtpress fleet run profile.toml --nats nats://bus.example:4222 --creds c.creds --key c.seed --agents 5
-  smtpress fleet status --nats nats://bus.example:4222 --creds c.creds
+  smtpress fleet init fleet --agents 5 --host bus.example
+  smtpress fleet run profile.toml --nats tls://bus.example:4222 --nats-ca ca.pem \\
+    --creds coordinator.creds --key coordinator.key --agents 5
+  smtpress fleet status --nats tls://bus.example:4222 --nats-ca ca.pem --creds coordinator.creds
 
 Needs nats-server (Debian: apt install nats-server); --local starts a private one.";
 
@@ -32,7 +34,7 @@ pub struct BusArgs {
     /// The NATS server: nats://host:port or tls://host:port
     #[arg(long, value_name = "URL", env = "SMTPRESS_NATS", help_heading = "Fleet")]
     pub nats: Option<String>,
-    /// The credentials file for the NATS server
+    /// The credentials file for the NATS server: of `fleet init`, or with a JWT
     #[arg(long, value_name = "FILE", env = "SMTPRESS_NATS_CREDS", help_heading = "Fleet")]
     pub creds: Option<PathBuf>,
     /// Certificates (PEM) that the NATS server's is trusted by
@@ -48,7 +50,7 @@ pub struct AgentArgs {
     /// The public key of the coordinator; commands that it did not sign are refused
     #[arg(long, value_name = "KEY", env = "SMTPRESS_COORDINATOR")]
     pub coordinator: Option<String>,
-    /// The agent's name [host name and process]
+    /// The agent's name [that of a credentials file of `fleet init`, else host name and process]
     #[arg(long, value_name = "NAME", env = "SMTPRESS_AGENT")]
     pub name: Option<String>,
     /// A host beyond loopback that this machine may load; may be repeated
@@ -69,6 +71,8 @@ pub enum FleetCommand {
     Run(Box<FleetRunArgs>),
     /// List the agents and what they do
     Status(FleetStatusArgs),
+    /// Make a configuration of nats-server with TLS, and credentials for agents and coordinator
+    Init(FleetInitArgs),
 }
 
 /// `smtpress fleet run`.
@@ -93,6 +97,23 @@ pub struct FleetRunArgs {
     /// How far from the common start an agent may begin
     #[arg(long, default_value = "10ms", value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Fleet")]
     pub max_start_skew: Duration,
+}
+
+/// `smtpress fleet init`.
+#[derive(Debug, Args)]
+pub struct FleetInitArgs {
+    /// The folder to make; it may be there if it is empty
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// How many agents get credentials: agent-1, agent-2, ...
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub agents: usize,
+    /// A name or an address of the NATS server's machine; may be repeated [this machine's name]
+    #[arg(long, value_name = "NAME")]
+    pub host: Vec<String>,
+    /// The port of the NATS server
+    #[arg(long, value_name = "PORT", default_value_t = 4222)]
+    pub port: u16,
 }
 
 /// `smtpress fleet status`.

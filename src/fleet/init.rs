@@ -1,0 +1,285 @@
+//! The files of a fleet of its own: a configuration for nats-server with TLS, and credentials for each agent and the coordinator.
+//!
+//! # Decisions
+//! - Users are nkeys: the server's file holds their public keys alone, and needs no operator, no resolver and no other tool.
+//! - The key that signs commands is not the one that the coordinator opens the server with: a server chooses what a client signs to
+//!   be let in, and a command must not be among it.
+//! - Each user has an inbox of its own (`_INBOX.NAME`): no agent reads an answer that is meant for another.
+//! - The key of the authority that signed the server's certificate is not kept: nothing needs it any more.
+//! - Paths in the server's file are relative, so that the folder can be made on one machine and used on another: nats-server is
+//!   started in it.
+
+use std::fmt::Write;
+
+use nkeys::KeyPair;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
+};
+
+use super::subject;
+
+/// The name under which the coordinator has its inbox.
+pub const COORDINATOR: &str = "coordinator";
+
+/// Why the files cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// A name that no certificate can hold.
+    #[error(
+        "failed to make a certificate for {names}: {source}; write names and addresses of the NATS server's machine"
+    )]
+    Certificate {
+        /// The names.
+        names: String,
+        /// Why not.
+        source: rcgen::Error,
+    },
+    /// A key.
+    #[error("failed to make a key: {0}")]
+    Key(#[from] nkeys::error::Error),
+}
+
+/// What a fleet is to be.
+#[derive(Clone, Debug)]
+pub struct FleetSettings {
+    /// How many agents.
+    pub agents: usize,
+    /// Names and addresses of the NATS server's machine; the first is the one that the commands in the text use.
+    pub hosts: Vec<String>,
+    /// The port of the NATS server.
+    pub port: u16,
+}
+
+/// One file.
+#[derive(Clone, Debug)]
+pub struct FleetFile {
+    /// Its name.
+    pub name: String,
+    /// Whether only its owner may read it.
+    pub is_secret: bool,
+    /// What it holds.
+    pub text: String,
+}
+
+/// All files, and what the agents must know.
+#[derive(Clone, Debug)]
+pub struct FleetFiles {
+    /// The files.
+    pub files: Vec<FleetFile>,
+    /// The public key that commands are signed with.
+    pub coordinator: String,
+    /// Where the NATS server will be.
+    pub url: String,
+}
+
+/// Makes the files of a fleet, with new keys.
+///
+/// # Errors
+/// A host's name is none.
+pub fn files(settings: &FleetSettings) -> Result<FleetFiles, InitError> {
+    let names: Vec<String> = (1..=settings.agents).map(|number| format!("agent-{number}")).collect();
+    let signing = KeyPair::new_user();
+    let (authority, certificate, key) = certificates(&settings.hosts)?;
+    let first = settings.hosts.first().map_or("localhost", String::as_str);
+    let host = if first.contains(':') { format!("[{first}]") } else { first.to_owned() };
+    let url = format!("tls://{host}:{}", settings.port);
+    let mut files = Vec::new();
+    let mut add = |name: &str, is_secret: bool, text: String| {
+        files.push(FleetFile { name: name.to_owned(), is_secret, text });
+    };
+    let mut users = String::new();
+    let coordinator = KeyPair::new_user();
+    users.push_str(&user(&coordinator, COORDINATOR, &of_coordinator()));
+    add("coordinator.creds", true, secret(&coordinator, "opens the NATS server for the coordinator")?);
+    add("coordinator.key", true, secret(&signing, "signs the coordinator's commands")?);
+    add("coordinator.pub", false, signing.public_key() + "\n");
+    for name in &names {
+        let agent = KeyPair::new_user();
+        users.push_str(&user(&agent, name, &of_agent(name)));
+        add(&format!("{name}.creds"), true, secret(&agent, &format!("opens the NATS server for {name}"))?);
+    }
+    add("ca.pem", false, authority);
+    add("server.pem", false, certificate);
+    add("server.key", true, key);
+    add("nats-server.conf", false, configuration(settings.port, &users));
+    let public = signing.public_key();
+    add("README.txt", false, readme(&url, &public));
+    Ok(FleetFiles { files, coordinator: public, url })
+}
+
+/// An authority's certificate, the server's, and the server's key, in PEM.
+fn certificates(hosts: &[String]) -> Result<(String, String, String), InitError> {
+    let failed = |source| InitError::Certificate { names: hosts.join(", "), source };
+    let mut authority = CertificateParams::new(Vec::new()).map_err(failed)?;
+    authority.distinguished_name.push(DnType::CommonName, "smtpress fleet");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    let authority_key = rcgen::KeyPair::generate().map_err(failed)?;
+    let authority_certificate = authority.self_signed(&authority_key).map_err(failed)?;
+    let issuer = Issuer::new(authority, authority_key);
+    let mut server = CertificateParams::new(hosts.to_vec()).map_err(failed)?;
+    server.distinguished_name.push(DnType::CommonName, "smtpress fleet nats-server");
+    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    server.use_authority_key_identifier_extension = true;
+    let server_key = rcgen::KeyPair::generate().map_err(failed)?;
+    let certificate = server.signed_by(&server_key, &issuer).map_err(failed)?;
+    Ok((authority_certificate.pem(), certificate.pem(), server_key.serialize_pem()))
+}
+
+/// A key's file: what it is for, and its seed.
+fn secret(key: &KeyPair, what: &str) -> Result<String, InitError> {
+    Ok(format!("# smtpress fleet: {what}. Secret.\n{}\n", key.seed()?))
+}
+
+/// What a user may do.
+struct Permissions {
+    publish: Vec<String>,
+    subscribe: Vec<String>,
+    answers: bool,
+}
+
+fn of_agent(name: &str) -> Permissions {
+    Permissions {
+        publish: vec![
+            subject::heartbeat(name),
+            subject::reports_of(name),
+            // Whether reports can be stored at all.
+            format!("$JS.API.STREAM.INFO.{}", subject::STREAM),
+        ],
+        subscribe: vec![subject::command(name), subject::control("*"), format!("_INBOX.{name}.>")],
+        answers: true,
+    }
+}
+
+fn of_coordinator() -> Permissions {
+    Permissions {
+        publish: vec![
+            subject::command("*"),
+            subject::control("*"),
+            "$JS.API.>".to_owned(),
+            "$JS.ACK.>".to_owned(),
+            "$KV.>".to_owned(),
+        ],
+        subscribe: vec![subject::HEARTBEATS.to_owned(), format!("_INBOX.{COORDINATOR}.>")],
+        answers: false,
+    }
+}
+
+fn user(key: &KeyPair, name: &str, permissions: &Permissions) -> String {
+    let list = |subjects: &[String]| {
+        let quoted: Vec<String> = subjects.iter().map(|subject| format!("\"{subject}\"")).collect();
+        quoted.join(", ")
+    };
+    let answers =
+        if permissions.answers { "\n          allow_responses: { max: 1, expires: \"5m\" }" } else { "" };
+    format!(
+        "      # {name}\n      {{\n        nkey: {}\n        permissions: {{\n          publish: {{ allow: [{}] }}\n          \
+         subscribe: {{ allow: [{}] }}{answers}\n        }}\n      }}\n",
+        key.public_key(),
+        list(&permissions.publish),
+        list(&permissions.subscribe),
+    )
+}
+
+fn configuration(port: u16, users: &str) -> String {
+    format!(
+        "# nats-server 2.9.10 or later, for a fleet of smtpress. Paths are relative: start it in this folder.\n\
+         server_name: smtpress-fleet\n\
+         port: {port}\n\
+         max_payload: 4MB\n\
+         tls {{\n  cert_file: \"server.pem\"\n  key_file: \"server.key\"\n  timeout: 10\n}}\n\
+         jetstream {{\n  store_dir: \"jetstream\"\n}}\n\
+         # Users by their public keys. An agent may send its own signs of life, its own reports and answers, and reads its\n\
+         # own commands and the coordinator's word to a run.\n\
+         accounts {{\n  FLEET {{\n    jetstream: enabled\n    users: [\n{users}    ]\n  }}\n}}\n"
+    )
+}
+
+fn readme(url: &str, public: &str) -> String {
+    let mut text = String::from(
+        "A fleet of smtpress\n===================\n\nFiles. Those marked * are secret: copy each only to where it is used.\n\n",
+    );
+    for (name, what) in [
+        (
+            "nats-server.conf",
+            "configuration of nats-server 2.9.10 or later (Debian: apt install nats-server)",
+        ),
+        ("server.pem", "the NATS server's certificate"),
+        ("server.key *", "its key"),
+        ("ca.pem", "trusts that certificate: for the coordinator and every agent"),
+        (
+            "agent-N.creds *",
+            "opens the NATS server for agent N, and gives the agent its name: one machine each",
+        ),
+        ("coordinator.creds *", "opens the NATS server for the coordinator"),
+        ("coordinator.key *", "signs the coordinator's commands: agents obey what it signed alone"),
+        ("coordinator.pub", "its public key: for every agent"),
+    ] {
+        writeln!(text, "  {name:<20} {what}").ok();
+    }
+    write!(
+        text,
+        "\n1. The NATS server, on its machine, with nats-server.conf, server.pem and server.key in one folder:\n\n\
+         \x20  cd FOLDER && nats-server -c nats-server.conf\n\n\
+         2. Each agent, on its machine, with ca.pem and its own agent-N.creds; it loads no host beyond loopback\n\
+         \x20  but those that it is allowed to:\n\n\
+         \x20  smtpress agent --nats {url} --nats-ca ca.pem --creds agent-1.creds \\\n\
+         \x20    --coordinator {public} \\\n\
+         \x20    --allow-target mx.example\n\n\
+         3. The coordinator, with ca.pem, coordinator.creds and coordinator.key:\n\n\
+         \x20  smtpress fleet status --nats {url} --nats-ca ca.pem --creds coordinator.creds\n\
+         \x20  smtpress fleet run PROFILE --nats {url} --nats-ca ca.pem \\\n\
+         \x20    --creds coordinator.creds --key coordinator.key\n\n\
+         To add an agent, make a key with `nk -gen user -pubout` and copy an agent's block in nats-server.conf with its\n\
+         public key and a new name; `nats-server --signal reload` reads it. To shut one out, remove its block.\n\
+         The authority's key was not kept: for another host name make a new folder.\n"
+    )
+    .ok();
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> FleetFiles {
+        files(&FleetSettings { agents: 2, hosts: vec!["bus.example".into(), "::1".into()], port: 4333 })
+            .unwrap()
+    }
+
+    #[test]
+    fn no_secret_stands_in_a_file_that_others_may_read() {
+        let made = made();
+        let seeds: Vec<&str> = made
+            .files
+            .iter()
+            .filter(|file| file.name.ends_with(".creds") || file.name == "coordinator.key")
+            .map(|file| file.text.lines().last().unwrap())
+            .collect();
+        assert_eq!(seeds.len(), 4);
+        assert!(seeds.iter().all(|seed| seed.starts_with("SU") && KeyPair::from_seed(seed).is_ok()));
+        for file in made.files.iter().filter(|file| !file.is_secret) {
+            assert!(!seeds.iter().any(|seed| file.text.contains(seed)), "{}", file.name);
+            assert!(!file.text.contains("PRIVATE KEY"), "{}", file.name);
+        }
+    }
+
+    #[test]
+    fn the_key_that_signs_opens_no_server() {
+        let made = made();
+        let text = |name: &str| &made.files.iter().find(|file| file.name == name).unwrap().text;
+        assert_eq!(text("coordinator.pub").trim(), made.coordinator);
+        assert!(!text("nats-server.conf").contains(&made.coordinator));
+        assert!(
+            text("README.txt").contains(&made.coordinator)
+                && text("README.txt").contains("tls://bus.example:4333")
+        );
+    }
+
+    #[test]
+    fn a_name_that_no_certificate_can_hold_is_named() {
+        let wrong = FleetSettings { agents: 1, hosts: vec!["b\u{fc}s".into()], port: 1 };
+        assert!(files(&wrong).unwrap_err().to_string().contains("b\u{fc}s"));
+    }
+}

@@ -1,0 +1,312 @@
+//! A nats-server with the configuration of `smtpress fleet init`, over TLS: what it lets agents and the coordinator do, and what
+//! it denies them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::listener::{self, Processes, wait_until};
+
+/// A server with the files of a fleet of two agents.
+pub struct FleetServer {
+    pub folder: TempDir,
+    pub port: u16,
+    _processes: Processes,
+}
+
+/// `smtpress` with these arguments, in this folder.
+pub fn smtpress(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+/// What was printed, both streams.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+/// The nats-server of this machine.
+pub fn nats_server() -> Option<PathBuf> {
+    listener::program(&["/usr/sbin/nats-server", "/usr/local/bin/nats-server", "/usr/bin/nats-server"])
+        .or_else(|| listener::missing("no nats-server"))
+}
+
+impl FleetServer {
+    /// Makes the files and starts the server; `None` where none is installed.
+    pub fn start() -> Option<FleetServer> {
+        let program = nats_server()?;
+        let (folder, port) = (tempfile::tempdir().unwrap(), listener::free_port());
+        let made =
+            smtpress(folder.path(), &["fleet", "init", "fleet", "--agents", "2", "--host", "localhost"])
+                .args(["--port", &port.to_string()])
+                .output()
+                .unwrap();
+        assert!(made.status.success(), "{}", said(&made));
+        let own = folder.path().join("fleet");
+        let output = folder.path().join("nats.log");
+        let processes = Processes::start(
+            Command::new(program).args(["-c", "nats-server.conf"]).current_dir(&own),
+            &output,
+        );
+        let log = || fs::read_to_string(&output).unwrap_or_default();
+        assert!(wait_until(|| log().contains("Server is ready")), "{}", log());
+        Some(FleetServer { folder, port, _processes: processes })
+    }
+
+    /// A file of the fleet.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join("fleet").join(name)
+    }
+
+    /// The arguments with those that reach the server with these credentials.
+    pub fn command(&self, arguments: &[&str], credentials: &str) -> Command {
+        let mut command = smtpress(&self.folder.path().join("fleet"), arguments);
+        command.args(["--nats", &format!("tls://localhost:{}", self.port), "--nats-ca", "ca.pem"]);
+        if !credentials.is_empty() {
+            command.args(["--creds", credentials]);
+        }
+        command
+    }
+
+    /// An agent, and where its words go.
+    pub fn agent(&self, credentials: &str, more: &[&str]) -> (Processes, PathBuf) {
+        let key = fs::read_to_string(self.file("coordinator.pub")).unwrap();
+        let output = self.folder.path().join(format!("{credentials}.log"));
+        let spool = self.folder.path().join("spool");
+        let mut command = self.command(&["agent", "--coordinator", key.trim()], credentials);
+        command.arg("--spool").arg(spool).args(more);
+        (Processes::start(&mut command, &output), output)
+    }
+
+    /// A client with these credentials, and what the server denies it.
+    async fn client(&self, credentials: &str) -> (Client, mpsc::UnboundedReceiver<String>) {
+        let seed = fs::read_to_string(self.file(credentials)).unwrap().lines().last().unwrap().to_owned();
+        let (deny, denied) = mpsc::unbounded_channel();
+        let options = ConnectOptions::with_nkey(seed)
+            .add_root_certificates(self.file("ca.pem"))
+            .event_callback(move |event| {
+                if let Event::ServerError(error) = event {
+                    deny.send(error.to_string()).ok();
+                }
+                std::future::ready(())
+            });
+        (options.connect(format!("tls://localhost:{}", self.port)).await.unwrap(), denied)
+    }
+}
+
+/// What a client does.
+enum Act<'a> {
+    Publish(&'a str),
+    Subscribe(&'a str),
+}
+
+/// Those of the acts that the server denies, in their order.
+async fn denied(server: &FleetServer, credentials: &str, acts: &[Act<'_>]) -> Vec<String> {
+    let (client, mut denied) = server.client(credentials).await;
+    let mut subscribers = Vec::new();
+    // The last is denied to everybody: when it is known, so is all before it.
+    for act in acts.iter().chain([&Act::Publish("elsewhere.sentinel")]) {
+        match act {
+            Act::Publish(subject) => client.publish(subject.to_string(), "x".into()).await.unwrap(),
+            Act::Subscribe(subject) => subscribers.push(client.subscribe(subject.to_string()).await.unwrap()),
+        }
+        client.flush().await.unwrap();
+    }
+    let mut found = Vec::new();
+    loop {
+        let text = tokio::time::timeout(Duration::from_secs(20), denied.recv()).await.unwrap().unwrap();
+        assert!(text.to_lowercase().contains("permissions violation"), "{text}");
+        let subject = text.split('"').nth(1).unwrap().to_owned();
+        if subject == "elsewhere.sentinel" {
+            return found;
+        }
+        found.push(subject);
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn two_agents_run_a_profile_over_tls_and_the_result_passes() {
+    let Some(server) = FleetServer::start() else { return };
+    let agents = [server.agent("agent-1.creds", &[]), server.agent("agent-2.creds", &[])];
+    for (_, log) in &agents {
+        assert!(wait_until(|| fs::read_to_string(log).unwrap().contains("waiting for work")));
+    }
+    let status = server.command(&["fleet", "status", "--json"], "coordinator.creds").output().unwrap();
+    let listed: Value =
+        serde_json::from_slice(&status.stdout).unwrap_or_else(|_| panic!("{}", said(&status)));
+    assert_eq!((&listed[0]["agent"], &listed[1]["agent"]), (&"agent-1".into(), &"agent-2".into()));
+    // A busy machine may make a run invalid: it is begun again then.
+    let ran = (0..4).find_map(|_| {
+        let run = server
+            .command(
+                &["fleet", "run", "--target", "embedded", "-r", "40/s", "-z", "2s", "--agents", "2"],
+                "coordinator.creds",
+            )
+            .args(["--key", "coordinator.key", "--json", "-", "--progress", "none", "--max-start-skew", "1s"])
+            .arg("--out")
+            .arg(server.folder.path().join("run"))
+            .arg("--overwrite")
+            .output()
+            .unwrap();
+        (run.status.code() != Some(98)).then_some(run)
+    });
+    let run = ran.expect("one of four runs is valid");
+    assert_eq!(run.status.code(), Some(0), "{}", said(&run));
+    let result: Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(result["agents"].as_array().unwrap().len(), 2, "{result:#}");
+}
+
+#[test]
+fn an_agent_may_send_and_read_what_is_its_own_and_nothing_else() {
+    let Some(server) = FleetServer::start() else { return };
+    let own = [
+        Act::Publish("smtpress.v1.agent.agent-1.heartbeat"),
+        Act::Publish("smtpress.v1.run.r.report.interval.0.agent-1"),
+        Act::Publish("smtpress.v1.run.r.report.final.0.agent-1"),
+        Act::Publish("$JS.API.STREAM.INFO.SMTPRESS_RUN"),
+        Act::Subscribe("smtpress.v1.agent.agent-1.command"),
+        Act::Subscribe("smtpress.v1.run.r.control"),
+        Act::Subscribe("_INBOX.agent-1.abc"),
+    ];
+    let nobodys: Vec<String> = runtime().block_on(denied(&server, "agent-1.creds", &own));
+    assert_eq!(nobodys, Vec::<String>::new());
+    let sent = [
+        "smtpress.v1.agent.agent-2.heartbeat",
+        "smtpress.v1.run.r.report.interval.0.agent-2",
+        "smtpress.v1.run.r.report.final.1.agent-2",
+        "smtpress.v1.run.r.report.interval.0.agent-1.more",
+        "smtpress.v1.agent.agent-1.command",
+        "smtpress.v1.agent.agent-2.command",
+        "smtpress.v1.run.r.control",
+        "_INBOX.coordinator.abc",
+        "_INBOX.agent-2.abc",
+        "$JS.API.STREAM.CREATE.SMTPRESS_RUN",
+        "$JS.API.STREAM.PURGE.SMTPRESS_RUN",
+        "$JS.API.STREAM.DELETE.SMTPRESS_RUN",
+        "$JS.API.STREAM.MSG.GET.SMTPRESS_RUN",
+        "$JS.API.CONSUMER.CREATE.SMTPRESS_RUN",
+        "$JS.API.CONSUMER.MSG.NEXT.SMTPRESS_RUN.c",
+        "$JS.API.INFO",
+        "$SYS.REQ.SERVER.PING",
+    ];
+    let read = [
+        "smtpress.v1.agent.agent-2.command",
+        "smtpress.v1.agent.*.command",
+        "smtpress.v1.agent.agent-2.heartbeat",
+        "smtpress.v1.agent.*.heartbeat",
+        "smtpress.v1.run.r.report.>",
+        "_INBOX.>",
+        "_INBOX.coordinator.>",
+        "_INBOX.agent-2.>",
+        ">",
+        "$SYS.>",
+    ];
+    let acts: Vec<Act> =
+        sent.iter().map(|to| Act::Publish(to)).chain(read.iter().map(|of| Act::Subscribe(of))).collect();
+    let expected: Vec<&str> = sent.into_iter().chain(read).collect();
+    assert_eq!(runtime().block_on(denied(&server, "agent-1.creds", &acts)), expected);
+}
+
+#[test]
+fn the_coordinator_speaks_for_no_agent() {
+    let Some(server) = FleetServer::start() else { return };
+    let sent = [
+        "smtpress.v1.agent.agent-1.heartbeat",
+        "smtpress.v1.run.r.report.interval.0.agent-1",
+        "smtpress.v1.run.r.report.final.0.agent-1",
+    ];
+    let acts: Vec<Act> = sent.iter().map(|to| Act::Publish(to)).collect();
+    assert_eq!(runtime().block_on(denied(&server, "coordinator.creds", &acts)), sent);
+}
+
+#[test]
+fn who_has_no_credentials_or_not_the_right_ones_is_named_and_not_let_in() {
+    let Some(server) = FleetServer::start() else { return };
+    let expect = |output: Output, code: i32, words: &[&str]| {
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        words.iter().for_each(|word| assert!(said.contains(word), "{word:?}: {said}"));
+    };
+    let status = |credentials: &str| server.command(&["fleet", "status"], credentials).output().unwrap();
+    expect(status(""), 3, &["failed to reach the NATS server", "uthorization"]);
+    // A key that the server does not know.
+    fs::write(server.file("other.creds"), nkeys::KeyPair::new_user().seed().unwrap()).unwrap();
+    expect(status("other.creds"), 3, &["failed to reach the NATS server", "uthorization"]);
+    fs::write(server.file("empty.creds"), "nothing\n").unwrap();
+    expect(status("empty.creds"), 3, &["empty.creds holds no credentials"]);
+    expect(status("nowhere.creds"), 3, &["nowhere.creds cannot be read"]);
+    // An agent's credentials do not make a coordinator, and those of another do not make this agent.
+    expect(status("agent-1.creds"), 3, &["denies it", "smtpress.v1.agent.*.heartbeat"]);
+    let (_agent, log) = server.agent("agent-1.creds", &[]);
+    assert!(wait_until(|| fs::read_to_string(&log).unwrap().contains("waiting for work")));
+    let run = server
+        .command(&["fleet", "run", "--target", "embedded", "-r", "5/s", "-z", "1s"], "agent-2.creds")
+        .args(["--key", "coordinator.key", "--progress", "none", "--agents", "1"])
+        .output()
+        .unwrap();
+    expect(run, 3, &["denies it"]);
+    let key = fs::read_to_string(server.file("coordinator.pub")).unwrap();
+    let other = server
+        .command(&["agent", "--name", "agent-1", "--coordinator", key.trim()], "agent-2.creds")
+        .output()
+        .unwrap();
+    expect(other, 3, &["agent agent-1", "denies it", "--name"]);
+    // A server that is not the one whose certificate is trusted.
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert!(smtpress(elsewhere.path(), &["fleet", "init", "fleet"]).output().unwrap().status.success());
+    let mut foreign = smtpress(&elsewhere.path().join("fleet"), &["fleet", "status", "--nats-ca", "ca.pem"]);
+    foreign.args(["--nats", &format!("tls://localhost:{}", server.port), "--creds"]);
+    foreign.arg(server.file("coordinator.creds"));
+    expect(foreign.output().unwrap(), 3, &["certificate"]);
+}
+
+#[test]
+fn secrets_are_for_their_owner_and_a_folder_with_files_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = smtpress(folder.path(), &["fleet", "init", "fleet"]).output().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let mut modes: Vec<(String, u32)> = fs::read_dir(folder.path().join("fleet"))
+        .unwrap()
+        .flatten()
+        .map(|entry| {
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            (entry.file_name().into_string().unwrap(), mode)
+        })
+        .collect();
+    modes.sort();
+    let expected = [
+        ("README.txt", 0o644),
+        ("agent-1.creds", 0o600),
+        ("agent-2.creds", 0o600),
+        ("agent-3.creds", 0o600),
+        ("ca.pem", 0o644),
+        ("coordinator.creds", 0o600),
+        ("coordinator.key", 0o600),
+        ("coordinator.pub", 0o644),
+        ("nats-server.conf", 0o644),
+        ("server.key", 0o600),
+        ("server.pem", 0o644),
+    ];
+    assert_eq!(modes, expected.map(|(name, mode)| (name.to_owned(), mode)));
+    let before = fs::read(folder.path().join("fleet/coordinator.key")).unwrap();
+    let again = smtpress(folder.path(), &["fleet", "init", "fleet"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(2), "{}", said(&again));
+    assert!(said(&again).contains("is not empty"), "{}", said(&again));
+    assert_eq!(fs::read(folder.path().join("fleet/coordinator.key")).unwrap(), before);
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    assert!(smtpress(folder.path(), &["fleet", "init", "empty"]).output().unwrap().status.success());
+    let wrong = smtpress(folder.path(), &["fleet", "init", "nowhere/fleet"]).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+}
