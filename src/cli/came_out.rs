@@ -35,14 +35,23 @@ pub fn is_whole(sent: &[u8], caught: &[CaughtMessage], recipients: u32) -> bool 
     ends == recipients as usize && copies.iter().all(is_same)
 }
 
-/// In words, for a terminal.
-pub fn text(sent: &[u8], caught: &[CaughtMessage], began: Instant, longest: Duration, full: bool) -> String {
+/// In words, for a terminal. `waited`: how long; `None`: until the user gave up.
+pub fn text(
+    sent: &[u8],
+    caught: &[CaughtMessage],
+    began: Instant,
+    waited: Option<Duration>,
+    full: bool,
+) -> String {
     let mut text = String::new();
     if caught.is_empty() {
-        let longest = format::seconds(longest.as_secs_f64());
-        return format!(
-            "\nnothing came out of the relay within {longest}: look into its queue and its log\n"
-        );
+        return match waited {
+            Some(waited) => format!(
+                "\nnothing came out of the relay within {}: look into its queue and its log\n",
+                format::seconds(waited.as_secs_f64())
+            ),
+            None => "\nnothing came out of the relay before the wait was given up\n".to_owned(),
+        };
     }
     for message in caught {
         let after = format::seconds(message.ended.saturating_duration_since(began).as_secs_f64());

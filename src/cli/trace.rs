@@ -81,15 +81,15 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let done = session.accepted || args.no_message && !session.failed;
     session.close(reached, done);
     let (began, is_accepted) = (session.started, session.accepted);
-    let caught = match &catcher {
+    let (caught, given_up) = match &catcher {
         Some(catcher) if is_accepted && reached.is_some() => runtime.block_on(async {
             let mut requests = Requests::register()?;
             std::io::Result::Ok(tokio::select! {
-                caught = came_out::wait(catcher, plan.mail.recipients, longest) => caught,
-                () = requests.next() => catcher.caught(),
+                caught = came_out::wait(catcher, plan.mail.recipients, longest) => (caught, false),
+                () = requests.next() => (catcher.caught(), true),
             })
         })?,
-        _ => Vec::new(),
+        _ => (Vec::new(), false),
     };
     let sent = session.mailer.message(0).content().unwrap_or_default();
     let TracedSession { transcript, steps, tls, lines, addresses, remarks, accepted, .. } = session;
@@ -99,16 +99,18 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     // A reader who went away takes nothing from what happened.
     let written = transcript.finish();
     if args.json {
-        let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none(), "accepted": accepted, "tls": tls, "addresses": addresses, "remarks": remarks, "steps": steps, "lines": lines, "came_out": catcher.as_ref().map(|_| came_out::values(&sent, &caught, began)) });
+        let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none() || given_up, "accepted": accepted, "tls": tls, "addresses": addresses, "remarks": remarks, "steps": steps, "lines": lines, "came_out": catcher.as_ref().map(|_| came_out::values(&sent, &caught, began)) });
         writeln!(screen.out(), "{result:#}")?;
     }
+    let waited = (!given_up).then_some(longest);
     let is_awaited = catcher.is_some() && is_accepted;
     if is_awaited && !args.json {
-        write!(screen.out(), "{}", came_out::text(&sent, &caught, began, longest, args.full))?;
+        write!(screen.out(), "{}", came_out::text(&sent, &caught, began, waited, args.full))?;
     }
     let done = done && (!is_awaited || came_out::is_whole(&sent, &caught, plan.mail.recipients));
     let code = match (reached, done) {
         (None, _) => ExitCode::Interrupted,
+        (Some(true), false) if given_up => ExitCode::Interrupted,
         (Some(false), _) => ExitCode::Preflight,
         (Some(true), true) => ExitCode::Success,
         (Some(true), false) => ExitCode::Failed,

@@ -167,6 +167,24 @@ fn no_signal_ends_a_command_without_its_report() {
 }
 
 #[test]
+fn ctrl_c_while_a_message_is_awaited_behind_the_relay_is_no_loss() {
+    let stage = Stage::new();
+    let listening = Listening::with(&stage, &[]);
+    let running = stage.start(&[
+        "trace",
+        &listening.url(),
+        "--receive",
+        "127.0.0.1:0",
+        "--drain",
+        "100s",
+    ]);
+    running.wait_for_out("221");
+    running.signal(Signal::SIGINT);
+    let said = running.end().ended(105);
+    assert!(said.out.contains("before the wait was given up"), "{}", said.out);
+}
+
+#[test]
 fn under_nohup_a_closed_terminal_is_nothing() {
     let stage = Stage::new();
     let mut command = std::process::Command::new("nohup");
