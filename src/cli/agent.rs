@@ -47,7 +47,8 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
         None => access(&args.bus, &name)?,
     };
     let allow = invitation.as_ref().map_or_else(|| args.allow_target.clone(), |own| own.allow_target.clone());
-    let spool = args.spool.clone().unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
+    let spool = invitation.as_ref().and_then(|own| own.spool.clone()).or_else(|| args.spool.clone());
+    let spool = spool.unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
     let is_invited = invitation.is_some();
     let (own_name, for_messages) = (name.clone(), *screen);
     let say = move |line: &str| {
@@ -81,6 +82,8 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
             .await
             .map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
         if !is_invited {
+            // Where it cannot be made each shard warns.
+            std::fs::create_dir_all(&spool).ok();
             let keeps = bus.keeps_reports().await.map_err(|error| unable(&name, &error))?;
             let delivered = if keeps { agent::deliver_spool(&bus, &spool).await } else { Ok(0) };
             match delivered {

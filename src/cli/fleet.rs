@@ -20,6 +20,7 @@ use crate::fleet::init::COORDINATOR;
 use crate::fleet::local::{AgentProcesses, Invitation};
 use crate::fleet::seed;
 use crate::fleet::server::PrivateServer;
+use crate::generator::preflight;
 use crate::plan::Plan;
 use crate::verdict::ExitCode;
 
@@ -62,6 +63,9 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
 }
 
 fn gather(args: &FleetRunArgs, plan: &Plan, messages: &MessageSink) -> Result<GatheredFleet, CommandError> {
+    // Agents see to their own descriptors; the embedded listener's are in this process.
+    let served = if plan.target.is_embedded() { preflight::peak_sessions(plan) } else { 0 };
+    preflight::raise_descriptors(served)?;
     let sink = messages.clone();
     let say = Arc::new(move |line: &str| sink.say(&format!("smtpress: {line}")));
     let (fleet, processes): (Fleet, Box<dyn std::any::Any>) = match args.local {
@@ -109,6 +113,7 @@ fn start_local(
             name: format!("local-{index}"),
             coordinator: key.public_key(),
             allow_target: plan.allow.clone(),
+            spool: Some(server.spool()),
         };
         agents.start(command, &invitation)?;
     }

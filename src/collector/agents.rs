@@ -20,6 +20,11 @@ pub enum AgentEnd {
     LeaseOver,
     /// Its reports are not what it says that it sent.
     Incomplete,
+    /// Its load could not begin.
+    Failed {
+        /// Why, in a sentence.
+        why: String,
+    },
 }
 
 impl AgentEnd {
@@ -30,6 +35,7 @@ impl AgentEnd {
             AgentEnd::Lost { .. } => "lost",
             AgentEnd::LeaseOver => "lease-over",
             AgentEnd::Incomplete => "incomplete",
+            AgentEnd::Failed { .. } => "failed",
         }
     }
 }
@@ -92,6 +98,9 @@ impl AgentRun {
             )),
             AgentEnd::Incomplete => Some(format!(
                 "{who} sent reports that are not those that it counted: some are missing or changed; run again"
+            )),
+            AgentEnd::Failed { why } => Some(format!(
+                "{who} could not begin its load, and the load was not the one that was planned: {why}"
             )),
         }
     }

@@ -86,6 +86,8 @@ struct Outgoing {
 struct ShardAtWork {
     spec: RunSpec,
     prepared: Option<PreparedShard>,
+    /// When its load is to begin, once it was told: by its own clock.
+    begins: Option<Duration>,
     stop: watch::Sender<Stop>,
     control: async_nats::Subscriber,
     /// When the coordinator was heard of last.
@@ -99,6 +101,8 @@ struct ShardAtWork {
     load: Option<mpsc::UnboundedReceiver<FromLoad>>,
     outgoing: Option<mpsc::UnboundedSender<Outgoing>>,
     spool: Option<Arc<Spool>>,
+    /// Whether the user was told that the disk does not take the reports.
+    warned: bool,
 }
 
 /// An agent at work.
@@ -144,6 +148,7 @@ pub async fn serve(
     let mut beats = tokio::time::interval(HEARTBEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        let deadline = agent.deadline();
         tokio::select! {
             message = commands.next() => {
                 let Some(message) = message else { return Err(failed(&"the connection is over")) };
@@ -151,7 +156,6 @@ pub async fn serve(
                     && let Some(reply) = message.reply
                 {
                     agent.bus.client.publish(reply, encode(&answer).into()).await.ok();
-                    agent.bus.client.flush().await.ok();
                 }
             }
             event = next(&mut agent.work) => match event {
@@ -160,11 +164,20 @@ pub async fn serve(
             },
             Some(()) = agent.stored.1.recv() => agent.free(),
             _ = beats.tick() => agent.beat().await,
+            () = until(deadline) => agent.overdue(),
             _ = quit.wait_for(|quit| *quit) => break,
         }
     }
     agent.end().await;
     Ok(())
+}
+
+/// Waits until then; without a time for ever.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What comes to a shard at work.
@@ -214,10 +227,9 @@ impl Agent {
             AgentOrder::Prepare(spec) => self.prepare(*spec).await,
             AgentOrder::Arm { at } => self.arm(at),
             AgentOrder::Release => {
-                if matches!(self.state, AgentState::Prepared) {
-                    self.free();
-                } else if let Some(work) = &self.work {
-                    work.stop.send_replace(Stop::Now);
+                match &self.work {
+                    Some(work) if work.load.is_some() => drop(work.stop.send_replace(Stop::Now)),
+                    _ => self.free(),
                 }
                 AgentAnswer::Done
             }
@@ -251,6 +263,7 @@ impl Agent {
         self.work = Some(ShardAtWork {
             spec,
             prepared: Some(prepared),
+            begins: None,
             stop: watch::channel(Stop::Run).0,
             control,
             heard: clock::now(),
@@ -263,13 +276,14 @@ impl Agent {
             load: None,
             outgoing: None,
             spool: None,
+            warned: false,
         });
         AgentAnswer::Done
     }
 
-    /// Starts the load at a time of its own clock.
+    /// Will start the load at a time of its own clock, if the coordinator says so once more before.
     fn arm(&mut self, at: Duration) -> AgentAnswer {
-        let (now, zero) = (self.now(), self.zero);
+        let now = self.now();
         let Some(work) = self.work.as_mut().filter(|_| self.state == AgentState::Prepared) else {
             return AgentAnswer::Refused("it has no shard to start".to_owned());
         };
@@ -279,21 +293,42 @@ impl Agent {
                 (now - at).as_secs_f64() * 1e3
             ));
         }
-        let Some(PreparedShard { plan, runner }) = work.prepared.take() else {
-            return AgentAnswer::Refused("its load has started".to_owned());
+        work.begins = Some(at);
+        work.heard = clock::now();
+        self.state = AgentState::Armed;
+        AgentAnswer::Done
+    }
+
+    /// Starts the load: all agents know when.
+    fn begin(&mut self) {
+        let (now, zero) = (self.now(), self.zero);
+        let Some(work) = self.work.as_mut() else { return };
+        let (Some(PreparedShard { plan, runner }), Some(at)) = (work.prepared.take(), work.begins) else {
+            return;
         };
         work.threads = plan.threads;
         let (events, load) = mpsc::unbounded_channel();
         let (outgoing, to_send) = mpsc::unbounded_channel();
         let stop = work.stop.subscribe();
+        let fails = events.clone();
         let body = move || {
             let mut runner = runner(stop, zero + at);
             let mut observer = Reporter { events: events.clone(), transcripts: Vec::new() };
             let measured = runner.run(&plan, &mut observer).map_err(|error| error.to_string());
             events.send(FromLoad::Over(Box::new(measured))).ok();
         };
-        if let Err(error) = std::thread::Builder::new().name("shard".to_owned()).spawn(body) {
-            return AgentAnswer::Refused(format!("it cannot start a thread: {error}"));
+        let begun = match now.checked_sub(at) {
+            Some(late) => {
+                Err(format!("the word to begin came {:.0} ms after the start", late.as_secs_f64() * 1e3))
+            }
+            None => std::thread::Builder::new()
+                .name("shard".to_owned())
+                .spawn(body)
+                .map(drop)
+                .map_err(|error| format!("it cannot start a thread: {error}")),
+        };
+        if let Err(why) = begun {
+            fails.send(FromLoad::Over(Box::new(Err(why)))).ok();
         }
         let (run, shard) = (&work.spec.run, work.spec.shard.0);
         match Spool::open(&self.settings.spool, run, shard, &self.settings.name) {
@@ -303,9 +338,6 @@ impl Agent {
         tokio::spawn(send(self.bus.clone(), to_send, work.spool.clone(), self.stored.0.clone()));
         work.load = Some(load);
         work.outgoing = Some(outgoing);
-        work.heard = clock::now();
-        self.state = AgentState::Armed;
-        AgentAnswer::Done
     }
 
     /// Heeds the coordinator's word, if it is newer than the last.
@@ -318,6 +350,33 @@ impl Agent {
         (work.epoch, work.number) = (lease.epoch, lease.number);
         work.heard = clock::now();
         work.stop.send_if_modified(|stop| std::mem::replace(stop, (*stop).max(lease.stop)) < lease.stop);
+        if work.begins.is_some() && work.prepared.is_some() {
+            self.begin();
+        }
+    }
+
+    /// When this agent is to do something because nobody was heard of.
+    fn deadline(&self) -> Option<Instant> {
+        let work = self.work.as_ref()?;
+        match self.state {
+            AgentState::Idle | AgentState::Reporting => None,
+            AgentState::Prepared => Some(work.heard + super::bus::ANSWER_WITHIN * 3),
+            AgentState::Armed | AgentState::Running if work.load.is_none() => {
+                work.begins.map(|at| self.zero + at)
+            }
+            AgentState::Armed | AgentState::Running => (!work.lease_over).then(|| work.heard + LEASE),
+        }
+    }
+
+    /// Nobody was heard of: a load that runs ends, and one that has not begun does not begin.
+    fn overdue(&mut self) {
+        let Some(work) = &mut self.work else { return };
+        if work.load.is_none() {
+            return self.free();
+        }
+        work.lease_over = true;
+        (self.settings.say)("the coordinator was not heard of: the load ends");
+        work.stop.send_replace(Stop::Now);
     }
 
     /// Reports what came from the load.
@@ -348,9 +407,10 @@ impl Agent {
                 (work.seconds, true, encode(&report))
             }
         };
-        if let Some(Err(error)) = work.spool.as_ref().map(|spool| spool.keep(number, is_last, &bytes)) {
-            (self.settings.say)(&format!("warning: a report is kept in memory only: {error}"));
-            work.spool = None;
+        if let Some(Err(error)) = work.spool.as_ref().map(|spool| spool.keep(number, is_last, &bytes))
+            && !std::mem::replace(&mut work.warned, true)
+        {
+            (self.settings.say)(&format!("warning: reports are kept in memory only: {error}"));
         }
         let subject =
             if is_last { subject::last(run, shard, agent) } else { subject::second(run, shard, agent) };
@@ -364,25 +424,8 @@ impl Agent {
         self.beat().await;
     }
 
-    /// Gives a sign of life, and ends the load if the coordinator has given none.
+    /// Gives a sign of life.
     async fn beat(&mut self) {
-        let at_work = matches!(self.state, AgentState::Armed | AgentState::Running);
-        if let Some(work) = self.work.as_mut().filter(|_| at_work)
-            && clock::now().saturating_duration_since(work.heard) > LEASE
-            && !work.lease_over
-        {
-            work.lease_over = true;
-            (self.settings.say)("the coordinator was not heard of: the load ends");
-            work.stop.send_replace(Stop::Now);
-        }
-        // One that has a shard and never hears when to start waits for work again.
-        if self.state == AgentState::Prepared
-            && self.work.as_ref().is_some_and(|work| {
-                clock::now().saturating_duration_since(work.heard) > super::bus::ANSWER_WITHIN * 3
-            })
-        {
-            self.free();
-        }
         let heartbeat = Heartbeat {
             agent: self.settings.name.clone(),
             host: self.settings.host.clone(),
@@ -392,7 +435,7 @@ impl Agent {
             run: self.work.as_ref().map(|work| work.spec.run.clone()),
         };
         let subject = subject::heartbeat(&self.settings.name);
-        self.bus.client.publish(subject, encode(&heartbeat).into()).await.ok();
+        self.bus.say(subject, encode(&heartbeat)).await;
     }
 
     /// Waits for work again. Commands of before say nothing to it.
@@ -417,7 +460,7 @@ impl Agent {
                 () = tokio::time::sleep_until(until) => break,
             }
         }
-        self.bus.client.flush().await.ok();
+        tokio::time::timeout_at(until, self.bus.client.flush()).await.ok();
     }
 }
 

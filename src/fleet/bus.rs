@@ -3,12 +3,15 @@
 //! # Decisions
 //! - A report is cut into parts below the limit of the server; each part is stored once, by its own id (`Nats-Msg-Id`), however
 //!   often it is sent.
-//! - The stream refuses new messages when it is full and drops none: a report that is not stored is sent again.
+//! - The stream refuses new messages when it is full and drops none: a report that is not stored is sent again. How much it
+//!   takes is the server's own limit: one of ours would be reserved at once, and a small disk would refuse it.
+//! - Nobody here waits for the connection itself (`flush`): who does hears of nothing while it is away.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
@@ -18,7 +21,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerError};
 use futures::StreamExt;
 use nkeys::KeyPair;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::message::{AgentAnswer, decode};
 use super::subject;
@@ -27,6 +30,8 @@ use super::subject;
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long the storing of a part is awaited.
 const STORED_WITHIN: Duration = Duration::from_secs(5);
+/// How long the removal of a run's reports is awaited.
+const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
 /// How long a server is sought.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// A part of a report, in bytes, at most: below what a server takes by default (1 MiB).
@@ -35,8 +40,12 @@ const PART: usize = 512 * 1024;
 const MOST_PARTS: u32 = 1024;
 /// How long a stored id is remembered.
 const DUPLICATES: Duration = Duration::from_secs(300);
-/// What the stream takes in all, in bytes.
-const STREAM_BYTES: i64 = 4 << 30;
+/// How long reports are kept that nobody fetched.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How often the server is asked whether it is still there; after three questions without an answer the connection is made again.
+const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long after a failure the reports are asked for again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Where the bus is, and what opens it.
 #[derive(Clone, Debug, Default)]
@@ -122,6 +131,8 @@ impl Bus {
                 std::future::ready(())
             })
             .connection_timeout(CONNECTED_WITHIN)
+            .ping_interval(ASK_EVERY)
+            .request_timeout(Some(ANSWER_WITHIN))
             .max_reconnects(None)
             .reconnect_delay_callback(|attempts| Duration::from_millis(200 * attempts.min(10) as u64));
         if let Some(token) = &access.token {
@@ -189,17 +200,29 @@ impl Bus {
         }
     }
 
-    /// Asks an agent.
+    /// Asks an agent, and waits so long for its answer.
     ///
     /// # Errors
     /// No agent of this name, or none that answers in time.
-    pub async fn ask(&self, agent: &str, command: Vec<u8>) -> Result<AgentAnswer, BusError> {
+    pub async fn ask(
+        &self,
+        agent: &str,
+        command: Vec<u8>,
+        within: Duration,
+    ) -> Result<AgentAnswer, BusError> {
         let request = self.client.request(subject::command(agent), command.into());
-        let message = tokio::time::timeout(ANSWER_WITHIN, request)
+        let message = tokio::time::timeout(within, request)
             .await
-            .map_err(|_| BusError::NoAnswer(format!("{} s are over", ANSWER_WITHIN.as_secs())))?
+            .map_err(|_| BusError::NoAnswer(format!("{:.1} s are over", within.as_secs_f64())))?
             .map_err(|error| BusError::NoAnswer(error.to_string()))?;
         decode(&message.payload).map_err(|error| BusError::NoAnswer(error.to_string()))
+    }
+
+    /// Says something to whoever listens now. Without a connection nobody does, and it is not said later.
+    pub async fn say(&self, subject: String, message: Vec<u8>) {
+        if self.client.connection_state() == State::Connected {
+            self.client.publish(subject, message.into()).await.ok();
+        }
     }
 
     /// Makes the stream of reports, or finds it.
@@ -213,7 +236,7 @@ impl Bus {
             discard: DiscardPolicy::New,
             duplicate_window: DUPLICATES,
             storage: StorageType::File,
-            max_bytes: STREAM_BYTES,
+            max_age: KEPT,
             ..Config::default()
         };
         let failed = |error: &dyn std::fmt::Display| BusError::Stream(error.to_string());
@@ -252,11 +275,35 @@ impl Bus {
         Ok(())
     }
 
-    /// The reports of a run, from its first on.
+    /// Reads the reports of a run, from its first on, until nobody takes them any more. After a failure it begins again, and
+    /// what came before comes once more.
     ///
     /// # Errors
     /// The stream cannot be read.
-    pub async fn reports(&self, run: &str) -> Result<Reports, BusError> {
+    pub async fn follow(&self, run: &str) -> Result<mpsc::UnboundedReceiver<StoredReport>, BusError> {
+        let mut reports = self.reports(run).await?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let (bus, run) = (self.clone(), run.to_owned());
+        tokio::spawn(async move {
+            loop {
+                let next = tokio::select! {
+                    next = reports.next() => next,
+                    () = sender.closed() => return,
+                };
+                if let Ok(report) = next {
+                    sender.send(report).ok();
+                    continue;
+                }
+                tokio::time::sleep(AGAIN).await;
+                if let Ok(again) = bus.reports(&run).await {
+                    reports = again;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+
+    async fn reports(&self, run: &str) -> Result<Reports, BusError> {
         let stream = self.stream().await?;
         let config = OrderedConfig {
             filter_subject: subject::reports(run),
@@ -271,14 +318,17 @@ impl Bus {
 
     /// Removes the reports of a run that is over. What cannot be removed stays.
     pub async fn forget(&self, run: &str) {
-        if let Ok(stream) = self.stream().await {
-            stream.purge().filter(subject::reports(run)).await.ok();
-        }
+        let purged = async {
+            if let Ok(stream) = self.stream().await {
+                stream.purge().filter(subject::reports(run)).await.ok();
+            }
+        };
+        tokio::time::timeout(FORGOTTEN_WITHIN, purged).await.ok();
     }
 }
 
 /// The reports of a run.
-pub struct Reports {
+struct Reports {
     messages: Ordered,
     /// By id: the parts that have come.
     parts: BTreeMap<String, BTreeMap<u32, bytes::Bytes>>,
@@ -299,10 +349,7 @@ pub struct StoredReport {
 
 impl Reports {
     /// The next report that is whole. May be dropped while it waits.
-    ///
-    /// # Errors
-    /// The stream cannot be read any more.
-    pub async fn next(&mut self) -> Result<StoredReport, BusError> {
+    async fn next(&mut self) -> Result<StoredReport, BusError> {
         loop {
             let message = self
                 .messages

@@ -3,7 +3,8 @@
 //! # Decisions
 //! - The plan's profile goes to the agents as text, and each compiles it for itself: what an agent runs is what its own version
 //!   makes of the profile, and another version is refused.
-//! - The start lies as far ahead as it takes to tell all agents of it; one that hears of it too late refuses, and no load runs.
+//! - The start lies as far ahead as it takes to tell all agents of it. All say in time that they know it, and then the first
+//!   lease is the word to begin: without it none begins, so that where one agent fails before the start no load runs at all.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::bus::{BusError, StoredReport};
+use super::bus::{ANSWER_WITHIN, BusError, StoredReport};
 use super::clock_offset::{AgentClock, RoundTrip};
 use super::gathering::{Fleet, heartbeat};
 use super::message::{
@@ -23,12 +24,11 @@ use super::message::{
 use super::states::{FleetAction, FleetRun, Input};
 use super::union::{ShardsInStep, measured};
 use super::{HEARTBEAT, subject};
+use crate::collector::Outcome;
 use crate::collector::agents::{AgentEnd, AgentRun};
-use crate::collector::histogram::Hist;
-use crate::collector::snapshot::{Interval, Measured};
+use crate::collector::snapshot::Measured;
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
-use crate::collector::{Metric, Outcome};
 use crate::generator::clock::{self, Clock};
 use crate::generator::runner::{Control, Observer, RunError, RunStart, Runner, Stop};
 use crate::plan::Plan;
@@ -36,7 +36,13 @@ use crate::plan::Plan;
 /// How often each agent is asked for its time.
 const PINGS: usize = 16;
 /// How far ahead the start lies.
-const LEAD: Duration = Duration::from_millis(1000);
+const LEAD: Duration = Duration::from_millis(2000);
+/// How long before the start all agents must know of it: time enough for the word to begin, and to make their threads ready.
+const BEGIN: Duration = Duration::from_millis(700);
+/// How long an agent may take to say what its clock shows.
+const PING_WITHIN: Duration = Duration::from_secs(3);
+/// How long it is waited for agents to forget a run that does not begin.
+const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked for silence.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -81,9 +87,6 @@ impl Runner for FleetRunner {
 struct ShardOfRun {
     agent: Heartbeat,
     offset: Option<AgentClock>,
-    tally: Tally,
-    /// Lag in the first second.
-    first: Option<Hist>,
     last: Option<FinalReport>,
     lost: Option<(Duration, Duration)>,
 }
@@ -106,14 +109,8 @@ struct CoordinatedRun<'a> {
 impl<'a> CoordinatedRun<'a> {
     fn new(fleet: &'a Fleet, plan: &'a Plan, stop: watch::Receiver<Stop>) -> CoordinatedRun<'a> {
         let shards = fleet.agents.len();
-        let of_agent = |agent: &Heartbeat| ShardOfRun {
-            agent: agent.clone(),
-            offset: None,
-            tally: Tally::new(plan.phases.len()),
-            first: None,
-            last: None,
-            lost: None,
-        };
+        let of_agent =
+            |agent: &Heartbeat| ShardOfRun { agent: agent.clone(), offset: None, last: None, lost: None };
         CoordinatedRun {
             fleet,
             plan,
@@ -139,7 +136,7 @@ impl<'a> CoordinatedRun<'a> {
     ) -> Result<Measured, String> {
         let bus = &self.fleet.bus;
         bus.forget(&self.plan.run_id).await;
-        let mut reports = bus.reports(&self.plan.run_id).await.map_err(|error| error.to_string())?;
+        let mut reports = bus.follow(&self.plan.run_id).await.map_err(|error| error.to_string())?;
         let mut heartbeats =
             bus.client.subscribe(subject::HEARTBEATS).await.map_err(|error| error.to_string())?;
         self.prepare(assignment).await?;
@@ -157,14 +154,7 @@ impl<'a> CoordinatedRun<'a> {
         while !is_over {
             let mut inputs = Vec::new();
             tokio::select! {
-                report = reports.next() => match report {
-                    Ok(report) => inputs.extend(self.report(report, observer)),
-                    // The connection is made again by itself; what is silent meanwhile is lost.
-                    Err(_) => match bus.reports(&self.plan.run_id).await {
-                        Ok(again) => reports = again,
-                        Err(_) => tokio::time::sleep(LOOK).await,
-                    },
-                },
+                Some(report) = reports.recv() => inputs.extend(self.report(report, observer)),
                 Some(message) = heartbeats.next() => {
                     let shard = heartbeat(&message.subject, &message.payload)
                         .filter(|own| own.run.as_ref() == Some(&self.plan.run_id))
@@ -204,12 +194,16 @@ impl<'a> CoordinatedRun<'a> {
     }
 
     /// A command for each agent, all at once; the answers in the order of shards.
-    async fn ask_all(&self, order: impl Fn(u32) -> AgentOrder) -> Vec<Result<AgentAnswer, BusError>> {
+    async fn ask_all(
+        &self,
+        order: impl Fn(u32) -> AgentOrder,
+        within: Duration,
+    ) -> Vec<Result<AgentAnswer, BusError>> {
         let asks = self.shards.iter().zip(0_u32..).map(|(shard, index)| {
             let Heartbeat { agent, nonce, .. } = &shard.agent;
             let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order: order(index) };
             let bytes = sign(&command, &self.fleet.key);
-            async move { self.fleet.bus.ask(agent, bytes).await }
+            async move { self.fleet.bus.ask(agent, bytes, within).await }
         });
         join_all(asks).await
     }
@@ -225,7 +219,7 @@ impl<'a> CoordinatedRun<'a> {
             embedded: assignment.embedded.clone(),
             lists_transactions: assignment.lists_transactions,
         };
-        let answers = self.ask_all(|shard| AgentOrder::Prepare(Box::new(spec(shard)))).await;
+        let answers = self.ask_all(|shard| AgentOrder::Prepare(Box::new(spec(shard))), ANSWER_WITHIN).await;
         self.take(answers, Input::Ready).await
     }
 
@@ -256,12 +250,17 @@ impl<'a> CoordinatedRun<'a> {
             is_released |= actions.iter().any(|action| matches!(action, FleetAction::Release(_)));
         }
         if is_released {
-            self.ask_all(|_| AgentOrder::Release).await;
             let why =
                 if refusals.is_empty() { "the run was stopped".to_owned() } else { refusals.join("\n") };
-            return Err(format!("no load was started: {why}"));
+            return Err(self.release(&why).await);
         }
         Ok(())
+    }
+
+    /// Has the agents forget a run that does not begin, and says why it does not.
+    async fn release(&self, why: &str) -> String {
+        self.ask_all(|_| AgentOrder::Release, RELEASED_WITHIN).await;
+        format!("no load was started: {why}")
     }
 
     /// Takes the agents' signs of life that came meanwhile, so that nobody is called silent for our own waiting.
@@ -280,22 +279,26 @@ impl<'a> CoordinatedRun<'a> {
     /// Finds each agent's clock, and tells all when to start. Returns the moment.
     async fn arm(&mut self) -> Result<Instant, String> {
         let mut trips: Vec<Vec<RoundTrip>> = self.shards.iter().map(|_| Vec::new()).collect();
-        for _ in 0..PINGS {
+        'pings: for _ in 0..PINGS {
             // One after the other: two answers at once would wait for each other.
             for (shard, trips) in self.shards.iter().zip(&mut trips) {
                 let Heartbeat { agent, nonce, .. } = &shard.agent;
                 let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order: AgentOrder::Ping };
                 let bytes = sign(&command, &self.fleet.key);
                 let sent = self.now();
-                if let Ok(AgentAnswer::Pong { at }) = self.fleet.bus.ask(agent, bytes).await {
-                    trips.push(RoundTrip { sent, theirs: at, received: self.now() });
+                match self.fleet.bus.ask(agent, bytes, PING_WITHIN).await {
+                    Ok(AgentAnswer::Pong { at }) => {
+                        trips.push(RoundTrip { sent, theirs: at, received: self.now() });
+                    }
+                    // It would be waited for as often as it is asked.
+                    Ok(_) | Err(_) => break 'pings,
                 }
             }
         }
         let mut apart = Vec::new();
         for (shard, trips) in trips.iter().enumerate() {
             let index = u32::try_from(shard).unwrap_or(u32::MAX);
-            match AgentClock::of(trips) {
+            match AgentClock::of(trips).filter(|_| trips.len() == PINGS) {
                 Some(offset) if offset.bound <= self.fleet.max_start_skew => self.shards[shard].offset = Some(offset),
                 Some(offset) => apart.push(format!(
                     "{}: its clock is known to {:.1} ms only, {:.1} ms are allowed (--max-start-skew): the shortest of {PINGS} round \
@@ -304,19 +307,21 @@ impl<'a> CoordinatedRun<'a> {
                     offset.bound.as_secs_f64() * 1e3,
                     self.fleet.max_start_skew.as_secs_f64() * 1e3
                 )),
-                None => apart.push(format!("{}: it did not say what its clock shows", self.name(index))),
+                _ => apart.push(format!("{}: it did not say what its clock shows", self.name(index))),
             }
         }
         if !apart.is_empty() {
-            self.ask_all(|_| AgentOrder::Release).await;
-            return Err(format!("no load was started: {}", apart.join("\n")));
+            return Err(self.release(&apart.join("\n")).await);
         }
         let start = self.now() + LEAD;
         let at = |shard: u32| {
             self.shards[shard as usize].offset.map(|offset| offset.theirs(start)).unwrap_or_default()
         };
-        let answers = self.ask_all(|shard| AgentOrder::Arm { at: at(shard) }).await;
+        let answers = self.ask_all(|shard| AgentOrder::Arm { at: at(shard) }, LEAD - BEGIN).await;
         self.take(answers, Input::Armed).await?;
+        if self.now() + BEGIN > start {
+            return Err(self.release("telling all agents when to start took too long").await);
+        }
         Ok(self.zero + start)
     }
 
@@ -325,8 +330,7 @@ impl<'a> CoordinatedRun<'a> {
         self.lease += 1;
         let lease = Lease { run: self.plan.run_id.clone(), epoch: 1, number: self.lease, stop };
         let subject = subject::control(&self.plan.run_id);
-        self.fleet.bus.client.publish(subject, sign(&lease, &self.fleet.key).into()).await.ok();
-        self.fleet.bus.client.flush().await.ok();
+        self.fleet.bus.say(subject, sign(&lease, &self.fleet.key)).await;
     }
 
     /// Does what follows from what was heard; whether the run is over.
@@ -359,15 +363,17 @@ impl<'a> CoordinatedRun<'a> {
         let own = self.shards.get_mut(shard as usize).filter(|own| own.agent.agent == agent)?;
         if is_last {
             let last: FinalReport = decode(&bytes).ok()?;
-            self.in_step.end(shard, last.seconds);
-            own.last = Some(last);
+            // The first counts, as of seconds.
+            if own.last.is_none() {
+                self.in_step.end(shard, last.seconds);
+                own.last = Some(last);
+            }
         } else {
             let SecondReport { number, interval, transcripts } = decode(&bytes).ok()?;
             if interval.tally.phases.len() != self.plan.phases.len() {
                 return None;
             }
-            own.count(number, &interval);
-            if !transcripts.is_empty() {
+            if !self.in_step.has(shard, number) && !transcripts.is_empty() {
                 observer.transcripts(&transcripts);
             }
             self.in_step.add(shard, number, interval, bytes);
@@ -390,12 +396,14 @@ impl<'a> CoordinatedRun<'a> {
             let is_whole = own.last.as_ref().is_some_and(|last| self.in_step.is_whole(shard, &last.digest));
             let end = match (&own.last, own.lost) {
                 (_, Some((silent, since))) => AgentEnd::Lost { silent, since },
+                (Some(FinalReport { measured: Err(why), .. }), None) => AgentEnd::Failed { why: why.clone() },
                 (Some(last), None) if last.lease_over => AgentEnd::LeaseOver,
                 (Some(_), None) if is_whole => AgentEnd::Done,
                 _ => AgentEnd::Incomplete,
             };
             let end_is_done = end == AgentEnd::Done;
-            let counts = own.tally.phases.iter().map(|phase| &phase.counts);
+            let tally = self.in_step.tally(shard).cloned().unwrap_or_default();
+            let counts = tally.phases.iter().map(|phase| &phase.counts);
             let scheduled = counts.clone().map(|counts| counts.scheduled).sum();
             let started = counts.clone().map(|counts| counts.started).sum();
             let accepted = counts.map(|counts| counts.arrivals.of(Outcome::Accepted)).sum();
@@ -405,7 +413,7 @@ impl<'a> CoordinatedRun<'a> {
                 Some(Ok(measured)) => {
                     cpu_share = Some(measured.health.cpu_share);
                     // As one machine would judge itself.
-                    let alone = Measured { tally: own.tally, ..*measured };
+                    let alone = Measured { tally, ..*measured };
                     let summary = Summary::new(&alone, infos);
                     lag_p99_ns = Some(summary.lag_p99_ns);
                     reasons = summary.validity.reasons;
@@ -421,7 +429,7 @@ impl<'a> CoordinatedRun<'a> {
                 shard,
                 end,
                 clock_bound: own.offset.map(|offset| offset.bound).unwrap_or_default(),
-                late_start: own.first.map(|lag| Duration::from_nanos(lag.max_ns())),
+                late_start: self.in_step.first_lag(shard).map(|lag| Duration::from_nanos(lag.max_ns())),
                 scheduled,
                 started,
                 accepted,
@@ -432,31 +440,23 @@ impl<'a> CoordinatedRun<'a> {
                 reasons: if end_is_done { reasons } else { Vec::new() },
             });
         }
-        if !failures.is_empty() {
+        // Where others had begun the run stands, as one that is invalid.
+        if failures.len() == agents.len() {
             return Err(failures.join("\n"));
         }
+        // Of a shard that is lost nobody knows how long its load took.
+        let is_lost = |agent: &AgentRun| matches!(agent.end, AgentEnd::Lost { .. });
+        let until_lost = if agents.iter().any(is_lost) { clock.offset() } else { Duration::ZERO };
         self.total += self.in_step.late();
         let whole = measured(parts, self.total);
         Ok(Measured {
             gauges: self.in_step.gauges(),
             interrupted: *self.stop.borrow() > Stop::Run,
             aborted_by: self.aborted_by,
-            took: whole.took.max(clock.offset().min(whole.took + Duration::from_secs(1))),
+            took: whole.took.max(clock.offset().min(whole.took + Duration::from_secs(1))).max(until_lost),
             agents,
             ..whole
         })
-    }
-}
-
-impl ShardOfRun {
-    /// Adds a second to what the table of agents shows.
-    fn count(&mut self, number: u64, interval: &Interval) {
-        self.tally += &interval.tally;
-        if number == 0 {
-            let first = self.first.get_or_insert_default();
-            let hists = interval.tally.phases.iter().flat_map(|phase| &phase.hists);
-            hists.filter(|((metric, _), _)| *metric == Metric::Lag).for_each(|(_, lag)| first.merge(lag));
-        }
     }
 }
 

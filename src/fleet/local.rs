@@ -31,6 +31,9 @@ pub struct Invitation {
     pub coordinator: String,
     /// The hosts beyond loopback that may be loaded.
     pub allow_target: Vec<String>,
+    /// Where its reports wait, if that is on the coordinator's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool: Option<PathBuf>,
 }
 
 /// Agents that run as processes of this one.

@@ -3,11 +3,13 @@
 //! # Decisions
 //! - A shell stands between: it waits for the end of its standard input, which comes also when this process is killed, and then
 //!   ends the server and removes its folder. A server that nobody asked for must not be left behind.
+//! - It is a process group of its own: Ctrl-C is for the coordinator, which needs its server to tell the agents.
 //! - The token is drawn for each server and stands in a file that only this user reads: never on a command line.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -15,10 +17,13 @@ use std::time::Duration;
 use super::bus::BusAccess;
 use crate::generator::clock;
 
+/// The folder of the agents' reports, in that of the server.
+const SPOOL: &str = "spool";
 /// How long the server may take to listen.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Ends the server and removes its folder when standard input ends. `$1`: the server, `$2`: its folder.
+/// Ends the server and removes its folder when standard input ends. `$1`: the server, `$2`: its folder. A server that stands
+/// still is killed, and an agent may put a last report into the folder while it is removed.
 const KEEPER: &str = r#"
 trap '' INT HUP QUIT
 "$1" -c "$2/server.conf" >"$2/server.log" 2>&1 </dev/null &
@@ -26,8 +31,12 @@ server=$!
 trap 'kill "$server" 2>/dev/null' TERM
 cat >/dev/null
 kill "$server" 2>/dev/null
+tries=0
+while kill -0 "$server" 2>/dev/null && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
+kill -9 "$server" 2>/dev/null
 wait "$server"
-rm -rf "$2"
+tries=0
+until rm -rf "$2" 2>/dev/null || [ "$tries" = 50 ]; do sleep 0.2; tries=$((tries + 1)); done
 "#;
 
 /// Why there is no private server.
@@ -51,6 +60,7 @@ pub enum ServerError {
 pub struct PrivateServer {
     keeper: Child,
     alive: Option<ChildStdin>,
+    folder: PathBuf,
     port: u16,
     token: String,
 }
@@ -84,7 +94,9 @@ impl PrivateServer {
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         io::Write::write_all(&mut options.open(folder.join("server.conf"))?, config.as_bytes())?;
+        fs::DirBuilder::new().mode(0o700).create(folder.join(SPOOL))?;
         let mut keeper = Command::new("sh")
+            .process_group(0)
             .args(["-c", KEEPER, "nats-keeper"])
             .arg(program)
             .arg(folder)
@@ -96,7 +108,7 @@ impl PrivateServer {
         let until = clock::now() + READY_WITHIN;
         loop {
             if let Some(port) = port_of(folder) {
-                return Ok(PrivateServer { keeper, alive, port, token });
+                return Ok(PrivateServer { keeper, alive, folder: folder.to_owned(), port, token });
             }
             if keeper.try_wait()?.is_some() || clock::now() > until {
                 let log = fs::read_to_string(folder.join("server.log")).unwrap_or_default();
@@ -112,6 +124,11 @@ impl PrivateServer {
     /// Its port on loopback.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where agents on this machine keep reports: it ends with the server.
+    pub fn spool(&self) -> PathBuf {
+        self.folder.join(SPOOL)
     }
 
     /// How to reach it.

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
+    /// Locked for as long as somebody adds to it.
+    _open: fs::File,
 }
 
 /// One report that waits.
@@ -22,14 +24,19 @@ pub struct WaitingReport {
 }
 
 impl Spool {
-    /// In a folder of its own below `root`.
+    /// In a folder of its own in `root`, which is there: one that was removed with its server is not made again.
     ///
     /// # Errors
     /// It cannot be made.
     pub fn open(root: &Path, run: &str, shard: u32, agent: &str) -> io::Result<Spool> {
         let folder = root.join(format!("{run}.{shard}.{agent}"));
-        fs::create_dir_all(&folder)?;
-        Ok(Spool { folder })
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let open = fs::File::open(&folder)?;
+        open.try_lock()?;
+        Ok(Spool { folder, _open: open })
     }
 
     /// Keeps a report: whole, or not at all.
@@ -39,8 +46,11 @@ impl Spool {
     pub fn keep(&self, number: u64, is_last: bool, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(number, is_last);
         let partial = path.with_extension("partial");
-        fs::write(&partial, bytes)?;
-        fs::rename(partial, path)
+        let kept = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+        if kept.is_err() {
+            fs::remove_file(partial).ok();
+        }
+        kept
     }
 
     /// Forgets a report that is stored elsewhere.
@@ -66,7 +76,8 @@ impl Spool {
 /// A shard whose reports wait: its run, its number and its agent, and the reports.
 pub type SpooledShard = ((String, u32, String), Vec<WaitingReport>);
 
-/// Shards whose reports wait below `root`: run, shard, agent, and the reports in their order.
+/// Shards whose reports wait below `root`, without those that an agent still adds to: run, shard, agent, and the reports in
+/// their order.
 ///
 /// # Errors
 /// They cannot be read.
@@ -85,6 +96,9 @@ pub fn waiting(root: &Path) -> io::Result<Vec<SpooledShard>> {
         else {
             continue;
         };
+        if fs::File::open(&folder)?.try_lock().is_err() {
+            continue;
+        }
         let mut reports = Vec::new();
         for file in fs::read_dir(&folder)? {
             let path = file?.path();
@@ -119,12 +133,16 @@ mod tests {
         }
         fs::write(root.path().join("6a2-1.3.load1-7/00000009.partial"), "half").unwrap();
         fs::create_dir(root.path().join("other")).unwrap();
+        assert_eq!(waiting(root.path()).unwrap(), [], "an agent still adds to it");
+        drop(spool);
         let found = waiting(root.path()).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].0, ("6a2-1".to_owned(), 3, "load1-7".to_owned()));
         let numbers: Vec<(u64, bool)> = found[0].1.iter().map(|own| (own.number, own.is_last)).collect();
         assert_eq!(numbers, [(0, false), (1, false), (2, true)]);
+        let spool = Spool::open(root.path(), "6a2-1", 3, "load1-7").unwrap();
         spool.forget(0, false);
+        drop(spool);
         assert_eq!(waiting(root.path()).unwrap()[0].1.len(), 2);
         assert_eq!(waiting(&root.path().join("nowhere")).unwrap(), []);
     }

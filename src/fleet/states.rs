@@ -3,6 +3,7 @@
 //!
 //! # Decisions
 //! - No load starts before every agent has said that it can run its shard.
+//! - Silence is counted while somebody looks: a coordinator that stood still has not read yet what came meanwhile.
 //! - An agent that is silent before the start ends the run before its load: nothing is lost by that.
 //! - An agent that is silent during the load is lost, for good: what it reports when it returns is counted, and the run stays
 //!   invalid. The others drain, because what they would still measure is not the load that was planned.
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 use super::LOST_AFTER;
 use crate::generator::runner::Stop;
+
+/// A longer time between two looks was a standstill of the coordinator.
+const LOOKED_WITHIN: Duration = Duration::from_millis(500);
 
 /// How far a run of a fleet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,8 @@ pub struct FleetRun {
     shards: Vec<ShardState>,
     /// When each was heard last.
     heard: Vec<Duration>,
+    /// When it was looked for silence last.
+    looked: Duration,
     refusals: Vec<(u32, String)>,
     stop: Stop,
     is_over: bool,
@@ -116,6 +122,7 @@ impl FleetRun {
             state: RunState::Preparing,
             shards: vec![ShardState::Asked; shards as usize],
             heard: vec![now; shards as usize],
+            looked: now,
             refusals: Vec::new(),
             stop: Stop::Run,
             is_over: false,
@@ -164,7 +171,7 @@ impl FleetRun {
                 self.refusals.push((shard, why));
             }
             Input::Second(_) if self.state == RunState::Armed => self.state = RunState::Running,
-            Input::Ended(shard) if !self.is_before_load() || self.state == RunState::Armed => {
+            Input::Ended(shard) if !self.is_before_load() => {
                 if let Some(own) = self.shards.get_mut(shard as usize)
                     && *own != ShardState::Lost
                 {
@@ -174,7 +181,7 @@ impl FleetRun {
             Input::Stop(stop) if stop > self.stop => {
                 self.stop = stop;
                 actions.push(FleetAction::Tell(stop));
-                if self.state == RunState::Running {
+                if matches!(self.state, RunState::Armed | RunState::Running) {
                     self.state = RunState::Draining;
                 }
             }
@@ -185,8 +192,9 @@ impl FleetRun {
         actions
     }
 
+    /// Whether no agent was told to start. One that is armed may have a load on the target already.
     fn is_before_load(&self) -> bool {
-        matches!(self.state, RunState::Preparing | RunState::Ready | RunState::Armed)
+        matches!(self.state, RunState::Preparing | RunState::Ready)
     }
 
     fn advance(&mut self, shard: u32, from: ShardState, to: ShardState) {
@@ -196,6 +204,11 @@ impl FleetRun {
     }
 
     fn look_for_silence(&mut self, now: Duration, actions: &mut Vec<FleetAction>) {
+        let unseen = now.saturating_sub(self.looked).saturating_sub(LOOKED_WITHIN);
+        self.looked = now;
+        for heard in &mut self.heard {
+            *heard = (*heard + unseen).min(now);
+        }
         for shard in 0..self.shards.len() {
             let silent = now.saturating_sub(self.heard[shard]);
             let index = u32::try_from(shard).unwrap_or(u32::MAX);
@@ -273,6 +286,15 @@ mod tests {
         run
     }
 
+    /// Looks for silence as often as a coordinator does, until something follows or the time comes.
+    fn look(run: &mut FleetRun, from: u64, until: u64) -> Vec<FleetAction> {
+        (from..=until)
+            .step_by(100)
+            .map(|ms| run.handle(Input::Tick, at(ms)))
+            .find(|own| !own.is_empty())
+            .unwrap_or_default()
+    }
+
     #[test]
     fn no_agent_starts_before_all_can() {
         let mut run = FleetRun::new(2, at(0));
@@ -292,8 +314,9 @@ mod tests {
         assert_eq!(run.handle(Input::Ready(1), at(3)), []);
         // One that says nothing likewise.
         let mut run = FleetRun::new(2, at(0));
+        assert_eq!(look(&mut run, 100, 2800), []);
         run.handle(Input::Ready(0), at(2900));
-        let actions = run.handle(Input::Tick, at(3100));
+        let actions = look(&mut run, 2900, 3100);
         assert!(
             matches!(&actions[..], [FleetAction::Release(who), FleetAction::Over] if who[0].0 == 1),
             "{actions:?}"
@@ -303,9 +326,11 @@ mod tests {
     #[test]
     fn a_silent_agent_is_lost_the_others_drain_and_its_return_changes_nothing() {
         let mut run = running();
+        assert_eq!(look(&mut run, 100, 1900), []);
         for ms in [2000, 3000] {
             run.handle(Input::Heard(0), at(ms));
             run.handle(Input::Heard(1), at(ms));
+            assert_eq!(look(&mut run, ms, ms + 900 - ms / 3000 * 900), []);
         }
         let actions = run.handle(Input::Tick, at(3100));
         assert_eq!(actions, [FleetAction::Lost(2, at(3080)), FleetAction::Tell(Stop::Drain)]);
@@ -313,6 +338,45 @@ mod tests {
         run.handle(Input::Ended(0), at(3300));
         assert_eq!(run.handle(Input::Ended(1), at(3400)), [FleetAction::Over]);
         assert_eq!(run.state(), RunState::Degraded);
+    }
+
+    #[test]
+    fn one_that_is_silent_after_it_was_told_to_start_is_lost_and_its_load_is_not_denied() {
+        let mut run = FleetRun::new(2, at(0));
+        for shard in 0..2 {
+            run.handle(Input::Ready(shard), at(10));
+        }
+        for shard in 0..2 {
+            run.handle(Input::Armed(shard), at(20));
+        }
+        assert_eq!(run.handle(Input::Refused(0, "too late".into()), at(30)), []);
+        let actions = look(&mut run, 100, 4000);
+        let lost = |shard| FleetAction::Lost(shard, at(if shard == 0 { 3070 } else { 3080 }));
+        assert_eq!(actions, [lost(0), FleetAction::Tell(Stop::Drain), lost(1), FleetAction::Over]);
+        assert_eq!(run.state(), RunState::Degraded);
+    }
+
+    #[test]
+    fn a_stop_before_the_first_second_waits_for_the_agents_ends() {
+        let mut run = FleetRun::new(1, at(0));
+        run.handle(Input::Ready(0), at(10));
+        run.handle(Input::Armed(0), at(20));
+        assert_eq!(run.handle(Input::Stop(Stop::Drain), at(30)), [FleetAction::Tell(Stop::Drain)]);
+        assert_eq!(run.state(), RunState::Draining);
+        assert_eq!(run.handle(Input::Ended(0), at(40)), [FleetAction::Over]);
+        assert_eq!(run.state(), RunState::Aborted);
+    }
+
+    #[test]
+    fn a_coordinator_that_stood_still_calls_nobody_lost_whom_it_has_not_read_yet() {
+        let mut run = running();
+        assert_eq!(look(&mut run, 100, 1500), []);
+        assert_eq!(run.handle(Input::Tick, at(60_000)), []);
+        for shard in 0..3 {
+            run.handle(Input::Heard(shard), at(60_001));
+        }
+        assert_eq!(look(&mut run, 60_100, 63_000), []);
+        assert!(!look(&mut run, 63_100, 63_200).is_empty());
     }
 
     #[test]

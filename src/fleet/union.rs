@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::collector::Metric;
+use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Gauges, Health, Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::collector::work::{Work, WorkUnit};
@@ -43,6 +45,10 @@ struct SecondsOfShard {
     /// How many came without a gap.
     next: u64,
     digest: SecondsDigest,
+    /// All that came without a gap, added up.
+    tally: Tally,
+    /// The generator's lateness in the first of them.
+    first: Option<Hist>,
     /// How many there are in all, once that is known.
     total: Option<u64>,
     lost: bool,
@@ -64,7 +70,9 @@ impl ShardsInStep {
     /// Of so many shards and phases.
     pub fn new(shards: usize, phases: usize) -> ShardsInStep {
         ShardsInStep {
-            shards: (0..shards).map(|_| SecondsOfShard::default()).collect(),
+            shards: (0..shards)
+                .map(|_| SecondsOfShard { tally: Tally::new(phases), ..SecondsOfShard::default() })
+                .collect(),
             second: 0,
             late: Tally::new(phases),
         }
@@ -73,12 +81,17 @@ impl ShardsInStep {
     /// A second of a shard, with the bytes of its report. One that came before counts once.
     pub fn add(&mut self, shard: u32, number: u64, interval: Interval, bytes: Vec<u8>) {
         let Some(own) = self.shards.get_mut(shard as usize) else { return };
-        if number < own.next {
+        // The first of two counts: whoever sends another under the same number changes nothing.
+        if number < own.next || own.early.contains_key(&number) {
             return;
         }
         own.early.insert(number, (interval, bytes));
         while let Some((interval, bytes)) = own.early.remove(&own.next) {
             own.digest.add(&bytes);
+            own.tally += &interval.tally;
+            if own.next == 0 {
+                own.first = Some(lag(&interval.tally));
+            }
             own.gauges = interval.gauges;
             if own.next < self.second {
                 self.late += &interval.tally;
@@ -87,6 +100,23 @@ impl ShardsInStep {
             }
             own.next += 1;
         }
+    }
+
+    /// Whether this second of the shard has come before.
+    pub fn has(&self, shard: u32, number: u64) -> bool {
+        self.shards
+            .get(shard as usize)
+            .is_some_and(|own| number < own.next || own.early.contains_key(&number))
+    }
+
+    /// What all seconds of a shard hold that came without a gap.
+    pub fn tally(&self, shard: u32) -> Option<&Tally> {
+        self.shards.get(shard as usize).map(|own| &own.tally)
+    }
+
+    /// The generator's lateness in the shard's first second, if that came.
+    pub fn first_lag(&self, shard: u32) -> Option<&Hist> {
+        self.shards.get(shard as usize)?.first.as_ref()
     }
 
     /// The shard has so many seconds in all.
@@ -148,6 +178,14 @@ impl ShardsInStep {
         self.shards.iter().for_each(|own| add_gauges(&mut gauges, own.gauges));
         gauges
     }
+}
+
+/// The generator's lateness, of all phases and outcomes.
+fn lag(tally: &Tally) -> Hist {
+    let mut lag = Hist::default();
+    let hists = tally.phases.iter().flat_map(|phase| &phase.hists);
+    hists.filter(|((metric, _), _)| *metric == Metric::Lag).for_each(|(_, own)| lag.merge(own));
+    lag
 }
 
 fn add(whole: &mut Interval, mut part: Interval) {
@@ -259,7 +297,7 @@ fn health<'a>(parts: impl Iterator<Item = &'a Health> + Clone, phases: usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collector::{Metric, Outcome};
+    use crate::collector::Outcome;
 
     fn second(number: u64, accepted: u64) -> Interval {
         let mut tally = Tally::new(1);
@@ -284,8 +322,9 @@ mod tests {
         let mut all = ShardsInStep::new(2, 1);
         all.add(0, 0, second(0, 3), vec![1]);
         assert!(all.next_second().is_none());
-        // Out of order, and twice.
+        // Out of order, and twice, and another under the same number.
         all.add(1, 1, second(1, 7), vec![3]);
+        all.add(1, 1, second(1, 9), vec![9]);
         assert!(all.next_second().is_none());
         all.add(1, 0, second(0, 4), vec![2]);
         all.add(1, 0, second(0, 4), vec![2]);
@@ -311,6 +350,9 @@ mod tests {
         all.add(1, 0, second(0, 4), vec![2]);
         all.add(1, 0, second(0, 4), vec![2]);
         assert_eq!(accepted(all.late()), 4);
+        // What stands in the table of agents is what went into the whole, once.
+        assert_eq!((accepted(all.tally(0).unwrap()), accepted(all.tally(1).unwrap())), (3, 4));
+        assert!(all.has(1, 0) && !all.has(1, 1));
         all.end(1, 3);
         assert!(!all.has_all(1), "seconds are missing");
     }

@@ -322,6 +322,16 @@ fn lost_agent() -> AgentRun {
 }
 
 #[test]
+fn m34_what_a_lost_agent_leaves_open_accuses_nobody_else() {
+    let mut measured = run(1);
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 300, MS);
+    measured.tally.phases[0].counts.scheduled += 100;
+    let codes_of = |agents| codes(&Measured { agents, ..measured.clone() }, &[info("a")]);
+    assert_eq!(codes_of(Vec::new()), [Code::NotStarted, Code::Counts]);
+    assert_eq!(codes_of(vec![lost_agent()]), [Code::AgentLost]);
+}
+
+#[test]
 fn m34_what_makes_one_agent_invalid_makes_the_whole_invalid_and_names_it() {
     let own = ValidityReason { code: Code::GeneratorLag, phase: Some(0), sentence: "it was late".to_owned() };
     let mut measured = run(1);

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::reason::{Code, ValidityReason};
 use super::{PhaseSummary, whatever_outcome};
+use crate::collector::agents::AgentEnd;
 use crate::collector::histogram::rank;
 use crate::collector::snapshot::Measured;
 use crate::collector::tally::ConditionKey;
@@ -56,11 +57,13 @@ const STARTS_APART: Duration = Duration::from_millis(100);
 impl Validity {
     pub(super) fn of(measured: &Measured, phases: &[PhaseSummary]) -> Validity {
         let mut reasons = Vec::new();
+        // The counts of a shard that is missing end in the midst of it: what does not add up is no fault of the others.
+        let is_whole = measured.agents.iter().all(|agent| agent.end == AgentEnd::Done);
         for (index, (tally, phase)) in measured.tally.phases.iter().zip(phases).enumerate() {
             let mut found = Vec::new();
             if !phase.info.warmup {
                 found.extend(generator_lag(tally));
-                found.extend(not_started(measured, phase));
+                found.extend(not_started(measured, phase).filter(|_| is_whole));
                 found.extend(own_resource(tally));
                 found.extend(generator_cpu(measured, index));
                 if let Some(hindrance) = measured.health.hindrances.get(index) {
@@ -72,7 +75,9 @@ impl Validity {
                     );
                 }
             }
-            found.extend(conservation(&tally.counts).map(|sentence| (Code::Counts, sentence)));
+            found.extend(
+                conservation(&tally.counts).filter(|_| is_whole).map(|sentence| (Code::Counts, sentence)),
+            );
             reasons.extend(found.into_iter().map(|(code, sentence)| ValidityReason {
                 code,
                 phase: Some(index),

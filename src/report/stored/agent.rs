@@ -52,10 +52,13 @@ pub enum StoredAgentState {
     LeaseOver,
     /// Its reports are not what it says that it sent.
     Incomplete,
+    /// Its load could not begin.
+    Failed,
 }
 
 named!(StoredAgentState {
     Done => "done", Lost => "lost", LeaseOver => "lease-over", Incomplete => "incomplete",
+    Failed => "failed",
 });
 
 /// An agent as it is stored.
@@ -70,6 +73,7 @@ pub fn agent(own: &AgentRun) -> StoredAgent {
             AgentEnd::Lost { .. } => StoredAgentState::Lost,
             AgentEnd::LeaseOver => StoredAgentState::LeaseOver,
             AgentEnd::Incomplete => StoredAgentState::Incomplete,
+            AgentEnd::Failed { .. } => StoredAgentState::Failed,
         },
         clock_bound_s: own.clock_bound.as_secs_f64(),
         skew_bound_s: own.late_start.map(|late| (own.clock_bound + late).as_secs_f64()),
