@@ -170,14 +170,7 @@ fn no_signal_ends_a_command_without_its_report() {
 fn ctrl_c_while_a_message_is_awaited_behind_the_relay_is_no_loss() {
     let stage = Stage::new();
     let listening = Listening::with(&stage, &[]);
-    let running = stage.start(&[
-        "trace",
-        &listening.url(),
-        "--receive",
-        "127.0.0.1:0",
-        "--drain",
-        "100s",
-    ]);
+    let running = stage.start(&["trace", &listening.url(), "--receive", "127.0.0.1:0", "--drain", "100s"]);
     running.wait_for_out("221");
     running.signal(Signal::SIGINT);
     let said = running.end().ended(105);
