@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
+use crate::collector::summary::PhaseInfo;
 use crate::condition::expect::{Expect, UserRule};
 use crate::event::PlannedEvent;
 use crate::load;
@@ -214,6 +216,33 @@ impl Phase {
     }
 }
 
+/// Which part of what its profile asks for a plan is: from both it can be made again on another machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum PlanPart {
+    /// The run.
+    #[default]
+    Run,
+    /// The warm-up of a search for the capacity.
+    WarmUp {
+        /// How long.
+        length: Duration,
+    },
+    /// A trial of it.
+    Trial {
+        /// From 1.
+        number: usize,
+        /// The load, in the unit of the search.
+        load: f64,
+        /// How long.
+        length: Duration,
+    },
+    /// One arrival between two trials.
+    Probe {
+        /// From 1.
+        number: usize,
+    },
+}
+
 /// One trial, fully decided.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -257,12 +286,34 @@ pub struct Plan {
     pub events: Vec<PlannedEvent>,
     /// The end of each transaction is wanted, to be matched with what comes out of a relay.
     pub lists_transactions: bool,
+    /// Which part of what its profile asks for it is.
+    pub part: PlanPart,
 }
 
 impl Plan {
     /// The loads of its phases, in order.
     pub fn loads(&self) -> Vec<load::PhaseLoad> {
         self.phases.iter().map(|phase| phase.load.clone()).collect()
+    }
+
+    /// The sessions that every phase has for sharing out, over all shards: more shards than that would leave one without any.
+    pub fn sessions_to_share(&self) -> u64 {
+        self.phases.iter().map(Phase::most_sessions).min().unwrap_or(1)
+    }
+
+    /// What a summary needs to know of its phases.
+    pub fn phase_infos(&self) -> Vec<PhaseInfo> {
+        let info = |phase: &Phase| PhaseInfo {
+            name: phase.name.clone(),
+            warmup: phase.warmup,
+            unit: phase.unit.as_str(),
+            steady: phase.load.model.is_steady(),
+            sheds: phase.on_saturation == OnSaturation::Drop,
+            paced: phase.connect_rate.is_some(),
+            max_sessions: phase.max_sessions,
+            length: phase.load.length,
+        };
+        self.phases.iter().map(info).collect()
     }
 
     /// Whether its sessions are encrypted.

@@ -68,6 +68,7 @@ fn plan(address: SocketAddr, pipelining: Pipelining, total: u64) -> Plan {
     };
     Plan {
         lists_transactions: false,
+        part: smtpress::plan::PlanPart::Run,
         name: "bench".into(),
         seed: SEED,
         run_id: "bench-run".into(),

@@ -11,6 +11,7 @@ use super::progress::ProgressDisplay;
 use super::screen::Screen;
 use super::show::{conclude, show};
 use crate::command::capacity::{CapacitySearch, CapacityView};
+use crate::command::fleet::GatheredFleet;
 use crate::command::signals::Signals;
 use crate::command::{CommandError, Copies, Display, MessageSink, Prepared};
 use crate::experiment::capacity::SearchEnd;
@@ -23,16 +24,28 @@ use crate::verdict::ExitCode;
 
 /// Searches the capacity and says what it is.
 pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
+    capacity_on(args, screen, |_, _| Ok(None))
+}
+
+/// The same on the machines that `gather` finds: this one if it returns none.
+pub fn capacity_on(
+    args: &CapacityArgs,
+    screen: &Screen,
+    gather: impl FnOnce(&Plan, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
+) -> Result<ExitCode, CommandError> {
     let prepared = match &args.resume {
         Some(directory) => resumed(args, directory)?,
         None => prepared(args)?,
     };
     let state = args.resume.as_deref();
     let mut search = CapacitySearch::new(prepared, &args.expects, state)?;
-    search.check()?;
     let (json, html, junit) = (&args.common.json, &args.html, &args.junit);
     let copies = Copies::open(json.as_deref(), html.as_deref(), junit.as_deref())?;
     let signals = Signals::listen(screen.messages())?;
+    match gather(search.plan(), &screen.messages())? {
+        Some(fleet) => search = search.with_fleet(fleet),
+        None => search.check()?,
+    }
     let directory = match &args.resume {
         Some(path) => RunDir::reopen(path).map_err(CommandError::unwritable)?,
         None => args.common.directory(search.plan(), search.started_at())?,

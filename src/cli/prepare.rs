@@ -45,7 +45,7 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
             "[[event]] and --shard: each shard would run the commands; run the events in a run that is not shared out",
         ));
     }
-    let sessions = crate::generator::sessions_to_share(&prepared.compiled.plan);
+    let sessions = prepared.compiled.plan.sessions_to_share();
     if u64::from(shard.of) > sessions {
         return Err(CommandError::usage(format!(
             "{} shards cannot share {sessions} sessions: some would have none; use at most {sessions} shards, or allow more sessions",

@@ -65,6 +65,14 @@ impl<R: Runner> Runner for BehindRelay<R> {
     }
 }
 
+impl<R: Runner + 'static> BehindRelay<R> {
+    /// The same, whatever puts the load on the relay.
+    pub fn boxed(self) -> BehindRelay<Box<dyn Runner>> {
+        let BehindRelay { inner, receiver, drain, date, stop, runs, awaits_always } = self;
+        BehindRelay { inner: Box::new(inner), receiver, drain, date, stop, runs, awaits_always }
+    }
+}
+
 impl<R> BehindRelay<R> {
     /// The plan with a run id of its own: what comes out of one trial of a search late is not taken for the next one's.
     fn named_apart(&mut self, plan: &Plan) -> Plan {

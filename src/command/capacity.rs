@@ -10,6 +10,7 @@ use super::behind_relay::BehindRelay;
 use super::copies::Copies;
 use super::display::Display;
 use super::error::CommandError;
+use super::fleet::GatheredFleet;
 use super::life::{Finished, Life};
 use super::machine;
 use super::messages::MessageSink;
@@ -53,6 +54,8 @@ pub struct CapacitySearch {
     stored: Option<SearchState>,
     /// How many sessions there can be at once.
     sessions: f64,
+    /// Takes the load in place of this machine.
+    fleet: Option<GatheredFleet>,
 }
 
 impl CapacitySearch {
@@ -74,7 +77,7 @@ impl CapacitySearch {
         if let Some(state) = &stored {
             prepared.compiled.plan.run_id.clone_from(&state.run_id);
         }
-        Ok(CapacitySearch { prepared, asked, expectations, stored, sessions: 0.0 })
+        Ok(CapacitySearch { prepared, asked, expectations, stored, sessions: 0.0, fleet: None })
     }
 
     /// What each trial is made from.
@@ -96,6 +99,12 @@ impl CapacitySearch {
         Ok(preflight::check_before_load(self.plan())?)
     }
 
+    /// With a fleet that takes the load in place of this machine: its agents check themselves.
+    #[must_use]
+    pub fn with_fleet(self, fleet: GatheredFleet) -> CapacitySearch {
+        CapacitySearch { fleet: Some(fleet), sessions: f64::from(u32::MAX), ..self }
+    }
+
     /// Carries the trials, and stores what was found.
     ///
     /// # Errors
@@ -107,7 +116,7 @@ impl CapacitySearch {
         copies: &Copies,
         view: &CapacityView<'_>,
     ) -> Result<(Finished, SearchEnd), CommandError> {
-        let CapacitySearch { prepared, mut asked, expectations, stored, sessions } = self;
+        let CapacitySearch { prepared, mut asked, expectations, stored, sessions, fleet } = self;
         let plan = prepared.plan();
         let is_resumed = stored.is_some();
         view.narration.say(&format!(
@@ -127,6 +136,8 @@ impl CapacitySearch {
             }
             None => {
                 asked.rules.ceiling = match asked.knob {
+                    // What all agents together can do nobody has measured: each trial must show it.
+                    _ if fleet.is_some() => None,
                     Knob::Rate => trusted_rate(asked.rules.max, signals, &view.narration)?,
                     Knob::Sessions => Some(sessions),
                     Knob::Size => None,
@@ -156,8 +167,18 @@ impl CapacitySearch {
             ));
         }
         copies.clear();
+        let stop = signals.stop.clone();
+        // What belongs to the fleet ends after its last trial.
+        let mut _kept = None;
+        let runner = match fleet {
+            None => life.runner(stop).boxed(),
+            Some(GatheredFleet { fleet, processes }) => {
+                _kept = Some(processes);
+                life.fleet_runner(fleet, stop)?.boxed()
+            }
+        };
         let mut host = LocalHost {
-            local: BehindRelay { awaits_always: true, ..life.runner(signals.stop.clone()) },
+            runner: BehindRelay { awaits_always: true, ..runner },
             stop: signals.stop.clone(),
             view,
             directory: &life.directory,

@@ -15,7 +15,7 @@ use crate::fleet::message::{ListenerOfRun, RunSpec};
 use crate::generator::reachability::check_target;
 use crate::generator::{Local, Runner, Stop};
 use crate::load::Shard;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanPart};
 use crate::profile::overrides::OverrideOrigin;
 use crate::profile::{Context, Document, Override, Purpose, compile};
 
@@ -63,19 +63,24 @@ fn plan(spec: &RunSpec, allow: &[String]) -> Result<Plan, String> {
         .apply(Override::for_key(OverrideOrigin::Flag, "--allow-target", "target.allow", &listed))
         .map_err(|error| error.to_string())?;
     let context = Context {
-        purpose: Purpose::Run,
+        purpose: if spec.part == PlanPart::Run { Purpose::Run } else { Purpose::Search },
         seed: 0,
         run_id: spec.run.clone(),
         threads: u32::try_from(std::thread::available_parallelism().map_or(1, usize::from)).unwrap_or(1),
         shard: Shard { index: spec.shard.0, of: spec.shard.1 },
     };
     let compiled = compile(&document, &context).map_err(|error| error.to_string())?;
-    let sessions = crate::generator::sessions_to_share(&compiled.plan);
+    let shard = compiled.plan.shard;
+    let plan = match &compiled.capacity {
+        Some(search) => search.part(&compiled.plan, spec.part),
+        None => compiled.plan,
+    };
+    let sessions = plan.sessions_to_share();
     if u64::from(spec.shard.1) > sessions {
         return Err(format!(
             "{} agents cannot share {sessions} sessions: some would have none; use at most {sessions} agents, or allow more sessions",
             spec.shard.1
         ));
     }
-    Ok(Plan { lists_transactions: spec.lists_transactions, ..compiled.plan })
+    Ok(Plan { run_id: spec.run.clone(), shard, lists_transactions: spec.lists_transactions, ..plan })
 }

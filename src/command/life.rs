@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::behind_relay::BehindRelay;
 use super::error::CommandError;
-use super::prepared::{Prepared, embedded, phase_infos};
+use super::prepared::{Prepared, embedded};
 use crate::delivery::log::DeliveryLogs;
 use crate::delivery::settings::ReceiverSettings;
 use crate::delivery::{FarEnd, Receiver};
@@ -100,7 +100,6 @@ impl<'a> Life<'a> {
             date: self.prepared.date(),
             embedded: embedded.transpose()?,
             lists_transactions: self.receiver.is_some(),
-            infos: phase_infos(self.prepared.plan()),
         };
         Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment), stop))
     }

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::error::CommandError;
-use crate::collector::summary::PhaseInfo;
 use crate::generator::connector::EmbeddedListener;
 use crate::listener::{self, Listener};
 use crate::net::address::bind::Bind;
-use crate::plan::{OnSaturation, Phase, Plan};
+use crate::plan::Plan;
 use crate::profile::Compiled;
 use crate::report::environment::Environment;
 use crate::report::{RunDescription, format};
@@ -45,7 +44,7 @@ impl Prepared {
         let compiled = &self.compiled;
         RunDescription {
             plan: compiled.plan.clone(),
-            infos: phase_infos(&compiled.plan),
+            infos: compiled.plan.phase_infos(),
             assertions: compiled.assertions.clone(),
             profile_path: self.path.clone(),
             profile_sha256: compiled.sha256.clone(),
@@ -77,19 +76,4 @@ impl Prepared {
 /// The embedded listener as its clients see it.
 pub fn embedded(listener: &Listener) -> EmbeddedListener {
     EmbeddedListener { place: listener.place().into(), certificate: listener.certificate().cloned() }
-}
-
-/// What a summary needs to know of the plan's phases.
-pub fn phase_infos(plan: &Plan) -> Vec<PhaseInfo> {
-    let info = |phase: &Phase| PhaseInfo {
-        name: phase.name.clone(),
-        warmup: phase.warmup,
-        unit: phase.unit.as_str(),
-        steady: phase.load.model.is_steady(),
-        sheds: phase.on_saturation == OnSaturation::Drop,
-        paced: phase.connect_rate.is_some(),
-        max_sessions: phase.max_sessions,
-        length: phase.load.length,
-    };
-    plan.phases.iter().map(info).collect()
 }

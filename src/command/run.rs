@@ -11,7 +11,7 @@ use super::fleet::GatheredFleet;
 use super::life::{Finished, Life};
 use super::machine;
 use super::messages::MessageSink;
-use super::prepared::{Prepared, phase_infos};
+use super::prepared::Prepared;
 use super::signals::Signals;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
@@ -89,7 +89,7 @@ impl<'a> LoadRun<'a> {
     ) -> Result<MeasuredRun<'a>, CommandError> {
         let LoadRun { life, recording, so_far, fleet } = self;
         let plan = life.prepared.plan();
-        let infos = phase_infos(plan);
+        let infos = plan.phase_infos();
         let assertions = &life.prepared.compiled.assertions;
         let mut watcher = RunWatcher {
             windows: Windows::new(assertions, &infos, &plan.expects),

@@ -162,7 +162,10 @@ pub async fn serve(
                 AtWork::Lease(lease) => agent.lease(&lease),
                 AtWork::Load(event) => agent.report(event).await,
             },
-            Some(()) = agent.stored.1.recv() => agent.free(),
+            Some(()) = agent.stored.1.recv() => {
+                agent.free();
+                agent.beat().await;
+            }
             _ = beats.tick() => agent.beat().await,
             () = until(deadline) => agent.overdue(),
             _ = quit.wait_for(|quit| *quit) => break,

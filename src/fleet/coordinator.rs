@@ -27,11 +27,11 @@ use super::{HEARTBEAT, subject};
 use crate::collector::Outcome;
 use crate::collector::agents::{AgentEnd, AgentRun};
 use crate::collector::snapshot::Measured;
-use crate::collector::summary::{PhaseInfo, Summary};
+use crate::collector::summary::Summary;
 use crate::collector::tally::Tally;
 use crate::generator::clock::{self, Clock};
 use crate::generator::runner::{Control, Observer, RunError, RunStart, Runner, Stop};
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanPart};
 
 /// How often each agent is asked for its time.
 const PINGS: usize = 16;
@@ -57,8 +57,6 @@ pub struct Assignment {
     pub embedded: Option<ListenerOfRun>,
     /// Whether each transaction is to be reported.
     pub lists_transactions: bool,
-    /// What a summary needs to know of the phases.
-    pub infos: Vec<PhaseInfo>,
 }
 
 /// A fleet that runs plans.
@@ -66,18 +64,24 @@ pub struct FleetRunner {
     fleet: Fleet,
     stop: watch::Receiver<Stop>,
     assignment: Assignment,
+    /// Runs so far.
+    runs: u64,
 }
 
 impl FleetRunner {
     /// Heeds `stop`.
     pub fn new(fleet: Fleet, stop: watch::Receiver<Stop>, assignment: Assignment) -> FleetRunner {
-        FleetRunner { fleet, stop, assignment }
+        FleetRunner { fleet, stop, assignment, runs: 0 }
     }
 }
 
 impl Runner for FleetRunner {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
-        let FleetRunner { fleet, stop, assignment } = self;
+        let FleetRunner { fleet, stop, assignment, runs } = self;
+        *runs += 1;
+        if *runs > 1 {
+            fleet.renew().map_err(|error| RunError::Fleet(error.to_string()))?;
+        }
         let run = CoordinatedRun::new(fleet, plan, stop.clone());
         fleet.runtime.block_on(run.attend(assignment, observer)).map_err(RunError::Fleet)
     }
@@ -108,7 +112,15 @@ struct CoordinatedRun<'a> {
 
 impl<'a> CoordinatedRun<'a> {
     fn new(fleet: &'a Fleet, plan: &'a Plan, stop: watch::Receiver<Stop>) -> CoordinatedRun<'a> {
-        let shards = fleet.agents.len();
+        // One arrival needs one agent; a run that all cannot share is refused by each of them.
+        let agents = match plan.part {
+            PlanPart::Run => &fleet.agents[..],
+            _ => {
+                let most = usize::try_from(plan.sessions_to_share()).unwrap_or(usize::MAX).max(1);
+                &fleet.agents[..fleet.agents.len().min(most)]
+            }
+        };
+        let shards = agents.len();
         let of_agent =
             |agent: &Heartbeat| ShardOfRun { agent: agent.clone(), offset: None, last: None, lost: None };
         CoordinatedRun {
@@ -117,7 +129,7 @@ impl<'a> CoordinatedRun<'a> {
             stop,
             zero: clock::now(),
             machine: FleetRun::new(u32::try_from(shards).unwrap_or(u32::MAX), Duration::ZERO),
-            shards: fleet.agents.iter().map(of_agent).collect(),
+            shards: agents.iter().map(of_agent).collect(),
             in_step: ShardsInStep::new(shards, plan.phases.len()),
             total: Tally::new(plan.phases.len()),
             lease: 0,
@@ -180,7 +192,7 @@ impl<'a> CoordinatedRun<'a> {
             }
         }
         bus.forget(&self.plan.run_id).await;
-        self.finish(clock, &assignment.infos)
+        self.finish(clock)
     }
 
     fn shard_of(&self, agent: &str) -> Option<u32> {
@@ -217,6 +229,7 @@ impl<'a> CoordinatedRun<'a> {
             shard: (shard, of),
             date: assignment.date.clone(),
             embedded: assignment.embedded.clone(),
+            part: self.plan.part,
             lists_transactions: assignment.lists_transactions,
         };
         let answers = self.ask_all(|shard| AgentOrder::Prepare(Box::new(spec(shard))), ANSWER_WITHIN).await;
@@ -387,7 +400,8 @@ impl<'a> CoordinatedRun<'a> {
     }
 
     /// All that was measured, by all.
-    fn finish(mut self, clock: Clock, infos: &[PhaseInfo]) -> Result<Measured, String> {
+    fn finish(mut self, clock: Clock) -> Result<Measured, String> {
+        let infos = self.plan.phase_infos();
         let mut parts = Vec::new();
         let mut failures = Vec::new();
         let mut agents = Vec::new();
@@ -414,7 +428,7 @@ impl<'a> CoordinatedRun<'a> {
                     cpu_share = Some(measured.health.cpu_share);
                     // As one machine would judge itself.
                     let alone = Measured { tally, ..*measured };
-                    let summary = Summary::new(&alone, infos);
+                    let summary = Summary::new(&alone, &infos);
                     lag_p99_ns = Some(summary.lag_p99_ns);
                     reasons = summary.validity.reasons;
                     parts.push((name.clone(), Measured { tally: Tally::default(), ..alone }));

@@ -12,6 +12,9 @@ use super::bus::{Bus, BusAccess, BusError};
 use super::message::{AgentState, Heartbeat, decode};
 use super::subject;
 
+/// How long agents may take to wait for work again after a run.
+const IDLE_WITHIN: Duration = Duration::from_secs(15);
+
 /// Why there is no fleet.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
@@ -80,6 +83,27 @@ impl Fleet {
     #[must_use]
     pub fn with_max_start_skew(self, max_start_skew: Duration) -> Fleet {
         Fleet { max_start_skew, ..self }
+    }
+
+    /// Waits until all of its agents wait for work again, after a run.
+    ///
+    /// # Errors
+    /// One of them does not.
+    pub(super) fn renew(&mut self) -> Result<(), FleetError> {
+        let names: Vec<String> = self.agents.iter().map(|agent| agent.agent.clone()).collect();
+        let of_fleet = |heard: &BTreeMap<String, Heartbeat>| -> Vec<Heartbeat> {
+            let own = names.iter().filter_map(|name| heard.get(name));
+            own.filter(|agent| agent.state == AgentState::Idle).cloned().collect()
+        };
+        let enough = |heard: &BTreeMap<String, Heartbeat>| of_fleet(heard).len() == names.len();
+        let heard = self.runtime.block_on(heard(&self.bus, IDLE_WITHIN, enough))?;
+        let agents = of_fleet(&heard);
+        if agents.len() < names.len() {
+            let beside = " that took part in the run before".to_owned();
+            return Err(FleetError::Few { found: agents.len(), wanted: names.len(), beside });
+        }
+        self.agents = agents;
+        Ok(())
     }
 
     /// Its agents: name and machine.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::collector::snapshot::{Interval, Measured};
 use crate::generator::runner::Stop;
+use crate::plan::PlanPart;
 
 /// The version of all messages here.
 pub const VERSION: u16 = 1;
@@ -176,7 +177,7 @@ pub struct ListenerOfRun {
 }
 
 /// One shard of a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
     /// The run.
     pub run: String,
@@ -188,6 +189,8 @@ pub struct RunSpec {
     pub date: String,
     /// The coordinator's embedded listener, if that is the target.
     pub embedded: Option<ListenerOfRun>,
+    /// Which part of what the profile asks for it is.
+    pub part: PlanPart,
     /// Whether a receiver behind the relay wants to know of each transaction.
     pub lists_transactions: bool,
 }

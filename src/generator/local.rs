@@ -30,7 +30,7 @@ use crate::mail::Mailer;
 use crate::net::address::Transport;
 use crate::net::dial::{ConnectFault, Destination, Resolve, SystemResolver};
 use crate::net::source;
-use crate::plan::{Phase, Plan};
+use crate::plan::Plan;
 
 /// How long after its making the run's epoch lies: time enough for all threads to be there.
 const LEAD: Duration = Duration::from_millis(50);
@@ -115,16 +115,10 @@ impl Local {
     }
 }
 
-/// The sessions that every phase of a plan has for sharing out, over all shards: more shards than that would leave one
-/// without any.
-pub fn sessions_to_share(plan: &Plan) -> u64 {
-    plan.phases.iter().map(Phase::most_sessions).min().unwrap_or(1)
-}
-
 /// How many threads a plan can use: none may be left without a session for its share.
 fn threads(plan: &Plan) -> u32 {
     // Each shard has its part of the sessions.
-    let usable = (sessions_to_share(plan) / u64::from(plan.shard.of.max(1))).max(1);
+    let usable = (plan.sessions_to_share() / u64::from(plan.shard.of.max(1))).max(1);
     u32::try_from(u64::from(plan.threads.max(1)).min(usable)).unwrap_or(1)
 }
 

@@ -26,6 +26,6 @@ mod work;
 mod worker;
 
 pub use connector::Connector;
-pub use local::{Local, sessions_to_share};
+pub use local::Local;
 pub use meter::resident_bytes;
 pub use runner::{Control, Observer, RunError, RunStart, Runner, Stop};

@@ -71,6 +71,12 @@ pub trait Runner {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError>;
 }
 
+impl Runner for Box<dyn Runner> {
+    fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
+        self.as_mut().run(plan, observer)
+    }
+}
+
 /// Why a run could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {

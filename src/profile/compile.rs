@@ -29,7 +29,7 @@ use crate::experiment::limit::LimitKind;
 use crate::listener::limits::Limits;
 use crate::load::Shard;
 use crate::net::address::bind::Bind;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanPart};
 use crate::smtp::extensions::Use;
 use crate::smtp::script::{Hello, Script};
 use crate::verdict::grammar::Assertion;
@@ -208,6 +208,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         shard: context.shard,
         events: events.unwrap_or_default(),
         lists_transactions: receiver.is_some(),
+        part: PlanPart::Run,
         mail,
     };
     let footprint = message::footprint(&plan.mail);

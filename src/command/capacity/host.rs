@@ -16,7 +16,7 @@ use crate::event::{CommandEnd, ShellCommand};
 use crate::experiment::capacity::describe;
 use crate::experiment::capacity::goal::GoalVerdict;
 use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
-use crate::generator::{Control, Local, Observer, RunError, Runner, Stop, clock};
+use crate::generator::{Control, Observer, RunError, Runner, Stop, clock};
 use crate::plan::Plan;
 use crate::plan::silence::Lookout;
 use crate::report::format;
@@ -30,7 +30,7 @@ const MOST_TRANSCRIPTS: usize = 200;
 
 /// This machine as the host of a search.
 pub struct LocalHost<'a> {
-    pub local: BehindRelay<Local>,
+    pub runner: BehindRelay<Box<dyn Runner>>,
     pub stop: watch::Receiver<Stop>,
     pub view: &'a CapacityView<'a>,
     pub directory: &'a RunDir,
@@ -59,14 +59,14 @@ impl Runner for LocalHost<'_> {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
         let display = if std::mem::take(&mut self.seen) { (self.view.display)(plan) } else { None };
         let Some((display, messages)) = display else {
-            let measured = self.local.run(plan, observer)?;
+            let measured = self.runner.run(plan, observer)?;
             self.own(&measured);
             return Ok(measured);
         };
         let lookout = Lookout::new(plan);
         let mut both = Both { display, messages, observer, lookout, silent: &mut self.silent };
         both.display.begin();
-        let measured = self.local.run(plan, &mut both);
+        let measured = self.runner.run(plan, &mut both);
         both.display.end();
         let measured = measured?;
         self.own(&measured);

@@ -7,7 +7,7 @@ use super::goal::Goal;
 use crate::event::ShellCommand;
 use crate::load::{self, Curve, LoadModel, Shard, Think};
 use crate::mail::MessageSize;
-use crate::plan::{Messages, Phase, Plan, Unit};
+use crate::plan::{Messages, Phase, Plan, PlanPart, Unit};
 use crate::verdict::Assertion;
 
 /// How long a probe may take.
@@ -98,6 +98,7 @@ impl CapacityPlan {
         // Each trial draws anew, and its messages differ from those of the others.
         trial.seed = plan.seed.wrapping_add(number as u64);
         trial.run_id = format!("{}-{number}", plan.run_id);
+        trial.part = PlanPart::Trial { number, load, length };
         let patience = self.goals.iter().map(Goal::limit).max().unwrap_or_default() + GRACE;
         let phase = &mut trial.phases[0];
         phase.name = format!("trial-{number}");
@@ -109,6 +110,7 @@ impl CapacityPlan {
     pub fn warm_up(&self, plan: &Plan, length: Duration) -> Plan {
         let mut warm_up = self.at(plan, self.rules.start, length);
         warm_up.run_id = format!("{}-warm-up", plan.run_id);
+        warm_up.part = PlanPart::WarmUp { length };
         warm_up.phases[0].name = "warm-up".into();
         warm_up.phases[0].warmup = true;
         warm_up
@@ -118,12 +120,24 @@ impl CapacityPlan {
     pub fn probe(&self, plan: &Plan, number: usize) -> Plan {
         let mut probe = self.at(plan, self.rules.start, PROBE);
         probe.run_id = format!("{}-probe-{number}", plan.run_id);
+        probe.part = PlanPart::Probe { number };
         let phase = &mut probe.phases[0];
         phase.name = "probe".into();
         phase.load.model = LoadModel::Shared { total: 1, sessions: 1, think: Think::default() };
         phase.max_sessions = 1;
         phase.graceful_stop = Duration::ZERO;
         probe
+    }
+
+    /// A part of the search, made again: the same as [`CapacityPlan::trial`], [`CapacityPlan::warm_up`] or
+    /// [`CapacityPlan::probe`] made it.
+    pub fn part(&self, plan: &Plan, part: PlanPart) -> Plan {
+        match part {
+            PlanPart::Run => plan.clone(),
+            PlanPart::WarmUp { length } => self.warm_up(plan, length),
+            PlanPart::Trial { number, load, length } => self.trial(plan, number, load, length),
+            PlanPart::Probe { number } => self.probe(plan, number),
+        }
     }
 
     fn at(&self, plan: &Plan, load: f64, length: Duration) -> Plan {

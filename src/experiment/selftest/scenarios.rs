@@ -74,6 +74,7 @@ pub(super) fn plan(load: LoadModel, length: Option<Duration>, max_sessions: u32)
         classify: Vec::new(),
         threads: 1,
         lists_transactions: false,
+        part: crate::plan::PlanPart::Run,
         shard: Shard { index: 0, of: 1 },
         events: Vec::new(),
     }

@@ -17,6 +17,7 @@ use crate::profile::{Context, Document, Purpose, compile};
 pub fn plan(phases: Vec<Phase>) -> Plan {
     Plan {
         lists_transactions: false,
+        part: crate::plan::PlanPart::Run,
         name: "test".into(),
         seed: 42,
         run_id: "run".into(),

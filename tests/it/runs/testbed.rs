@@ -34,6 +34,7 @@ const UNCHECKED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/unchecked-bounds.
 pub fn plan(phases: Vec<Phase>) -> Plan {
     Plan {
         lists_transactions: false,
+        part: smtpress::plan::PlanPart::Run,
         name: "test".into(),
         seed: 42,
         run_id: "test-run".into(),

@@ -215,7 +215,7 @@ proptest! {
         }
         let plan = plan(phases);
         // What cannot be shared out is refused.
-        prop_assume!(u64::from(of) <= crate::generator::sessions_to_share(&plan));
+        prop_assume!(u64::from(of) <= plan.sessions_to_share());
         holds_together(&plan, SimulatedTarget { opens_in, serves_in, ..Default::default() }, of);
     }
 }

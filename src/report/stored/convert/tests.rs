@@ -34,6 +34,7 @@ fn plan() -> Plan {
     };
     Plan {
         lists_transactions: false,
+        part: plan::PlanPart::Run,
         name: "mx".to_owned(),
         seed: 42,
         run_id: "r1".to_owned(),
