@@ -10,9 +10,9 @@ use std::time::Duration;
 use nkeys::KeyPair;
 
 use super::agent::access;
-use super::args::fleet::{FleetCommand, FleetRunArgs, FleetStatusArgs};
-use super::run;
+use super::args::fleet::{FleetCommand, FleetRunArgs, FleetStatusArgs, MachinesArgs};
 use super::screen::Screen;
+use super::{capacity, run};
 use crate::command::fleet::GatheredFleet;
 use crate::command::{CommandError, MessageSink};
 use crate::fleet::gathering::{self, Fleet};
@@ -37,6 +37,12 @@ const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 pub fn fleet(command: &FleetCommand, screen: &Screen) -> Result<ExitCode, CommandError> {
     match command {
         FleetCommand::Run(args) => run_on_agents(args, screen),
+        FleetCommand::Capacity(args) => {
+            check(&args.machines)?;
+            capacity::capacity_on(&args.capacity, screen, |plan, messages| {
+                gather(&args.machines, plan, messages).map(Some)
+            })
+        }
         FleetCommand::Status(args) => status(args, screen),
         FleetCommand::Init(args) => init::init(args, screen),
     }
@@ -48,6 +54,12 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
             "--shard is for runs without a coordinator: a fleet shares the load out itself",
         ));
     }
+    check(&args.machines)?;
+    run::run_on(&args.run, screen, |plan, messages| gather(&args.machines, plan, messages).map(Some))
+}
+
+/// Whether it is said where the agents are.
+fn check(args: &MachinesArgs) -> Result<(), CommandError> {
     match (args.local, &args.bus.nats) {
         (None, None) => {
             return Err(CommandError::usage(
@@ -59,10 +71,10 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
         }
         _ => {}
     }
-    run::run_on(&args.run, screen, |plan, messages| gather(args, plan, messages).map(Some))
+    Ok(())
 }
 
-fn gather(args: &FleetRunArgs, plan: &Plan, messages: &MessageSink) -> Result<GatheredFleet, CommandError> {
+fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<GatheredFleet, CommandError> {
     // Agents see to their own descriptors; the embedded listener's are in this process.
     let served = if plan.target.is_embedded() { preflight::peak_sessions(plan) } else { 0 };
     preflight::raise_descriptors(served)?;
@@ -128,7 +140,7 @@ fn token() -> Result<String, CommandError> {
 }
 
 /// The coordinator's key, from its file.
-fn secret_key(args: &FleetRunArgs) -> Result<KeyPair, CommandError> {
+fn secret_key(args: &MachinesArgs) -> Result<KeyPair, CommandError> {
     let Some(path) = &args.key else {
         return Err(CommandError::usage(
             "agents obey signed commands alone: give the coordinator's secret key with --key FILE",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::RunArgs;
+use super::capacity::CapacityArgs;
 
 /// What stands below the help of `agent`.
 pub const AGENT_EXAMPLES: &str = "\
@@ -69,6 +70,8 @@ pub struct AgentArgs {
 pub enum FleetCommand {
     /// Run a profile on many agents, as one run with one result
     Run(Box<FleetRunArgs>),
+    /// Search for the highest load that meets the goals, with many agents as one generator
+    Capacity(Box<FleetCapacityArgs>),
     /// List the agents and what they do
     Status(FleetStatusArgs),
     /// Make a configuration of nats-server with TLS, and credentials for agents and coordinator
@@ -80,6 +83,22 @@ pub enum FleetCommand {
 pub struct FleetRunArgs {
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub machines: MachinesArgs,
+}
+
+/// `smtpress fleet capacity`.
+#[derive(Debug, Args)]
+pub struct FleetCapacityArgs {
+    #[command(flatten)]
+    pub capacity: CapacityArgs,
+    #[command(flatten)]
+    pub machines: MachinesArgs,
+}
+
+/// Which agents take part.
+#[derive(Debug, Args)]
+pub struct MachinesArgs {
     /// Start so many agents on this machine, and a private NATS server
     #[arg(long, value_name = "N", conflicts_with = "nats", help_heading = "Fleet")]
     pub local: Option<usize>,
