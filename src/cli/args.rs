@@ -284,7 +284,7 @@ pub struct RunArgs {
     /// Print the profile that the arguments make, with all defaults
     #[arg(long, help_heading = "Run")]
     pub print_profile: bool,
-    /// Run only part I (from 0) of N of the load; env: as the variables of Slurm, Kubernetes, Open MPI or PMI say
+    /// Run only part I (from 0) of N of the load; env: as the scheduler says
     #[arg(long, value_name = "I/N|env", env = "SMTPRESS_SHARD", help_heading = "Run")]
     pub shard: Option<String>,
     /// Start at this time (RFC 3339), for shards on several machines

@@ -86,7 +86,7 @@ struct Outgoing {
 struct ShardAtWork {
     spec: RunSpec,
     prepared: Option<PreparedShard>,
-    /// When its load is to begin, once it was told: by its own clock.
+    /// When its load is to start by its own clock, once that is known.
     begins: Option<Duration>,
     stop: watch::Sender<Stop>,
     control: async_nats::Subscriber,
@@ -101,7 +101,7 @@ struct ShardAtWork {
     load: Option<mpsc::UnboundedReceiver<FromLoad>>,
     outgoing: Option<mpsc::UnboundedSender<Outgoing>>,
     spool: Option<Arc<Spool>>,
-    /// Whether the user was told that the disk does not take the reports.
+    /// Whether it was shown that the disk does not take the reports.
     warned: bool,
 }
 
@@ -320,7 +320,7 @@ impl Agent {
             let measured = runner.run(&plan, &mut observer).map_err(|error| error.to_string());
             events.send(FromLoad::Over(Box::new(measured))).ok();
         };
-        let begun = match now.checked_sub(at) {
+        let started = match now.checked_sub(at) {
             Some(late) => {
                 Err(format!("the word to begin came {:.0} ms after the start", late.as_secs_f64() * 1e3))
             }
@@ -330,7 +330,7 @@ impl Agent {
                 .map(drop)
                 .map_err(|error| format!("it cannot start a thread: {error}")),
         };
-        if let Err(why) = begun {
+        if let Err(why) = started {
             fails.send(FromLoad::Over(Box::new(Err(why)))).ok();
         }
         let (run, shard) = (&work.spec.run, work.spec.shard.0);
@@ -371,7 +371,7 @@ impl Agent {
         }
     }
 
-    /// Nobody was heard of: a load that runs ends, and one that has not begun does not begin.
+    /// Nobody was heard of: a load that runs ends, and one that has not started does not start.
     fn overdue(&mut self) {
         let Some(work) = &mut self.work else { return };
         if work.load.is_none() {

@@ -218,7 +218,7 @@ impl Bus {
         decode(&message.payload).map_err(|error| BusError::NoAnswer(error.to_string()))
     }
 
-    /// Says something to whoever listens now. Without a connection nobody does, and it is not said later.
+    /// Sends a message to those that listen now. Without a connection nobody does, and it is not sent later.
     pub async fn say(&self, subject: String, message: Vec<u8>) {
         if self.client.connection_state() == State::Connected {
             self.client.publish(subject, message.into()).await.ok();

@@ -454,7 +454,7 @@ impl<'a> CoordinatedRun<'a> {
                 reasons: if end_is_done { reasons } else { Vec::new() },
             });
         }
-        // Where others had begun the run stands, as one that is invalid.
+        // Where others had started the run stands, as one that is invalid.
         if failures.len() == agents.len() {
             return Err(failures.join("\n"));
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
-    /// Locked for as long as somebody adds to it.
+    /// Locked for as long as an agent adds to it.
     _open: fs::File,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! # Decisions
 //! - No load starts before every agent has said that it can run its shard.
-//! - Silence is counted while somebody looks: a coordinator that stood still has not read yet what came meanwhile.
+//! - Silence is counted while the coordinator reads: a coordinator that stood still has not read yet what came meanwhile.
 //! - An agent that is silent before the start ends the run before its load: nothing is lost by that.
 //! - An agent that is silent during the load is lost, for good: what it reports when it returns is counted, and the run stays
 //!   invalid. The others drain, because what they would still measure is not the load that was planned.
@@ -192,7 +192,7 @@ impl FleetRun {
         actions
     }
 
-    /// Whether no agent was told to start. One that is armed may have a load on the target already.
+    /// Whether no agent knows when to start. One that is armed may have a load on the target already.
     fn is_before_load(&self) -> bool {
         matches!(self.state, RunState::Preparing | RunState::Ready)
     }
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_silent_after_it_was_told_to_start_is_lost_and_its_load_is_not_denied() {
+    fn one_that_is_silent_when_it_knows_the_start_is_lost_and_its_load_is_not_denied() {
         let mut run = FleetRun::new(2, at(0));
         for shard in 0..2 {
             run.handle(Input::Ready(shard), at(10));

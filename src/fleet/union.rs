@@ -81,7 +81,7 @@ impl ShardsInStep {
     /// A second of a shard, with the bytes of its report. One that came before counts once.
     pub fn add(&mut self, shard: u32, number: u64, interval: Interval, bytes: Vec<u8>) {
         let Some(own) = self.shards.get_mut(shard as usize) else { return };
-        // The first of two counts: whoever sends another under the same number changes nothing.
+        // The first of two counts: another under the same number changes nothing.
         if number < own.next || own.early.contains_key(&number) {
             return;
         }

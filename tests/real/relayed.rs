@@ -89,6 +89,15 @@ fn what_postfix_hands_on_in_twenty_thousand_comes_out() {
     carries(&postfix, next, MANY);
 }
 
+// Table: Postfix: relay
+#[test]
+#[ignore = "a quarter of an hour; CI runs it each night"]
+fn what_postfix_hands_on_in_a_hundred_and_twenty_thousand_comes_out() {
+    let next = listener::free_port();
+    let Some(postfix) = Postfix::plain().relay_to(next).start() else { return };
+    carries(&postfix, next, 6 * MANY);
+}
+
 // Table: Exim: relay
 #[test]
 #[ignore = "five minutes; CI runs it each night"]
