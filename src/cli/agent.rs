@@ -48,8 +48,11 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
     };
     let allow = invitation.as_ref().map_or_else(|| args.allow_target.clone(), |own| own.allow_target.clone());
     let spool = invitation.as_ref().and_then(|own| own.spool.clone()).or_else(|| args.spool.clone());
-    let spool = spool.unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
     let is_invited = invitation.is_some();
+    // The server of an invited agent ends with the run: what waits for it then waits for nobody.
+    let passing = if is_invited && spool.is_none() { Some(passing_folder()?) } else { None };
+    let spool = spool.or_else(|| passing.as_ref().map(|own| own.path().to_owned()));
+    let spool = spool.unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
     let (own_name, for_messages) = (name.clone(), *screen);
     let say = move |line: &str| {
         // An invited agent shows what is wrong alone: its coordinator shows the rest.
@@ -112,6 +115,11 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
             }
         }
     })
+}
+
+/// A folder that ends with this agent.
+fn passing_folder() -> io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix("smtpress-spool-").tempdir()
 }
 
 /// Why this agent cannot wait for work.

@@ -11,6 +11,7 @@ use nkeys::KeyPair;
 
 use super::agent::access;
 use super::args::fleet::{FleetCommand, FleetRunArgs, FleetStatusArgs, MachinesArgs};
+use super::prepare::drawn;
 use super::screen::Screen;
 use super::{capacity, run};
 use crate::command::fleet::GatheredFleet;
@@ -20,6 +21,7 @@ use crate::fleet::init::COORDINATOR;
 use crate::fleet::local::{AgentProcesses, Invitation};
 use crate::fleet::seed;
 use crate::fleet::server::PrivateServer;
+use crate::fleet::ssh::SshStart;
 use crate::generator::preflight;
 use crate::plan::Plan;
 use crate::verdict::ExitCode;
@@ -60,10 +62,15 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
 
 /// Whether it is said where the agents are.
 fn check(args: &MachinesArgs) -> Result<(), CommandError> {
+    if let Some(host) = args.ssh.iter().find(|host| host.is_empty() || host.starts_with('-')) {
+        return Err(CommandError::usage(format!(
+            "--ssh: {host:?} is no host; write them as in --ssh load1,load2"
+        )));
+    }
     match (args.local, &args.bus.nats) {
-        (None, None) => {
+        (None, None) if args.ssh.is_empty() => {
             return Err(CommandError::usage(
-                "a fleet needs agents: --local N starts them on this machine, --nats URL finds those that wait",
+                "a fleet needs agents: --local N starts them on this machine, --ssh HOSTS on others, --nats URL finds those that wait",
             ));
         }
         (Some(count), _) if count == 0 || count > MOST_LOCAL => {
@@ -79,26 +86,29 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
     let served = if plan.target.is_embedded() { preflight::peak_sessions(plan) } else { 0 };
     preflight::raise_descriptors(served)?;
     let sink = messages.clone();
-    let say = Arc::new(move |line: &str| sink.say(&format!("smtpress: {line}")));
-    let (fleet, processes): (Fleet, Box<dyn std::any::Any>) = match args.local {
-        Some(count) => {
-            let key = KeyPair::new_user();
-            let server = PrivateServer::start(args.nats_server.as_deref(), token()?)?;
-            let agents = start_local(count, &server, &key, plan)?;
-            let fleet = Fleet::gather(&server.access(), key, count, STARTED_WITHIN, PROGRAM, say)?;
-            // In this order: agents end before their server.
-            (fleet, Box::new((agents, server)))
-        }
-        None => {
-            let key = secret_key(args)?;
-            let access = access(&args.bus, COORDINATOR)?;
-            let wanted = match args.agents {
-                Some(0) => return Err(CommandError::usage("--agents 0: a run needs at least one agent")),
-                Some(wanted) => wanted,
-                None => gathering::status(&access, HEARD_WITHIN)?.len().max(1),
-            };
-            (Fleet::gather(&access, key, wanted, HEARD_WITHIN, PROGRAM, say)?, Box::new(()))
-        }
+    let say: Arc<dyn Fn(&str) + Send + Sync> =
+        Arc::new(move |line: &str| sink.say(&format!("smtpress: {line}")));
+    let (fleet, processes): (Fleet, Box<dyn std::any::Any>) = if args.local.is_some() || !args.ssh.is_empty()
+    {
+        let key = KeyPair::new_user();
+        let server = PrivateServer::start(args.nats_server.as_deref(), token()?)?;
+        let inviting = Inviting { server: &server, key: &key, plan };
+        let (agents, count) = match args.local {
+            Some(count) => (start_local(count, &inviting)?, count),
+            None => (start_by_ssh(args, &inviting, say.clone())?, args.ssh.len()),
+        };
+        let fleet = Fleet::gather(&server.access(), key, count, STARTED_WITHIN, PROGRAM, say)?;
+        // In this order: agents end before their server.
+        (fleet, Box::new((agents, server)))
+    } else {
+        let key = secret_key(args)?;
+        let access = access(&args.bus, COORDINATOR)?;
+        let wanted = match args.agents {
+            Some(0) => return Err(CommandError::usage("--agents 0: a run needs at least one agent")),
+            Some(wanted) => wanted,
+            None => gathering::status(&access, HEARD_WITHIN)?.len().max(1),
+        };
+        (Fleet::gather(&access, key, wanted, HEARD_WITHIN, PROGRAM, say)?, Box::new(()))
     };
     let fleet = fleet.with_max_start_skew(args.max_start_skew);
     let names: Vec<String> = fleet.agents().map(|(name, host)| format!("{name} ({host})")).collect();
@@ -106,30 +116,57 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
     Ok(GatheredFleet { fleet, processes })
 }
 
+/// What the agents of a private server are invited with.
+struct Inviting<'a> {
+    server: &'a PrivateServer,
+    key: &'a KeyPair,
+    plan: &'a Plan,
+}
+
+impl Inviting<'_> {
+    /// The invitation of an agent of this name, which reaches the server by this URL.
+    fn invite(&self, name: String, url: String) -> Invitation {
+        Invitation {
+            url,
+            token: self.server.access().token.unwrap_or_default(),
+            name,
+            coordinator: self.key.public_key(),
+            allow_target: self.plan.allow.clone(),
+            spool: None,
+        }
+    }
+}
+
 /// Agents on this machine, which join the server.
-fn start_local(
-    count: usize,
-    server: &PrivateServer,
-    key: &KeyPair,
-    plan: &Plan,
-) -> Result<AgentProcesses, CommandError> {
+fn start_local(count: usize, inviting: &Inviting<'_>) -> Result<AgentProcesses, CommandError> {
     let program = AgentProcesses::own_program()?;
-    let access = server.access();
+    let url = inviting.server.access().url;
     let mut agents = AgentProcesses::default();
     for index in 0..count {
         let mut command = Command::new(&program);
         command.args(["agent", "--join"]);
-        let invitation = Invitation {
-            url: access.url.clone(),
-            token: access.token.clone().unwrap_or_default(),
-            name: format!("local-{index}"),
-            coordinator: key.public_key(),
-            allow_target: plan.allow.clone(),
-            spool: Some(server.spool()),
-        };
-        agents.start(command, &invitation)?;
+        let invitation = inviting.invite(format!("local-{index}"), url.clone());
+        agents.start(command, &Invitation { spool: Some(inviting.server.spool()), ..invitation })?;
     }
     Ok(agents)
+}
+
+/// Agents on other machines, which join the server through ssh.
+fn start_by_ssh(
+    args: &MachinesArgs,
+    inviting: &Inviting<'_>,
+    say: Arc<dyn Fn(&str) + Send + Sync>,
+) -> Result<AgentProcesses, CommandError> {
+    let start = SshStart {
+        hosts: &args.ssh,
+        may_copy: !args.no_copy,
+        port: inviting.server.port(),
+        version: PROGRAM,
+        invite: &|name, url| inviting.invite(name, url),
+        say,
+        draw: drawn,
+    };
+    Ok(start.start()?)
 }
 
 /// A text that nobody can guess.

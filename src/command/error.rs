@@ -6,6 +6,7 @@ use crate::delivery::ReceiveError;
 use crate::delivery::log::LogError;
 use crate::fleet::gathering::FleetError;
 use crate::fleet::server::ServerError;
+use crate::fleet::ssh::SshError;
 use crate::generator::RunError;
 use crate::generator::preflight::PreflightError;
 use crate::listener::ListenError;
@@ -102,6 +103,12 @@ impl From<FleetError> for CommandError {
 
 impl From<ServerError> for CommandError {
     fn from(error: ServerError) -> Self {
+        CommandError::Failed(ExitCode::Preflight, error.to_string())
+    }
+}
+
+impl From<SshError> for CommandError {
+    fn from(error: SshError) -> Self {
         CommandError::Failed(ExitCode::Preflight, error.to_string())
     }
 }

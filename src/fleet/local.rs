@@ -61,6 +61,11 @@ impl AgentProcesses {
         Ok(())
     }
 
+    /// Takes one that was started elsewhere, and ends when its standard input does.
+    pub fn adopt(&mut self, child: Child, stdin: ChildStdin) {
+        self.children.push((child, Some(stdin)));
+    }
+
     /// The program that runs now.
     ///
     /// # Errors

@@ -6,7 +6,8 @@
 //!
 //! `message` is what both say to each other, `subject` where, `states` the coordinator as a pure machine, `clock_offset` and
 //! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `agent` and `coordinator`
-//! the two ends, `server` the private nats-server, `init` the configuration of one that stays.
+//! the two ends, `server` the private nats-server, `init` the configuration of one that stays, `local` and `ssh`
+//! agents that end with the coordinator.
 //!
 //! # Decisions
 //! - A shard that is lost is not shared out anew: the load would no longer be the one that was planned. The others stop, and
@@ -25,6 +26,7 @@ pub mod local;
 pub mod message;
 pub mod server;
 mod spool;
+pub mod ssh;
 pub mod states;
 mod subject;
 pub mod union;

@@ -10,6 +10,8 @@
 #   Haraka, smtp-server       from npm, in a folder of their own, with the machine's Node.js or one from npm;
 #   Prometheus                unpacked in the same way, no service started; it scrapes the metrics of runs;
 #   Slurm                     by apt-get, no service started: it starts the shards of a load;
+#   nats-server               by apt-get, no service started: agents and coordinator of a fleet meet there;
+#   OpenSSH's server          unpacked into a folder of its own: agents of a fleet are started through it; its client by apt-get;
 #   OpenSSL                   by apt-get, for odd certificates;
 #   aiosmtpd                  from PyPI, in a virtual environment of its own.
 # Usage: tests/real/install.sh [FOLDER]   (default: target/real-listeners in the checkout)
@@ -219,6 +221,23 @@ install_slurm() {
     echo "slurm: $(srun --version | cut -d' ' -f2)"
 }
 
+install_nats_server() {
+    if [ ! -x /usr/sbin/nats-server ]; then
+        forbid_services
+        apt_install nats-server
+        restore_policy
+    fi
+    echo "nats-server: $(/usr/sbin/nats-server --version | awk '{ print $NF }')"
+}
+
+# Agents of a fleet are started through it.
+install_openssh() {
+    command -v ssh >/dev/null || apt_install openssh-client
+    unpack "$folder/openssh" usr/sbin/sshd openssh-server
+    user sshd /run/sshd
+    echo "openssh: $(ssh -V 2>&1 | cut -d, -f1)"
+}
+
 install_aiosmtpd() {
     local venv=$folder/aiosmtpd
     if ! "$venv/bin/python" -c 'import aiosmtpd' 2>/dev/null; then
@@ -256,4 +275,6 @@ install_npm
 install_prometheus
 install_slurm
 install_openssl
+install_nats_server
+install_openssh
 install_aiosmtpd

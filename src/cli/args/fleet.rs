@@ -22,12 +22,14 @@ not reached; 2 usage.";
 pub const FLEET_EXAMPLES: &str = "\
 Examples:
   smtpress fleet run profiles/steady.toml --local 3
+  smtpress fleet run profile.toml --ssh load1,load2,root@load3 --allow-target mx.example
   smtpress fleet init fleet --agents 5 --host bus.example
   smtpress fleet run profile.toml --nats tls://bus.example:4222 --nats-ca ca.pem \\
     --creds coordinator.creds --key coordinator.key --agents 5
   smtpress fleet status --nats tls://bus.example:4222 --nats-ca ca.pem --creds coordinator.creds
 
-Needs nats-server (Debian: apt install nats-server); --local starts a private one.";
+Needs nats-server (Debian: apt install nats-server); --local and --ssh start a private
+one. --ssh needs a login without a password on each host; the program is copied to ~/.cache/smtpress there.";
 
 /// Where the NATS server is, and what opens it.
 #[derive(Debug, Default, Args)]
@@ -102,6 +104,18 @@ pub struct MachinesArgs {
     /// Start so many agents on this machine, and a private NATS server
     #[arg(long, value_name = "N", conflicts_with = "nats", help_heading = "Fleet")]
     pub local: Option<usize>,
+    /// Start an agent on each of these hosts by ssh, and a private NATS server here [as ssh names them: host,user@host,...]
+    #[arg(
+        long,
+        value_name = "HOSTS",
+        value_delimiter = ',',
+        conflicts_with_all = ["nats", "local"],
+        help_heading = "Fleet"
+    )]
+    pub ssh: Vec<String>,
+    /// Do not copy this program to a host where it is missing
+    #[arg(long, requires = "ssh", help_heading = "Fleet")]
+    pub no_copy: bool,
     #[command(flatten)]
     pub bus: BusArgs,
     /// How many agents take part [all that wait]

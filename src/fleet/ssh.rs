@@ -1,0 +1,369 @@
+//! Agents on other machines, started by the user's own `ssh`, which reach a NATS server on this one's loopback.
+//!
+//! # Decisions
+//! - One login a host: the reverse forward, the copy of the program and the agent go over the same connection, and end with it.
+//! - No secret stands on a command line: the agent's invitation comes on its standard input.
+//! - The program is copied below a folder of its version and digest: what runs there is what runs here, or it does not run.
+//! - A connection that another ssh shares is not used (`ControlPath=none`): its forwards would stay behind.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::local::{AgentProcesses, Invitation};
+use crate::generator::clock;
+
+/// How many logins are under way at once: sshd refuses more than ten that have not ended (MaxStartups).
+const LOGINS_AT_ONCE: usize = 4;
+/// How far apart logins begin.
+const APART: Duration = Duration::from_millis(200);
+/// How long a host may say nothing before its agent starts.
+const SILENT_FOR: Duration = Duration::from_secs(60);
+/// How long an ssh that has lost its host's shell may take to say why.
+const ENDING_WITHIN: Duration = Duration::from_secs(3);
+/// How many ports are tried on a host.
+const PORTS: usize = 6;
+/// The ports that are drawn from: below those that systems give to clients.
+const FIRST_PORT: u16 = 20_000;
+const PORTS_TO_DRAW: u64 = 12_000;
+/// What ssh says of a port that is taken.
+const PORT_TAKEN: &str = "remote port forwarding failed";
+
+/// What the host's shell does: `$1` is the folder's name, `$2` the program's size, `$3` the version, `$4` whether it may be copied.
+/// It holds no single quote and no line end, so that every login shell takes it.
+const SCRIPT: &str = concat!(
+    r#"set -e; umask 077; d="$HOME/.cache/smtpress/$1"; p="$d/smtpress"; "#,
+    r#"if [ -x "$p" ] && [ "$(wc -c <"$p")" -eq "$2" ]; then :; "#,
+    r#"elif [ "$4" = copy ]; then mkdir -p "$d"; t="$p.$$"; echo need; head -c "$2" >"$t" || :; "#,
+    r#"if [ "$(wc -c <"$t")" -ne "$2" ]; then rm -f "$t"; echo "the copy of smtpress was cut off" >&2; exit 90; fi; "#,
+    r#"chmod 700 "$t"; mv "$t" "$p"; "#,
+    r#"else p=$(command -v smtpress) || { echo "smtpress is not installed there, and --no-copy forbids to copy it" >&2; exit 90; }; "#,
+    r#"v=$("$p" --version); if [ "$v" != "smtpress $3" ]; then echo "$p is $v, this is smtpress $3, and --no-copy forbids to copy it" >&2; exit 90; fi; fi; "#,
+    r#""$p" --version >/dev/null; echo ready; exec "$p" agent --join"#,
+);
+
+/// Why agents cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    /// The program that runs cannot be read.
+    #[error("failed to read this program, to copy it: {0}")]
+    Program(io::Error),
+    /// Hosts with what ssh said.
+    #[error("no agent on {}", .0.iter().map(|(host, why)| format!("{host}: {why}")).collect::<Vec<_>>().join("\nno agent on "))]
+    Hosts(Vec<(String, String)>),
+}
+
+/// How agents are started on hosts.
+pub struct SshStart<'a> {
+    /// As `ssh` takes them: names of its configuration, `user@host`.
+    pub hosts: &'a [String],
+    /// Whether the program may be copied there.
+    pub may_copy: bool,
+    /// The NATS server's port on this machine's loopback.
+    pub port: u16,
+    /// The version of this program.
+    pub version: &'a str,
+    /// The invitation of an agent by its name and the URL by which it reaches the server.
+    pub invite: &'a (dyn Fn(String, String) -> Invitation + Sync),
+    /// Shows a line to the user.
+    pub say: Arc<dyn Fn(&str) + Send + Sync>,
+    /// A number that nobody can guess.
+    pub draw: fn() -> u64,
+}
+
+/// This program, as it is copied.
+struct Program {
+    bytes: Vec<u8>,
+    /// Its version and digest.
+    folder: String,
+}
+
+/// An ssh whose agent has been started.
+struct StartedSsh {
+    child: Child,
+    stdin: ChildStdin,
+}
+
+impl SshStart<'_> {
+    /// Starts an agent on each host. If one cannot be reached, all others end.
+    ///
+    /// # Errors
+    /// Hosts that cannot be reached, or whose agent does not start, each with ssh's own last line.
+    pub fn start(&self) -> Result<AgentProcesses, SshError> {
+        // The file may have been replaced since this program was started: this is what runs.
+        let bytes = std::fs::read("/proc/self/exe").map_err(SshError::Program)?;
+        let digest: String =
+            Sha256::digest(&bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let program = Program { bytes, folder: format!("{}-{digest}", self.version) };
+        let names = names(self.hosts);
+        let waiting = Mutex::new(self.hosts.iter().zip(&names));
+        let next_login = Mutex::new(clock::now());
+        let agents = Mutex::new(AgentProcesses::default());
+        let failed = Mutex::new(BTreeMap::new());
+        std::thread::scope(|scope| {
+            for _ in 0..LOGINS_AT_ONCE.min(self.hosts.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                        let Some((host, name)) = next else { return };
+                        match self.agent(host, name, &program, &next_login) {
+                            Ok(StartedSsh { child, stdin }) => {
+                                agents.lock().unwrap_or_else(PoisonError::into_inner).adopt(child, stdin);
+                            }
+                            Err(why) => {
+                                failed
+                                    .lock()
+                                    .unwrap_or_else(PoisonError::into_inner)
+                                    .insert(name.clone(), (host.clone(), why));
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_empty() {
+            Ok(agents.into_inner().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            Err(SshError::Hosts(failed.into_values().collect()))
+        }
+    }
+
+    /// Starts an agent on one host, by as many ports as it takes.
+    fn agent(
+        &self,
+        host: &str,
+        name: &str,
+        program: &Program,
+        next_login: &Mutex<Instant>,
+    ) -> Result<StartedSsh, String> {
+        let mut why = String::new();
+        for _ in 0..PORTS {
+            let at = {
+                let mut next = next_login.lock().unwrap_or_else(PoisonError::into_inner);
+                let at = (*next).max(clock::now());
+                *next = at + APART;
+                at
+            };
+            std::thread::sleep(at.saturating_duration_since(clock::now()));
+            let port = FIRST_PORT + u16::try_from((self.draw)() % PORTS_TO_DRAW).unwrap_or_default();
+            match self.login(host, name, program, port) {
+                Ok(started) => return Ok(started),
+                Err(said) if said.contains(PORT_TAKEN) => why = said,
+                Err(said) => return Err(said),
+            }
+        }
+        Err(why)
+    }
+
+    fn login(&self, host: &str, name: &str, program: &Program, port: u16) -> Result<StartedSsh, String> {
+        let script = format!(
+            "exec sh -c '{SCRIPT}' sh {} {} {} {}",
+            program.folder,
+            program.bytes.len(),
+            self.version,
+            if self.may_copy { "copy" } else { "no-copy" }
+        );
+        let mut command = Command::new("ssh");
+        command.args(["-T", "-a", "-x"]);
+        for option in [
+            "BatchMode=yes",
+            "ExitOnForwardFailure=yes",
+            "ControlMaster=no",
+            "ControlPath=none",
+            "RemoteCommand=none",
+            "ServerAliveInterval=5",
+            "ServerAliveCountMax=3",
+            "LogLevel=INFO",
+        ] {
+            command.args(["-o", option]);
+        }
+        command.args(["-R", &format!("127.0.0.1:{port}:127.0.0.1:{}", self.port), "--", host, &script]);
+        // A group of its own: Ctrl-C is for the coordinator, which lets its agents drain.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("failed to start ssh: {error}; install the package openssh-client"))?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err("ssh has no pipes".to_owned());
+        };
+        let words = words(stdout);
+        let errors = Errors::follow(stderr, format!("agent {name} on {host}: "), self.say.clone());
+        let invitation = (self.invite)(name.to_owned(), format!("nats://127.0.0.1:{port}"));
+        match introduce(stdin, &words, program, &invitation) {
+            // What comes from now on is shown.
+            Ok(stdin) => Ok(StartedSsh { child, stdin }),
+            Err(Problem::Silent) => {
+                child.kill().ok();
+                child.wait().ok();
+                Err(format!("it said nothing for {} s", SILENT_FOR.as_secs()))
+            }
+            Err(Problem::Ended) => {
+                let last = errors.last();
+                child.kill().ok();
+                let status = child.wait().map(|status| status.to_string());
+                Err(last
+                    .unwrap_or_else(|| format!("ssh ended without a word ({})", status.unwrap_or_default())))
+            }
+        }
+    }
+}
+
+/// Why an agent does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Problem {
+    /// ssh ended, or the host's shell.
+    Ended,
+    /// No word for too long.
+    Silent,
+}
+
+/// Sends the program if it is wanted, and the invitation when the agent is about to start.
+fn introduce(
+    mut stdin: ChildStdin,
+    words: &mpsc::Receiver<String>,
+    program: &Program,
+    invitation: &Invitation,
+) -> Result<ChildStdin, Problem> {
+    loop {
+        let word = words.recv_timeout(SILENT_FOR).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => Problem::Silent,
+            mpsc::RecvTimeoutError::Disconnected => Problem::Ended,
+        })?;
+        match word.as_str() {
+            "need" => {
+                stdin.write_all(&program.bytes).and_then(|()| stdin.flush()).map_err(|_| Problem::Ended)?
+            }
+            "ready" => {
+                let line = serde_json::to_string(invitation).map_err(|_| Problem::Ended)? + "\n";
+                let sent = stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush());
+                return sent.map(|()| stdin).map_err(|_| Problem::Ended);
+            }
+            // What the host's shell prints at each login.
+            _ => {}
+        }
+    }
+}
+
+/// The lines of a stream, as they come.
+fn words(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            // Read to its end in any case: ssh must not wait for a full pipe.
+            sender.send(String::from_utf8_lossy(&line).trim().to_owned()).ok();
+        }
+    });
+    receiver
+}
+
+/// What ssh and the agent say beside.
+struct Errors(mpsc::Receiver<String>);
+
+impl Errors {
+    /// Keeps the lines; once nobody keeps them any more, each is shown behind `before`.
+    fn follow(
+        stream: impl Read + Send + 'static,
+        before: String,
+        say: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Errors {
+        let (keep, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                let line = printable(&line);
+                if let Some(line) = Some(line).filter(|line| !line.is_empty())
+                    && let Err(mpsc::SendError(line)) = keep.send(line)
+                {
+                    say(&format!("{before}{line}"));
+                }
+            }
+        });
+        Errors(lines)
+    }
+
+    /// The last line, now that ssh is ending.
+    fn last(self) -> Option<String> {
+        std::iter::from_fn(|| self.0.recv_timeout(ENDING_WITHIN).ok()).last()
+    }
+}
+
+/// A line of a foreign host without what a terminal would obey.
+fn printable(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    text.trim().chars().filter(|c| !c.is_control()).take(400).collect()
+}
+
+/// An agent's name for each host: one that is named twice gets a number.
+fn names(hosts: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for host in hosts {
+        let word = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let name: String = host.chars().map(word).take(50).collect();
+        let own = (1..).map(|n| if n == 1 { name.clone() } else { format!("{name}_{n}") });
+        names.extend(own.take(hosts.len()).find(|own| !names.contains(own)));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_host_has_an_agent_of_its_own_name() {
+        let hosts = ["load1", "root@10.0.0.1", "load1", "load1_2", "load1"].map(str::to_owned);
+        assert_eq!(names(&hosts), ["load1", "root_10_0_0_1", "load1_2", "load1_2_2", "load1_3"]);
+    }
+
+    #[test]
+    fn the_script_is_one_line_that_any_login_shell_takes() {
+        assert!(!SCRIPT.contains(['\'', '\n']));
+        let checked = Command::new("sh").args(["-n", "-c", SCRIPT]).status().unwrap();
+        assert!(checked.success());
+    }
+
+    #[test]
+    fn what_a_host_says_does_nothing_to_the_terminal() {
+        assert_eq!(printable(b"\x1b[2Jdenied\x07\r"), "[2Jdenied");
+    }
+
+    /// The shell's side, without ssh: what it asks for, what it keeps, and what it starts.
+    #[test]
+    fn a_program_that_is_there_is_not_asked_for_again() {
+        let home = tempfile::tempdir().unwrap();
+        let program = b"#!/bin/sh\necho \"ran $*\"\n";
+        let shell = |mode: &str, input: &[u8]| {
+            let size = program.len().to_string();
+            let mut child = Command::new("sh")
+                .args(["-c", SCRIPT, "sh", "1.0-ab", &size, "1.0", mode])
+                .env("HOME", home.path())
+                .env("PATH", "/usr/bin:/bin")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            // A shell that wants no input may have ended.
+            child.stdin.take().unwrap().write_all(input).ok();
+            let output = child.wait_with_output().unwrap();
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            (text(output.stdout), text(output.stderr), output.status.code())
+        };
+        let (_, why, code) = shell("no-copy", b"");
+        assert!(why.contains("not installed there, and --no-copy") && code == Some(90), "{why}");
+        let (said, why, code) = shell("copy", &program[..5]);
+        assert_eq!((said.as_str(), code), ("need\n", Some(90)), "{why}");
+        assert!(why.contains("cut off"), "{why}");
+        assert_eq!(std::fs::read_dir(home.path().join(".cache/smtpress/1.0-ab")).unwrap().count(), 0);
+        assert_eq!(shell("copy", program).0, "need\nready\nran agent --join\n");
+        assert_eq!(shell("copy", b"").0, "ready\nran agent --join\n");
+        assert_eq!(shell("no-copy", b"").0, "ready\nran agent --join\n");
+    }
+}
