@@ -24,6 +24,7 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let invitation = args.join.then(invitation).transpose()?;
     let name = invitation.as_ref().map(|own| own.name.clone()).or_else(|| args.name.clone());
     let name = name.or_else(|| args.bus.creds.as_deref().and_then(name_of_credentials));
+    let has_own_name = name.is_some();
     let name = name.unwrap_or_else(|| format!("{}-{}", subject_word(&host), std::process::id()));
     if !agent::is_name(&name) {
         return Err(CommandError::usage(format!(
@@ -88,7 +89,9 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
             // Where it cannot be made each shard warns.
             std::fs::create_dir_all(&spool).ok();
             let keeps = bus.keeps_reports().await.map_err(|error| unable(&name, &error))?;
-            let delivered = if keeps { agent::deliver_spool(&bus, &spool).await } else { Ok(0) };
+            // Another agent's reports are its own to send, unless its name was that of a process.
+            let own = has_own_name.then_some(name.as_str());
+            let delivered = if keeps { agent::deliver_spool(&bus, &spool, own).await } else { Ok(0) };
             match delivered {
                 Ok(0) => {}
                 Ok(shards) => screen.note(&format!(

@@ -1,5 +1,6 @@
 //! `smtpress fleet`: one run on many machines.
 
+mod collect;
 mod init;
 
 use std::io::{self, Write};
@@ -46,6 +47,7 @@ pub fn fleet(command: &FleetCommand, screen: &Screen) -> Result<ExitCode, Comman
             })
         }
         FleetCommand::Status(args) => status(args, screen),
+        FleetCommand::Collect(args) => collect::collect(args, screen),
         FleetCommand::Init(args) => init::init(args, screen),
     }
 }

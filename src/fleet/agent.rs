@@ -507,12 +507,13 @@ async fn send(
     }
 }
 
-/// Stores what earlier agents on this machine could not, and returns how many shards that were.
+/// Stores what earlier agents on this machine could not, or `own` alone, and returns how many shards that were.
 ///
 /// # Errors
 /// The reports cannot be read, or the bus does not take them.
-pub async fn deliver_spool(bus: &Bus, root: &std::path::Path) -> Result<usize, BusError> {
-    let shards = spool::waiting(root).map_err(|error| BusError::NotStored(error.to_string()))?;
+pub async fn deliver_spool(bus: &Bus, root: &std::path::Path, own: Option<&str>) -> Result<usize, BusError> {
+    let mut shards = spool::waiting(root).map_err(|error| BusError::NotStored(error.to_string()))?;
+    shards.retain(|((_, _, agent), _)| own.is_none_or(|own| own == agent));
     let count = shards.len();
     for ((run, shard, agent), reports) in shards {
         for report in reports {

@@ -313,7 +313,46 @@ impl Bus {
         let failed = |error: &dyn std::fmt::Display| BusError::Stream(error.to_string());
         let consumer = stream.create_consumer(config).await.map_err(|error| failed(&error))?;
         let messages = consumer.messages().await.map_err(|error| failed(&error))?;
-        Ok(Reports { messages, parts: BTreeMap::new() })
+        Ok(Reports { messages, parts: BTreeMap::new(), is_read: false })
+    }
+
+    /// All reports of a run that are stored now.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    pub async fn kept(&self, run: &str) -> Result<Vec<StoredReport>, BusError> {
+        let mut kept = Vec::new();
+        // Where nothing is stored, nothing comes.
+        if self.kept_runs().await?.contains_key(run) {
+            let mut reports = self.reports(run).await?;
+            while let Some(report) = reports.next_stored().await? {
+                kept.push(report);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The runs whose reports are stored, with the number of their messages.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    pub async fn kept_runs(&self) -> Result<BTreeMap<String, usize>, BusError> {
+        let mut runs = BTreeMap::new();
+        if !self.keeps_reports().await? {
+            return Ok(runs);
+        }
+        let failed = |error: &dyn std::fmt::Display| BusError::Stream(error.to_string());
+        let stream = self.unless_denied(self.stored.get_stream(subject::STREAM)).await?;
+        let stream = stream.map_err(|error| failed(&error))?;
+        let mut subjects =
+            stream.info_with_subjects(subject::REPORTS).await.map_err(|error| failed(&error))?;
+        while let Some(next) = subjects.next().await {
+            let (subject, messages) = next.map_err(|error| failed(&error))?;
+            if let Some(run) = subject::run_of(&subject) {
+                *runs.entry(run.to_owned()).or_default() += messages;
+            }
+        }
+        Ok(runs)
     }
 
     /// Removes the reports of a run that is over. What cannot be removed stays.
@@ -332,6 +371,8 @@ struct Reports {
     messages: Ordered,
     /// By id: the parts that have come.
     parts: BTreeMap<String, BTreeMap<u32, bytes::Bytes>>,
+    /// Whether all that was stored has been read.
+    is_read: bool,
 }
 
 /// One report, whole.
@@ -351,29 +392,51 @@ impl Reports {
     /// The next report that is whole. May be dropped while it waits.
     async fn next(&mut self) -> Result<StoredReport, BusError> {
         loop {
-            let message = self
-                .messages
-                .next()
-                .await
-                .ok_or_else(|| BusError::Stream("the reports ended".to_owned()))?
-                .map_err(|error| BusError::Stream(error.to_string()))?;
-            let header = message.headers.as_ref().and_then(|headers| headers.get("Smtpress-Part"));
-            let Some((at, of, id)) = header.and_then(|value| part(value.as_str())) else { continue };
-            let Some((shard, agent)) = subject::of_report(message.subject.as_str()) else { continue };
-            let is_last = message.subject.contains(".final.");
-            let report = |bytes| StoredReport { shard, agent: agent.to_owned(), is_last, bytes };
-            if of == 1 {
-                return Ok(report(message.payload.to_vec()));
-            }
-            let parts = self.parts.entry(format!("{} {id}", message.subject)).or_default();
-            parts.insert(at, message.payload.clone());
-            if parts.len() == of as usize {
-                let bytes = parts.values().flatten().copied().collect();
-                let report = report(bytes);
-                self.parts.remove(&format!("{} {id}", message.subject));
+            let message = self.message().await?;
+            if let Some(report) = self.take(&message) {
                 return Ok(report);
             }
         }
+    }
+
+    /// The next report that is whole, if what is stored now holds one more.
+    async fn next_stored(&mut self) -> Result<Option<StoredReport>, BusError> {
+        while !self.is_read {
+            let message = self.message().await?;
+            let info = message.info().map_err(|error| BusError::Stream(error.to_string()))?;
+            self.is_read = info.pending == 0;
+            if let Some(report) = self.take(&message) {
+                return Ok(Some(report));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn message(&mut self) -> Result<jetstream::Message, BusError> {
+        let next =
+            self.messages.next().await.ok_or_else(|| BusError::Stream("the reports ended".to_owned()))?;
+        next.map_err(|error| BusError::Stream(error.to_string()))
+    }
+
+    /// Takes a message: the report that is whole with it.
+    fn take(&mut self, message: &jetstream::Message) -> Option<StoredReport> {
+        let header = message.headers.as_ref().and_then(|headers| headers.get("Smtpress-Part"));
+        let (at, of, id) = header.and_then(|value| part(value.as_str()))?;
+        let (shard, agent) = subject::of_report(message.subject.as_str())?;
+        let is_last = message.subject.contains(".final.");
+        let report = |bytes| StoredReport { shard, agent: agent.to_owned(), is_last, bytes };
+        if of == 1 {
+            return Some(report(message.payload.to_vec()));
+        }
+        let key = format!("{} {id}", message.subject);
+        let parts = self.parts.entry(key.clone()).or_default();
+        parts.insert(at, message.payload.clone());
+        if parts.len() != of as usize {
+            return None;
+        }
+        let bytes = parts.values().flatten().copied().collect();
+        self.parts.remove(&key);
+        Some(report(bytes))
     }
 }
 

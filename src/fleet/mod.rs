@@ -5,7 +5,8 @@
 //! judges and reports a run of one machine does the same for a fleet. Transport, storage, access and reconnection are NATS'.
 //!
 //! `message` is what both say to each other, `subject` where, `states` the coordinator as a pure machine, `clock_offset` and
-//! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `agent` and `coordinator`
+//! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `collect` what is
+//! left of a run without its coordinator, `agent` and `coordinator`
 //! the two ends, `server` the private nats-server, `init` the configuration of one that stays, `local` and `ssh`
 //! agents that end with the coordinator.
 //!
@@ -19,6 +20,7 @@
 pub mod agent;
 mod bus;
 pub mod clock_offset;
+pub mod collect;
 pub mod coordinator;
 pub mod gathering;
 pub mod init;

@@ -48,6 +48,11 @@ pub fn reports_of(agent: &str) -> String {
     format!("smtpress.v1.run.*.report.*.*.{agent}")
 }
 
+/// The run of a report's subject.
+pub fn run_of(subject: &str) -> Option<&str> {
+    subject.split('.').nth(3)
+}
+
 /// The shard and the agent of a report's subject.
 pub fn of_report(subject: &str) -> Option<(u32, &str)> {
     let mut words = subject.split('.').skip(6);
@@ -73,5 +78,6 @@ mod tests {
         assert_eq!(of_report(&last("6a2-1", 0, "x")), Some((0, "x")));
         assert_eq!(of_report("smtpress.v1.run.r.report.interval.x.y"), None);
         assert_eq!(of_report("smtpress.v1"), None);
+        assert_eq!(run_of(&last("6a2-1", 0, "x")), Some("6a2-1"));
     }
 }

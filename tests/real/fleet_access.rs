@@ -151,7 +151,8 @@ fn two_agents_run_a_profile_over_tls_and_the_result_passes() {
     let ran = (0..4).find_map(|_| {
         let run = server
             .command(
-                &["fleet", "run", "--target", "embedded", "-r", "40/s", "-z", "2s", "--agents", "2"],
+                // A load without a schedule: it cannot be late on a busy machine.
+                &["fleet", "run", "--target", "embedded", "-n", "120", "-c", "6", "--agents", "2"],
                 "coordinator.creds",
             )
             .args(["--key", "coordinator.key", "--json", "-", "--progress", "none", "--max-start-skew", "1s"])
@@ -309,4 +310,62 @@ fn secrets_are_for_their_owner_and_a_folder_with_files_is_refused() {
     assert!(smtpress(folder.path(), &["fleet", "init", "empty"]).output().unwrap().status.success());
     let wrong = smtpress(folder.path(), &["fleet", "init", "nowhere/fleet"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
+}
+
+#[test]
+fn what_agents_reported_is_collected_when_their_coordinator_was_killed() {
+    let Some(server) = FleetServer::start() else { return };
+    let agents = [server.agent("agent-1.creds", &[]), server.agent("agent-2.creds", &[])];
+    let log = |at: usize| fs::read_to_string(&agents[at].1).unwrap();
+    assert!((0..2).all(|at| wait_until(|| log(at).contains("waiting for work"))));
+    let collect = |more: &[&str]| {
+        let words = [&["fleet", "collect", "--json"], more].concat();
+        let output = server.command(&words, "coordinator.creds").output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| said(&output).into());
+        (output.status.code(), json)
+    };
+    assert_eq!(collect(&[]), (Some(0), serde_json::json!({})));
+    let (code, why) = collect(&["nothing-1"]);
+    assert!(code == Some(2) && why.as_str().unwrap().contains("no reports of run nothing-1"), "{why}");
+    let mut coordinator = server
+        .command(
+            &["fleet", "run", "--target", "embedded", "-r", "30/s", "-z", "120s", "--agents", "2"],
+            "coordinator.creds",
+        )
+        .args(["--key", "coordinator.key", "--progress", "none", "--max-start-skew", "1s"])
+        .arg("--out")
+        .arg(server.folder.path().join("run"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let messages = || collect(&[]).1.as_object().and_then(|runs| runs.values().next()?.as_u64());
+    assert!(wait_until(|| messages().is_some_and(|count| count >= 6)), "{:?}", messages());
+    coordinator.kill().unwrap();
+    coordinator.wait().unwrap();
+    // The agents end their load when they hear nothing, and report its end.
+    let run = collect(&[]).1.as_object().unwrap().keys().next().unwrap().clone();
+    let shards = || collect(&[&run]).1["shards"].as_array().cloned().unwrap_or_default();
+    let is_over =
+        |shard: &Value| shard["missing"].as_str().is_some_and(|why| why.contains("heard no coordinator"));
+    assert!(wait_until(|| shards().len() == 2 && shards().iter().all(is_over)), "{:#?}", shards());
+    let (code, collected) = collect(&[&run]);
+    assert_eq!((code, &collected["verdict"]), (Some(98), &"invalid".into()));
+    let sum = |of: &str| shards().iter().map(|shard| shard[of].as_u64().unwrap()).sum::<u64>();
+    for of in ["scheduled", "started", "accepted"] {
+        assert!(collected[of].as_u64().unwrap() == sum(of) && sum(of) > 0, "{of}: {collected:#}");
+    }
+    for shard in shards() {
+        // No gap: one row, from the first second to the last that the agent reported.
+        let last = shard["seconds_in_all"].as_u64().unwrap() - 1;
+        assert_eq!(shard["seconds"], serde_json::json!([[0, last]]), "{shard:#}");
+    }
+    // Nothing is removed by it.
+    assert_eq!(collect(&[&run]).1, collected);
+    let text = server.command(&["fleet", "collect", &run], "coordinator.creds").output().unwrap();
+    assert!(
+        said(&text).contains("2 shards have reports") && said(&text).contains("INVALID"),
+        "{}",
+        said(&text)
+    );
 }

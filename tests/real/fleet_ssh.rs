@@ -14,7 +14,7 @@ use crate::sshd::Sshd;
 fn run(sshd: &Sshd, hosts: &str, more: &[&str]) -> Command {
     let mut command = smtpress(
         sshd.folder.path(),
-        &["fleet", "run", "--target", "embedded", "-r", "30/s", "--progress", "none", "--json", "-"],
+        &["fleet", "run", "--target", "embedded", "--progress", "none", "--json", "-"],
     );
     command.args(["--max-start-skew", "1s", "--out", "run", "--overwrite", "--ssh", hosts]).args(more);
     sshd.with_ssh(&mut command);
@@ -44,8 +44,8 @@ fn result(output: &Output) -> Value {
 #[test]
 fn three_hosts_run_a_profile_the_program_is_copied_once_and_nothing_is_left() {
     let (Some(_), Some(sshd)) = (nats_server(), Sshd::start()) else { return };
-    // A busy machine may make a run invalid: it is begun again then.
-    let first = (0..4).map(|_| run(&sshd, "load1,load2,load3", &["-z", "2s"]).output().unwrap());
+    // A busy machine may make a run invalid: it is begun again then. Without a schedule no arrival is late.
+    let first = (0..4).map(|_| run(&sshd, "load1,load2,load3", &["-n", "120", "-c", "6"]).output().unwrap());
     let first = { first }.find(|run| run.status.code() != Some(98)).expect("one of four runs is valid");
     assert_eq!(first.status.code(), Some(0), "{}", said(&first));
     let result = result(&first);
@@ -58,7 +58,7 @@ fn three_hosts_run_a_profile_the_program_is_copied_once_and_nothing_is_left() {
     assert_eq!(fs::read(&copies[0]).unwrap(), fs::read(env!("CARGO_BIN_EXE_smtpress")).unwrap());
     let made = fs::metadata(&copies[0]).unwrap().modified().unwrap();
     // The second run finds it there, also when it may not copy.
-    let second = run(&sshd, "load1,load2", &["-z", "1s", "--no-copy"]).output().unwrap();
+    let second = run(&sshd, "load1,load2", &["-n", "40", "--no-copy"]).output().unwrap();
     assert!(matches!(second.status.code(), Some(0 | 98)), "{}", said(&second));
     assert_eq!(fs::metadata(&sshd.copies()[0]).unwrap().modified().unwrap(), made);
     nothing_is_left(&sshd);
@@ -67,26 +67,26 @@ fn three_hosts_run_a_profile_the_program_is_copied_once_and_nothing_is_left() {
 #[test]
 fn a_host_that_cannot_be_reached_is_named_with_what_ssh_said_and_no_load_runs() {
     let (Some(_), Some(sshd)) = (nats_server(), Sshd::start()) else { return };
-    let output = run(&sshd, "load1,refused", &["-z", "2s"]).output().unwrap();
+    let output = run(&sshd, "load1,refused", &["-n", "40"]).output().unwrap();
     refused(&sshd, &output, &["no agent on refused: ", "Permission denied"]);
-    let output = run(&sshd, "closed,load1", &["-z", "2s"]).output().unwrap();
+    let output = run(&sshd, "closed,load1", &["-n", "40"]).output().unwrap();
     refused(&sshd, &output, &["no agent on closed: ", "onnection refused"]);
     // A host key that is not the one that is known.
     let known = sshd.folder.path().join("known");
     let other = fs::read_to_string(sshd.folder.path().join("other.pub")).unwrap();
     let right = fs::read_to_string(&known).unwrap();
     fs::write(&known, format!("[127.0.0.1]:{} {other}", sshd.port)).unwrap();
-    let output = run(&sshd, "load2", &["-z", "2s"]).output().unwrap();
+    let output = run(&sshd, "load2", &["-n", "40"]).output().unwrap();
     refused(&sshd, &output, &["no agent on load2: ", "Host key verification failed"]);
     fs::write(&known, right).unwrap();
-    let output = run(&sshd, "-oProxyCommand=x", &["-z", "2s"]).output().unwrap();
+    let output = run(&sshd, "-oProxyCommand=x", &["-n", "40"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
 }
 
 #[test]
 fn a_program_that_is_missing_or_another_is_named_where_it_may_not_be_copied() {
     let (Some(_), Some(sshd)) = (nats_server(), Sshd::start()) else { return };
-    let output = run(&sshd, "load1", &["-z", "2s", "--no-copy"]).output().unwrap();
+    let output = run(&sshd, "load1", &["-n", "40", "--no-copy"]).output().unwrap();
     refused(&sshd, &output, &["no agent on load1: smtpress is not installed there", "--no-copy"]);
     assert_eq!(sshd.copies().len(), 0);
     // An older one on the host's PATH.
@@ -96,14 +96,14 @@ fn a_program_that_is_missing_or_another_is_named_where_it_may_not_be_copied() {
     fs::write(&older, "#!/bin/sh\necho smtpress 0.0.1\n").unwrap();
     fs::set_permissions(&older, fs::Permissions::from_mode(0o755)).unwrap();
     sshd.put_on_path(&programs);
-    let output = run(&sshd, "load1", &["-z", "2s", "--no-copy"]).output().unwrap();
+    let output = run(&sshd, "load1", &["-n", "40", "--no-copy"]).output().unwrap();
     refused(&sshd, &output, &["no agent on load1: ", "is smtpress 0.0.1, this is smtpress"]);
 }
 
 #[test]
 fn an_ssh_that_is_killed_in_mid_run_makes_it_invalid_and_names_its_agent() {
     let (Some(_), Some(sshd)) = (nats_server(), Sshd::start()) else { return };
-    let mut command = run(&sshd, "load1,load2,load3", &["-z", "20s"]);
+    let mut command = run(&sshd, "load1,load2,load3", &["-r", "30/s", "-z", "20s"]);
     let running = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let files =
         || fs::read_dir(sshd.folder.path()).unwrap().flatten().any(|entry| entry.file_name() == "run");

@@ -27,6 +27,7 @@ Examples:
   smtpress fleet run profile.toml --nats tls://bus.example:4222 --nats-ca ca.pem \\
     --creds coordinator.creds --key coordinator.key --agents 5
   smtpress fleet status --nats tls://bus.example:4222 --nats-ca ca.pem --creds coordinator.creds
+  smtpress fleet collect --nats tls://bus.example:4222 --nats-ca ca.pem --creds coordinator.creds
 
 Needs nats-server (Debian: apt install nats-server); --local and --ssh start a private
 one. --ssh needs a login without a password on each host; the program is copied to ~/.cache/smtpress there.";
@@ -76,6 +77,8 @@ pub enum FleetCommand {
     Capacity(Box<FleetCapacityArgs>),
     /// List the agents and what they do
     Status(FleetStatusArgs),
+    /// Print what the NATS server keeps of a run whose coordinator did not end it
+    Collect(FleetCollectArgs),
     /// Make a configuration of nats-server with TLS, and credentials for agents and coordinator
     Init(FleetInitArgs),
 }
@@ -130,6 +133,19 @@ pub struct MachinesArgs {
     /// How far from the common start an agent may begin
     #[arg(long, default_value = "10ms", value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Fleet")]
     pub max_start_skew: Duration,
+}
+
+/// `smtpress fleet collect`.
+#[derive(Debug, Args)]
+pub struct FleetCollectArgs {
+    /// The run; without it, the runs of which there are reports
+    #[arg(value_name = "RUN")]
+    pub of: Option<String>,
+    #[command(flatten)]
+    pub bus: BusArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `smtpress fleet init`.
