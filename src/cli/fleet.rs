@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nkeys::KeyPair;
 
-use super::agent::access;
+use super::agent::{access, host};
 use super::args::fleet::{FleetCommand, FleetRunArgs, FleetStatusArgs, MachinesArgs};
 use super::prepare::drawn;
 use super::screen::Screen;
@@ -113,6 +113,12 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
         (Fleet::gather(&access, key, wanted, HEARD_WITHIN, PROGRAM, say)?, Box::new(()))
     };
     let fleet = fleet.with_max_start_skew(args.max_start_skew);
+    let elsewhere = fleet.agents().find(|(_, machine)| *machine != host());
+    if let Some((name, machine)) = elsewhere.filter(|_| plan.target.is_embedded()) {
+        return Err(CommandError::usage(format!(
+            "the embedded listener is on this machine, and agent {name} is on {machine}: name a target that all agents reach"
+        )));
+    }
     let names: Vec<String> = fleet.agents().map(|(name, host)| format!("{name} ({host})")).collect();
     messages.say(&format!("smtpress: {} agents: {}", names.len(), names.join(", ")));
     Ok(GatheredFleet { fleet, processes })

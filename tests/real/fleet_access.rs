@@ -147,7 +147,7 @@ fn two_agents_run_a_profile_over_tls_and_the_result_passes() {
     let listed: Value =
         serde_json::from_slice(&status.stdout).unwrap_or_else(|_| panic!("{}", said(&status)));
     assert_eq!((&listed[0]["agent"], &listed[1]["agent"]), (&"agent-1".into(), &"agent-2".into()));
-    // A busy machine may make a run invalid: it is begun again then.
+    // A busy machine may make a run invalid: it is started again then.
     let ran = (0..4).find_map(|_| {
         let run = server
             .command(

@@ -44,7 +44,7 @@ fn result(output: &Output) -> Value {
 #[test]
 fn three_hosts_run_a_profile_the_program_is_copied_once_and_nothing_is_left() {
     let (Some(_), Some(sshd)) = (nats_server(), Sshd::start()) else { return };
-    // A busy machine may make a run invalid: it is begun again then. Without a schedule no arrival is late.
+    // A busy machine may make a run invalid: it is started again then. Without a schedule no arrival is late.
     let first = (0..4).map(|_| run(&sshd, "load1,load2,load3", &["-n", "120", "-c", "6"]).output().unwrap());
     let first = { first }.find(|run| run.status.code() != Some(98)).expect("one of four runs is valid");
     assert_eq!(first.status.code(), Some(0), "{}", said(&first));

@@ -158,7 +158,7 @@ fn the_tasks_of_a_step_are_the_shards_of_a_load() {
     }
     is_whole(slurm.merged("smtpress-runs/*"));
 
-    // A task that is killed before it has begun is missing.
+    // A task that is killed before it has started is missing.
     let killed = r#"srun -n 3 sh -c '[ $SLURM_PROCID != 1 ] || kill -s KILL $$
         exec smtpress run few.toml --shard env --start-at '$start' -q -o early-$SLURM_PROCID'"#;
     let said = slurm.shell(&format!("{START}; {killed}"));
