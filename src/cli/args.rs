@@ -209,7 +209,7 @@ Examples:
 Examples:
   smtpress report smtpress-runs/20261123T120000Z-mx
   smtpress report RUN --format markdown >> $GITHUB_STEP_SUMMARY
-  smtpress report shard-0 shard-1 shard-2 --format json -o whole.json
+  smtpress report shard-0 shard-1 shard-2 --expect-shards 3 --format json -o whole.json
   smtpress report RUN --format hgrm --of steady/step.body/accepted -o body.hgrm")]
     Report(Box<ReportArgs>),
     /// Wait for shards of runs on many machines, and run them

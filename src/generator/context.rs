@@ -1,4 +1,5 @@
-//! What the threads of one run share. No lock and no shared counter stands in the path of an arrival.
+//! What the threads of one run share. No lock and no shared counter stands in the path of an arrival; only where a connection is
+//! opened under a `connect_rate` a shared moment is taken.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,6 +9,7 @@ use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::connector::Connector;
+use super::dispatch::ConnectRates;
 use super::host::Host;
 use super::reachability::Reach;
 use super::runner::Stop;
@@ -25,6 +27,7 @@ pub(super) struct RunContext {
     /// By thread; each writes only its own.
     pub open: Vec<OpenSessions>,
     pub barriers: StartBarriers,
+    pub connect_rates: Arc<ConnectRates>,
     pub host: Host,
     /// When the run was stopped, if it was: what comes after is in no rate.
     pub stopped_at: OnceLock<Duration>,

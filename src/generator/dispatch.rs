@@ -28,6 +28,7 @@ mod start_barrier;
 pub(super) mod tests;
 mod throttle;
 
+pub use self::connect_rate::ConnectRates;
 pub use self::retries::{AfterAttempt, AttemptEnd, EarlierAttempts, may_pass};
 pub use self::slots::SlotId;
 
@@ -36,7 +37,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::connect_rate::ConnectRates;
+use self::connect_rate::ConnectTurns;
 use self::retries::{Retries, phase_of_grace};
 use self::serve::ArrivalSource;
 use self::slots::{Slot, Slots};
@@ -195,7 +196,7 @@ pub struct Dispatch {
     retries: Retries,
     slots: Slots,
     throttle: Throttle,
-    connect_rates: ConnectRates,
+    connects: ConnectTurns,
     /// Sessions of closed loads that are open or think (unit `session`).
     closed_busy: u64,
     /// How the last attempt to open a session for a closed load ended, if it failed.
@@ -224,10 +225,9 @@ pub struct Dispatch {
 impl Dispatch {
     /// The dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
-        let schedule = Schedule::new(&plan.loads(), plan.seed, shard);
         let mut dispatch = Dispatch {
-            connect_rates: ConnectRates::new(&plan.phases, &schedule, shard),
-            schedule,
+            schedule: Schedule::new(&plan.loads(), plan.seed, shard),
+            connects: ConnectTurns::new(Arc::new(ConnectRates::new(&plan))),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
             throttle: Throttle::new(plan.reconnect),
             most_waiting: usize::try_from(MOST_WAITING / u64::from(plan.threads.max(1)))
@@ -413,7 +413,7 @@ impl Dispatch {
                 wake = Some(wake.map_or(at, |wake| wake.min(at)));
             }
         };
-        consider(self.connect_rates.next_change(advanced));
+        consider(self.connects.next_change(advanced));
         if self.stop_by.is_none() {
             consider(self.upcoming(advanced).map(|next| next.not_before));
             consider(self.schedule.next_change(advanced));
@@ -613,7 +613,7 @@ impl Dispatch {
     }
 
     fn open(&mut self, now: Duration, phase: u32, purpose: OpenFor) {
-        self.connect_rates.opened(now, [phase, self.phase_at(now)]);
+        self.connects.opened([phase, self.phase_at(now)]);
         let bound = matches!(purpose, OpenFor::Session(_));
         let busy = purpose != OpenFor::Pool;
         let mut arrival_phase = phase;

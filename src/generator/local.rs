@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::clock::{self, Clock};
 use super::connector::{Connector, EmbeddedListener};
 use super::context::{OpenSessions, RunContext};
+use super::dispatch::ConnectRates;
 use super::host::Host;
 use super::meter::ProcessMeter;
 use super::preflight;
@@ -139,6 +140,7 @@ impl Runner for Local {
             clock,
             open: (0..threads).map(|_| OpenSessions::default()).collect(),
             barriers: StartBarriers::new(plan.phases.len(), threads),
+            connect_rates: Arc::new(ConnectRates::new(plan)),
             host: Host::find(),
             stopped_at: OnceLock::new(),
             stall: self.stall,

@@ -99,7 +99,9 @@ impl SessionPool {
             connector: context.connector.on_thread()?,
             scratch: Scratch::new(),
             accounting,
-            dispatch: RefCell::new(Dispatch::new(context.plan.clone(), shard)),
+            dispatch: RefCell::new(
+                Dispatch::new(context.plan.clone(), shard).with_connect_rates(context.connect_rates.clone()),
+            ),
             instructions: RefCell::default(),
             shard,
             serial: Cell::new(u64::from(shard.index)),

@@ -5,54 +5,102 @@
 //!   as arrival k does. So all of them together open no more in any stretch of time than one process would; parts of the rate
 //!   that each shard kept for itself would let all of them open one at the same moment. The price: a shard that opens few
 //!   connections may wait for its next moment, up to `of`/rate.
-//! - One shard alone has no one to agree with: its grid begins anew with each connection that comes later than it might.
-//! - A late shard catches up by [`CATCH_UP`] at the most: lateness must not lower the rate, and a rest is no credit.
+//! - One shard alone has no one to agree with: its grid starts anew with each connection that comes later than it might.
+//! - The threads of a process take their turns from one grid: the next moment is that of the thread that asks first. A thread
+//!   keeps the moment that it waits for, so that none is woken in vain and none is passed over.
+//! - A late thread catches up by [`CATCH_UP`] at the most: lateness must not lower the rate, and a rest is no credit.
 //! - A connection keeps to the rate of the phase of its arrival and to that of the phase that is on, as with `max_sessions`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::load::{Schedule, Shard};
-use crate::plan::Phase;
+use super::Dispatch;
+use crate::load::{self, Shard};
+use crate::plan::Plan;
 
 /// Moments that passed unused longer ago are not made up for.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
-/// The connect rates of all phases, as one shard keeps to them.
+/// The connect rates of all phases, as the threads of one process keep to them together.
 #[derive(Debug)]
-pub(super) struct ConnectRates {
+pub struct ConnectRates {
     phases: Vec<Option<ConnectGrid>>,
 }
 
 impl ConnectRates {
-    pub fn new(phases: &[Phase], schedule: &Schedule, shard: Shard) -> ConnectRates {
-        let grid = |(index, phase): (u32, &Phase)| {
-            let start = schedule.phase_start(index);
-            phase.connect_rate.map(|rate| ConnectGrid::new(start, rate, shard))
-        };
-        ConnectRates { phases: (0..).zip(phases).map(grid).collect() }
+    /// Those of the plan's shard.
+    pub fn new(plan: &Plan) -> ConnectRates {
+        let spans = load::spans(plan.phases.iter().map(|phase| &phase.load));
+        let grids = plan.phases.iter().zip(spans).map(|(phase, (start, _))| {
+            phase.connect_rate.map(|rate| ConnectGrid::new(start, rate, plan.shard))
+        });
+        ConnectRates { phases: grids.collect() }
+    }
+}
+
+/// The connect rates as one thread keeps to them.
+#[derive(Debug)]
+pub(super) struct ConnectTurns {
+    rates: Arc<ConnectRates>,
+    /// By phase: the moment that the thread has taken, and not used yet.
+    taken: Vec<Option<Duration>>,
+}
+
+impl ConnectTurns {
+    pub fn new(rates: Arc<ConnectRates>) -> ConnectTurns {
+        ConnectTurns { taken: vec![None; rates.phases.len()], rates }
     }
 
-    /// Whether a connection of these phases may be opened: that of its arrival, and that of `now`.
-    pub fn allow(&self, now: Duration, [arrival, current]: [u32; 2]) -> bool {
-        let allows =
-            |phase: u32| self.phases[phase as usize].as_ref().is_none_or(|grid| grid.next(now) <= now);
-        allows(arrival) && allows(current)
+    /// Whether a connection of these phases may be opened: that of its arrival, and that of `now`. If not, its turn is kept.
+    pub fn allow(&mut self, now: Duration, phases: [u32; 2]) -> bool {
+        // Both are asked: the turns of both are waited for at the same time.
+        each(phases).map(|phase| self.turn(now, phase)).fold(Duration::ZERO, Duration::max) <= now
     }
 
     /// One is being opened.
-    pub fn opened(&mut self, now: Duration, [arrival, current]: [u32; 2]) {
-        for phase in
-            [Some(arrival), Some(current).filter(|current| *current != arrival)].into_iter().flatten()
-        {
-            if let Some(grid) = &mut self.phases[phase as usize] {
-                grid.opened(now);
-            }
-        }
+    pub fn opened(&mut self, phases: [u32; 2]) {
+        each(phases).for_each(|phase| self.taken[phase] = None);
     }
 
-    /// When they may allow what they do not now.
+    /// When they may allow what they did not.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
-        self.phases.iter().flatten().map(|grid| grid.next(now)).filter(|at| *at > now).min()
+        self.taken.iter().flatten().copied().filter(|at| *at > now).min()
+    }
+
+    /// The moment that the next connection of a phase may use; it may have passed.
+    fn turn(&mut self, now: Duration, phase: usize) -> Duration {
+        let Some(grid) = &self.rates.phases[phase] else { return Duration::ZERO };
+        let taken = &mut self.taken[phase];
+        match taken.filter(|at| *at >= oldest(now)) {
+            Some(at) => at,
+            None => *taken.insert(grid.take(now)),
+        }
+    }
+}
+
+fn each([arrival, current]: [u32; 2]) -> impl Iterator<Item = usize> {
+    let other = Some(current).filter(|current| *current != arrival);
+    [Some(arrival), other].into_iter().flatten().map(|phase| phase as usize)
+}
+
+/// Before that a moment is over.
+fn oldest(now: Duration) -> Duration {
+    now.saturating_sub(CATCH_UP)
+}
+
+impl Dispatch {
+    /// Keeps to the connect rates together with the other threads of the process.
+    #[must_use]
+    pub fn with_connect_rates(mut self, rates: Arc<ConnectRates>) -> Dispatch {
+        self.connects = ConnectTurns::new(rates);
+        self
+    }
+
+    /// Whether a connection may be opened for an arrival of this phase.
+    pub(super) fn may_connect(&mut self, now: Duration, phase: u32) -> bool {
+        let current = self.phase_at(now);
+        self.connects.allow(now, [phase, current])
     }
 }
 
@@ -64,33 +112,40 @@ struct ConnectGrid {
     /// Connections a second of all shards together.
     rate: f64,
     shard: Shard,
-    /// The first moment that is not used up.
-    unused: Duration,
+    /// The first moment that no thread has taken, in nanoseconds. The greatest is never.
+    free: AtomicU64,
 }
 
 impl ConnectGrid {
     fn new(start: Duration, rate: f64, shard: Shard) -> ConnectGrid {
-        let mut grid = ConnectGrid { start, rate, shard, unused: start };
-        grid.unused = grid.own_from(start);
+        let mut grid = ConnectGrid { start, rate, shard, free: AtomicU64::default() };
+        grid.free = nanos(grid.own_from(start)).into();
         grid
     }
 
-    /// The moment that the next connection may use; it may have passed.
-    fn next(&self, now: Duration) -> Duration {
-        let oldest = now.saturating_sub(CATCH_UP);
-        match self.unused >= oldest {
-            true => self.unused,
-            false => self.own_from(oldest),
+    /// Takes the next moment; it may have passed.
+    fn take(&self, now: Duration) -> Duration {
+        let next = |free: u64| {
+            let free = Duration::from_nanos(free);
+            if free >= oldest(now) { free } else { self.own_from(oldest(now)) }
+        };
+        let mut free = self.free.load(Ordering::Relaxed);
+        loop {
+            let taken = next(free);
+            let after = nanos(self.following(taken));
+            match self.free.compare_exchange_weak(free, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return taken,
+                Err(other) => free = other,
+            }
         }
     }
 
-    /// A connection uses up the next moment.
-    fn opened(&mut self, now: Duration) {
-        let used = self.next(now);
-        self.unused = match self.shard.of {
-            0 | 1 => used.saturating_add(self.after(1)),
-            _ => self.own_from(used.saturating_add(Duration::from_nanos(1))),
-        };
+    /// The moment of this shard after one of its own.
+    fn following(&self, moment: Duration) -> Duration {
+        match self.shard.of {
+            0 | 1 => moment.saturating_add(self.after(1)),
+            _ => self.own_from(moment.saturating_add(Duration::from_nanos(1))),
+        }
     }
 
     /// The first moment of this shard that is not before `at`.
@@ -119,20 +174,29 @@ impl ConnectGrid {
     }
 }
 
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn grids(start: Duration, rate: f64, of: u32) -> Vec<ConnectGrid> {
-        (0..of).map(|index| ConnectGrid::new(start, rate, Shard { index, of })).collect()
+    /// So many threads of each of `of` shards, whose one phase has this rate.
+    fn turns(start: Duration, rate: f64, of: u32, threads: usize) -> Vec<ConnectTurns> {
+        let shards = (0..of).map(|index| {
+            let grid = ConnectGrid::new(start, rate, Shard { index, of });
+            Arc::new(ConnectRates { phases: vec![Some(grid)] })
+        });
+        shards.flat_map(|rates| vec![rates; threads]).map(ConnectTurns::new).collect()
     }
 
     /// Opens as many as are allowed at `now`.
-    fn open(grid: &mut ConnectGrid, now: Duration) -> u64 {
+    fn open(turns: &mut ConnectTurns, now: Duration) -> u64 {
         let mut opened = 0;
-        while grid.next(now) <= now {
-            grid.opened(now);
+        while turns.allow(now, [0, 0]) {
+            turns.opened([0, 0]);
             opened += 1;
         }
         opened
@@ -140,26 +204,46 @@ mod tests {
 
     #[test]
     fn the_connect_rate_is_kept_on_average() {
-        let mut grid = ConnectGrid::new(Duration::ZERO, 333.0, Shard::WHOLE);
-        let opened: u64 = (0..10_000).map(|ms| open(&mut grid, Duration::from_millis(ms))).sum();
-        assert!((3325..=3366).contains(&opened), "{opened}");
+        for threads in [1, 3] {
+            let mut all = turns(Duration::ZERO, 333.0, 1, threads);
+            let at = |ms| all.iter_mut().map(|own| open(own, Duration::from_millis(ms))).sum::<u64>();
+            let opened: u64 = (0..10_000).map(at).sum();
+            assert!((3325..=3366).contains(&opened), "{opened}");
+        }
     }
 
     #[test]
-    fn one_shard_alone_waits_for_no_moment_of_a_grid() {
-        let mut grid = ConnectGrid::new(Duration::ZERO, 1.0, Shard::WHOLE);
-        for (now, opens) in [(0, 1), (900, 0), (1000, 1), (7_250, 1), (8_149, 0), (8_150, 1)] {
-            assert_eq!(open(&mut grid, Duration::from_millis(now)), opens, "at {now} ms");
+    fn a_process_alone_waits_for_no_moment_of_a_grid() {
+        for threads in [1, 2] {
+            let mut all = turns(Duration::ZERO, 1.0, 1, threads);
+            // A thread that has rested does not wait for its turn among the others.
+            let own = all.last_mut().unwrap();
+            for (now, opens) in [(0, 1), (900, 0), (1000, 1), (7_250, 1), (8_149, 0), (8_150, 1)] {
+                assert_eq!(open(own, Duration::from_millis(now)), opens, "at {now} ms");
+            }
         }
+    }
+
+    #[test]
+    fn threads_take_turns_in_the_order_in_which_they_ask() {
+        let at = Duration::from_millis;
+        let mut all = turns(at(0), 10.0, 1, 3);
+        let [first, second, third] = &mut all[..] else { unreachable!("there are three") };
+        assert!(second.allow(at(0), [0, 0]) && !first.allow(at(0), [0, 0]) && !third.allow(at(0), [0, 0]));
+        assert_eq!(
+            [&*first, &*second, &*third].map(|own| own.next_change(at(0))),
+            [Some(at(100)), None, Some(at(200))]
+        );
+        // None is woken for a moment of another.
+        assert!(!third.allow(at(100), [0, 0]) && first.allow(at(100), [0, 0]));
     }
 
     #[test]
     fn a_rate_beyond_all_time_opens_one_connection_in_all_shards_together() {
         for of in [1, 3] {
-            let mut grids = grids(Duration::from_secs(1), 1e-300, of);
-            let opened: u64 = grids.iter_mut().map(|grid| open(grid, Duration::from_secs(1))).sum();
-            let later: u64 = grids.iter_mut().map(|grid| open(grid, Duration::from_secs(1 << 40))).sum();
-            assert_eq!((opened, later), (1, 0), "{of} shards");
+            let mut all = turns(Duration::from_secs(1), 1e-300, of, 2);
+            let mut at = |s| all.iter_mut().map(|own| open(own, Duration::from_secs(s))).sum::<u64>();
+            assert_eq!((at(1), at(1 << 30)), (1, 0), "{of} shards");
         }
     }
 
@@ -167,23 +251,21 @@ mod tests {
         /// Shards that open as many as they may, in time: the union is the grid, nothing more and nothing less.
         #[test]
         fn the_union_of_shards_that_are_in_time_is_what_one_opens(
-            rate in 0.5_f64..3000.0, of in 1_u32..8, start in 0_u64..5000,
+            rate in 0.5_f64..3000.0, of in 1_u32..8, threads in 1_usize..4, start in 0_u64..5000,
         ) {
             let start = Duration::from_millis(start);
-            let union = |of: u32| {
-                let mut opened = Vec::new();
-                for mut grid in grids(start, rate, of) {
-                    let mut now = grid.next(start);
-                    while now < start + Duration::from_secs(3) {
-                        grid.opened(now);
-                        opened.push(now);
-                        now = grid.next(now);
+            let union = |of, threads| {
+                let (mut opened, mut now) = (Vec::new(), start);
+                let mut all = turns(start, rate, of, threads);
+                while now < start + Duration::from_secs(1) {
+                    for own in &mut all {
+                        opened.extend((0..open(own, now)).map(|_| now));
                     }
+                    now = all.iter().filter_map(|own| own.next_change(now)).min().unwrap();
                 }
-                opened.sort();
                 opened
             };
-            let (whole, shared) = (union(1), union(of));
+            let (whole, shared) = (union(1, 1), union(of, threads));
             // The last of one alone may stand a rounding beyond the end.
             prop_assert!(whole.len().abs_diff(shared.len()) <= 1, "{} and {}", whole.len(), shared.len());
             for (one, other) in whole.iter().zip(&shared) {
@@ -192,24 +274,26 @@ mod tests {
             }
         }
 
-        /// However late and irregular the shards ask: in no stretch of time do they open more than the rate allows, beyond
-        /// what is made up for.
+        /// However late and irregular they ask: in no stretch of time do the threads of all shards open more than the rate
+        /// allows, beyond what is made up for.
         #[test]
         fn no_stretch_of_time_has_more_than_the_rate(
             rate in 0.5_f64..500.0,
             of in 1_u32..8,
-            asked in proptest::collection::vec((0_u64..4000, 0_usize..7, 1_u64..9), 1..400),
+            threads in 1_usize..4,
+            asked in proptest::collection::vec((0_u64..4000, 0_usize..21, 1_u64..9), 1..400),
         ) {
             let mut asked = asked;
             asked.sort();
-            let mut grids = grids(Duration::from_millis(250), rate, of);
+            let mut all = turns(Duration::from_millis(250), rate, of, threads);
             let mut opened: Vec<Duration> = Vec::new();
-            for (ms, shard, wanted) in asked {
+            for (ms, thread, wanted) in asked {
                 let now = Duration::from_millis(250 + ms);
-                let grid = &mut grids[shard % of as usize];
+                let count = all.len();
+                let own = &mut all[thread % count];
                 for _ in 0..wanted {
-                    if grid.next(now) <= now {
-                        grid.opened(now);
+                    if own.allow(now, [0, 0]) {
+                        own.opened([0, 0]);
                         opened.push(now);
                     }
                 }

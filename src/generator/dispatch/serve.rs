@@ -164,7 +164,7 @@ impl Dispatch {
     }
 
     /// Whether a session may be opened for one arrival. Closed loads pause after failures, open loads do not.
-    fn may_open(&self, now: Duration, source: ArrivalSource, phase: u32) -> bool {
+    fn may_open(&mut self, now: Duration, source: ArrivalSource, phase: u32) -> bool {
         let opening = self.slots.opening();
         let is_spared = match source {
             // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
@@ -173,11 +173,6 @@ impl Dispatch {
             ArrivalSource::Resumed | ArrivalSource::Schedule => !self.throttle.allows(now, opening),
         };
         !is_spared && self.may_connect(now, phase)
-    }
-
-    /// Whether a connection may be opened for an arrival of this phase.
-    fn may_connect(&self, now: Duration, phase: u32) -> bool {
-        self.connect_rates.allow(now, [phase, self.phase_at(now)])
     }
 
     /// Sessions at rest that are free for a source: the schedule leaves one for each arrival that thinks.

@@ -8,7 +8,7 @@ use crate::plan::Reconnect;
 /// arrivals are arrival.
 pub(super) const MAX_OPENING: u64 = 256;
 
-/// How many sessions of closed loads may be opened: those of open loads are bound by [`ConnectRates`](super::ConnectRates) alone.
+/// How many sessions of closed loads may be opened: those of open loads are bound by `connect_rate` alone.
 ///
 /// After a failure one session is tried at a time, at growing intervals; each success doubles how many may be tried at
 /// once. So a limit of the listener is probed gently and the target concurrency is reached again soon after the limit is gone.
