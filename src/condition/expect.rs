@@ -16,6 +16,18 @@ pub enum When {
     SessionsFrom(u64),
 }
 
+impl When {
+    /// The same of one of several generators that open sessions in turn; `share`: how many of the first so many are its own.
+    #[must_use]
+    pub fn shared(self, share: impl FnOnce(u64) -> u64) -> When {
+        match self {
+            When::Always | When::SessionsFrom(0) => When::Always,
+            When::SessionsAbove(n) => When::SessionsAbove(share(n)),
+            When::SessionsFrom(n) => When::SessionsAbove(share(n - 1)),
+        }
+    }
+}
+
 /// One `[[expect]]`: an answer that is right and no failure. All that is given must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expect {
@@ -76,4 +88,28 @@ pub struct UserRule {
     pub step: Option<Step>,
     /// What it means.
     pub condition: Condition,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sessions that several generators open in turn: the one that holds the k-th judges as one that holds all.
+    #[test]
+    fn a_generator_that_sees_its_own_sessions_alone_judges_as_one_that_sees_all() {
+        let holds = |when: When, sessions: u64| match when {
+            When::Always => true,
+            When::SessionsAbove(n) => sessions > n,
+            When::SessionsFrom(n) => sessions >= n,
+        };
+        for of in 1..8 {
+            for (n, k) in (0..40).flat_map(|n| (1..60).map(move |k| (n, k))) {
+                let index = (k - 1) % of;
+                let share = |total: u64| total / of + u64::from(total % of > index);
+                for when in [When::Always, When::SessionsAbove(n), When::SessionsFrom(n)] {
+                    assert_eq!(holds(when.shared(share), share(k)), holds(when, k), "{when:?} of {of}: {k}");
+                }
+            }
+        }
+    }
 }

@@ -149,7 +149,12 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         faults.keep(&["session", "phase"], compiled)
     });
     let expects = faults.keep_each("expect", &profile.expect(), |index, expect| {
-        rule::expect(document, &profile.phase(), index, expect)
+        let made = rule::expect(document, &profile.phase(), index, expect)?;
+        // A shard sees its own sessions alone.
+        Ok(crate::condition::expect::Expect {
+            when: made.when.shared(|sessions| context.shard.share(sessions)),
+            ..made
+        })
     });
     let classify =
         faults.keep_each("classify", &profile.classify(), |index, one| rule::classify(document, index, one));

@@ -228,6 +228,8 @@ install_nats_server() {
         restore_policy
     fi
     echo "nats-server: $(/usr/sbin/nats-server --version | awk '{ print $NF }')"
+    # The network of a fleet: namespaces and their delays.
+    command -v ip >/dev/null && command -v tc >/dev/null || apt_install iproute2
 }
 
 # Agents of a fleet are started through it.

@@ -1,0 +1,306 @@
+//! A fleet whose machines are network namespaces of this one: nats-server, coordinator, three agents and listener, each with an
+//! address of its own. Needs root.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{self, Command};
+use std::thread;
+use std::time::Duration;
+
+use nkeys::KeyPair;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::fleet::{Ended, number};
+use crate::fleet_access::nats_server;
+use crate::listener::{self, Processes, wait_until};
+
+/// Where each stands: 10.77.0.N.
+const SERVER: u8 = 1;
+const LISTENER: u8 = 2;
+const COORDINATOR: u8 = 3;
+const AGENTS: [u8; 3] = [11, 12, 13];
+
+fn address(host: u8) -> String {
+    format!("10.77.0.{host}")
+}
+
+fn ip(words: &str) -> bool {
+    Command::new("ip").args(words.split_whitespace()).output().is_ok_and(|output| output.status.success())
+}
+
+/// The machines and their network.
+struct Network {
+    name: String,
+    folder: TempDir,
+    key: KeyPair,
+    agents: Vec<Processes>,
+    listener: Option<Processes>,
+    server: Option<Processes>,
+}
+
+impl Network {
+    /// `None` where this is not allowed.
+    fn start() -> Option<Network> {
+        let program = nats_server()?;
+        let name = format!("smtpress{}", process::id());
+        if !ip(&format!("netns add {name}-0")) {
+            return listener::missing("no network namespace can be made");
+        }
+        let mut network = Network {
+            name,
+            folder: tempfile::tempdir().unwrap(),
+            key: KeyPair::new_user(),
+            agents: Vec::new(),
+            listener: None,
+            server: None,
+        };
+        let hub = network.space(0);
+        assert!(ip(&format!("-n {hub} link add bridge type bridge")));
+        assert!(ip(&format!("-n {hub} link set bridge up")));
+        for host in [SERVER, LISTENER, COORDINATOR].into_iter().chain(AGENTS) {
+            let space = network.space(host);
+            for command in [
+                format!("netns add {space}"),
+                format!("-n {hub} link add port{host} type veth peer name eth0 netns {space}"),
+                format!("-n {hub} link set port{host} master bridge up"),
+                format!("-n {space} address add {}/24 dev eth0", address(host)),
+                format!("-n {space} link set eth0 up"),
+                format!("-n {space} link set lo up"),
+            ] {
+                assert!(ip(&command), "{command}");
+            }
+        }
+        let path = |name: &str| network.folder.path().join(name);
+        let mut server = network.on(SERVER, &program.display().to_string());
+        server.args(["-a", &address(SERVER), "-p", "4222", "-js", "-sd"]).arg(path("store"));
+        let server = Processes::start(&mut server, &path("nats.log"));
+        let mut listen = network.on(LISTENER, env!("CARGO_BIN_EXE_smtpress"));
+        listen.args(["listen", "--bind", &format!("{}:2525", address(LISTENER)), "-z", "10m"]);
+        listen.args(["--set", "listener.allow_remote=true"]);
+        let listening = Processes::start(&mut listen, &path("listener.log"));
+        let key = network.key.public_key();
+        let agents: Vec<Processes> = AGENTS
+            .iter()
+            .map(|host| {
+                let mut agent = network.on(*host, env!("CARGO_BIN_EXE_smtpress"));
+                agent
+                    .args([
+                        "agent",
+                        "--nats",
+                        &format!("nats://{}:4222", address(SERVER)),
+                        "--coordinator",
+                        &key,
+                    ])
+                    .args([
+                        "--name",
+                        &format!("agent-{host}"),
+                        "--allow-target",
+                        &address(LISTENER),
+                        "--spool",
+                    ])
+                    .arg(path(&format!("spool-{host}")));
+                Processes::start(&mut agent, &path(&format!("agent-{host}.log")))
+            })
+            .collect();
+        for (name, words) in [("nats.log", "Server is ready"), ("listener.log", "listening on")] {
+            assert!(wait_until(|| network.said(name).contains(words)), "{}", network.said(name));
+        }
+        network.agents = agents;
+        network.listener = Some(listening);
+        network.server = Some(server);
+        for host in AGENTS {
+            let name = format!("agent-{host}.log");
+            assert!(
+                wait_until(|| network.said(&name).contains("waiting for work")),
+                "{}",
+                network.said(&name)
+            );
+        }
+        Some(network)
+    }
+
+    fn space(&self, host: u8) -> String {
+        format!("{}-{host}", self.name)
+    }
+
+    fn said(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
+    }
+
+    /// A command on one of the machines.
+    fn on(&self, host: u8, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.space(host), program]).current_dir(self.folder.path());
+        command
+    }
+
+    /// A run of all agents, on its way.
+    fn run(&self, flags: &str) -> (process::Child, PathBuf) {
+        let path = |name: &str| self.folder.path().join(name);
+        fs::write(path("key.seed"), self.key.seed().unwrap()).unwrap();
+        let mut command = self.on(COORDINATOR, env!("CARGO_BIN_EXE_smtpress"));
+        command
+            .args(["fleet", "run", "--target", &format!("smtp://{}:2525", address(LISTENER))])
+            .args(["--allow-target", &address(LISTENER), "--agents", "3", "--key", "key.seed"])
+            .args(["--nats", &format!("nats://{}:4222", address(SERVER))])
+            .args(flags.split_whitespace())
+            .args(["--out", "run", "--overwrite", "--json", "-", "--progress", "none"])
+            .stdout(fs::File::create(path("stdout")).unwrap())
+            .stderr(fs::File::create(path("stderr")).unwrap());
+        (command.spawn().unwrap(), path("run"))
+    }
+
+    /// Waits for the load to be on its way for some seconds.
+    fn await_seconds(&self, seconds: usize) {
+        let lines = || self.said("run/timeseries.csv").lines().count().saturating_sub(1);
+        assert!(wait_until(|| lines() >= seconds), "{} of {seconds} s: {}", lines(), self.said("stderr"));
+    }
+
+    fn end(&self, mut run: process::Child) -> Ended {
+        let mut status = None;
+        for _ in 0..3 {
+            if wait_until(|| {
+                status = run.try_wait().unwrap();
+                status.is_some()
+            }) {
+                break;
+            }
+        }
+        if status.is_none() {
+            run.kill().ok();
+            run.wait().ok();
+        }
+        let json = |text: String| serde_json::from_str(&text).ok();
+        Ended {
+            code: status
+                .unwrap_or_else(|| panic!("it does not end: {}", self.said("stderr")))
+                .code()
+                .unwrap(),
+            said: self.said("stderr"),
+            result: json(self.said("stdout")),
+            stored: json(self.said("run/result.json")),
+        }
+    }
+
+    /// Ends the listener; what it took.
+    fn ledger(&mut self) -> Value {
+        let listener = self.listener.take().unwrap();
+        listener.signal("INT");
+        let ledger = || {
+            let said = self.said("listener.log");
+            said.find("\n{").and_then(|at| serde_json::from_str(&said[at..]).ok())
+        };
+        let mut found = None;
+        assert!(wait_until(|| {
+            found = ledger();
+            found.is_some()
+        }));
+        found.unwrap()
+    }
+
+    /// Cuts a machine off from the server, and only from it; `both`: also the way back.
+    fn cut(&self, host: u8, both: bool) {
+        assert!(ip(&format!("-n {} route add blackhole {}/32", self.space(host), address(SERVER))));
+        if both {
+            assert!(ip(&format!("-n {} route add blackhole {}/32", self.space(SERVER), address(host))));
+        }
+    }
+
+    fn mend(&self, host: u8) {
+        ip(&format!("-n {} route del blackhole {}/32", self.space(host), address(SERVER)));
+        ip(&format!("-n {} route del blackhole {}/32", self.space(SERVER), address(host)));
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.agents.clear();
+        self.listener = None;
+        self.server = None;
+        for host in [0, SERVER, LISTENER, COORDINATOR].into_iter().chain(AGENTS) {
+            ip(&format!("netns delete {}", self.space(host)));
+        }
+    }
+}
+
+/// Of a run that lost nobody: the counts are whole, and the listener's.
+#[track_caller]
+fn assert_whole(ended: &Ended, messages: u64) {
+    assert!([0, 98].contains(&ended.code), "{}: {}", ended.code, ended.said);
+    assert!(ended.lost().is_empty(), "{:?}: {}", ended.agents(), ended.said);
+    ended.assert_adds_up();
+    assert_eq!(ended.count("accepted"), messages, "{}", ended.said);
+}
+
+#[test]
+fn short_partitions_lose_nothing_and_delays_are_within_the_printed_bound() {
+    let Some(mut network) = Network::start() else { return };
+    // A clock that is known too badly is no common start.
+    for host in AGENTS {
+        let space = network.space(host);
+        let delayed = Command::new("tc")
+            .args(["-n", &space, "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "5ms"])
+            .status();
+        assert!(delayed.unwrap().success());
+    }
+    let (run, _) = network.run("-r 60/s -z 2s --max-start-skew 1ms");
+    let refused = network.end(run);
+    assert_eq!(refused.code, 3, "{}", refused.said);
+    assert!(refused.said.contains("--max-start-skew"), "{}", refused.said);
+    let (run, _) = network.run("-r 60/s -z 2s --max-start-skew 100ms");
+    let ended = network.end(run);
+    assert_whole(&ended, 120);
+    for agent in ended.result()["agents"].as_array().unwrap() {
+        // All of the delay is on the way back: the offset is wrong by half of it, and the bound says so.
+        let bound = agent["clock_bound_s"].as_f64().unwrap();
+        assert!((0.0025..0.1).contains(&bound), "{bound}");
+        assert!(agent["skew_bound_s"].as_f64().unwrap() >= bound);
+    }
+    let mut messages = 120;
+    // To and from, and only the way there: heartbeats and reports are lost, the coordinator's word comes.
+    for both in [true, false] {
+        let (run, _) = network.run("-r 60/s -z 8s --max-start-skew 100ms");
+        network.await_seconds(2);
+        network.cut(AGENTS[1], both);
+        thread::sleep(Duration::from_millis(1500));
+        network.mend(AGENTS[1]);
+        let ended = network.end(run);
+        if ended.lost().is_empty() {
+            assert_whole(&ended, 480);
+        } else {
+            // On a crowded machine the silence lasts longer than the partition.
+            ended.assert_invalid_by(1);
+        }
+        messages += ended.count("accepted");
+    }
+    assert!(number(&network.ledger(), "messages") >= messages);
+}
+
+#[test]
+fn an_agent_that_is_cut_off_is_lost_and_ends_its_load_by_its_lease() {
+    let Some(mut network) = Network::start() else { return };
+    let (run, _) = network.run("-r 60/s -z 60s");
+    network.await_seconds(2);
+    network.cut(AGENTS[2], true);
+    let ended = network.end(run);
+    ended.assert_invalid_by(1);
+    assert_eq!(ended.lost(), ["agent-13"]);
+    // Nobody can tell it any more; it ends by itself.
+    let log = format!("agent-{}.log", AGENTS[2]);
+    assert!(wait_until(|| network.said(&log).contains("the load ends")), "{}", network.said(&log));
+    // Its last sessions end.
+    thread::sleep(Duration::from_secs(1));
+    network.mend(AGENTS[2]);
+    // Its reports come to the server when the way is there again, and it waits for work.
+    let spool = network.folder.path().join(format!("spool-{}", AGENTS[2]));
+    let waits = || fs::read_dir(&spool).map_or(0, |entries| entries.count());
+    assert!(wait_until(|| waits() == 0), "reports wait in {}", spool.display());
+    let (run, _) = network.run("-r 60/s -z 2s");
+    let next = network.end(run);
+    assert_whole(&next, 120);
+    let taken = number(&network.ledger(), "messages") - next.count("accepted");
+    // Twenty a second for a minute would be 1200; its lease is over after ten seconds.
+    assert!(taken >= ended.count("accepted"), "{taken}");
+    assert!(taken < ended.count("accepted") + 800, "{taken} of {}", ended.count("accepted"));
+}
