@@ -2,6 +2,7 @@
 //! are what the program knows.
 
 mod deploy;
+mod deploy_agents;
 mod reference;
 
 use std::collections::BTreeSet;
