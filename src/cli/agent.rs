@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nkeys::KeyPair;
 use tokio::sync::watch;
@@ -17,6 +18,10 @@ use crate::fleet::agent::{self, AgentSettings};
 use crate::fleet::local::Invitation;
 use crate::fleet::{Bus, BusAccess, BusError, seed};
 use crate::verdict::ExitCode;
+
+/// An invited agent ends when it has had no connection for so long: its coordinator's machine may have died without a word, and
+/// then standard input ends hours later.
+const GONE_WITHOUT_SERVER: Duration = Duration::from_secs(60);
 
 /// Serves until Ctrl-C, or until standard input ends if that invited it.
 pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
@@ -102,7 +107,9 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
             screen
                 .note(&format!("smtpress agent {name}: waiting for work at {}; Ctrl-C ends it", access.url));
         }
-        let denied = bus.clone();
+        let (denied, own_bus) = (bus.clone(), bus.clone());
+        let gone = own_bus.gone_for(GONE_WITHOUT_SERVER);
+        tokio::pin!(gone);
         let serving = agent::serve(bus, settings, quit);
         tokio::pin!(serving);
         loop {
@@ -114,6 +121,7 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
                     };
                 }
                 error = denied.denied() => return Err(unable(&name, &error)),
+                () = &mut gone, if is_invited && !*ask.borrow() => { ask.send_replace(true); }
                 () = requests.next(), if !is_invited => { ask.send_replace(true); }
             }
         }

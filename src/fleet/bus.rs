@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::message::{AgentAnswer, decode};
 use super::subject;
+use crate::generator::clock;
 
 /// How long an answer to a command is awaited.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -158,6 +159,17 @@ impl Bus {
     /// It has.
     pub fn allowed(&self) -> Result<(), BusError> {
         self.denial.borrow().clone().map_or(Ok(()), |text| Err(BusError::Denied(text)))
+    }
+
+    /// Waits until there has been no connection for so long.
+    pub async fn gone_for(&self, long: Duration) {
+        let mut seen = clock::now();
+        while clock::now().saturating_duration_since(seen) < long {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if self.client.connection_state() == State::Connected {
+                seen = clock::now();
+            }
+        }
     }
 
     /// Waits until the server denies something.

@@ -231,8 +231,9 @@ fn readme(url: &str, public: &str) -> String {
          \x20  smtpress fleet status --nats {url} --nats-ca ca.pem --creds coordinator.creds\n\
          \x20  smtpress fleet run PROFILE --nats {url} --nats-ca ca.pem \\\n\
          \x20    --creds coordinator.creds --key coordinator.key\n\n\
-         To add an agent, make a key with `nk -gen user -pubout` and copy an agent's block in nats-server.conf with its\n\
-         public key and a new name; `nats-server --signal reload` reads it. To shut one out, remove its block.\n\
+         To add agents, make another folder with more of them (`smtpress fleet init more --agents 5`), copy the blocks of the\n\
+         new ones from its nats-server.conf into this one, and use their credentials. To shut an agent out, remove its block.\n\
+         `nats-server --signal reload=PID` makes the server read its file again.\n\
          The authority's key was not kept: for another host name make a new folder.\n"
     )
     .ok();
