@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -69,15 +69,13 @@ fn an_agent_that_is_killed_between_the_start_and_the_first_second_is_named() {
 fn an_agent_that_is_killed_in_the_load_is_named_and_the_others_drain() {
     let Some(fleet) = loading(LOAD, 2) else { return };
     signal_to(fleet.pids(Member::Agent)[0], Signal::SIGKILL);
-    let killed = Instant::now();
     assert!(wait_until(|| fleet.said().contains("is lost")), "{}", fleet.said());
-    let took = killed.elapsed();
     let ended = fleet.wait();
     ended.assert_invalid_by(1);
     // An agent says that it is there once a second, and is lost after three of silence.
     let silent =
         ended.said.split("not heard of for ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-    assert!((3.0..5.0).contains(&silent.parse::<f64>().unwrap()), "{silent} s, seen after {took:?}");
+    assert!((3.0..5.0).contains(&silent.parse::<f64>().unwrap()), "{silent} s: {}", ended.said);
     assert!(ended.count("scheduled") < 480, "the others go on: {}", ended.count("scheduled"));
     // What the two others counted is counted.
     assert!(ended.count("accepted") >= 60, "{}", ended.count("accepted"));
