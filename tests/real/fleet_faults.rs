@@ -53,7 +53,7 @@ fn an_agent_that_is_killed_before_the_load_ends_the_run_before_it() {
 #[test]
 fn an_agent_that_is_killed_between_the_start_and_the_first_second_is_named() {
     let Some(fleet) = Fleet::local(3, LOAD) else { return };
-    // The run directory is made when all agents are there; then they are told when to start.
+    // The run directory is made when all agents are there; then they hear when to start.
     assert!(wait_until(|| fleet.said().contains("files in run")), "{}", fleet.said());
     thread::sleep(Duration::from_millis(700));
     signal_to(fleet.pids(Member::Agent)[2], Signal::SIGKILL);
@@ -229,7 +229,7 @@ fn drawn(draw: &mut Draw) -> Fault {
     }
 }
 
-/// One run with one fault, begun at a drawn moment.
+/// One run with one fault, started at a drawn moment.
 fn suffer(fault: Fault, after: Duration) -> Option<&'static str> {
     let fleet = Fleet::local(3, "--target embedded -r 60/s -z 4s --set listener.delays.body=30ms")?;
     thread::sleep(after);
