@@ -47,7 +47,7 @@ struct SecondsOfShard {
     digest: SecondsDigest,
     /// All that came without a gap, added up.
     tally: Tally,
-    /// The generator's lateness in the first of them.
+    /// The generator's lateness in the first of them in which an arrival ended.
     first: Option<Hist>,
     /// How many there are in all, once that is known.
     total: Option<u64>,
@@ -89,8 +89,9 @@ impl ShardsInStep {
         while let Some((interval, bytes)) = own.early.remove(&own.next) {
             own.digest.add(&bytes);
             own.tally += &interval.tally;
-            if own.next == 0 {
-                own.first = Some(lag(&interval.tally));
+            // Where the first arrivals end later, their lateness is known later: until then nothing is claimed.
+            if own.first.is_none() {
+                own.first = Some(lag(&interval.tally)).filter(|lag| lag.count() > 0);
             }
             own.gauges = interval.gauges;
             if own.next < self.second {
@@ -355,6 +356,19 @@ mod tests {
         assert!(all.has(1, 0) && !all.has(1, 1));
         all.end(1, 3);
         assert!(!all.has_all(1), "seconds are missing");
+    }
+
+    #[test]
+    fn how_late_a_start_was_is_unknown_until_an_arrival_has_ended() {
+        let mut all = ShardsInStep::new(1, 1);
+        all.add(0, 0, second(0, 0), vec![1]);
+        assert!(all.first_lag(0).is_none());
+        for (number, late) in [(1, 316_000_000), (2, 1_000)] {
+            let mut second = second(number, 1);
+            second.tally.phases[0].hists.entry((Metric::Lag, Outcome::Accepted)).or_default().record(late);
+            all.add(0, number, second, vec![2]);
+        }
+        assert!(all.first_lag(0).is_some_and(|lag| lag.max_ns() >= 316_000_000));
     }
 
     #[test]
