@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -43,7 +44,8 @@ impl Network {
     /// `None` where this is not allowed.
     fn start() -> Option<Network> {
         let program = nats_server()?;
-        let name = format!("smtpress{}", process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("smtpress{}x{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         if !ip(&format!("netns add {name}-0")) {
             return listener::missing("no network namespace can be made");
         }
