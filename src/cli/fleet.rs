@@ -69,6 +69,13 @@ fn check(args: &MachinesArgs) -> Result<(), CommandError> {
             "--ssh: {host:?} is no host; write them as in --ssh load1,load2"
         )));
     }
+    // What the environment names counts where nothing else is given.
+    let is_named = args.bus.nats.is_some() && args.bus.nats != std::env::var("SMTPRESS_NATS").ok();
+    if is_named && (args.local.is_some() || !args.ssh.is_empty()) {
+        return Err(CommandError::usage(
+            "--nats finds agents that wait, --local and --ssh start their own: give one of them",
+        ));
+    }
     match (args.local, &args.bus.nats) {
         (None, None) if args.ssh.is_empty() => {
             return Err(CommandError::usage(

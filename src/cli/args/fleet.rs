@@ -105,14 +105,14 @@ pub struct FleetCapacityArgs {
 #[derive(Debug, Args)]
 pub struct MachinesArgs {
     /// Start so many agents on this machine, and a private NATS server
-    #[arg(long, value_name = "N", conflicts_with = "nats", help_heading = "Fleet")]
+    #[arg(long, value_name = "N", help_heading = "Fleet")]
     pub local: Option<usize>,
     /// Start an agent on each of these hosts by ssh, and a private NATS server here [as ssh names them: host,user@host,...]
     #[arg(
         long,
         value_name = "HOSTS",
         value_delimiter = ',',
-        conflicts_with_all = ["nats", "local"],
+        conflicts_with = "local",
         help_heading = "Fleet"
     )]
     pub ssh: Vec<String>,
