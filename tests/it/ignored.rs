@@ -39,7 +39,13 @@ fn runs(line: &str, test: &Ignored) -> bool {
     if !cargo.contains("cargo test") || !harness.contains(&"--ignored") || !cargo.contains(&test.target) {
         return false;
     }
-    let is_filter = |word: &&str| !word.starts_with('-') && word.parse::<u32>().is_err();
+    let skipped = harness.windows(2).filter(|words| words[0] == "--skip").map(|words| words[1]);
+    let skipped: Vec<&str> = skipped.collect();
+    if skipped.iter().any(|word| test.path.contains(word)) {
+        return false;
+    }
+    let is_filter =
+        |word: &&str| !word.starts_with('-') && word.parse::<u32>().is_err() && !skipped.contains(word);
     let arguments = cargo.split("cargo test").nth(1).unwrap_or_default();
     let mut filters: Vec<&str> = harness.into_iter().filter(is_filter).collect();
     let words: Vec<&str> = arguments.split_whitespace().collect();
@@ -96,6 +102,8 @@ fn a_test_that_nothing_runs_is_seen() {
         ("some() { cargo test --lib --test real -- --ignored slow; }", true),
         ("some() { cargo test --lib --test real -- --ignored at_full_length; }", false),
         ("other() { cargo test --test it -- --ignored; }", false),
+        ("all() { cargo test --test real -- --ignored --test-threads 4 --skip limits; }", true),
+        ("all() { cargo test --test real -- --ignored --skip capacity; }", false),
         ("plain() { cargo test --test real -- --test-threads 4; }", false),
     ] {
         assert_eq!(runs(line, slow), expected, "{line}");
