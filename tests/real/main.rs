@@ -38,6 +38,7 @@ mod fleet_access;
 mod fleet_faults;
 mod fleet_messages;
 mod fleet_network;
+mod fleet_receiver;
 mod fleet_ssh;
 mod fleet_union;
 mod greylisted;
