@@ -2,6 +2,7 @@
 //! address of its own. Needs root.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -211,7 +212,9 @@ impl Network {
                 .status();
             if !delayed.unwrap().success() {
                 // A kernel without netem, as in small virtual machines, is no fault of the listeners that are installed.
-                eprintln!("skipped: no delay can be made");
+                // Standard error itself: the test harness would keep what a macro prints of a test that passes.
+                let mut stderr = std::io::stderr().lock();
+                writeln!(stderr, "skipped: no delay can be made").unwrap();
                 return None;
             }
         }

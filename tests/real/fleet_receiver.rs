@@ -10,7 +10,8 @@ fn what_a_relay_makes_of_the_messages_of_three_agents_is_counted_as_in_its_ledge
     let faults = "--fault drop=30 --fault duplicate=40 --fault rewrite=50 --hold fixed:0.1";
     let Some(relay) = FaultyRelay::start(next, faults) else { return };
     let target = format!("--target smtp://127.0.0.1:{}", relay.port);
-    let load = format!("-n 1500 -c 9 --receive 127.0.0.1:{next} --drain 10s --set message.text=message-{{n}}");
+    let load =
+        format!("-n 1500 -c 9 --receive 127.0.0.1:{next} --drain 10s --set message.text=message-{{n}}");
     let Some(fleet) = Fleet::local(3, &format!("{target} {load}")) else { return };
     let ended = fleet.wait();
     let ledgers = relay.ledgers();
@@ -25,7 +26,8 @@ fn what_a_relay_makes_of_the_messages_of_three_agents_is_counted_as_in_its_ledge
     assert!(number(delivery, "missing") > 10 && number(delivery, "duplicated") > 10, "{delivery:#}");
     // The times of all agents and of the receiver count from one moment: no message came out before it was held so long.
     let metrics = ended.result()["metrics"].as_array().unwrap();
-    let transit = metrics.iter().find(|row| row["name"] == "transit" && row["outcome"] == "accepted").unwrap();
+    let transit =
+        metrics.iter().find(|row| row["name"] == "transit" && row["outcome"] == "accepted").unwrap();
     let p50 = transit["percentiles"].as_array().unwrap().iter().find(|row| row["q"] == 0.5).unwrap();
     assert!(p50["value_ns"].as_f64() >= Some(0.095e9), "{transit:#}");
 }
