@@ -27,19 +27,6 @@ pub enum AgentEnd {
     },
 }
 
-impl AgentEnd {
-    /// The end in one word.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            AgentEnd::Done => "done",
-            AgentEnd::Lost { .. } => "lost",
-            AgentEnd::LeaseOver => "lease-over",
-            AgentEnd::Incomplete => "incomplete",
-            AgentEnd::Failed { .. } => "failed",
-        }
-    }
-}
-
 /// One agent and its shard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentRun {

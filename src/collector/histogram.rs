@@ -151,12 +151,6 @@ impl Hist {
         &mut self.counts[bucket - self.first]
     }
 
-    /// Room for these buckets in one that holds nothing yet.
-    fn reach_empty(&mut self, wanted: Range<usize>) {
-        let (first, end) = (wanted.start / OCTAVE * OCTAVE, wanted.end.next_multiple_of(OCTAVE));
-        (self.counts, self.first) = (vec![0; end - first], first);
-    }
-
     /// Makes room for these buckets.
     #[cold]
     fn reach(&mut self, wanted: Range<usize>) {

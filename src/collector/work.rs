@@ -46,6 +46,23 @@ pub struct Work {
 }
 
 impl Work {
+    /// What several were to do and did of one load; `None` without any, or where one does not say.
+    pub fn together(parts: impl IntoIterator<Item = Option<Work>>) -> Option<Work> {
+        let parts: Vec<Work> = parts.into_iter().collect::<Option<_>>()?;
+        let unit = parts.first()?.unit;
+        let (asked, done) =
+            parts.iter().fold((0, 0), |(asked, done), part| (asked + part.asked, done + part.done));
+        // Time passes for all of them at once.
+        let among = if unit == WorkUnit::Time { parts.len() as u64 } else { 1 };
+        Some(Work {
+            unit,
+            asked: asked / among,
+            done: done / among,
+            short_since: parts.iter().filter_map(|part| part.short_since).min(),
+            why: parts.into_iter().find_map(|part| part.why),
+        })
+    }
+
     /// Whether all of it was done.
     pub fn is_done(&self) -> bool {
         self.done >= self.asked

@@ -39,23 +39,6 @@ pub enum RunState {
     Failed,
 }
 
-impl RunState {
-    /// The state in words.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            RunState::Preparing => "preparing",
-            RunState::Ready => "ready",
-            RunState::Armed => "armed",
-            RunState::Running => "running",
-            RunState::Draining => "draining",
-            RunState::Done => "done",
-            RunState::Degraded => "degraded",
-            RunState::Aborted => "aborted",
-            RunState::Failed => "failed",
-        }
-    }
-}
-
 /// What was heard. Shards by their index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {

@@ -16,7 +16,7 @@ use crate::collector::Metric;
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Gauges, Health, Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
-use crate::collector::work::{Work, WorkUnit};
+use crate::collector::work::Work;
 
 /// The digest of a shard's seconds: of the bytes of all their reports in order.
 #[derive(Clone, Debug, Default)]
@@ -234,7 +234,8 @@ pub fn measured(parts: Vec<(String, Measured)>, tally: Tally) -> Measured {
         let peak = |part: &Measured| part.peak_sessions.get(phase).copied().unwrap_or(0);
         whole.peak_sessions.push(parts.iter().map(|(_, part)| peak(part)).sum());
     }
-    whole.work = work(&parts, phases);
+    let work = |phase: usize| Work::together(parts.iter().map(|(_, part)| part.work.get(phase).cloned()));
+    whole.work = (0..phases).map_while(work).collect();
     whole.began_at =
         parts.iter().map(|(_, part)| part.began_at).filter(|at| !at.is_zero()).min().unwrap_or_default();
     whole.took = parts.iter().map(|(_, part)| part.took).max().unwrap_or_default();
@@ -247,27 +248,6 @@ pub fn measured(parts: Vec<(String, Measured)>, tally: Tally) -> Measured {
         whole.transcripts.extend(part.transcripts.into_iter().map(named));
     }
     whole
-}
-
-/// What all were to do and did, by phase; nothing where one of them does not say.
-fn work(parts: &[(String, Measured)], phases: usize) -> Vec<Work> {
-    let of_phase = |phase: usize| -> Option<Work> {
-        let parts: Vec<&Work> =
-            parts.iter().map(|(_, part)| part.work.get(phase)).collect::<Option<Vec<&Work>>>()?;
-        let unit = parts.first()?.unit;
-        let asked: u64 = parts.iter().map(|part| part.asked).sum();
-        let done: u64 = parts.iter().map(|part| part.done).sum();
-        // Time passes for all of them at once.
-        let among = if unit == WorkUnit::Time { parts.len() as u64 } else { 1 };
-        Some(Work {
-            unit,
-            asked: asked / among,
-            done: done / among,
-            short_since: parts.iter().filter_map(|part| part.short_since).min(),
-            why: parts.iter().find_map(|part| part.why.clone()),
-        })
-    };
-    (0..phases).map_while(of_phase).collect()
 }
 
 /// Of what tells whether a generator kept up, the worst; of what was used, the sum.

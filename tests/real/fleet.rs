@@ -13,23 +13,10 @@ use tempfile::TempDir;
 
 use crate::fleet_access::nats_server;
 use crate::listener::wait_until;
+use crate::smtpress::OUTCOMES;
 
-/// The counts of a phase that any way of running it shares.
-const COUNTS: [&str; 13] = [
-    "scheduled",
-    "started",
-    "shed",
-    "accepted",
-    "expected",
-    "deferred",
-    "rejected",
-    "refused",
-    "dropped",
-    "timed_out",
-    "in_doubt",
-    "malformed",
-    "interrupted",
-];
+/// The counts of a phase that any way of running it shares, beside its outcomes.
+const COUNTS: [&str; 3] = ["scheduled", "started", "shed"];
 
 /// A process of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,7 +246,7 @@ impl Ended {
     /// All that a phase counted, phase by phase.
     #[track_caller]
     pub fn counts(&self) -> Vec<(String, Vec<u64>)> {
-        let of = |phase: &Value| COUNTS.iter().map(|field| number(phase, field)).collect();
+        let of = |phase: &Value| COUNTS.iter().chain(&OUTCOMES).map(|field| number(phase, field)).collect();
         self.phases().iter().map(|phase| (phase["name"].as_str().unwrap().to_owned(), of(phase))).collect()
     }
 
@@ -274,7 +261,7 @@ impl Ended {
         }
         for phase in self.phases() {
             let counted: u64 = self.response_counts(&phase["name"]);
-            let ended: u64 = COUNTS[3..].iter().map(|field| number(phase, field)).sum();
+            let ended: u64 = OUTCOMES.iter().map(|field| number(phase, field)).sum();
             // What was interrupted has no time of its own.
             assert!(counted <= ended, "{counted} response times of {ended} arrivals");
             assert!(counted >= number(phase, "accepted"), "{counted} response times: {phase:#}");

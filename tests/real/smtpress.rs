@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The outcomes that an arrival that was started may have (M10).
-const OUTCOMES: [&str; 10] = [
+pub const OUTCOMES: [&str; 10] = [
     "accepted",
     "expected",
     "deferred",

@@ -9,9 +9,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Hist, bucket};
 
-/// No bucket is beyond this.
-const MOST: usize = 1024 * 56;
-
 /// As it goes over the wire.
 #[derive(Serialize, Deserialize)]
 struct FilledBuckets {
@@ -44,22 +41,20 @@ impl<'de> Deserialize<'de> for Hist {
         if buckets.is_empty() {
             return Ok(Hist::default());
         }
+        let (first, last) = (bucket(min), bucket(max));
+        if first > last {
+            return Err(wrong());
+        }
         let mut hist = Hist { min, max, sum: u128::from(sum.0) << 64 | u128::from(sum.1), ..Hist::default() };
-        let (mut at, mut first) = (0_usize, None);
+        // Room for all of them at once: their ends are known.
+        hist.reach(first..last + 1);
+        let mut at = 0_usize;
         for (step, count) in buckets {
-            if count == 0 || (first.is_some() && step == 0) {
+            if count == 0 || (hist.total > 0 && step == 0) {
                 return Err(wrong());
             }
-            at = at.checked_add(step as usize).filter(|at| *at < MOST).ok_or_else(wrong)?;
-            first.get_or_insert(at);
-            if hist.total == 0 {
-                // Room for all of them at once: their ends are known.
-                if min > max || bucket(min) != at || bucket(max) >= MOST {
-                    return Err(wrong());
-                }
-                hist.reach_empty(bucket(min)..bucket(max) + 1);
-            }
-            if at > bucket(max) {
+            at = at.checked_add(step as usize).filter(|at| (first..=last).contains(at)).ok_or_else(wrong)?;
+            if hist.total == 0 && at != first {
                 return Err(wrong());
             }
             *hist.at(at) += count;
@@ -68,7 +63,7 @@ impl<'de> Deserialize<'de> for Hist {
         let (least, greatest) = (u128::from(min), u128::from(max));
         let total = u128::from(hist.total);
         let fits = (least * total..=greatest.saturating_mul(total)).contains(&hist.sum);
-        if at != bucket(max) || !fits { Err(wrong()) } else { Ok(hist) }
+        if at != last || !fits { Err(wrong()) } else { Ok(hist) }
     }
 }
 

@@ -90,23 +90,23 @@ fn add_addresses(sum: &mut Vec<Address>, part: &[Address]) {
     }
 }
 
+/// The work of a shard's phase; `None`: its unit is of another version.
+fn stored_work(own: &stored::StoredWork) -> Option<Work> {
+    Some(Work {
+        unit: WorkUnit::ALL.into_iter().find(|unit| unit.as_str() == own.unit)?,
+        asked: own.asked,
+        done: own.done,
+        short_since: own.short_since_ns.map(Duration::from_nanos),
+        why: own.why.clone(),
+    })
+}
+
 /// What all shards together were to do and did, by phase. One that does not say so was stored before it was known.
 pub fn work(results: &[RunResult]) -> Vec<Work> {
-    let of_phase = |index: usize| -> Option<Work> {
-        let parts = results.iter().map(|result| result.phases.get(index)?.work.as_ref());
-        let parts: Vec<&stored::StoredWork> = parts.collect::<Option<_>>()?;
-        let unit = WorkUnit::ALL.into_iter().find(|unit| unit.as_str() == parts[0].unit)?;
-        let (asked, done) =
-            parts.iter().fold((0, 0), |(asked, done), part| (asked + part.asked, done + part.done));
-        // Time passes for all of them at once.
-        let among = if unit == WorkUnit::Time { parts.len() as u64 } else { 1 };
-        Some(Work {
-            unit,
-            asked: asked / among,
-            done: done / among,
-            short_since: parts.iter().filter_map(|part| part.short_since_ns).min().map(Duration::from_nanos),
-            why: parts.iter().find_map(|part| part.why.clone()),
-        })
+    let of_phase = |index: usize| {
+        Work::together(
+            results.iter().map(|result| result.phases.get(index)?.work.as_ref().and_then(stored_work)),
+        )
     };
     (0..results[0].phases.len()).map_while(of_phase).collect()
 }
