@@ -20,6 +20,7 @@ use crate::command::{CommandError, MessageSink};
 use crate::fleet::gathering::{self, Fleet};
 use crate::fleet::init::COORDINATOR;
 use crate::fleet::local::{AgentProcesses, Invitation};
+use crate::fleet::message::AgentState;
 use crate::fleet::seed;
 use crate::fleet::server::PrivateServer;
 use crate::fleet::ssh::SshStart;
@@ -115,7 +116,10 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
         let wanted = match args.agents {
             Some(0) => return Err(CommandError::usage("--agents 0: a run needs at least one agent")),
             Some(wanted) => wanted,
-            None => gathering::status(&access, HEARD_WITHIN)?.len().max(1),
+            None => {
+                let agents = gathering::status(&access, HEARD_WITHIN)?;
+                agents.iter().filter(|agent| agent.state == AgentState::Idle).count().max(1)
+            }
         };
         (Fleet::gather(&access, key, wanted, HEARD_WITHIN, PROGRAM, say)?, Box::new(()))
     };

@@ -42,8 +42,8 @@ pub struct AgentRun {
     pub end: AgentEnd,
     /// How far from the truth its clock's offset may be, at most.
     pub clock_bound: Duration,
-    /// The greatest lateness of its generator in the first second: it started within this and `clock_bound` of T0. `None`: it
-    /// reported no first second.
+    /// The greatest lateness of its generator in the first second in which an arrival ended: with `clock_bound` how far from T0
+    /// it started. `None`: no arrival ended.
     pub late_start: Option<Duration>,
     /// Arrivals whose scheduled time came.
     pub scheduled: u64,
@@ -55,7 +55,8 @@ pub struct AgentRun {
     pub threads: Option<u32>,
     /// The share of its cores that it used; `None`: it did not report its end.
     pub cpu_share: Option<f64>,
-    /// The 99th percentile of its generator's lateness in measured phases, in nanoseconds.
+    /// The 99th percentile of its generator's lateness in measured phases, in nanoseconds; `None`: it did not report its end, or
+    /// had no arrival.
     pub lag_p99_ns: Option<u64>,
     /// Why its own measurement is invalid: one slow generator of many must not be lost among the others.
     pub reasons: Vec<ValidityReason>,

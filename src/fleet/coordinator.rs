@@ -429,7 +429,9 @@ impl<'a> CoordinatedRun<'a> {
                     // As one machine would judge itself.
                     let alone = Measured { tally, ..*measured };
                     let summary = Summary::new(&alone, &infos);
-                    lag_p99_ns = Some(summary.lag_p99_ns);
+                    // Without an arrival nothing is known of it.
+                    let has_started = summary.measured_phases().any(|phase| phase.counts.started > 0);
+                    lag_p99_ns = has_started.then_some(summary.lag_p99_ns);
                     reasons = summary.validity.reasons;
                     parts.push((name.clone(), Measured { tally: Tally::default(), ..alone }));
                 }
@@ -467,7 +469,7 @@ impl<'a> CoordinatedRun<'a> {
             gauges: self.in_step.gauges(),
             interrupted: *self.stop.borrow() > Stop::Run,
             aborted_by: self.aborted_by,
-            took: whole.took.max(clock.offset().min(whole.took + Duration::from_secs(1))).max(until_lost),
+            took: whole.took.max(until_lost),
             agents,
             ..whole
         })

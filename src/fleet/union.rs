@@ -115,7 +115,7 @@ impl ShardsInStep {
         self.shards.get(shard as usize).map(|own| &own.tally)
     }
 
-    /// The generator's lateness in the shard's first second, if that came.
+    /// The generator's lateness in the shard's first second in which an arrival ended.
     pub fn first_lag(&self, shard: u32) -> Option<&Hist> {
         self.shards.get(shard as usize)?.first.as_ref()
     }

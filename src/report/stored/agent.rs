@@ -23,7 +23,7 @@ pub struct StoredAgent {
     /// How far its clock's offset may be from the truth, at most.
     pub clock_bound_s: f64,
     /// It started within this of the common start: the bound of its clock and the greatest lateness of its generator in the
-    /// first second. `null`: it reported no first second.
+    /// first second in which an arrival ended. `null`: none did.
     pub skew_bound_s: Option<f64>,
     /// Arrivals whose scheduled time came.
     pub scheduled: u64,
@@ -35,7 +35,8 @@ pub struct StoredAgent {
     pub threads: Option<u32>,
     /// The share of its cores that it used; `null`: it did not report its end.
     pub cpu_share: Option<f64>,
-    /// The 99th percentile of its generator's lateness in measured phases; `null`: it did not report its end.
+    /// The 99th percentile of its generator's lateness in measured phases; `null`: it did not report its end, or had
+    /// no arrival.
     pub lag_p99_ns: Option<u64>,
 }
 
