@@ -2,6 +2,7 @@
 
 mod collect;
 mod init;
+mod resume;
 
 use std::io::{self, Write};
 use std::process::Command;
@@ -58,6 +59,9 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
         return Err(CommandError::usage(
             "--shard is for runs without a coordinator: a fleet shares the load out itself",
         ));
+    }
+    if let Some(run) = &args.resume {
+        return resume::resume(args, run, screen);
     }
     check(&args.machines)?;
     run::run_on(&args.run, screen, |plan, messages| gather(&args.machines, plan, messages).map(Some))
@@ -130,9 +134,20 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
             "the embedded listener is on this machine, and agent {name} is on {machine}: name a target that all agents reach"
         )));
     }
-    let names: Vec<String> = fleet.agents().map(|(name, host)| format!("{name} ({host})")).collect();
+    let names = names(&fleet);
     messages.say(&format!("smtpress: {} agents: {}", names.len(), names.join(", ")));
+    if args.local.is_none() && args.ssh.is_empty() {
+        messages.say(&format!(
+            "smtpress: run {}: if this command dies, `smtpress fleet run --resume {}` within 10 s goes on",
+            plan.run_id, plan.run_id
+        ));
+    }
     Ok(GatheredFleet { fleet, processes })
+}
+
+/// Its agents, for a sentence.
+fn names(fleet: &Fleet) -> Vec<String> {
+    fleet.agents().map(|(name, host)| format!("{name} ({host})")).collect()
 }
 
 /// What the agents of a private server are invited with.

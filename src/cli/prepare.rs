@@ -55,6 +55,12 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
     Ok(prepared)
 }
 
+/// Whether a profile, or anything that makes or changes a load, was given.
+pub fn asks_for_load(args: &RunArgs) -> bool {
+    let changes = args.login.overrides().into_iter().chain(allowed(&args.common.allow_target)).count();
+    args.profile.is_some() || !given(args).is_empty() || !args.common.set.is_empty() || changes > 0
+}
+
 /// The flags that stand for keys, as they were given.
 fn given(args: &RunArgs) -> Vec<Given> {
     let load = &args.load;

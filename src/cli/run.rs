@@ -13,7 +13,7 @@ use super::{shard, start};
 use crate::command::fleet::GatheredFleet;
 use crate::command::run::{LoadRun, check_before_load};
 use crate::command::signals::Signals;
-use crate::command::{CommandError, Copies, MessageSink};
+use crate::command::{CommandError, Copies, MessageSink, Prepared};
 use crate::generator::Stop;
 use crate::plan::Plan;
 use crate::profile::check::{never_retried, too_slow};
@@ -32,7 +32,16 @@ pub fn run_on(
     screen: &Screen,
     gather: impl FnOnce(&Plan, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
 ) -> Result<ExitCode, CommandError> {
-    let mut prepared = prepare(args)?;
+    run_prepared(args, prepare(args)?, screen, gather)
+}
+
+/// The same with a load that does not come from the command line.
+pub fn run_prepared(
+    args: &RunArgs,
+    mut prepared: Prepared,
+    screen: &Screen,
+    gather: impl FnOnce(&Plan, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
+) -> Result<ExitCode, CommandError> {
     if args.print_profile {
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
         return Ok(ExitCode::Success);
@@ -42,7 +51,6 @@ pub fn run_on(
     let now = prepared.started_at;
     // A start that lies in the past is one that is due.
     prepared.started_at = start_at.unwrap_or(now).max(now);
-    let prepared = prepared;
     let plan = &prepared.compiled.plan;
     let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     // Their ports are bound before anything is written or sent.

@@ -5,6 +5,7 @@ use std::io;
 use crate::delivery::ReceiveError;
 use crate::delivery::log::LogError;
 use crate::fleet::gathering::FleetError;
+use crate::fleet::record::TakeOverError;
 use crate::fleet::server::ServerError;
 use crate::fleet::ssh::SshError;
 use crate::generator::RunError;
@@ -90,6 +91,7 @@ impl From<RunError> for CommandError {
             RunError::Tls(error) => error.into(),
             RunError::Preflight(error) => error.into(),
             RunError::Fleet(sentence) => CommandError::Failed(ExitCode::Preflight, sentence),
+            RunError::TakenOver => CommandError::Failed(ExitCode::Invalid, RunError::TakenOver.to_string()),
             error => CommandError::Failed(ExitCode::Fault, error.to_string()),
         }
     }
@@ -98,6 +100,16 @@ impl From<RunError> for CommandError {
 impl From<FleetError> for CommandError {
     fn from(error: FleetError) -> Self {
         CommandError::Failed(ExitCode::Preflight, error.to_string())
+    }
+}
+
+impl From<TakeOverError> for CommandError {
+    fn from(error: TakeOverError) -> Self {
+        let code = match &error {
+            TakeOverError::Fleet(_) => ExitCode::Preflight,
+            TakeOverError::Unknown(_) | TakeOverError::Unusable { .. } => ExitCode::Usage,
+        };
+        CommandError::Failed(code, error.to_string())
     }
 }
 

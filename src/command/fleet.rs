@@ -17,7 +17,7 @@ use crate::generator::{Local, Runner, Stop};
 use crate::load::Shard;
 use crate::plan::{Plan, PlanPart};
 use crate::profile::overrides::OverrideOrigin;
-use crate::profile::{Context, Document, Override, Purpose, compile};
+use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
 
 /// A fleet that waits for its run, and the processes that were started for it.
 pub struct GatheredFleet {
@@ -25,6 +25,23 @@ pub struct GatheredFleet {
     pub fleet: Fleet,
     /// They end when this is dropped.
     pub processes: Box<dyn Any>,
+}
+
+/// Why another coordinator cannot go on with a run of this profile; `None`: it can.
+pub fn cannot_be_taken_over(part: PlanPart, compiled: &Compiled) -> Option<&'static str> {
+    if part != PlanPart::Run {
+        return Some("it is a trial of a search for the capacity");
+    }
+    if compiled.plan.target.is_embedded() {
+        return Some("the embedded listener ended with its coordinator");
+    }
+    if compiled.receiver.is_some() {
+        return Some(
+            "the receiver behind the relay ended with its coordinator, and nobody knows what was delivered since",
+        );
+    }
+    (!compiled.plan.events.is_empty())
+        .then_some("its events were the coordinator's, and nobody knows which of them took place")
 }
 
 /// How an agent makes a shard of what it was sent. `allow`: the hosts beyond loopback that this machine may load; those that

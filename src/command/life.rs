@@ -11,9 +11,10 @@ use super::prepared::{Prepared, embedded};
 use crate::delivery::log::DeliveryLogs;
 use crate::delivery::settings::ReceiverSettings;
 use crate::delivery::{FarEnd, Receiver};
-use crate::fleet::coordinator::{Assignment, FleetRunner};
+use crate::fleet::coordinator::{CommandOfRun, FleetRunner};
 use crate::fleet::gathering::Fleet;
 use crate::fleet::message::ListenerOfRun;
+use crate::fleet::record::Assignment;
 use crate::generator::connector::EmbeddedListener;
 use crate::generator::{Local, Stop};
 use crate::listener::Listener;
@@ -101,7 +102,9 @@ impl<'a> Life<'a> {
             embedded: embedded.transpose()?,
             lists_transactions: self.receiver.is_some(),
         };
-        Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment), stop))
+        let command =
+            CommandOfRun { profile_path: self.prepared.path.clone(), began: self.prepared.started_at };
+        Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop))
     }
 
     fn behind_relay<R>(&self, inner: R, stop: watch::Receiver<Stop>) -> BehindRelay<R> {

@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::connection::State;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType, Stream};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, StorageType, Stream};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerError};
 use futures::StreamExt;
@@ -244,7 +245,7 @@ impl Bus {
     pub async fn stream(&self) -> Result<Stream, BusError> {
         let config = Config {
             name: subject::STREAM.to_owned(),
-            subjects: vec![subject::REPORTS.to_owned()],
+            subjects: vec![subject::REPORTS.to_owned(), subject::RECORDS.to_owned()],
             discard: DiscardPolicy::New,
             duplicate_window: DUPLICATES,
             storage: StorageType::File,
@@ -253,7 +254,17 @@ impl Bus {
         };
         let failed = |error: &dyn std::fmt::Display| BusError::Stream(error.to_string());
         match self.unless_denied(self.stored.get_stream(subject::STREAM)).await? {
-            Ok(stream) => Ok(stream),
+            Ok(stream) if stream.cached_info().config.subjects.contains(&subject::RECORDS.to_owned()) => {
+                Ok(stream)
+            }
+            // Of a version that kept no records.
+            Ok(_) => {
+                self.unless_denied(self.stored.update_stream(config))
+                    .await?
+                    .map_err(|error| failed(&error))?;
+                let stream = self.unless_denied(self.stored.get_stream(subject::STREAM)).await?;
+                stream.map_err(|error| failed(&error))
+            }
             Err(_) => {
                 let made = self.unless_denied(self.stored.create_stream(config)).await?;
                 made.map_err(|error| failed(&error))
@@ -367,11 +378,41 @@ impl Bus {
         Ok(runs)
     }
 
-    /// Removes the reports of a run that is over. What cannot be removed stays.
+    /// Keeps the record of a run, in place of the one that is kept under the number `before` (0: of none). Returns its own number.
+    ///
+    /// # Errors
+    /// It is not kept, or another coordinator was quicker.
+    pub async fn keep_record(&self, run: &str, record: Vec<u8>, before: u64) -> Result<u64, BusError> {
+        let failed = |error: &dyn std::fmt::Display| BusError::NotStored(error.to_string());
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, before.to_string().as_str());
+        let kept = self.stored.publish_with_headers(subject::record(run), headers, record.into());
+        let kept = kept.await.map_err(|error| failed(&error))?;
+        let kept = tokio::time::timeout(STORED_WITHIN, kept.into_future()).await;
+        Ok(kept.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?.sequence)
+    }
+
+    /// The record that is kept of a run, and its number.
+    ///
+    /// # Errors
+    /// The stream cannot be read.
+    pub async fn record(&self, run: &str) -> Result<Option<(Vec<u8>, u64)>, BusError> {
+        if !self.keeps_reports().await? {
+            return Ok(None);
+        }
+        let stream = self.stream().await?;
+        match stream.get_last_raw_message_by_subject(&subject::record(run)).await {
+            Ok(message) => Ok(Some((message.payload.to_vec(), message.sequence))),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(BusError::Stream(error.to_string())),
+        }
+    }
+
+    /// Removes all that is stored of a run that is over. What cannot be removed stays.
     pub async fn forget(&self, run: &str) {
         let purged = async {
             if let Ok(stream) = self.stream().await {
-                stream.purge().filter(subject::reports(run)).await.ok();
+                stream.purge().filter(subject::stored(run)).await.ok();
             }
         };
         tokio::time::timeout(FORGOTTEN_WITHIN, purged).await.ok();

@@ -7,7 +7,7 @@
 //!   lease is the word to begin: without it none begins, so that where one agent fails before the start no load runs at all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use futures::StreamExt;
 use futures::future::join_all;
@@ -18,9 +18,10 @@ use super::bus::{ANSWER_WITHIN, BusError, StoredReport};
 use super::clock_offset::{AgentClock, RoundTrip};
 use super::gathering::{Fleet, heartbeat};
 use super::message::{
-    AgentAnswer, AgentCommand, AgentOrder, FinalReport, Heartbeat, Lease, ListenerOfRun, RunSpec,
-    SecondReport, decode, sign,
+    AgentAnswer, AgentCommand, AgentOrder, FinalReport, Heartbeat, Lease, RunSpec, SecondReport, decode,
+    sign, verify,
 };
+use super::record::{AgentOfRun, Assignment, RunRecord, StoredRecord};
 use super::states::{FleetAction, FleetRun, Input};
 use super::union::{ShardsInStep, measured};
 use super::{HEARTBEAT, subject};
@@ -46,17 +47,13 @@ const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked for silence.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What agents know of the run beside its shard.
+/// What the command knows of its run, for the one that may take it over.
 #[derive(Clone, Debug, Default)]
-pub struct Assignment {
-    /// The profile with every default, as TOML.
-    pub profile: String,
-    /// The Date of all messages.
-    pub date: String,
-    /// The embedded listener of this machine, if that is the target.
-    pub embedded: Option<ListenerOfRun>,
-    /// Whether each transaction is to be reported.
-    pub lists_transactions: bool,
+pub struct CommandOfRun {
+    /// The profile's file, if there is one.
+    pub profile_path: Option<String>,
+    /// When the command began, since the Unix epoch.
+    pub began: Duration,
 }
 
 /// A fleet that runs plans.
@@ -64,33 +61,40 @@ pub struct FleetRunner {
     fleet: Fleet,
     stop: watch::Receiver<Stop>,
     assignment: Assignment,
+    command: CommandOfRun,
     /// Runs so far.
     runs: u64,
 }
 
 impl FleetRunner {
     /// Heeds `stop`.
-    pub fn new(fleet: Fleet, stop: watch::Receiver<Stop>, assignment: Assignment) -> FleetRunner {
-        FleetRunner { fleet, stop, assignment, runs: 0 }
+    pub fn new(
+        fleet: Fleet,
+        stop: watch::Receiver<Stop>,
+        assignment: Assignment,
+        command: CommandOfRun,
+    ) -> FleetRunner {
+        FleetRunner { fleet, stop, assignment, command, runs: 0 }
     }
 }
 
 impl Runner for FleetRunner {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
-        let FleetRunner { fleet, stop, assignment, runs } = self;
+        let FleetRunner { fleet, stop, assignment, command, runs } = self;
         *runs += 1;
         if *runs > 1 {
             fleet.renew().map_err(|error| RunError::Fleet(error.to_string()))?;
         }
         let run = CoordinatedRun::new(fleet, plan, stop.clone());
-        fleet.runtime.block_on(run.attend(assignment, observer)).map_err(RunError::Fleet)
+        fleet.runtime.block_on(run.attend(assignment, command, observer))
     }
 }
 
 /// What is known of a shard.
 struct ShardOfRun {
     agent: Heartbeat,
-    offset: Option<AgentClock>,
+    /// How far from the common start it may begin; unknown before it was asked.
+    clock_bound: Option<Duration>,
     last: Option<FinalReport>,
     lost: Option<(Duration, Duration)>,
 }
@@ -106,6 +110,7 @@ struct CoordinatedRun<'a> {
     shards: Vec<ShardOfRun>,
     in_step: ShardsInStep,
     total: Tally,
+    epoch: u64,
     lease: u64,
     aborted_by: Option<String>,
 }
@@ -121,8 +126,12 @@ impl<'a> CoordinatedRun<'a> {
             }
         };
         let shards = agents.len();
-        let of_agent =
-            |agent: &Heartbeat| ShardOfRun { agent: agent.clone(), offset: None, last: None, lost: None };
+        let of_agent = |agent: &Heartbeat| ShardOfRun {
+            agent: agent.clone(),
+            clock_bound: None,
+            last: None,
+            lost: None,
+        };
         CoordinatedRun {
             fleet,
             plan,
@@ -132,6 +141,7 @@ impl<'a> CoordinatedRun<'a> {
             shards: agents.iter().map(of_agent).collect(),
             in_step: ShardsInStep::new(shards, plan.phases.len()),
             total: Tally::new(plan.phases.len()),
+            epoch: 1,
             lease: 0,
             aborted_by: None,
         }
@@ -144,17 +154,34 @@ impl<'a> CoordinatedRun<'a> {
     async fn attend(
         mut self,
         assignment: &Assignment,
+        command: &CommandOfRun,
         observer: &mut dyn Observer,
-    ) -> Result<Measured, String> {
-        let bus = &self.fleet.bus;
-        bus.forget(&self.plan.run_id).await;
-        let mut reports = bus.follow(&self.plan.run_id).await.map_err(|error| error.to_string())?;
+    ) -> Result<Measured, RunError> {
+        let failed = |error: &dyn std::fmt::Display| RunError::Fleet(error.to_string());
+        let (bus, run) = (&self.fleet.bus, &self.plan.run_id);
+        if self.fleet.taken_over.is_none() {
+            bus.forget(run).await;
+        }
+        let mut reports = bus.follow(run).await.map_err(|error| failed(&error))?;
         let mut heartbeats =
-            bus.client.subscribe(subject::HEARTBEATS).await.map_err(|error| error.to_string())?;
-        self.prepare(assignment).await?;
-        self.refresh(&mut heartbeats).await;
-        let epoch = self.arm().await?;
-        let clock = Clock::new(epoch);
+            bus.client.subscribe(subject::HEARTBEATS).await.map_err(|error| failed(&error))?;
+        let mut control =
+            bus.client.subscribe(subject::control(run)).await.map_err(|error| failed(&error))?;
+        let (start, kept) = match &self.fleet.taken_over {
+            Some(stored) => self.take_over(stored).await?,
+            None => {
+                self.prepare(assignment).await.map_err(RunError::Fleet)?;
+                self.refresh(&mut heartbeats).await;
+                match self.arm(assignment, command).await {
+                    Ok(armed) => armed,
+                    Err(why) => {
+                        bus.forget(run).await;
+                        return Err(RunError::Fleet(why));
+                    }
+                }
+            }
+        };
+        let clock = Clock::new(start);
         let starts = starts(self.plan);
         observer
             .begins(&RunStart { clock, phase: Arc::new(move |phase| starts.get(phase).copied().flatten()) });
@@ -173,6 +200,7 @@ impl<'a> CoordinatedRun<'a> {
                         .and_then(|own| self.shard_of(&own.agent));
                     inputs.extend(shard.map(Input::Heard));
                 }
+                Some(word) = control.next() => self.obeys(&word.payload)?,
                 _ = looks.tick() => inputs.push(Input::Tick),
                 _ = leases.tick() => self.tell(self.machine.stop()).await,
                 Ok(()) = self.stop.changed() => {
@@ -191,8 +219,38 @@ impl<'a> CoordinatedRun<'a> {
                 }
             }
         }
-        bus.forget(&self.plan.run_id).await;
-        self.finish(clock)
+        // What another one took over is its own to remove.
+        if kept.is_latest(bus).await {
+            bus.forget(run).await;
+        }
+        self.finish(clock).map_err(RunError::Fleet)
+    }
+
+    /// Takes over a run whose agents know when it starts. Returns the moment.
+    async fn take_over(&mut self, stored: &StoredRecord) -> Result<(Instant, StoredRecord), RunError> {
+        let record = RunRecord { epoch: stored.record.epoch + 1, ..stored.record.clone() };
+        for (own, agent) in self.shards.iter_mut().zip(&record.agents) {
+            own.clock_bound = Some(agent.clock_bound);
+        }
+        self.epoch = record.epoch;
+        let ago = clock::wall().duration_since(UNIX_EPOCH + record.starts).unwrap_or_default();
+        let start = clock::now().checked_sub(ago).unwrap_or(self.zero);
+        let kept = StoredRecord::store(&self.fleet.bus, &self.fleet.key, record, stored.number).await;
+        let kept = kept.map_err(|error| RunError::Fleet(format!("the run was not taken over: {error}")))?;
+        self.machine = FleetRun::taken_over(self.machine.shards(), self.now());
+        // Agents wait for a word: those that had none for too long end their load.
+        self.tell(Stop::Run).await;
+        Ok((start, kept))
+    }
+
+    /// An error if another coordinator has taken the run over.
+    fn obeys(&self, word: &[u8]) -> Result<(), RunError> {
+        match verify::<Lease>(word, &self.fleet.key) {
+            Ok(lease) if lease.run == self.plan.run_id && lease.epoch > self.epoch => {
+                Err(RunError::TakenOver)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn shard_of(&self, agent: &str) -> Option<u32> {
@@ -289,8 +347,12 @@ impl<'a> CoordinatedRun<'a> {
         }
     }
 
-    /// Finds each agent's clock, and tells all when to start. Returns the moment.
-    async fn arm(&mut self) -> Result<Instant, String> {
+    /// Finds each agent's clock, and tells all when to start. Returns the moment, and what is kept of the run.
+    async fn arm(
+        &mut self,
+        assignment: &Assignment,
+        command: &CommandOfRun,
+    ) -> Result<(Instant, StoredRecord), String> {
         let mut trips: Vec<Vec<RoundTrip>> = self.shards.iter().map(|_| Vec::new()).collect();
         'pings: for _ in 0..PINGS {
             // One after the other: two answers at once would wait for each other.
@@ -309,10 +371,14 @@ impl<'a> CoordinatedRun<'a> {
             }
         }
         let mut apart = Vec::new();
+        let mut clocks = Vec::new();
         for (shard, trips) in trips.iter().enumerate() {
             let index = u32::try_from(shard).unwrap_or(u32::MAX);
             match AgentClock::of(trips).filter(|_| trips.len() == PINGS) {
-                Some(offset) if offset.bound <= self.fleet.max_start_skew => self.shards[shard].offset = Some(offset),
+                Some(offset) if offset.bound <= self.fleet.max_start_skew => {
+                    self.shards[shard].clock_bound = Some(offset.bound);
+                    clocks.push(offset);
+                }
                 Some(offset) => apart.push(format!(
                     "{}: its clock is known to {:.1} ms only, {:.1} ms are allowed (--max-start-skew): the shortest of {PINGS} round \
                      trips took twice that",
@@ -327,21 +393,42 @@ impl<'a> CoordinatedRun<'a> {
             return Err(self.release(&apart.join("\n")).await);
         }
         let start = self.now() + LEAD;
-        let at = |shard: u32| {
-            self.shards[shard as usize].offset.map(|offset| offset.theirs(start)).unwrap_or_default()
+        let starts = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default() + LEAD;
+        let record = self.record(assignment, command, starts);
+        let kept = match StoredRecord::store(&self.fleet.bus, &self.fleet.key, record, 0).await {
+            Ok(kept) => kept,
+            Err(error) => return Err(self.release(&error.to_string()).await),
         };
+        let at = |shard: u32| clocks[shard as usize].theirs(start);
         let answers = self.ask_all(|shard| AgentOrder::Arm { at: at(shard) }, LEAD - BEGIN).await;
         self.take(answers, Input::Armed).await?;
         if self.now() + BEGIN > start {
             return Err(self.release("telling all agents when to start took too long").await);
         }
-        Ok(self.zero + start)
+        Ok((self.zero + start, kept))
+    }
+
+    fn record(&self, assignment: &Assignment, command: &CommandOfRun, starts: Duration) -> RunRecord {
+        let of_shard = |own: &ShardOfRun| AgentOfRun {
+            agent: own.agent.clone(),
+            clock_bound: own.clock_bound.unwrap_or_default(),
+        };
+        RunRecord {
+            run: self.plan.run_id.clone(),
+            epoch: self.epoch,
+            part: self.plan.part,
+            assignment: assignment.clone(),
+            profile_path: command.profile_path.clone(),
+            began: command.began,
+            starts,
+            agents: self.shards.iter().map(of_shard).collect(),
+        }
     }
 
     /// The coordinator's word to all agents.
     async fn tell(&mut self, stop: Stop) {
         self.lease += 1;
-        let lease = Lease { run: self.plan.run_id.clone(), epoch: 1, number: self.lease, stop };
+        let lease = Lease { run: self.plan.run_id.clone(), epoch: self.epoch, number: self.lease, stop };
         let subject = subject::control(&self.plan.run_id);
         self.fleet.bus.say(subject, sign(&lease, &self.fleet.key)).await;
     }
@@ -444,7 +531,7 @@ impl<'a> CoordinatedRun<'a> {
                 program,
                 shard,
                 end,
-                clock_bound: own.offset.map(|offset| offset.bound).unwrap_or_default(),
+                clock_bound: own.clock_bound.unwrap_or_default(),
                 late_start: self.in_step.first_lag(shard).map(|lag| Duration::from_nanos(lag.max_ns())),
                 scheduled,
                 started,
@@ -465,9 +552,12 @@ impl<'a> CoordinatedRun<'a> {
         let until_lost = if agents.iter().any(is_lost) { clock.offset() } else { Duration::ZERO };
         self.total += self.in_step.late();
         let whole = measured(parts, self.total);
+        // The one whose run was taken over may have stopped it.
+        let all_done = agents.iter().all(|agent| agent.end == AgentEnd::Done);
+        let was_stopped = whole.interrupted && self.aborted_by.is_none() && all_done;
         Ok(Measured {
             gauges: self.in_step.gauges(),
-            interrupted: *self.stop.borrow() > Stop::Run,
+            interrupted: *self.stop.borrow() > Stop::Run || was_stopped,
             aborted_by: self.aborted_by,
             took: whole.took.max(until_lost),
             agents,

@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::bus::{Bus, BusAccess, BusError};
 use super::message::{AgentState, Heartbeat, decode};
+use super::record::{RunRecord, StoredRecord};
 use super::subject;
 
 /// How long agents may take to wait for work again after a run.
@@ -46,6 +47,8 @@ pub struct Fleet {
     pub(super) agents: Vec<Heartbeat>,
     pub(super) max_start_skew: Duration,
     pub(super) say: Arc<dyn Fn(&str) + Send + Sync>,
+    /// What is kept of the run that its agents are at already, if it is to be taken over.
+    pub(super) taken_over: Option<StoredRecord>,
 }
 
 impl Fleet {
@@ -76,7 +79,7 @@ impl Fleet {
             agents.truncate(wanted);
             Ok((bus, agents))
         })?;
-        Ok(Fleet { runtime, bus, key, agents, max_start_skew: super::MAX_START_SKEW, say })
+        Ok(Fleet { runtime, bus, key, agents, max_start_skew: super::MAX_START_SKEW, say, taken_over: None })
     }
 
     /// With another bound of how far from T0 an agent may start.
@@ -104,6 +107,11 @@ impl Fleet {
         }
         self.agents = agents;
         Ok(())
+    }
+
+    /// What is kept of the run that is to be taken over.
+    pub fn taken_over(&self) -> Option<&RunRecord> {
+        self.taken_over.as_ref().map(|stored| &stored.record)
     }
 
     /// Its agents: name and machine.

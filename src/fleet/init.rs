@@ -157,11 +157,17 @@ fn of_coordinator() -> Permissions {
         publish: vec![
             subject::command("*"),
             subject::control("*"),
+            subject::RECORDS.to_owned(),
             "$JS.API.>".to_owned(),
             "$JS.ACK.>".to_owned(),
             "$KV.>".to_owned(),
         ],
-        subscribe: vec![subject::HEARTBEATS.to_owned(), format!("_INBOX.{COORDINATOR}.>")],
+        subscribe: vec![
+            subject::HEARTBEATS.to_owned(),
+            // Whether another one took its run over.
+            subject::control("*"),
+            format!("_INBOX.{COORDINATOR}.>"),
+        ],
         answers: false,
     }
 }

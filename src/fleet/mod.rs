@@ -6,7 +6,7 @@
 //!
 //! `message` is what both say to each other, `subject` where, `states` the coordinator as a pure machine, `clock_offset` and
 //! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `collect` what is
-//! left of a run without its coordinator, `agent` and `coordinator`
+//! left of a run without its coordinator, `record` what is kept for another one, `agent` and `coordinator`
 //! the two ends, `server` the private nats-server, `init` the configuration of one that stays, `local` and `ssh`
 //! agents that end with the coordinator.
 //!
@@ -26,6 +26,7 @@ pub mod gathering;
 pub mod init;
 pub mod local;
 pub mod message;
+pub mod record;
 pub mod server;
 mod spool;
 pub mod ssh;

@@ -112,6 +112,17 @@ impl FleetRun {
         }
     }
 
+    /// A run of so many shards whose agents know when to start, as one that takes it over at `now` finds it.
+    pub fn taken_over(shards: u32, now: Duration) -> FleetRun {
+        let own = FleetRun::new(shards, now);
+        FleetRun { state: RunState::Armed, shards: vec![ShardState::Armed; shards as usize], ..own }
+    }
+
+    /// How many shards it has.
+    pub fn shards(&self) -> u32 {
+        u32::try_from(self.shards.len()).unwrap_or(u32::MAX)
+    }
+
     /// How far it is.
     pub fn state(&self) -> RunState {
         self.state

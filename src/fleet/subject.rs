@@ -4,6 +4,8 @@
 pub const STREAM: &str = "SMTPRESS_RUN";
 /// What the stream takes: reports, not the coordinator's own word.
 pub const REPORTS: &str = "smtpress.v1.run.*.report.>";
+/// What the stream keeps of each run for a coordinator that takes it over.
+pub const RECORDS: &str = "smtpress.v1.run.*.record";
 /// Every agent's sign of life.
 pub const HEARTBEATS: &str = "smtpress.v1.agent.*.heartbeat";
 
@@ -41,6 +43,16 @@ pub fn last(run: &str, shard: u32, agent: &str) -> String {
 /// All reports of a run.
 pub fn reports(run: &str) -> String {
     format!("smtpress.v1.run.{run}.report.>")
+}
+
+/// What is kept of a run for a coordinator that takes it over.
+pub fn record(run: &str) -> String {
+    format!("smtpress.v1.run.{run}.record")
+}
+
+/// All that is stored of a run.
+pub fn stored(run: &str) -> String {
+    format!("smtpress.v1.run.{run}.>")
 }
 
 /// All that an agent may report, of any run and shard.

@@ -92,6 +92,9 @@ pub enum RunError {
     /// The agents of a fleet cannot run it: which and why, in sentences.
     #[error("{0}")]
     Fleet(String),
+    /// Another coordinator has taken over the run of a fleet.
+    #[error("another coordinator has taken this run over: the agents obey it, and the result is its own")]
+    TakenOver,
     /// TLS cannot be set up.
     #[error("failed to set up TLS: {0}")]
     Tls(#[from] TlsError),

@@ -23,14 +23,14 @@ use crate::fleet_access::{nats_server, smtpress};
 use crate::listener::{self, Processes, wait_until};
 
 /// A nats-server of the test's own, open to all of this machine.
-struct OpenServer {
+pub struct OpenServer {
     port: u16,
-    folder: TempDir,
+    pub folder: TempDir,
     _processes: Processes,
 }
 
 impl OpenServer {
-    fn start() -> Option<OpenServer> {
+    pub fn start() -> Option<OpenServer> {
         let program = nats_server()?;
         let (folder, port) = (tempfile::tempdir().unwrap(), listener::free_port());
         let output = folder.path().join("nats.log");
@@ -44,12 +44,12 @@ impl OpenServer {
         Some(OpenServer { port, folder, _processes: processes })
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// An agent that obeys `key`, and where its words go.
-    fn agent(&self, name: &str, key: &KeyPair, spool: &Path) -> (Processes, std::path::PathBuf) {
+    pub fn agent(&self, name: &str, key: &KeyPair, spool: &Path) -> (Processes, std::path::PathBuf) {
         let output = self.folder.path().join(format!("{name}.log"));
         let key = key.public_key();
         let words = ["agent", "--nats", &self.url(), "--coordinator", &key, "--name", name];
@@ -62,12 +62,17 @@ impl OpenServer {
     }
 
     /// A run of so many agents, commanded with `key`.
-    fn run(&self, key: &KeyPair, agents: usize, flags: &str) -> Fleet {
+    pub fn run(&self, key: &KeyPair, agents: usize, flags: &str) -> Fleet {
+        self.run_against("embedded", key, agents, flags)
+    }
+
+    /// The same against a listener of the test's own.
+    pub fn run_against(&self, target: &str, key: &KeyPair, agents: usize, flags: &str) -> Fleet {
         let path = self.folder.path().join("key.seed");
         fs::write(&path, key.seed().unwrap()).unwrap();
         Fleet::start(
             &format!(
-                "fleet run --target embedded {flags} --nats {} --agents {agents} --key {}",
+                "fleet run --target {target} {flags} --nats {} --agents {agents} --key {}",
                 self.url(),
                 path.display()
             ),

@@ -39,6 +39,7 @@ mod fleet_faults;
 mod fleet_messages;
 mod fleet_network;
 mod fleet_receiver;
+mod fleet_resume;
 mod fleet_ssh;
 mod fleet_union;
 mod greylisted;

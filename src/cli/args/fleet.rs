@@ -90,6 +90,9 @@ pub struct FleetRunArgs {
     pub run: RunArgs,
     #[command(flatten)]
     pub machines: MachinesArgs,
+    /// Take over a run whose coordinator is gone, in place of starting one; agents wait 10 s for that
+    #[arg(long, value_name = "RUN", help_heading = "Fleet")]
+    pub resume: Option<String>,
 }
 
 /// `smtpress fleet capacity`.

@@ -1,0 +1,189 @@
+//! What a coordinator keeps of its run on the bus, so that another one can take it over.
+//!
+//! # Decisions
+//! - The record is stored before any agent knows when to start: whatever runs on agents can be taken over.
+//! - It is signed, as commands are: a record that somebody else put there starts nothing and stops nothing.
+//! - Who takes over stores it again with the next epoch, and only in place of the one that it read: of two that try, one wins.
+//! - Agents obey the highest epoch that they have heard of, and a coordinator that hears of a higher one ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nkeys::KeyPair;
+use serde::{Deserialize, Serialize};
+
+use super::bus::{Bus, BusAccess, BusError};
+use super::gathering::{Fleet, FleetError};
+use super::message::{Heartbeat, ListenerOfRun, sign, verify};
+use crate::plan::PlanPart;
+
+/// What agents know of a run beside their shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The profile with every default, as TOML.
+    pub profile: String,
+    /// The Date of all messages.
+    pub date: String,
+    /// The embedded listener of the coordinator's machine, if that is the target.
+    pub embedded: Option<ListenerOfRun>,
+    /// Whether each transaction is to be reported.
+    pub lists_transactions: bool,
+}
+
+/// An agent of a run, in the order of shards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentOfRun {
+    /// The agent, with the random number that it had for this run.
+    pub agent: Heartbeat,
+    /// How far from the common start it may begin, by what is known of its clock.
+    pub clock_bound: Duration,
+}
+
+/// A run that agents know the start of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The run.
+    pub run: String,
+    /// Which coordinator it has: 1, and one more for each that took over.
+    pub epoch: u64,
+    /// Which part of what the profile asks for it is.
+    pub part: PlanPart,
+    /// What is asked of its agents.
+    pub assignment: Assignment,
+    /// The profile's file, if there is one.
+    pub profile_path: Option<String>,
+    /// When the command began, since the Unix epoch.
+    pub began: Duration,
+    /// When the load starts, since the Unix epoch.
+    pub starts: Duration,
+    /// Its agents.
+    pub agents: Vec<AgentOfRun>,
+}
+
+/// A record as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredRecord {
+    /// What it says.
+    pub record: RunRecord,
+    /// Its number in the stream.
+    pub number: u64,
+}
+
+impl StoredRecord {
+    /// Stores a record in place of the one with the number `before`; 0: there is none.
+    ///
+    /// # Errors
+    /// It cannot be stored, or another one was stored meanwhile.
+    pub(super) async fn store(
+        bus: &Bus,
+        key: &KeyPair,
+        record: RunRecord,
+        before: u64,
+    ) -> Result<StoredRecord, BusError> {
+        let number = bus.keep_record(&record.run, sign(&record, key), before).await?;
+        Ok(StoredRecord { record, number })
+    }
+
+    /// Whether it is the latest record of its run, as far as can be seen.
+    pub(super) async fn is_latest(&self, bus: &Bus) -> bool {
+        let latest = bus.record(&self.record.run).await;
+        latest.ok().flatten().is_none_or(|(_, number)| number == self.number)
+    }
+}
+
+/// Why a run cannot be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeOverError {
+    /// The bus, or this machine.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// Nothing is known of it.
+    #[error(
+        "the NATS server keeps no record of run {0}: it has ended, or its agents never knew when to start; `smtpress fleet collect` \
+         lists what is kept"
+    )]
+    Unknown(String),
+    /// What is kept is not usable.
+    #[error("the record of run {run} cannot be used: {why}")]
+    Unusable {
+        /// The run.
+        run: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Reads what is kept of a run, and connects to its agents. Nothing is changed by that. `program`: the version that they must have.
+///
+/// # Errors
+/// There is no such run, or this version or key is not its own.
+pub fn read(
+    access: &BusAccess,
+    key: KeyPair,
+    run: &str,
+    program: &str,
+    say: Arc<dyn Fn(&str) + Send + Sync>,
+) -> Result<Fleet, TakeOverError> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(FleetError::from)?;
+    let unusable = |why: String| TakeOverError::Unusable { run: run.to_owned(), why };
+    let (bus, stored) = runtime.block_on(async {
+        let bus = Bus::connect(access).await.map_err(FleetError::from)?;
+        let stored = bus.record(run).await.map_err(FleetError::from)?;
+        let (bytes, number) = stored.ok_or_else(|| TakeOverError::Unknown(run.to_owned()))?;
+        let record: RunRecord = verify(&bytes, &key).map_err(|error| {
+            unusable(format!("{error}; give the --key that the run was started with, and the same version"))
+        })?;
+        Ok::<_, TakeOverError>((bus, StoredRecord { record, number }))
+    })?;
+    if stored.record.run != run {
+        return Err(unusable(format!("it is that of run {}", stored.record.run)));
+    }
+    if let Some(other) = stored.record.agents.iter().find(|own| own.agent.program != program) {
+        return Err(unusable(format!(
+            "its agents are of version {}, this is {program}",
+            other.agent.program
+        )));
+    }
+    let agents = stored.record.agents.iter().map(|own| own.agent.clone()).collect();
+    Ok(Fleet {
+        runtime,
+        bus,
+        key,
+        agents,
+        max_start_skew: super::MAX_START_SKEW,
+        say,
+        taken_over: Some(stored),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::message::{AgentState, MessageError};
+
+    #[test]
+    fn a_record_is_read_as_it_was_stored_and_only_from_its_own_coordinator() {
+        let agent = Heartbeat {
+            agent: "load1".into(),
+            host: "h".into(),
+            program: "0.1.0".into(),
+            nonce: 7,
+            state: AgentState::Prepared,
+            run: Some("6a2-1".into()),
+        };
+        let record = RunRecord {
+            run: "6a2-1".into(),
+            epoch: 2,
+            part: PlanPart::Run,
+            assignment: Assignment { profile: "name = \"x\"".into(), ..Assignment::default() },
+            profile_path: Some("x.toml".into()),
+            began: Duration::from_secs(1),
+            starts: Duration::from_millis(3500),
+            agents: vec![AgentOfRun { agent, clock_bound: Duration::from_micros(80) }],
+        };
+        let (key, other) = (KeyPair::new_user(), KeyPair::new_user());
+        assert_eq!(verify::<RunRecord>(&sign(&record, &key), &key), Ok(record.clone()));
+        assert_eq!(verify::<RunRecord>(&sign(&record, &other), &key), Err(MessageError::Unsigned));
+    }
+}

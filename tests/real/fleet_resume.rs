@@ -1,0 +1,224 @@
+//! A run whose coordinator is gone is taken over by another one, and comes to what it would have come to.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use nkeys::KeyPair;
+use serde_json::Value;
+
+use crate::fleet::{Ended, Fleet, Member};
+use crate::fleet_access::{said, smtpress};
+use crate::fleet_messages::OpenServer;
+use crate::listener::{self, Processes, wait_until};
+
+/// A server, its agents, and a listener that outlives every coordinator.
+struct Stage {
+    server: OpenServer,
+    key: KeyPair,
+    _agents: Vec<Processes>,
+    listener: Processes,
+    target: String,
+}
+
+impl Stage {
+    /// With a listener whose profile has these lines.
+    fn start(agents: usize, listener: &str) -> Option<Stage> {
+        let server = OpenServer::start()?;
+        let (key, port) = (KeyPair::new_user(), listener::free_port());
+        let folder = server.folder.path().to_owned();
+        fs::write(folder.join("listener.toml"), format!("[listener]\n{listener}")).unwrap();
+        let spool = folder.join("spool");
+        let started = (0..agents).map(|at| server.agent(&format!("agent-{at}"), &key, &spool).0).collect();
+        let output = folder.join("listener.log");
+        let bind = format!("127.0.0.1:{port}");
+        let mut listen = smtpress(&folder, &["listen", "listener.toml", "--bind", &bind]);
+        let mut own = Processes::start(&mut listen, &output);
+        own.await_greeting(port, &output);
+        Some(Stage { server, key, _agents: started, listener: own, target: bind })
+    }
+
+    fn run(&self, agents: usize, flags: &str) -> Fleet {
+        self.server.run_against(&self.target, &self.key, agents, flags)
+    }
+
+    fn folder(&self) -> &Path {
+        self.server.folder.path()
+    }
+
+    /// `fleet run --resume`, with these flags beside.
+    fn resume(&self, run: &str, key: &KeyPair, flags: &str) -> Fleet {
+        let path = self.folder().join("resume.seed");
+        fs::write(&path, key.seed().unwrap()).unwrap();
+        let url = self.server.url();
+        Fleet::start(
+            &format!("fleet run --resume {run} --nats {url} --key {} {flags}", path.display()),
+            |_| {},
+        )
+    }
+
+    /// Ends the listener; how many messages it took.
+    fn taken(self) -> u64 {
+        self.listener.signal("INT");
+        let log = self.folder().join("listener.log");
+        let ledger = || {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            said.find("\n{").and_then(|at| serde_json::from_str::<Value>(&said[at..]).ok())
+        };
+        let mut found = None;
+        assert!(wait_until(|| {
+            found = ledger();
+            found.is_some()
+        }));
+        found.unwrap()["messages"].as_u64().unwrap()
+    }
+}
+
+/// The run's name, as the coordinator shows it.
+#[track_caller]
+fn run_id(run: &Fleet) -> String {
+    let said = run.said();
+    let id = said.split("--resume ").nth(1).and_then(|rest| rest.split('`').next());
+    id.unwrap_or_else(|| panic!("no run is named: {said}")).to_owned()
+}
+
+/// A run that is whole; a busy machine may have made it invalid by its own lateness, never by a lost agent.
+#[track_caller]
+fn assert_whole(ended: &Ended, messages: u64) {
+    assert!([0, 98].contains(&ended.code), "{} {}", ended.code, ended.said);
+    assert_eq!(ended.lost(), [""; 0], "{}", ended.said);
+    assert!(!ended.reasons().contains(&"agent-lost".to_owned()), "{}", ended.said);
+    assert_eq!(ended.count("accepted"), messages, "{}", ended.said);
+    ended.assert_adds_up();
+}
+
+#[test]
+fn a_run_whose_coordinator_was_killed_ends_with_the_counts_of_one_that_was_not() {
+    let Some(stage) = Stage::start(3, "") else { return };
+    let run = stage.run(3, "-r 50/s -z 8s");
+    run.await_seconds(2);
+    let id = run_id(&run);
+    run.signal(Signal::SIGKILL);
+    let ended = stage.resume(&id, &stage.key, "").wait();
+    assert_whole(&ended, 400);
+    assert_eq!(ended.agents().len(), 3);
+    assert_eq!(stage.taken(), 400);
+}
+
+#[test]
+fn a_run_is_taken_over_twice_and_after_its_load_is_over() {
+    let Some(stage) = Stage::start(2, "") else { return };
+    let run = stage.run(2, "-r 50/s -z 4s");
+    run.await_seconds(1);
+    let id = run_id(&run);
+    run.signal(Signal::SIGKILL);
+    let second = stage.resume(&id, &stage.key, "");
+    second.await_seconds(2);
+    second.signal(Signal::SIGKILL);
+    // All reports are stored by then, and the agents wait for work again.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let ended = stage.resume(&id, &stage.key, "").wait();
+    assert_whole(&ended, 200);
+    // The run has ended: nothing is kept of it.
+    let again = stage.resume(&id, &stage.key, "").wait();
+    assert_eq!(again.code, 2, "{}", again.said);
+    assert!(again.said.contains(&format!("keeps no record of run {id}")), "{}", again.said);
+    assert_eq!(stage.taken(), 200);
+}
+
+#[test]
+fn a_coordinator_that_lives_ends_when_another_takes_its_run_over() {
+    let Some(stage) = Stage::start(2, "") else { return };
+    let run = stage.run(2, "-r 50/s -z 6s");
+    run.await_seconds(1);
+    let id = run_id(&run);
+    let second = stage.resume(&id, &stage.key, "");
+    let first = run.wait();
+    assert_eq!(first.code, 98, "{}", first.said);
+    assert!(first.said.contains("another coordinator has taken this run over"), "{}", first.said);
+    assert!(first.stored.is_none(), "two results of one run");
+    assert_whole(&second.wait(), 300);
+    assert_eq!(stage.taken(), 300);
+}
+
+#[test]
+fn whoever_comes_after_the_lease_is_over_finds_a_run_that_is_invalid() {
+    let Some(stage) = Stage::start(2, "") else { return };
+    let run = stage.run(2, "-r 20/s -z 30s");
+    run.await_seconds(2);
+    let id = run_id(&run);
+    run.signal(Signal::SIGKILL);
+    // Agents end their load 10 s after the last word.
+    std::thread::sleep(std::time::Duration::from_secs(14));
+    let ended = stage.resume(&id, &stage.key, "").wait();
+    assert_eq!(ended.code, 98, "{}", ended.said);
+    assert_eq!(ended.lost().len(), 2, "{:?}", ended.agents());
+    let accepted = ended.count("accepted");
+    assert!(accepted > 100 && accepted < 400, "{accepted}");
+    ended.assert_adds_up();
+    assert_eq!(stage.taken(), accepted);
+}
+
+#[test]
+fn an_agent_that_died_with_its_coordinator_is_lost() {
+    let Some(stage) = Stage::start(2, "") else { return };
+    let run = stage.run(2, "-r 20/s -z 8s");
+    run.await_seconds(2);
+    let id = run_id(&run);
+    run.signal(Signal::SIGKILL);
+    stage._agents[0].signal("KILL");
+    stage.resume(&id, &stage.key, "").wait().assert_invalid_by(1);
+}
+
+#[test]
+fn a_run_that_was_being_stopped_is_no_pass_after_its_coordinator_died() {
+    // Each message takes so long that draining takes seconds.
+    let Some(stage) = Stage::start(2, "delays = { body = \"3s\" }\n") else { return };
+    let run = stage.run(2, "-r 20/s -z 30s -c 200");
+    run.await_seconds(4);
+    let id = run_id(&run);
+    run.signal(Signal::SIGINT);
+    assert!(wait_until(|| run.said().contains("stopping")), "{}", run.said());
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    run.signal(Signal::SIGKILL);
+    let ended = stage.resume(&id, &stage.key, "").wait();
+    assert_eq!(ended.code, 105, "{}", ended.said);
+    ended.assert_adds_up();
+    assert_eq!(stage.taken(), ended.count("accepted"));
+}
+
+#[test]
+fn what_cannot_be_taken_over_is_left_as_it_is() {
+    let Some(stage) = Stage::start(1, "") else { return };
+    let run = stage.run(1, "-r 20/s -z 6s");
+    run.await_seconds(1);
+    let id = run_id(&run);
+    let refused = |fleet: Fleet, why: &str| {
+        let ended = fleet.wait();
+        assert_eq!(ended.code, 2, "{}", ended.said);
+        assert!(ended.said.contains(why), "{}", ended.said);
+    };
+    refused(stage.resume("no-such-run", &stage.key, ""), "keeps no record of run no-such-run");
+    refused(stage.resume("no.such>run", &stage.key, ""), "is no run");
+    refused(stage.resume(&id, &KeyPair::new_user(), ""), "not signed by the coordinator's key");
+    for flags in ["--rate 5/s", "--set seed=3", "--allow-target mx.example", "--seed 4", "--target embedded"]
+    {
+        refused(stage.resume(&id, &stage.key, flags), "give no profile, and no flag that changes it");
+    }
+    refused(stage.resume(&id, &stage.key, "--local 3"), "only a run on agents of --nats can be taken over");
+    assert_whole(&run.wait(), 120);
+    // With the coordinator its embedded listener is gone.
+    let run = stage.server.run(&stage.key, 1, "-r 20/s -z 20s");
+    run.await_seconds(1);
+    let id = run_id(&run);
+    run.signal(Signal::SIGKILL);
+    refused(stage.resume(&id, &stage.key, ""), "the embedded listener ended with its coordinator");
+    let url = stage.server.url();
+    let collected = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(["fleet", "collect", &id, "--nats", &url])
+        .output()
+        .unwrap();
+    assert_eq!(collected.status.code(), Some(98), "{}", said(&collected));
+    assert_eq!(run.pids(Member::Coordinator), [0_i32; 0]);
+}
