@@ -19,11 +19,11 @@ use crate::listener::{self, Processes, wait_until};
 
 /// Where each stands: 10.77.0.N.
 const SERVER: u8 = 1;
-const LISTENER: u8 = 2;
+pub const LISTENER: u8 = 2;
 const COORDINATOR: u8 = 3;
-const AGENTS: [u8; 3] = [11, 12, 13];
+pub const AGENTS: [u8; 3] = [11, 12, 13];
 
-fn address(host: u8) -> String {
+pub fn address(host: u8) -> String {
     format!("10.77.0.{host}")
 }
 
@@ -32,9 +32,9 @@ fn ip(words: &str) -> bool {
 }
 
 /// The machines and their network.
-struct Network {
+pub struct Network {
     name: String,
-    folder: TempDir,
+    pub folder: TempDir,
     key: KeyPair,
     agents: Vec<Processes>,
     listener: Option<Processes>,
@@ -43,7 +43,12 @@ struct Network {
 
 impl Network {
     /// `None` where this is not allowed.
-    fn start() -> Option<Network> {
+    pub fn start() -> Option<Network> {
+        Network::with_agents(|_, command| command)
+    }
+
+    /// With agents whose commands are changed before they start.
+    pub fn with_agents(change: impl Fn(u8, Command) -> Command) -> Option<Network> {
         let program = nats_server()?;
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("smtpress{}x{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -103,7 +108,7 @@ impl Network {
                         "--spool",
                     ])
                     .arg(path(&format!("spool-{host}")));
-                Processes::start(&mut agent, &path(&format!("agent-{host}.log")))
+                Processes::start(&mut change(*host, agent), &path(&format!("agent-{host}.log")))
             })
             .collect();
         for (name, words) in [("nats.log", "Server is ready"), ("listener.log", "listening on")] {
@@ -123,7 +128,7 @@ impl Network {
         Some(network)
     }
 
-    fn space(&self, host: u8) -> String {
+    pub fn space(&self, host: u8) -> String {
         format!("{}-{host}", self.name)
     }
 
@@ -140,11 +145,16 @@ impl Network {
 
     /// A run of all agents, on its way.
     fn run(&self, flags: &str) -> (process::Child, PathBuf) {
+        self.run_against(2525, flags)
+    }
+
+    /// The same against another port of the listener's machine.
+    pub fn run_against(&self, port: u16, flags: &str) -> (process::Child, PathBuf) {
         let path = |name: &str| self.folder.path().join(name);
         fs::write(path("key.seed"), self.key.seed().unwrap()).unwrap();
         let mut command = self.on(COORDINATOR, env!("CARGO_BIN_EXE_smtpress"));
         command
-            .args(["fleet", "run", "--target", &format!("smtp://{}:2525", address(LISTENER))])
+            .args(["fleet", "run", "--target", &format!("smtp://{}:{port}", address(LISTENER))])
             .args(["--allow-target", &address(LISTENER), "--agents", "3", "--key", "key.seed"])
             .args(["--nats", &format!("nats://{}:4222", address(SERVER))])
             .args(flags.split_whitespace())
@@ -160,7 +170,7 @@ impl Network {
         assert!(wait_until(|| lines() >= seconds), "{} of {seconds} s: {}", lines(), self.said("stderr"));
     }
 
-    fn end(&self, mut run: process::Child) -> Ended {
+    pub fn end(&self, mut run: process::Child) -> Ended {
         let mut status = None;
         for _ in 0..3 {
             if wait_until(|| {
@@ -261,7 +271,7 @@ impl Drop for Network {
 
 /// Of a run that lost nobody: the counts are whole, and the listener's.
 #[track_caller]
-fn assert_whole(ended: &Ended, messages: u64) {
+pub fn assert_whole(ended: &Ended, messages: u64) {
     assert!([0, 98].contains(&ended.code), "{}: {}", ended.code, ended.said);
     assert!(ended.lost().is_empty(), "{:?}: {}", ended.agents(), ended.said);
     ended.assert_adds_up();

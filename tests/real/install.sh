@@ -12,6 +12,7 @@
 #   Slurm                     by apt-get, no service started: it starts the shards of a load;
 #   nats-server               by apt-get, no service started: agents and coordinator of a fleet meet there;
 #   OpenSSH's server          unpacked into a folder of its own: agents of a fleet are started through it; its client by apt-get;
+#   libfaketime               by apt-get: an agent of a fleet whose clock is an hour fast;
 #   OpenSSL                   by apt-get, for odd certificates;
 #   aiosmtpd                  from PyPI, in a virtual environment of its own.
 # Usage: tests/real/install.sh [FOLDER]   (default: target/real-listeners in the checkout)
@@ -230,6 +231,8 @@ install_nats_server() {
     echo "nats-server: $(/usr/sbin/nats-server --version | awk '{ print $NF }')"
     # The network of a fleet: namespaces and their delays.
     command -v ip >/dev/null && command -v tc >/dev/null || apt_install iproute2
+    # And a clock that is wrong.
+    [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1 ] || apt_install libfaketime
 }
 
 # Agents of a fleet are started through it.
