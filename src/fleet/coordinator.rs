@@ -6,6 +6,8 @@
 //! - The start lies as far ahead as it takes to tell all agents of it. All say in time that they know it, and then the first
 //!   lease is the word to begin: without it none begins, so that where one agent fails before the start no load runs at all.
 
+mod result;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -23,12 +25,9 @@ use super::message::{
 };
 use super::record::{AgentOfRun, Assignment, RunRecord, StoredRecord};
 use super::states::{FleetAction, FleetRun, Input};
-use super::union::{ShardsInStep, measured};
+use super::union::ShardsInStep;
 use super::{HEARTBEAT, subject};
-use crate::collector::Outcome;
-use crate::collector::agents::{AgentEnd, AgentRun};
 use crate::collector::snapshot::Measured;
-use crate::collector::summary::Summary;
 use crate::collector::tally::Tally;
 use crate::generator::clock::{self, Clock};
 use crate::generator::runner::{Control, Observer, RunError, RunStart, Runner, Stop};
@@ -483,85 +482,6 @@ impl<'a> CoordinatedRun<'a> {
             Input::Ended(shard)
         } else {
             Input::Second(shard)
-        })
-    }
-
-    /// All that was measured, by all.
-    fn finish(mut self, clock: Clock) -> Result<Measured, String> {
-        let infos = self.plan.phase_infos();
-        let mut parts = Vec::new();
-        let mut failures = Vec::new();
-        let mut agents = Vec::new();
-        for (own, shard) in self.shards.into_iter().zip(0_u32..) {
-            let Heartbeat { agent: name, host, program, .. } = own.agent;
-            let is_whole = own.last.as_ref().is_some_and(|last| self.in_step.is_whole(shard, &last.digest));
-            let end = match (&own.last, own.lost) {
-                (_, Some((silent, since))) => AgentEnd::Lost { silent, since },
-                (Some(FinalReport { measured: Err(why), .. }), None) => AgentEnd::Failed { why: why.clone() },
-                (Some(last), None) if last.lease_over => AgentEnd::LeaseOver,
-                (Some(_), None) if is_whole => AgentEnd::Done,
-                _ => AgentEnd::Incomplete,
-            };
-            let end_is_done = end == AgentEnd::Done;
-            let tally = self.in_step.tally(shard).cloned().unwrap_or_default();
-            let counts = tally.phases.iter().map(|phase| &phase.counts);
-            let scheduled = counts.clone().map(|counts| counts.scheduled).sum();
-            let started = counts.clone().map(|counts| counts.started).sum();
-            let accepted = counts.map(|counts| counts.arrivals.of(Outcome::Accepted)).sum();
-            let (mut cpu_share, mut lag_p99_ns, mut reasons) = (None, None, Vec::new());
-            let threads = own.last.as_ref().map(|last| last.threads);
-            match own.last.map(|last| last.measured) {
-                Some(Ok(measured)) => {
-                    cpu_share = Some(measured.health.cpu_share);
-                    // As one machine would judge itself.
-                    let alone = Measured { tally, ..*measured };
-                    let summary = Summary::new(&alone, &infos);
-                    // Without an arrival nothing is known of it.
-                    let has_started = summary.measured_phases().any(|phase| phase.counts.started > 0);
-                    lag_p99_ns = has_started.then_some(summary.lag_p99_ns);
-                    reasons = summary.validity.reasons;
-                    parts.push((name.clone(), Measured { tally: Tally::default(), ..alone }));
-                }
-                Some(Err(why)) => failures.push(format!("agent {name} ({host}): {why}")),
-                None => {}
-            }
-            agents.push(AgentRun {
-                name,
-                host,
-                program,
-                shard,
-                end,
-                clock_bound: own.clock_bound.unwrap_or_default(),
-                late_start: self.in_step.first_lag(shard).map(|lag| Duration::from_nanos(lag.max_ns())),
-                scheduled,
-                started,
-                accepted,
-                threads,
-                cpu_share,
-                lag_p99_ns,
-                // One that is lost is invalid by that alone.
-                reasons: if end_is_done { reasons } else { Vec::new() },
-            });
-        }
-        // Where others had started the run stands, as one that is invalid.
-        if failures.len() == agents.len() {
-            return Err(failures.join("\n"));
-        }
-        // Of a shard that is lost nobody knows how long its load took.
-        let is_lost = |agent: &AgentRun| matches!(agent.end, AgentEnd::Lost { .. });
-        let until_lost = if agents.iter().any(is_lost) { clock.offset() } else { Duration::ZERO };
-        self.total += self.in_step.late();
-        let whole = measured(parts, self.total);
-        // The one whose run was taken over may have stopped it.
-        let all_done = agents.iter().all(|agent| agent.end == AgentEnd::Done);
-        let was_stopped = whole.interrupted && self.aborted_by.is_none() && all_done;
-        Ok(Measured {
-            gauges: self.in_step.gauges(),
-            interrupted: *self.stop.borrow() > Stop::Run || was_stopped,
-            aborted_by: self.aborted_by,
-            took: whole.took.max(until_lost),
-            agents,
-            ..whole
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! # Decisions
 //! - The record is stored before any agent knows when to start: whatever runs on agents can be taken over.
-//! - It is signed, as commands are: a record that somebody else put there starts nothing and stops nothing.
+//! - It is signed, as commands are: a record of another key starts nothing and stops nothing.
 //! - Who takes over stores it again with the next epoch, and only in place of the one that it read: of two that try, one wins.
 //! - Agents obey the highest epoch that they have heard of, and a coordinator that hears of a higher one ends.
 

@@ -24,13 +24,13 @@ const RATE: f64 = 60.0;
 /// A session that began: who opened it, and when it was accepted.
 type Opened = (IpAddr, std::time::Instant);
 
-/// Accepts sessions on the listener's machine, answers all that they say with 250 or 354, and tells of each that has begun a
+/// Accepts sessions on the listener's machine, answers all that they say with 250 or 354, and tells of each that has started a
 /// message when it was accepted.
 fn listen(network: &Network) -> mpsc::Receiver<Opened> {
     let space = fs::File::open(format!("/run/netns/{}", network.space(LISTENER))).unwrap();
     let at: SocketAddr = format!("{}:{PORT}", address(LISTENER)).parse().unwrap();
     let (ready, is_ready) = mpsc::channel();
-    let (begun, opened) = mpsc::channel();
+    let (started, opened) = mpsc::channel();
     thread::spawn(move || {
         // Of this thread alone.
         setns(space, CloneFlags::CLONE_NEWNET).unwrap();
@@ -38,15 +38,19 @@ fn listen(network: &Network) -> mpsc::Receiver<Opened> {
         ready.send(()).unwrap();
         for session in listener.incoming() {
             let accepted = clock::now();
-            let begun = begun.clone();
-            thread::spawn(move || serve(&session.unwrap(), accepted, &begun).ok());
+            let started = started.clone();
+            thread::spawn(move || serve(&session.unwrap(), accepted, &started).ok());
         }
     });
     is_ready.recv().unwrap();
     opened
 }
 
-fn serve(session: &TcpStream, accepted: std::time::Instant, begun: &mpsc::Sender<Opened>) -> io::Result<()> {
+fn serve(
+    session: &TcpStream,
+    accepted: std::time::Instant,
+    started: &mpsc::Sender<Opened>,
+) -> io::Result<()> {
     let (peer, mut replies) = (session.peer_addr()?.ip(), session.try_clone()?);
     replies.write_all(b"220 ready\r\n")?;
     let mut is_content = false;
@@ -56,7 +60,7 @@ fn serve(session: &TcpStream, accepted: std::time::Instant, begun: &mpsc::Sender
             continue;
         }
         if line.starts_with("MAIL") {
-            begun.send((peer, accepted)).ok();
+            started.send((peer, accepted)).ok();
         }
         is_content = line == "DATA";
         replies.write_all(if is_content { b"354 go on\r\n" } else { b"250 ok\r\n" })?;

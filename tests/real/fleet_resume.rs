@@ -143,7 +143,7 @@ fn a_coordinator_that_lives_ends_when_another_takes_its_run_over() {
 }
 
 #[test]
-fn whoever_comes_after_the_lease_is_over_finds_a_run_that_is_invalid() {
+fn a_run_that_is_taken_over_after_the_lease_is_invalid() {
     let Some(stage) = Stage::start(2, "") else { return };
     let run = stage.run(2, "-r 20/s -z 30s");
     run.await_seconds(2);
