@@ -35,6 +35,7 @@ mod faults_of_relays;
 mod faulty_relay;
 mod fleet;
 mod fleet_access;
+mod fleet_capacity;
 mod fleet_clock;
 mod fleet_faults;
 mod fleet_messages;
