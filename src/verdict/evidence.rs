@@ -9,7 +9,7 @@
 //! - The share of attempts, retries and of what became of messages that are tried again is a part of the messages that started.
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
 //! - What is only known to lie between two bounds (M12) holds or fails if it does so wherever it lies between them; else there
-//!   is no data. Mostly there is no upper one: it can break an upper limit and keep a lower one.
+//!   is no data. So does what was timed by the clock of another machine, by the bound of its offset. Mostly there is no upper one: it can break an upper limit and keep a lower one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -109,13 +109,22 @@ impl Evidence {
 
     /// Judges the expression.
     pub(super) fn answer(&self, expr: &Expr) -> Answer {
+        self.answer_by(expr, ClockRelation::Own)
+    }
+
+    /// The same where what came out of the relay was timed by a clock that is related so to ours.
+    pub(super) fn answer_by(&self, expr: &Expr, clock: ClockRelation) -> Answer {
         match expr.subject {
-            Subject::Latency(..) if expr.aggregate.is_duration() => self.timed(expr),
+            Subject::Latency(Metric::Transit | Metric::Delivery, _) if expr.aggregate.is_duration() => {
+                self.timed(expr, clock_error(clock))
+            }
+            Subject::Latency(..) if expr.aggregate.is_duration() => self.timed(expr, 0.0),
             _ => self.counted(expr),
         }
     }
 
-    fn timed(&self, expr: &Expr) -> Answer {
+    /// Judges a time that may be wrong by so many nanoseconds.
+    fn timed(&self, expr: &Expr, error: f64) -> Answer {
         let none = Hist::default();
         let own = self.own.as_deref().unwrap_or(&none);
         let censored = self.censored.as_deref().unwrap_or(&none);
@@ -143,7 +152,7 @@ impl Evidence {
             Aggregate::Max => bound(own.max_ns().max(censored.max_ns()) as f64, without_end),
             _ => bound((own.sum_ns() + censored.sum_ns()) as f64 / n as f64, without_end),
         };
-        compare(expr, least, most, duration_text)
+        compare(expr, (least - error).max(0.0), most + error, duration_text)
     }
 
     /// What of the subject came after the window.
@@ -232,6 +241,15 @@ impl Evidence {
     }
 }
 
+/// By how many nanoseconds each time of the relay may be wrong.
+fn clock_error(clock: ClockRelation) -> f64 {
+    match clock {
+        ClockRelation::Offset { bound, .. } => bound.as_nanos() as f64,
+        // Of a clock that is unknown there are no times.
+        ClockRelation::Own | ClockRelation::Same | ClockRelation::Unknown => 0.0,
+    }
+}
+
 /// Judges what came out of a relay, over these phases with their windows.
 pub(super) fn behind_relay(
     expr: &Expr,
@@ -303,10 +321,10 @@ pub(super) fn behind_relay(
         _ => match phases.iter().filter_map(|(phase, _)| phase.drain).max() {
             None => Answer::no_data("nothing was delivered"),
             Some(drain) => {
-                let least = drain.as_nanos() as f64;
+                let (drain, error) = (drain.as_nanos() as f64, clock_error(delivered.clock));
                 // What is missing may still come.
-                let most = if counts.missing > 0 { f64::INFINITY } else { least };
-                compare(expr, least, most, duration_text)
+                let most = if counts.missing > 0 { f64::INFINITY } else { drain + error };
+                compare(expr, (drain - error).max(0.0), most, duration_text)
             }
         },
     }

@@ -170,7 +170,8 @@ fn answer(
             whole.add(&Evidence::gather(&assertion.expr, expects, tally, window));
         }
     }
-    let answer = whole.answer(&assertion.expr);
+    let clock = measured.delivered.as_ref().map(|delivered| delivered.clock).unwrap_or_default();
+    let answer = whole.answer_by(&assertion.expr, clock);
     match (&assertion.expr.subject, answer.status) {
         (Subject::Unexpected, AssertionStatus::Fail) => {
             let observed = format!("{}{}", answer.observed, unexpected(measured, &scope));

@@ -239,3 +239,37 @@ fn a_time_of_an_event_holds_only_if_it_does_wherever_between_its_bounds_it_lies(
         assert_eq!(status("event.a.recovery < 10s", None, recovery.clone()), expected, "{recovery:?}");
     }
 }
+
+#[test]
+fn a_time_of_another_machines_clock_holds_only_if_it_does_wherever_within_the_bound_it_lies() {
+    let mut tally = PhaseTally::default();
+    for metric in [Metric::Transit, Metric::Response] {
+        let hist: &mut Hist = tally.hists.entry((metric, Outcome::Accepted)).or_default();
+        (0..100).for_each(|_| hist.record(100_000_000));
+    }
+    let phase = PhaseDelivery { drain: Some(Duration::from_millis(100)), ..PhaseDelivery::default() };
+    let bound = Duration::from_millis(2);
+    let judge = |text: &str, clock: ClockRelation| {
+        let expr = Assertion::parse(text).unwrap().expr;
+        if expr.subject.is_behind_relay() {
+            let delivered = Delivered { clock, ..Delivered::default() };
+            return behind_relay(&expr, &delivered, &[(&phase, Duration::from_secs(10))]);
+        }
+        Evidence::gather(&expr, &[], &tally, Duration::from_secs(10)).answer_by(&expr, clock)
+    };
+    let other = ClockRelation::Offset { ahead_ns: 40, bound };
+    for subject in ["transit max", "drain"] {
+        for (limit, by_ours, by_other) in [
+            ("< 101ms", Pass, NoData),
+            ("< 103ms", Pass, Pass),
+            ("< 99ms", Fail, NoData),
+            ("< 97ms", Fail, Fail),
+        ] {
+            let text = format!("{subject} {limit}");
+            assert_eq!(judge(&text, ClockRelation::Same).status, by_ours, "{text}");
+            assert_eq!(judge(&text, other).status, by_other, "{text}");
+        }
+        assert_eq!(judge(&format!("{subject} < 103ms"), other).observed, "98 ms to 102 ms");
+    }
+    assert_eq!(judge("response max < 101ms", other).status, Pass, "of one clock alone");
+}
