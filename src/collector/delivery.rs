@@ -3,6 +3,7 @@
 //! The times of what was delivered stand with all others, as [`Metric::Transit`](super::Metric::Transit) and
 //! [`Metric::Delivery`](super::Metric::Delivery).
 
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::time::Duration;
 
@@ -123,6 +124,17 @@ pub struct PhaseDelivery {
     /// From the last accepted message of the phase to its last first delivery; `None`: one of both was never seen, or the
     /// times are unknown.
     pub drain: Option<Duration>,
+    /// By the second of the run; empty: the times are unknown.
+    pub seconds: BTreeMap<u64, DeliverySecond>,
+}
+
+/// What happened to recipients of one phase in one second of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeliverySecond {
+    /// They were accepted.
+    pub accepted: u64,
+    /// They came out for the first time.
+    pub delivered: u64,
 }
 
 /// A recipient that was accepted and did not come out.

@@ -160,7 +160,16 @@ impl MeasuredRun<'_> {
     pub fn finish(self) -> Finished {
         let MeasuredRun { life, infos, windows, recording, kept, measured } = self;
         let prepared = life.prepared;
-        let recorded = recording.finish();
+        let recorded = recording.finish().and_then(|()| {
+            let is_from_logs = prepared.compiled.receiver.as_ref().is_some_and(|own| !own.logs.is_empty());
+            match measured.delivered.as_deref().filter(|_| is_from_logs) {
+                Some(delivered) => {
+                    let names: Vec<String> = infos.iter().map(|info| info.name.clone()).collect();
+                    life.directory.put_deliveries(&names, delivered)
+                }
+                None => Ok(()),
+            }
+        });
         let build = |ledger| judge(prepared, &measured, &infos, &windows, ledger);
         let mut finished = life.finish(&measured.transcripts, build);
         let path = finished.directory.path().join(TRANSACTIONS);

@@ -152,6 +152,7 @@ impl RunAccount {
             queued_growth: self.is_timed.then(|| flow.growth(*from, *to)).flatten(),
             delivered_in_window: self.is_timed.then(|| flow.delivered_between(*from, *to)),
             drain: self.is_timed.then(|| state.matcher.drain(index)).flatten(),
+            seconds: if self.is_timed { state.matcher.phase_seconds(index).clone() } else { BTreeMap::new() },
         };
         let mut bounces: Vec<BounceCount> = state.bounces.values().cloned().collect();
         bounces.sort_by_key(|bounce| std::cmp::Reverse(bounce.count));

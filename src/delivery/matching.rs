@@ -16,7 +16,9 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use crate::collector::delivery::{DeliveryCounts, FinalAnswer, MissingRecipient, Transaction};
+use crate::collector::delivery::{
+    DeliveryCounts, DeliverySecond, FinalAnswer, MissingRecipient, Transaction,
+};
 use crate::collector::flow::Flow;
 use crate::collector::recorder::Recorder;
 use crate::collector::{Metric, Outcome};
@@ -53,9 +55,10 @@ pub struct Matcher {
 }
 
 /// What is known of one phase.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct PhaseMatch {
     counts: DeliveryCounts,
+    seconds: BTreeMap<u64, DeliverySecond>,
     last_accepted: Option<Duration>,
     last_delivered: Option<Duration>,
 }
@@ -158,7 +161,9 @@ impl Matcher {
             if answer == FinalAnswer::Accepted {
                 self.flow.accepted(answered);
                 self.recorder.counts(phase).awaited += 1;
-                let last = &mut self.phases[phase as usize].last_accepted;
+                let own = &mut self.phases[phase as usize];
+                own.seconds.entry(answered.as_secs()).or_default().accepted += 1;
+                let last = &mut own.last_accepted;
                 *last = (*last).max(Some(answered));
                 if !after.is_missing() {
                     self.flow.settled(answered);
@@ -255,6 +260,11 @@ impl Matcher {
         self.last_seen
     }
 
+    /// The seconds of a phase in which something was accepted or came out for the first time.
+    pub fn phase_seconds(&self, phase: usize) -> &BTreeMap<u64, DeliverySecond> {
+        &self.phases[phase].seconds
+    }
+
     /// The counts of a phase. What came out of messages that no transaction was reported of is unexpected, in the first phase.
     pub fn phase_counts(&self, phase: usize) -> DeliveryCounts {
         let mut counts = self.phases[phase].counts;
@@ -349,7 +359,9 @@ impl Matcher {
         let state = *self.state(seq, recipient);
         self.phases[phase].counts.altered += u64::from(is_altered);
         if state.answer() == Some(FinalAnswer::Accepted) {
-            let last = &mut self.phases[phase].last_delivered;
+            let own = &mut self.phases[phase];
+            own.seconds.entry(at.as_secs()).or_default().delivered += 1;
+            let last = &mut own.last_delivered;
             *last = (*last).max(Some(at));
             self.flow.delivered(at);
             // Of a recipient that bounced before, the times may be gone.

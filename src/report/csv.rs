@@ -8,12 +8,16 @@
 //! neither accepted nor expected, `retrying`: messages that wait for their next attempt, and `amplification`: attempts over
 //! messages that started, empty where none did.
 
+mod deliveries;
+
 use std::io::{self, Write};
 
 use crate::collector::histogram::{Hist, Quantile, Status};
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::{PhaseTally, RetryCounts};
 use crate::collector::{Metric, Outcome};
+
+pub use deliveries::with_deliveries;
 
 const COLUMNS: [&str; 32] = [
     "t_s",

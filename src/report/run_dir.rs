@@ -20,11 +20,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::csv::with_deliveries;
 use super::environment::Environment;
 use super::seconds::{CONDITIONS, LOG, SERIES};
 use super::stored::RunResult;
 use super::stored::json::{self, ReadError};
 use super::{failures, format};
+use crate::collector::delivery::Delivered;
 use place::RunPlace;
 
 pub use page::{PAGE, page};
@@ -188,6 +190,25 @@ impl RunDir {
                 .map_err(|source| RunDirError::Write { path: file(UNFINISHED), source })?;
         }
         Ok(directory)
+    }
+
+    /// Puts into the time series what came out of the relay, where that was learnt when the run was over. `phases` are the plan's
+    /// names, in its order.
+    ///
+    /// # Errors
+    /// The file cannot be read or written; then it stays as it was.
+    pub fn put_deliveries(&self, phases: &[String], delivered: &Delivered) -> Result<(), RunDirError> {
+        let path = self.files().join(SERIES);
+        let put = || {
+            let series = with_deliveries(&fs::read_to_string(&path)?, phases, delivered)?;
+            let partial = path.with_extension("partial");
+            let written = fs::write(&partial, series).and_then(|()| fs::rename(&partial, &path));
+            if written.is_err() {
+                fs::remove_file(&partial).ok();
+            }
+            written
+        };
+        put().map_err(|source: io::Error| RunDirError::Write { path: path.clone(), source })
     }
 
     /// The directory of one run of a series, in that of the series.

@@ -129,6 +129,39 @@ fn smtpress_in(folder: &Path, arguments: &str) -> (i32, String, String) {
 }
 
 #[test]
+fn the_seconds_of_a_run_with_a_log_have_what_came_out_and_the_queue() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "--hold 1500") else { return };
+    let receiving = Receiving::start(next, "");
+    let folder = tempfile::tempdir().unwrap();
+    let run = format!(
+        "run --target 127.0.0.1:{} -r 50/s -z 3s -c 10 --messages-per-session 0 --progress none --drain 20s --deliveries {} --out kept",
+        relay.port,
+        receiving.log().display()
+    );
+    let (code, _, said) = smtpress_in(folder.path(), &run);
+    assert!(matches!(code, 0 | 98), "{code}: {said}");
+    let series = fs::read_to_string(folder.path().join("kept/timeseries.csv")).unwrap();
+    let mut rows = csv::Reader::from_reader(series.as_bytes());
+    let titles = rows.headers().unwrap().clone();
+    let place = |name: &str| titles.iter().position(|title| title == name).unwrap();
+    let [accepted, delivered, queued] = ["accepted_recipients", "delivered", "queued"].map(place);
+    let rows: Vec<[u64; 3]> = rows
+        .records()
+        .map(|row| {
+            let row = row.unwrap();
+            [accepted, delivered, queued].map(|at| row[at].parse().unwrap())
+        })
+        .collect();
+    let sum = |at: usize| rows.iter().map(|row| row[at]).sum::<u64>();
+    assert_eq!((sum(0), sum(1)), (150, 150), "{series}");
+    // Each is held for a second and a half: some 75 wait, and at the end none.
+    assert!(rows.iter().any(|row| row[2] > 50) && rows.last().unwrap()[2] == 0, "{series}");
+    let (code, page, said) = smtpress_in(folder.path(), "report kept --format html");
+    assert!(code == 0 && page.contains("Accepted and delivered a second"), "{code}: {said}");
+}
+
+#[test]
 fn a_stored_run_joins_the_log_afterwards() {
     let next = listener::free_port();
     let faults = "--fault drop=30 --fault duplicate=30 --fault rewrite=30 --fault bounce=30 --fault refuse=50 --fault strip-x";

@@ -6,6 +6,7 @@
 //! - Slopes of queues add up. So do the ends of their intervals: the queues are of one relay and not independent.
 //! - A message of one shard that came out at the receiver of another is foreign there and missing here, and stays so.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::seconds_of as seconds;
@@ -74,6 +75,8 @@ fn phase(shards: Vec<&StoredPhase>) -> PhaseDelivery {
             .map(|(phase, window)| Some((phase.delivered_per_s? * window).round() as u64))
             .sum(),
         drain: own.iter().filter_map(|(phase, _)| phase.drain_s).reduce(f64::max).map(seconds),
+        // They are in the time series of the shards.
+        seconds: BTreeMap::new(),
     }
 }
 

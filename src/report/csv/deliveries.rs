@@ -1,0 +1,160 @@
+//! What came out of the relay, put into the time series of a run that learnt it from a log, and therefore later.
+//!
+//! # Decisions
+//! - A recipient counts in the row of its phase; in a second that has no row of its phase, in the last row of that second: the sum
+//!   over the rows of a second is exact.
+
+use std::io;
+use std::time::Duration;
+
+use super::{COLUMNS, plain, row};
+use crate::collector::delivery::Delivered;
+use crate::collector::snapshot::{Gauges, Interval};
+use crate::collector::tally::Tally;
+
+/// The columns that deliveries fill, in the order of the file.
+const FILLED: [&str; 3] = ["accepted_recipients", "delivered", "queued"];
+
+/// The time series `series` with what came out by each of its rows, and with rows for the seconds of the drain. `phases` are the
+/// plan's names, in its order. Of deliveries whose times are unknown nothing is put in.
+///
+/// # Errors
+/// `series` is no time series.
+pub fn with_deliveries(series: &str, phases: &[String], delivered: &Delivered) -> io::Result<String> {
+    if delivered.phases.iter().all(|phase| phase.seconds.is_empty()) {
+        return Ok(series.to_owned());
+    }
+    let mut rows = csv::Reader::from_reader(series.as_bytes());
+    let titles = rows.headers().map_err(plain)?.clone();
+    let place = |name: &str| {
+        let found = titles.iter().position(|title| title == name);
+        found.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("it has no column {name}")))
+    };
+    let [start_at, length_at, phase_at] = [place("t_s")?, place("length_s")?, place("phase")?];
+    let filled = FILLED.map(place);
+    let mut out = csv::Writer::from_writer(Vec::new());
+    out.write_record(&titles).map_err(plain)?;
+    let (mut over, mut last) = (Duration::ZERO, 0);
+    let records = rows.records().collect::<Result<Vec<_>, _>>().map_err(plain)?;
+    let phase_of = |record: &csv::StringRecord| {
+        phases.iter().position(|name| Some(name.as_str()) == record.get(phase_at))
+    };
+    for rows in records.chunk_by(|one, other| one.get(start_at) == other.get(start_at)) {
+        for (index, record) in rows.iter().enumerate() {
+            let seconds = |at: usize| {
+                let number = record.get(at).and_then(|cell| cell.parse::<f64>().ok());
+                number.and_then(|number| Duration::try_from_secs_f64(number).ok()).unwrap_or_default()
+            };
+            let (start, end) = (seconds(start_at), seconds(start_at) + seconds(length_at));
+            let phase = phase_of(record).unwrap_or(last);
+            let (mut accepted, mut came) = between(delivered, phase, start, end);
+            // What has no row of its own stands in the last.
+            let others =
+                (0..phases.len()).filter(|other| !rows.iter().any(|row| phase_of(row) == Some(*other)));
+            for other in others.filter(|_| index + 1 == rows.len()) {
+                let more = between(delivered, other, start, end);
+                (accepted, came) = (accepted + more.0, came + more.1);
+            }
+            let known = [accepted, came, delivered.flow.queued_at(end)].map(|count| count.to_string());
+            let mut cells: Vec<String> = record.iter().map(str::to_owned).collect();
+            for (at, count) in filled.iter().zip(known) {
+                if let Ok(at) = at {
+                    cells[*at] = count;
+                }
+            }
+            out.write_record(cells).map_err(plain)?;
+            (over, last) = (over.max(end), last.max(phase));
+        }
+    }
+    // What came out after the load has seconds of its own.
+    let until = delivered.phases.iter().filter_map(|phase| phase.seconds.keys().next_back()).max();
+    let until = Duration::from_secs(until.map_or(0, |second| second + 1));
+    while over < until {
+        let end = Duration::from_secs(over.as_secs() + 1).min(until);
+        for (phase, name) in phases.iter().enumerate() {
+            let (awaited, came) = between(delivered, phase, over, end);
+            if came + awaited == 0 && phase != last {
+                continue;
+            }
+            let mut tally = Tally::new(phases.len());
+            (tally.phases[phase].counts.awaited, tally.phases[phase].counts.delivered) = (awaited, came);
+            let gauges = Gauges { queued: Some(delivered.flow.queued_at(end)), ..Gauges::default() };
+            let interval =
+                Interval { start: over, length: end - over, tally, transactions: Vec::new(), gauges };
+            let mut cells = row(&interval, name, &interval.tally.phases[phase]);
+            cells.resize(titles.len().max(COLUMNS.len()), String::new());
+            out.write_record(cells).map_err(plain)?;
+        }
+        over = end;
+    }
+    let text = out.into_inner().map_err(csv::IntoInnerError::into_error)?;
+    String::from_utf8(text).map_err(io::Error::other)
+}
+
+/// Recipients of a phase that were accepted and that came out from one time to another: of the seconds that begin in it.
+fn between(delivered: &Delivered, phase: usize, from: Duration, to: Duration) -> (u64, u64) {
+    let Some(phase) = delivered.phases.get(phase) else { return (0, 0) };
+    let first = from.as_secs() + u64::from(from.subsec_nanos() > 0);
+    let end = to.as_secs() + u64::from(to.subsec_nanos() > 0);
+    let seconds = phase.seconds.range(first..end.max(first));
+    seconds.fold((0, 0), |sum, (_, second)| (sum.0 + second.accepted, sum.1 + second.delivered))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::delivery::{DeliverySecond, PhaseDelivery};
+    use crate::collector::flow::Flow;
+    use crate::report::csv::TimeSeries;
+
+    #[test]
+    fn the_seconds_of_the_load_are_filled_and_those_of_the_drain_follow() {
+        let phases = ["warm".to_owned(), "main".to_owned()];
+        let mut series = TimeSeries::new(Vec::new(), phases.to_vec(), false).unwrap();
+        for second in 0..2_u64 {
+            let mut tally = Tally::new(2);
+            tally.phases[second as usize].counts.scheduled = 3;
+            let gauges = Gauges { sessions: 5, ..Gauges::default() };
+            let (start, length) = (Duration::from_secs(second), Duration::from_millis(1000 - second * 400));
+            series.add(&Interval { start, length, tally, transactions: Vec::new(), gauges }).unwrap();
+        }
+        let written = String::from_utf8(series.into_inner().unwrap()).unwrap();
+        let mut delivered = Delivered::default();
+        let mut flow = Flow::default();
+        let at = |second: u64, ms: u64| Duration::from_millis(second * 1000 + ms);
+        for (phase, accepted, came) in
+            [(0, at(0, 100), at(1, 100)), (1, at(1, 200), at(1, 300)), (1, at(1, 400), at(3, 700))]
+        {
+            flow.accepted(accepted);
+            flow.settled(came);
+            delivered.phases.resize_with(2, PhaseDelivery::default);
+            let seconds = &mut delivered.phases[phase].seconds;
+            seconds.entry(accepted.as_secs()).or_insert_with(DeliverySecond::default).accepted += 1;
+            seconds.entry(came.as_secs()).or_insert_with(DeliverySecond::default).delivered += 1;
+        }
+        delivered.flow = flow;
+        let filled = with_deliveries(&written, &phases, &delivered).unwrap();
+        let rows: Vec<(String, String)> = filled
+            .lines()
+            .skip(1)
+            .map(|line| {
+                let cells: Vec<&str> = line.split(',').collect();
+                (cells[..3].join(" "), cells[29..].join(" "))
+            })
+            .collect();
+        let row = |head: &str, tail: &str| (head.to_owned(), tail.to_owned());
+        assert_eq!(
+            rows,
+            [
+                row("0.000 1.000 warm", "1 0 1"),
+                row("1.000 0.600 main", "2 2 1"),
+                row("1.600 0.400 main", "0 0 1"),
+                row("2.000 1.000 main", "0 0 1"),
+                row("3.000 1.000 main", "0 1 0"),
+            ]
+        );
+        let unknown = Delivered { phases: vec![PhaseDelivery::default(); 2], ..Delivered::default() };
+        assert_eq!(with_deliveries(&written, &phases, &unknown).unwrap(), written);
+        assert!(with_deliveries("no,series\n1,2\n", &phases, &delivered).is_err());
+    }
+}
