@@ -131,7 +131,7 @@ fn smtpress_in(folder: &Path, arguments: &str) -> (i32, String, String) {
 #[test]
 fn the_seconds_of_a_run_with_a_log_have_what_came_out_and_the_queue() {
     let next = listener::free_port();
-    let Some(relay) = FaultyRelay::start(next, "--hold 1500") else { return };
+    let Some(relay) = FaultyRelay::start(next, "--hold fixed:1.5") else { return };
     let receiving = Receiving::start(next, "");
     let folder = tempfile::tempdir().unwrap();
     let run = format!(
