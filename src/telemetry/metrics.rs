@@ -148,6 +148,16 @@ pub enum MetricUnit {
     Bytes,
 }
 
+impl MetricUnit {
+    /// Its name as part of a metric's.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            MetricUnit::Seconds => "seconds",
+            MetricUnit::Bytes => "bytes",
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct MetricFamily {
@@ -187,6 +197,17 @@ impl MetricFamily {
         help: &'static str,
     ) -> MetricFamily {
         MetricFamily { name, unit, kind, help, labels: &[], read: Read::Own(|_| Vec::new()) }
+    }
+
+    /// Its name in Prometheus' own formats, with unit and `_total` or `_info`.
+    pub fn exposed_name(&self) -> String {
+        let unit = self.unit.map(|unit| format!("_{}", unit.as_str())).unwrap_or_default();
+        let suffix = match self.kind {
+            MetricKind::Counter => "_total",
+            MetricKind::Info => "_info",
+            MetricKind::Gauge | MetricKind::Histogram => "",
+        };
+        format!("{}{unit}{suffix}", self.name)
     }
 
     /// A count of every phase.

@@ -1,9 +1,8 @@
 //! Metrics for Prometheus to scrape: `/metrics` while the run goes on, and after it until the final values were seen.
 //!
 //! # Decisions
-//! - The forms are written by `prometheus-client`, which takes distributions made elsewhere (`encode_histogram_with_native`):
-//!   ours are HDR counts, not observations. Prometheus' protobuf has classic and native buckets in one. Its
-//!   `protobuf-protox` builds the messages without a protoc. The classic text format, which it does not know, is `classic`'s.
+//! - OpenMetrics is written by `prometheus-client`, which takes distributions made elsewhere (`encode_histogram`): ours are
+//!   HDR counts, not observations. Prometheus' classic text, which it does not know, is `classic`'s, its messages `protobuf`'s.
 //! - A request without `Accept` gets classic text; `exposition` decides what `Accept` prefers.
 //! - On loopback a request must name loopback (see `hosts`): no page in a browser of this machine may read the metrics.
 //! - The values are those of the last whole second. They are written for each request, on the exporters' thread.
@@ -12,6 +11,7 @@
 
 mod classic;
 mod exposition;
+mod protobuf;
 
 use std::fmt;
 use std::io;
@@ -25,10 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::future::LocalBoxFuture;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, MetricEncoder, NativeHistogram, NativeHistogramBuckets, NoLabelSet,
-    prometheus_protobuf, text,
-};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -44,9 +41,6 @@ use exposition::ExpositionFormat;
 
 /// How long an answer in progress may take at the end.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
-
-/// Values below this are zeros to Prometheus: 2^-128, its own default; ours begin at a nanosecond.
-const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
 /// Serves the metrics of a run.
 pub struct Prometheus {
@@ -177,9 +171,7 @@ async fn answer(State(shared): State<Arc<ScrapeState>>, headers: HeaderMap) -> R
             let mut body = String::new();
             text::encode(&mut body, &shared.registry).map(|()| body.into_bytes()).map_err(|e| e.to_string())
         }
-        ExpositionFormat::Protobuf => {
-            prometheus_protobuf::encode_to_vec(&shared.registry).map_err(|e| e.to_string())
-        }
+        ExpositionFormat::Protobuf => Ok(protobuf::write(&locked(&shared.metrics))),
     };
     match written {
         Ok(body) => {
@@ -263,39 +255,7 @@ fn write(
 fn spread(hist: &crate::collector::histogram::Hist, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
     let bounds = buckets::BOUNDS.into_iter().chain([f64::INFINITY]);
     let classic: Vec<(f64, u64)> = bounds.zip(buckets::classic(hist)).collect();
-    let exponential = buckets::exponential(hist);
-    let (spans, deltas) = spans(&exponential);
-    let native = NativeHistogram {
-        schema: buckets::SCALE,
-        zero_threshold: ZERO_THRESHOLD,
-        zero_count: 0,
-        negative: NativeHistogramBuckets { spans: &[], deltas: &[] },
-        positive: NativeHistogramBuckets { spans: &spans, deltas: &deltas },
-        created: None,
-    };
-    encoder.encode_histogram_with_native::<NoLabelSet>(
-        buckets::sum(hist),
-        hist.count(),
-        &classic,
-        None,
-        native,
-    )
-}
-
-/// Runs of filled buckets as (empty ones before, length), and the counts as differences; the first run's distance is from 0.
-fn spans(filled: &[(i32, u64)]) -> (Vec<(i32, u32)>, Vec<i64>) {
-    let (mut spans, mut deltas) = (Vec::<(i32, u32)>::new(), Vec::new());
-    let (mut next, mut before) = (0, 0_i64);
-    for (index, count) in filled {
-        match spans.last_mut() {
-            Some((_, length)) if *index == next => *length += 1,
-            _ => spans.push((index - next, 1)),
-        }
-        let count = i64::try_from(*count).unwrap_or(i64::MAX);
-        deltas.push(count - before);
-        (next, before) = (index + 1, count);
-    }
-    (spans, deltas)
+    encoder.encode_histogram::<NoLabelSet>(buckets::sum(hist), hist.count(), &classic, None)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use rsasl::prelude::{
 };
 use rsasl::property::{AuthId, AuthzId};
 use rsasl::validate::{NoValidation, Validate, ValidationError};
-use sha2_of_rsasl::{Digest, Sha256};
+use sha2::{Digest, Sha256};
 
 use super::verify::{AuthReply, Users};
 use super::{AuthExchange, Login, Secret};

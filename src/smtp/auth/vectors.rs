@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rsasl::mechanisms::scram::tools::{compute_signatures, derive_keys, hash_password};
-use sha2_of_rsasl::{Digest, Sha256};
+use sha2::{Digest, Sha256};
 
 use super::verify::{AuthReply, AuthVerifier, Users};
 use super::*;

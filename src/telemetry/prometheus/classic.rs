@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::telemetry::metrics::{
-    MetricFamily, MetricKind, MetricSample, MetricUnit, RunMetrics, SampleValue, TABLE, buckets,
+    MetricFamily, MetricKind, MetricSample, RunMetrics, SampleValue, TABLE, buckets,
 };
 
 /// All metrics as they stand.
@@ -19,19 +19,13 @@ pub fn write(metrics: &RunMetrics) -> String {
 }
 
 fn one(out: &mut String, family: &MetricFamily, samples: &[MetricSample<'_>]) {
-    let unit = match family.unit {
-        Some(MetricUnit::Seconds) => "_seconds",
-        Some(MetricUnit::Bytes) => "_bytes",
-        None => "",
-    };
     // The format has no type of its own for what only says something.
-    let (suffix, kind) = match family.kind {
-        MetricKind::Counter => ("_total", "counter"),
-        MetricKind::Gauge => ("", "gauge"),
-        MetricKind::Histogram => ("", "histogram"),
-        MetricKind::Info => ("_info", "gauge"),
+    let kind = match family.kind {
+        MetricKind::Counter => "counter",
+        MetricKind::Gauge | MetricKind::Info => "gauge",
+        MetricKind::Histogram => "histogram",
     };
-    let name = format!("{}{unit}{suffix}", family.name);
+    let name = family.exposed_name();
     let help = family.help.replace('\\', r"\\").replace('\n', r"\n");
     line(out, &format!("# HELP {name} {help}"));
     line(out, &format!("# TYPE {name} {kind}"));

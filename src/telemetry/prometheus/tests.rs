@@ -29,25 +29,6 @@ fn the_text_is_openmetrics_with_everything_hostile_escaped() {
     insta::assert_snapshot!(stable);
 }
 
-#[test]
-fn spans_hold_every_bucket_once() {
-    let filled = [(-40, 3), (-39, 5), (-30, 1), (2, 7), (3, 7)];
-    let (spans, deltas) = spans(&filled);
-    assert_eq!(spans, [(-40, 2), (8, 1), (31, 2)]);
-    assert_eq!(deltas, [3, 2, -4, 6, 0]);
-    // Read back as Prometheus does.
-    let (mut read, mut index, mut count, mut deltas) = (Vec::new(), 0, 0, deltas.into_iter());
-    for (offset, length) in spans {
-        index += offset;
-        for _ in 0..length {
-            count += deltas.next().unwrap();
-            read.push((index, count));
-            index += 1;
-        }
-    }
-    assert_eq!(read, filled.map(|(index, count)| (index, i64::try_from(count).unwrap_or(0))));
-}
-
 /// What a text of either form says: series and value, as a set of lines that both write alike.
 fn series(text: &str) -> Vec<String> {
     let mut all: Vec<String> = text
