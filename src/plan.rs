@@ -236,6 +236,13 @@ pub enum PlanPart {
         /// How long.
         length: Duration,
     },
+    /// Sessions of a search for limits, which the coordinator drives step by step.
+    Limits {
+        /// How long a reply may take.
+        patience: Duration,
+        /// How many sessions there may be at once.
+        sessions: u64,
+    },
     /// One arrival between two trials.
     Probe {
         /// From 1.

@@ -15,7 +15,7 @@ use super::agent::{access, host};
 use super::args::fleet::{FleetCommand, FleetRunArgs, FleetStatusArgs, MachinesArgs};
 use super::prepare::drawn;
 use super::screen::Screen;
-use super::{capacity, run};
+use super::{capacity, limit, run};
 use crate::command::fleet::GatheredFleet;
 use crate::command::{CommandError, MessageSink};
 use crate::fleet::gathering::{self, Fleet};
@@ -48,6 +48,12 @@ pub fn fleet(command: &FleetCommand, screen: &Screen) -> Result<ExitCode, Comman
                 gather(&args.machines, plan, messages).map(Some)
             })
         }
+        FleetCommand::Limit(args) => {
+            check(&args.machines)?;
+            limit::limit_on(&args.limit, screen, |plan, messages| {
+                gather(&args.machines, plan, messages).map(Some)
+            })
+        }
         FleetCommand::Status(args) => status(args, screen),
         FleetCommand::Collect(args) => collect::collect(args, screen),
         FleetCommand::Init(args) => init::init(args, screen),
@@ -64,7 +70,16 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
         return resume::resume(args, run, screen);
     }
     check(&args.machines)?;
-    run::run_on(&args.run, screen, |plan, messages| gather(&args.machines, plan, messages).map(Some))
+    run::run_on(&args.run, screen, |plan, messages| {
+        let fleet = gather(&args.machines, plan, messages)?;
+        if args.machines.local.is_none() && args.machines.ssh.is_empty() {
+            messages.say(&format!(
+                "smtpress: run {0}: if this command dies, `smtpress fleet run --resume {0}` within 10 s goes on",
+                plan.run_id
+            ));
+        }
+        Ok(Some(fleet))
+    })
 }
 
 /// Whether it is said where the agents are.
@@ -136,12 +151,6 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
     }
     let names = names(&fleet);
     messages.say(&format!("smtpress: {} agents: {}", names.len(), names.join(", ")));
-    if args.local.is_none() && args.ssh.is_empty() {
-        messages.say(&format!(
-            "smtpress: run {}: if this command dies, `smtpress fleet run --resume {}` within 10 s goes on",
-            plan.run_id, plan.run_id
-        ));
-    }
     Ok(GatheredFleet { fleet, processes })
 }
 

@@ -10,6 +10,7 @@ use super::overrides::{allowed, flags, quoted, set};
 use super::prepare;
 use super::screen::Screen;
 use super::show::{conclude, show};
+use crate::command::fleet::GatheredFleet;
 use crate::command::limit::{LimitSearch, Reporting};
 use crate::command::signals::Signals;
 use crate::command::{CommandError, Copies, MessageSink, Prepared};
@@ -36,14 +37,20 @@ const LOOPBACK: &str = "127.0.0.1-127.0.63.254";
 
 /// Finds limits, and says whether they are as expected.
 pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
+    limit_on(args, screen, |_, _| Ok(None))
+}
+
+/// The same with sessions of the machines that `gather` finds: of this one if it returns none.
+pub fn limit_on(
+    args: &LimitArgs,
+    screen: &Screen,
+    gather: impl FnOnce(&Plan, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
+) -> Result<ExitCode, CommandError> {
     let mut prepared = prepared(args)?;
     let bounds = bounds(args)?;
     let patience = read::<Time>("--timeout", args.timeout.as_deref())?.map_or(PATIENCE, |time| time.0);
     let plan = &mut prepared.compiled.plan;
-    let timeouts = &mut plan.script.timeouts;
-    for timeout in [&mut timeouts.connect, &mut timeouts.greeting, &mut timeouts.command] {
-        *timeout = patience.min(*timeout);
-    }
+    plan.script.timeouts.bound(patience);
     let addresses = preflight::check_allowed(plan)?;
     let embedded = plan.target.is_embedded();
     let loopback = embedded || addresses.iter().all(|address| address.ip().is_loopback());
@@ -58,9 +65,13 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     }
     preflight::raise_descriptors(bounds.sessions.saturating_mul(if embedded { 2 } else { 1 }) + 64).ok();
     let plan = &prepared.compiled.plan;
-    reachability::check_target(plan)?;
     let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     let signals = Signals::listen(screen.messages())?;
+    let fleet = gather(plan, &screen.messages())?;
+    // Agents see to it themselves.
+    if fleet.is_none() {
+        reachability::check_target(plan)?;
+    }
     let directory = args.common.directory(plan, prepared.started_at)?;
     let is_silent = args.common.shown() == ProgressMode::None;
     let narration = if is_silent { MessageSink::none() } else { screen.messages() };
@@ -68,7 +79,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let bad_recipient = args.bad_recipient.clone();
     let search = LimitSearch { request, bounds, patience, bad_recipient };
     let reporting = Reporting { narration: &narration, messages: screen.messages() };
-    let finished = search.run(&prepared, directory, &signals, &copies, reporting)?;
+    let finished = search.run(&prepared, directory, &signals, &copies, reporting, fleet)?;
     let shown = show(&finished, &copies, args.common.quiet, screen);
     conclude(finished, shown, screen)
 }

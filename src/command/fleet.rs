@@ -88,6 +88,11 @@ fn plan(spec: &RunSpec, allow: &[String]) -> Result<Plan, String> {
     };
     let compiled = compile(&document, &context).map_err(|error| error.to_string())?;
     let shard = compiled.plan.shard;
+    if let PlanPart::Limits { patience, .. } = spec.part {
+        let mut plan = Plan { run_id: spec.run.clone(), ..compiled.plan };
+        plan.script.timeouts.bound(patience);
+        return Ok(plan);
+    }
     let plan = match &compiled.capacity {
         Some(search) => search.part(&compiled.plan, spec.part),
         None => compiled.plan,

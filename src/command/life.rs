@@ -87,6 +87,17 @@ impl<'a> Life<'a> {
         fleet: Fleet,
         stop: watch::Receiver<Stop>,
     ) -> Result<BehindRelay<FleetRunner>, CommandError> {
+        let assignment = self.assignment()?;
+        let command =
+            CommandOfRun { profile_path: self.prepared.path.clone(), began: self.prepared.started_at };
+        Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop))
+    }
+
+    /// What agents are told of it.
+    ///
+    /// # Errors
+    /// The embedded listener is where agents cannot reach it.
+    pub fn assignment(&self) -> Result<Assignment, CommandError> {
         let embedded = self.listener.as_ref().map(|listener| match listener.place() {
             Bind::Tcp(address) => Ok(ListenerOfRun {
                 address: *address,
@@ -96,15 +107,12 @@ impl<'a> Life<'a> {
                 "agents reach the embedded listener over TCP: name an address of loopback as its bind",
             )),
         });
-        let assignment = Assignment {
+        Ok(Assignment {
             profile: self.prepared.compiled.resolved.clone(),
             date: self.prepared.date(),
             embedded: embedded.transpose()?,
             lists_transactions: self.receiver.is_some(),
-        };
-        let command =
-            CommandOfRun { profile_path: self.prepared.path.clone(), began: self.prepared.started_at };
-        Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop))
+        })
     }
 
     fn behind_relay<R>(&self, inner: R, stop: watch::Receiver<Stop>) -> BehindRelay<R> {

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::copies::Copies;
 use super::error::CommandError;
+use super::fleet::GatheredFleet;
 use super::life::{Finished, Life};
 use super::messages::MessageSink;
 use super::prepared::Prepared;
@@ -15,9 +16,11 @@ use crate::experiment::limit::{
     self, EndReason, LimitKind, LimitObserver, LimitRequest, LimitResult, LimitSetting, SearchBudget,
     SearchOutcome,
 };
-use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal};
+use crate::fleet::gathering::Fleet;
+use crate::fleet::probes::FleetProbes;
+use crate::generator::probe::{NetworkProbes, ProbeEvent, ProbeRefusal, Probes};
 use crate::generator::{Connector, Stop, clock};
-use crate::plan::{Plan, silence};
+use crate::plan::{Plan, PlanPart, silence};
 use crate::report::run_dir::{RunDir, RunDirError};
 use crate::report::stored::RunResult;
 use crate::report::stored::convert::searched::Searched;
@@ -56,16 +59,21 @@ impl LimitSearch {
         signals: &Signals,
         copies: &Copies,
         reporting: Reporting<'_>,
+        fleet: Option<GatheredFleet>,
     ) -> Result<Finished, CommandError> {
         let plan = prepared.plan();
         let began = clock::now();
         let life = Life::begin(prepared, directory, &so_far(prepared, &[], began))?;
         copies.clear();
-        let connector = Connector::new(plan, life.embedded().as_ref())?;
-        let mut probes = NetworkProbes::new(&connector)?.stopped_by(signals.stop.clone());
-        let silent = silence::sentence(&plan.target, silence::first_step(plan));
-        let messages = reporting.messages;
-        probes.on_silence(move || messages.say(&format!("smtpress: {silent}")));
+        // What belongs to the fleet ends after its search.
+        let mut _kept = None;
+        let mut probes: Box<dyn Probes> = match fleet {
+            None => Box::new(self.own_probes(&life, signals, reporting.messages)?),
+            Some(GatheredFleet { fleet, processes }) => {
+                _kept = Some(processes);
+                Box::new(self.probes_of(fleet, &life, signals, reporting.narration)?)
+            }
+        };
         let setting = LimitSetting {
             mail: plan.mail.clone(),
             seed: plan.seed,
@@ -84,9 +92,40 @@ impl LimitSearch {
             keep: &|found| life.directory.keep(&so_far(prepared, found, began)),
             stop: signals.stop.clone(),
         };
-        let outcome = limit::search(&mut probes, &setting, &self.request, &mut watcher);
+        let outcome = limit::search(probes.as_mut(), &setting, &self.request, &mut watcher);
         signals.over();
+        drop(probes);
         Ok(life.finish(&[], |ledger| judged(prepared, outcome, began, ledger)))
+    }
+
+    /// Sessions of this machine.
+    fn own_probes(
+        &self,
+        life: &Life<'_>,
+        signals: &Signals,
+        messages: MessageSink,
+    ) -> Result<NetworkProbes, CommandError> {
+        let plan = life.prepared.plan();
+        let connector = Connector::new(plan, life.embedded().as_ref())?;
+        let mut probes = NetworkProbes::new(&connector)?.stopped_by(signals.stop.clone());
+        let silent = silence::sentence(&plan.target, silence::first_step(plan));
+        probes.on_silence(move || messages.say(&format!("smtpress: {silent}")));
+        Ok(probes)
+    }
+
+    /// Sessions of agents, each machine a client host.
+    fn probes_of(
+        &self,
+        fleet: Fleet,
+        life: &Life<'_>,
+        signals: &Signals,
+        narration: &MessageSink,
+    ) -> Result<FleetProbes, CommandError> {
+        let part = PlanPart::Limits { patience: self.patience, sessions: self.bounds.sessions };
+        let run = &life.prepared.plan().run_id;
+        let probes = FleetProbes::prepare(fleet, run, &life.assignment()?, part, signals.stop.clone())?;
+        narration.say(&format!("smtpress: client hosts: {}", probes.names().join(", ")));
+        Ok(probes)
     }
 }
 

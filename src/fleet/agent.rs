@@ -5,8 +5,11 @@
 //! - Reports are kept on disk until the bus has stored them, and are sent again until it has.
 //! - Without word of the coordinator it ends its load: traffic that nobody can stop any more must not go on.
 
+mod limits;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -19,6 +22,7 @@ use super::message::{
     AgentAnswer, AgentCommand, AgentOrder, AgentState, FinalReport, Heartbeat, Lease, RunSpec, SecondReport,
     encode, verify,
 };
+use super::probing::Probing;
 use super::spool::{self, Spool};
 use super::union::SecondsDigest;
 use super::{HEARTBEAT, LEASE, subject};
@@ -71,6 +75,10 @@ pub struct AgentSettings {
 enum FromLoad {
     Second(Box<Interval>, Vec<(String, String)>),
     Over(Box<Result<Measured, String>>),
+    /// What came of a call to its sessions, for this subject.
+    Probed(String, AgentAnswer),
+    /// Its sessions are closed: the search for limits is over.
+    ProbesOver,
 }
 
 /// A report on its way to the bus.
@@ -103,6 +111,11 @@ struct ShardAtWork {
     spool: Option<Arc<Spool>>,
     /// Whether it was shown that the disk does not take the reports.
     warned: bool,
+    /// The sessions of a search for limits.
+    probing: Option<Probing>,
+    /// The highest number of a call to them, and the subjects of those that are not answered.
+    calls: u64,
+    callers: Arc<Mutex<BTreeMap<u64, String>>>,
 }
 
 /// An agent at work.
@@ -152,10 +165,9 @@ pub async fn serve(
         tokio::select! {
             message = commands.next() => {
                 let Some(message) = message else { return Err(failed(&"the connection is over")) };
-                if let Some(answer) = agent.command(&message.payload).await
-                    && let Some(reply) = message.reply
-                {
-                    agent.bus.client.publish(reply, encode(&answer).into()).await.ok();
+                let reply = message.reply.map(|reply| reply.to_string());
+                if let Some(answer) = agent.command(&message.payload, reply.as_deref()).await {
+                    agent.answer(reply, &answer).await;
                 }
             }
             event = next(&mut agent.work) => match event {
@@ -173,6 +185,10 @@ pub async fn serve(
     }
     agent.end().await;
     Ok(())
+}
+
+fn lock<T>(own: &Mutex<T>) -> MutexGuard<'_, T> {
+    own.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until then; without a time for ever.
@@ -210,8 +226,14 @@ impl Agent {
         clock::now().saturating_duration_since(self.zero)
     }
 
-    /// Does what was commanded; `None`: there is no reply.
-    async fn command(&mut self, bytes: &[u8]) -> Option<AgentAnswer> {
+    async fn answer(&self, subject: Option<String>, answer: &AgentAnswer) {
+        if let Some(subject) = subject {
+            self.bus.client.publish(subject, encode(answer).into()).await.ok();
+        }
+    }
+
+    /// Does what was commanded; `None`: the reply comes later, for the subject `reply`.
+    async fn command(&mut self, bytes: &[u8], reply: Option<&str>) -> Option<AgentAnswer> {
         let at = self.now();
         let command: AgentCommand = match verify(bytes, &self.settings.coordinator) {
             Ok(command) => command,
@@ -229,6 +251,10 @@ impl Agent {
             AgentOrder::Ping => AgentAnswer::Pong { at },
             AgentOrder::Prepare(spec) => self.prepare(*spec).await,
             AgentOrder::Arm { at } => self.arm(at),
+            AgentOrder::Probe { number, call } => match self.probe(number, call, reply) {
+                Ok(()) => return None,
+                Err(why) => AgentAnswer::Refused(why),
+            },
             AgentOrder::Release => {
                 match &self.work {
                     Some(work) if work.load.is_some() => drop(work.stop.send_replace(Stop::Now)),
@@ -280,8 +306,17 @@ impl Agent {
             outgoing: None,
             spool: None,
             warned: false,
+            probing: None,
+            calls: 0,
+            callers: Arc::default(),
         });
-        AgentAnswer::Done
+        match self.start_probes() {
+            Ok(()) => AgentAnswer::Done,
+            Err(why) => {
+                self.free();
+                AgentAnswer::Refused(why)
+            }
+        }
     }
 
     /// Will start the load at a time of its own clock, if the coordinator says so once more before.
@@ -384,6 +419,14 @@ impl Agent {
 
     /// Reports what came from the load.
     async fn report(&mut self, event: FromLoad) {
+        let event = match event {
+            FromLoad::Probed(subject, answer) => return self.answer(Some(subject), &answer).await,
+            FromLoad::ProbesOver => {
+                self.free();
+                return self.beat().await;
+            }
+            event => event,
+        };
         let Some(work) = &mut self.work else { return };
         let (run, shard, agent) = (&work.spec.run, work.spec.shard.0, &self.settings.name);
         let (number, is_last, bytes) = match event {
@@ -394,6 +437,8 @@ impl Agent {
                 work.seconds += 1;
                 (work.seconds - 1, false, bytes)
             }
+            // They are dealt with above.
+            FromLoad::Probed(..) | FromLoad::ProbesOver => return,
             FromLoad::Over(measured) => {
                 self.state = AgentState::Reporting;
                 let measured = measured.map(|measured| {

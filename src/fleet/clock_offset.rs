@@ -40,6 +40,12 @@ impl AgentClock {
         let ns = ours.as_nanos() as i128 + self.ns;
         Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
     }
+
+    /// What our clock shows when theirs shows `theirs`; zero if that was before it began.
+    pub fn ours(&self, theirs: Duration) -> Duration {
+        let ns = theirs.as_nanos() as i128 - self.ns;
+        Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
+    }
 }
 
 #[cfg(test)]

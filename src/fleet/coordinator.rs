@@ -303,7 +303,7 @@ impl<'a> CoordinatedRun<'a> {
         let mut inputs = vec![Input::Stop(*self.stop.borrow_and_update())];
         for (answer, shard) in answers.into_iter().zip(0_u32..) {
             inputs.push(match answer {
-                Ok(AgentAnswer::Done | AgentAnswer::Pong { .. }) => agreed(shard),
+                Ok(AgentAnswer::Done | AgentAnswer::Pong { .. } | AgentAnswer::Probed(_)) => agreed(shard),
                 Ok(AgentAnswer::Refused(why)) => Input::Refused(shard, why),
                 Err(error) => Input::Refused(shard, error.to_string()),
             });

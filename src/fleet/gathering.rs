@@ -34,6 +34,16 @@ pub enum FleetError {
         /// What is known of those that do not count.
         beside: String,
     },
+    /// An agent that cannot do its part.
+    #[error("agent {agent} ({host}): {why}")]
+    Unable {
+        /// Its name.
+        agent: String,
+        /// Its machine.
+        host: String,
+        /// Why not.
+        why: String,
+    },
     /// No thread or descriptor is left.
     #[error("failed to start the coordinator: {0}")]
     Io(#[from] std::io::Error),

@@ -4,16 +4,20 @@
 //! - The version comes first and is read alone: of a message of another version nothing else can be known.
 //! - Durations and counts go as they are; distributions bucket by bucket, with exact least and greatest values.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nkeys::KeyPair;
+use rustls::pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::collector::snapshot::{Interval, Measured};
+use crate::generator::connector::EmbeddedListener;
+use crate::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Spent};
 use crate::generator::runner::Stop;
 use crate::plan::PlanPart;
+use crate::smtp::hello::Offer;
 
 /// The version of all messages here.
 pub const VERSION: u16 = 1;
@@ -151,6 +155,80 @@ pub enum AgentOrder {
     },
     /// Forget the shard; nothing is sent.
     Release,
+    /// Do this with the sessions of a search for limits.
+    Probe {
+        /// Rising: what was recorded on the bus does nothing a second time.
+        number: u64,
+        /// What.
+        call: ProbeCall,
+    },
+}
+
+/// What an agent does with the sessions of a search for limits: see [`Probes`](crate::generator::probe::Probes).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeCall {
+    /// Say which client addresses there are.
+    Hosts,
+    /// Open sessions.
+    Open {
+        /// How each is opened.
+        ways: Vec<ProbeOptions>,
+        /// So many at a time.
+        at_once: usize,
+        /// How long that may take.
+        within: Duration,
+    },
+    /// Send these bytes, which may be none, and do not wait.
+    Send {
+        /// The session.
+        session: Probe,
+        /// As they are.
+        bytes: Vec<u8>,
+    },
+    /// Send these bytes, which may be none, and say what comes next.
+    Receive {
+        /// The session.
+        session: Probe,
+        /// As they are.
+        bytes: Vec<u8>,
+        /// How long it is waited for.
+        within: Duration,
+    },
+    /// Close sessions.
+    Close {
+        /// Which.
+        sessions: Vec<Probe>,
+        /// How.
+        how: CloseMode,
+        /// How long the listener may take.
+        within: Duration,
+    },
+}
+
+/// What came of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// The answer.
+    pub value: ProbeValue,
+    /// How long the agent's machine has stood still so far.
+    pub stalled: Duration,
+    /// What its sessions cost so far.
+    pub spent: Spent,
+}
+
+/// The answer to a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeValue {
+    /// How many client addresses there are, and that of this machine towards the target, if it is known.
+    Hosts(u64, Option<IpAddr>),
+    /// Each session, in the order in which they were asked for, with what the listener offers to it.
+    Opened(Vec<(OpenOutcome, Offer)>),
+    /// Handed over.
+    Sent,
+    /// What came next. Its time counts from the zero of the agent's clock.
+    Received(ProbeOutcome),
+    /// So many closes of the listener were not seen.
+    Closed(u64),
 }
 
 /// An agent's reply to a command.
@@ -165,6 +243,8 @@ pub enum AgentAnswer {
     Done,
     /// It will not: why, in a sentence.
     Refused(String),
+    /// What came of a call to its sessions.
+    Probed(Box<ProbeReport>),
 }
 
 /// The embedded listener of the coordinator's machine, for agents on the same one.
@@ -174,6 +254,14 @@ pub struct ListenerOfRun {
     pub address: SocketAddr,
     /// Its certificate (DER), which is trusted unless the plan names others.
     pub certificate: Option<Vec<u8>>,
+}
+
+impl ListenerOfRun {
+    /// As the sessions of an agent see it.
+    pub fn as_target(&self) -> EmbeddedListener {
+        let certificate = self.certificate.clone().map(CertificateDer::from);
+        EmbeddedListener { place: self.address.into(), certificate }
+    }
 }
 
 /// One shard of a run.

@@ -26,6 +26,8 @@ pub mod gathering;
 pub mod init;
 pub mod local;
 pub mod message;
+pub mod probes;
+mod probing;
 pub mod record;
 pub mod server;
 mod spool;

@@ -12,6 +12,8 @@ mod stalls;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::condition::{Classifier, Condition};
 use crate::generator::failure_class::classify;
 use crate::smtp::client::Failure;
@@ -21,11 +23,11 @@ use crate::smtp::{Closed, Reply, Step};
 pub use network::NetworkProbes;
 
 /// The number of a probe session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Probe(pub usize);
 
 /// How a probe is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeOptions {
     /// Which of the client's addresses it comes from, from 0.
     pub host: u64,
@@ -36,7 +38,7 @@ pub struct ProbeOptions {
 }
 
 /// The outcome of opening a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpenOutcome {
     /// It is open, and no reply is outstanding.
     Open(Probe),
@@ -57,7 +59,7 @@ impl OpenOutcome {
 }
 
 /// A session that the listener does not serve.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeRefusal {
     /// The step at which its opening ended.
     pub step: Step,
@@ -70,7 +72,7 @@ pub struct ProbeRefusal {
 }
 
 /// What came on a probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeEvent {
     /// A reply.
     Reply(Reply),
@@ -99,7 +101,7 @@ impl ProbeEvent {
 }
 
 /// What came next on a probe, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeOutcome {
     /// What.
     pub event: ProbeEvent,
@@ -123,7 +125,7 @@ impl ProbeOutcome {
 }
 
 /// How a probe is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloseMode {
     /// QUIT, its reply, and the close.
     Quit,
@@ -134,7 +136,7 @@ pub enum CloseMode {
 }
 
 /// The cost of the probes so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// Connections that were tried.
     pub connections: u64,
@@ -178,6 +180,11 @@ pub trait Probes {
     /// Whether the measurement is to be ended.
     fn is_stopped(&self) -> bool {
         false
+    }
+
+    /// Why this side cannot go on, if it cannot: what came since then says nothing about the listener.
+    fn own_failure(&self) -> Option<String> {
+        None
     }
 
     /// How long this machine has stood still so far: times measured meanwhile are not the listener's.

@@ -1,9 +1,11 @@
 //! What a listener offers in its reply to EHLO (RFC 5321 4.1.1.1).
 
+use serde::{Deserialize, Serialize};
+
 use super::reply::Reply;
 
 /// The extensions that matter to a session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// PIPELINING (RFC 2920).
     pub pipelining: bool,

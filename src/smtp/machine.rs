@@ -11,8 +11,10 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 /// How the other side went away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Closed {
     /// An orderly end of stream (FIN).
     Eof,

@@ -79,7 +79,7 @@ impl fmt::Display for Enhanced {
 }
 
 /// A complete reply, owned. `Display` gives the wire form, lines separated by `\n`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The three-digit code, 0 to 999.
     pub code: u16,

@@ -79,6 +79,15 @@ pub struct Timeouts {
     pub session: Duration,
 }
 
+impl Timeouts {
+    /// Lets a reply take at most so long.
+    pub fn bound(&mut self, patience: Duration) {
+        for timeout in [&mut self.connect, &mut self.greeting, &mut self.command] {
+            *timeout = patience.min(*timeout);
+        }
+    }
+}
+
 impl Default for Timeouts {
     /// The minima of RFC 5321 4.5.3.2, and an hour for the session.
     fn default() -> Self {

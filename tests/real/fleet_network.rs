@@ -137,7 +137,7 @@ impl Network {
     }
 
     /// A command on one of the machines.
-    fn on(&self, host: u8, program: &str) -> Command {
+    pub fn on(&self, host: u8, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.space(host), program]).current_dir(self.folder.path());
         command
@@ -150,11 +150,16 @@ impl Network {
 
     /// The same against another port of the listener's machine.
     pub fn run_against(&self, port: u16, flags: &str) -> (process::Child, PathBuf) {
+        self.command("run", port, flags)
+    }
+
+    /// Another command of the fleet, against a port of the listener's machine.
+    pub fn command(&self, name: &str, port: u16, flags: &str) -> (process::Child, PathBuf) {
         let path = |name: &str| self.folder.path().join(name);
         fs::write(path("key.seed"), self.key.seed().unwrap()).unwrap();
         let mut command = self.on(COORDINATOR, env!("CARGO_BIN_EXE_smtpress"));
         command
-            .args(["fleet", "run", "--target", &format!("smtp://{}:{port}", address(LISTENER))])
+            .args(["fleet", name, "--target", &format!("smtp://{}:{port}", address(LISTENER))])
             .args(["--allow-target", &address(LISTENER), "--agents", "3", "--key", "key.seed"])
             .args(["--nats", &format!("nats://{}:4222", address(SERVER))])
             .args(flags.split_whitespace())

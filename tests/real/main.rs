@@ -38,6 +38,7 @@ mod fleet_access;
 mod fleet_capacity;
 mod fleet_clock;
 mod fleet_faults;
+mod fleet_limit;
 mod fleet_messages;
 mod fleet_network;
 mod fleet_receiver;

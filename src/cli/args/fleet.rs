@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::RunArgs;
 use super::capacity::CapacityArgs;
+use super::limit::LimitArgs;
 
 /// What stands below the help of `agent`.
 pub const AGENT_EXAMPLES: &str = "\
@@ -23,6 +24,7 @@ pub const FLEET_EXAMPLES: &str = "\
 Examples:
   smtpress fleet run profiles/steady.toml --local 3
   smtpress fleet run profile.toml --ssh load1,load2,root@load3 --allow-target mx.example
+  smtpress fleet limit --target mx.example --allow-target mx.example --ssh load1,load2,load3
   smtpress fleet init fleet --agents 5 --host bus.example
   smtpress fleet run profile.toml --nats tls://bus.example:4222 --nats-ca ca.pem \\
     --creds coordinator.creds --key coordinator.key --agents 5
@@ -75,6 +77,8 @@ pub enum FleetCommand {
     Run(Box<FleetRunArgs>),
     /// Search for the highest load that meets the goals, with many agents as one generator
     Capacity(Box<FleetCapacityArgs>),
+    /// Find limits and verify them, with sessions of many agents: each machine is a client host
+    Limit(Box<FleetLimitArgs>),
     /// List the agents and what they do
     Status(FleetStatusArgs),
     /// Print what the NATS server keeps of a run whose coordinator did not end it
@@ -100,6 +104,15 @@ pub struct FleetRunArgs {
 pub struct FleetCapacityArgs {
     #[command(flatten)]
     pub capacity: CapacityArgs,
+    #[command(flatten)]
+    pub machines: MachinesArgs,
+}
+
+/// `smtpress fleet limit`.
+#[derive(Debug, Args)]
+pub struct FleetLimitArgs {
+    #[command(flatten)]
+    pub limit: LimitArgs,
     #[command(flatten)]
     pub machines: MachinesArgs,
 }

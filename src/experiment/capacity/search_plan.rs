@@ -133,7 +133,7 @@ impl CapacityPlan {
     /// [`CapacityPlan::probe`] made it.
     pub fn part(&self, plan: &Plan, part: PlanPart) -> Plan {
         match part {
-            PlanPart::Run => plan.clone(),
+            PlanPart::Run | PlanPart::Limits { .. } => plan.clone(),
             PlanPart::WarmUp { length } => self.warm_up(plan, length),
             PlanPart::Trial { number, load, length } => self.trial(plan, number, load, length),
             PlanPart::Probe { number } => self.probe(plan, number),

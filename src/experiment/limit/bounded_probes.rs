@@ -125,7 +125,9 @@ impl<'a> BoundedProbes<'a> {
         let left = self.left();
         let outcome = self.probes.receive(session, within.min(left));
         // Only a silence would have been longer.
-        if matches!(outcome.event, ProbeEvent::Silence) && within > left {
+        if matches!(outcome.event, ProbeEvent::Silence) && within > left
+            || self.probes.own_failure().is_some()
+        {
             self.cut_short = true;
         }
         outcome
@@ -151,6 +153,10 @@ impl<'a> BoundedProbes<'a> {
 
     pub(super) fn is_stopped(&self) -> bool {
         self.probes.is_stopped()
+    }
+
+    pub(super) fn own_failure(&self) -> Option<String> {
+        self.probes.own_failure()
     }
 
     pub(super) fn stalled(&self) -> Duration {

@@ -39,7 +39,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 enum Clients {
     /// All sessions come from one address.
     OneHost,
-    /// Each comes from its own, and from as many networks as there are.
+    /// Each comes from its own where there are so many, and from as many networks as there are.
     ManyHosts,
 }
 
@@ -64,11 +64,17 @@ pub(super) fn find(
     }
     let crowd = if whole { Clients::ManyHosts } else { Clients::OneHost };
     let most = bound(result.expected, prober.setting.bounds.sessions, prober.setting.bounds.connections / 4);
-    let most = if whole { most.min(hosts) } else { most };
+    // One session fewer than a host may have: whatever is refused then is not refused for its host.
+    let each = prober.per_host.map_or(1, |served| served.saturating_sub(1).max(1));
+    let most = if whole { most.min(hosts.saturating_mul(each)) } else { most };
     let order = if whole { scope::spread(prober, most) } else { Vec::new() };
     let quiet_since = prober.probes.now();
     HeldSessions { prober, crowd, order, bound: most, held: Vec::new(), asked: 0, quiet_since, signs: 0 }
-        .search(kind, scope, result)
+        .search(kind, scope, result)?;
+    if !whole && scope == SessionScope::Host {
+        prober.per_host = result.at_least;
+    }
+    Ok(())
 }
 
 fn counts_all(scope: SessionScope) -> bool {

@@ -119,13 +119,15 @@ pub struct Prober<'a> {
     letters: u64,
     /// The longest measured release of a slot; zero until one is known.
     pub(super) release: Duration,
+    /// Sessions at once that one client host was served; `None`: not measured.
+    pub(super) per_host: Option<u64>,
 }
 
 impl<'a> Prober<'a> {
     /// A prober over these probes.
     pub fn new(probes: &'a mut dyn Probes, setting: &'a LimitSetting) -> Prober<'a> {
         let probes = BoundedProbes::new(probes, setting.bounds.time, setting.bounds.release);
-        Prober { probes, setting, letters: 0, release: Duration::ZERO }
+        Prober { probes, setting, letters: 0, release: Duration::ZERO, per_host: None }
     }
 
     /// Checks the budget.
@@ -134,6 +136,9 @@ impl<'a> Prober<'a> {
     /// It is used up, or the user stopped the search.
     pub(super) fn afford(&self) -> Probed<()> {
         let (spent, bounds) = (self.probes.spent(), &self.setting.bounds);
+        if let Some(why) = self.probes.own_failure() {
+            return Err(Halt::Own(why));
+        }
         match () {
             () if self.probes.is_stopped() => Err(Halt::Stopped),
             () if spent.connections >= bounds.connections => Err(Halt::Spent("connections")),

@@ -58,9 +58,11 @@ impl HeldSessions<'_, '_> {
             // It may count networks: the reply and what happens agree well enough.
             (Some(false), None) if is_wanted => None,
             (Some(false), None) => Some("a limit that counts all clients"),
-            // Each client came from its own address: it is no limit of one address, whatever the reply says.
+            // No client host was at its limit: it is none of one host, whatever the reply says.
             (None, Some(Condition::TooManyConnectionsFromHost)) if self.crowd == Clients::ManyHosts => {
-                result.remark("the reply names one host, but each session came from its own address");
+                result.remark(
+                    "the reply names one host, but no client host had as many sessions as one is served",
+                );
                 None
             }
             (_, Some(other)) => Some(other.as_str()),

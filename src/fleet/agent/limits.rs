@@ -1,0 +1,48 @@
+//! A search for limits on an agent: its sessions stand ready, and do what the coordinator asks.
+
+use tokio::sync::mpsc;
+
+use super::{Agent, FromLoad, PreparedShard, lock};
+use crate::fleet::message::{AgentAnswer, AgentState, ListenerOfRun, ProbeCall, ProbeReport};
+use crate::fleet::probing::Probing;
+use crate::plan::PlanPart;
+
+impl Agent {
+    /// Stands ready with sessions, if it was prepared for a search for limits.
+    pub(super) fn start_probes(&mut self) -> Result<(), String> {
+        let zero = self.zero;
+        let Some(work) = &mut self.work else { return Ok(()) };
+        let PlanPart::Limits { sessions, .. } = work.spec.part else { return Ok(()) };
+        let Some(PreparedShard { plan, .. }) = work.prepared.take() else { return Ok(()) };
+        let (events, load) = mpsc::unbounded_channel();
+        let (of_calls, callers) = (events.clone(), work.callers.clone());
+        let report = move |number: u64, report: Result<ProbeReport, String>| {
+            let answer = match report {
+                Ok(report) => AgentAnswer::Probed(Box::new(report)),
+                Err(why) => AgentAnswer::Refused(why),
+            };
+            if let Some(subject) = lock(&callers).remove(&number) {
+                of_calls.send(FromLoad::Probed(subject, answer)).ok();
+            }
+        };
+        let listener = work.spec.embedded.as_ref().map(ListenerOfRun::as_target);
+        let over = move || drop(events.send(FromLoad::ProbesOver));
+        let (stop, report) = (work.stop.subscribe(), Box::new(report));
+        work.probing = Some(Probing::start(plan, listener, sessions, zero, stop, report, over)?);
+        work.load = Some(load);
+        self.state = AgentState::Running;
+        Ok(())
+    }
+
+    /// Hands a call to the sessions over.
+    pub(super) fn probe(&mut self, number: u64, call: ProbeCall, reply: Option<&str>) -> Result<(), String> {
+        let work = self.work.as_mut().ok_or("it has no search for limits")?;
+        let probing = work.probing.as_ref().ok_or("it has no search for limits")?;
+        if number <= work.calls {
+            return Err("this call was made before".to_owned());
+        }
+        work.calls = number;
+        lock(&work.callers).insert(number, reply.ok_or("nobody awaits what comes of it")?.to_owned());
+        probing.call(number, call)
+    }
+}

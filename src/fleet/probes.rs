@@ -1,0 +1,421 @@
+//! Sessions of a search for limits that agents open: each machine is a client host of its own.
+//!
+//! # Decisions
+//! - The search itself runs here, and agents do what it asks step by step: it is the same search with the same rules, wherever its
+//!   sessions are.
+//! - The first host is that of the first agent: a limit that needs one host is searched from there alone. Agents on one machine, or
+//!   with one address towards the target, are one host.
+//! - Times of replies are those of the agent's clock. From a question to its answer lies a message to the agent and back: a delay of
+//!   the listener that is shorter is not seen.
+//! - An agent that does not answer ends the search: what came since says nothing about the listener.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::HEARTBEAT;
+use super::bus::ANSWER_WITHIN;
+use super::clock_offset::{AgentClock, RoundTrip};
+use super::gathering::{Fleet, FleetError};
+use super::message::{
+    AgentAnswer, AgentCommand, AgentOrder, Heartbeat, Lease, ProbeCall, ProbeReport, ProbeValue, RunSpec,
+    sign,
+};
+use super::record::Assignment;
+use super::subject;
+use crate::generator::clock;
+use crate::generator::probe::{
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, ProbeRefusal, Probes, Spent,
+};
+use crate::generator::runner::Stop;
+use crate::plan::PlanPart;
+use crate::smtp::hello::Offer;
+
+/// How often each agent is asked for its time.
+const PINGS: usize = 16;
+/// Bytes of a message's content in one call, at most: in a call they take up to twice that, below what a server takes at once.
+const PIECE: usize = 256 * 1024;
+
+/// Sessions of agents.
+pub struct FleetProbes {
+    fleet: Fleet,
+    run: String,
+    stop: watch::Receiver<Stop>,
+    /// The zero of our clock.
+    zero: Instant,
+    agents: Vec<ProbingAgent>,
+    /// By their number: the agent, and its own number of the session.
+    sessions: Vec<(usize, Probe)>,
+    offers: BTreeMap<Probe, Offer>,
+    /// Bytes that go out with the next call to their session.
+    waiting: BTreeMap<Probe, Vec<u8>>,
+    calls: u64,
+    lease: u64,
+    failure: Option<String>,
+}
+
+/// One agent of a search.
+struct ProbingAgent {
+    agent: Heartbeat,
+    clock: AgentClock,
+    /// Client addresses that it has.
+    hosts: u64,
+    address: Option<IpAddr>,
+    stalled: Duration,
+    spent: Spent,
+}
+
+impl FleetProbes {
+    /// Has the agents stand ready for the search `run`. `part`: how long replies may take, and how many sessions there may be.
+    ///
+    /// # Errors
+    /// An agent cannot, or will not.
+    pub fn prepare(
+        fleet: Fleet,
+        run: &str,
+        assignment: &Assignment,
+        part: PlanPart,
+        stop: watch::Receiver<Stop>,
+    ) -> Result<FleetProbes, FleetError> {
+        let mut probes = FleetProbes {
+            fleet,
+            run: run.to_owned(),
+            stop,
+            zero: clock::now(),
+            agents: Vec::new(),
+            sessions: Vec::new(),
+            offers: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            calls: 0,
+            lease: 0,
+            failure: None,
+        };
+        let spec = RunSpec {
+            run: run.to_owned(),
+            profile: assignment.profile.clone(),
+            shard: (0, 1),
+            date: assignment.date.clone(),
+            embedded: assignment.embedded.clone(),
+            part,
+            lists_transactions: false,
+        };
+        let agents = probes.fleet.agents.clone();
+        for agent in agents {
+            let ready = probes.add(agent.clone(), &spec);
+            if let Err(why) = ready {
+                probes.release();
+                return Err(FleetError::Unable { agent: agent.agent, host: agent.host, why });
+            }
+        }
+        probes.one_of_each_host();
+        Ok(probes)
+    }
+
+    fn add(&mut self, agent: Heartbeat, spec: &RunSpec) -> Result<(), String> {
+        let ask = |probes: &mut FleetProbes, order| {
+            let command = AgentCommand { agent: agent.agent.clone(), nonce: agent.nonce, order };
+            let bytes = sign(&command, &probes.fleet.key);
+            let FleetProbes { fleet, .. } = probes;
+            let asked = fleet.bus.ask(&agent.agent, bytes, ANSWER_WITHIN);
+            match fleet.runtime.block_on(asked) {
+                Ok(AgentAnswer::Refused(why)) => Err(why),
+                Ok(answer) => Ok(answer),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        ask(self, AgentOrder::Prepare(Box::new(spec.clone())))?;
+        let mut trips = Vec::new();
+        for _ in 0..PINGS {
+            let sent = self.now();
+            if let AgentAnswer::Pong { at } = ask(self, AgentOrder::Ping)? {
+                trips.push(RoundTrip { sent, theirs: at, received: self.now() });
+            }
+        }
+        let clock = AgentClock::of(&trips).ok_or("it did not say what its clock shows")?;
+        let (stalled, spent) = (Duration::ZERO, Spent::default());
+        self.agents.push(ProbingAgent { agent, clock, hosts: 1, address: None, stalled, spent });
+        let index = self.agents.len() - 1;
+        match self.call(index, ProbeCall::Hosts, ANSWER_WITHIN) {
+            Some(ProbeValue::Hosts(hosts, address)) => {
+                (self.agents[index].hosts, self.agents[index].address) = (hosts.max(1), address);
+                Ok(())
+            }
+            _ => Err(self.failure.take().unwrap_or_else(|| "it opens no sessions".to_owned())),
+        }
+    }
+
+    /// Keeps the first agent of each client host.
+    fn one_of_each_host(&mut self) {
+        let mut seen = BTreeSet::new();
+        let (kept, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.agents)
+            .into_iter()
+            .partition(|own| seen.insert((own.agent.host.clone(), own.address)));
+        self.agents = others;
+        self.release();
+        self.agents = kept;
+    }
+
+    /// The client hosts, for a sentence.
+    pub fn names(&self) -> Vec<String> {
+        let name = |own: &ProbingAgent| {
+            let address = own.address.map(|address| format!(", {address}")).unwrap_or_default();
+            format!("{} ({}{address})", own.agent.agent, own.agent.host)
+        };
+        self.agents.iter().map(name).collect()
+    }
+
+    /// Asks agents to do something, all at once; `None`: one of them did not.
+    fn call_all(&mut self, calls: Vec<(usize, ProbeCall, Duration)>) -> Option<Vec<ProbeValue>> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let orders: Vec<(usize, Vec<u8>, Duration)> = calls
+            .into_iter()
+            .map(|(index, call, within)| {
+                self.calls += 1;
+                let Heartbeat { agent, nonce, .. } = &self.agents[index].agent;
+                let order = AgentOrder::Probe { number: self.calls, call };
+                let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order };
+                (index, sign(&command, &self.fleet.key), within + ANSWER_WITHIN)
+            })
+            .collect();
+        let agents: Vec<usize> = orders.iter().map(|(index, ..)| *index).collect();
+        let FleetProbes { fleet, agents: known, lease, run, .. } = self;
+        let asks = orders
+            .into_iter()
+            .map(|(index, bytes, within)| fleet.bus.ask(&known[index].agent.agent, bytes, within));
+        let answers = fleet.runtime.block_on(with_leases(fleet, run, lease, join_all(asks)));
+        let mut values = Vec::new();
+        for (answer, index) in answers.into_iter().zip(agents) {
+            let own = &mut self.agents[index];
+            let why = match answer {
+                Ok(AgentAnswer::Probed(report)) => {
+                    let ProbeReport { value, stalled, spent } = *report;
+                    (own.stalled, own.spent) = (stalled, spent);
+                    values.push(value);
+                    continue;
+                }
+                Ok(AgentAnswer::Refused(why)) => why,
+                Ok(_) => "it answered something else".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            let sentence = format!("agent {} ({}): {why}", own.agent.agent, own.agent.host);
+            self.failure.get_or_insert(sentence);
+        }
+        self.failure.is_none().then_some(values)
+    }
+
+    fn call(&mut self, agent: usize, call: ProbeCall, within: Duration) -> Option<ProbeValue> {
+        self.call_all(vec![(agent, call, within)])?.pop()
+    }
+
+    /// The agent of a client host, and the number that the host has there.
+    fn agent_of(&self, host: u64) -> (usize, u64) {
+        let mut left = host % self.hosts();
+        for (index, agent) in self.agents.iter().enumerate() {
+            if left < agent.hosts {
+                return (index, left);
+            }
+            left -= agent.hosts;
+        }
+        (0, 0)
+    }
+
+    /// Sends what waits for these sessions, or for all; but the last piece of `keep`, which is returned.
+    fn hand_over(&mut self, keep: Option<Probe>) -> Vec<u8> {
+        let mut last = Vec::new();
+        for (session, bytes) in std::mem::take(&mut self.waiting) {
+            let (agent, own) = self.sessions[session.0];
+            let mut pieces: Vec<&[u8]> = bytes.chunks(PIECE).collect();
+            if keep == Some(session) {
+                last = pieces.pop().unwrap_or_default().to_vec();
+            }
+            for piece in pieces {
+                let call = ProbeCall::Send { session: own, bytes: piece.to_vec() };
+                self.call(agent, call, Duration::ZERO);
+            }
+        }
+        last
+    }
+
+    /// Has all agents forget the search.
+    fn release(&mut self) {
+        let FleetProbes { fleet, agents, .. } = self;
+        let asks = agents.iter().map(|own| {
+            let Heartbeat { agent, nonce, .. } = &own.agent;
+            let order = AgentOrder::Release;
+            let bytes = sign(&AgentCommand { agent: agent.clone(), nonce: *nonce, order }, &fleet.key);
+            fleet.bus.ask(agent, bytes, Duration::from_secs(2))
+        });
+        fleet.runtime.block_on(join_all(asks));
+    }
+}
+
+impl Drop for FleetProbes {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// `work`, while agents hear once a second that the coordinator is there.
+async fn with_leases<T>(fleet: &Fleet, run: &str, number: &mut u64, work: impl Future<Output = T>) -> T {
+    let mut leases = tokio::time::interval(HEARTBEAT);
+    leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = leases.tick() => {
+                *number += 1;
+                let lease = Lease { run: run.to_owned(), epoch: 1, number: *number, stop: Stop::Run };
+                fleet.bus.say(subject::control(run), sign(&lease, &fleet.key)).await;
+            }
+        }
+    }
+}
+
+impl Probes for FleetProbes {
+    fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome> {
+        self.hand_over(None);
+        let until = self.now() + within;
+        let mut opened = Vec::new();
+        for ways in ways.chunks(self.chunk(ways, at_once)) {
+            // By agent: the places of its sessions among these.
+            let mut places: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            for (place, way) in ways.iter().enumerate() {
+                places.entry(self.agent_of(way.host).0).or_default().push(place);
+            }
+            let left = until.saturating_sub(self.now());
+            let calls = places.iter().map(|(agent, places)| {
+                let own =
+                    |place: &usize| ProbeOptions { host: self.agent_of(ways[*place].host).1, ..ways[*place] };
+                let call = ProbeCall::Open { ways: places.iter().map(own).collect(), at_once, within: left };
+                (*agent, call, left)
+            });
+            let calls: Vec<_> = calls.collect();
+            let mut found: BTreeMap<usize, OpenOutcome> = BTreeMap::new();
+            for (value, (agent, places)) in self.call_all(calls).into_iter().flatten().zip(&places) {
+                let ProbeValue::Opened(outcomes) = value else { continue };
+                for ((outcome, offer), place) in outcomes.into_iter().zip(places) {
+                    found.insert(*place, self.take_opened(*agent, outcome, offer));
+                }
+            }
+            let why = self.failure.clone().unwrap_or_else(|| "the agent did not open it".to_owned());
+            opened.extend(
+                (0..ways.len())
+                    .map(|place| found.remove(&place).unwrap_or(OpenOutcome::OwnFailure(why.clone()))),
+            );
+        }
+        opened
+    }
+
+    fn offer(&self, session: Probe) -> Offer {
+        self.offers.get(&session).cloned().unwrap_or_default()
+    }
+
+    fn send(&mut self, session: Probe, bytes: &[u8]) {
+        let waiting = self.waiting.entry(session).or_default();
+        waiting.extend_from_slice(bytes);
+        if waiting.len() > PIECE {
+            self.hand_over(None);
+        }
+    }
+
+    fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
+        let bytes = self.hand_over(Some(session));
+        let (agent, own) = self.sessions[session.0];
+        match self.call(agent, ProbeCall::Receive { session: own, bytes, within }, within) {
+            Some(ProbeValue::Received(outcome)) => {
+                ProbeOutcome { at: self.agents[agent].clock.ours(outcome.at), ..outcome }
+            }
+            _ => ProbeOutcome { event: ProbeEvent::Silence, at: self.now() },
+        }
+    }
+
+    fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
+        self.hand_over(None);
+        let mut of_agents: BTreeMap<usize, Vec<Probe>> = BTreeMap::new();
+        for session in sessions {
+            let (agent, own) = self.sessions[session.0];
+            of_agents.entry(agent).or_default().push(own);
+            self.offers.remove(session);
+        }
+        let calls = of_agents
+            .into_iter()
+            .map(|(agent, sessions)| (agent, ProbeCall::Close { sessions, how, within }, within));
+        let calls = calls.collect();
+        let closed = self.call_all(calls).into_iter().flatten();
+        closed.map(|value| if let ProbeValue::Closed(unseen) = value { unseen } else { 0 }).sum()
+    }
+
+    fn pause(&mut self, length: Duration) {
+        self.hand_over(None);
+        let FleetProbes { fleet, lease, run, .. } = self;
+        fleet.runtime.block_on(with_leases(fleet, run, lease, async { tokio::time::sleep(length).await }));
+    }
+
+    fn now(&self) -> Duration {
+        clock::now().saturating_duration_since(self.zero)
+    }
+
+    fn hosts(&self) -> u64 {
+        self.agents.iter().map(|agent| agent.hosts).sum::<u64>().max(1)
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow() != Stop::Run
+    }
+
+    fn own_failure(&self) -> Option<String> {
+        self.failure.clone()
+    }
+
+    fn stalled(&self) -> Duration {
+        self.agents.iter().map(|agent| agent.stalled).sum()
+    }
+
+    fn network(&self, host: u64) -> Option<IpAddr> {
+        let (agent, own) = self.agent_of(host);
+        Some(match self.agents.get(agent).filter(|_| own == 0)?.address? {
+            IpAddr::V4(address) => IpAddr::V4((address.to_bits() & !0xff).into()),
+            IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        })
+    }
+
+    fn spent(&self) -> Spent {
+        let spent = self.agents.iter().map(|agent| agent.spent);
+        spent.fold(Spent::default(), |sum, own| Spent {
+            connections: sum.connections + own.connections,
+            bytes: sum.bytes + own.bytes,
+        })
+    }
+}
+
+impl FleetProbes {
+    /// How many sessions are opened in one go: all, if they are of one agent, which sees to `at_once` itself.
+    fn chunk(&self, ways: &[ProbeOptions], at_once: usize) -> usize {
+        let agents: BTreeSet<usize> = ways.iter().map(|way| self.agent_of(way.host).0).collect();
+        if agents.len() > 1 { at_once.max(1) } else { ways.len().max(1) }
+    }
+
+    /// Gives a session of an agent its number here.
+    fn take_opened(&mut self, agent: usize, outcome: OpenOutcome, offer: Offer) -> OpenOutcome {
+        let session = Probe(self.sessions.len());
+        match outcome {
+            OpenOutcome::Open(own) => {
+                self.sessions.push((agent, own));
+                self.offers.insert(session, offer);
+                OpenOutcome::Open(session)
+            }
+            OpenOutcome::Refused(refusal) => {
+                self.sessions.push((agent, refusal.session));
+                OpenOutcome::Refused(ProbeRefusal { session, ..refusal })
+            }
+            own => own,
+        }
+    }
+}
