@@ -1,6 +1,7 @@
 //! A run on many machines: what a coordinator starts and ends for it, and how an agent makes a shard of what it was sent.
 
 use std::any::Any;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,12 +13,19 @@ use super::run::check_before_load;
 use crate::fleet::agent::{Prepare, PreparedShard};
 use crate::fleet::gathering::Fleet;
 use crate::fleet::message::{ListenerOfRun, RunSpec};
+use crate::fleet::probing::OwnProbes;
+use crate::generator::connector::EmbeddedListener;
+use crate::generator::probe::NetworkProbes;
 use crate::generator::reachability::check_target;
-use crate::generator::{Local, Runner, Stop};
+use crate::generator::runner::RunError;
+use crate::generator::{Connector, Local, Runner, Stop, preflight};
 use crate::load::Shard;
 use crate::plan::{Plan, PlanPart};
 use crate::profile::overrides::OverrideOrigin;
 use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
+
+/// Descriptors that a search for limits may need beside its sessions.
+const SPARE: u64 = 64;
 
 /// A fleet that waits for its run, and the processes that were started for it.
 pub struct GatheredFleet {
@@ -58,17 +66,51 @@ fn shard(spec: &RunSpec, allow: &[String]) -> Result<PreparedShard, String> {
         CommandError::Profile(error) => error.to_string(),
         CommandError::ReaderGone => String::new(),
     })?;
-    let (date, listener) = (spec.date.clone(), spec.embedded.clone());
+    let (date, listener) = (spec.date.clone(), spec.embedded.clone().map(as_target));
+    let for_probes = (plan.clone(), listener.clone(), spec.part);
     let runner = move |stop: watch::Receiver<Stop>, epoch: Instant| -> Box<dyn Runner> {
         let local = Local::new(stop, date).starting_at(epoch);
         Box::new(match listener {
-            Some(ListenerOfRun { address, certificate }) => {
-                local.with_listener(address).with_certificate(certificate.map(CertificateDer::from))
+            Some(EmbeddedListener { place, certificate }) => {
+                local.with_listener(place).with_certificate(certificate)
             }
             None => local,
         })
     };
-    Ok(PreparedShard { plan, runner: Box::new(runner) })
+    let probes = move |stop| {
+        let (plan, listener, part) = for_probes;
+        probes(&plan, listener.as_ref(), part, stop).map_err(|error| error.to_string())
+    };
+    Ok(PreparedShard { plan, runner: Box::new(runner), probes: Box::new(probes) })
+}
+
+/// The coordinator's embedded listener, as the sessions of this machine see it.
+fn as_target(listener: ListenerOfRun) -> EmbeddedListener {
+    let certificate = listener.certificate.map(CertificateDer::from);
+    EmbeddedListener { place: listener.address.into(), certificate }
+}
+
+/// Sessions of a search for limits on this machine.
+fn probes(
+    plan: &Plan,
+    listener: Option<&EmbeddedListener>,
+    part: PlanPart,
+    stop: watch::Receiver<Stop>,
+) -> Result<OwnProbes, RunError> {
+    if let PlanPart::Limits { sessions, .. } = part {
+        preflight::raise_descriptors(sessions.saturating_add(SPARE)).ok();
+    }
+    let probes = NetworkProbes::new(&Connector::new(plan, listener)?)?.stopped_by(stop);
+    Ok((Box::new(probes), own_address(plan)))
+}
+
+/// The address that this machine has towards the target; no packet is sent for that.
+fn own_address(plan: &Plan) -> Option<IpAddr> {
+    let target = preflight::check_allowed(plan).ok()?.first().copied()?;
+    let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(target).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// The plan of a shard, as this machine makes it.

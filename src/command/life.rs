@@ -93,7 +93,7 @@ impl<'a> Life<'a> {
         Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop))
     }
 
-    /// What agents are told of it.
+    /// What agents know of it.
     ///
     /// # Errors
     /// The embedded listener is where agents cannot reach it.

@@ -22,7 +22,7 @@ use super::message::{
     AgentAnswer, AgentCommand, AgentOrder, AgentState, FinalReport, Heartbeat, Lease, RunSpec, SecondReport,
     encode, verify,
 };
-use super::probing::Probing;
+use super::probing::{MakeProbes, Probing};
 use super::spool::{self, Spool};
 use super::union::SecondsDigest;
 use super::{HEARTBEAT, LEASE, subject};
@@ -46,6 +46,8 @@ pub struct PreparedShard {
     pub plan: Plan,
     /// What runs it.
     pub runner: MakeRunner,
+    /// The sessions of a search for limits.
+    pub probes: MakeProbes,
 }
 
 /// Whether this machine can run a shard: its plan, or why not, in a sentence.
@@ -341,7 +343,7 @@ impl Agent {
     fn begin(&mut self) {
         let (now, zero) = (self.now(), self.zero);
         let Some(work) = self.work.as_mut() else { return };
-        let (Some(PreparedShard { plan, runner }), Some(at)) = (work.prepared.take(), work.begins) else {
+        let (Some(PreparedShard { plan, runner, .. }), Some(at)) = (work.prepared.take(), work.begins) else {
             return;
         };
         work.threads = plan.threads;

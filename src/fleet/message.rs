@@ -8,16 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nkeys::KeyPair;
-use rustls::pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::collector::snapshot::{Interval, Measured};
-use crate::generator::connector::EmbeddedListener;
-use crate::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Spent};
+use crate::generator::probe::{CloseMode, Offer, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Spent};
 use crate::generator::runner::Stop;
 use crate::plan::PlanPart;
-use crate::smtp::hello::Offer;
 
 /// The version of all messages here.
 pub const VERSION: u16 = 1;
@@ -254,14 +251,6 @@ pub struct ListenerOfRun {
     pub address: SocketAddr,
     /// Its certificate (DER), which is trusted unless the plan names others.
     pub certificate: Option<Vec<u8>>,
-}
-
-impl ListenerOfRun {
-    /// As the sessions of an agent see it.
-    pub fn as_target(&self) -> EmbeddedListener {
-        let certificate = self.certificate.clone().map(CertificateDer::from);
-        EmbeddedListener { place: self.address.into(), certificate }
-    }
 }
 
 /// One shard of a run.

@@ -27,7 +27,7 @@ pub mod init;
 pub mod local;
 pub mod message;
 pub mod probes;
-mod probing;
+pub mod probing;
 pub mod record;
 pub mod server;
 mod spool;

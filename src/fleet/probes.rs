@@ -13,30 +13,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::HEARTBEAT;
-use super::bus::ANSWER_WITHIN;
+use super::bus::{ANSWER_WITHIN, BusError};
 use super::clock_offset::{AgentClock, RoundTrip};
-use super::gathering::{Fleet, FleetError};
+use super::gathering::{Fleet, FleetError, heartbeat};
 use super::message::{
     AgentAnswer, AgentCommand, AgentOrder, Heartbeat, Lease, ProbeCall, ProbeReport, ProbeValue, RunSpec,
     sign,
 };
 use super::record::Assignment;
-use super::subject;
+use super::{HEARTBEAT, LOST_AFTER, subject};
 use crate::generator::clock;
 use crate::generator::probe::{
-    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, ProbeRefusal, Probes, Spent,
+    CloseMode, Offer, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, ProbeRefusal, Probes, Spent,
 };
 use crate::generator::runner::Stop;
 use crate::plan::PlanPart;
-use crate::smtp::hello::Offer;
 
 /// How often each agent is asked for its time.
 const PINGS: usize = 16;
+/// How often it is looked for silence.
+const LOOK: Duration = Duration::from_millis(100);
 /// Bytes of a message's content in one call, at most: in a call they take up to twice that, below what a server takes at once.
 const PIECE: usize = 256 * 1024;
 
@@ -54,7 +55,7 @@ pub struct FleetProbes {
     /// Bytes that go out with the next call to their session.
     waiting: BTreeMap<Probe, Vec<u8>>,
     calls: u64,
-    lease: u64,
+    watch: Watch,
     failure: Option<String>,
 }
 
@@ -81,7 +82,10 @@ impl FleetProbes {
         part: PlanPart,
         stop: watch::Receiver<Stop>,
     ) -> Result<FleetProbes, FleetError> {
+        let heartbeats = fleet.runtime.block_on(fleet.bus.client.subscribe(subject::HEARTBEATS));
+        let heartbeats = heartbeats.map_err(|error| BusError::NoAnswer(error.to_string()))?;
         let mut probes = FleetProbes {
+            watch: Watch { heartbeats, heard: BTreeMap::new(), number: 0 },
             fleet,
             run: run.to_owned(),
             stop,
@@ -91,7 +95,6 @@ impl FleetProbes {
             offers: BTreeMap::new(),
             waiting: BTreeMap::new(),
             calls: 0,
-            lease: 0,
             failure: None,
         };
         let spec = RunSpec {
@@ -112,6 +115,7 @@ impl FleetProbes {
             }
         }
         probes.one_of_each_host();
+        probes.watch.begin(&probes.agents);
         Ok(probes)
     }
 
@@ -184,11 +188,17 @@ impl FleetProbes {
             })
             .collect();
         let agents: Vec<usize> = orders.iter().map(|(index, ..)| *index).collect();
-        let FleetProbes { fleet, agents: known, lease, run, .. } = self;
+        let FleetProbes { fleet, agents: known, watch, run, .. } = self;
         let asks = orders
             .into_iter()
             .map(|(index, bytes, within)| fleet.bus.ask(&known[index].agent.agent, bytes, within));
-        let answers = fleet.runtime.block_on(with_leases(fleet, run, lease, join_all(asks)));
+        let answers = match fleet.runtime.block_on(watch.over(fleet, run, join_all(asks))) {
+            Ok(answers) => answers,
+            Err(silent) => {
+                self.lose(&silent);
+                return None;
+            }
+        };
         let mut values = Vec::new();
         for (answer, index) in answers.into_iter().zip(agents) {
             let own = &mut self.agents[index];
@@ -207,6 +217,17 @@ impl FleetProbes {
             self.failure.get_or_insert(sentence);
         }
         self.failure.is_none().then_some(values)
+    }
+
+    /// An agent is lost.
+    fn lose(&mut self, name: &str) {
+        let host = self.agents.iter().find(|own| own.agent.agent == name).map(|own| own.agent.host.as_str());
+        let sentence = format!(
+            "agent {name} ({}): it was not heard of for {} s",
+            host.unwrap_or("?"),
+            LOST_AFTER.as_secs()
+        );
+        self.failure.get_or_insert(sentence);
     }
 
     fn call(&mut self, agent: usize, call: ProbeCall, within: Duration) -> Option<ProbeValue> {
@@ -261,20 +282,67 @@ impl Drop for FleetProbes {
     }
 }
 
-/// `work`, while agents hear once a second that the coordinator is there.
-async fn with_leases<T>(fleet: &Fleet, run: &str, number: &mut u64, work: impl Future<Output = T>) -> T {
-    let mut leases = tokio::time::interval(HEARTBEAT);
-    leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut work = std::pin::pin!(work);
-    loop {
-        tokio::select! {
-            done = &mut work => return done,
-            _ = leases.tick() => {
-                *number += 1;
-                let lease = Lease { run: run.to_owned(), epoch: 1, number: *number, stop: Stop::Run };
-                fleet.bus.say(subject::control(run), sign(&lease, &fleet.key)).await;
+/// The signs of life of both sides.
+struct Watch {
+    heartbeats: async_nats::Subscriber,
+    /// When each agent was heard of last.
+    heard: BTreeMap<String, Instant>,
+    /// Leases so far.
+    number: u64,
+}
+
+impl Watch {
+    /// Does `work`, while agents hear once a second that the coordinator is there; the name of one that was not heard of for
+    /// [`LOST_AFTER`] if that comes first.
+    async fn over<T>(
+        &mut self,
+        fleet: &Fleet,
+        run: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, String> {
+        let mut leases = tokio::time::interval(HEARTBEAT);
+        leases.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut work = std::pin::pin!(work);
+        let mut looked = clock::now();
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                // All that came is read before anybody is called silent.
+                Some(message) = self.heartbeats.next() => {
+                    if let Some(own) = heartbeat(&message.subject, &message.payload)
+                        && let Some(heard) = self.heard.get_mut(&own.agent)
+                    {
+                        *heard = clock::now();
+                    }
+                }
+                _ = leases.tick() => {
+                    self.number += 1;
+                    let lease = Lease { run: run.to_owned(), epoch: 1, number: self.number, stop: Stop::Run };
+                    fleet.bus.say(subject::control(run), sign(&lease, &fleet.key)).await;
+                }
+                _ = looks.tick() => {
+                    let now = clock::now();
+                    // This process stood still, and did not hear.
+                    let unheard = now.saturating_duration_since(looked).saturating_sub(LOOK * 5);
+                    looked = now;
+                    for heard in self.heard.values_mut() {
+                        *heard = (*heard + unheard).min(now);
+                    }
+                    let is_silent = |heard: &Instant| now.saturating_duration_since(*heard) >= LOST_AFTER;
+                    if let Some((name, _)) = self.heard.iter().find(|(_, heard)| is_silent(heard)) {
+                        return Err(name.clone());
+                    }
+                }
             }
         }
+    }
+
+    /// From now on they are to be heard of.
+    fn begin(&mut self, agents: &[ProbingAgent]) {
+        self.heard = agents.iter().map(|own| (own.agent.agent.clone(), clock::now())).collect();
     }
 }
 
@@ -354,8 +422,11 @@ impl Probes for FleetProbes {
 
     fn pause(&mut self, length: Duration) {
         self.hand_over(None);
-        let FleetProbes { fleet, lease, run, .. } = self;
-        fleet.runtime.block_on(with_leases(fleet, run, lease, async { tokio::time::sleep(length).await }));
+        let FleetProbes { fleet, watch, run, .. } = self;
+        let pause = async { tokio::time::sleep(length).await };
+        if let Err(silent) = fleet.runtime.block_on(watch.over(fleet, run, pause)) {
+            self.lose(&silent);
+        }
     }
 
     fn now(&self) -> Duration {

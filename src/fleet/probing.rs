@@ -1,24 +1,25 @@
 //! The sessions of a search for limits on an agent's machine: a thread that does what the coordinator asks, call by call.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::message::{ProbeCall, ProbeReport, ProbeValue};
-use crate::generator::connector::EmbeddedListener;
-use crate::generator::probe::{NetworkProbes, Probe, ProbeEvent, ProbeOutcome, Probes};
-use crate::generator::runner::{RunError, Stop};
-use crate::generator::{Connector, clock, preflight};
-use crate::plan::Plan;
+use crate::generator::clock;
+use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome, Probes};
+use crate::generator::runner::Stop;
+
+/// The sessions of this machine, and the address that it has towards the target, if that is known.
+pub type OwnProbes = (Box<dyn Probes>, Option<IpAddr>);
+/// Makes them; they end their search with the stop.
+pub type MakeProbes = Box<dyn FnOnce(watch::Receiver<Stop>) -> Result<OwnProbes, String> + Send>;
 
 /// How long sessions are driven between two looks for a call.
 const IDLE: Duration = Duration::from_millis(1);
 /// How long a wait lasts before it is looked whether the search is over.
 const SLICE: Duration = Duration::from_millis(200);
-/// Descriptors that a search for limits may need beside its sessions.
-const SPARE: u64 = 64;
 
 /// Tells what came of a call, by the number that it was given.
 pub(super) type Report = Box<dyn FnMut(u64, Result<ProbeReport, String>) + Send>;
@@ -29,31 +30,27 @@ pub(super) struct Probing {
 }
 
 impl Probing {
-    /// Starts the thread, which ends with `stop` or with this. `sessions`: how many there may be at once. `zero` is that of the
-    /// agent's clock. `over` is told last.
+    /// Starts the thread, which ends with `stop` or with this. `zero` is that of the agent's clock. `over` is called last.
     ///
     /// # Errors
-    /// No thread or descriptor is left, or TLS cannot be set up.
+    /// No thread or descriptor is left, or the sessions cannot be opened.
     pub fn start(
-        plan: Plan,
-        listener: Option<EmbeddedListener>,
-        sessions: u64,
+        make: MakeProbes,
         zero: Instant,
         stop: watch::Receiver<Stop>,
         report: Report,
         over: impl FnOnce() + Send + 'static,
     ) -> Result<Probing, String> {
-        preflight::raise_descriptors(sessions + SPARE).ok();
         let (calls, to_do) = channel();
         let (ready, is_ready) = channel();
         let body = move || {
-            match probes(&plan, listener.as_ref(), stop.clone()) {
-                Ok(probes) => {
-                    let began = clock::now().saturating_duration_since(zero);
+            match make(stop.clone()) {
+                Ok((probes, address)) => {
+                    let began = clock::now().saturating_duration_since(zero).saturating_sub(probes.now());
                     ready.send(Ok(())).ok();
-                    AgentProbes { plan, probes, began, stop }.serve(&to_do, report);
+                    AgentProbes { probes, address, began, stop }.serve(&to_do, report);
                 }
-                Err(error) => drop(ready.send(Err(error.to_string()))),
+                Err(why) => drop(ready.send(Err(why))),
             }
             over();
         };
@@ -74,17 +71,9 @@ impl Probing {
     }
 }
 
-fn probes(
-    plan: &Plan,
-    listener: Option<&EmbeddedListener>,
-    stop: watch::Receiver<Stop>,
-) -> Result<NetworkProbes, RunError> {
-    Ok(NetworkProbes::new(&Connector::new(plan, listener)?)?.stopped_by(stop))
-}
-
 struct AgentProbes {
-    plan: Plan,
-    probes: NetworkProbes,
+    probes: Box<dyn Probes>,
+    address: Option<IpAddr>,
     /// When the probes were created, by the agent's clock.
     began: Duration,
     stop: watch::Receiver<Stop>,
@@ -107,7 +96,7 @@ impl AgentProbes {
 
     fn answer(&mut self, call: ProbeCall) -> Result<ProbeValue, String> {
         Ok(match call {
-            ProbeCall::Hosts => ProbeValue::Hosts(self.probes.hosts(), self.own_address()),
+            ProbeCall::Hosts => ProbeValue::Hosts(self.probes.hosts(), self.address),
             ProbeCall::Open { ways, at_once, within } => {
                 let opened = self.probes.open(&ways, at_once, within).into_iter().map(|opened| {
                     let offer = opened.session().map(|session| self.probes.offer(session));
@@ -143,14 +132,5 @@ impl AgentProbes {
                 return outcome;
             }
         }
-    }
-
-    /// The address that this machine has towards the target; no packet is sent for that.
-    fn own_address(&self) -> Option<IpAddr> {
-        let target = preflight::check_allowed(&self.plan).ok()?.first().copied()?;
-        let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
-        let socket = UdpSocket::bind((any, 0)).ok()?;
-        socket.connect(target).ok()?;
-        Some(socket.local_addr().ok()?.ip())
     }
 }

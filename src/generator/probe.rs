@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::condition::{Classifier, Condition};
 use crate::generator::failure_class::classify;
 use crate::smtp::client::Failure;
-use crate::smtp::hello::Offer;
 use crate::smtp::{Closed, Reply, Step};
 
+pub use crate::smtp::hello::Offer;
 pub use network::NetworkProbes;
 
 /// The number of a probe session.
@@ -163,6 +163,12 @@ pub trait Probes {
     /// The next event of the session, asked for or not; [`ProbeEvent::Silence`] if none comes `within` the time. After the end
     /// of the connection it is silence, at once.
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome;
+
+    /// Whether the session has ended, and all that came of it was received.
+    fn is_over(&self, session: Probe) -> bool {
+        let _ = session;
+        false
+    }
 
     /// Closes sessions, and waits at most `within` until the listener has closed each of them as well; then they are reset.
     /// Returns how many closes of the listener were not seen: it may still count those sessions.

@@ -64,7 +64,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("report", &["plan", "condition", "collector", "event", "verdict", "experiment"]),
     ("telemetry", &["plan", "condition", "collector", "event", "report"]),
-    ("fleet", &["plan", RUNNER, RUNNER_MODULE, "generator::clock", "condition", "collector"]),
+    ("fleet", &["plan", RUNNER, RUNNER_MODULE, PROBE, "generator::clock", "condition", "collector"]),
     (
         "command",
         &[

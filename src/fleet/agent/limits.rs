@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 use super::{Agent, FromLoad, PreparedShard, lock};
-use crate::fleet::message::{AgentAnswer, AgentState, ListenerOfRun, ProbeCall, ProbeReport};
+use crate::fleet::message::{AgentAnswer, AgentState, ProbeCall, ProbeReport};
 use crate::fleet::probing::Probing;
 use crate::plan::PlanPart;
 
@@ -12,8 +12,10 @@ impl Agent {
     pub(super) fn start_probes(&mut self) -> Result<(), String> {
         let zero = self.zero;
         let Some(work) = &mut self.work else { return Ok(()) };
-        let PlanPart::Limits { sessions, .. } = work.spec.part else { return Ok(()) };
-        let Some(PreparedShard { plan, .. }) = work.prepared.take() else { return Ok(()) };
+        if !matches!(work.spec.part, PlanPart::Limits { .. }) {
+            return Ok(());
+        }
+        let Some(PreparedShard { probes, .. }) = work.prepared.take() else { return Ok(()) };
         let (events, load) = mpsc::unbounded_channel();
         let (of_calls, callers) = (events.clone(), work.callers.clone());
         let report = move |number: u64, report: Result<ProbeReport, String>| {
@@ -25,10 +27,9 @@ impl Agent {
                 of_calls.send(FromLoad::Probed(subject, answer)).ok();
             }
         };
-        let listener = work.spec.embedded.as_ref().map(ListenerOfRun::as_target);
         let over = move || drop(events.send(FromLoad::ProbesOver));
         let (stop, report) = (work.stop.subscribe(), Box::new(report));
-        work.probing = Some(Probing::start(plan, listener, sessions, zero, stop, report, over)?);
+        work.probing = Some(Probing::start(probes, zero, stop, report, over)?);
         work.load = Some(load);
         self.state = AgentState::Running;
         Ok(())

@@ -212,12 +212,6 @@ impl NetworkProbes {
         self
     }
 
-    /// Whether the session has ended, and all that came of it was taken.
-    pub fn is_over(&self, session: Probe) -> bool {
-        let channel = &self.channels[session.0];
-        channel.over.get() && channel.events.borrow().is_empty()
-    }
-
     /// The client addresses, if they are named.
     fn addresses(&self) -> Option<&Addresses> {
         match &self.shared.connector.connector().plan().origin {
@@ -377,6 +371,11 @@ impl Probes for NetworkProbes {
             RawEvent::Established(_) => return silence(),
         };
         ProbeOutcome { event, at: self.since(at) }
+    }
+
+    fn is_over(&self, session: Probe) -> bool {
+        let channel = &self.channels[session.0];
+        channel.over.get() && channel.events.borrow().is_empty()
     }
 
     fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
