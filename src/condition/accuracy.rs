@@ -147,12 +147,12 @@ fn the_shared_replies_are_named() {
 /// `corpus`: texts of a bounce corpus, `fresh`: replies of servers met last, in three samples. They were looked at after
 /// they had been measured blind: the corpus at 85 % (group 89 %), the samples at 88, 90 and 93 % (group 92, 96, 95 %).
 /// `gathered`: replies of further servers, for development. `paraphrases`: what other servers might say, in words that are
-/// nobody's, to find words that are missing. `once-blind`: four sets that others labelled, of 331, 330, 363 and 427 replies of
-/// servers that had none here, measured first on 2026-11-28 at 87.6, 85.8, 84.8 and, once the weights of words were learned,
-/// 94.6 % (group 91.8, 92.1, 90.1 and 97.0 %; the program before that day: 85.2, 84.8, 82.9 and 85.2 %), and learned from after
-/// that. `wordings`: many more that are nobody's, a few of small servers, each condition
-/// in many words and some languages. All of these are learned from (see `learn`): their figures tell that nothing is lost,
-/// not how a server is read that nobody met.
+/// nobody's, to find words that are missing. `once-blind`: six sets of 331, 330, 363, 427, 396 and 315 replies of servers that
+/// had none here, labelled before the classifier saw them. Five were measured first on 2026-11-28 at 87.6, 85.8, 84.8 and, once
+/// the weights of words were learned, 94.6 and 93.4 % (group 91.8, 92.1, 90.1, 97.0 and 96.2 %; the program before that day:
+/// 85.2, 84.8, 82.9 and 85.2 %), the sixth on 2026-11-29 at 97.8 % (group 98.4 %); they were learned from after that.
+/// `wordings`: many more that are nobody's, a few of small servers, each condition in many words and some languages. All of
+/// these are learned from (see `learn`): their figures tell that nothing is lost, not how a server is read that nobody met.
 #[test]
 fn replies_of_other_servers_are_named() {
     let rows = rows(MORE);
@@ -173,18 +173,24 @@ fn replies_of_other_servers_are_named() {
     }
 }
 
-/// 396 replies of servers of which no other file here has one, labelled independently, and not learned from. Measured first
-/// on 2026-11-28, and not looked at since: with the step, which a run always knows, 79.0 % primary, 93.4 % primary or alternative,
-/// 96.2 % by group; without it 92.2 and 95.7 %.
+/// 316 replies of 125 programs and providers of which no other file here has one, labelled and frozen before the classifier saw
+/// them, and not learned from. Measured first on 2026-11-29, with the step, which a run always knows: 89.6 % primary, 97.2 %
+/// primary or alternative, 98.7 % by group (307 and 312 of 316); without it 97.5 and 98.7 %. Servers copy each other's texts: the
+/// words of 161 stand in some other file too (`elsewhere`); of the 155 whose words stand in none (`new`), 94.8 and 98.1 %.
 #[test]
 fn replies_of_servers_that_were_never_looked_at_are_named() {
     let rows = rows(BLIND);
-    for (with_step, told) in [(true, "the step known (first 93.4 and 96.2 %)"), (false, "the step not known")]
-    {
-        let score = score(&rows, with_step);
-        tell(&format!("blind replies, measured first on 2026-11-28, {told}, now"), &score, false);
-        assert_eq!(score.rows, 396);
-        score.must_reach(92, 95);
+    assert_eq!(rows.len(), 316);
+    let new: Vec<LabelledReply> = self::rows(BLIND).into_iter().filter(|row| row.set == "new").collect();
+    assert_eq!(new.len(), 155);
+    for (rows, with_step, told, lenient, group) in [
+        (&rows, true, "the step known (first 97.2 and 98.7 %)", 96, 98),
+        (&rows, false, "the step not known (first 97.5 and 98.7 %)", 96, 98),
+        (&new, true, "in words of no other file (first 94.8 and 98.1 %)", 93, 97),
+    ] {
+        let score = score(rows, with_step);
+        tell(&format!("blind replies, measured first on 2026-11-29, {told}, now"), &score, false);
+        score.must_reach(lenient, group);
     }
 }
 

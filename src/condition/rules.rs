@@ -37,6 +37,7 @@ macro_rules! rules {
 pub(super) const RULES: &[ReplyRule] = rules! {
     // Words that leave no doubt.
     BareCrLf: [SMTPLF];
+    TemporarySystemError: [GREYLIST | CONTENT, BACKEND, UNAVAILABLE | FAIL | ERROR] - [PERTIME | DELAY | FIRST] if [4];
     Greylisted: [GREYLIST];
     TooManyInvalidRecipients: [HARVEST];
     TooManyInvalidRecipients: [MANY, BADRCPT];
@@ -164,6 +165,7 @@ pub(super) const RULES: &[ReplyRule] = rules! {
     AuthNotAvailable: [AUTH, UNREC] - [OWNED | SENDER] if [500, 502, 503, 504];
     SyntaxError: [USER | RCPT | SENDER, INVALID] - [UNKNOWN | POLICY | AUTH | DNSCHECK | DOMAIN] if [501];
     SyntaxError: [CMDNAME | SENDER | RCPT, SYNTAXSURE, INVALID | ERROR] if [5];
+    SyntaxError: [CMDNAME, REQUIRED | FIRST | SYNTAX, DOMAIN | DNSCHECK] - [DENY | UNKNOWN | MISMATCH | UNREC | HELOREJ] if [501];
     DnsPolicyRejected: [MISMATCH, NAMES | DNSCHECK] - [SPF | AUTH];
     DnsPolicyRejected: [OWNED, DNSCHECK] - [SPF | AUTH];
     PolicyRejected: [OWNED] - [SPF];
@@ -224,6 +226,7 @@ pub(super) const RULES: &[ReplyRule] = rules! {
     SyntaxError: [SYNTAXSURE] if [5];
     UnrecognizedCommand: [COMMAND | CMDERR, UNREC | UNKNOWN | INVALID] if [500, 501, 502, 503, 504, 421, 554];
     UnrecognizedCommand: [UNRECSURE] if [451, 500, 502, 504];
+    UnrecognizedCommand: [COMMAND | CMDERR, UNRECSURE, DISCONNECT] if [550];
     UnrecognizedCommand: [UNAVAILABLE] - [SERVICE | USER | TLS | AUTH] if [500, 502];
     UnrecognizedCommand: [COMMAND | CMDERR, ERROR] - [INTERNALSERVER | LOAD | TIMEOUT] if [500, 502];
     SyntaxError: [USER | RCPT | SENDER, INVALID | FIRST | REQUIRED] - [UNKNOWN | POLICY | AUTH | DNSCHECK] if [500, 501];
@@ -237,6 +240,7 @@ pub(super) const RULES: &[ReplyRule] = rules! {
     DnsPolicyRejected: [NULLMX, SENDER, DOMAIN] - [UNAVAILABLE | DENY];
     HostNotAcceptingMail: [NULLMX] - [FROMSCOPE | SENDER | RELAY];
     TemporarySystemError: [UNVERIFIED, UNAVAILABLE] if [4];
+    TemporarySystemError: [POLICY, UNAVAILABLE, TEMP | RETRY] - [DENY] if [4];
     PolicyRejected: [SUBMIT, DISABLED] if [5];
     PolicyRejected: [SENDER, BLOCKED] - [BLACK | CONTENT | HOSTSCOPE] if [5];
     MailboxUnavailable: [USER, DISABLED] - [SERVICE | ACTION];
