@@ -19,11 +19,11 @@ use crate::fleet::local::Invitation;
 use crate::fleet::{Bus, BusAccess, BusError, seed};
 use crate::verdict::ExitCode;
 
-/// An invited agent ends when it has had no connection for so long: its coordinator's machine may have died without a word, and
-/// then standard input ends hours later.
+/// An invited agent ends after this long without a connection: if the coordinator's machine crashes, standard input
+/// ends only hours later.
 const GONE_WITHOUT_SERVER: Duration = Duration::from_secs(60);
 
-/// Serves until Ctrl-C, or until standard input ends if that invited it.
+/// Serves until Ctrl-C. An invited agent (`--join`) also ends with its standard input.
 pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let host = host();
     let invitation = args.join.then(invitation).transpose()?;
@@ -55,13 +55,13 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
     let allow = invitation.as_ref().map_or_else(|| args.allow_target.clone(), |own| own.allow_target.clone());
     let spool = invitation.as_ref().and_then(|own| own.spool.clone()).or_else(|| args.spool.clone());
     let is_invited = invitation.is_some();
-    // The server of an invited agent ends with the run: what waits for it then waits for nobody.
+    // The server of an invited agent ends with the run, so its unsent reports are removed, too.
     let passing = if is_invited && spool.is_none() { Some(passing_folder()?) } else { None };
     let spool = spool.or_else(|| passing.as_ref().map(|own| own.path().to_owned()));
     let spool = spool.unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
     let (own_name, for_messages) = (name.clone(), *screen);
     let say = move |line: &str| {
-        // An invited agent shows what is wrong alone: its coordinator shows the rest.
+        // An invited agent prints problems only: its coordinator prints the rest.
         if !is_invited || line.starts_with("warning") {
             for_messages.note(&format!("smtpress agent {own_name}: {line}"));
         }
@@ -91,10 +91,11 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
             .await
             .map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
         if !is_invited {
-            // Where it cannot be made each shard warns.
+            // If it cannot be made, each shard prints a warning.
             std::fs::create_dir_all(&spool).ok();
             let keeps = bus.keeps_reports().await.map_err(|error| unable(&name, &error))?;
-            // Another agent's reports are its own to send, unless its name was that of a process.
+            // Each agent sends its own old reports. Agents named after a process never return, so their reports are
+            // sent, too.
             let own = has_own_name.then_some(name.as_str());
             let delivered = if keeps { agent::deliver_spool(&bus, &spool, own).await } else { Ok(0) };
             match delivered {
@@ -128,12 +129,12 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
     })
 }
 
-/// A folder that ends with this agent.
+/// A folder that is removed when this agent ends.
 fn passing_folder() -> io::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("smtpress-spool-").tempdir()
 }
 
-/// Why this agent cannot wait for work.
+/// Adds a hint to the error of an agent that cannot wait for work.
 fn unable(name: &str, error: &BusError) -> CommandError {
     let mut sentence = format!("agent {name}: {error}");
     if matches!(error, BusError::Denied(_)) {
@@ -142,7 +143,7 @@ fn unable(name: &str, error: &BusError) -> CommandError {
     CommandError::Failed(ExitCode::Preflight, sentence)
 }
 
-/// Where the NATS server is, for an agent or coordinator of this name.
+/// The address of the NATS server, and the credentials of an agent or coordinator of this name.
 pub fn access(args: &BusArgs, name: &str) -> Result<BusAccess, CommandError> {
     let url = args.nats.clone().ok_or_else(|| {
         CommandError::usage("name the NATS server with --nats, as in nats://127.0.0.1:4222")
@@ -151,8 +152,8 @@ pub fn access(args: &BusArgs, name: &str) -> Result<BusAccess, CommandError> {
     Ok(BusAccess { url, token: None, creds, name: Some(name.to_owned()), ca })
 }
 
-/// The name that the credentials of an agent were made for: that of their file, which holds one agent's key. A JWT may be
-/// that of many.
+/// The agent's name by its credentials: the name of a key file, which belongs to one agent. A JWT may belong to
+/// several, so it gives no name.
 fn name_of_credentials(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let is_own = !text.contains("BEGIN NATS USER JWT") && seed(&text).is_some();
@@ -164,7 +165,7 @@ pub fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
-/// A text as one word of a subject.
+/// Makes a text valid as one word of a subject.
 fn subject_word(text: &str) -> String {
     let word = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
     text.chars().map(word).take(40).collect()
@@ -172,7 +173,7 @@ fn subject_word(text: &str) -> String {
 
 fn invitation() -> Result<Invitation, CommandError> {
     let mut line = String::new();
-    // Its own thread reads the rest, by the same lock.
+    // A thread reads the rest, under the same lock.
     io::stdin().lock().take(64 * 1024).read_line(&mut line)?;
     serde_json::from_str(&line).map_err(|error| CommandError::usage(format!("no invitation: {error}")))
 }

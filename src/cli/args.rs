@@ -1,4 +1,4 @@
-//! What a user can type: the commands and their flags.
+//! The command line: the commands and their flags.
 
 pub mod capacity;
 pub mod common;
@@ -26,7 +26,7 @@ use login::LoginArgs;
 use receive::ReceiveArgs;
 use telemetry::TelemetryArgs;
 
-/// What a new user can type first.
+/// The first commands for a new user.
 pub const FIRST_STEPS: &str = "\
 First steps:
   smtpress run --target embedded -c 10 -z 5s        see a run, without a server
@@ -55,7 +55,7 @@ Exit codes:
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-    /// When to colour; NO_COLOR is heeded
+    /// When to use colours; NO_COLOR turns them off
     #[arg(
         long,
         global = true,
@@ -69,10 +69,10 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads the command line. Where a flag of `run` took its value from the environment is noted in its arguments.
+    /// Parses the command line. The arguments of `run` record which flags took their values from the environment.
     ///
     /// # Errors
-    /// Help, version and wrong usage, ready to be printed.
+    /// Help, version or wrong usage, ready to be printed.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
         let matches = Cli::short().try_get_matches_from(arguments).map_err(suggest)?;
         let mut cli = Cli::from_arg_matches(&matches)?;
@@ -95,19 +95,20 @@ impl Cli {
         Ok(cli)
     }
 
-    /// The command with a help that fits a screen: variables and values are named once and in the names of values.
+    /// The command with a help that fits on a screen: the names of values list the possible values, and variables are
+    /// not repeated at each flag.
     fn short() -> clap::Command {
         let brief = |arg: clap::Arg| match arg.get_action().takes_values() {
             true => arg.hide_env(true).hide_possible_values(true),
             false => arg,
         };
-        // The help of `run` is full; that of `trace` tells of all flags of a login.
+        // The help of `run` is long already; that of `trace` lists all flags of a login.
         let run = |command: clap::Command| {
             let hide = |command: clap::Command, id| command.mut_arg(id, |arg| arg.hide(true));
             let of_a_login = ["user", "user_env", "password_env", "token_env", "users_file"];
             let command = of_a_login.into_iter().fold(command, hide);
             command.mut_arg("auth", |arg| {
-                arg.help("Log in with this mechanism; its flags stand in trace --help")
+                arg.help("Log in with this mechanism; trace --help lists its flags")
             })
         };
         let command = Cli::command().mut_args(brief).mut_subcommands(|command| {
@@ -117,7 +118,7 @@ impl Cli {
     }
 }
 
-/// Names the command that is nearest to a mistyped one, where clap finds none: it does not see that `rnu` is `run`.
+/// Suggests the command that is nearest to a mistyped one if clap finds none: it does not see that `rnu` is `run`.
 fn suggest(mut error: clap::Error) -> clap::Error {
     if let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand)
         && error.get(ContextKind::SuggestedSubcommand).is_none()
@@ -132,7 +133,7 @@ fn suggest(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// When to colour.
+/// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal, unless NO_COLOR is set
@@ -154,7 +155,7 @@ Examples:
 
 --set changes a profile, then variables (SMTPRESS_MESSAGES_PER_SESSION), then flags. Ctrl-C ends it.")]
     Run(Box<RunArgs>),
-    /// Find every limit of a listener, and verify that it is enforced where it is expected
+    /// Find the limits of a listener, and verify that each is enforced at its expected value
     #[command(after_help = "\
 Examples:
   smtpress limit --target smtp://127.0.0.1:2525
@@ -180,7 +181,7 @@ A goal says what each trial must meet; the share of arrivals that may fail follo
 Exit codes: 0 found, or as expected; 5 inconclusive; 98 no trial can be trusted; 99 not as expected;
 3 not reached, or between_trials failed; 105 interrupted, --resume continues; 2 usage.")]
     Capacity(Box<CapacityArgs>),
-    /// Run one session and show every line of it, with times and meanings: the modern telnet test
+    /// Run one session and show every line with its time and meaning: a telnet test
     #[command(after_help = "\
 Examples:
   smtpress trace smtp://127.0.0.1:2525 --helo       HELO, MAIL FROM, RCPT TO, DATA, dot, QUIT
@@ -192,19 +193,19 @@ Examples:
 Exit codes: 0 accepted; 99 not accepted, or with --receive not come out as it was sent; 3 not reached;
 2 usage.")]
     Trace(Box<TraceArgs>),
-    /// Run the embedded listener alone; at its end it prints its ledger on stdout as JSON
+    /// Run only the embedded listener; when it ends it prints its counts (the ledger) as JSON
     #[command(after_help = "\
 Examples:
   smtpress listen
   smtpress listen --bind 127.0.0.1:0 -z 60s --set listener.max_connections_per_host=50
   smtpress listen profiles/cisco-listener.toml")]
     Listen(ListenArgs),
-    /// Run the receiver behind a relay alone, and write what came out to a log that runs join
+    /// Run only the receiver behind a relay; it writes what the relay delivers to a log, for a run
     #[command(after_help = receive::EXAMPLES)]
     Receive(Box<ReceiveArgs>),
-    /// Check a profile strictly, preview its schedule and list what it needs; no network
+    /// Check a profile, preview its schedule and list what it needs; sends nothing
     Check(CheckArgs),
-    /// Render a stored run again, or merge the shards of one run
+    /// Show a stored run again, or merge the shards of one run
     #[command(after_help = "\
 Examples:
   smtpress report smtpress-runs/20261123T120000Z-mx
@@ -218,10 +219,10 @@ Examples:
     /// Run a profile on many machines, as one run with one result
     #[command(subcommand, after_help = fleet::FLEET_EXAMPLES)]
     Fleet(FleetCommand),
-    /// Compare runs with runs: regressed, improved, equivalent or inconclusive
+    /// Compare two sets of runs: regressed, improved, equivalent or inconclusive
     #[command(after_help = compare::EXAMPLES)]
     Compare(Box<CompareArgs>),
-    /// Name the condition of each reply, one reply a line: a triage tool for logs
+    /// Read replies, one a line, and print the condition of each: a triage tool for logs
     #[command(after_help = "\
 Examples:
   smtpress classify /var/log/mail.log
@@ -230,7 +231,7 @@ Examples:
     Classify(ClassifyArgs),
     /// Print all conditions, and Cisco's list of bounces
     Codes(CodesArgs),
-    /// Prove on this machine that the measurements are true, and find how fast its generator is
+    /// Prove on this machine that the measurements are true, and measure the speed of its generator
     Selftest(SelftestArgs),
     /// Print the JSON Schema of a profile, a result or a comparison
     Schema {
@@ -248,7 +249,7 @@ Examples:
     Man,
 }
 
-/// What has a schema.
+/// The formats that have a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum SchemaOf {
     /// The profile
@@ -262,7 +263,7 @@ pub enum SchemaOf {
 /// `smtpress run`.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
-    /// The profile (TOML), -: from stdin; without it, --target and the load flags make one
+    /// The profile (TOML), or - for stdin; without it, --target and the load flags make one
     pub profile: Option<PathBuf>,
     #[command(flatten)]
     pub load: LoadArgs,
@@ -284,7 +285,7 @@ pub struct RunArgs {
     /// Print the profile that the arguments make, with all defaults
     #[arg(long, help_heading = "Run")]
     pub print_profile: bool,
-    /// Run only part I (from 0) of N of the load; env: as the scheduler says
+    /// Run only part I (from 0) of N of the load; env: the part that the scheduler's variables name
     #[arg(long, value_name = "I/N|env", env = "SMTPRESS_SHARD", help_heading = "Run")]
     pub shard: Option<String>,
     /// Start at this time (RFC 3339), for shards on several machines
@@ -292,7 +293,7 @@ pub struct RunArgs {
     pub start_at: Option<String>,
 }
 
-/// Flags that stand for keys of a profile, named as in k6, oha, hey and vegeta.
+/// Flags for keys of a profile, named as in k6, oha, hey and vegeta.
 #[derive(Debug, Default, Args)]
 pub struct LoadArgs {
     /// host:port, smtp://host:port, or embedded
@@ -301,10 +302,10 @@ pub struct LoadArgs {
     /// Sessions at once [10]
     #[arg(short = 'c', long, value_name = "N", env = "SMTPRESS_SESSIONS", help_heading = "Load")]
     pub sessions: Option<String>,
-    /// Messages in all: 500, 20k, 1m
+    /// Number of messages in all: 500, 20k, 1m
     #[arg(short = 'n', long, value_name = "N", env = "SMTPRESS_MESSAGES", help_heading = "Load")]
     pub messages: Option<String>,
-    /// How long [10s]
+    /// How long the load runs [10s]
     #[arg(
         id = "for",
         short = 'z',
@@ -314,7 +315,7 @@ pub struct LoadArgs {
         help_heading = "Load"
     )]
     pub length: Option<String>,
-    /// Messages per second, however slow the target is (open load): 200/s
+    /// Messages per second, even if the target is slow (open load): 200/s
     #[arg(short = 'r', long, value_name = "RATE", env = "SMTPRESS_RATE", help_heading = "Load")]
     pub rate: Option<String>,
     /// Open all sessions before the first message (closed loads)
@@ -349,19 +350,19 @@ pub struct LoadArgs {
     /// Whether and how the sessions are encrypted [none]
     #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
     pub tls: Option<String>,
-    /// Take and match what the relay delivers to this address
+    /// Receive at this address what the relay delivers, and match it with what it accepted
     #[arg(long, value_name = "ADDR", help_heading = "Load")]
     pub receive: Vec<String>,
-    /// Read what came out from a log of `smtpress receive` instead
+    /// Read the relay's deliveries from a log of `smtpress receive` instead
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     pub deliveries: Vec<String>,
-    /// How far the clock of the machine that wrote the log is ahead of ours: 1.2ms+-0.3ms
+    /// How far the clock of the log's machine is ahead of this machine's: 1.2ms+-0.3ms
     #[arg(long, value_name = "TIME", hide = true, allow_hyphen_values = true, help_heading = "Load")]
     pub clock_offset: Option<String>,
-    /// How long deliveries are awaited after the load, at most [2m]
+    /// The longest wait for deliveries after the load [2m]
     #[arg(long, value_name = "TIME", env = "SMTPRESS_DRAIN", help_heading = "Load")]
     pub drain: Option<String>,
-    /// The ids of the arguments whose values come from the environment.
+    /// The ids of the arguments whose values came from the environment.
     #[arg(skip)]
     pub from_environment: BTreeSet<String>,
 }
@@ -371,7 +372,7 @@ pub struct LoadArgs {
 pub struct TraceArgs {
     /// The listener: host:port, smtp://host:port, smtps://host:port, or embedded
     pub url: String,
-    /// As in a telnet session: HELO, and one command at a time
+    /// Send HELO, and one command at a time, as in a telnet session
     #[arg(long)]
     pub helo: bool,
     /// The name given with HELO or EHLO [load.example]
@@ -383,7 +384,7 @@ pub struct TraceArgs {
     /// The recipient [user0@recipient.example]
     #[arg(long, value_name = "ADDRESS")]
     pub to: Option<String>,
-    /// Send addresses as they are, though they break the grammar of RFC 5321
+    /// Send addresses even if they break the grammar of RFC 5321
     #[arg(long)]
     pub lax_addresses: bool,
     /// Require SMTPUTF8, for addresses beyond ASCII (RFC 6531)
@@ -401,16 +402,16 @@ pub struct TraceArgs {
     /// Whether and how the session is encrypted [none; smtps://: implicit]
     #[arg(long, value_name = "none|starttls|implicit")]
     pub tls: Option<String>,
-    /// A file of certificates to trust, in PEM [those that the system trusts]
+    /// A PEM file of certificates to trust [those of the system]
     #[arg(long, value_name = "FILE")]
     pub ca: Option<String>,
-    /// The server name to ask for and to find in the certificate [the host]
+    /// The server name for SNI and for the check of the certificate [the host]
     #[arg(long, value_name = "NAME")]
     pub sni: Option<String>,
-    /// Accept any certificate, and show why it would be refused
+    /// Accept any certificate, and show why it would normally be refused
     #[arg(long)]
     pub no_verify: bool,
-    /// The client's address: bound, or only announced by --proxy or --xclient
+    /// The client's address: a local address to bind, or the one that --proxy or --xclient announces
     #[arg(long, value_name = "ADDRESS")]
     pub source: Option<String>,
     /// Begin with a PROXY protocol header, as a load balancer does
@@ -419,16 +420,16 @@ pub struct TraceArgs {
     /// Announce the client's address by XCLIENT
     #[arg(long, requires = "source", conflicts_with = "proxy")]
     pub xclient: bool,
-    /// No message: greeting, hello, QUIT
+    /// Send no message: greeting, hello, QUIT
     #[arg(long)]
     pub no_message: bool,
-    /// How long any step may take
+    /// The longest time for each step
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub timeout: String,
-    /// Show the message as it comes out of the relay, which delivers to this address; may be repeated
+    /// Receive at this address what the relay delivers, and show it; may be repeated
     #[arg(long, value_name = "ADDR", conflicts_with = "no_message")]
     pub receive: Vec<String>,
-    /// How long it is awaited there, at most
+    /// The longest wait for the delivery
     #[arg(long, value_name = "TIME", default_value = "2m", requires = "receive")]
     pub drain: String,
     /// Show the whole message instead of its first and last lines
@@ -449,7 +450,7 @@ pub struct TraceArgs {
 pub struct ListenArgs {
     /// A profile (TOML), -: from stdin; only its [listener] table is used
     pub profile: Option<PathBuf>,
-    /// The address to listen on; port 0: any free one [default: the profile's listener.address, or 127.0.0.1:2525]
+    /// The address to listen on; port 0 takes any free one [default: the profile's listener.address, or 127.0.0.1:2525]
     #[arg(long, value_name = "IP:PORT|unix:PATH")]
     pub bind: Option<crate::net::address::bind::Bind>,
     /// Threads of the listener
@@ -482,7 +483,7 @@ pub struct CheckArgs {
 /// `smtpress report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A run directory or its result.json; several: the shards of one run, which are merged
+    /// A run directory or its result.json; several are merged as the shards of one run
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
     /// The format
@@ -493,19 +494,19 @@ pub struct ReportArgs {
         value_name = "text|html|json|junit|csv|hlog|hgrm|markdown"
     )]
     pub format: Format,
-    /// The longest time between the starts of two shards; beyond it the merged run is invalid
+    /// The longest time between the starts of two shards; if it is longer the merged run is invalid
     #[arg(long, default_value = "100ms", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub max_skew: Duration,
     /// Refuse runs that are not all the N shards of one run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub expect_shards: Option<u32>,
-    /// Join the run with the delivery log of `smtpress receive`; may be repeated
+    /// Join the run with a log of `smtpress receive`; may be repeated
     #[arg(long, value_name = "FILE")]
     pub deliveries: Vec<String>,
-    /// How far the clock of the machine that wrote the log is ahead of that of the run: 1.2ms+-0.3ms
+    /// How far the clock of the log's machine is ahead of the run's: 1.2ms+-0.3ms
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "deliveries")]
     pub clock_offset: Option<String>,
-    /// For hgrm, the distribution: metric/outcome of all measured phases, or phase/metric/outcome
+    /// The distribution for hgrm: metric/outcome of all measured phases, or phase/metric/outcome
     #[arg(long, default_value = "response/accepted", value_name = "NAME")]
     pub of: String,
     /// Write to a file instead of stdout
@@ -513,22 +514,22 @@ pub struct ReportArgs {
     pub out: Option<PathBuf>,
 }
 
-/// How a run is rendered.
+/// The format of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For a terminal
     Text,
-    /// One page for a browser, that needs nothing else
+    /// One HTML page, complete in itself
     Html,
     /// result.json
     Json,
     /// JUnit XML, for CI
     Junit,
-    /// The time series, one row a second a phase
+    /// The time series, one row for each second of a phase
     Csv,
-    /// HdrHistogram's interval log, one line a second a distribution
+    /// HdrHistogram's interval log, one line for each second of a distribution
     Hlog,
-    /// HdrHistogram's table of percentiles, of one distribution
+    /// HdrHistogram's table of percentiles of one distribution
     Hgrm,
     /// Markdown, for a pull request
     Markdown,
@@ -537,12 +538,12 @@ pub enum Format {
 /// `smtpress classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
-    /// A file of replies; -, or none: stdin
+    /// A file of replies; - or no file: stdin
     pub file: Option<PathBuf>,
     /// The input is one JSON object a line: {"reply": "...", "step": "mail"}
     #[arg(long)]
     pub jsonl: bool,
-    /// Write one JSON object a reply
+    /// Write one JSON object for each reply
     #[arg(long)]
     pub json: bool,
 }
@@ -560,7 +561,7 @@ pub struct SelftestArgs {
     /// Write JSON
     #[arg(long)]
     pub json: bool,
-    /// Only the proofs, without the search for the limits of this machine
+    /// Run only the proofs, without measuring what this machine can do
     #[arg(long)]
     pub proofs_only: bool,
 }

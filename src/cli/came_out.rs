@@ -1,4 +1,4 @@
-//! What `trace --receive` shows: the message as it came out of the relay, and what each hop added to it.
+//! The part of `trace --receive`: shows the message as it came out of the relay, and what each hop added to it.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use crate::delivery::{AddedField, Catcher, CaughtMessage, added, integrity};
 use crate::generator::clock;
 use crate::report::format;
 
-/// How often it is looked for the message.
+/// The interval at which the receiver is asked for the message.
 const LOOK: Duration = Duration::from_millis(20);
-/// Lines of the body that are shown, unless all are.
+/// The number of lines of the body that are shown without `--full`.
 const LINES: usize = 5;
 
-/// Waits until the message came out for this many recipients, or the time is over. Returns what came out.
+/// Waits until the message came out for this many recipients, or the time is over. Returns what the receiver got.
 pub async fn wait(catcher: &Catcher, recipients: u32, longest: Duration) -> Vec<CaughtMessage> {
     let until = clock::now() + longest;
     loop {
@@ -35,7 +35,7 @@ pub fn is_whole(sent: &[u8], caught: &[CaughtMessage], recipients: u32) -> bool 
     ends == recipients as usize && copies.iter().all(is_same)
 }
 
-/// In words, for a terminal. `waited`: how long; `None`: until the user gave up.
+/// Writes it for a terminal. `waited`: how long the wait was; `None`: the user ended it.
 pub fn text(
     sent: &[u8],
     caught: &[CaughtMessage],
@@ -69,7 +69,7 @@ pub fn text(
         let differs = integrity::differences(sent, &message.content);
         let words: Vec<String> = differs.iter().map(ToString::to_string).collect();
         text += &match words.is_empty() {
-            true => "  all else is as it was sent\n".to_owned(),
+            true => "  everything else is as it was sent\n".to_owned(),
             false => format!("  ALTERED: {}\n", format::harmless(&words.join(", "))),
         };
         text += &content(&message.content, full);
@@ -77,7 +77,7 @@ pub fn text(
     text
 }
 
-/// The fields that were added, with the time between two Received fields.
+/// Writes the added fields, with the time between two Received fields.
 fn of_hops(fields: &[AddedField]) -> String {
     let mut text = String::new();
     for (place, field) in fields.iter().enumerate() {
@@ -106,7 +106,7 @@ fn content(content: &[u8], full: bool) -> String {
     text
 }
 
-/// As JSON.
+/// Returns it as JSON.
 pub fn values(sent: &[u8], caught: &[CaughtMessage], began: Instant) -> serde_json::Value {
     let one = |message: &CaughtMessage| {
         let after = message.ended.saturating_duration_since(began);

@@ -1,4 +1,4 @@
-//! `smtpress capacity`: parses what is asked, and prints what was found.
+//! `smtpress capacity`: makes the settings from the arguments, and prints the result.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -22,12 +22,12 @@ use crate::profile::{Document, Override, Purpose};
 use crate::report::run_dir::RunDir;
 use crate::verdict::ExitCode;
 
-/// Searches the capacity and says what it is.
+/// Runs the search and prints its result.
 pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     capacity_on(args, screen, |_, _| Ok(None))
 }
 
-/// The same on the machines that `gather` finds: this one if it returns none.
+/// The same on the fleet that `gather` returns; `None`: on this machine.
 pub fn capacity_on(
     args: &CapacityArgs,
     screen: &Screen,
@@ -69,7 +69,7 @@ pub fn capacity_on(
     conclude(finished, shown, screen)
 }
 
-/// The profile that the arguments make.
+/// Returns the profile that the arguments make.
 fn prepared(args: &CapacityArgs) -> Result<Prepared, CommandError> {
     let path = args.profile.as_deref();
     let mut document = prepare::read(path)?;
@@ -107,7 +107,7 @@ fn common(args: &CapacityArgs) -> Vec<Override> {
     args.login.overrides().into_iter().chain(seed).chain(allowed).collect()
 }
 
-/// `[NAME:] EXPRESSION[, failures SHARE]` as a goal's table.
+/// Makes the table of a goal from `[NAME:] EXPRESSION[, failures SHARE]`.
 fn table(goal: &str) -> String {
     let (name, rest) = match goal.split_once(':') {
         Some((name, rest)) => (Some(name.trim()), rest),
@@ -124,11 +124,11 @@ fn table(goal: &str) -> String {
     format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
 }
 
-/// The profile of a search that was broken off.
+/// Returns the profile of an interrupted search.
 fn resumed(args: &CapacityArgs, directory: &Path) -> Result<Prepared, CommandError> {
     let path = directory.join("profile.toml");
     let document: Document = prepare::read(Some(&path))?;
-    // The seed, the login and the target are those of the search.
+    // Seed, login and target are those of the stored search.
     if args.target.is_some() || args.common.seed.is_some() {
         return Err(CommandError::usage(
             "--resume goes on with the target and the seed of the search: remove the flag",

@@ -1,4 +1,4 @@
-//! `smtpress compare`: which runs may be held against each other, and the exit code that follows.
+//! `smtpress compare`: decides which runs may be compared, and the exit code.
 
 mod interleave;
 
@@ -17,18 +17,18 @@ use crate::verdict::compare::{
     self as statistics, DeliveryFaults, Effort, Measure, PhaseRuns, RunBlocks, measure_name,
 };
 
-/// The runs of a side at most: what the exact test costs grows with the fourth power of them.
+/// The largest number of runs on a side: the cost of the exact test grows with its fourth power.
 const MOST_RUNS: usize = 100;
 
-/// The runs that are to be compared.
+/// The runs to compare.
 struct RunsToCompare {
     base: Vec<PathBuf>,
     candidate: Vec<PathBuf>,
-    /// What a reader must know of how they came about.
+    /// Notes for the reader on how the runs were made.
     notes: Vec<String>,
 }
 
-/// The runs that the user names, or those that are carried now.
+/// Returns the runs that the user names, or makes them (`--interleave`).
 fn judged(args: &CompareArgs, screen: &Screen) -> Result<RunsToCompare, CommandError> {
     let Some(n) = args.series.interleave else {
         return Ok(RunsToCompare {
@@ -92,7 +92,7 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
     Ok(comparison.judgement.exit_code())
 }
 
-/// The faults of the deliveries of these runs together; `None`: one of them had no receiver.
+/// The sum of the delivery faults of these runs; `None`: one of them had no receiver.
 fn deliveries(runs: &[(String, RunResult)]) -> Option<DeliveryFaults> {
     let mut sum = DeliveryFaults::default();
     for (_, run) in runs {
@@ -108,7 +108,7 @@ fn deliveries(runs: &[(String, RunResult)]) -> Option<DeliveryFaults> {
     Some(sum)
 }
 
-/// Where the comparison goes, and its page if that is wanted beside it.
+/// Returns the places of the comparison and of its page.
 fn outputs(args: &CompareArgs) -> Result<(Output, Option<Output>), CommandError> {
     let output = Output::open(args.out.as_deref())?;
     let page = args.html.as_deref().map(|path| Output::open(Some(path))).transpose()?;
@@ -120,7 +120,7 @@ fn outputs(args: &CompareArgs) -> Result<(Output, Option<Output>), CommandError>
     Ok((output, page))
 }
 
-/// The metrics of these names; all if none is named.
+/// Returns the metrics with these names; all if none is given.
 fn measures(names: &[String]) -> Result<Vec<Measure>, CommandError> {
     if names.is_empty() {
         return Ok(Measure::ALL.to_vec());
@@ -138,7 +138,7 @@ fn measures(names: &[String]) -> Result<Vec<Measure>, CommandError> {
     names.iter().map(find).collect()
 }
 
-/// The runs of a side.
+/// Reads the runs of a side.
 struct SideRuns<'a> {
     paths: &'a [PathBuf],
     runs: Vec<(String, RunResult)>,
@@ -171,7 +171,7 @@ impl SideRuns<'_> {
         Ok(SideRuns { paths, runs })
     }
 
-    /// By run, its measured phases.
+    /// Returns the measured phases of each run.
     fn courses(&self) -> Result<Vec<Vec<(String, RunBlocks)>>, CommandError> {
         let mut courses = Vec::new();
         for (path, (_, result)) in self.paths.iter().zip(&self.runs) {
@@ -181,7 +181,7 @@ impl SideRuns<'_> {
     }
 }
 
-/// The phases that every run has, and the names of the others.
+/// Returns the phases that every run has, and the names of the others.
 fn phases(
     base: Vec<Vec<(String, RunBlocks)>>,
     candidate: Vec<Vec<(String, RunBlocks)>>,
@@ -204,7 +204,7 @@ fn phases(
     (whole, others.into_iter().map(|phase| phase.name).collect())
 }
 
-/// Runs that stand on both sides, by whatever names, copies and links they are called: they are equal to themselves.
+/// Refuses runs that are on both sides, under any name, copy or link: a run equals itself.
 fn same_runs(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Vec<String> {
     let twice = candidate.iter().filter_map(|(name, result)| {
         let (other, _) = base.iter().find(|(_, other)| other.run_id == result.run_id)?;
@@ -216,7 +216,7 @@ fn same_runs(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) ->
     twice.collect()
 }
 
-/// Why the runs should not be compared.
+/// Returns why the runs should not be compared.
 fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Vec<String> {
     let mut faults = Vec::new();
     let all = || base.iter().chain(candidate);
@@ -246,9 +246,9 @@ fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Ve
     faults
 }
 
-/// Whether the same was asked of the targets, whichever they are.
+/// Whether both runs put the same load on their targets.
 fn same_load(one: &RunResult, other: &RunResult) -> bool {
     let (one, other) = (&one.profile, &other.profile);
-    // Runs that were stored without the hash of their load are alike only if they went to the same target too.
+    // Without a stored hash of the load, runs are alike only if they have the same target, too.
     one.sha256 == other.sha256 || (one.load_sha256.is_some() && one.load_sha256 == other.load_sha256)
 }

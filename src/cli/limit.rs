@@ -1,4 +1,4 @@
-//! `smtpress limit`: parses what is to be looked for, and prints what was found.
+//! `smtpress limit`: makes the settings from the arguments, and prints the result.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -30,12 +30,12 @@ use crate::report::stored::json::MOST_INTEGER;
 use crate::smtp::script::TlsMode;
 use crate::verdict::ExitCode;
 
-/// How long a reply may take, unless told otherwise: much less than a client would wait, for a search asks often.
+/// The default time for a reply: much shorter than a client's, because a search sends many commands.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Client addresses on loopback, where every address is this machine's.
+/// The client addresses on loopback: all of them belong to this machine.
 const LOOPBACK: &str = "127.0.0.1-127.0.63.254";
 
-/// Finds limits, and says whether they are as expected.
+/// Searches the limits, and prints whether they are as expected.
 pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     limit_on(args, screen, |_, _| Ok(None))
 }
@@ -88,7 +88,7 @@ fn all_v4(addresses: &[SocketAddr]) -> bool {
     !addresses.is_empty() && addresses.iter().all(SocketAddr::is_ipv4)
 }
 
-/// The profile that the arguments make.
+/// Returns the profile that the arguments make.
 fn prepared(args: &LimitArgs) -> Result<Prepared, CommandError> {
     let path = args.profile.as_deref();
     let mut document = prepare::read(path)?;
@@ -151,13 +151,13 @@ fn bounds(args: &LimitArgs) -> Result<SearchBudget, CommandError> {
     Ok(bounds)
 }
 
-/// What is looked for.
+/// Returns the limits to search.
 fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<LimitRequest, CommandError> {
     let plan = &prepared.compiled.plan;
     let expected = prepared.compiled.limits.clone();
     if let Some((kind, value)) = expected.iter().find(|(_, value)| **value > MOST_INTEGER) {
         return Err(CommandError::usage(format!(
-            "{kind} = {value}: no limit is looked for above {MOST_INTEGER}; leave it out where there is none"
+            "{kind} = {value}: no limit is searched above {MOST_INTEGER}; leave it out if the listener has none"
         )));
     }
     let selection = Selection {
@@ -181,7 +181,7 @@ fn request(args: &LimitArgs, prepared: &Prepared, loopback: bool) -> Result<Limi
     })
 }
 
-/// What will be done, in words.
+/// Returns the plan of the search as text.
 fn outline(request: &LimitRequest, bounds: &SearchBudget, plan: &Plan) -> String {
     let mut text = format!(
         "smtpress limit: {} against {}, in this order:\n",

@@ -1,4 +1,4 @@
-//! What the program says of itself: schemas, completions and the manual page.
+//! Prints schemas, completions and the manual page.
 
 use std::io::{self, Write};
 
@@ -32,7 +32,7 @@ pub fn completions(shell: clap_complete::Shell) -> Result<ExitCode, CommandError
 /// `smtpress man`.
 pub fn man() -> Result<ExitCode, CommandError> {
     let mut command = Cli::command().disable_help_subcommand(true);
-    // Subcommands know their whole names only when all is built.
+    // Subcommands get their full names only when the command is built.
     command.build();
     let mut text = Vec::new();
     let page = clap_mangen::Man::new(command.clone());

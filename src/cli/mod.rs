@@ -1,4 +1,4 @@
-//! The commands a user types. All writing to the terminal, all exit codes.
+//! The commands. Only this module writes to the terminal and sets exit codes.
 //!
 //! stdout holds results only; progress and messages go to stderr.
 
@@ -37,23 +37,23 @@ use args::{Cli, Command};
 use crate::profile::redact;
 use crate::verdict::ExitCode;
 
-/// Whether a command line would be understood; nothing is done.
+/// Checks whether a command line is valid, without running it.
 ///
 /// # Errors
-/// What `main` would print, `--help` and `--version` too.
+/// The text that `main` would print, also for `--help` and `--version`.
 pub fn understands(arguments: impl IntoIterator<Item = OsString>) -> Result<(), String> {
     Cli::read(arguments).map(drop).map_err(|error| error.to_string())
 }
 
-/// Parses the command line, does what it says, and gives the contract's exit code.
+/// Parses the command line, runs the command, and returns its exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> process::ExitCode {
     let cli = match Cli::read(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // --help and --version come as errors too; nobody is left to hear it if the terminal is gone.
+            // --help and --version come as errors, too. A failure to print them is ignored: the terminal was closed.
             match redact::sentence(&error.to_string()) {
                 Cow::Borrowed(_) => error.print().ok(),
-                // A URL with a password stood where another argument was expected.
+                // The wrong argument may be a URL with a password.
                 Cow::Owned(told) => write!(io::stderr().lock(), "{told}").ok(),
             };
             return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Success }.into();

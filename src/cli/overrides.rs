@@ -1,10 +1,10 @@
-//! The changes to a profile that flags stand for.
+//! The changes that flags make to a profile.
 
 use crate::command::CommandError;
 use crate::profile::Override;
 use crate::profile::overrides::OverrideOrigin;
 
-/// The changes of flags whose values are texts: flag, key, value if it is given.
+/// The changes of flags with text values: flag, key, and the value if given.
 pub fn flags(given: &[(&str, &str, &Option<String>)]) -> Vec<Override> {
     let change = |(flag, key, value): &(&str, &str, &Option<String>)| {
         Some(Override::for_key(OverrideOrigin::Flag, flag, key, &quoted(value.as_ref()?)))
@@ -17,19 +17,19 @@ pub fn set(arguments: &[String]) -> Result<Vec<Override>, CommandError> {
     arguments.iter().map(|argument| Ok(Override::set(argument)?)).collect()
 }
 
-/// The receiver behind the relay, as `--receive` and `--drain` ask for it.
+/// The changes of `--receive` and `--drain`.
 pub fn receiver(addresses: &[String], drain: &Option<String>) -> Vec<Override> {
     let listed = (!addresses.is_empty())
         .then(|| Override::for_key(OverrideOrigin::Flag, "--receive", "receive.address", &list(addresses)));
     listed.into_iter().chain(flags(&[("--drain", "receive.drain", drain)])).collect()
 }
 
-/// Texts as a TOML array.
+/// Writes texts as a TOML array.
 pub fn list(texts: &[String]) -> String {
     format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
 }
 
-/// A text as a TOML string.
+/// Writes a text as a TOML string.
 pub fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }

@@ -68,7 +68,7 @@ impl ProgressDisplay {
         MessageSink::new(move |line| {
             if bars.is_hidden() {
                 screen.note(line);
-            // Not `suspend`, which would panic if the terminal has been closed.
+            // Not `suspend`, which panics if the terminal was closed.
             } else if bars.println(line).is_err() {
                 bars.set_draw_target(ProgressDrawTarget::hidden());
             }
@@ -140,7 +140,7 @@ impl Display for ProgressDisplay {
 }
 
 fn bars(phases: &[PhaseBar], colour: bool) -> ProgressForm {
-    // Hidden until `begin`, when all bars have been added.
+    // Hidden until `begin`, which adds all bars first.
     let all = MultiProgress::with_draw_target(ProgressDrawTarget::hidden());
     let widest = phases.iter().map(|phase| phase.name.chars().count()).max().unwrap_or(0).min(20);
     let paint = if colour { ".cyan/dim" } else { "" };

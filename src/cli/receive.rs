@@ -18,13 +18,13 @@ use crate::profile::{Override, Purpose};
 use crate::report::format;
 use crate::verdict::ExitCode;
 
-/// How often the state of the log is looked at, and how many looks are between two marks.
+/// The interval at which the state of the log is checked, and the number of checks between two marks.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 10;
-/// Runs that the summary names.
+/// The largest number of runs that the summary names.
 const NAMED: usize = 15;
 
-/// Receives until Ctrl-C or the end of its time, then says what came out.
+/// Receives until Ctrl-C or the end of its time, then prints what came out.
 pub fn receive(args: &ReceiveArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut document = prepare::read(args.profile.as_deref())?;
     let mut changes = set(&args.set)?;
@@ -54,7 +54,7 @@ pub fn receive(args: &ReceiveArgs, screen: &Screen) -> Result<ExitCode, CommandE
     let asked = runtime.block_on(async {
         let mut requests = Requests::register()?;
         let places: Vec<String> = receiver.places().map(ToString::to_string).collect();
-        // Not before: the reader of this line may send the signal at once.
+        // Printed only now: a reader of this line may send the signal at once.
         screen.note(&format!(
             "smtpress: receiving on {}{}; Ctrl-C ends it",
             places.join(", "),
@@ -87,7 +87,7 @@ fn into(file: Option<&Path>) -> String {
     }
 }
 
-/// Marks each second in the log. Ends when it cannot be written.
+/// Writes a mark to the log each second. Ends when the log cannot be written.
 async fn watch(receiver: &LoggingReceiver) {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -102,7 +102,7 @@ async fn watch(receiver: &LoggingReceiver) {
     }
 }
 
-/// What came out, on one screen.
+/// Returns a summary of what came out.
 fn summary(received: &ReceivedInAll) -> String {
     let mut text = String::new();
     let mut line = |name: &str, of: &ReceivedOfRun| {

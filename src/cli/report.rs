@@ -1,4 +1,4 @@
-//! `smtpress report`, and the forms of a result that a run writes on request.
+//! `smtpress report`, and the copies of a result that a run writes on request.
 
 use std::path::PathBuf;
 
@@ -61,7 +61,7 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandErr
             newer.display()
         ));
     }
-    // Nobody has seen the verdict of shards before they are merged.
+    // The verdict of a merged run is new, so it sets the exit code.
     let is_judged_anew = !args.deliveries.is_empty() || stored.is_merged();
     Ok(if is_judged_anew || result.is_unfinished() {
         ExitCode::of(result.verdict.exit_code)
@@ -70,7 +70,7 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandErr
     })
 }
 
-/// The forms that are made from the result alone.
+/// The formats that need only the result.
 fn plain(format: Format, result: &RunResult) -> Vec<u8> {
     match format {
         Format::Junit => report::junit(result).into_bytes(),
@@ -79,12 +79,12 @@ fn plain(format: Format, result: &RunResult) -> Vec<u8> {
     }
 }
 
-/// A stored run, or the shards of one.
+/// A stored run, or its shards.
 struct Stored {
     result: RunResult,
-    /// Empty if the result alone is there; else by shard.
+    /// The run directories, by shard; empty if only the result is there.
     directories: Vec<PathBuf>,
-    /// By shard, how many seconds later each of its phases began; empty for a run that is whole.
+    /// For each shard, how many seconds later each of its phases started; empty for a run that is not in shards.
     shifts: Vec<Vec<i64>>,
 }
 
@@ -106,7 +106,7 @@ impl Stored {
         }
         let unfinished = runs.iter().any(|(_, result)| result.is_unfinished());
         let shards = Shards::of(runs)?.with_max_skew(args.max_skew);
-        // Without the files of one there are no seconds of the whole.
+        // If a shard has no files, the seconds of the whole are unknown.
         let complete = directories.len() == paths.len() && !unfinished;
         directories =
             if complete { shards.given().iter().map(|at| paths[*at].clone()).collect() } else { Vec::new() };
@@ -133,7 +133,7 @@ impl Stored {
         self.result.phases.iter().map(|phase| phase.name.clone()).collect()
     }
 
-    /// The seconds of the run.
+    /// Reads the seconds of the run.
     fn seconds(&self) -> Result<Box<dyn Iterator<Item = Result<Interval, SecondsError>>>, CommandError> {
         let phases = self.phases();
         let opened: Result<Vec<Seconds>, SecondsError> =
@@ -150,7 +150,7 @@ impl Stored {
         })
     }
 
-    /// A file of the run directory, as it was written.
+    /// Returns a file of the run directory unchanged.
     fn file(&self, name: &str) -> Option<Result<Vec<u8>, CommandError>> {
         let [directory] = self.directories.as_slice() else { return None };
         let path = directory.join(name);
@@ -166,7 +166,7 @@ impl Stored {
             true => None,
             false => Some(html::Timeline::of(&self.result, self.seconds()?)?),
         };
-        // The shards of a run have one profile, and each a machine of its own.
+        // All shards have one profile, but each has its own machine.
         let profile =
             self.directories.first().and_then(|path| std::fs::read_to_string(path.join("profile.toml")).ok());
         Ok(html::write(html::PageInput {

@@ -21,12 +21,13 @@ use crate::telemetry::dashboard::StopControl;
 use crate::telemetry::{Endpoints, Exporters, ObservedRun};
 use crate::verdict::ExitCode;
 
-/// Runs the load and says how it went.
+/// Runs the load and prints its report.
 pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     run_on(args, screen, |plan, _| check_before_load(plan).map(|()| None))
 }
 
-/// The same on the machines that `gather` finds able: this one if it returns none. Before it nothing was written or sent.
+/// The same on the fleet that `gather` returns; `None`: on this machine. Nothing is written or sent before `gather` is
+/// called.
 pub fn run_on(
     args: &RunArgs,
     screen: &Screen,
@@ -49,11 +50,11 @@ pub fn run_prepared(
     let chosen = args.shard.as_deref().map(shard::chosen).transpose()?;
     let start_at = args.start_at.as_deref().map(start::time).transpose()?;
     let now = prepared.started_at;
-    // A start that lies in the past is one that is due.
+    // A start in the past is a start at once.
     prepared.started_at = start_at.unwrap_or(now).max(now);
     let plan = &prepared.compiled.plan;
     let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
-    // Their ports are bound before anything is written or sent.
+    // The exporters bind their ports before anything is written or sent.
     let endpoints = Endpoints::bind(&args.telemetry.settings())?;
     let mut progress = ProgressDisplay::new(plan, args.common.shown(), io::stderr().is_terminal(), screen);
     let voice = progress.messages();
@@ -61,7 +62,7 @@ pub fn run_prepared(
     let fleet = gather(plan, &voice)?;
     let directory = args.common.directory(plan, prepared.started_at)?;
     let run = LoadRun::begin(&prepared, directory)?.with_fleet(fleet);
-    // From now on what an earlier run wrote there is no result of this one.
+    // From here on copies of an earlier run must not be taken for this one's.
     copies.clear();
     let ((ask, asked), said) = (signals.brake(), voice.clone());
     let exporters = endpoints.exporters(ObservedRun {
@@ -103,7 +104,7 @@ pub fn run_prepared(
     let finished = measured.finish();
     let shown = show(&finished, &copies, args.common.quiet, screen);
     signals.linger();
-    // A user who stopped the run at once, then or now, does not wait for a scrape.
+    // A user who asked to stop at once does not wait for a scrape.
     let remarks = exporters.over(&finished.result, || *signals.stop.borrow() == Stop::Now);
     remarks.iter().for_each(|remark| voice.say(&format!("smtpress: warning: {remark}")));
     conclude(finished, shown, screen)

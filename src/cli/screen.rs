@@ -1,4 +1,4 @@
-//! The screen: where text goes, and whether it may be coloured.
+//! The terminal: writes text, and decides about colours.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,27 +8,27 @@ use crate::command::{CommandError, MessageSink};
 use crate::profile::redact;
 use crate::verdict::ExitCode;
 
-/// Where text goes, and whether it may be coloured.
+/// Writes text to stdout and stderr, with or without colours.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
     color: Color,
 }
 
 impl Screen {
-    /// For this `--color`.
+    /// Returns a screen for this `--color`.
     pub fn new(color: Color) -> Screen {
         Screen { color }
     }
 
-    /// Results.
+    /// Prints a result to stdout.
     pub fn out(&self) -> Stdout {
         Stdout::lock()
     }
 
-    /// A line for the user, on stderr; without the credentials that a URL in it may have.
+    /// Prints a line to stderr, without credentials of URLs in it.
     pub fn note(&self, line: &str) {
         let line = redact::sentence(line);
-        // If stderr is gone there is nobody to tell.
+        // A closed stderr cannot be reported.
         writeln!(io::stderr().lock(), "{line}").ok();
     }
 
@@ -44,8 +44,8 @@ impl Screen {
         }
     }
 
-    /// What follows from a failure to write or show a result that is there: a reader who went away does not change the exit
-    /// code, and neither does a file that could not be written if the code already stands for a failure.
+    /// Returns the exit code after a failure to write or show a result: a closed pipe does not change the code, nor
+    /// does a failed file if the code is a failure already.
     ///
     /// # Errors
     /// The failure itself, where the exit code would have been success.
@@ -60,7 +60,7 @@ impl Screen {
         }
     }
 
-    /// Where a command's messages go: lines on stderr.
+    /// Returns the sink of a command's messages: lines on stderr.
     pub fn messages(&self) -> MessageSink {
         let screen = *self;
         MessageSink::new(move |line| screen.note(line))
@@ -87,14 +87,14 @@ impl Screen {
         }
     }
 
-    /// How wide stdout is, in columns.
+    /// The width of stdout, in columns.
     pub fn width(&self) -> usize {
         let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         let seen = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
         asked.or_else(seen).unwrap_or(80)
     }
 
-    /// How wide stderr is, in columns.
+    /// The width of stderr, in columns.
     pub fn width_err(&self) -> usize {
         terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
     }

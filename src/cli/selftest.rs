@@ -1,4 +1,4 @@
-//! `smtpress selftest`: plays the scenarios of the proof, and keeps what this machine can do for `check`.
+//! `smtpress selftest`: runs the scenarios of the proof, and stores what this machine can do, for `check`.
 
 use std::io::Write;
 
@@ -15,10 +15,10 @@ use crate::generator::{Stop, preflight};
 use crate::report::format;
 use crate::verdict::ExitCode;
 
-/// Descriptors kept free of sessions.
+/// The number of descriptors that are reserved for other uses than sessions.
 const SPARE: u64 = 200;
 
-/// Plays all scenarios and says whether they came out as they must.
+/// Runs all scenarios and prints whether each had its required result.
 pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let limit = preflight::raise_descriptors(0)?;
     let signals = Signals::listen(screen.messages())?;
@@ -45,10 +45,10 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Comman
         if !args.json {
             screen.note("  ceilings: how fast, and how many at once ...");
         }
-        // Both ends of each session are in this process.
+        // Both ends of each session are in this process, so each needs two descriptors.
         Some(ceilings(&mut testbed, limit.saturating_sub(SPARE) / 2)?)
     };
-    // What was looked for meanwhile is not what this machine can do.
+    // An interrupted search does not show what this machine can do.
     if stopped() {
         return Ok(ExitCode::Interrupted);
     }
@@ -62,7 +62,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Comman
     if ceiling.is_some()
         && let Some(path) = machine::selftest_file()
     {
-        // Where it cannot be kept, `check` simply does not know.
+        // If it cannot be stored, `check` gives no warning.
         let folder = path.parent().map(std::fs::create_dir_all);
         if matches!(folder, Some(Ok(()))) {
             Output::open(Some(&path))?.write(format!("{result:#}\n").as_bytes())?;

@@ -1,4 +1,4 @@
-//! `smtpress listen`: the embedded listener on its own.
+//! `smtpress listen`: runs the embedded listener by itself.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ use crate::profile::Purpose;
 use crate::profile::overrides::apply_in_order;
 use crate::verdict::ExitCode;
 
-/// Where it listens unless told otherwise.
+/// The default address.
 const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 2525);
 
 /// Listens until Ctrl-C or the end of its time, then writes the ledger as JSON to stdout.
@@ -28,7 +28,7 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandErr
     let length = args.length.as_deref().map(length).transpose()?;
     let place = args.bind.clone().or(prepared.compiled.listen).unwrap_or(Bind::Tcp(USUAL));
     let seed = args.seed.unwrap_or(prepared.compiled.plan.seed);
-    // As many as there may be: how many will come is the clients' business.
+    // Raises the limit as far as allowed: the number of clients is unknown.
     preflight::raise_descriptors(0)?;
     let listener = crate::listener::start_at(&place, prepared.compiled.listener, seed, args.threads.max(1))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -38,7 +38,7 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandErr
             let fingerprint = crate::listener::certificate::fingerprint(certificate);
             screen.note(&format!("smtpress: its certificate has the SHA-256 fingerprint {fingerprint}"));
         }
-        // Not before: the reader of this line may send the signal at once.
+        // Printed only now: a reader of this line may send the signal at once.
         screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.place()));
         std::io::Result::Ok(until_asked(&mut requests, length, std::future::pending()).await)
     })?;
@@ -54,7 +54,7 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandErr
     Ok(ExitCode::Success)
 }
 
-/// Waits for the user's request to end, for the end of its time, or for `other`. Returns whether the user asked.
+/// Waits for the user's request to end, for the end of the time, or for `other`. Returns whether the user asked.
 pub async fn until_asked(
     requests: &mut Requests,
     length: Option<Duration>,
@@ -73,7 +73,7 @@ pub async fn until_asked(
     }
 }
 
-/// A length of time on the command line.
+/// Parses a length of time on the command line.
 pub fn length(text: &str) -> Result<Duration, CommandError> {
     humantime::parse_duration(text).map_err(|error| {
         CommandError::usage(format!("{text:?} is no length of time ({error}): write 30s, 5m or 1h30m"))

@@ -1,9 +1,10 @@
-//! `--shard`: which part of the load a process runs, as `I/N` or from the variables of the scheduler that started it.
+//! `--shard`: the part of the load that a process runs, from `I/N` or from the variables of a scheduler.
 //!
 //! # Decisions
-//! - A wrong part is worse than none: three tasks that all run part 0 look like a run. So whatever leaves a doubt is refused:
-//!   half a pair, a number that is none, an index that is not below the count, two schedulers that disagree.
-//! - The tasks of a Slurm job array are jobs of one task each: their pair says 0 of 1, and that of the array counts.
+//! - A wrong part is worse than an error: three tasks that all run part 0 look like a run. So any doubt is refused: an
+//!   incomplete pair, an invalid number, an index that is not below the count, two schedulers that disagree.
+//! - The tasks of a Slurm job array are jobs of one task each: the pair of the step gives 0 of 1, and the pair of the
+//!   array is used.
 
 use std::ffi::OsString;
 
@@ -15,12 +16,12 @@ use crate::load::Shard;
 pub struct ChosenShard {
     /// The part.
     pub shard: Shard,
-    /// The variables that it was taken from; `None`: the command line says it itself.
+    /// The variables that it was taken from; `None`: the command line.
     pub variables: Option<[&'static str; 2]>,
 }
 
 impl ChosenShard {
-    /// Which part it is and who says so, for the user; `None` if the user wrote it.
+    /// A message with the part and its variables; `None`: the user wrote the part.
     pub fn notice(&self) -> Option<String> {
         let [index, count] = self.variables?;
         let Shard { index: own, of } = self.shard;
@@ -28,7 +29,7 @@ impl ChosenShard {
     }
 }
 
-/// Two variables of a scheduler that say together which of how many a process is, from 0.
+/// Two variables of a scheduler that give the index of a process, from 0, and the number of processes.
 #[derive(Clone, Copy, Debug)]
 struct VariablePair {
     scheduler: &'static str,
@@ -36,7 +37,7 @@ struct VariablePair {
     count: &'static str,
 }
 
-/// What the environment has in one of them.
+/// Looks up a variable.
 struct PairContent {
     index: Option<String>,
     count: Option<String>,
@@ -65,7 +66,7 @@ const OTHERS: [VariablePair; 3] = [
 /// The value of `--shard`: `i/n` with i from 0, or `env`.
 ///
 /// # Errors
-/// It is no shard, or the environment does not say without doubt which one.
+/// It is no shard, or the environment is missing or contradictory.
 pub fn chosen(text: &str) -> Result<ChosenShard, CommandError> {
     match text {
         "env" => from_environment(|name| std::env::var_os(name)).map_err(CommandError::usage),
@@ -84,7 +85,7 @@ pub fn chosen(text: &str) -> Result<ChosenShard, CommandError> {
     }
 }
 
-/// The part that the variables of one scheduler say; `variable` looks one up.
+/// Returns the part by the scheduler's variables; `variable` looks one up.
 fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<ChosenShard, String> {
     let variable = |name: &str| variable(name).map(|value| value.to_string_lossy().into_owned());
     let content =
@@ -113,7 +114,7 @@ fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Chose
             .map(|pair| format!("{} and {} ({})", pair.index, pair.count, pair.scheduler))
             .collect();
         return Err(format!(
-            "--shard env: no scheduler says which part this process is: none of {} is set; start it by the scheduler, set one \
+            "--shard env: no variable names the part of this process: none of {} is set; start it by the scheduler, set one \
              of the pairs, or give --shard I/N",
             named.join(", ")
         ));
@@ -135,7 +136,7 @@ fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Chose
     Ok(ChosenShard { shard, variables: Some([pair.index, pair.count]) })
 }
 
-/// What a pair says, with indices from `lowest` on (absent: from 0); `None` if none of the two is set.
+/// Returns the part by one pair, with indices from `lowest` on (absent: from 0); `None`: neither is set.
 fn read(pair: VariablePair, content: PairContent, lowest: Option<&str>) -> Result<Option<Shard>, String> {
     let VariablePair { scheduler, index, count } = pair;
     let half = |there: &str, missing: &str| {
@@ -220,7 +221,7 @@ mod tests {
             assert!(said.contains("SLURM_PROCID and SLURM_NTASKS say 2/3") && said.contains(&own), "{said}");
             assert!(said.contains("unset the pair") && said.contains("--shard I/N"), "{said}");
         }
-        // Half a pair is a doubt, whatever a whole one says.
+        // An incomplete pair is refused even beside a complete one.
         let said = of(&[&slurm[..], &[("JOB_COMPLETION_INDEX", "2")]].concat()).unwrap_err();
         assert!(said.contains("JOB_COMPLETIONS is not"), "{said}");
     }
@@ -235,7 +236,7 @@ mod tests {
             ];
             of(&[&array[..], more].concat())
         };
-        // Each job of an array is one task, with or without its number.
+        // Each job of an array is one task, whether or not the number of tasks is set.
         let one = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")];
         for more in [&one[..], &one[..1], &[]] {
             let chosen = job("2", "0", more).unwrap();

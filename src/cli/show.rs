@@ -9,7 +9,7 @@ use crate::report::stored::RunResult;
 use crate::report::terminal;
 use crate::verdict::ExitCode;
 
-/// Prints the report, unless stdout belongs to a copy, and writes the copies.
+/// Prints the report, unless a copy goes to stdout, and writes the copies.
 ///
 /// # Errors
 /// Something could not be written.
@@ -20,12 +20,12 @@ pub fn show(finished: &Finished, copies: &Copies, quiet: bool, screen: &Screen) 
         let text = in_text(&finished.result, screen.width(), screen.colour_out(), Some(&files))?;
         printed = Output::Stdout.write(&text);
     }
-    // A reader of the text who went away does not keep the copies from being written.
+    // The copies are written even if stdout was closed.
     copies.write(&finished.result, finished.directory.files()).and(printed)
 }
 
-/// The exit code of a command whose result was shown. The result is shown even if it could not be stored, but then the caller
-/// must not take the command for a success.
+/// Returns the exit code of a command whose result was shown. A result that could not be stored is shown, but the
+/// command is no success.
 ///
 /// # Errors
 /// The result passed, and could not be stored or shown.
@@ -39,7 +39,7 @@ pub fn conclude(
     Ok(code)
 }
 
-/// A result for a reader; `files`: the run directory to point to.
+/// Writes a report; `files`: the run directory that it names.
 pub fn in_text(result: &RunResult, width: usize, colour: bool, files: Option<&str>) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     terminal::write(result, terminal::TextStyle { width, colour, files }, &mut text)?;

@@ -1,14 +1,14 @@
-//! `--start-at`: the moment at which shards on several machines begin together.
+//! `--start-at`: the common start of shards on several machines.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::command::CommandError;
 use crate::report::format;
 
-/// A point in time as the command line has it (RFC 3339, with its zone), since the Unix epoch.
+/// Parses a point in time (RFC 3339, with its zone); returns the time since the Unix epoch.
 ///
 /// # Errors
-/// It is none, or it has no zone: then machines in two zones would start hours apart.
+/// It is no time, or has no zone: machines in two zones would start hours apart.
 pub fn time(text: &str) -> Result<Duration, CommandError> {
     read(text).ok_or_else(|| {
         let why = if read(&format!("{text}Z")).is_some() { "has no zone" } else { "is no time" };
@@ -18,7 +18,7 @@ pub fn time(text: &str) -> Result<Duration, CommandError> {
     })
 }
 
-/// RFC 3339 5.6, with a blank in place of the T as well.
+/// RFC 3339 5.6; a blank in place of the T is allowed, too.
 fn read(text: &str) -> Option<Duration> {
     let (local, offset) = match text.strip_suffix(['Z', 'z']) {
         Some(local) => (local, 0),
@@ -46,7 +46,7 @@ fn seconds_east(offset: &str) -> Option<i64> {
     Some(sign * (number(hours, 23)? * 3600 + number(minutes, 59)? * 60))
 }
 
-/// How long it is until then, or that it is over.
+/// Returns a message: how long it is until the start, or how late the start is.
 pub fn notice(at: Duration, now: Duration) -> String {
     let stamp = format::timestamp(at);
     match at.checked_sub(now) {

@@ -1,4 +1,4 @@
-//! Replies and their meanings: `classify` reads them, `codes` lists them.
+//! `classify` finds the conditions of replies, `codes` lists all conditions.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -28,12 +28,12 @@ pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<ExitCode, Comman
         }
         Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(path, &error))?)),
     };
-    // A byte order mark is no part of the first reply, and what Windows saved as UTF-16 is read as well.
+    // A byte order mark does not belong to the first reply; UTF-16 is decoded, too.
     let decoded = DecodeReaderBytesBuilder::new().utf8_passthru(true).strip_bom(true).build(input);
     let input: Box<dyn BufRead> = Box::new(BufReader::new(decoded));
     let kind = if args.jsonl { InputFormat::Json } else { InputFormat::Lines };
     let rendering = if args.json { OutputFormat::Json } else { OutputFormat::Table };
-    // Line by line, so that `tail -f | smtpress classify` gets each answer at once.
+    // Flushes each line, so that `tail -f | smtpress classify` prints each result at once.
     let mut out = screen.out();
     triage::triage(input, kind, &Classifier::default(), rendering, &mut out).map_err(|error| match path {
         Some(path) if error.kind() == io::ErrorKind::IsADirectory => unreadable(path, &error),
@@ -105,7 +105,7 @@ fn as_text(colour: bool, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "      {}", condition.meaning())?;
         writeln!(out, "      {}", paint("2", condition.remedy()))?;
     }
-    writeln!(out, "\n{}", paint("1", "Cisco's list of conversational bounces, and how a client meets each"))?;
+    writeln!(out, "\n{}", paint("1", "Cisco's list of conversational bounces, and how a client gets each"))?;
     for row in cisco::BOUNCES {
         let how = match row.provocation {
             Provocation::Smtp(how) => how.to_owned(),

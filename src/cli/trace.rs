@@ -42,11 +42,11 @@ use crate::smtp::machine::Handshake;
 use crate::smtp::{Client, Reply, Step};
 use crate::verdict::ExitCode;
 
-/// Opens one session and shows every line of it.
+/// Runs one session and shows every line of it.
 pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let prepared = prepared(args)?;
     let plan = &prepared.compiled.plan;
-    // No reachability check before the session: the listener would see a connection that the transcript does not show.
+    // There is no reachability check before: the listener would see a connection that the transcript does not show.
     preflight::check_allowed(plan)?;
     let listener = if plan.target.is_embedded() {
         let limits = prepared.compiled.listener.clone();
@@ -96,7 +96,7 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     if let Some(listener) = listener {
         listener.stop();
     }
-    // A reader who went away takes nothing from what happened.
+    // A closed stdout does not change the result.
     let written = transcript.finish();
     if args.json {
         let result = json!({ "target": plan.target.to_string(), "reached": reached.unwrap_or(!lines.is_empty()), "interrupted": reached.is_none() || given_up, "accepted": accepted, "tls": tls, "addresses": addresses, "remarks": remarks, "steps": steps, "lines": lines, "came_out": catcher.as_ref().map(|_| came_out::values(&sent, &caught, began)) });
@@ -121,7 +121,7 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     }
 }
 
-/// The plan of one session, made by the same rules as any other.
+/// Returns the plan of one session, compiled as any other.
 fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
     let mut document = Document::parse("command line", "")?;
     let hello = if args.helo { "helo" } else { "ehlo" };
@@ -170,7 +170,7 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
     if args.xclient {
         keys.push(("--xclient", "target.xclient".into(), "true".into()));
     }
-    // The listener inside the process expects what the session does.
+    // The embedded listener is configured for this session.
     let embedded = args.url == "embedded";
     for (flag, key, given) in
         [("--proxy", "listener.proxy", args.proxy.is_some()), ("--xclient", "listener.xclient", args.xclient)]
@@ -186,36 +186,36 @@ fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, None)
 }
 
-/// The note on stderr about a listener that says nothing.
+/// Prints the note about a silent listener on stderr.
 struct Silence {
     sentence: String,
     patience: Pin<Box<tokio::time::Sleep>>,
     screen: Screen,
 }
 
-/// The session in progress and what is kept of it.
+/// The session in progress, and the state of its transcript.
 struct TracedSession {
     started: Instant,
     classifier: Classifier,
     mailer: Arc<Mailer>,
     messages: u32,
     connector: Rc<ThreadConnector>,
-    /// What is said on stderr if the listener says nothing, and until when it is waited.
+    /// The note that is printed if the listener is silent, and the time at which it is printed.
     silence: Option<Silence>,
     transcript: TranscriptWriter,
-    /// What came and is no whole line yet.
+    /// Bytes that are no complete line yet.
     rest: Vec<u8>,
-    /// Tells content from commands.
+    /// Distinguishes content from commands.
     dialogue: Dialogue,
-    /// What takes the secret of a login out of it.
+    /// Removes the secrets of a login.
     redactor: Option<Redactor>,
     steps: Vec<serde_json::Value>,
     tls: Option<serde_json::Value>,
     lines: Vec<serde_json::Value>,
     longest: Option<(Duration, Step)>,
-    /// What was said beside the steps.
+    /// Remarks that belong to no step.
     remarks: Vec<String>,
-    /// The addresses that were tried.
+    /// The addresses that were tried, with their results.
     addresses: Vec<serde_json::Value>,
     accepted: bool,
     failed: bool,
@@ -250,7 +250,7 @@ impl TracedSession {
         }
     }
 
-    /// Runs the session. True: the listener was reached.
+    /// Runs the session. Returns whether the listener was reached.
     async fn run(&mut self, screen: &Screen) -> bool {
         self.started = clock::now();
         let connector = self.connector.clone();
@@ -280,7 +280,7 @@ impl TracedSession {
         true
     }
 
-    /// What was met at each address, where there are several or one failed; and what the socket had to do without.
+    /// Writes the result for each address, if there are several or one failed, and a note if TCP_NODELAY was refused.
     fn reached(&mut self, dialed: &Dialed) {
         for Attempt { address, from, to, fault } in &dialed.attempts {
             self.addresses.push(json!({
@@ -293,7 +293,7 @@ impl TracedSession {
             Some((_, fault @ (ConnectFault::Own(_) | ConnectFault::NotAllowed(_)))) => {
                 self.remark(&dialed.in_words(*fault), false)
             }
-            // Alone, its condition says it.
+            // For a single address the condition says the same.
             Some(_) if dialed.attempts.len() < 2 => {}
             _ => {
                 for Attempt { address, fault, .. } in &dialed.attempts {
@@ -308,7 +308,7 @@ impl TracedSession {
         }
     }
 
-    /// Lines of the listener.
+    /// Writes lines of the listener.
     fn heard(&mut self, lines: &[u8]) {
         match self.redactor.as_ref().map(|redactor| redactor.bytes(lines)) {
             Some(shown) => self.line(Speaker::Listener, DialoguePart::Command, &shown),
@@ -328,9 +328,9 @@ impl TracedSession {
         self.transcript.said(side, part, at, &lines);
     }
 
-    /// What a step took and what its end means.
+    /// Writes the duration and the meaning of a step.
     fn step(&mut self, step: Step, took: Duration, code: Option<u16>, condition: Option<Condition>) {
-        // How the listener takes leave changes nothing of what it accepted.
+        // A failed QUIT does not change what the listener accepted.
         self.failed |= condition.is_some() && step != Step::Quit;
         if self.longest.is_none_or(|(longest, _)| took > longest) {
             self.longest = Some((took, step));
@@ -344,14 +344,14 @@ impl TracedSession {
         }));
     }
 
-    /// Something beside the steps.
+    /// Writes an event that belongs to no step.
     fn remark(&mut self, text: &str, good: bool) {
         let text = format::harmless(text);
         self.transcript.remark(&text, good);
         self.remarks.push(text);
     }
 
-    /// What the handshake came to.
+    /// Returns the result of the TLS handshake.
     fn secured(&mut self, handshake: &Handshake) {
         self.transcript.remark(&failure_class::secured(handshake), handshake.untrusted.is_none());
         self.tls = Some(json!({
@@ -363,7 +363,7 @@ impl TracedSession {
         }));
     }
 
-    /// `reached`: `None` if the user has ended it.
+    /// Writes the end. `reached`: `None`: the user ended the session.
     fn close(&mut self, reached: Option<bool>, done: bool) {
         let total = clock::now() - self.started;
         let word = match (reached, done, self.accepted) {
@@ -470,7 +470,7 @@ impl MachineOwner<Client<Message>> for TracedSession {
     }
 }
 
-/// Neighbours of one kind as one; the final dot belongs to the content that it ends.
+/// Joins neighbouring lines of one kind; the final dot belongs to its content.
 fn run_together(pieces: Vec<(DialoguePart, &[u8])>) -> Vec<(DialoguePart, Vec<u8>)> {
     let mut runs: Vec<(DialoguePart, Vec<u8>)> = Vec::new();
     for (part, piece) in pieces {
@@ -483,17 +483,17 @@ fn run_together(pieces: Vec<(DialoguePart, &[u8])>) -> Vec<(DialoguePart, Vec<u8
     runs
 }
 
-/// The codes of a reply's lines.
+/// Returns the codes of a reply's lines.
 fn mixed(reply: &Reply) -> String {
     reply.mixed.iter().map(|code| format!("{code:03}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A line without its end and without anything that a terminal would obey.
+/// Returns a line without its end and without control characters.
 fn legible(line: &[u8]) -> String {
     format::harmless(String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']))
 }
 
-/// The line of a PROXY header; nothing for none.
+/// Returns the PROXY header as a line; empty if there is none.
 fn proxied(header: &[u8]) -> Vec<u8> {
     if header.is_empty() { Vec::new() } else { proxy::in_words(header).into_bytes() }
 }

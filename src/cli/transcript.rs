@@ -1,4 +1,4 @@
-//! The transcript that `trace` writes a session on: lines with their times, and below each exchange what it took and meant.
+//! Writes the transcript of `trace`: lines with their times, and below each exchange its duration and meaning.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -10,16 +10,16 @@ use crate::report::format;
 use crate::smtp::Step;
 use crate::smtp::dialogue::DialoguePart;
 
-/// Of a long content so many first lines are shown, and two last ones.
+/// The number of first lines that are shown of a long content; the last two are shown, too.
 const FIRST_LINES: usize = 14;
 const LAST_LINES: usize = 2;
 
-/// Who speaks.
+/// The side that sent a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaker {
-    /// We.
+    /// smtpress, the client.
     Client,
-    /// The other side.
+    /// The listener.
     Listener,
 }
 
@@ -33,22 +33,22 @@ impl Speaker {
     }
 }
 
-/// Where a session is written. A failure to write is kept for [`TranscriptWriter::finish`]: the session goes on without it.
+/// Writes a session. A failure to write is kept for [`TranscriptWriter::finish`], and the session goes on.
 pub struct TranscriptWriter {
     out: Box<dyn Write>,
     colour: bool,
-    /// Whether content is shown whole.
+    /// Whether all lines of a content are shown.
     full: bool,
     broken: Option<io::Error>,
 }
 
 impl TranscriptWriter {
-    /// An empty one.
+    /// A writer without lines.
     pub fn new(out: Box<dyn Write>, colour: bool, full: bool) -> TranscriptWriter {
         TranscriptWriter { out, colour, full, broken: None }
     }
 
-    /// Whom the session is with.
+    /// Writes the head: the peer of the session.
     pub fn title(&mut self, target: &Target, endpoint: &Endpoint) {
         let title = if target.is_embedded() {
             format!("{target} listener at {}", endpoint.place)
@@ -58,19 +58,19 @@ impl TranscriptWriter {
         let title = self.paint("1", &title);
         self.write(&title);
         let legend =
-            self.paint("2", "      time  C: we say, S: the listener says, = what it took and what it means");
+            self.paint("2", "      time  C: client, S: listener, = duration and meaning");
         self.write(&legend);
         self.write("");
     }
 
-    /// Lines that were said in one go, all content or none. Only content is shortened, and says so.
+    /// Writes lines that were sent together: all of them content, or none. Only content is shortened, with a note.
     pub fn said(&mut self, side: Speaker, part: DialoguePart, at: Duration, lines: &[String]) {
         let who = match side {
             Speaker::Client => self.paint("36", "C:"),
             Speaker::Listener => self.paint("33", "S:"),
         };
         let left_out = lines.len().saturating_sub(FIRST_LINES + LAST_LINES);
-        // One line is not worth a note that takes its place.
+        // A note in place of a single line would save nothing.
         let left_out = if left_out > 1 && part == DialoguePart::Content && !self.full { left_out } else { 0 };
         for (index, line) in lines.iter().enumerate() {
             if left_out > 0 && (FIRST_LINES..FIRST_LINES + left_out).contains(&index) {
@@ -82,17 +82,17 @@ impl TranscriptWriter {
                 }
                 continue;
             }
-            // The dot that ends a content is a line that people look for.
+            // The dot that ends a content is always shown.
             let time = if index == 0 || line == "." { millis(at) } else { String::new() };
             let time = self.paint("2", &format!("{time:>10}"));
-            // The blanks at the end of a line of content are its own.
+            // Blanks at the end of a content line belong to it.
             let line =
                 if line.is_empty() { format!("{time}  {who}") } else { format!("{time}  {who} {line}") };
             self.write(&line);
         }
     }
 
-    /// What a step took, and what its reply or its failure means.
+    /// Writes the duration of a step, and the meaning of its reply or failure.
     pub fn step(&mut self, step: Step, took: Duration, code: Option<u16>, condition: Option<Condition>) {
         let took = format::duration(took.as_nanos() as f64);
         let meaning = code.map(|code| match meaning(code) {
@@ -117,13 +117,13 @@ impl TranscriptWriter {
         }
     }
 
-    /// Prints a remark on the last step; `good`: it is no fault.
+    /// Writes a remark on the last step; `good`: it reports no fault.
     pub fn remark(&mut self, text: &str, good: bool) {
         let text = self.paint(if good { "2" } else { "31" }, text);
         self.write(&format!("{:>14}{text}", ""));
     }
 
-    /// How it ended.
+    /// Writes how the session ended.
     pub fn end(&mut self, word: &str, good: bool, total: Duration, longest: Option<(Duration, Step)>) {
         self.write("");
         let word = self.paint(if good { "1;32" } else { "1;31" }, word);
@@ -134,7 +134,7 @@ impl TranscriptWriter {
         self.write(&format!("{word} after {total}{longest}"));
     }
 
-    /// The first failure to write, if there was one.
+    /// Returns the first failure to write, if there was one.
     pub fn finish(mut self) -> io::Result<()> {
         match self.broken.take() {
             Some(error) => Err(error),
@@ -155,12 +155,12 @@ impl TranscriptWriter {
     }
 }
 
-/// A time since the beginning, in one unit, so that the column can be compared.
+/// Formats a time since the start, always in the same unit, so that lines can be compared.
 fn millis(at: Duration) -> String {
     format!("{:.2} ms", at.as_secs_f64() * 1e3)
 }
 
-/// What a reply code means by itself (RFC 5321 4.2.3, RFC 4954, RFC 3207, RFC 3463).
+/// Returns the meaning of a reply code (RFC 5321 4.2.3, RFC 4954, RFC 3207, RFC 3463).
 const fn meaning(code: u16) -> Option<&'static str> {
     Some(match code {
         211 => "system status",
@@ -177,7 +177,7 @@ const fn meaning(code: u16) -> Option<&'static str> {
         432 => "a password change is needed",
         450 => "mailbox busy or blocked for now; try again later",
         451 => "local error while processing; try again later",
-        452 => "not enough storage, or a limit is met; try again later",
+        452 => "not enough storage, or a limit is reached; try again later",
         454 => "not available for now; try again later",
         455 => "cannot take these parameters for now",
         500 => "syntax error, or an unknown command",

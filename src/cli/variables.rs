@@ -1,9 +1,9 @@
-//! Variables of the environment that are named like those of smtpress and are none.
+//! Checks for environment variables that are named like those of smtpress and are unknown.
 //!
 //! # Decisions
-//! - One that is nearly a known one is a slip of the pen, and refused: what was meant by it would silently not be done, and the
-//!   run that was not asked for might pass. One that is near to none may belong to another program, and is named.
-//! - A name that the profile or the command line mentions is known: logins name their variables themselves.
+//! - A variable that resembles a known one is a typing error, and refused: the setting would silently be missing, and
+//!   the wrong run might pass. One that resembles none may belong to another program; a warning names it.
+//! - A name in the profile or on the command line is known: logins choose their variables.
 
 use std::collections::BTreeSet;
 
@@ -13,15 +13,17 @@ use super::args::Cli;
 use crate::command::CommandError;
 use crate::profile::error::nearest;
 
-/// What all of them begin with.
+/// The prefix of all variables.
 const PREFIX: &str = "SMTPRESS_";
-/// Given to the command between two trials and to that of an event, which may be smtpress too.
+/// The variables that smtpress sets for the command between two trials and for events; such a command may be smtpress,
+/// too.
 const OWN: [&str; 2] = ["SMTPRESS_TRIAL", "SMTPRESS_EVENT"];
 
-/// Those of this process that nobody reads, as one sentence; `mentioned`: whether another place names such a variable.
+/// Returns a warning about the unknown variables of this process; `mentioned`: whether the profile or the command line
+/// names a variable.
 ///
 /// # Errors
-/// One of them is nearly one that is read.
+/// One of them resembles a known one.
 pub fn unread(mentioned: impl Fn(&str) -> bool) -> Result<Option<String>, CommandError> {
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     judge(set.filter(|name| !mentioned(name)))
@@ -31,7 +33,7 @@ fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, CommandErr
     let mut known = BTreeSet::from(OWN.map(str::to_owned));
     gather(&Cli::command(), &mut known);
     let strange: Vec<String> = set.filter(|name| name.starts_with(PREFIX) && !known.contains(name)).collect();
-    // The beginning is the same in all: it must not make them look alike.
+    // Compared without the prefix, which all of them share.
     let rests: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix(PREFIX)).collect();
     for name in &strange {
         if let Some(near) = nearest(&name[PREFIX.len()..], &rests) {
@@ -49,7 +51,7 @@ fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, CommandErr
     }))
 }
 
-/// The variables that a command and its subcommands read.
+/// Returns the variables that a command and its subcommands read.
 fn gather(command: &clap::Command, known: &mut BTreeSet<String>) {
     let names = command.get_arguments().filter_map(|argument| argument.get_env());
     known.extend(names.filter_map(|name| name.to_str().map(str::to_owned)));

@@ -1,5 +1,5 @@
-//! A runner with a receiver behind the relay: it takes part in each second of the load, and awaits what is still to come out
-//! before the run is over.
+//! A runner with a receiver behind the relay: it adds deliveries to each second of the load, and waits for the last
+//! ones before the run is over.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,24 +12,24 @@ use crate::delivery::FarEnd;
 use crate::generator::{Control, Observer, RunError, RunStart, Runner, Stop, clock};
 use crate::plan::Plan;
 
-/// How often it is looked whether the user wants to stop.
+/// The interval at which the user's stop is checked.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// A runner whose load comes out at a receiver.
+/// A runner whose load is delivered to a receiver.
 pub struct BehindRelay<R> {
-    /// Puts the load on the relay.
+    /// Sends the load to the relay.
     pub inner: R,
-    /// Where it comes out; `None`: nobody looks.
+    /// The source of deliveries; `None`: there is no receiver.
     pub receiver: Option<Arc<FarEnd>>,
-    /// How long deliveries are awaited after the load, at most.
+    /// How long to wait for deliveries after the load, at most.
     pub drain: Duration,
     /// The Date of all messages.
     pub date: String,
-    /// Heeded while deliveries are awaited.
+    /// The user's stop; it also ends the wait for deliveries.
     pub stop: watch::Receiver<Stop>,
-    /// Runs so far.
+    /// The number of runs so far.
     pub runs: u32,
-    /// Deliveries are awaited also when the observer ends the load: another run follows, and is to find an empty queue.
+    /// Waits for deliveries even if the observer ends the load: another run follows and must find an empty queue.
     pub awaits_always: bool,
 }
 
@@ -66,7 +66,7 @@ impl<R: Runner> Runner for BehindRelay<R> {
 }
 
 impl<R: Runner + 'static> BehindRelay<R> {
-    /// The same, whatever puts the load on the relay.
+    /// The same with any runner for the load.
     pub fn boxed(self) -> BehindRelay<Box<dyn Runner>> {
         let BehindRelay { inner, receiver, drain, date, stop, runs, awaits_always } = self;
         BehindRelay { inner: Box::new(inner), receiver, drain, date, stop, runs, awaits_always }
@@ -74,7 +74,7 @@ impl<R: Runner + 'static> BehindRelay<R> {
 }
 
 impl<R> BehindRelay<R> {
-    /// The plan with a run id of its own: what comes out of one trial of a search late is not taken for the next one's.
+    /// Returns the plan with a run id of its own, so that late deliveries of one trial do not count for the next.
     fn named_apart(&mut self, plan: &Plan) -> Plan {
         self.runs += 1;
         let run_id = match self.runs {
@@ -85,7 +85,7 @@ impl<R> BehindRelay<R> {
     }
 }
 
-/// A run and its receiver, second by second.
+/// Observes a run, and adds the deliveries to each of its seconds.
 struct RelayedRun<'a> {
     receiver: &'a FarEnd,
     wait: Duration,
@@ -96,14 +96,14 @@ struct RelayedRun<'a> {
     total: Tally,
     /// The end of the last second.
     next: Duration,
-    /// A stop that the observer asks for does not end the wait for deliveries.
+    /// Whether a stop by the observer leaves the wait for deliveries in place.
     awaits_always: bool,
     /// The observer asked for a stop.
     stopped: bool,
 }
 
 impl RelayedRun<'_> {
-    /// Adds what came out to a second, and hands it on.
+    /// Adds the deliveries to a second, and passes it on.
     fn second(&mut self, mut interval: Interval) -> Control {
         self.receiver.answered(&interval.transactions);
         self.next = interval.start + interval.length;
@@ -114,7 +114,7 @@ impl RelayedRun<'_> {
         self.observer.interval(&interval, &self.total)
     }
 
-    /// Awaits what is still to come out. Returns when the wait ended, since the run's epoch.
+    /// Waits for the deliveries that are still missing. Returns when the wait ended, since the run's epoch.
     fn drain(&mut self, measured: &mut Measured, stop: &watch::Receiver<Stop>) -> Duration {
         let Some(epoch) = self.epoch else { return self.next };
         let now = || clock::now().saturating_duration_since(epoch);

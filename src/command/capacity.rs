@@ -1,4 +1,4 @@
-//! A search for the capacity on this machine: from what is asked to its stored result.
+//! A search for the capacity: from its settings to its stored result.
 
 mod expectation;
 mod host;
@@ -29,15 +29,15 @@ use crate::verdict::ExitCode;
 use expectation::Expectation;
 use host::LocalHost;
 
-/// Beyond this share of what the generator can do, a capacity would be that of the generator.
+/// The largest share of the generator's own ceiling at which a capacity is trusted to be that of the listener.
 const TRUSTED: f64 = 0.8;
-/// Descriptors kept free of sessions.
+/// The number of descriptors that are reserved for other uses than sessions.
 const SPARE: u64 = 200;
 
-/// Makes the display of one trial's load, and where its messages go; nothing if it is not to be seen.
+/// Makes the display of one trial's load, and the sink of its messages; `None`: it is not shown.
 pub type TrialDisplay<'a> = dyn Fn(&Plan) -> Option<(Box<dyn Display>, MessageSink)> + 'a;
 
-/// How a search is shown.
+/// The display of a search.
 pub struct CapacityView<'a> {
     /// Each trial and its outcome.
     pub narration: MessageSink,
@@ -50,16 +50,16 @@ pub struct CapacitySearch {
     prepared: Prepared,
     asked: CapacityPlan,
     expectations: Vec<Expectation>,
-    /// The search that is continued.
+    /// The stored search to continue.
     stored: Option<SearchState>,
-    /// How many sessions there can be at once.
+    /// The largest number of sessions at once.
     sessions: f64,
-    /// Takes the load in place of this machine.
+    /// The fleet that sends the load in place of this machine.
     fleet: Option<GatheredFleet>,
 }
 
 impl CapacitySearch {
-    /// For the goals of a profile; `resumed`: the run directory of the search that is continued.
+    /// Prepares a search for the goals of a profile; `resumed`: the run directory of the search to continue.
     ///
     /// # Errors
     /// No goal, an expectation that cannot be read, or a stored search that cannot be continued.
@@ -80,32 +80,32 @@ impl CapacitySearch {
         Ok(CapacitySearch { prepared, asked, expectations, stored, sessions: 0.0, fleet: None })
     }
 
-    /// What each trial is made from.
+    /// The plan from which trials are made.
     pub fn plan(&self) -> &Plan {
         self.prepared.plan()
     }
 
-    /// When it was asked for, since the Unix epoch.
+    /// When the command was started, since the Unix epoch.
     pub fn started_at(&self) -> Duration {
         self.prepared.started_at
     }
 
-    /// Whether this machine can carry the trials, and the load may go to its target.
+    /// Checks that this machine can run the trials, and that the load may be sent to its target.
     ///
     /// # Errors
-    /// It may not, or it cannot.
+    /// The load is not allowed, or this machine cannot run it.
     pub fn check(&mut self) -> Result<(), CommandError> {
         self.sessions = sessions_possible(&self.asked, self.plan(), self.plan().target.is_embedded())?;
         Ok(preflight::check_before_load(self.plan())?)
     }
 
-    /// With a fleet that takes the load in place of this machine: its agents check themselves.
+    /// Uses a fleet in place of this machine; its agents check their own machines.
     #[must_use]
     pub fn with_fleet(self, fleet: GatheredFleet) -> CapacitySearch {
         CapacitySearch { fleet: Some(fleet), sessions: f64::from(u32::MAX), ..self }
     }
 
-    /// Carries the trials, and stores what was found.
+    /// Runs the trials, and stores the result.
     ///
     /// # Errors
     /// The search could not start, or this process could not go on.
@@ -130,13 +130,13 @@ impl CapacitySearch {
             Some(state) => {
                 let trials = format::counted(state.records.len() as u64, "trial");
                 view.narration.say(&format!("  continuing after {trials}"));
-                // The ceiling of the generator stays as it was found at first.
+                // A continued search keeps the ceiling of the generator that was found at its start.
                 asked.rules = state.controller.rules().clone();
                 state
             }
             None => {
                 asked.rules.ceiling = match asked.knob {
-                    // What all agents together can do nobody has measured: each trial must show it.
+                    // The ceiling of a fleet is not measured: each trial judges its agents.
                     _ if fleet.is_some() => None,
                     Knob::Rate => trusted_rate(asked.rules.max, signals, &view.narration)?,
                     Knob::Sessions => Some(sessions),
@@ -168,7 +168,7 @@ impl CapacitySearch {
         }
         copies.clear();
         let stop = signals.stop.clone();
-        // What belongs to the fleet ends after its last trial.
+        // The processes of the fleet end after the last trial.
         let mut _kept = None;
         let runner = match fleet {
             None => life.runner(stop).boxed(),
@@ -199,7 +199,7 @@ impl CapacitySearch {
         let end = match searched {
             Ok(end) => end,
             Err(error) => {
-                // Nothing of a search that never began is left.
+                // A search that could not start leaves no files.
                 if matches!(error, RunError::Preflight(_)) && !is_resumed {
                     life.abandon();
                 }
@@ -216,7 +216,7 @@ impl CapacitySearch {
     }
 }
 
-/// What is known of the search that was broken off there.
+/// Reads the interrupted search of a run directory.
 fn load(directory: &Path, prepared: &Prepared, asked: &CapacityPlan) -> Result<SearchState, CommandError> {
     let path = directory.join(SEARCH);
     let observed = |why: String| {
@@ -244,7 +244,7 @@ fn load(directory: &Path, prepared: &Prepared, asked: &CapacityPlan) -> Result<S
     Ok(state)
 }
 
-/// Raises the descriptor limit: how many sessions there can be at once.
+/// Raises the descriptor limit. Returns the largest number of sessions at once.
 fn sessions_possible(asked: &CapacityPlan, plan: &Plan, embedded: bool) -> Result<f64, CommandError> {
     if asked.knob != Knob::Sessions {
         let trial = asked.trial(plan, 1, asked.rules.start, Duration::from_secs(1));
@@ -255,12 +255,12 @@ fn sessions_possible(asked: &CapacityPlan, plan: &Plan, embedded: bool) -> Resul
     Ok((limit.saturating_sub(SPARE) / ends).max(1) as f64)
 }
 
-/// The rate up to which this machine's generator is trusted; nothing if that cannot be said.
+/// The rate up to which this machine's generator is trusted; `None`: unknown.
 fn trusted_rate(most: f64, signals: &Signals, narration: &MessageSink) -> Result<Option<f64>, CommandError> {
     let able = match machine::generator_rate() {
         Some(rate) => rate,
         None => {
-            narration.say("  no selftest of this machine is stored: looking how fast its generator is");
+            narration.say("  no selftest of this machine is stored: measuring how fast its generator is");
             selftest::rate(most / TRUSTED, &signals.stop)?
         }
     };

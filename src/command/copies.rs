@@ -20,10 +20,10 @@ enum Copy {
 pub struct Copies(Vec<(Copy, Output)>);
 
 impl Copies {
-    /// Sees whether each place can be written to.
+    /// Checks that each place can be written to.
     ///
     /// # Errors
-    /// One cannot be, or two copies would go to stdout.
+    /// A place cannot be written to, or two copies would go to stdout.
     pub fn open(
         json: Option<&Path>,
         html: Option<&Path>,
@@ -48,7 +48,7 @@ impl Copies {
         Ok(Copies(copies))
     }
 
-    /// Removes those of an earlier run: if this one is cut off, nothing must be read as its result.
+    /// Removes the copies of an earlier run: if this run is cut off, they must not be taken for its result.
     pub fn clear(&self) {
         self.0.iter().for_each(|(_, output)| output.clear());
     }
@@ -68,7 +68,7 @@ impl Copies {
             let text = match copy {
                 Copy::Json => json_text(result),
                 Copy::Junit => report::junit(result).into_bytes(),
-                // It was made a moment ago; that of a long run takes its time.
+                // The result of a long run takes time to encode, and was encoded a moment ago.
                 Copy::Html => std::fs::read(files.join(run_dir::PAGE))
                     .unwrap_or_else(|_| run_dir::page(files, result).into_bytes()),
             };
@@ -78,7 +78,7 @@ impl Copies {
     }
 }
 
-/// A result as it stands in result.json.
+/// A result as JSON, as in result.json.
 pub fn json_text(result: &RunResult) -> Vec<u8> {
     format!("{}\n", json::write(result).trim_end()).into_bytes()
 }

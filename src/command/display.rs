@@ -1,4 +1,4 @@
-//! How a load in progress is shown.
+//! The display of a load in progress.
 
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::Tally;

@@ -25,7 +25,7 @@ pub enum CommandError {
     Profile(Box<ProfileError>),
     /// A code and a sentence.
     Failed(ExitCode, String),
-    /// stdout is gone: the reader has seen enough.
+    /// The reader of stdout closed it.
     ReaderGone,
 }
 
@@ -35,7 +35,7 @@ impl CommandError {
         CommandError::Failed(ExitCode::Usage, sentence.into())
     }
 
-    /// Of a run directory before the load: whatever is wrong with it, nothing was sent.
+    /// A failure of the run directory before the load: nothing was sent.
     pub fn unwritable(error: RunDirError) -> CommandError {
         match error {
             RunDirError::Taken { .. } => CommandError::Failed(ExitCode::Usage, error.to_string()),

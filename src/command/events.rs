@@ -1,9 +1,9 @@
 //! The events of a run: each waits for its time on a thread of its own, runs its command, and reports how that ended.
 //!
 //! # Decisions
-//! - A stop ends a command that runs; the end of the load does not: a listener that is being started again is not left half
-//!   way. It may then take its whole time-out.
-//! - An event whose time comes after the end of the run is not run: there is nothing left to see its effect by.
+//! - A stop ends a running command, but the end of the load does not: the restart of a listener must not be cut off.
+//!   Such a command may use its whole time-out.
+//! - An event whose time comes after the end of the run is not run: its effect could not be measured.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use crate::report::format;
 /// How often a thread looks whether the time of its event has come, or the run is over.
 const GLANCE: Duration = Duration::from_millis(10);
 
-/// The events of a run, each on its way.
+/// The threads of a run's events.
 #[derive(Debug, Default)]
 pub struct EventThreads {
     threads: Vec<JoinHandle<()>>,
@@ -32,15 +32,15 @@ pub struct EventThreads {
 #[derive(Debug, Default)]
 struct EventState {
     events: Mutex<Vec<EventRun>>,
-    /// What began or ended and was not shown yet, a line each.
+    /// Starts and ends of commands that were not shown yet, one line each.
     news: Mutex<Vec<String>>,
-    /// The run has come to its end: what waits is not run any more.
+    /// Whether the run is over: waiting events are not run any more.
     is_over: AtomicBool,
-    /// An assertion stops the run: what runs is ended.
+    /// Whether an assertion stopped the run: running commands are ended.
     is_aborted: AtomicBool,
 }
 
-/// What a lock holds, whatever became of another thread that held it.
+/// Locks, even if another thread panicked while it held the lock.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -55,14 +55,14 @@ impl EventState {
 }
 
 impl EventThreads {
-    /// Events that wait for the start of their run.
+    /// Events before the start of their run.
     pub fn waiting(events: &[PlannedEvent]) -> EventThreads {
         let waiting = events.iter().map(EventRun::waiting).collect();
         let state = EventState { events: Mutex::new(waiting), ..EventState::default() };
         EventThreads { threads: Vec::new(), state: Arc::new(state) }
     }
 
-    /// Starts their threads. `log`: the file that takes what the command of a name writes.
+    /// Starts the threads of the events. `log`: returns the file for the output of an event, by its name.
     pub fn start(
         &mut self,
         events: &[PlannedEvent],
@@ -90,26 +90,26 @@ impl EventThreads {
         }
     }
 
-    /// What is known of them now.
+    /// The current record of each event.
     pub fn so_far(&self) -> Vec<EventRun> {
         locked(&self.state.events).clone()
     }
 
-    /// What began or ended since the last call, a line each.
+    /// The starts and ends since the last call, one line each.
     pub fn news(&self) -> Vec<String> {
         std::mem::take(&mut *locked(&self.state.news))
     }
 
-    /// An assertion stops the run.
+    /// Ends all commands, because an assertion stopped the run.
     pub fn abort(&self) {
         self.state.is_aborted.store(true, Ordering::Relaxed);
     }
 
-    /// The run is over: waits for the commands that run.
+    /// Waits for the running commands, after the end of the run.
     pub fn finish(&mut self) -> Vec<EventRun> {
         self.state.is_over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A panic was printed when it happened; the event has no end then, which makes the run invalid.
+            // A panic was printed when it happened. The event then has no end, which makes the run invalid.
             thread.join().ok();
         }
         self.so_far()
@@ -165,7 +165,7 @@ impl EventThread {
     /// Waits for its time; false if the run is over before.
     fn wait(&self) -> bool {
         loop {
-            // Before the epoch the offset is zero, and an event at zero must not come before it.
+            // The offset is zero before the epoch, too, and an event at zero must wait for the epoch.
             let left = self.due().map(|due| {
                 self.state.change(self.index, |own| own.due = Some(due));
                 self.run.clock.until_epoch() + due.saturating_sub(self.run.clock.offset())
@@ -180,7 +180,7 @@ impl EventThread {
         }
     }
 
-    /// When it is to start, if that is known yet.
+    /// The scheduled start, if it is known yet.
     fn due(&self) -> Option<Duration> {
         match &self.event.at {
             EventTime::Run(after) => Some(*after),

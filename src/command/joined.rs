@@ -1,4 +1,4 @@
-//! Joins a stored run with the delivery logs of receivers that are processes of their own.
+//! Joins a stored run with delivery logs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::report::stored::RunResult;
 /// Joins the run of this directory with the logs; `deliveries` and `clock_offset` are TOML values of their keys in `[receive]`.
 ///
 /// # Errors
-/// The run kept no transactions or did not come to its end, its messages cannot be made again, or a log cannot be read.
+/// The run stored no transactions or did not end, its messages cannot be reproduced, or a log cannot be read.
 pub fn join(
     directory: &Path,
     result: &mut RunResult,

@@ -1,4 +1,5 @@
-//! One life of a command that measures: it opens its run directory, starts the embedded listener, stores and ends.
+//! The life of a command that measures: it opens its run directory, starts the embedded listener, stores the result and
+//! ends.
 
 use std::sync::Arc;
 
@@ -23,18 +24,19 @@ use crate::report::run_dir::{Contents, RunDir};
 use crate::report::stored::RunResult;
 use crate::verdict::ExitCode;
 
-/// A command at work, from its run directory to its stored result.
+/// A running command that measures.
 pub struct Life<'a> {
-    /// What was asked for.
+    /// The prepared profile.
     pub prepared: &'a Prepared,
-    /// Where its files go.
+    /// Its run directory.
     pub directory: RunDir,
     listener: Option<Listener>,
     receiver: Option<Arc<FarEnd>>,
 }
 
 impl<'a> Life<'a> {
-    /// Starts the embedded listener if it is the target, and the receiver if there is to be one, and stores what is left if the command is cut off. Nothing is sent.
+    /// Starts the embedded listener if it is the target, and the receiver if the profile has one. Stores a result that
+    /// says `interrupted`, in case the command is cut off. Sends nothing.
     ///
     /// # Errors
     /// The listener or the receiver cannot be started, or the directory cannot be written to.
@@ -61,7 +63,7 @@ impl<'a> Life<'a> {
         self.listener.as_ref().map(embedded)
     }
 
-    /// Whether it will be known when something comes out of the relay.
+    /// Whether the times of deliveries will be known.
     pub fn has_times(&self) -> bool {
         self.receiver.as_ref().is_none_or(|receiver| receiver.has_times())
     }
@@ -81,7 +83,7 @@ impl<'a> Life<'a> {
     /// The agents of a fleet, with the receiver behind the relay.
     ///
     /// # Errors
-    /// The embedded listener is where agents cannot reach it.
+    /// Agents cannot reach the embedded listener.
     pub fn fleet_runner(
         &self,
         fleet: Fleet,
@@ -123,12 +125,12 @@ impl<'a> Life<'a> {
         BehindRelay { inner, receiver, drain, date, stop, runs: 0, awaits_always: false }
     }
 
-    /// Removes what was written for a load that could not start.
+    /// Removes the files of a load that could not start.
     pub fn abandon(self) {
         self.directory.abandon();
     }
 
-    /// Ends the listener, and stores what `build` makes of its counts.
+    /// Ends the listener, and stores the result that `build` makes from its counts.
     pub fn finish(
         mut self,
         transcripts: &[(String, String)],
@@ -151,7 +153,7 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Starts the receiver, or opens the logs of others.
+/// Starts the receiver, or opens the delivery logs.
 fn far_end(settings: &ReceiverSettings, seed: u64) -> Result<FarEnd, CommandError> {
     if settings.logs.is_empty() {
         return Ok(FarEnd::Own(Receiver::start(settings, seed)?));
@@ -163,7 +165,7 @@ fn far_end(settings: &ReceiverSettings, seed: u64) -> Result<FarEnd, CommandErro
 
 /// A command with its result.
 pub struct Finished {
-    /// Where its files are.
+    /// Its run directory.
     pub directory: RunDir,
     /// The result, judged.
     pub result: Arc<RunResult>,
@@ -172,7 +174,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The exit code that the result asks for.
+    /// The exit code of the result.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::of(self.result.verdict.exit_code)
     }

@@ -1,4 +1,4 @@
-//! A search for limits with the probes of this machine: from what is asked to its stored result.
+//! A search for limits: from its settings to its stored result.
 
 use std::time::{Duration, Instant};
 
@@ -26,12 +26,12 @@ use crate::report::stored::RunResult;
 use crate::report::stored::convert::searched::Searched;
 use crate::verdict::SearchVerdict;
 
-/// What is looked for, and how far.
+/// The limits to search, and the bounds of the search.
 #[derive(Debug)]
 pub struct LimitSearch {
     /// The limits, with their expected values.
     pub request: LimitRequest,
-    /// What the search may spend.
+    /// The budget of the search.
     pub bounds: SearchBudget,
     /// How long a reply may take.
     pub patience: Duration,
@@ -39,16 +39,16 @@ pub struct LimitSearch {
     pub bad_recipient: Option<String>,
 }
 
-/// Where a search reports to.
+/// The display of a search.
 pub struct Reporting<'a> {
-    /// Each limit as its turn comes.
+    /// Called for each limit at its start.
     pub narration: &'a MessageSink,
-    /// That the listener is silent, in any case.
+    /// For the message that the listener is silent, which is always shown.
     pub messages: MessageSink,
 }
 
 impl LimitSearch {
-    /// Looks for the limits, and stores what was found.
+    /// Searches the limits, and stores the result.
     ///
     /// # Errors
     /// The search could not start.
@@ -129,7 +129,7 @@ impl LimitSearch {
     }
 }
 
-/// The result of what was found until now.
+/// The result so far.
 fn judged(
     prepared: &Prepared,
     outcome: SearchOutcome,
@@ -167,13 +167,13 @@ fn verdict(outcome: &SearchOutcome, plan: &Plan) -> SearchVerdict {
     }
 }
 
-/// The result while the search goes on: what `report` finds if it is cut off.
+/// Stores the result so far, for `report` in case the search is cut off.
 fn so_far(prepared: &Prepared, found: &[LimitResult], began: Instant) -> RunResult {
     let outcome = SearchOutcome { results: found.to_vec(), ended: Some(EndReason::Stopped) };
     judged(prepared, outcome, began, None)
 }
 
-/// Says which limit is next, and stores what was found so far.
+/// Shows the next limit, and stores the results so far.
 struct LimitWatcher<'a> {
     narration: &'a MessageSink,
     found: Vec<LimitResult>,
@@ -188,7 +188,7 @@ impl LimitObserver for LimitWatcher<'_> {
 
     fn measured(&mut self, result: &LimitResult) {
         self.found.push(result.clone());
-        // A full disk is reported at the end, when the result is stored.
+        // A full disk is reported at the end, when the final result is stored.
         (self.keep)(&self.found).ok();
     }
 

@@ -1,4 +1,4 @@
-//! What this machine has, and what its last selftest found.
+//! The resources of this machine, and the result of its last selftest.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::net::source;
 use crate::profile::check::Has;
 
-/// Where the result of the last selftest is kept, below the user's state directory.
+/// The path of the last selftest's result, below the user's state directory.
 const SELFTEST: &str = "smtpress/selftest.json";
 
 /// The resources that a load needs.
@@ -17,7 +17,7 @@ pub fn resources() -> Has {
         let line = info.lines().find(|line| line.starts_with("MemAvailable:"))?;
         Some(line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
     });
-    // `ulimit -v` allows less than there is.
+    // `ulimit -v` may allow less than the machine has.
     let allowed = getrlimit(Resource::RLIMIT_AS).ok().map(|(soft, _)| soft);
     Has {
         descriptors: getrlimit(Resource::RLIMIT_NOFILE).ok().map(|(_, hard)| hard),

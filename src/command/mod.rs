@@ -1,7 +1,7 @@
-//! What the commands that measure have in common: they open their outputs, check, run, store, and end with an exit code.
+//! The life of the commands that measure: open the outputs, check, run, store, and end with an exit code.
 //!
-//! It parses no command line and prints nothing: `cli` does both. It stands above `report` and `telemetry`, because a run
-//! directory and a result are written here; so it cannot be part of `experiment`, which both of them import.
+//! `cli` parses the command line and prints. This module imports `report` and `telemetry`, because it writes run
+//! directories and results; so it cannot be part of `experiment`, which both of them import.
 
 pub mod behind_relay;
 pub mod capacity;

@@ -10,22 +10,22 @@ use nix::errno::Errno;
 use super::error::CommandError;
 use crate::verdict::ExitCode;
 
-/// A place for a result, tried out before the work begins.
+/// A place for a result, checked before the work begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// `-`, or nothing said.
+    /// Standard output: `-`, or no path at all.
     Stdout,
-    /// A file that appears whole or not at all.
+    /// A file that is written as a whole or not at all.
     File(PathBuf),
-    /// What is there and no file: a device, a pipe. It is written to, never replaced.
+    /// An existing device or pipe. It is written to, never replaced.
     Special(PathBuf),
 }
 
 impl Output {
-    /// Sees whether the place can be written to; nothing is left there.
+    /// Checks that the place can be written to; leaves nothing there.
     ///
     /// # Errors
-    /// It cannot: exit code 3, because nothing was done yet.
+    /// It cannot be written to: exit code 3, because nothing was done yet.
     pub fn open(path: Option<&Path>) -> Result<Output, CommandError> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
         let refused = |error: io::Error| told(ExitCode::Preflight, path, &error);
@@ -41,10 +41,10 @@ impl Output {
         }
     }
 
-    /// Removes a file that is there.
+    /// Removes the file if it exists.
     pub fn clear(&self) {
         if let Output::File(path) = self {
-            // Where it cannot be removed it cannot be written either, and that is reported then.
+            // A file that cannot be removed cannot be written either; the write reports it.
             fs::remove_file(path).ok();
         }
     }
@@ -72,12 +72,12 @@ impl Output {
     }
 }
 
-/// stdout. A terminal that was closed is a reader that went away.
+/// Standard output. A closed terminal counts as a closed pipe.
 #[derive(Debug)]
 pub struct Stdout(io::StdoutLock<'static>);
 
 impl Stdout {
-    /// Locks it.
+    /// Locks standard output.
     pub fn lock() -> Stdout {
         Stdout(io::stdout().lock())
     }
@@ -100,19 +100,19 @@ fn gone(error: io::Error) -> io::Error {
     }
 }
 
-/// A file beside `path` that goes away unless it takes its name.
+/// Makes a temporary file beside `path`, which is removed unless it is renamed.
 fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::Builder::new()
         .prefix(".smtpress-")
         .suffix(".part")
-        // What the user's umask gives to any new file.
+        // The mode that the user's umask gives to a new file.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)
 }
 
 fn told(code: ExitCode, path: &Path, error: &io::Error) -> CommandError {
-    // By its kind: the error itself names the temporary file.
+    // The error names the temporary file, so only its kind is shown.
     let reason = match error.kind() {
         io::ErrorKind::NotFound => "there is no such directory".to_owned(),
         kind => kind.to_string(),

@@ -1,4 +1,4 @@
-//! A compiled profile with the moment and the identity of its run.
+//! A compiled profile, with the time and the identity of its run.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::profile::Compiled;
 use crate::report::environment::Environment;
 use crate::report::{RunDescription, format};
 
-/// What a command was asked for.
+/// A profile that is ready to run.
 pub struct Prepared {
-    /// The plan, and what else the profile says.
+    /// The plan, and the rest of the profile.
     pub compiled: Compiled,
     /// The profile's file, if there is one.
     pub path: Option<String>,
-    /// Since the Unix epoch.
+    /// The time of the command, since the Unix epoch.
     pub started_at: Duration,
 }
 
 impl Prepared {
-    /// What is done.
+    /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.compiled.plan
     }
@@ -39,7 +39,7 @@ impl Prepared {
         format!("{weekday}, {} {month} {} {} +0000", &stamp[8..10], &stamp[..4], &stamp[11..19])
     }
 
-    /// What is asked of the run, for its exporters and its stored result.
+    /// The description of the run, for its exporters and its stored result.
     pub fn describe(&self) -> RunDescription {
         let compiled = &self.compiled;
         RunDescription {
@@ -53,7 +53,7 @@ impl Prepared {
         }
     }
 
-    /// This machine, and the command line; an argument need not be UTF-8.
+    /// This machine, and the command line; an argument may be invalid UTF-8.
     pub fn environment(&self) -> Environment {
         let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
         Environment::read(arguments.collect(), self.started_at)

@@ -1,4 +1,4 @@
-//! A run: from its directory to its stored result.
+//! A run: from its run directory to its stored result.
 
 use std::io;
 
@@ -29,11 +29,11 @@ use crate::telemetry::{Exporters, RunInProgress};
 use crate::verdict::grammar::Assertion;
 use crate::verdict::{ExitCode, Verdict, Windows};
 
-/// Whether this machine can carry the load, and the load may go to its target. Whether the target is reached, the first
-/// session shows.
+/// Checks that this machine can run the load, and that the load may be sent to its target. The first session shows
+/// whether the target can be reached.
 ///
 /// # Errors
-/// It may not, or it cannot.
+/// The load is not allowed, or this machine cannot run it.
 pub fn check_before_load(plan: &Plan) -> Result<(), CommandError> {
     preflight::raise_descriptors(preflight::descriptors_needed(plan, plan.target.is_embedded()))?;
     if let Some(sentence) = Needs::of(plan).lacking_memory(&machine::resources()) {
@@ -42,7 +42,7 @@ pub fn check_before_load(plan: &Plan) -> Result<(), CommandError> {
     Ok(preflight::check_before_load(plan)?)
 }
 
-/// A run before its load. Nothing was sent.
+/// A run before its load: nothing was sent.
 pub struct LoadRun<'a> {
     life: Life<'a>,
     recording: Recording,
@@ -51,7 +51,7 @@ pub struct LoadRun<'a> {
 }
 
 impl<'a> LoadRun<'a> {
-    /// In a directory that was made for it.
+    /// Begins a run in its directory.
     ///
     /// # Errors
     /// As of [`Life::begin`].
@@ -65,21 +65,21 @@ impl<'a> LoadRun<'a> {
         Ok(LoadRun { life, recording, so_far, fleet: None })
     }
 
-    /// With a fleet that takes the load in place of this machine.
+    /// Uses a fleet in place of this machine.
     #[must_use]
     pub fn with_fleet(self, fleet: Option<GatheredFleet>) -> LoadRun<'a> {
         LoadRun { fleet, ..self }
     }
 
-    /// Where its files go.
+    /// Its run directory.
     pub fn directory(&self) -> &RunDir {
         &self.life.directory
     }
 
-    /// Puts the load on the target.
+    /// Sends the load to the target.
     ///
     /// # Errors
-    /// The load could not start; what was written is removed.
+    /// The load could not start; its files are removed.
     pub fn run(
         self,
         signals: &Signals,
@@ -115,7 +115,7 @@ impl<'a> LoadRun<'a> {
         };
         watcher.display.begin();
         let stop = signals.stop.clone();
-        // What belongs to the fleet ends after its run.
+        // The processes of the fleet end after the run.
         let mut _kept = None;
         let measured = match fleet {
             None => life.runner(stop).run(plan, &mut watcher).map_err(CommandError::from),
@@ -125,7 +125,7 @@ impl<'a> LoadRun<'a> {
                     .and_then(|mut runner| runner.run(plan, &mut watcher).map_err(CommandError::from))
             }
         };
-        // Also of a load that could not start: nothing is left running.
+        // This holds for a load that could not start, too: no command is left running.
         let events = watcher.events.finish();
         watcher.news();
         watcher.display.end();
@@ -150,7 +150,7 @@ pub struct MeasuredRun<'a> {
     infos: Vec<PhaseInfo>,
     windows: Windows,
     recording: Recording,
-    /// Whether its transactions are kept, if they are to be.
+    /// Whether its transactions could be stored, if the profile asks for it.
     kept: io::Result<()>,
     measured: Measured,
 }
@@ -204,13 +204,13 @@ fn judge(
     })
 }
 
-/// Takes each second of the load: for the files that grow, the windows, the screen and the exporters.
+/// Observes each second of the load: for files, windows, screen and exporters.
 struct RunWatcher<'a> {
     windows: Windows,
     assertions: &'a [Assertion],
     directory: &'a RunDir,
     recording: Recording,
-    /// What is left of the run if it is cut off.
+    /// The stored result, in case the run is cut off.
     so_far: RunInProgress,
     stop: watch::Receiver<Stop>,
     display: &'a mut dyn Display,
@@ -221,12 +221,12 @@ struct RunWatcher<'a> {
     events: EventThreads,
     date: String,
     keeps_transactions: bool,
-    /// Nothing before the load, and where they are not kept.
+    /// `None`: before the load, or transactions are not stored.
     transactions: Option<io::Result<TransactionFile>>,
 }
 
 impl RunWatcher<'_> {
-    /// Shows which events began and ended.
+    /// Shows the starts and ends of events.
     fn news(&mut self) {
         let news = self.events.news();
         news.iter().for_each(|line| self.display.event(line));
@@ -265,7 +265,7 @@ impl Observer for RunWatcher<'_> {
             self.so_far.stopping();
         }
         self.so_far.add(interval);
-        // Where it cannot be written the other files cannot either, and that is reported at the end.
+        // If it cannot be written, the other files cannot either; that is reported at the end.
         self.directory.keep(&self.so_far.result()).ok();
         self.exporters.second(interval);
         match self.windows.feed(interval) {
@@ -278,7 +278,7 @@ impl Observer for RunWatcher<'_> {
     }
 
     fn transcripts(&mut self, transcripts: &[(String, String)]) {
-        // They are written again at the end, and a failure is reported then.
+        // They are written again at the end; that write reports a failure.
         self.directory.keep_transcripts(transcripts).ok();
     }
 }

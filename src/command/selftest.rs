@@ -43,7 +43,7 @@ impl Testbed for LocalTestbed {
     }
 }
 
-/// Finds the rate up to which this machine's generator is in time, or that it is in time at `most`; messages a second.
+/// Finds the highest rate at which this machine's generator is on time, up to `most`, in messages a second.
 ///
 /// # Errors
 /// This process cannot go on.

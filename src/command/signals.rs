@@ -1,10 +1,11 @@
 //! The signals that ask a command to end: first drain, then stop now, then give up.
 //!
 //! # Decisions
-//! - Ctrl-C (INT), Ctrl-\ (QUIT), TERM and a closed terminal (HUP) ask for the same. Under `nohup` a closed terminal is
-//!   nothing to anybody.
-//! - A terminal that closes may say so more than once (the kernel, then the shell): what follows closely counts as one.
-//! - A file that may not grow (`ulimit -f`) is a failed write with a name, not the end of the process.
+//! - Ctrl-C (INT), Ctrl-\ (QUIT), TERM and a closed terminal (HUP) have the same effect. Under `nohup` a closed
+//!   terminal has none.
+//! - A closing terminal may send two signals (from the kernel, then from the shell): signals in quick succession count
+//!   as one.
+//! - A file that must not grow (`ulimit -f`) is a failed write, and does not end the process.
 
 use std::future::pending;
 use std::io;
@@ -22,12 +23,12 @@ use super::messages::MessageSink;
 use crate::generator::{Stop, clock};
 use crate::verdict::ExitCode;
 
-/// How long the wait for a start may sleep without looking at the clock and the signals.
+/// The interval at which the wait for a start checks the clock and the signals.
 const GLANCE: Duration = Duration::from_millis(50);
-/// Two signals of a closing terminal lie no farther apart.
+/// The largest distance between the two signals of a closing terminal.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// What asks to end, one after the other.
+/// The stream of signals that ask to end.
 #[derive(Debug)]
 pub struct Requests {
     interrupt: Signal,
@@ -38,12 +39,13 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// From now on signals end nothing by themselves. Called on the runtime that waits for them.
+    /// Takes over the signals: they no longer end the process by themselves. Must be called on the runtime that waits
+    /// for them.
     ///
     /// # Errors
     /// No descriptor is left.
     pub fn register() -> io::Result<Requests> {
-        // Its handler is there for the rest of the process; nobody needs to hear of it.
+        // The handler stays for the rest of the process; its signals are not read.
         drop(signal(SignalKind::from_raw(SIGXFSZ))?);
         Ok(Requests {
             interrupt: signal(SignalKind::interrupt())?,
@@ -78,7 +80,7 @@ impl Requests {
     }
 }
 
-/// Whether the parent process wants this one to ignore a signal.
+/// Whether the parent process set this signal to be ignored.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -86,25 +88,25 @@ fn is_ignored(signal: i32) -> bool {
     mask & (1 << (signal - 1)) != 0
 }
 
-/// The user's wish to stop.
+/// The user's request to stop.
 #[derive(Debug)]
 pub struct Signals {
-    /// What was asked so far.
+    /// The requests so far.
     pub stop: watch::Receiver<Stop>,
     ask: watch::Sender<Stop>,
     stage: Arc<AtomicU8>,
     messages: MessageSink,
 }
 
-/// There is a load that can be stopped.
+/// A load runs that can be stopped.
 const RUNNING: u8 = 0;
-/// The files are being written; there is nothing to stop.
+/// The files are being written; nothing can be stopped.
 const WRITING: u8 = 1;
-/// All is written; exporters may still be read.
+/// All files are written; exporters may still be read.
 const LINGERING: u8 = 2;
 
 impl Signals {
-    /// Listens from now on. What happens is reported by `messages`.
+    /// Starts to listen. Requests are reported by `messages`.
     ///
     /// # Errors
     /// No thread or no descriptor is left.
@@ -113,7 +115,7 @@ impl Signals {
         let (asking, for_brake) = (ask.clone(), messages.clone());
         let stage = Arc::new(AtomicU8::new(RUNNING));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // Registered here and not on the thread: a signal that comes before the thread is up must not end the process.
+        // Registered here and not on the thread: a signal that comes before the thread runs must not end the process.
         let registered = runtime.block_on(async { Requests::register() });
         let mut requests = registered.map_err(|error| {
             CommandError::Failed(ExitCode::Fault, format!("failed to listen for signals: {error}"))
@@ -124,7 +126,7 @@ impl Signals {
                 let mut heard = 0_u32;
                 loop {
                     requests.next().await;
-                    // What was asked in another way counts: the next Ctrl-C is the second.
+                    // A stop by the live page counts as the first request: the next Ctrl-C is the second.
                     heard = heard.max(u32::from(*ask.borrow() > Stop::Run));
                     match heard {
                         _ if now_at.load(Ordering::Relaxed) == LINGERING => drop(ask.send_replace(Stop::Now)),
@@ -153,7 +155,7 @@ impl Signals {
         Ok(Signals { stop, ask: asking, stage, messages: for_brake })
     }
 
-    /// Another way to ask for what the first Ctrl-C asks for, and to see whether anybody has.
+    /// A handle that asks for the same as the first Ctrl-C, and shows whether a stop was asked for.
     pub fn brake(&self) -> (impl Fn() + Send + Sync + use<>, impl Fn() -> bool + Send + Sync + use<>) {
         let (ask, messages, stage, stop) =
             (self.ask.clone(), self.messages.clone(), self.stage.clone(), self.stop.clone());
@@ -175,19 +177,19 @@ impl Signals {
         (drain, move || *stop.borrow() > Stop::Run)
     }
 
-    /// The run is over: from now on there is nothing to stop but the writing of its files.
+    /// Notes that the run is over: a further signal can only stop the writing of its files.
     pub fn over(&self) {
         self.stage.store(WRITING, Ordering::Relaxed);
     }
 
-    /// All is written; a request to stop now ends the wait.
+    /// Notes that all files are written: a further signal ends the wait for scrapes.
     pub fn linger(&self) {
         self.stage.store(LINGERING, Ordering::Relaxed);
     }
 
-    /// Waits until `at`, or until the user wants to stop.
+    /// Waits until `at`, or until the user asks to stop.
     pub fn wait_until(&self, at: SystemTime) {
-        // In short sleeps: the wall clock may be set meanwhile, and shards must start by what it says.
+        // Sleeps for short times: the wall clock may be set meanwhile, and shards start by it.
         while let Ok(left) = at.duration_since(clock::wall()) {
             if *self.stop.borrow() > Stop::Run {
                 return;

@@ -1,8 +1,9 @@
-//! The account of one run: what its relay accepted and what came out, wherever that is learnt from.
+//! The account of one run: what its relay accepted and what came out, from a receiver in this process or from delivery
+//! logs.
 //!
 //! # Decisions
-//! - The account is locked for a few additions only, by the threads that learn what came out and once a second by the thread that
-//!   adds up; never in the path of an arrival. Contents are compared before it is locked.
+//! - The lock is held for a few additions only, by the threads that take deliveries and once a second by the thread
+//!   that adds up; never in the path of an arrival. Contents are compared before it is taken.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,19 +22,19 @@ use crate::mail::Mailer;
 use crate::plan::Plan;
 use crate::smtp::{Content, Reply, Step};
 
-/// Recipients and messages that are named.
+/// The largest number of recipients and messages that are named.
 const NAMED: usize = 20;
-/// Kinds of bounces that are kept apart.
+/// The largest number of kinds of bounces that are counted apart.
 const KINDS: usize = 100;
-/// Characters of a sample that are kept.
+/// The largest length of a sample, in characters.
 const SAMPLE: usize = 500;
 
-/// What is known of a content that came out.
+/// The content of a message that came out.
 #[derive(Clone, Copy, Debug)]
 pub enum SeenContent<'a> {
-    /// All of it, dots unstuffed.
+    /// The whole content, dots unstuffed.
     Whole(&'a [u8]),
-    /// What it is compared by.
+    /// The fingerprint by which it is compared.
     Fingerprint(&'a Fingerprint),
 }
 
@@ -43,7 +44,7 @@ pub struct RunAccount {
     id: String,
     mailer: Arc<Mailer>,
     recipients: u32,
-    /// Whether it is known when something came out. Where it is not, there are counts and no times.
+    /// Whether times are known. If not, there are counts only.
     is_timed: bool,
     state: Mutex<ReceivedSoFar>,
 }
@@ -58,8 +59,8 @@ struct ReceivedSoFar {
 }
 
 impl RunAccount {
-    /// The account of a run that begins. `date`: the Date of its messages. `is_timed`: the times at which something comes out are
-    /// known; if not, those that are given only say in which order it was learnt.
+    /// The account of a run that begins. `date`: the Date of its messages. `is_timed`: the times of deliveries are
+    /// known; if not, the given times only set their order.
     pub fn new(plan: &Plan, date: &str, is_timed: bool) -> RunAccount {
         let recipients = plan.mail.recipients;
         let phases = u32::try_from(plan.phases.len()).unwrap_or(u32::MAX);
@@ -82,13 +83,13 @@ impl RunAccount {
         &self.id
     }
 
-    /// These transactions have ended.
+    /// Takes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         let mut state = self.lock();
         transactions.iter().for_each(|transaction| state.matcher.answered(transaction));
     }
 
-    /// What came out since the last call, by phase, and the relay's queue when this much of the run was over.
+    /// Returns what came out since the last call, by phase, and the relay's queue at this time of the run.
     pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         let mut state = self.lock();
         let tally = self.take_tally(&mut state, false);
@@ -104,26 +105,26 @@ impl RunAccount {
         tally
     }
 
-    /// When something last came out, since the run's epoch.
+    /// When the last delivery or bounce came, since the run's epoch.
     pub fn last_seen(&self) -> Option<Duration> {
         self.lock().matcher.last_seen()
     }
 
-    /// Recipients of which something is still to be seen, those in doubt included.
+    /// The number of recipients that are still awaited, those in doubt included.
     pub fn outstanding(&self) -> u64 {
         self.lock().matcher.outstanding()
     }
 
-    /// Whether nothing is awaited any more at this time since the run's epoch: no accepted recipient is missing, and of those in
-    /// doubt nothing is missing either, or nothing has come out for the length `quiet`.
+    /// Whether the wait can end at this time since the run's epoch: no accepted recipient is missing, and either none
+    /// in doubt is missing or nothing has come out for `quiet`.
     pub fn is_settled(&self, now: Duration, quiet: Duration) -> bool {
         let state = self.lock();
         let is_quiet = || state.matcher.last_seen().is_none_or(|last| now.saturating_sub(last) >= quiet);
         state.matcher.queued() == 0 && (state.matcher.outstanding() == 0 || is_quiet())
     }
 
-    /// The run is over, at `ended` since its epoch. `windows`: the start and the end of each phase. What is missing is added to
-    /// `tally` as times of which only a lower bound is known.
+    /// Closes the account; the run ended at `ended` since its epoch. `windows`: the start and the end of each phase.
+    /// Missing recipients are added to `tally` as times of which only a lower bound is known.
     pub fn finish(
         &self,
         windows: &[(Duration, Duration)],
@@ -171,12 +172,12 @@ impl RunAccount {
         }
     }
 
-    /// A message came out that is not of the run.
+    /// Counts a message that is not of the run.
     pub fn foreign(&self, at: Duration) {
         self.lock().matcher.foreign(at);
     }
 
-    /// A message of the run came out for these recipients.
+    /// Counts a copy of a message of the run for these recipients.
     pub fn delivered(&self, seq: u64, recipients: &[String], content: SeenContent<'_>, at: Duration) {
         let sent = self.content(seq);
         let compare = |sent: Vec<u8>| match content {
@@ -197,7 +198,7 @@ impl RunAccount {
         }
     }
 
-    /// The relay told what became of recipients of a message of the run.
+    /// Takes a notification about recipients of a message of the run.
     pub fn notified(&self, notification: &Notification, at: Duration) {
         let seq = notification.identity.seq;
         let ends: Vec<(Option<u32>, &RecipientStatus)> = notification
@@ -207,7 +208,7 @@ impl RunAccount {
             .collect();
         let mut state = self.lock();
         if ends.is_empty() {
-            // It names none: the message failed.
+            // It names no recipients: it is about all of them.
             for recipient in 0..self.recipients {
                 state.matcher.bounced(seq, Some(recipient), at);
             }
@@ -229,12 +230,12 @@ impl RunAccount {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The content of a message as it was sent; `None` if it is gone (a file that was removed).
+    /// The content of a message as it was sent; `None`: its file was removed.
     fn content(&self, seq: u64) -> Option<Vec<u8>> {
         self.mailer.message(seq).content().ok()
     }
 
-    /// Which recipient of a message this is; `None`: the relay rewrote the address.
+    /// The index of this recipient in its message; `None`: the relay rewrote the address.
     fn recipient(&self, seq: u64, address: &str) -> Option<u32> {
         let message = self.mailer.message(seq);
         let mut own = Vec::new();

@@ -1,4 +1,4 @@
-//! A receiver that keeps the few messages of one run whole: what `trace` shows of the other end of a relay.
+//! A receiver that keeps the few messages of one run as a whole: `trace` shows them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -10,10 +10,10 @@ use super::settings::ReceiverSettings;
 use crate::listener::{ListenError, Sink, TakenMessage};
 use crate::net::address::bind::Bind;
 
-/// Messages that are kept, at most.
+/// The largest number of messages that are kept.
 const KEPT: usize = 100;
 
-/// A receiver that keeps what it takes.
+/// A receiver that keeps messages.
 #[derive(Debug)]
 pub struct Catcher {
     next_hop: NextHop,
@@ -23,13 +23,13 @@ pub struct Catcher {
 /// A message of the run that came out, or a notification about one.
 #[derive(Clone, Debug)]
 pub struct CaughtMessage {
-    /// For whom.
+    /// Its recipients.
     pub recipients: Vec<String>,
-    /// All of it, dots unstuffed.
+    /// The whole message, dots unstuffed.
     pub content: Vec<u8>,
     /// When its end was read.
     pub ended: Instant,
-    /// What it says, if it is a notification.
+    /// The recipients that it reports on, if it is a notification.
     pub notification: Option<Notification>,
 }
 
@@ -40,7 +40,7 @@ struct CaughtMessages {
 }
 
 impl Catcher {
-    /// Starts it on all its addresses, for the messages of this run.
+    /// Starts a receiver on all its addresses, for the messages of this run.
     ///
     /// # Errors
     /// An address cannot be bound, or TLS cannot be set up.
@@ -62,7 +62,7 @@ impl Catcher {
 }
 
 impl CaughtMessage {
-    /// Of how many recipients it is the end: those that have it, or that the relay gave up on.
+    /// The number of recipients that it settles: those that have the message, or those that the relay gave up on.
     pub fn ends(&self) -> usize {
         let failed = |about: &Notification| {
             about.recipients.iter().filter(|own| own.action == DeliveryAction::Failed).count()

@@ -1,9 +1,9 @@
-//! The clocks of two processes: what each shows at one moment, and how they are related.
+//! Relates the clocks of two processes.
 //!
 //! # Decisions
 //! - Processes of one boot and one time namespace share the monotonic clock of the kernel: times taken by either can be subtracted.
-//! - Between two machines only the wall clocks can be related, by a measured offset with its bound. Without one the
-//!   times of the other machine are unknown; they are never taken for ours.
+//! - Between two machines only the wall clocks can be related, by a measured offset with its bound. Without an offset
+//!   the times of the other machine are unknown.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,24 +14,25 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::collector::delivery::ClockRelation;
 
-/// What the clocks of a machine show at one moment. As JSON `{"wall": "2026-11-28T12:00:00.000001Z", "mono_us": 12}`.
+/// A reading of both clocks of a machine at one moment. As JSON `{"wall": "2026-11-28T12:00:00.000001Z", "mono_us":
+/// 12}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClockReading {
     /// The wall clock, since the Unix epoch.
     #[serde(serialize_with = "write_wall", deserialize_with = "read_wall")]
     pub wall: Duration,
-    /// The monotonic clock, since some moment of the boot.
+    /// The monotonic clock, since an unspecified moment of the boot.
     #[serde(rename = "mono_us", serialize_with = "write_micros", deserialize_with = "read_micros")]
     pub mono: Duration,
 }
 
 impl ClockReading {
-    /// What the clocks of this machine show now.
+    /// Reads the clocks of this machine.
     pub fn now() -> ClockReading {
         ClockReading { wall: read_clock(ClockId::CLOCK_REALTIME), mono: read_clock(ClockId::CLOCK_MONOTONIC) }
     }
 
-    /// What they showed, or will show, at this moment, to their word of now.
+    /// Returns what the clocks show at another moment, computed from a reading of now.
     pub fn at(moment: Instant) -> ClockReading {
         let (here, now) = (now(), ClockReading::now());
         let (ahead, behind) =
@@ -52,24 +53,25 @@ pub(super) fn now() -> Instant {
 }
 
 fn read_clock(clock: ClockId) -> Duration {
-    // Both clocks are there on every Linux.
+    // Every Linux has both clocks.
     clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
-/// Names the monotonic clock of this process: the boot, and the time namespace; `None`: they cannot be read.
+/// Returns the name of the monotonic clock of this process, made of the boot and the time namespace; `None`: they
+/// cannot be read.
 pub fn clock_name() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    // A kernel without time namespaces has one time.
+    // A kernel without time namespaces has one clock for all.
     let namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
     Some(format!("{} {}", boot.trim(), namespace.display()).trim_end().to_owned())
 }
 
-/// By how much the wall clock of the receiver is ahead of ours, as it was measured: `1.2ms+-0.3ms`.
+/// The measured offset by which the wall clock of the receiver is ahead of that of the run: `1.2ms+-0.3ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockOffset {
-    /// Nanoseconds that it is ahead; below zero: behind.
+    /// The offset in nanoseconds; below zero: the receiver's clock is behind.
     pub ahead_ns: i64,
-    /// How far from the truth that may be.
+    /// The bound of its error.
     pub bound: Duration,
 }
 
@@ -99,7 +101,7 @@ impl fmt::Display for ClockOffset {
     }
 }
 
-/// A length with a fraction, such as `1.2ms`; `0` needs no unit.
+/// Parses a length of time with a fraction, such as `1.2ms`; `0` needs no unit.
 fn seconds(text: &str) -> Option<Duration> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -115,16 +117,16 @@ fn seconds(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(number * scale).ok().filter(|length| length.as_secs() < 1 << 31)
 }
 
-/// How the clocks of another process are related to those of a run.
+/// The relation of another process's clocks to those of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TwoClocks {
     relation: ClockRelation,
-    /// What the clocks of the run showed at its epoch.
+    /// The reading of the run's clocks at its epoch.
     epoch: ClockReading,
 }
 
 impl TwoClocks {
-    /// `run` and `other`: the names of their monotonic clocks.
+    /// Relates two clocks. `run` and `other`: the names of their monotonic clocks.
     pub fn new(
         epoch: ClockReading,
         run: Option<&str>,
@@ -139,7 +141,7 @@ impl TwoClocks {
         TwoClocks { relation, epoch }
     }
 
-    /// Those of nobody.
+    /// An unknown relation.
     pub fn unrelated() -> TwoClocks {
         TwoClocks { relation: ClockRelation::Unknown, epoch: ClockReading::default() }
     }
@@ -148,7 +150,7 @@ impl TwoClocks {
         self.relation
     }
 
-    /// Nanoseconds from the run's epoch to what the other process read; `None`: unknown.
+    /// Nanoseconds from the run's epoch to a reading of the other process; `None`: unknown.
     pub fn since_epoch(&self, reading: ClockReading) -> Option<i64> {
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         match self.relation {
@@ -162,7 +164,8 @@ impl TwoClocks {
 }
 
 impl TwoClocks {
-    /// The same where a few seconds do not matter: of an unknown clock by its wall clock. Zero before the epoch.
+    /// The same where a few seconds of error do not matter: an unknown clock is related by its wall clock. Zero before
+    /// the epoch.
     pub fn roughly_since_epoch(&self, reading: ClockReading) -> Duration {
         match self.since_epoch(reading) {
             Some(nanos) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),

@@ -1,4 +1,4 @@
-//! Where a run learns what came out of the relay: from its own receiver, or from the delivery logs of others.
+//! The source of deliveries of a run: its own receiver, or the delivery logs of other processes.
 
 use std::time::{Duration, Instant};
 
@@ -8,17 +8,17 @@ use crate::collector::delivery::{Delivered, Transaction};
 use crate::collector::tally::Tally;
 use crate::plan::Plan;
 
-/// The other end of a relay.
+/// The source of the deliveries of a run.
 #[derive(Debug)]
 pub enum FarEnd {
     /// A receiver in this process.
     Own(Receiver),
-    /// Receivers that are processes of their own.
+    /// The logs of receivers in other processes.
     Logs(Box<DeliveryLogs>),
 }
 
 impl FarEnd {
-    /// Whether it will be known when something comes out.
+    /// Whether the times of deliveries will be known.
     pub fn has_times(&self) -> bool {
         match self {
             FarEnd::Own(_) => true,
@@ -26,7 +26,7 @@ impl FarEnd {
         }
     }
 
-    /// A run begins, at this epoch. `date`: the Date of its messages.
+    /// Begins a run at this epoch. `date`: the Date of its messages.
     pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
         match self {
             FarEnd::Own(receiver) => receiver.begin(plan, date, epoch),
@@ -34,7 +34,7 @@ impl FarEnd {
         }
     }
 
-    /// These transactions have ended.
+    /// Takes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         match self {
             FarEnd::Own(receiver) => receiver.answered(transactions),
@@ -42,8 +42,8 @@ impl FarEnd {
         }
     }
 
-    /// What came out since the last call, by phase, and the relay's queue when this much of the run was over; `None`: a log tells of
-    /// the second later.
+    /// Returns what came out since the last call, by phase, and the relay's queue at this time of the run; `None`: the
+    /// log does not have the whole second yet.
     pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         match self {
             FarEnd::Own(receiver) => receiver.second(until),
@@ -51,7 +51,7 @@ impl FarEnd {
         }
     }
 
-    /// Whether nothing is awaited any more at this time since the run's epoch.
+    /// Whether the wait for deliveries can end at this time since the run's epoch.
     pub fn is_settled(&self, now: Duration) -> bool {
         match self {
             FarEnd::Own(receiver) => receiver.is_settled(now),
@@ -59,7 +59,8 @@ impl FarEnd {
         }
     }
 
-    /// The run is over, at `ended` since its epoch: see [`RunAccount::finish`](super::account::RunAccount::finish).
+    /// Closes the account; the run ended at `ended` since its epoch: see
+    /// [`RunAccount::finish`](super::account::RunAccount::finish).
     pub fn finish(
         &self,
         windows: &[(Duration, Duration)],

@@ -1,19 +1,19 @@
-//! The header fields that the hops on the way added to a message.
+//! Finds the header fields that the hops on the way added to a message.
 
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 
-/// A header field that was not sent.
+/// A header field that a hop added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedField {
-    /// Its name as it stands.
+    /// Its name as written.
     pub name: String,
     /// Its value on one line.
     pub value: String,
-    /// When the hop had the message by its own clock, in seconds since the Unix epoch: of a Received field with a date.
+    /// The date of a Received field, by the clock of the hop, in seconds since the Unix epoch.
     pub at: Option<i64>,
 }
 
-/// The fields of a message that came out and were not sent, as they stand: those of the last hop first.
+/// Returns the fields that were added to a message, in its order: those of the last hop first.
 pub fn added(sent: &[u8], received: &[u8]) -> Vec<AddedField> {
     let mut own = fields(sent);
     let mut found = Vec::new();

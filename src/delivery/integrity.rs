@@ -1,13 +1,14 @@
-//! Whether a message came out of the relay as it went in.
+//! Compares a message that came out of the relay with the one that was sent.
 //!
 //! # Decisions
-//! - Fields that relays add or remove on their way (trace fields, signatures, X- fields) are left out on both sides. Every other
-//!   field has to be there, in order and unchanged but for folding (RFC 5322 2.2.3); a field more is a change as well.
+//! - Fields that relays may add or remove (trace fields, signatures, X- fields) are left out on both sides. Every other
+//!   field must be there, in order and unchanged except for folding (RFC 5322 2.2.3). An added field is a change.
 //! - Bodies are compared byte for byte. Where they differ and a part is quoted-printable or base64 (RFC 6152 3: a relay may convert)
 //!   the decoded parts are compared instead. Where the encoding changed, MIME-Version and Content-Transfer-Encoding are left out of the header. Quoted-printable
 //!   is compared without carriage returns: the library's decoder drops them.
-//! - Compared are digests: a receiver that is a process of its own has only those to hand on, and both ways find the same.
-//! - A Message-ID that was rewritten is a change, although the message is known by other fields: replies no longer find it.
+//! - Digests are compared: a receiver in another process can hand on nothing else, and both ways must find the same.
+//! - A rewritten Message-ID is a change, although the message is identified by other fields: replies to it can no
+//!   longer be assigned.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,20 +18,20 @@ use mail_parser::{Encoding, Message, MessageParser, MessagePart, PartType};
 use serde::{Deserialize, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What differs between a message that was sent and the one that came out.
+/// A difference between a message that was sent and the one that came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// A field that was sent is not there.
+    /// A field that was sent is missing.
     Missing(String),
     /// A field that was sent has another value.
     Changed(String),
-    /// A field that was not sent is there.
+    /// A field was added.
     Added(String),
-    /// The fields stand in another order.
+    /// The fields are in another order.
     Order,
-    /// The body is another one.
+    /// The body differs.
     Body,
-    /// What came out is no message.
+    /// What came out cannot be read as a message.
     NoMessage,
 }
 
@@ -47,7 +48,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A digest of 64 bits. It tells accidents apart, not attacks: of ten million altered messages none is taken for unaltered.
+/// A digest of 64 bits. It detects accidental changes, not attacks: among ten million altered messages a miss is very
+/// unlikely.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ContentDigest(u64);
@@ -84,16 +86,16 @@ impl Serialize for ContentDigest {
     }
 }
 
-/// All that a message is compared by: what stays of it when it is gone.
+/// The fingerprint of a message: all that is kept of it for the comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// The fields that a relay has to keep, in order: the name in lower case, and the unfolded value.
+    /// The fields that a relay must keep, in order: the name in lower case, and the unfolded value.
     fields: Vec<(String, ContentDigest)>,
-    /// The body as it stands.
+    /// The digest of the raw body.
     body: ContentDigest,
     /// The content transfer encodings of all parts, in order: 0 none, 1 quoted-printable, 2 base64.
     encodings: Vec<u8>,
-    /// The contents that are no multipart, decoded, in order.
+    /// The decoded contents of the parts that are no multipart, in order.
     parts: Vec<PartPrint>,
 }
 
@@ -107,7 +109,7 @@ struct PartPrint {
 }
 
 impl Fingerprint {
-    /// The fingerprint of a content with CRLF line ends, dots unstuffed; `None`: no message can be read.
+    /// Returns the fingerprint of a content with CRLF line ends, dots unstuffed; `None`: it is no message.
     pub fn of(content: &[u8]) -> Option<Fingerprint> {
         let message = MessageParser::new().default_header_raw().with_mime_headers().parse(content)?;
         Some(Fingerprint {
@@ -118,7 +120,7 @@ impl Fingerprint {
         })
     }
 
-    /// The fields that count. Where the encoding was converted its own do not.
+    /// The fields that are compared, without those of the encoding if it was converted.
     fn fields(&self, is_converted: bool) -> Vec<(&str, ContentDigest)> {
         let counts =
             |name: &str| !(is_converted && matches!(name, "mime-version" | "content-transfer-encoding"));
@@ -133,7 +135,7 @@ impl Fingerprint {
         self.encodings.iter().any(|encoding| *encoding != 0)
     }
 
-    /// Whether all parts have the same content once it is decoded, in order.
+    /// Whether all decoded parts are the same, in order.
     fn has_same_parts(&self, other: &Fingerprint) -> bool {
         let is_same = |(one, other): (&PartPrint, &PartPrint)| match one.quoted || other.quoted {
             true => one.letters == other.letters,
@@ -155,8 +157,8 @@ impl PartPrint {
     }
 }
 
-/// Returns all that differs, the header fields in the order of their names, the body last; empty where the relay kept the
-/// message as it was. Both are contents with CRLF line ends, dots unstuffed.
+/// Returns all differences, the header fields in the order of their names, the body last; empty: the message is
+/// unaltered. Both contents have CRLF line ends, dots unstuffed.
 pub fn differences(sent: &[u8], received: &[u8]) -> Vec<Difference> {
     if let Some(added) = received.strip_suffix(sent)
         && is_trace(added)
@@ -170,7 +172,7 @@ pub fn differences(sent: &[u8], received: &[u8]) -> Vec<Difference> {
     }
 }
 
-/// The same of two messages of which the fingerprints are left.
+/// The same for the fingerprints of two messages.
 pub fn differences_between(sent: &Fingerprint, received: &Fingerprint) -> Vec<Difference> {
     let is_converted = sent.encodings != received.encodings;
     let mut found = fields_that_differ(&sent.fields(is_converted), &received.fields(is_converted));
@@ -183,7 +185,7 @@ pub fn differences_between(sent: &Fingerprint, received: &Fingerprint) -> Vec<Di
     found
 }
 
-/// Whether this is nothing but fields that relays add: most messages come out as they went in, behind these.
+/// Whether the text is only fields that relays add: most messages come out unaltered behind such fields.
 fn is_trace(header: &[u8]) -> bool {
     let is_own = |line: &[u8]| {
         let name = memchr::memchr(b':', line).map(|end| line[..end].trim_ascii_end().to_ascii_lowercase());
@@ -196,7 +198,7 @@ fn is_trace(header: &[u8]) -> bool {
             && header.split_inclusive(|byte| *byte == b'\n').all(is_own)
 }
 
-/// The fields that a relay has to keep, in order.
+/// Returns the fields that a relay must keep, in order.
 fn fields(message: &Message<'_>) -> Vec<(String, ContentDigest)> {
     let raw = &message.raw_message;
     let read = |header: &mail_parser::Header<'_>| {
@@ -207,7 +209,7 @@ fn fields(message: &Message<'_>) -> Vec<(String, ContentDigest)> {
     message.headers().iter().filter_map(read).collect()
 }
 
-/// Whether relays add, change or remove the field of this name in lower case.
+/// Whether a relay may add, change or remove the field of this name (in lower case).
 fn is_a_relays(name: &str) -> bool {
     const NAMES: [&str; 6] = [
         "received",
@@ -220,7 +222,7 @@ fn is_a_relays(name: &str) -> bool {
     NAMES.contains(&name) || name.starts_with("x-") || name.starts_with("arc-")
 }
 
-/// The value without the line ends of its folding and without white space at its ends.
+/// Returns the unfolded value, without white space at its ends.
 fn unfolded(value: &[u8]) -> Vec<u8> {
     let mut one_line = value.to_vec();
     one_line.retain(|byte| !matches!(byte, b'\r' | b'\n'));
@@ -248,7 +250,7 @@ fn fields_that_differ(sent: &[(&str, ContentDigest)], received: &[(&str, Content
     if found.is_empty() { vec![Difference::Order] } else { found }
 }
 
-/// The content transfer encodings of all parts, in order.
+/// Returns the content transfer encodings of all parts, in order.
 fn encodings(message: &Message<'_>) -> Vec<u8> {
     let number = |part: &MessagePart<'_>| match part.encoding {
         Encoding::None => 0,
@@ -258,7 +260,7 @@ fn encodings(message: &Message<'_>) -> Vec<u8> {
     message.parts.iter().map(number).collect()
 }
 
-/// The body as it stands.
+/// The digest of the raw body.
 fn body<'a>(message: &'a Message<'_>) -> &'a [u8] {
     message.raw_message.get(message.root_part().offset_body as usize..).unwrap_or_default()
 }

@@ -1,21 +1,21 @@
-//! What a message is that came out of the relay: a copy of a message of a run, a notification about one, or neither.
+//! Tells what a message from the relay is: a copy of a message of a run, a notification about one, or neither.
 
 use super::notification::Notification;
 use super::received::{self, Identity};
 
-/// What a message is. Its run is still to be compared.
+/// The kind of a message from the relay. The caller compares its run.
 #[derive(Clone, Debug)]
 pub enum MessageKind {
     /// A copy of this message.
     Copy(Identity),
     /// A notification about a message of a run.
     About(Notification),
-    /// It names no run.
+    /// It belongs to no run.
     Foreign,
 }
 
 impl MessageKind {
-    /// Of a message with dots unstuffed. A copy that names its run is never taken for a notification.
+    /// Returns the kind of a message with dots unstuffed. A copy that names its run is never taken for a notification.
     pub fn of(content: &[u8]) -> MessageKind {
         let message = received::parse(content);
         let about = || message.as_ref().and_then(Notification::read).map(MessageKind::About);

@@ -1,14 +1,15 @@
-//! The delivery log: what a receiver took that is a process of its own, for runs that join it.
+//! The delivery log: a receiver in another process writes what it took, and a run joins it.
 //!
-//! One JSON object a line. The first line names the format, the host and its clock. Then, in the order of arrival, `delivered` (a
-//! copy of a message came out), `notified` (a delivery status notification) and `foreign` (neither); once a second a `mark`: all that
-//! came out before it stands before it; and `end` when the receiver was stopped.
+//! One JSON object a line. The first line names the format, the host and its clock. Then follow, in the order of
+//! arrival, `delivered` (a copy of a message came out), `notified` (a delivery status notification) and `foreign`
+//! (neither); once a second a `mark`, which confirms that the log is complete up to it; and `end` when the receiver was
+//! stopped.
 //!
 //! # Decisions
-//! - A copy is one line with all its recipients, as the relay handed it over: so a message that came out changed is named once.
-//! - What a line says of a content is its fingerprint: the receiver knows neither the seed nor the text of a run.
-//! - Only whole lines count. A log whose marks stop, for whatever reason, is incomplete: a run that joins it is invalid, because what
-//!   it does not find there may have come out all the same.
+//! - A copy is one line with all its recipients, as the relay delivered it, so that an altered message is named once.
+//! - A line holds the fingerprint of a content: the receiver does not know the content that the run sent.
+//! - Only whole lines count. A log whose marks stop is incomplete, and a run that joins it is invalid: messages that
+//!   the log does not have may still have come out.
 
 mod entry;
 mod join;
@@ -24,55 +25,55 @@ pub use reader::LogReader;
 pub(super) use writer::LogInlet;
 pub use writer::LogWriter;
 
-/// What can go wrong with a delivery log.
+/// Why a delivery log cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The file for a new log is there already.
+    /// The file for a new log exists.
     #[error("{} is there already, and a delivery log is never overwritten or continued; name another file with --deliveries", .0.display())]
     Taken(PathBuf),
-    /// It cannot be written.
+    /// The log cannot be written.
     #[error("failed to write the delivery log {}: {source}; {}", path.display(), remedy(source))]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// It cannot be read.
+    /// The log cannot be read.
     #[error("failed to read the delivery log {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// It is something else.
+    /// The file is no delivery log.
     #[error("{} is no delivery log ({why}): give the file that `smtpress receive --deliveries FILE` writes", path.display())]
     NoLog {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// One of its lines is none.
+    /// A line of the log cannot be read.
     #[error("line {line} of the delivery log {} cannot be read: {why}", path.display())]
     Line {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// From 1.
+        /// Its line number, from 1.
         line: u64,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Two of several are the same.
+    /// Two of the given logs are the same file.
     #[error("{} and {} are the same delivery log: give each once", .0.display(), .1.display())]
     Twice(PathBuf, PathBuf),
-    /// Nobody writes to it, and a run is about to begin.
+    /// No receiver writes to the log, and a run is about to begin.
     #[error("{}: {why}; start `smtpress receive --deliveries FILE` and leave it on until the run is over, or join a run with a log afterwards: `smtpress report RUN --deliveries FILE`", path.display())]
     NotAlive {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is known.
+        /// What is known of its writer.
         why: String,
     },
 }

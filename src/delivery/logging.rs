@@ -1,4 +1,4 @@
-//! The receiver behind a relay as a process of its own: it writes down what came out, and joins nothing.
+//! The receiver behind a relay as a process of its own: it writes a delivery log, which runs join.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,18 +15,18 @@ use crate::listener::{ListenError, Sink, TakenMessage};
 use crate::net::address::bind::Bind;
 use crate::smtp::script::Protocol;
 
-/// Runs that are counted apart.
+/// The largest number of runs that are counted apart.
 const RUNS: usize = 1000;
-/// Characters of a reply in a notification that are written down.
+/// The largest length of a reply in a notification, in characters.
 const DIAGNOSTIC: usize = 500;
 
 /// Why it cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// It cannot listen.
+    /// It cannot listen on an address.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Its log cannot be written.
+    /// Its log cannot be started.
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -39,25 +39,25 @@ pub struct LoggingReceiver {
     log: Option<LogWriter>,
 }
 
-/// What a receiver took of one run.
+/// The counts of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceivedOfRun {
-    /// Copies of its messages.
+    /// The number of copies of its messages.
     pub copies: u64,
-    /// The recipients of these.
+    /// The number of their recipients.
     pub recipients: u64,
-    /// Notifications about its messages.
+    /// The number of notifications about its messages.
     pub notifications: u64,
 }
 
-/// What a receiver took.
+/// The counts of a receiver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReceivedInAll {
-    /// By run id: the first thousand.
+    /// The counts of the first thousand runs, by run id.
     pub runs: BTreeMap<String, ReceivedOfRun>,
-    /// Those of the runs beyond.
+    /// The sum of all later runs.
     pub others: ReceivedOfRun,
-    /// Messages of no run.
+    /// The number of messages that belong to no run.
     pub foreign: u64,
 }
 
@@ -68,7 +68,8 @@ struct LogSink {
 }
 
 impl LoggingReceiver {
-    /// Starts it on all its addresses. `host`: this machine, for the log. Without a log it only counts.
+    /// Starts a receiver on all its addresses. `host`: the name of this machine, for the log. Without a log it only
+    /// counts.
     ///
     /// # Errors
     /// The log cannot be started, an address cannot be bound, or TLS cannot be set up.
@@ -99,7 +100,7 @@ impl LoggingReceiver {
         match NextHop::start(settings, seed, &shared) {
             Ok(next_hop) => Ok(LoggingReceiver { next_hop, sink, log: writer }),
             Err(error) => {
-                // A log of nothing would stand in the way of the next attempt.
+                // An empty log would block the next attempt.
                 if let Some(path) = log.filter(|path| path.is_file()) {
                     std::fs::remove_file(path).ok();
                 }
@@ -113,19 +114,19 @@ impl LoggingReceiver {
         self.next_hop.places()
     }
 
-    /// Whether the log could not be written: nothing more is.
+    /// Whether a write to the log has failed: nothing more is written.
     pub fn log_has_failed(&self) -> bool {
         self.log.as_ref().is_some_and(LogWriter::has_failed)
     }
 
-    /// Marks the moment in the log. To be called once a second.
+    /// Writes a mark to the log. Must be called once a second.
     pub fn mark(&self) {
         if let Some(inlet) = &self.sink.inlet {
             inlet.offer(&LogEntry::Mark(self.state()));
         }
     }
 
-    /// Ends it. Returns what it took, and how the log ended with the number of lines that are not in it.
+    /// Ends the receiver. Returns its counts, and how the log ended, with the number of lines that are not in it.
     pub fn stop(self) -> (ReceivedInAll, Result<(), (LogError, u64)>) {
         let state = self.state();
         let LoggingReceiver { next_hop, sink, log } = self;
@@ -184,7 +185,7 @@ impl Sink for LogSink {
     }
 }
 
-/// What is written down of a message.
+/// Returns the log entry of a message.
 fn entry(taken: TakenMessage<'_>) -> LogEntry {
     let at = ClockReading::at(taken.ended);
     match MessageKind::of(taken.content) {

@@ -1,10 +1,11 @@
-//! The other end of a relay: a receiver that takes what the relay delivers, and matches it with what was accepted.
+//! Delivery end to end: a receiver takes what a relay delivers, and matches it with what the relay accepted.
 //!
-//! [`Receiver`] listens and counts; [`settings`] say how. A [`LoggingReceiver`] is a process of its own and writes a [`log`], from
-//! which a run learns the same; [`FarEnd`] is either, and [`clock`] relates their times. [`received`] reads a message that came out,
-//! [`integrity`] holds it against the one that went in, [`notification`] reads a bounce, [`matching`] counts each accepted recipient
-//! once, [`flow`](crate::collector::flow) knows the relay's queue, and [`account`] keeps all of it for one run. What a run needs for a log that is joined later
-//! is kept by [`transactions`].
+//! [`Receiver`] listens and counts; [`settings`] holds its settings. A [`LoggingReceiver`] is a process of its own and
+//! writes a [`log`], from which a run gets the same counts; [`FarEnd`] is one or the other, and [`clock`] relates their
+//! times. [`received`] identifies a message that came out, [`integrity`] compares it with the one that was sent,
+//! [`notification`] reads a bounce, [`matching`] counts each accepted recipient once, [`flow`](crate::collector::flow)
+//! follows the relay's queue, and [`account`] adds all of it up for one run. [`transactions`] stores what is needed to
+//! join a run with a log later.
 
 pub mod account;
 mod catcher;

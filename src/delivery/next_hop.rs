@@ -1,4 +1,4 @@
-//! The listeners of a receiver, and how their threads fare.
+//! The listeners of a receiver, and the health of their threads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,39 +10,39 @@ use crate::collector::delivery::ReceiverHealth;
 use crate::listener::{self, LedgerSnapshot, ListenError, Listener, Sink};
 use crate::net::address::bind::Bind;
 
-/// Threads of each address.
+/// The number of threads of each address.
 const THREADS: usize = 1;
 
-/// The listeners, one an address.
+/// The listeners of a receiver, one for each address.
 #[derive(Debug)]
 pub(super) struct NextHop(Vec<Listener>);
 
-/// How the threads of a receiver fared: since its start, but for turns, late turns and the longest lateness, which are since they
-/// were last asked for.
+/// The health of a receiver's threads. Turns, late turns and the longest lateness count since the last call; all else
+/// counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HopHealth {
-    /// The threads.
+    /// The number of threads.
     pub threads: u64,
-    /// The processor time that they used.
+    /// The CPU time that they used.
     pub cpu_s: f64,
-    /// Connections.
+    /// The number of connections.
     pub connections: u64,
-    /// Replies by which it refused something.
+    /// The number of refusing replies.
     pub refusals: u64,
-    /// Connections that failed because no descriptor was left.
+    /// The number of connections that failed for want of a descriptor.
     pub accept_errors: u64,
-    /// Turns of their timers.
+    /// The number of turns of their timers.
     pub turns: u64,
-    /// Those that were late by more than 50 ms.
+    /// The number of turns that were late by more than 50 ms.
     pub late: u64,
     /// The longest lateness.
     pub lag_max_ms: f64,
-    /// How long they waited for room to hand a line of a log over.
+    /// How long they waited for room in the queue of the log.
     pub waited_ms: f64,
 }
 
 impl NextHop {
-    /// Starts them. `seed` determines their random draws; they hand over to `sink` what they take.
+    /// Starts the listeners. `seed` determines their random draws; `sink` gets the messages.
     pub fn start(
         settings: &ReceiverSettings,
         seed: u64,
@@ -54,12 +54,12 @@ impl NextHop {
         settings.addresses.iter().map(listen).collect::<Result<_, _>>().map(NextHop)
     }
 
-    /// Where they listen, in the order of the addresses.
+    /// The addresses on which they listen, in the given order.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.0.iter().map(Listener::place)
     }
 
-    /// How their threads fared.
+    /// The health of their threads.
     pub fn health(&self) -> HopHealth {
         let mut health = HopHealth { threads: (self.0.len() * THREADS) as u64, ..HopHealth::default() };
         for listener in &self.0 {
@@ -84,7 +84,7 @@ impl NextHop {
 }
 
 impl HopHealth {
-    /// How the threads fared in a time of this length. Turns and lateness are those of the time.
+    /// The health over a time of this length; turns and lateness are those of this time.
     pub fn since(&self, before: &HopHealth, length: Duration) -> ReceiverHealth {
         let cores = self.threads.max(1) as f64 * length.as_secs_f64();
         let time = |ms: f64| Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default();

@@ -1,12 +1,13 @@
-//! A delivery status notification (RFC 3464): which message it is about, and what became of which recipient.
+//! Reads a delivery status notification (RFC 3464): the message that it is about, and the result for each recipient.
 //!
 //! # Decisions
-//! - A part of type message/delivery-status makes a notification, whatever stands around it: OpenSMTPD sends it in a
+//! - A part of type message/delivery-status makes a notification, in any kind of multipart: OpenSMTPD sends it in a
 //!   multipart/mixed.
-//! - Where the status says nothing more than its class (`5.0.0`), the enhanced code of the reply counts (RFC 3464 2.3.6).
-//! - MIME and header fields are read by a library. A bounce that is no `multipart/report`, as some servers still send, is read by
-//!   what it quotes and by `X-Failed-Recipients`: it counts as failed for the recipients that it names.
-//! - The message is named by its returned header, else by the envelope id (RFC 3461 4.4), which is the run id and the number.
+//! - If the status gives only its class (`5.0.0`), the enhanced code of the reply is used (RFC 3464 2.3.6).
+//! - A library reads MIME and header fields. A bounce that is no `multipart/report`, as some servers send, is read by
+//!   the message that it quotes and by `X-Failed-Recipients`: the recipients that it names failed.
+//! - The message is identified by its returned header, else by the envelope id (RFC 3461 4.4), which holds the run id
+//!   and the number.
 
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use serde::{Deserialize, Serialize};
@@ -14,32 +15,32 @@ use serde::{Deserialize, Serialize};
 use super::received::{self, Identity};
 use crate::smtp::Enhanced;
 
-/// What a relay did about a recipient (RFC 3464 2.3.3).
+/// The action of a relay for a recipient (RFC 3464 2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeliveryAction {
-    /// It gave up.
+    /// The relay gave up.
     Failed,
-    /// It tries again.
+    /// The relay tries again.
     Delayed,
-    /// The recipient has it.
+    /// The message was delivered.
     Delivered,
-    /// It was handed to a server that sends no notifications.
+    /// The message was passed to a server that sends no notifications.
     Relayed,
-    /// It was handed to several recipients in the place of one.
+    /// The message was passed to several recipients in the place of one.
     Expanded,
 }
 
-/// What a notification says about one recipient.
+/// The part of a notification about one recipient.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecipientStatus {
-    /// The address, as it was given to the relay if the notification says so.
+    /// The address: the original one if the notification has it.
     pub address: String,
-    /// What was done.
+    /// What the relay did.
     pub action: DeliveryAction,
     /// The enhanced status code (RFC 3463), `5.1.1`; empty if none is given.
     pub status: String,
-    /// The reply of the next server, or other words for the reason; empty if none are given.
+    /// The reply of the next server, or another reason; empty if none is given.
     pub diagnostic: String,
 }
 
@@ -48,12 +49,12 @@ pub struct RecipientStatus {
 pub struct Notification {
     /// The message.
     pub identity: Identity,
-    /// By recipient, in the order of the notification; empty where it names none.
+    /// The recipients, in the order of the notification; empty if it names none.
     pub recipients: Vec<RecipientStatus>,
 }
 
 impl Notification {
-    /// Reads a message as a notification; `None` if it is none, or names no message of a run.
+    /// Reads a message as a notification; `None`: it is none, or names no message of a run.
     pub fn read(message: &Message<'_>) -> Option<Notification> {
         let report = is_report(message.root_part());
         let failed = message.header_raw("X-Failed-Recipients");
@@ -91,7 +92,7 @@ fn is_from_mail_system(message: &Message<'_>) -> bool {
         || message.header_raw("Auto-Submitted").is_some_and(|value| value.trim().starts_with("auto-"))
 }
 
-/// The message whose header, or whole, is returned as a part.
+/// Finds the message that is returned as a part, as a whole or by its header.
 fn returned(message: &Message<'_>) -> Option<Identity> {
     message.parts.iter().find_map(|part| match &part.body {
         PartType::Message(original) => Identity::of(original),
@@ -100,12 +101,12 @@ fn returned(message: &Message<'_>) -> Option<Identity> {
     })
 }
 
-/// The message that is quoted somewhere in the text.
+/// Finds a message that is quoted in the text.
 fn quoted(message: &Message<'_>) -> Option<Identity> {
     message.parts.iter().find_map(|part| Identity::find(part.contents()))
 }
 
-/// The groups of fields of a delivery status: of the message first, then of each recipient (RFC 3464 2.1).
+/// Returns the groups of fields of a delivery status: of the message first, then of each recipient (RFC 3464 2.1).
 fn groups(status: &[u8]) -> Vec<Message<'_>> {
     let mut groups = Vec::new();
     let mut rest = status.trim_ascii_start();
@@ -118,13 +119,13 @@ fn groups(status: &[u8]) -> Vec<Message<'_>> {
     groups
 }
 
-/// The value of a field on one line.
+/// Returns the value of a field on one line.
 fn field(group: &Message<'_>, name: &str) -> Option<String> {
     let value = group.header_raw(name.to_owned())?;
     Some(value.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// The value behind the type of `rfc822; user@host` or `smtp; 550 5.1.1 ...`.
+/// Returns the value after the type of `rfc822; user@host` or `smtp; 550 5.1.1 ...`.
 fn behind_type(value: &str) -> &str {
     value.split_once(';').map_or(value, |(_, value)| value).trim()
 }
@@ -154,7 +155,8 @@ fn recipient(group: &Message<'_>) -> Option<RecipientStatus> {
     })
 }
 
-/// Takes the reply of a recipient from the text for people where the status part has none, as in `<user@host>: 550 5.1.1 ...`.
+/// Takes the reply for a recipient from the human-readable text if the status part has none, as in `<user@host>: 550
+/// 5.1.1 ...`.
 fn complete(recipient: &mut RecipientStatus, message: &Message<'_>) {
     if !recipient.diagnostic.is_empty() || recipient.action != DeliveryAction::Failed {
         return;
@@ -184,7 +186,7 @@ fn failed_one(address: &str) -> RecipientStatus {
     }
 }
 
-/// The text without the encoding of RFC 3461 4 (`+2B` for `+`).
+/// Decodes a text as of RFC 3461 4 (`+2B` for `+`).
 fn decoded(xtext: &str) -> String {
     let bytes = xtext.as_bytes();
     let (mut text, mut at) = (Vec::with_capacity(bytes.len()), 0);

@@ -1,8 +1,8 @@
-//! Which message of a run a message is that came out of the relay.
+//! Identifies a message that came out of the relay.
 //!
 //! # Decisions
-//! - `X-Smtpress-Run` and `X-Smtpress-Seq` come first, the Message-ID second: some relays strip X- fields, others rewrite the
-//!   Message-ID.
+//! - `X-Smtpress-Run` and `X-Smtpress-Seq` are read first, then the Message-ID: some relays strip X- fields, others
+//!   rewrite the Message-ID.
 
 use mail_parser::{Message, MessageParser};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The domain of every Message-ID that the generator writes.
 const DOMAIN: &str = "@smtpress.invalid";
 
-/// The run and the sequence number that a message names.
+/// The identity of a message: its run and its sequence number.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The run id.
@@ -20,7 +20,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity in the header of a message; `None` where it names none.
+    /// Returns the identity in the header of a message; `None`: there is none.
     pub fn of(message: &Message<'_>) -> Option<Identity> {
         let field = |name: &str| message.header_raw(name.to_owned()).map(str::trim);
         let fields = || {
@@ -30,7 +30,7 @@ impl Identity {
         fields().or_else(|| Identity::in_text(message.message_id()?.as_bytes(), DOMAIN))
     }
 
-    /// Returns the first identity that stands in the text as `RUN.SEQ@smtpress.invalid`.
+    /// Returns the first identity in the text that is written as `RUN.SEQ@smtpress.invalid`.
     pub(super) fn find(text: &[u8]) -> Option<Identity> {
         memchr::memmem::find_iter(text, DOMAIN).find_map(|at| {
             let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -39,7 +39,8 @@ impl Identity {
         })
     }
 
-    /// Reads `RUN.SEQ` with `end` behind it, as a Message-ID (with [`DOMAIN`]) or an envelope id (RFC 3461 4.4) has it.
+    /// Reads `RUN.SEQ` followed by `end`, the form of a Message-ID (with [`DOMAIN`]) and of an envelope id (RFC 3461
+    /// 4.4).
     pub(super) fn in_text(text: &[u8], end: &str) -> Option<Identity> {
         let (run, seq) = str::from_utf8(text).ok()?.strip_suffix(end)?.rsplit_once('.')?;
         let seq = seq.parse().ok()?;
@@ -47,7 +48,7 @@ impl Identity {
     }
 }
 
-/// Parses a message; `None` where it has no header at all.
+/// Parses a message; `None`: it has no header at all.
 pub fn parse(content: &[u8]) -> Option<Message<'_>> {
     MessageParser::new().with_minimal_headers().with_message_ids().with_mime_headers().parse(content)
 }

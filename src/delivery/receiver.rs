@@ -1,9 +1,9 @@
 //! The receiver behind a relay, in the process of the run.
 //!
 //! # Decisions
-//! - A delivered message is compared on the receiver's thread that took it, before the next of its connection: a receiver that
-//!   cannot keep up slows the relay down, and its own timers show it (M32).
-//! - What comes out before a run has started, or after it is over, is foreign to it.
+//! - A delivered message is compared on the thread that took it, before the next message of its connection: a receiver
+//!   that cannot keep up slows the relay down, and its late timers show it (M32).
+//! - Messages that come out before a run has started, or after it is over, are foreign to it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -18,23 +18,23 @@ use crate::listener::{ListenError, Sink, TakenMessage};
 use crate::net::address::bind::Bind;
 use crate::plan::Plan;
 
-/// A receiver that listens.
+/// A receiver in the process of the run.
 #[derive(Debug)]
 pub struct Receiver {
     next_hop: NextHop,
     account: Arc<Account>,
     quiet: Duration,
-    /// How its threads had fared at the start of the run.
+    /// The health of its threads at the start of the run.
     before: Mutex<HopHealth>,
 }
 
-/// What the threads of a receiver share.
+/// The state that the threads of a receiver share.
 #[derive(Debug, Default)]
 struct Account {
     run: RwLock<Option<Arc<RunOfReceiver>>>,
 }
 
-/// The run whose messages are awaited.
+/// The run whose messages are counted.
 #[derive(Debug)]
 struct RunOfReceiver {
     epoch: Instant,
@@ -42,7 +42,7 @@ struct RunOfReceiver {
 }
 
 impl Receiver {
-    /// Starts it on all its addresses. `seed` determines the random draws of its listeners.
+    /// Starts a receiver on all its addresses. `seed` determines the random draws of its listeners.
     ///
     /// # Errors
     /// An address cannot be bound, or TLS cannot be set up.
@@ -53,41 +53,41 @@ impl Receiver {
         Ok(Receiver { next_hop, account, quiet: settings.quiet, before: Mutex::default() })
     }
 
-    /// Where it listens, in the order of its addresses.
+    /// The addresses on which it listens, in the given order.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.next_hop.places()
     }
 
-    /// How long nothing must have come out for the relay to be silent.
+    /// How long without a delivery the relay counts as silent.
     pub fn quiet(&self) -> Duration {
         self.quiet
     }
 
-    /// A run begins, at this epoch: what comes out from now on belongs to it. `date`: the Date of its messages.
+    /// Begins a run at this epoch: messages that come out from now on belong to it. `date`: the Date of its messages.
     pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
         let run = RunOfReceiver { epoch, account: RunAccount::new(plan, date, true) };
         *lock(&self.before) = self.next_hop.health();
         *self.account.run.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(run));
     }
 
-    /// These transactions have ended.
+    /// Takes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         if let Some(run) = self.account.run() {
             run.account.answered(transactions);
         }
     }
 
-    /// What came out since the last call, by phase, and the relay's queue when this much of the run was over.
+    /// Returns what came out since the last call, by phase, and the relay's queue at this time of the run.
     pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         self.account.run().map_or_else(|| (Tally::new(0), None), |run| run.account.second(until))
     }
 
-    /// Whether nothing is awaited any more at this time since the run's epoch.
+    /// Whether the wait for deliveries can end at this time since the run's epoch.
     pub fn is_settled(&self, now: Duration) -> bool {
         self.account.run().is_none_or(|run| run.account.is_settled(now, self.quiet))
     }
 
-    /// The run is over: see [`RunAccount::finish`].
+    /// Closes the account: see [`RunAccount::finish`].
     pub fn finish(
         &self,
         windows: &[(Duration, Duration)],

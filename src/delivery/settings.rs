@@ -1,4 +1,4 @@
-//! What a receiver behind a relay is to be.
+//! The settings of a receiver behind a relay.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,24 +10,24 @@ use crate::net::address::bind::Bind;
 /// The settings of a receiver.
 #[derive(Clone, Debug)]
 pub struct ReceiverSettings {
-    /// Where the relay delivers to.
+    /// The addresses to which the relay delivers.
     pub addresses: Vec<Bind>,
-    /// The delivery logs of receivers that are processes of their own. Where there are some, this process does not listen.
+    /// The delivery logs of receivers in other processes. If there are any, this process does not listen.
     pub logs: Vec<PathBuf>,
-    /// How far the clock of these receivers is ahead of ours.
+    /// The offset of these receivers' clock from that of the run.
     pub clock_offset: Option<ClockOffset>,
-    /// Whether the run keeps its transactions, for logs that are joined when it is over.
+    /// Whether the run stores its transactions, so that logs can be joined afterwards.
     pub keeps_transactions: bool,
-    /// How the receiver answers: a realistic next hop.
+    /// The settings of its listeners: those of a realistic next hop.
     pub limits: Limits,
-    /// How long deliveries are awaited after the last arrival, at most.
+    /// How long to wait for deliveries after the last arrival, at most.
     pub drain: Duration,
-    /// How long nothing must have come out for what is in doubt to be given up, once nothing accepted is missing.
+    /// How long to wait without any delivery for messages in doubt, once no accepted one is missing.
     pub quiet: Duration,
 }
 
 impl ReceiverSettings {
-    /// Where it is to listen, for a reader: `127.0.0.1:2600, 127.0.0.1:2601`.
+    /// The addresses on which it listens, for people: `127.0.0.1:2600, 127.0.0.1:2601`.
     pub fn places(&self) -> String {
         self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }

@@ -1,8 +1,8 @@
-//! The transactions of a run, kept for a delivery log that is joined when the run is over.
+//! Stores the transactions of a run, so that a delivery log can be joined when the run is over.
 //!
-//! The first line says which run, the Date of its messages, and what the clocks showed when its load began. Each further line is a
-//! transaction: `[seq, phase, intended_ns, answered_ns, "a"]`, times since the load began, phases by index, and a letter a recipient,
-//! or one for all: `a` accepted, `d` in doubt, `r` refused.
+//! The first line holds the run id, the Date of its messages, and the reading of its clocks when its load began. Each
+//! further line is a transaction: `[seq, phase, intended_ns, answered_ns, "a"]`, times since the load began, phases by
+//! index, and a letter a recipient, or one for all: `a` accepted, `d` in doubt, `r` refused.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -27,13 +27,13 @@ pub struct TransactionHeader {
     pub date: String,
     /// The name of its monotonic clock; `null`: unknown.
     pub clock: Option<String>,
-    /// What the clocks showed when the load began.
+    /// The reading of the clocks when the load began.
     pub at: ClockReading,
 }
 
 type TransactionLine = (u64, u32, u64, u64, String);
 
-/// The file of a run that goes on.
+/// The file of a run in progress.
 #[derive(Debug)]
 pub struct TransactionFile(BufWriter<File>);
 
@@ -56,7 +56,7 @@ impl TransactionFile {
         Ok(file)
     }
 
-    /// Adds transactions; they are in the hands of the kernel when the call returns.
+    /// Writes transactions; the kernel has them when the call returns.
     ///
     /// # Errors
     /// They cannot be written.
@@ -78,7 +78,7 @@ impl TransactionFile {
 /// Reads the file of a run that is over.
 ///
 /// # Errors
-/// It cannot be read, or is none: the place and the reason.
+/// It cannot be read, or is no such file: the place and the reason.
 pub fn read(path: &Path) -> Result<(TransactionHeader, Vec<Transaction>), String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut lines = text.lines().zip(1_u64..);
@@ -119,7 +119,7 @@ fn letters(answers: &Answers) -> String {
     };
     match answers {
         Answers::All(answer) => letter(answer).to_string(),
-        // One letter would stand for all.
+        // A single letter would mean all recipients.
         Answers::Each(answers) if answers.len() == 1 => [letter(&answers[0]), 'r'].iter().collect(),
         Answers::Each(answers) => answers.iter().map(letter).collect(),
     }

@@ -1,12 +1,12 @@
-//! Runs a command of the user: its output bounded, its time bounded, and with its whole process group at a stop.
+//! Runs a command of the user, with bounds on its output and its time. A stop ends its whole process group.
 //!
 //! # Decisions
-//! - The output goes to a file and not through a pipe: a server that the command starts and leaves running keeps a place to
-//!   write to, and its open end of a pipe does not hold the command up.
-//! - What the command started and left running stays when it ends by itself: to start a listener again is what it is for. At
-//!   a time-out and at a stop its whole process group is ended: asked to (TERM), and half a second later killed.
-//! - A file that grows beyond a mebibyte is cut back to where the command began, so that no command fills the disk; what is
-//!   shown of it is its first and its last part.
+//! - The output goes to a file and not through a pipe: a server that the command leaves running can still write, and
+//!   does not keep the command waiting by an open end of a pipe.
+//! - Processes that the command leaves running are kept when it ends by itself: it may have restarted a listener. At a
+//!   time-out or a stop the whole process group is ended: by TERM, and half a second later by KILL.
+//! - A file that grows beyond a mebibyte is truncated to where the command began, so that no command fills the disk.
+//!   Reports show the first and the last part of the output.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -20,21 +20,21 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// How often it is looked whether the command has ended, or has to.
+/// The interval at which the end of the command and the reasons to end it are checked.
 const GLANCE: Duration = Duration::from_millis(10);
-/// How long a process group that was asked to end may take.
+/// How long a process group may take to end after TERM.
 const GRACE: Duration = Duration::from_millis(500);
-/// The most that a command may have in its file.
+/// The largest output in the file, in bytes.
 const MOST_LOGGED: u64 = 1 << 20;
-/// The most that is shown of the beginning, and of the end, of what it wrote.
+/// The largest part that is shown of the beginning and of the end of the output, in bytes.
 const SHOWN: u64 = 8 << 10;
 
-/// A command for the shell.
+/// A shell command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShellCommand {
-    /// As the user wrote it.
+    /// Its text, as the user wrote it.
     pub text: String,
-    /// Where it runs.
+    /// The folder in which it runs.
     pub folder: PathBuf,
 }
 
@@ -43,20 +43,20 @@ pub struct ShellCommand {
 pub enum CommandEnd {
     /// By itself, with this exit code.
     Exited(i32),
-    /// By a signal that was not ours.
+    /// By a signal that smtpress did not send.
     Signalled(i32),
-    /// It took longer than its time-out, and was ended.
+    /// By smtpress, at its time-out.
     TimedOut(Duration),
-    /// The run was stopped, and it was ended.
+    /// By smtpress, because the run was stopped.
     Stopped,
     /// It could not be started, for this reason.
     NotStarted(String),
-    /// The run was over before its time came.
+    /// It was not run: the run was over before its time.
     NotRun,
 }
 
 impl CommandEnd {
-    /// Whether it did what it was to do.
+    /// Whether it succeeded.
     pub fn is_success(&self) -> bool {
         *self == CommandEnd::Exited(0)
     }
@@ -78,22 +78,22 @@ impl fmt::Display for CommandEnd {
     }
 }
 
-/// What must be known of a command while it runs.
+/// The surroundings of a running command.
 pub struct Surroundings<'a> {
-    /// The file that takes its output, after what is there already.
+    /// The file to which its output is appended.
     pub log: &'a Path,
-    /// What stands in the file before its output.
+    /// A line that is written before its output.
     pub title: &'a str,
     /// A variable of its environment.
     pub variable: (&'a str, &'a str),
     /// How long it has run so far.
     pub took: &'a dyn Fn() -> Duration,
-    /// Why it has to end now, if it has to.
+    /// The reason to end it now, if there is one.
     pub halt: &'a dyn Fn() -> Option<CommandEnd>,
 }
 
 impl ShellCommand {
-    /// Runs it to its end, or ends it. Returns how it ended and what it wrote.
+    /// Runs the command to its end, or ends it. Returns how it ended, and its output.
     pub fn run(&self, around: &Surroundings<'_>) -> (CommandEnd, String) {
         let unwritable = |error: io::Error| {
             CommandEnd::NotStarted(format!("failed to write {}: {error}", around.log.display()))
@@ -119,7 +119,7 @@ impl ShellCommand {
         command.env(around.variable.0, around.variable.1);
         let folders = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&folders).chain([self.folder.clone()]);
-        // A folder with a colon in its name cannot stand in PATH.
+        // PATH cannot hold a folder with a colon in its name.
         if let Ok(path) = std::env::join_paths(folders) {
             command.env("PATH", path);
         }
@@ -157,7 +157,7 @@ fn end_group(child: &mut Child, around: &Surroundings<'_>) {
     let Ok(id) = i32::try_from(child.id()) else { return };
     let group = Pid::from_raw(id);
     let until = (around.took)() + GRACE;
-    // A group that is gone needs no signal.
+    // A process group that has ended needs no signal.
     killpg(group, Signal::SIGTERM).ok();
     while (around.took)() < until && killpg(group, None).is_ok() {
         child.try_wait().ok();
@@ -167,12 +167,12 @@ fn end_group(child: &mut Child, around: &Surroundings<'_>) {
     child.wait().ok();
 }
 
-/// The file that takes what a command writes.
+/// The file for the output of a command.
 struct CommandLog {
     file: File,
-    /// Where its output begins.
+    /// The offset at which its output begins.
     from: u64,
-    /// The beginning of what was cut off, and how much that was.
+    /// The beginning of the part that was cut off, and its length.
     head: Vec<u8>,
     cut: u64,
 }
@@ -185,7 +185,7 @@ impl CommandLog {
         Ok(CommandLog { file, from, head: Vec::new(), cut: 0 })
     }
 
-    /// For stdout and stderr; both append.
+    /// Two handles, for stdout and stderr; both append.
     fn streams(&self) -> io::Result<[File; 2]> {
         Ok([self.file.try_clone()?, self.file.try_clone()?])
     }
@@ -194,25 +194,25 @@ impl CommandLog {
         self.file.metadata().map_or(0, |data| data.len()).saturating_sub(self.from)
     }
 
-    /// Cuts the file back where it has become too long.
+    /// Truncates the file if it is too long.
     fn bound(&mut self) {
         let length = self.length();
         if length > MOST_LOGGED {
             if self.head.is_empty() {
                 self.head = self.read(0, SHOWN);
             }
-            // Where it cannot be cut it grows on, and is cut at the next look.
+            // A failed truncation is tried again at the next check.
             if self.file.set_len(self.from).is_ok() {
                 self.cut += length;
             }
         }
     }
 
-    /// So much from there on; less if there is less.
+    /// Reads this many bytes from an offset; fewer at the end of the file.
     fn read(&self, at: u64, most: u64) -> Vec<u8> {
         let mut read = vec![0; usize::try_from(most).expect("little is shown")];
         let mut filled = 0;
-        // By its place: the command moves the offset of the file while it writes. What cannot be read is not shown.
+        // Reads at a position: the command moves the file's own offset while it writes. Unreadable parts are left out.
         while let Ok(more @ 1..) = self.file.read_at(&mut read[filled..], self.from + at + filled as u64) {
             filled += more;
         }
@@ -220,7 +220,7 @@ impl CommandLog {
         read
     }
 
-    /// What is shown of the output.
+    /// Returns the output as reports show it.
     fn shown(&self) -> String {
         let length = self.length();
         let (head, left_out, tail) = match self.cut {
@@ -248,7 +248,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs a command in a folder of its own that has a script `beside.sh`; it is halted after so many looks at the clock.
+    /// Runs a command in a folder of its own that has a script `beside.sh`; it is stopped after this many readings of
+    /// the clock.
     fn run(text: &str, halt_after: u32, end: CommandEnd) -> (CommandEnd, String, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("beside.sh"), "#!/bin/sh\necho beside $1 in $(pwd)\n").unwrap();
@@ -260,7 +261,7 @@ mod tests {
             log: &folder.path().join("log"),
             title: "a title",
             variable: ("SMTPRESS_EVENT", "crash"),
-            // Time goes on by looking at it.
+            // Each reading advances the clock.
             took: &|| {
                 ticks.set(ticks.get() + 1);
                 GLANCE * ticks.get()
@@ -316,7 +317,7 @@ mod tests {
         let id: i32 = fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
         let own = Pid::from_raw(id);
         let before = fs::metadata(folder.path().join("log")).unwrap().len();
-        // It still has a place to write to.
+        // It can still write.
         while fs::metadata(folder.path().join("log")).unwrap().len() < before + 20 {
             assert!(nix::sys::signal::kill(own, None).is_ok(), "it is gone");
             std::thread::sleep(GLANCE);
@@ -334,7 +335,7 @@ mod tests {
         let ids = fs::read_to_string(folder.path().join("pids")).unwrap();
         assert!(ids.lines().count() >= 3, "{ids}");
         for id in ids.lines() {
-            // What was killed may wait for a core to end on, and for its parent to read its end.
+            // A killed process may wait for a core, and for its parent to reap it.
             let state = || fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
             let is_gone = |state: &str| state.is_empty() || state.contains(") Z ");
             let gone = (0..1000).any(|_| {

@@ -1,41 +1,41 @@
-//! What an agent's clock shows when ours shows this: by the shortest of several round trips.
+//! The offset between the agent's clock and the coordinator's, measured by the shortest of several round trips.
 
 use std::time::Duration;
 
-/// One question for the time, and its answer.
+/// One request for the time, and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct RoundTrip {
-    /// When it was sent, by our clock.
+    /// When it was sent, by the coordinator's clock.
     pub sent: Duration,
-    /// What the other clock showed when it was answered.
+    /// What the agent's clock showed when it answered.
     pub theirs: Duration,
-    /// When the answer came, by our clock.
+    /// When the answer came, by the coordinator's clock.
     pub received: Duration,
 }
 
-/// How another clock stands to ours. Of both only differences mean anything.
+/// The offset of an agent's clock. Both clocks are monotonic: only their differences have a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentClock {
-    /// Theirs less ours, in nanoseconds.
+    /// The agent's clock minus the coordinator's, in nanoseconds.
     ns: i128,
-    /// How far from the truth that may be, at most: half of the shortest round trip.
+    /// The bound of its error: half of the shortest round trip.
     pub bound: Duration,
 }
 
 impl AgentClock {
-    /// By the shortest of these round trips; `None` without any.
+    /// Returns the offset by the shortest of these round trips; `None`: there are none.
     pub fn of(trips: &[RoundTrip]) -> Option<AgentClock> {
         let shortest = trips.iter().min_by_key(|trip| trip.received.saturating_sub(trip.sent))?;
         let took = shortest.received.saturating_sub(shortest.sent);
         let middle = shortest.sent + took / 2;
         Some(AgentClock {
             ns: shortest.theirs.as_nanos() as i128 - middle.as_nanos() as i128,
-            // A nanosecond for the half that division drops.
+            // Rounds up: division drops half a nanosecond.
             bound: took / 2 + Duration::from_nanos(1),
         })
     }
 
-    /// What their clock shows when ours shows `ours`; zero if that was before it began.
+    /// Returns what the agent's clock shows when the coordinator's shows `ours`; zero if that is before its start.
     pub fn theirs(&self, ours: Duration) -> Duration {
         let ns = ours.as_nanos() as i128 + self.ns;
         Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever the ways there and back take, the truth lies within the bound.
+        /// However the round trip divides into its two ways, the true offset lies within the bound.
         #[test]
         fn the_truth_lies_within_the_bound(
             offset in -10_000_000_000_000_i64..10_000_000_000_000,
@@ -83,7 +83,7 @@ mod tests {
         let ms = Duration::from_millis;
         let trip =
             |sent, theirs, received| RoundTrip { sent: ms(sent), theirs: ms(theirs), received: ms(received) };
-        // An hour ahead; the first answer was slow, and all on the way back.
+        // An hour ahead; the first answer was slow, on the way back only.
         let found = AgentClock::of(&[trip(0, 3_600_001, 100), trip(200, 3_600_201, 202)]).unwrap();
         assert_eq!(found.theirs(ms(300)), ms(3_600_300));
         assert_eq!(found.bound, ms(1) + Duration::from_nanos(1));

@@ -1,9 +1,9 @@
-//! What the NATS server keeps of a run whose coordinator did not end it: counts by shard.
+//! Reads what the NATS server holds of a run whose coordinator did not end it: counts by shard.
 //!
 //! # Decisions
-//! - Nothing is judged: without the coordinator nobody knows how many shards there were, and no objective was watched. What is
-//!   here is what agents counted, second by second, and what is missing of it.
-//! - Nothing is removed: agents that return deliver more, and the run can be collected again.
+//! - Nothing is judged: only the coordinator knew the number of shards and watched the objectives. The result is what
+//!   the agents counted in each second, and which seconds are missing.
+//! - Nothing is removed: agents that return deliver more reports, and the run can be collected again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ use crate::collector::tally::Tally;
 struct ReportedShard {
     seconds: BTreeSet<u64>,
     counts: ArrivalCounts,
-    /// Which second the digest stands before, and those that came before the ones that they follow.
+    /// The index of the next second for the digest, and the seconds that came too early for it.
     digested: u64,
     early: BTreeMap<u64, Vec<u8>>,
     digest: SecondsDigest,
@@ -33,11 +33,11 @@ struct ReportedShard {
 /// Arrivals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ArrivalCounts {
-    /// Whose scheduled time came.
+    /// Those that were scheduled.
     pub scheduled: u64,
-    /// That started.
+    /// Those that started.
     pub started: u64,
-    /// That ended in a message the listener took.
+    /// Those whose message the listener accepted.
     pub accepted: u64,
 }
 
@@ -51,32 +51,32 @@ impl ArrivalCounts {
     }
 }
 
-/// What is there of one shard.
+/// The reports of one shard.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct CollectedShard {
     /// From 0.
     pub shard: u32,
-    /// Who reported it.
+    /// The agent that reported it.
     pub agent: String,
-    /// The seconds that are there, as first and last of each row without a gap.
+    /// The seconds that are there, as the first and last of each stretch without a gap.
     pub seconds: Vec<(u64, u64)>,
-    /// How many the agent reported in all; unknown without its last report.
+    /// How many the agent reported in all; `None`: its last report is missing.
     pub seconds_in_all: Option<u64>,
-    /// All seconds are there, unchanged, and the load ended as planned.
+    /// Whether all seconds are there, unchanged, and the load ended as planned.
     pub is_complete: bool,
-    /// Why it is not.
+    /// Why it is not complete.
     pub missing: Option<String>,
-    /// What its seconds hold.
+    /// The sum of its seconds.
     #[serde(flatten)]
     pub counts: ArrivalCounts,
 }
 
-/// What is there of a run.
+/// The reports of a run.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct CollectedRun {
-    /// The run.
+    /// The run id.
     pub run: String,
-    /// Shards of which there are reports; of others nothing is known.
+    /// The shards that have reports; there may have been others.
     pub shards: Vec<CollectedShard>,
     /// The sum of their counts.
     #[serde(flatten)]
@@ -96,7 +96,7 @@ impl ReportedShard {
             self.unreadable += 1;
             return;
         };
-        // What is sent twice counts once.
+        // A report that was sent twice counts once.
         if !self.seconds.insert(number) {
             return;
         }
@@ -123,7 +123,7 @@ impl ReportedShard {
                 Some("nothing, but the seconds are not those that the agent sent".to_owned())
             }
             Ok(_) if end.lease_over => {
-                Some("the rest of the load: the agent ended it when it heard no coordinator".to_owned())
+                Some("the rest of the load: the agent ended it when no message of the coordinator came".to_owned())
             }
             Ok(measured) if measured.interrupted => Some("the rest of the load: it was stopped".to_owned()),
             Ok(_) => None,
@@ -131,7 +131,7 @@ impl ReportedShard {
     }
 }
 
-/// Rows without a gap.
+/// Stretches of seconds without a gap.
 fn rows(numbers: &BTreeSet<u64>) -> Vec<(u64, u64)> {
     let mut rows: Vec<(u64, u64)> = Vec::new();
     for &number in numbers {
@@ -143,7 +143,7 @@ fn rows(numbers: &BTreeSet<u64>) -> Vec<(u64, u64)> {
     rows
 }
 
-/// What reports say, in whatever order they come.
+/// Adds up reports, in any order.
 fn collected(run: &str, reports: impl IntoIterator<Item = StoredReport>) -> CollectedRun {
     let mut shards: BTreeMap<(u32, String), ReportedShard> = BTreeMap::new();
     for report in reports {
@@ -171,7 +171,7 @@ fn collected(run: &str, reports: impl IntoIterator<Item = StoredReport>) -> Coll
     CollectedRun { run: run.to_owned(), shards, counts }
 }
 
-/// Reads what the server keeps of a run.
+/// Reads all reports of a run from the server.
 ///
 /// # Errors
 /// The server cannot be used.
@@ -181,7 +181,7 @@ pub fn collect(access: &BusAccess, run: &str) -> Result<CollectedRun, FleetError
     Ok(collected(run, reports))
 }
 
-/// The runs of which the server keeps reports, with the number of their messages.
+/// The runs whose reports the server holds, each with the number of its messages.
 ///
 /// # Errors
 /// The server cannot be used.

@@ -1,4 +1,4 @@
-//! The agents of a bus: which are there, and which of them wait for work.
+//! Finds the agents on a bus, and those of them that wait for work.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use super::message::{AgentState, Heartbeat, decode};
 use super::record::{RunRecord, StoredRecord};
 use super::subject;
 
-/// How long agents may take to wait for work again after a run.
+/// How long agents may take after a run until they wait for work again.
 const IDLE_WITHIN: Duration = Duration::from_secs(15);
 
-/// Why there is no fleet.
+/// Why no fleet could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    /// The bus.
+    /// The bus cannot be used.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// Too few agents.
+    /// Too few agents wait for work.
     #[error(
         "{found} of {wanted} agents are there{beside}; start `smtpress agent` on the others, or ask for fewer with --agents"
     )]
@@ -31,7 +31,7 @@ pub enum FleetError {
         found: usize,
         /// How many there should be.
         wanted: usize,
-        /// What is known of those that do not count.
+        /// What is known of the agents that were not counted.
         beside: String,
     },
     /// An agent that cannot do its part.
@@ -62,7 +62,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Waits until so many agents wait for work, for so long. `program`: the version that they must have.
+    /// Waits until enough agents wait for work, up to a time limit. `program`: the version that they must have.
     ///
     /// # Errors
     /// The bus cannot be used, or there are not enough of them.
@@ -92,7 +92,7 @@ impl Fleet {
         Ok(Fleet { runtime, bus, key, agents, max_start_skew: super::MAX_START_SKEW, say, taken_over: None })
     }
 
-    /// With another bound of how far from T0 an agent may start.
+    /// Sets how far from T0 an agent may start.
     #[must_use]
     pub fn with_max_start_skew(self, max_start_skew: Duration) -> Fleet {
         Fleet { max_start_skew, ..self }
@@ -130,7 +130,7 @@ impl Fleet {
     }
 }
 
-/// The agents of a bus, by name, after so long.
+/// Listens for a time, and returns the agents that were there, by name.
 ///
 /// # Errors
 /// The bus cannot be used.
@@ -142,7 +142,7 @@ pub fn status(access: &BusAccess, listen: Duration) -> Result<Vec<Heartbeat>, Fl
     })
 }
 
-/// Every agent that gives a sign of life, by name, until there are enough.
+/// Collects the agents that publish heartbeats, by name, until there are enough.
 async fn heard(
     bus: &Bus,
     within: Duration,
@@ -163,12 +163,12 @@ async fn heard(
             break;
         }
     }
-    // Nobody is heard by one who may not listen.
+    // A client that may not subscribe would find no agents.
     bus.allowed()?;
     Ok(heard)
 }
 
-/// A sign of life, if it is of the agent whose subject it has.
+/// A heartbeat, if its agent and its subject agree.
 pub(super) fn heartbeat(at: &str, bytes: &[u8]) -> Option<Heartbeat> {
     decode(bytes)
         .ok()

@@ -1,13 +1,15 @@
-//! The files of a fleet of its own: a configuration for nats-server with TLS, and credentials for each agent and the coordinator.
+//! Makes the files of a permanent fleet: a configuration of nats-server with TLS, and credentials for the coordinator
+//! and each agent.
 //!
 //! # Decisions
-//! - Users are nkeys: the server's file holds their public keys alone, and needs no operator, no resolver and no other tool.
-//! - The key that signs commands is not the one that the coordinator opens the server with: a server chooses what a client signs to
-//!   be let in, and a command must not be among it.
-//! - Each user has an inbox of its own (`_INBOX.NAME`): no agent reads an answer that is meant for another.
-//! - The key of the authority that signed the server's certificate is not kept: nothing needs it any more.
-//! - Paths in the server's file are relative, so that the folder can be made on one machine and used on another: nats-server is
-//!   started in it.
+//! - Users are nkeys: the server's configuration holds only their public keys, and needs no operator, resolver or other
+//!   tool.
+//! - The coordinator signs commands with another key than the one that it logs in with: at a login the server chooses
+//!   the text to sign, and that text could be a command.
+//! - Each user has its own inbox (`_INBOX.NAME`), so that no agent can read the answers to another.
+//! - The key of the authority that signed the server's certificate is not stored: nothing needs it later.
+//! - Paths in the configuration are relative to the folder in which nats-server is started, so that the folder can be
+//!   moved to another machine.
 
 use std::fmt::Write;
 
@@ -18,64 +20,64 @@ use rcgen::{
 
 use super::subject;
 
-/// The name under which the coordinator has its inbox.
+/// The coordinator's name on the bus, and of its inbox.
 pub const COORDINATOR: &str = "coordinator";
 
 /// Why the files cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
-    /// A name that no certificate can hold.
+    /// A certificate cannot be made for these names.
     #[error(
         "failed to make a certificate for {names}: {source}; write names and addresses of the NATS server's machine"
     )]
     Certificate {
-        /// The names.
+        /// The names of the server's machine.
         names: String,
         /// Why not.
         source: rcgen::Error,
     },
-    /// A key.
+    /// A key cannot be made.
     #[error("failed to make a key: {0}")]
     Key(#[from] nkeys::error::Error),
 }
 
-/// What a fleet is to be.
+/// The settings of a new fleet.
 #[derive(Clone, Debug)]
 pub struct FleetSettings {
     /// How many agents.
     pub agents: usize,
-    /// Names and addresses of the NATS server's machine; the first is the one that the commands in the text use.
+    /// Names and addresses of the NATS server's machine; the commands in the README use the first.
     pub hosts: Vec<String>,
     /// The port of the NATS server.
     pub port: u16,
 }
 
-/// One file.
+/// A file of the fleet.
 #[derive(Clone, Debug)]
 pub struct FleetFile {
-    /// Its name.
+    /// Its file name.
     pub name: String,
-    /// Whether only its owner may read it.
+    /// Whether it is secret: only its owner may read it.
     pub is_secret: bool,
-    /// What it holds.
+    /// Its contents.
     pub text: String,
 }
 
-/// All files, and what the agents must know.
+/// The files of a fleet, and what agents need to join it.
 #[derive(Clone, Debug)]
 pub struct FleetFiles {
     /// The files.
     pub files: Vec<FleetFile>,
     /// The public key that commands are signed with.
     pub coordinator: String,
-    /// Where the NATS server will be.
+    /// The URL of the NATS server.
     pub url: String,
 }
 
-/// Makes the files of a fleet, with new keys.
+/// Makes the files of a fleet with new keys. Writes nothing.
 ///
 /// # Errors
-/// A host's name is none.
+/// A host name is invalid.
 pub fn files(settings: &FleetSettings) -> Result<FleetFiles, InitError> {
     let names: Vec<String> = (1..=settings.agents).map(|number| format!("agent-{number}")).collect();
     let signing = KeyPair::new_user();
@@ -107,7 +109,7 @@ pub fn files(settings: &FleetSettings) -> Result<FleetFiles, InitError> {
     Ok(FleetFiles { files, coordinator: public, url })
 }
 
-/// An authority's certificate, the server's, and the server's key, in PEM.
+/// Returns the authority's certificate, the server's certificate and the server's key, in PEM.
 fn certificates(hosts: &[String]) -> Result<(String, String, String), InitError> {
     let failed = |source| InitError::Certificate { names: hosts.join(", "), source };
     let mut authority = CertificateParams::new(Vec::new()).map_err(failed)?;
@@ -127,12 +129,12 @@ fn certificates(hosts: &[String]) -> Result<(String, String, String), InitError>
     Ok((authority_certificate.pem(), certificate.pem(), server_key.serialize_pem()))
 }
 
-/// A key's file: what it is for, and its seed.
+/// Returns the file of a key: a comment that says what it is for, and its seed.
 fn secret(key: &KeyPair, what: &str) -> Result<String, InitError> {
     Ok(format!("# smtpress fleet: {what}. Secret.\n{}\n", key.seed()?))
 }
 
-/// What a user may do.
+/// The permissions of a user.
 struct Permissions {
     publish: Vec<String>,
     subscribe: Vec<String>,
@@ -144,7 +146,7 @@ fn of_agent(name: &str) -> Permissions {
         publish: vec![
             subject::heartbeat(name),
             subject::reports_of(name),
-            // Whether reports can be stored at all.
+            // To see whether the stream exists.
             format!("$JS.API.STREAM.INFO.{}", subject::STREAM),
         ],
         subscribe: vec![subject::command(name), subject::control("*"), format!("_INBOX.{name}.>")],
@@ -219,8 +221,8 @@ fn readme(url: &str, public: &str) -> String {
             "opens the NATS server for agent N, and gives the agent its name: one machine each",
         ),
         ("coordinator.creds *", "opens the NATS server for the coordinator"),
-        ("coordinator.key *", "signs the coordinator's commands: agents obey what it signed alone"),
-        ("coordinator.pub", "its public key: for every agent"),
+        ("coordinator.key *", "signs the coordinator's commands: agents obey only commands that it signed"),
+        ("coordinator.pub", "the coordinator's public key: for every agent"),
     ] {
         writeln!(text, "  {name:<20} {what}").ok();
     }

@@ -1,8 +1,8 @@
-//! Agents that this process starts, and that end with it, however it ends.
+//! Starts agents that end when this process ends, for whatever reason it ends.
 //!
 //! # Decisions
-//! - All that an agent needs to join comes on its standard input, in one line of JSON: no token stands on a command line. When
-//!   its standard input ends, the agent ends.
+//! - An agent reads what it needs to join from standard input, as one line of JSON, so that no token is on a command
+//!   line. It ends when its standard input ends.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -21,9 +21,9 @@ const END_WITHIN: Duration = Duration::from_secs(8);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invitation {
-    /// The bus.
+    /// The URL of the bus.
     pub url: String,
-    /// What opens it.
+    /// The token for it.
     pub token: String,
     /// The agent's name.
     pub name: String,
@@ -31,24 +31,24 @@ pub struct Invitation {
     pub coordinator: String,
     /// The hosts beyond loopback that may be loaded.
     pub allow_target: Vec<String>,
-    /// Where its reports wait, if that is on the coordinator's machine.
+    /// The folder of its unsent reports, if it runs on the coordinator's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool: Option<PathBuf>,
 }
 
-/// Agents that run as processes of this one.
+/// Agents that run as child processes.
 #[derive(Debug, Default)]
 pub struct AgentProcesses {
     children: Vec<(Child, Option<ChildStdin>)>,
 }
 
 impl AgentProcesses {
-    /// Starts one by this command, which reads its invitation from standard input.
+    /// Starts an agent by this command, and writes its invitation to its standard input.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn start(&mut self, mut command: Command, invitation: &Invitation) -> io::Result<()> {
-        // A group of its own: Ctrl-C is for the coordinator, which lets its agents drain.
+        // A process group of its own: Ctrl-C must reach only the coordinator, which then lets its agents drain.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
         let mut child = command.spawn()?;
         let mut stdin = child.stdin.take();
@@ -61,15 +61,15 @@ impl AgentProcesses {
         Ok(())
     }
 
-    /// Takes one that was started elsewhere, and ends when its standard input does.
+    /// Adds an agent process that was started elsewhere and ends when its standard input ends.
     pub fn adopt(&mut self, child: Child, stdin: ChildStdin) {
         self.children.push((child, Some(stdin)));
     }
 
-    /// The program that runs now.
+    /// The path of the running program.
     ///
     /// # Errors
-    /// Its file is gone.
+    /// Its file was removed.
     pub fn own_program() -> io::Result<PathBuf> {
         std::env::current_exe()
     }

@@ -1,8 +1,9 @@
-//! What coordinator and agents say to each other, in CBOR, each message behind the version of this language.
+//! The messages of coordinator and agents, encoded as CBOR behind the version of the message format.
 //!
 //! # Decisions
-//! - The version comes first and is read alone: of a message of another version nothing else can be known.
-//! - Durations and counts go as they are; distributions bucket by bucket, with exact least and greatest values.
+//! - The version comes first and is read by itself, because the rest of another version may be anything.
+//! - Durations and counts are sent as they are; distributions are sent bucket by bucket, with their exact minimum and
+//!   maximum.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -16,28 +17,28 @@ use crate::generator::probe::{CloseMode, Offer, OpenOutcome, Probe, ProbeOptions
 use crate::generator::runner::Stop;
 use crate::plan::PlanPart;
 
-/// The version of all messages here.
+/// The version of the message format.
 pub const VERSION: u16 = 1;
 /// The length of a signature (Ed25519), in bytes.
 const SIGNATURE: usize = 64;
 
-/// Why a message is not understood.
+/// Why a message cannot be decoded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Of another version of smtpress.
+    /// It is of another version of smtpress.
     #[error(
-        "a message of version {0} of the fleet's language, this is version {VERSION}: use the same smtpress on all machines"
+        "a message of format version {0}, and this smtpress reads version {VERSION}: use the same smtpress on all machines"
     )]
     Version(u16),
-    /// No message of ours.
+    /// It is no message of a fleet.
     #[error("no message of a fleet")]
     Malformed,
-    /// Not signed by the coordinator.
+    /// The coordinator did not sign it.
     #[error("not signed by the coordinator's key")]
     Unsigned,
 }
 
-/// A message as bytes.
+/// Encodes a message.
 ///
 /// # Panics
 /// Never: a vector takes all that is written, and every type here has a form in CBOR.
@@ -48,10 +49,10 @@ pub fn encode(message: &impl Serialize) -> Vec<u8> {
     bytes
 }
 
-/// A message of bytes.
+/// Decodes a message.
 ///
 /// # Errors
-/// They are of another version, or no message of this kind.
+/// The bytes are of another version, or no message of this type.
 pub fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, MessageError> {
     let version: u16 = ciborium::from_reader(&mut bytes).map_err(|_| MessageError::Malformed)?;
     if version != VERSION {
@@ -61,10 +62,10 @@ pub fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, MessageError> 
     if bytes.is_empty() { Ok(message) } else { Err(MessageError::Malformed) }
 }
 
-/// A message behind its signature.
+/// Encodes a message with its signature in front.
 ///
 /// # Panics
-/// `key` is a public key alone.
+/// `key` has no secret part.
 pub fn sign(message: &impl Serialize, key: &KeyPair) -> Vec<u8> {
     let body = encode(message);
     let mut bytes = key.sign(&body).expect("the key of a coordinator signs");
@@ -72,10 +73,10 @@ pub fn sign(message: &impl Serialize, key: &KeyPair) -> Vec<u8> {
     bytes
 }
 
-/// A signed message, if its signature is that of `key`.
+/// Decodes a signed message after checking its signature by `key`.
 ///
 /// # Errors
-/// It is not, or the message is none.
+/// The signature is wrong, or the bytes are no message of this type.
 pub fn verify<T: DeserializeOwned>(bytes: &[u8], key: &KeyPair) -> Result<T, MessageError> {
     let (signature, body) = bytes.split_at_checked(SIGNATURE).ok_or(MessageError::Unsigned)?;
     key.verify(body, signature).map_err(|_| MessageError::Unsigned)?;
@@ -89,11 +90,11 @@ pub enum AgentState {
     Idle,
     /// It has a shard, and is able to run it.
     Prepared,
-    /// It knows when to start.
+    /// It knows the time of the start.
     Armed,
     /// Its load is on the target.
     Running,
-    /// Its load is over, and not all of its reports are with the coordinator.
+    /// Its load is over, and some of its reports are not stored yet.
     Reporting,
 }
 
@@ -110,7 +111,7 @@ impl AgentState {
     }
 }
 
-/// An agent's sign of life, once a second.
+/// The heartbeat of an agent, published once a second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Its name, unique in the fleet.
@@ -119,38 +120,38 @@ pub struct Heartbeat {
     pub host: String,
     /// The version of its smtpress.
     pub program: String,
-    /// Drawn when it started and after each run: a command without it is not for this agent, or not for now.
+    /// A random number, drawn at the agent's start and after each run: the agent refuses commands that do not carry it.
     pub nonce: u64,
-    /// What it does.
+    /// Its state.
     pub state: AgentState,
-    /// For which run.
+    /// The run that it works for, if any.
     pub run: Option<String>,
 }
 
-/// What the coordinator asks of one agent; signed.
+/// A command of the coordinator to one agent; signed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentCommand {
-    /// Which agent.
+    /// The name of the agent.
     pub agent: String,
-    /// Its own number, from its sign of life.
+    /// The agent's random number, from its heartbeat.
     pub nonce: u64,
-    /// What it is to do.
+    /// What to do.
     pub order: AgentOrder,
 }
 
-/// What an agent is to do.
+/// The action of a command.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum AgentOrder {
-    /// Say what its clock shows.
+    /// Answer with the time of the agent's clock.
     Ping,
-    /// Take a shard, and see whether this machine can run it.
+    /// Take a shard, and check whether this machine can run it.
     Prepare(Box<RunSpec>),
     /// Start at this time of its own clock.
     Arm {
         /// Since the zero of the agent's clock.
         at: Duration,
     },
-    /// Forget the shard; nothing is sent.
+    /// Drop the shard without sending any load.
     Release,
     /// Do this with the sessions of a search for limits.
     Probe {
@@ -231,14 +232,14 @@ pub enum ProbeValue {
 /// An agent's reply to a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentAnswer {
-    /// Its clock shows this.
+    /// The time of its clock.
     Pong {
         /// Since the zero of its clock.
         at: Duration,
     },
-    /// It will.
+    /// It accepts the command.
     Done,
-    /// It will not: why, in a sentence.
+    /// It refuses the command, for this reason (a sentence).
     Refused(String),
     /// What came of a call to its sessions.
     Probed(Box<ProbeReport>),
@@ -249,7 +250,7 @@ pub enum AgentAnswer {
 pub struct ListenerOfRun {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its certificate (DER), which is trusted unless the plan names others.
+    /// Its certificate (DER); trusted unless the plan names authorities.
     pub certificate: Option<Vec<u8>>,
 }
 
@@ -258,31 +259,32 @@ pub struct ListenerOfRun {
 pub struct RunSpec {
     /// The run.
     pub run: String,
-    /// The profile with every default, as TOML. Passwords are not in it: an agent reads the variables and files that it names.
+    /// The profile with every default, as TOML. It holds no passwords: an agent reads the variables and files that the
+    /// profile names.
     pub profile: String,
-    /// The part of the load, from 0, of so many.
+    /// The index of the shard, from 0, and the number of shards.
     pub shard: (u32, u32),
     /// The Date of all messages.
     pub date: String,
     /// The coordinator's embedded listener, if that is the target.
     pub embedded: Option<ListenerOfRun>,
-    /// Which part of what the profile asks for it is.
+    /// Which part of the profile this run is: the whole, or a part of a search.
     pub part: PlanPart,
-    /// Whether a receiver behind the relay wants to know of each transaction.
+    /// Whether each transaction is reported, for a receiver behind the relay.
     pub lists_transactions: bool,
 }
 
-/// The coordinator's word to all agents of a run, once a second and whenever it changes; signed. Without it for
-/// [`LEASE`](super::LEASE) an agent ends its load.
+/// The lease: a message of the coordinator to all agents of a run, once a second and at each change; signed. Without
+/// one for [`LEASE`](super::LEASE) an agent ends its load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The run.
     pub run: String,
-    /// Which coordinator: one that takes over a run has a higher one.
+    /// The number of the coordinator: one that takes over a run has a higher number.
     pub epoch: u64,
-    /// Rising; an older one says nothing.
+    /// The number of the lease, rising; an agent ignores older ones.
     pub number: u64,
-    /// How far the load is to be stopped.
+    /// Whether the load goes on, drains or stops.
     pub stop: Stop,
 }
 
@@ -291,9 +293,9 @@ pub struct Lease {
 pub struct SecondReport {
     /// From 0.
     pub number: u64,
-    /// What was counted.
+    /// Its counts.
     pub interval: Interval,
-    /// Sessions that were recorded and ended in it: file stem and text.
+    /// Recorded sessions that ended in it: file stem and text.
     pub transcripts: Vec<(String, String)>,
 }
 
@@ -304,11 +306,11 @@ pub struct FinalReport {
     pub seconds: u64,
     /// SHA-256 over the bytes of all their reports, in order.
     pub digest: [u8; 32],
-    /// What was measured, without what stands in the seconds; or why the load could not start.
+    /// What was measured, without the contents of the seconds; or why the load could not start.
     pub measured: Result<Box<Measured>, String>,
-    /// Its generator's threads.
+    /// The number of its generator's threads.
     pub threads: u32,
-    /// The coordinator's word did not come for so long that the agent ended the load by itself.
+    /// Whether the agent ended the load itself because the lease ran out.
     pub lease_over: bool,
 }
 
@@ -347,8 +349,8 @@ mod tests {
         }
     }
 
-    /// Golden bytes: what is stored on a bus, and spoken by an agent that was started last week, is read for as long as the
-    /// version is the same.
+    /// Golden bytes: messages of the same version must stay readable, from the store of a bus and from agents of an
+    /// older build.
     #[test]
     fn a_lease_has_the_bytes_that_it_always_had() {
         let hex: String = encode(&lease()).iter().map(|byte| format!("{byte:02x}")).collect();

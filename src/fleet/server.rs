@@ -1,10 +1,11 @@
-//! A private nats-server on loopback that ends with this process, however it ends.
+//! Runs a private nats-server on loopback that ends when this process ends, for whatever reason it ends.
 //!
 //! # Decisions
-//! - A shell stands between: it waits for the end of its standard input, which comes also when this process is killed, and then
-//!   ends the server and removes its folder. A server that nobody asked for must not be left behind.
-//! - It is a process group of its own: Ctrl-C is for the coordinator, which needs its server to tell the agents.
-//! - The token is drawn for each server and stands in a file that only this user reads: never on a command line.
+//! - A shell starts the server and waits for the end of its own standard input, which also comes when this process is
+//!   killed. It then ends the server and removes its folder, so that neither is left behind.
+//! - It is a process group of its own: Ctrl-C must reach only the coordinator, which needs the server to stop its
+//!   agents.
+//! - Each server has a random token, in a file that only this user can read; it is never on a command line.
 
 use std::fs;
 use std::io;
@@ -17,13 +18,13 @@ use std::time::Duration;
 use super::bus::BusAccess;
 use crate::generator::clock;
 
-/// The folder of the agents' reports, in that of the server.
+/// The folder for unsent reports of agents, below the folder of the server.
 const SPOOL: &str = "spool";
-/// How long the server may take to listen.
+/// How long the server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Ends the server and removes its folder when standard input ends. `$1`: the server, `$2`: its folder. A server that stands
-/// still is killed, and an agent may put a last report into the folder while it is removed.
+/// Ends the server and removes its folder when standard input ends. `$1`: the server, `$2`: its folder. A server that
+/// does not end is killed. The removal is tried again, because an agent may write a last report meanwhile.
 const KEEPER: &str = r#"
 trap '' INT HUP QUIT
 "$1" -c "$2/server.conf" >"$2/server.log" 2>&1 </dev/null &
@@ -39,10 +40,10 @@ tries=0
 until rm -rf "$2" 2>/dev/null || [ "$tries" = 50 ]; do sleep 0.2; tries=$((tries + 1)); done
 "#;
 
-/// Why there is no private server.
+/// Why the private server could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// It is not installed.
+    /// nats-server is not installed.
     #[error(
         "nats-server is not installed ({0}): install Debian's package nats-server, or give its path with --nats-server"
     )]
@@ -50,7 +51,7 @@ pub enum ServerError {
     /// It was started and does not listen.
     #[error("nats-server did not start: {0}")]
     NotStarted(String),
-    /// Files or processes.
+    /// A file or a process could not be made.
     #[error("failed to start nats-server: {0}")]
     Io(#[from] io::Error),
 }
@@ -66,13 +67,14 @@ pub struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// Starts one on a free port of loopback. `program`: its path, else that on PATH. `token`: what opens it.
+    /// Starts a server on a free port of loopback. `program`: its path; `None`: the one on PATH. `token`: the token
+    /// that clients must send.
     ///
     /// # Errors
     /// It is not installed, or does not start.
     pub fn start(program: Option<&Path>, token: String) -> Result<PrivateServer, ServerError> {
         let program = find(program)?;
-        // The keeper removes it.
+        // The shell above removes it.
         let folder = tempfile::Builder::new()
             .prefix("smtpress-nats-")
             .permissions(fs::Permissions::from_mode(0o700))
@@ -126,12 +128,12 @@ impl PrivateServer {
         self.port
     }
 
-    /// Where agents on this machine keep reports: it ends with the server.
+    /// The folder in which agents on this machine keep unsent reports; it is removed with the server.
     pub fn spool(&self) -> PathBuf {
         self.folder.join(SPOOL)
     }
 
-    /// How to reach it.
+    /// Its address and token.
     pub fn access(&self) -> BusAccess {
         BusAccess {
             url: format!("nats://127.0.0.1:{}", self.port),
@@ -158,7 +160,7 @@ fn find(program: Option<&Path>) -> Result<PathBuf, ServerError> {
         };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian's server stands where only root's PATH looks.
+    // Debian installs it in a folder that only the PATH of root names.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     let found = folders.map(|folder| folder.join("nats-server")).find(|path| path.is_file());
     found.ok_or_else(|| ServerError::Missing("not found on PATH".to_owned()))

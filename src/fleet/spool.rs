@@ -1,4 +1,4 @@
-//! What an agent has reported and the bus has not stored yet: on disk, so that it outlives both of them.
+//! Keeps on disk the reports of an agent that the bus has not stored yet, so that they survive an end of either.
 
 use std::fs;
 use std::io;
@@ -8,23 +8,23 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
-    /// Locked for as long as an agent adds to it.
+    /// The lock that an agent holds while it adds reports.
     _open: fs::File,
 }
 
-/// One report that waits.
+/// A report that waits to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingReport {
     /// Its number within the shard.
     pub number: u64,
     /// Whether it is the shard's last.
     pub is_last: bool,
-    /// What it says.
+    /// Its bytes.
     pub bytes: Vec<u8>,
 }
 
 impl Spool {
-    /// In a folder of its own in `root`, which is there: one that was removed with its server is not made again.
+    /// Makes a folder for the shard in `root`. `root` itself is never made: it may have been removed with its server.
     ///
     /// # Errors
     /// It cannot be made.
@@ -39,7 +39,7 @@ impl Spool {
         Ok(Spool { folder, _open: open })
     }
 
-    /// Keeps a report: whole, or not at all.
+    /// Writes a report, as a whole or not at all.
     ///
     /// # Errors
     /// It cannot be written.
@@ -53,17 +53,17 @@ impl Spool {
         kept
     }
 
-    /// Forgets a report that is stored elsewhere.
+    /// Removes a report that is stored on the bus.
     pub fn forget(&self, number: u64, is_last: bool) {
         fs::remove_file(self.path(number, is_last)).ok();
     }
 
-    /// Removes the folder, if nothing waits in it.
+    /// Removes the folder, if it is empty.
     pub fn close(self) {
         fs::remove_dir(&self.folder).ok();
     }
 
-    /// Removes the folder and all that waits in it.
+    /// Removes the folder with all its reports.
     pub fn clear(self) {
         fs::remove_dir_all(&self.folder).ok();
     }
@@ -76,8 +76,8 @@ impl Spool {
 /// A shard whose reports wait: its run, its number and its agent, and the reports.
 pub type SpooledShard = ((String, u32, String), Vec<WaitingReport>);
 
-/// Shards whose reports wait below `root`, without those that an agent still adds to: run, shard, agent, and the reports in
-/// their order.
+/// Returns the shards whose reports wait below `root`, without those that an agent still adds to: run, shard, agent,
+/// and the reports in their order.
 ///
 /// # Errors
 /// They cannot be read.
@@ -106,7 +106,7 @@ pub fn waiting(root: &Path) -> io::Result<Vec<SpooledShard>> {
             let is_last = match path.extension().and_then(|end| end.to_str()) {
                 Some("final") => true,
                 Some("second") => false,
-                // What was cut off while it was written.
+                // A file whose writing was cut off.
                 _ => continue,
             };
             if let Some(number) = number {

@@ -1,10 +1,11 @@
-//! Agents on other machines, started by the user's own `ssh`, which reach a NATS server on this one's loopback.
+//! Starts agents on other machines by the user's own `ssh`. They reach the NATS server on the loopback of this machine.
 //!
 //! # Decisions
-//! - One login a host: the reverse forward, the copy of the program and the agent go over the same connection, and end with it.
-//! - No secret stands on a command line: the agent's invitation comes on its standard input.
-//! - The program is copied below a folder of its version and digest: what runs there is what runs here, or it does not run.
-//! - A connection that another ssh shares is not used (`ControlPath=none`): its forwards would stay behind.
+//! - One login a host: the reverse forward, the copy of the program and the agent use the same connection, and end with
+//!   it.
+//! - No secret is on a command line: the agent reads its invitation from standard input.
+//! - The program is copied into a folder named by its version and digest, so that the host runs exactly this program.
+//! - A shared ssh connection is not used (`ControlPath=none`): the forwards would outlast the agent.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,24 +19,24 @@ use sha2::{Digest, Sha256};
 use super::local::{AgentProcesses, Invitation};
 use crate::generator::clock;
 
-/// How many logins are under way at once: sshd refuses more than ten that have not ended (MaxStartups).
+/// How many logins run at once: sshd refuses more than ten unfinished ones (MaxStartups).
 const LOGINS_AT_ONCE: usize = 4;
-/// How far apart logins begin.
+/// The pause between the starts of two logins.
 const APART: Duration = Duration::from_millis(200);
-/// How long a host may say nothing before its agent starts.
+/// How long a host may print nothing before its agent starts.
 const SILENT_FOR: Duration = Duration::from_secs(60);
-/// How long an ssh that has lost its host's shell may take to say why.
+/// How long ssh may take to print its error after the host's shell has ended.
 const ENDING_WITHIN: Duration = Duration::from_secs(3);
-/// How many ports are tried on a host.
+/// How many ports to try on a host.
 const PORTS: usize = 6;
-/// The ports that are drawn from: below those that systems give to clients.
+/// The range of these ports: below the range from which systems give ports to clients.
 const FIRST_PORT: u16 = 20_000;
 const PORTS_TO_DRAW: u64 = 12_000;
-/// What ssh says of a port that is taken.
+/// What ssh prints if a port is in use.
 const PORT_TAKEN: &str = "remote port forwarding failed";
 
-/// What the host's shell does: `$1` is the folder's name, `$2` the program's size, `$3` the version, `$4` whether it may be copied.
-/// It holds no single quote and no line end, so that every login shell takes it.
+/// The script for the host's shell: `$1` is the name of the folder, `$2` the size of the program, `$3` its version,
+/// `$4` whether it may be copied. It has no single quote and no line end, so that every login shell accepts it.
 const SCRIPT: &str = concat!(
     r#"set -e; umask 077; d="$HOME/.cache/smtpress/$1"; p="$d/smtpress"; "#,
     r#"if [ -x "$p" ] && [ "$(wc -c <"$p")" -eq "$2" ]; then :; "#,
@@ -53,14 +54,14 @@ pub enum SshError {
     /// The program that runs cannot be read.
     #[error("failed to read this program, to copy it: {0}")]
     Program(io::Error),
-    /// Hosts with what ssh said.
+    /// Each host that failed, with what ssh printed.
     #[error("no agent on {}", .0.iter().map(|(host, why)| format!("{host}: {why}")).collect::<Vec<_>>().join("\nno agent on "))]
     Hosts(Vec<(String, String)>),
 }
 
-/// How agents are started on hosts.
+/// The settings for agents on other machines.
 pub struct SshStart<'a> {
-    /// As `ssh` takes them: names of its configuration, `user@host`.
+    /// The hosts as `ssh` accepts them: names of its configuration, or `user@host`.
     pub hosts: &'a [String],
     /// Whether the program may be copied there.
     pub may_copy: bool,
@@ -68,34 +69,34 @@ pub struct SshStart<'a> {
     pub port: u16,
     /// The version of this program.
     pub version: &'a str,
-    /// The invitation of an agent by its name and the URL by which it reaches the server.
+    /// Makes the invitation of an agent from its name and the URL by which it reaches the server.
     pub invite: &'a (dyn Fn(String, String) -> Invitation + Sync),
     /// Shows a line to the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
-    /// A number that nobody can guess.
+    /// Draws a random number that cannot be guessed.
     pub draw: fn() -> u64,
 }
 
-/// This program, as it is copied.
+/// This program, to be copied.
 struct Program {
     bytes: Vec<u8>,
     /// Its version and digest.
     folder: String,
 }
 
-/// An ssh whose agent has been started.
+/// An ssh process whose agent has started.
 struct StartedSsh {
     child: Child,
     stdin: ChildStdin,
 }
 
 impl SshStart<'_> {
-    /// Starts an agent on each host. If one cannot be reached, all others end.
+    /// Starts an agent on each host. If one fails, the others are ended.
     ///
     /// # Errors
     /// Hosts that cannot be reached, or whose agent does not start, each with ssh's own last line.
     pub fn start(&self) -> Result<AgentProcesses, SshError> {
-        // The file may have been replaced since this program was started: this is what runs.
+        // Not the file of that path: it may have been replaced since this program was started.
         let bytes = std::fs::read("/proc/self/exe").map_err(SshError::Program)?;
         let digest: String =
             Sha256::digest(&bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -134,7 +135,7 @@ impl SshStart<'_> {
         }
     }
 
-    /// Starts an agent on one host, by as many ports as it takes.
+    /// Starts an agent on one host; tries other ports while a port is in use.
     fn agent(
         &self,
         host: &str,
@@ -184,7 +185,7 @@ impl SshStart<'_> {
             command.args(["-o", option]);
         }
         command.args(["-R", &format!("127.0.0.1:{port}:127.0.0.1:{}", self.port), "--", host, &script]);
-        // A group of its own: Ctrl-C is for the coordinator, which lets its agents drain.
+        // A process group of its own: Ctrl-C must reach only the coordinator, which then lets its agents drain.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command
             .spawn()
@@ -198,19 +199,19 @@ impl SshStart<'_> {
         let errors = Errors::follow(stderr, format!("agent {name} on {host}: "), self.say.clone());
         let invitation = (self.invite)(name.to_owned(), format!("nats://127.0.0.1:{port}"));
         match introduce(stdin, &words, program, &invitation) {
-            // What comes from now on is shown.
+            // From now on each line is shown at once.
             Ok(stdin) => Ok(StartedSsh { child, stdin }),
             Err(Problem::Silent) => {
                 child.kill().ok();
                 child.wait().ok();
-                Err(format!("it said nothing for {} s", SILENT_FOR.as_secs()))
+                Err(format!("it printed nothing for {} s", SILENT_FOR.as_secs()))
             }
             Err(Problem::Ended) => {
                 let last = errors.last();
                 child.kill().ok();
                 let status = child.wait().map(|status| status.to_string());
                 Err(last
-                    .unwrap_or_else(|| format!("ssh ended without a word ({})", status.unwrap_or_default())))
+                    .unwrap_or_else(|| format!("ssh ended and printed nothing ({})", status.unwrap_or_default())))
             }
         }
     }
@@ -219,13 +220,13 @@ impl SshStart<'_> {
 /// Why an agent does not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Problem {
-    /// ssh ended, or the host's shell.
+    /// ssh or the host's shell ended.
     Ended,
-    /// No word for too long.
+    /// Nothing came for too long.
     Silent,
 }
 
-/// Sends the program if it is wanted, and the invitation when the agent is about to start.
+/// Sends the program if the host asks for it, and the invitation when the agent is about to start.
 fn introduce(
     mut stdin: ChildStdin,
     words: &mpsc::Receiver<String>,
@@ -246,29 +247,29 @@ fn introduce(
                 let sent = stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush());
                 return sent.map(|()| stdin).map_err(|_| Problem::Ended);
             }
-            // What the host's shell prints at each login.
+            // A line that the host prints at each login.
             _ => {}
         }
     }
 }
 
-/// The lines of a stream, as they come.
+/// Reads the lines of a stream as they come.
 fn words(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            // Read to its end in any case: ssh must not wait for a full pipe.
+            // Reads to the end in any case: ssh would block on a full pipe.
             sender.send(String::from_utf8_lossy(&line).trim().to_owned()).ok();
         }
     });
     receiver
 }
 
-/// What ssh and the agent say beside.
+/// What ssh and the agent print on standard error.
 struct Errors(mpsc::Receiver<String>);
 
 impl Errors {
-    /// Keeps the lines; once nobody keeps them any more, each is shown behind `before`.
+    /// Keeps the lines while the agent starts; after that, shows each line with `before` in front.
     fn follow(
         stream: impl Read + Send + 'static,
         before: String,
@@ -288,19 +289,19 @@ impl Errors {
         Errors(lines)
     }
 
-    /// The last line, now that ssh is ending.
+    /// Waits for the end of ssh, and returns its last line.
     fn last(self) -> Option<String> {
         std::iter::from_fn(|| self.0.recv_timeout(ENDING_WITHIN).ok()).last()
     }
 }
 
-/// A line of a foreign host without what a terminal would obey.
+/// Returns a line of a foreign host without control characters.
 fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     text.trim().chars().filter(|c| !c.is_control()).take(400).collect()
 }
 
-/// An agent's name for each host: one that is named twice gets a number.
+/// Returns an agent name for each host; a host that is given twice gets a number.
 fn names(hosts: &[String]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for host in hosts {
@@ -334,7 +335,7 @@ mod tests {
         assert_eq!(printable(b"\x1b[2Jdenied\x07\r"), "[2Jdenied");
     }
 
-    /// The shell's side, without ssh: what it asks for, what it keeps, and what it starts.
+    /// Runs the script by a local shell, without ssh.
     #[test]
     fn a_program_that_is_there_is_not_asked_for_again() {
         let home = tempfile::tempdir().unwrap();
@@ -350,7 +351,7 @@ mod tests {
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
-            // A shell that wants no input may have ended.
+            // The shell may have ended without reading its input.
             child.stdin.take().unwrap().write_all(input).ok();
             let output = child.wait_with_output().unwrap();
             let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

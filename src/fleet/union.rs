@@ -1,11 +1,11 @@
-//! One measurement of many agents: seconds are added up as they come, and at the end what the agents measured.
+//! Adds up the measurements of all agents: each second as it comes, and at the end the rest.
 //!
 //! # Decisions
-//! - Counts and distributions are added, bucket by bucket: a percentile is never averaged (M17). What the seconds hold is in
-//!   them alone, so nothing is counted twice.
-//! - A second is complete when every shard that is not lost has reported it or was over before. What a lost shard reports when
-//!   it returns goes into the total, and into no second that was already shown.
-//! - The most sessions at once is the sum of the agents' own, which may not have been at the same time.
+//! - Counts and distributions are added, bucket by bucket: a percentile is never averaged (M17). The last report leaves
+//!   out what the seconds hold, so that nothing is counted twice.
+//! - A second is complete when every shard that is not lost has reported it or was over before. What a lost shard
+//!   reports later is added to the total, but to no second that was already shown.
+//! - The most sessions at once is the sum of each agent's own, an upper bound: they need not coincide.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,18 +38,18 @@ impl SecondsDigest {
 /// The seconds of one shard.
 #[derive(Debug, Default)]
 struct SecondsOfShard {
-    /// Those that came before the ones that they follow.
+    /// Seconds that came too early: an earlier one is missing.
     early: BTreeMap<u64, (Interval, Vec<u8>)>,
-    /// Those that are not part of a whole second yet.
+    /// Seconds that wait for the other shards.
     ready: BTreeMap<u64, Interval>,
-    /// How many came without a gap.
+    /// The number of seconds that came without a gap.
     next: u64,
     digest: SecondsDigest,
-    /// All that came without a gap, added up.
+    /// The sum of these seconds.
     tally: Tally,
-    /// The generator's lateness in the first of them in which an arrival ended.
+    /// The generator's lateness in the first second in which an arrival ended.
     first: Option<Hist>,
-    /// How many there are in all, once that is known.
+    /// The number of all seconds; `None`: not known yet.
     total: Option<u64>,
     lost: bool,
     /// The state at the end of the last one.
@@ -60,14 +60,14 @@ struct SecondsOfShard {
 #[derive(Debug)]
 pub struct ShardsInStep {
     shards: Vec<SecondsOfShard>,
-    /// The second that is handed out next.
+    /// The second that is returned next.
     second: u64,
-    /// What came too late for its second.
+    /// The sum of what came after its second was returned.
     late: Tally,
 }
 
 impl ShardsInStep {
-    /// Of so many shards and phases.
+    /// For this many shards and phases.
     pub fn new(shards: usize, phases: usize) -> ShardsInStep {
         ShardsInStep {
             shards: (0..shards)
@@ -78,10 +78,10 @@ impl ShardsInStep {
         }
     }
 
-    /// A second of a shard, with the bytes of its report. One that came before counts once.
+    /// Takes a second of a shard, with the bytes of its report. A second that comes twice counts once.
     pub fn add(&mut self, shard: u32, number: u64, interval: Interval, bytes: Vec<u8>) {
         let Some(own) = self.shards.get_mut(shard as usize) else { return };
-        // The first of two counts: another under the same number changes nothing.
+        // Of two seconds with one number the first counts.
         if number < own.next || own.early.contains_key(&number) {
             return;
         }
@@ -89,7 +89,7 @@ impl ShardsInStep {
         while let Some((interval, bytes)) = own.early.remove(&own.next) {
             own.digest.add(&bytes);
             own.tally += &interval.tally;
-            // Where the first arrivals end later, their lateness is known later: until then nothing is claimed.
+            // The lateness is unknown until the first arrivals have ended.
             if own.first.is_none() {
                 own.first = Some(lag(&interval.tally)).filter(|lag| lag.count() > 0);
             }
@@ -103,14 +103,14 @@ impl ShardsInStep {
         }
     }
 
-    /// Whether this second of the shard has come before.
+    /// Whether this second of the shard came already.
     pub fn has(&self, shard: u32, number: u64) -> bool {
         self.shards
             .get(shard as usize)
             .is_some_and(|own| number < own.next || own.early.contains_key(&number))
     }
 
-    /// What all seconds of a shard hold that came without a gap.
+    /// The sum of all seconds of a shard that came without a gap.
     pub fn tally(&self, shard: u32) -> Option<&Tally> {
         self.shards.get(shard as usize).map(|own| &own.tally)
     }
@@ -120,33 +120,33 @@ impl ShardsInStep {
         self.shards.get(shard as usize)?.first.as_ref()
     }
 
-    /// The shard has so many seconds in all.
+    /// Sets the number of all seconds of a shard.
     pub fn end(&mut self, shard: u32, total: u64) {
         if let Some(own) = self.shards.get_mut(shard as usize) {
             own.total = Some(total);
         }
     }
 
-    /// The shard is not waited for any more.
+    /// Stops waiting for a shard.
     pub fn lose(&mut self, shard: u32) {
         if let Some(own) = self.shards.get_mut(shard as usize) {
             own.lost = true;
         }
     }
 
-    /// Whether all seconds of the shard are there, and their digest is this.
+    /// Whether all seconds of the shard came, and their digest is this one.
     pub fn is_whole(&self, shard: u32, digest: &[u8; 32]) -> bool {
         self.shards
             .get(shard as usize)
             .is_some_and(|own| own.total == Some(own.next) && own.digest.finish() == *digest)
     }
 
-    /// Whether all seconds of the shard have come, once it has said how many there are.
+    /// Whether all seconds of the shard came; `false` while their number is unknown.
     pub fn has_all(&self, shard: u32) -> bool {
         self.shards.get(shard as usize).is_some_and(|own| own.total.is_some_and(|total| own.next >= total))
     }
 
-    /// The next second of the whole run, if all shards have come that far.
+    /// The next second of the whole run, once all shards have reported it.
     pub fn next_second(&mut self) -> Option<Interval> {
         let second = self.second;
         let has_come = |own: &SecondsOfShard| {
@@ -168,12 +168,12 @@ impl ShardsInStep {
         Some(whole)
     }
 
-    /// What came too late for its second.
+    /// The sum of what came after its second was returned.
     pub fn late(&self) -> &Tally {
         &self.late
     }
 
-    /// The state at the end of each shard's last second, together.
+    /// The sum of the states at the end of each shard's last second.
     pub fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
         self.shards.iter().for_each(|own| add_gauges(&mut gauges, own.gauges));
@@ -208,7 +208,8 @@ fn add_gauges(own: &mut Gauges, other: Gauges) {
     };
 }
 
-/// What all agents together measured. `tally`: the sum of all seconds. The parts stand with the names of their agents.
+/// Returns the measurement of all agents together. `tally`: the sum of all seconds. Each part carries the name of its
+/// agent.
 pub fn measured(parts: Vec<(String, Measured)>, tally: Tally) -> Measured {
     let phases = tally.phases.len();
     let mut whole = Measured { tally, ..Measured::default() };
@@ -217,7 +218,7 @@ pub fn measured(parts: Vec<(String, Measured)>, tally: Tally) -> Measured {
     };
     for phase in 0..phases {
         let held_back = |part: &Measured| part.held_back.get(phase).copied().unwrap_or(false);
-        // Where one shard was held back the load was never the one that was planned.
+        // If one shard was held back, the load was not the planned one.
         whole.held_back.push(parts.iter().any(|(_, part)| held_back(part)));
         let start = of(|part| &part.starts, phase).min().unwrap_or_default();
         let window = of(|part| &part.windows, phase).max().unwrap_or_default();
@@ -250,7 +251,7 @@ pub fn measured(parts: Vec<(String, Measured)>, tally: Tally) -> Measured {
     whole
 }
 
-/// Of what tells whether a generator kept up, the worst; of what was used, the sum.
+/// Returns the worst of the values that show whether a generator kept up, and the sum of the resources.
 fn health<'a>(parts: impl Iterator<Item = &'a Health> + Clone, phases: usize) -> Health {
     let most = |get: fn(&Health) -> f64| parts.clone().map(get).fold(0.0, f64::max);
     let hindrance = |phase: usize| {
@@ -331,7 +332,7 @@ mod tests {
         all.add(1, 0, second(0, 4), vec![2]);
         all.add(1, 0, second(0, 4), vec![2]);
         assert_eq!(accepted(all.late()), 4);
-        // What stands in the table of agents is what went into the whole, once.
+        // The table of agents holds what was added to the whole, each part once.
         assert_eq!((accepted(all.tally(0).unwrap()), accepted(all.tally(1).unwrap())), (3, 4));
         assert!(all.has(1, 0) && !all.has(1, 1));
         all.end(1, 3);

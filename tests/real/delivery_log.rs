@@ -314,7 +314,7 @@ fn trace_shows_what_came_out_and_what_the_hop_added() {
         "came out ",
         " after the start of the session, for user0@",
         "  + Received: ",
-        "all else is as it was sent",
+        "everything else is as it was sent",
         "  < X-Smtpress-Seq: 0",
     ] {
         assert!(said.contains(part), "{part}: {said}");

@@ -1,4 +1,4 @@
-//! `smtpress capacity`: its arguments.
+//! The arguments of `smtpress capacity`.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,19 @@ use super::login::LoginArgs;
 /// `smtpress capacity`.
 #[derive(Debug, Default, Args)]
 pub struct CapacityArgs {
-    /// A profile (TOML), -: from stdin; its target, session, message, first measured phase and [capacity] are used; or
+    /// A profile (TOML), or - for stdin: its target, session, message, first measured phase and [capacity] are used; or
     /// give --target
     pub profile: Option<PathBuf>,
     /// host:port, smtp://host:port, smtps://, lmtp://, or embedded
     #[arg(long, value_name = "URL", env = "SMTPRESS_TARGET", help_heading = "Search")]
     pub target: Option<String>,
-    /// What a load must meet: '[NAME:] response p99 < 500ms[, failures 0.1%]'; may be repeated
+    /// A goal that a load must meet: '[NAME:] response p99 < 500ms[, failures 0.1%]'; may be repeated
     #[arg(long = "goal", value_name = "GOAL", help_heading = "Search")]
     pub goals: Vec<String>,
     /// The parameter that is raised [rate]
     #[arg(long, value_name = "rate|sessions|size", help_heading = "Search")]
     pub by: Option<String>,
-    /// The capacity expected of every goal, or of the one named: '[NAME:] >= 400/s'; may be repeated
+    /// The expected capacity for every goal, or for the named one: '[NAME:] >= 400/s'; may be repeated
     #[arg(long = "expect", value_name = "CAPACITY", help_heading = "Search")]
     pub expects: Vec<String>,
     /// Continue the interrupted search of this run directory
@@ -33,10 +33,10 @@ pub struct CapacityArgs {
         help_heading = "Search"
     )]
     pub resume: Option<PathBuf>,
-    /// Take at this address what the relay delivers: a load that its queue does not keep up with is too high; may be repeated
+    /// Receive at this address what the relay delivers; a load at which its queue grows is too high; may be repeated
     #[arg(long, value_name = "ADDR", help_heading = "Search")]
     pub receive: Vec<String>,
-    /// How long deliveries are awaited after each trial, at most [2m]
+    /// The longest wait for deliveries after each trial [2m]
     #[arg(long, value_name = "TIME", help_heading = "Search")]
     pub drain: Option<String>,
     /// Whether and how the sessions are encrypted [none]

@@ -1,4 +1,4 @@
-//! The flags that the commands that send have in common.
+//! The common flags of the commands that send.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::command::CommandError;
 use crate::plan::Plan;
 use crate::report::RunDir;
 
-/// How a load in progress is shown.
+/// The display of progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProgressMode {
     /// Bars on a terminal, else log lines
@@ -22,7 +22,7 @@ pub enum ProgressMode {
     None,
 }
 
-/// What the commands that send have in common.
+/// The common flags of the commands that send.
 #[derive(Debug, Default, Args)]
 pub struct CommonArgs {
     /// Set a key, such as phase.steady.rate=200/s; may be repeated
@@ -37,10 +37,10 @@ pub struct CommonArgs {
     /// The run directory [smtpress-runs/<time>-<name>]
     #[arg(short = 'o', long, value_name = "DIR", env = "SMTPRESS_OUT", help_heading = "Result")]
     pub out: Option<PathBuf>,
-    /// Replace the run in that directory, once this one is stored
+    /// Replace an earlier run in that directory, once this one is stored
     #[arg(long, requires = "out", help_heading = "Result")]
     pub overwrite: bool,
-    /// Write the result as JSON; -: to stdout, and nothing else there
+    /// Write the result as JSON; - for stdout, which then gets nothing else
     #[arg(long, value_name = "FILE|-", env = "SMTPRESS_JSON", help_heading = "Result")]
     pub json: Option<PathBuf>,
     /// How to show progress on stderr [auto]
@@ -58,15 +58,15 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// How the load is shown.
+    /// The display of the load.
     pub fn shown(&self) -> ProgressMode {
         if self.quiet { ProgressMode::None } else { self.progress.unwrap_or(ProgressMode::Auto) }
     }
 
-    /// The directory of the run, made. Nothing is sent before it is there.
+    /// Makes the run directory. Nothing is sent before it exists.
     ///
     /// # Errors
-    /// Something else is there (2), or it cannot be made or written to (3).
+    /// The path is in use (exit code 2), or it cannot be made or written to (3).
     pub fn directory(&self, plan: &Plan, started_at: Duration) -> Result<RunDir, CommandError> {
         RunDir::create(self.out.as_deref(), self.overwrite, &plan.name, started_at)
             .map_err(CommandError::unwritable)

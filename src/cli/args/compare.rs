@@ -1,4 +1,4 @@
-//! `smtpress compare`: its arguments.
+//! The arguments of `smtpress compare`.
 
 use std::path::PathBuf;
 
@@ -16,13 +16,13 @@ Examples:
 Exit codes: 0 improved or equivalent, 99 regressed, 5 inconclusive, 2 not comparable.
 With --interleave also: 3 a target is not reached, 98 no run of a side is valid, 105 interrupted; what was run is kept.";
 
-/// What a user can type behind `smtpress compare`.
+/// The arguments of `smtpress compare`.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
     /// Run directories of the base; with --interleave, the profile
     #[arg(required = true, value_name = "BASE")]
     pub base: Vec<PathBuf>,
-    /// Run directories of the candidate; five runs per side are a good number
+    /// Run directories of the candidate; five runs on each side are a good number
     #[arg(
         long,
         required_unless_present = "interleave",
@@ -31,10 +31,10 @@ pub struct CompareArgs {
         value_name = "CAND"
     )]
     pub against: Vec<PathBuf>,
-    /// Compare only this, such as 'response p99', 'accepted rate' or 'unexpected rate'; may be repeated
+    /// Compare only this metric, such as 'response p99', 'accepted rate' or 'unexpected rate'; may be repeated
     #[arg(long = "metric", value_name = "METRIC")]
     pub metrics: Vec<String>,
-    /// Compare although profiles or seeds differ, or runs are invalid or interrupted
+    /// Compare even if profiles or seeds differ, or runs are invalid or interrupted
     #[arg(long)]
     pub force: bool,
     /// The format
@@ -67,7 +67,7 @@ pub struct CompareArgs {
 pub enum CompareFormat {
     /// For a terminal
     Text,
-    /// One page for a browser, that needs nothing else
+    /// One HTML page, complete in itself
     Html,
     /// JSON; its schema: smtpress schema compare
     Json,
@@ -76,7 +76,7 @@ pub enum CompareFormat {
 }
 
 impl CompareArgs {
-    /// The format that is asked for.
+    /// Returns the requested format.
     pub fn form(&self) -> CompareFormat {
         match (self.json, self.markdown) {
             (true, _) => CompareFormat::Json,
@@ -86,10 +86,10 @@ impl CompareArgs {
     }
 }
 
-/// The flags of a comparison that makes its runs itself.
+/// The flags of a comparison that runs the loads itself.
 #[derive(Debug, Args)]
 pub struct SeriesArgs {
-    /// Run N times per side, in the order A B B A, and compare the runs; BASE is the profile
+    /// Run N times on each side, in the order A B B A, and compare the runs; BASE is the profile
     #[arg(long, value_name = "N", requires = "candidate")]
     pub interleave: Option<usize>,
     /// The target of the base [the profile's]
@@ -98,10 +98,10 @@ pub struct SeriesArgs {
     /// The target of the candidate
     #[arg(long, value_name = "URL", requires = "interleave")]
     pub candidate: Option<String>,
-    /// Take at this address what the relay delivers, in each run; may be repeated
+    /// Receive at this address what the relay delivers, in each run; may be repeated
     #[arg(long, value_name = "ADDR", requires = "interleave")]
     pub receive: Vec<String>,
-    /// How long deliveries are awaited after each run, at most [2m]
+    /// The longest wait for deliveries after each run [2m]
     #[arg(long, value_name = "TIME", requires = "interleave")]
     pub drain: Option<String>,
     /// The pause between two runs
@@ -119,7 +119,7 @@ pub struct SeriesArgs {
     /// The directory of the runs [smtpress-runs/<time>-<name>-compare]
     #[arg(long, value_name = "DIR", requires = "interleave")]
     pub runs: Option<PathBuf>,
-    /// Replace the runs in that directory, once all of these are stored
+    /// Replace earlier runs in that directory, once all of these are stored
     #[arg(long, requires = "runs")]
     pub overwrite: bool,
     /// How to show progress on stderr [auto]

@@ -1,4 +1,4 @@
-//! `smtpress limit`: its arguments.
+//! The arguments of `smtpress limit`.
 
 use std::path::PathBuf;
 
@@ -10,12 +10,12 @@ use super::login::LoginArgs;
 /// `smtpress limit`.
 #[derive(Debug, Default, Args)]
 pub struct LimitArgs {
-    /// A profile (TOML), -: from stdin; its target, session, message and [limits] are used; or give --target
+    /// A profile (TOML), or - for stdin: its target, session, message and [limits] are used; or give --target
     pub profile: Option<PathBuf>,
     /// host:port, smtp://host:port, smtps://, lmtp://, or embedded
     #[arg(long, value_name = "URL", env = "SMTPRESS_TARGET", help_heading = "Search")]
     pub target: Option<String>,
-    /// Look for these limits only, by name or family (rule, bare-cr-lf); all: for every limit [those with an expected value,
+    /// Search only these limits, by name or family (rule, bare-cr-lf); all: every limit [those with an expected value,
     /// else all]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', help_heading = "Search")]
     pub find: Vec<String>,
@@ -25,22 +25,22 @@ pub struct LimitArgs {
     /// The configured value of a limit, such as too-many-connections-from-host=50; may be repeated
     #[arg(long, value_name = "NAME=VALUE,...", value_delimiter = ',', help_heading = "Search")]
     pub expect: Vec<String>,
-    /// Print what would be looked for, in which order and up to which bounds, and exit
+    /// Print which limits would be searched, in which order and up to which bounds, and exit
     #[arg(long, help_heading = "Search")]
     pub plan: bool,
-    /// How long a reply may take [10s]
+    /// The longest wait for a reply [10s]
     #[arg(long, value_name = "TIME", help_heading = "Search")]
     pub timeout: Option<String>,
-    /// The longest wait for a timeout of which no value is expected [20s]
+    /// The longest wait for a timeout without an expected value [20s]
     #[arg(long, value_name = "TIME", help_heading = "Search")]
     pub wait: Option<String>,
-    /// The most sessions held at once where no value is expected [1000]
+    /// The most sessions at once for a limit without an expected value [1000]
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub max_sessions: Option<String>,
-    /// The most messages, recipients or errors of a session where no value is expected [1000]
+    /// The most messages, recipients or errors in a session for a limit without an expected value [1000]
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub max_messages: Option<String>,
-    /// The largest message where no value is expected [64MiB]
+    /// The largest message for a limit without an expected value [64MiB]
     #[arg(long, value_name = "SIZE", help_heading = "Search")]
     pub max_size: Option<String>,
     /// The longest time of the whole search [20m]
@@ -55,7 +55,7 @@ pub struct LimitArgs {
     /// The reverse path
     #[arg(long, value_name = "ADDRESS", help_heading = "Dialogue")]
     pub from: Option<String>,
-    /// The recipients, a template as `to` in [message]
+    /// The recipients, a template like `to` in [message]
     #[arg(long, value_name = "ADDRESS", help_heading = "Dialogue")]
     pub to: Option<String>,
     #[command(flatten, next_help_heading = "Dialogue")]

@@ -1,4 +1,4 @@
-//! The flags of a login: what of the profile's `[session] auth` a command line can say. Never a secret.
+//! The flags of a login, for keys of the profile's `[session] auth`. A command line never holds a secret.
 
 use clap::Args;
 
@@ -6,13 +6,13 @@ use crate::cli::overrides::flags;
 use crate::profile::Override;
 use crate::profile::overrides::OverrideOrigin;
 
-/// Who logs in, and how.
+/// The flags of a login.
 #[derive(Debug, Default, Args)]
 pub struct LoginArgs {
     /// Log in: plain, login, cram-md5, scram-sha-256[-plus], xoauth2, oauthbearer
     #[arg(long, value_name = "MECHANISM")]
     auth: Option<String>,
-    /// The user
+    /// The user name
     #[arg(long, value_name = "NAME", requires = "auth", conflicts_with = "user_env")]
     user: Option<String>,
     /// The environment variable that holds the user
@@ -27,13 +27,13 @@ pub struct LoginArgs {
     /// A CSV file of many users: columns user and password (or token)
     #[arg(long, value_name = "FILE", requires = "auth")]
     users_file: Option<String>,
-    /// Log in although the session is not encrypted
+    /// Log in even if the session is not encrypted
     #[arg(long, requires = "auth")]
     allow_clear_text: bool,
 }
 
 impl LoginArgs {
-    /// The keys that were given.
+    /// Returns the given keys.
     pub fn overrides(&self) -> Vec<Override> {
         let mut changes = flags(&[
             ("--auth", "session.auth.mechanism", &self.auth),

@@ -1,10 +1,10 @@
-//! `smtpress receive`.
+//! The arguments of `smtpress receive`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// What stands below its help.
+/// The end of its help.
 pub const EXAMPLES: &str = "\
 Examples:
   smtpress receive --receive 127.0.0.1:2600 --deliveries out.jsonl
@@ -16,10 +16,10 @@ A run on another machine needs the clock of this one for times: --deliveries FIL
 Ctrl-C ends it. Exit codes: 0 ended as asked; 1 the log could not be written to its end;
 3 an address or the log cannot be opened; 2 usage.";
 
-/// `smtpress receive`.
+/// The arguments of `smtpress receive`.
 #[derive(Debug, Args)]
 pub struct ReceiveArgs {
-    /// A profile (TOML), -: from stdin; only its [receive] table is used
+    /// A profile (TOML), or - for stdin; only its [receive] table is used
     pub profile: Option<PathBuf>,
     /// Receive at this address [the profile's receive.address]; may be repeated
     #[arg(long, value_name = "IP:PORT|unix:PATH")]

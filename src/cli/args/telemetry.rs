@@ -1,4 +1,4 @@
-//! The flags of a run that is exported while it is in progress.
+//! The flags of the exporters of a run in progress.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,16 +7,16 @@ use clap::Args;
 
 use crate::telemetry::Settings;
 
-/// Who may look on, and where metrics go.
+/// The live page, and the destinations of metrics.
 #[derive(Debug, Default, Args)]
 pub struct TelemetryArgs {
-    /// Serve the report live, as in 127.0.0.1:8025; port 0: any
+    /// Serve the report live at an address such as 127.0.0.1:8025; port 0 takes any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
     /// Serve metrics to Prometheus; --linger 30s after the run
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
     pub prometheus: Option<SocketAddr>,
-    /// How long the final metrics wait for a scrape [30s]
+    /// How long the final metrics stay there for a last scrape [30s]
     #[arg(
         long,
         hide = true,
@@ -25,16 +25,16 @@ pub struct TelemetryArgs {
         value_parser = humantime::parse_duration
     )]
     pub linger: Option<Duration>,
-    /// Push metrics by OTLP (HTTP), as in http://127.0.0.1:4318
+    /// Push metrics by OTLP (HTTP) to a URL such as http://127.0.0.1:4318
     #[arg(long, value_name = "URL", env = "SMTPRESS_OTLP")]
     pub otlp: Option<String>,
-    /// Let other machines reach the live page and the metrics
+    /// Allow addresses that other machines reach for the live page and the metrics
     #[arg(long)]
     pub live_beyond_loopback: bool,
 }
 
 impl TelemetryArgs {
-    /// The settings that they stand for.
+    /// Returns the settings of the exporters.
     pub fn settings(&self) -> Settings {
         Settings {
             dashboard: self.dashboard,

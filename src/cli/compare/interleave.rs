@@ -1,6 +1,7 @@
-//! `compare --interleave N`: the same load against two targets in turn, A B B A, so that what drifts with time meets both.
+//! `compare --interleave N`: runs the same load against two targets in the order A B B A, so that a drift over time
+//! affects both.
 //!
-//! It only carries the runs; each is a run like any other, with a directory of its own.
+//! Each run is an ordinary run, with a directory of its own.
 
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::report::stored::{StoredStatus, ValidityStatus};
 use crate::telemetry::Exporters;
 use crate::verdict::ExitCode;
 
-/// The pause between two runs at most.
+/// The longest pause between two runs.
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A side of the comparison.
@@ -43,7 +44,7 @@ impl SeriesSide {
     }
 }
 
-/// The order of `n` runs a side: what drifts steadily with time adds the same to both.
+/// Returns the order of `n` runs on each side: a steady drift over time adds the same to both.
 fn order(n: usize) -> impl Iterator<Item = SeriesSide> {
     (0..n).flat_map(|pair| match pair % 2 {
         0 => [SeriesSide::Base, SeriesSide::Candidate],
@@ -51,7 +52,7 @@ fn order(n: usize) -> impl Iterator<Item = SeriesSide> {
     })
 }
 
-/// The runs that are there.
+/// The runs so far.
 #[derive(Default)]
 struct KeptRuns {
     base: Vec<PathBuf>,
@@ -70,26 +71,26 @@ impl KeptRuns {
         self.base.len() + self.candidate.len()
     }
 
-    /// How to go on by hand.
+    /// Returns a hint how to compare the runs so far.
     fn command(&self) -> String {
         let list = |paths: &[PathBuf]| {
             paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" ")
         };
         match (self.base.is_empty(), self.candidate.is_empty()) {
-            (true, true) => "no run is there".to_owned(),
+            (true, true) => "there is no run yet".to_owned(),
             (false, false) => {
                 format!("smtpress compare {} --against {}", list(&self.base), list(&self.candidate))
             }
-            _ => format!("one side only is there: {}", list(&self.base) + &list(&self.candidate)),
+            _ => format!("only one side has runs: {}", list(&self.base) + &list(&self.candidate)),
         }
     }
 }
 
-/// Carries `n` runs a side of the profile and gives what is to be compared. Runs that are invalid are left out, and a message says
-/// so, unless they are `forced` in.
+/// Runs the profile `n` times on each side, and returns the runs to compare. Invalid runs are left out with a message,
+/// unless `forced`.
 ///
 /// # Errors
-/// Whatever keeps a run from its load, and an interruption; what was measured until then is kept.
+/// A run could not start its load, or was interrupted; the runs before it are kept.
 pub fn carry(
     profile: &Path,
     n: usize,
@@ -105,7 +106,7 @@ pub fn carry(
         return Err(CommandError::usage(format!("--cooldown {}: rest one hour at most", args.cooldown)));
     }
     let first = prepare(&asked(profile, args, SeriesSide::Base, args.seed.clone()))?;
-    // Drawn once, if at all.
+    // One seed for all runs, drawn if none is given.
     let seed = Some(first.compiled.plan.seed.to_string());
     let prepared = |side: SeriesSide| prepare(&asked(profile, args, side, seed.clone()));
     let other = prepared(SeriesSide::Candidate)?;
@@ -117,7 +118,7 @@ pub fn carry(
     }
     check_before_load(&first.compiled.plan)?;
     check_before_load(&other.compiled.plan)?;
-    // That the second target is not there must not show only when the first one has been loaded: one connection to each.
+    // One connection to each target, so that an unreachable second target is found before the first is loaded.
     reachability::check_target(&first.compiled.plan)?;
     reachability::check_target(&other.compiled.plan)?;
     let name = format!("{}-compare", first.compiled.plan.name);
@@ -204,7 +205,7 @@ fn notes_of(notes: &[(SeriesSide, String)], side: SeriesSide) -> usize {
     notes.iter().filter(|(of, _)| *of == side).count()
 }
 
-/// The profile against one of the targets, as `run` would be asked for it.
+/// Returns the arguments of `run` for the profile and one target.
 fn asked(profile: &Path, args: &SeriesArgs, side: SeriesSide, seed: Option<String>) -> RunArgs {
     let target = match side {
         SeriesSide::Base => args.target.clone(),
@@ -228,7 +229,7 @@ fn asked(profile: &Path, args: &SeriesArgs, side: SeriesSide, seed: Option<Strin
     }
 }
 
-/// One run, from its directory to its files.
+/// Does one run, from its directory to its files.
 fn one(
     prepared: &Prepared,
     directory: RunDir,
@@ -246,14 +247,14 @@ fn one(
     let run = LoadRun::begin(prepared, directory)?;
     let messages = progress.messages();
     let finished = run.run(signals, &mut progress, &messages, &Exporters::default())?.finish();
-    // What cannot be read back cannot be compared.
+    // A run whose files cannot be read cannot be compared.
     match finished.stored {
         Ok(()) => Ok(finished),
         Err(error) => Err(error),
     }
 }
 
-/// The failure of a run amid others, with what is there of them.
+/// Adds a hint on the other runs to the failure of a run.
 fn lost(failure: CommandError, kept: &KeptRuns) -> CommandError {
     match failure {
         CommandError::Failed(code, sentence) if kept.count() > 0 => CommandError::Failed(
@@ -268,7 +269,7 @@ fn interrupted(kept: &KeptRuns, n: usize) -> CommandError {
     CommandError::Failed(
         ExitCode::Interrupted,
         format!(
-            "interrupted after {} of {} runs; what is there is kept: {}",
+            "interrupted after {} of {} runs; they are kept: {}",
             kept.count(),
             2 * n,
             kept.command()

@@ -1,4 +1,4 @@
-//! `smtpress fleet collect`: what is left of a run without its coordinator.
+//! `smtpress fleet collect`: prints the reports of a run that lost its coordinator.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use crate::fleet::collect::{self, CollectedRun};
 use crate::fleet::init::COORDINATOR;
 use crate::verdict::ExitCode;
 
-/// Prints the runs that have reports, or the counts of one.
+/// Prints the runs that have reports, or the counts of one run.
 pub fn collect(args: &FleetCollectArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let access = access(&args.bus, COORDINATOR)?;
     let Some(run) = &args.of else {
@@ -48,7 +48,7 @@ pub fn collect(args: &FleetCollectArgs, screen: &Screen) -> Result<ExitCode, Com
     } else {
         write!(out, "{}", text(&collected))?;
     }
-    // Whatever is there: nobody watched this run to its end.
+    // Always invalid: the coordinator did not watch the run to its end.
     Ok(ExitCode::Invalid)
 }
 

@@ -1,4 +1,4 @@
-//! `smtpress fleet init`: the files of a fleet, in a folder of their own.
+//! `smtpress fleet init`: writes the files of a fleet into a folder.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -12,10 +12,10 @@ use crate::command::CommandError;
 use crate::fleet::init::{FleetSettings, files};
 use crate::verdict::ExitCode;
 
-/// More agents than this are a mistake.
+/// The largest number of agents.
 const MOST_AGENTS: usize = 10_000;
 
-/// Makes the folder and its files, and prints what comes next.
+/// Makes the folder and its files, and prints the next step.
 pub fn init(args: &FleetInitArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     if args.agents == 0 || args.agents > MOST_AGENTS {
         return Err(CommandError::usage(format!("--agents {}: write 1 to {MOST_AGENTS}", args.agents)));
@@ -47,7 +47,7 @@ pub fn init(args: &FleetInitArgs, screen: &Screen) -> Result<ExitCode, CommandEr
     Ok(ExitCode::Success)
 }
 
-/// Makes the folder, for this user alone, or takes one that is empty.
+/// Makes the folder with access for this user only, or uses an empty one.
 fn make_folder(dir: &Path) -> Result<(), CommandError> {
     let refused = |why: String| CommandError::usage(format!("{} {why}", dir.display()));
     match DirBuilder::new().mode(0o700).create(dir) {

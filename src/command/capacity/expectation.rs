@@ -1,4 +1,4 @@
-//! What the user expects a capacity to be, and the verdict of a search.
+//! The expected capacity, and the verdict of a search.
 
 use crate::command::error::CommandError;
 use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, Knob, SearchEnd, SearchState};
@@ -10,11 +10,11 @@ use crate::verdict::{AssertionResult, AssertionStatus, SearchVerdict};
 /// `[NAME:] >= 400/s`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expectation {
-    /// As it was written.
+    /// Its text.
     text: String,
-    /// The goal it is about; all of them if absent.
+    /// The goal that it is about; `None`: all goals.
     goal: Option<usize>,
-    /// The lower bound that is expected at least.
+    /// The expected minimum of the lower bound.
     least: f64,
 }
 
@@ -60,11 +60,11 @@ impl Expectation {
         Ok(Expectation { text: rest.to_owned(), goal, least })
     }
 
-    /// Whether a goal's bounds are as expected.
+    /// Returns how the bounds of a goal compare with the expectation.
     fn holds(&self, bounds: &GoalBounds) -> AssertionStatus {
         match (bounds.lower, bounds.upper) {
             (Some(lower), _) if lower >= self.least => AssertionStatus::Pass,
-            // The answer is there, or what is missing of it cannot change it.
+            // The bounds decide it, whatever a finer search would find.
             _ if is_settled(bounds) || bounds.ending == GoalEnd::NoneGood => AssertionStatus::Fail,
             (_, Some(upper)) if upper <= self.least => AssertionStatus::Fail,
             _ => AssertionStatus::NoData,
@@ -114,7 +114,7 @@ pub fn judge(
     (verdict, results)
 }
 
-/// Why no trial can be believed, if that is so.
+/// Why the result of no trial can be used; `None`: one can.
 fn no_valid_trial(state: &SearchState) -> Option<SearchReason> {
     let reasons: Option<Vec<_>> = state.records.iter().map(|record| record.invalid.first()).collect();
     reasons?

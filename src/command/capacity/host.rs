@@ -1,5 +1,4 @@
-//! Where a search for the capacity happens: this machine's threads, its clock, the run directory, the user's command and
-//! the screen.
+//! The host of a search for the capacity: it provides threads, clock, run directory, the user's command and the screen.
 
 use std::time::{Duration, Instant};
 
@@ -23,9 +22,9 @@ use crate::report::format;
 use crate::report::run_dir::{HOOK_LOG, RunDir, RunDirError, SEARCH};
 use crate::report::stored::{Generator, RunResult};
 
-/// How often it is looked whether the user wants to stop.
+/// The interval at which the user's stop is checked.
 const GLANCE: Duration = Duration::from_millis(20);
-/// The most dialogues that are kept as evidence.
+/// The largest number of dialogues that are kept as evidence.
 const MOST_TRANSCRIPTS: usize = 200;
 
 /// This machine as the host of a search.
@@ -34,24 +33,24 @@ pub struct LocalHost<'a> {
     pub stop: watch::Receiver<Stop>,
     pub view: &'a CapacityView<'a>,
     pub directory: &'a RunDir,
-    /// What is left of the search if it is cut off now.
+    /// The state of the search that is stored, in case it is cut off.
     pub so_far: &'a dyn Fn(&SearchState) -> RunResult,
     pub asked: &'a CapacityPlan,
     pub began: Instant,
-    /// What the search took before it was broken off.
+    /// How long the search took before it was interrupted.
     pub before: Duration,
-    /// The first failure to keep the search.
+    /// The first failure to store the search.
     pub unkept: Option<RunDirError>,
     pub transcripts: Vec<(String, String)>,
-    /// How the generator fared, over all runs.
+    /// The generator's resource use over all runs.
     pub health: Generator,
-    /// The CPU seconds that it could have used in them.
+    /// The CPU seconds that were available to it.
     pub allowed_s: f64,
-    /// What kept it from running, at its worst.
+    /// The worst standstill of the generator.
     pub hindrance: Option<Hindrance>,
-    /// The next run is to be seen.
+    /// Whether the next run is shown.
     pub seen: bool,
-    /// That the listener says nothing was reported.
+    /// Whether the silence of the listener was reported.
     pub silent: bool,
 }
 
@@ -80,7 +79,7 @@ impl Runner for LocalHost<'_> {
     }
 }
 
-/// Shows what another looks at.
+/// Passes a run to another observer, and shows it.
 struct Both<'a> {
     display: Box<dyn Display>,
     messages: MessageSink,
@@ -142,7 +141,7 @@ impl SearchHost for LocalHost<'_> {
             end => end.to_string(),
         };
         Err(format!(
-            "between_trials, before trial {number}: {:?} {how}; what it said is in {}",
+            "between_trials, before trial {number}: {:?} {how}; its output is in {}",
             command.text,
             path.display()
         ))
@@ -186,12 +185,12 @@ impl SearchHost for LocalHost<'_> {
 }
 
 impl LocalHost<'_> {
-    /// Adds up what the generator used.
+    /// Adds up the resource use of the generator.
     fn own(&mut self, Measured { health, took, .. }: &Measured) {
         let own = &mut self.health;
         own.cpu_user_s += health.cpu_user_s;
         own.cpu_system_s += health.cpu_system_s;
-        // The mean over all runs: of one that takes an instant the share is that of its beginning.
+        // The mean over all runs: the share of a very short run would be that of its start.
         self.allowed_s += health.allowed_cores * took.as_secs_f64();
         own.cpu_share = (own.cpu_user_s + own.cpu_system_s) / self.allowed_s.max(1e-9);
         own.allowed_cores = health.allowed_cores;
@@ -207,7 +206,7 @@ impl LocalHost<'_> {
         self.view.narration.say(line);
     }
 
-    /// How far each goal's bounds have closed.
+    /// Returns the current bounds of each goal, in words.
     fn bracket(&self, state: &SearchState) -> String {
         let goal = |index: usize| {
             let told = |load: Option<f64>| load.map_or("?".to_owned(), |load| self.asked.format_load(load));
@@ -217,7 +216,7 @@ impl LocalHost<'_> {
         (0..self.asked.goals.len()).map(goal).collect::<Vec<_>>().join(", ")
     }
 
-    /// What came out of a trial.
+    /// Returns the result of a trial, in words.
     fn judged(&self, record: &TrialRecord) -> String {
         if let Some(reason) = record.invalid.first() {
             return format!("invalid, {}: it is not the listener's", reason.code);

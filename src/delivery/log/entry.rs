@@ -1,4 +1,4 @@
-//! What stands in a line of a delivery log.
+//! The lines of a delivery log.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::delivery::integrity::Fingerprint;
 use crate::delivery::next_hop::HopHealth;
 use crate::delivery::notification::Notification;
 
-/// The version of the format that is written and read.
+/// The version of the log's format.
 pub const VERSION: u32 = 1;
 
 /// The first line.
@@ -17,15 +17,15 @@ pub struct LogHeader {
     pub smtpress_delivery_log: u32,
     /// The version of smtpress.
     pub tool: String,
-    /// The machine.
+    /// The name of the receiver's machine.
     pub host: String,
-    /// The process.
+    /// The process id of the receiver.
     pub pid: u32,
     /// The name of its monotonic clock; `null`: unknown.
     pub clock: Option<String>,
-    /// When it began.
+    /// The start of the log.
     pub at: ClockReading,
-    /// Where it listens.
+    /// The addresses of the receiver.
     pub addresses: Vec<String>,
     /// `smtp` or `lmtp`.
     pub protocol: String,
@@ -41,17 +41,17 @@ pub enum LogEntry {
     Notified {
         /// When its end was read.
         at: ClockReading,
-        /// What it says.
+        /// What it reports on each recipient.
         about: Notification,
     },
-    /// A message of no run came out.
+    /// A message came out that belongs to no run.
     Foreign {
         /// When its end was read.
         at: ClockReading,
     },
-    /// All that came out before stands before this line.
+    /// Everything that came out before this time is above this line.
     Mark(LogMark),
-    /// The receiver was stopped; nothing comes after it.
+    /// The receiver was stopped. This is the last line.
     End(LogMark),
 }
 
@@ -62,21 +62,21 @@ pub struct LogCopy {
     pub run: String,
     /// The number of the message.
     pub seq: u64,
-    /// For whom.
+    /// Its recipients.
     pub to: Vec<String>,
     /// When the end of its content was read.
     pub at: ClockReading,
-    /// What the content is compared by; `null`: it was no message.
+    /// The fingerprint of the content; `null`: it was no message.
     pub content: Option<Fingerprint>,
 }
 
 /// The state of the receiver at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LogMark {
-    /// When.
+    /// The moment.
     pub at: ClockReading,
-    /// Copies, notifications and foreign messages so far.
+    /// The number of copies, notifications and foreign messages so far.
     pub messages: u64,
-    /// How it fared.
+    /// The health of its threads.
     pub health: HopHealth,
 }

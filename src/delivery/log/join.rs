@@ -1,11 +1,11 @@
-//! Joins delivery logs with a run: while it goes on, or when it is over.
+//! Joins delivery logs with a run, while it runs or afterwards.
 //!
 //! # Decisions
-//! - The account is that of a receiver in the same process; a log is one more place that deliveries are learnt from.
-//! - What a log says counts as far as its last mark goes. A wait for deliveries ends with a mark behind it; without one the log is
-//!   incomplete, and the run invalid.
-//! - A log may hold what came out for other runs, before and after. What came out before the run, or after it and after the last
-//!   message of it, is not counted as foreign to it.
+//! - The account is the same as for a receiver in this process; a log is only another source.
+//! - A log counts up to its last mark. The wait for deliveries ends at a mark after its end; without such a mark the
+//!   log is incomplete, and the run invalid.
+//! - A log may hold deliveries of other runs. Messages that came out before the run, or after its end and its last
+//!   message, do not count as foreign.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,13 +19,13 @@ use crate::delivery::clock::{self, ClockOffset, ClockReading, TwoClocks};
 use crate::delivery::next_hop::HopHealth;
 use crate::plan::Plan;
 
-/// How long a mark is awaited. Marks are a second apart.
+/// How long to wait for a mark. Marks are a second apart.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked for one.
+/// The interval at which the logs are read for a mark.
 const LOOK: Duration = Duration::from_millis(20);
-/// A mark that is older shows that nobody writes any more.
+/// A last mark older than this shows that the log has no writer any more.
 const STALE: Duration = Duration::from_secs(5);
-/// The health of a receiver counts this long after the last message of a run.
+/// The health of a receiver is judged until this long after the last message of the run.
 const AFTER: Duration = Duration::from_millis(1500);
 
 /// The delivery logs of one run or of several, one after the other.
@@ -42,38 +42,38 @@ struct Joining {
     run: Option<JoinedRun>,
 }
 
-/// The run that is joined.
+/// The run that is joined with the logs.
 #[derive(Debug)]
 struct JoinedRun {
     account: RunAccount,
-    /// When its clock was at zero; of a run that is over the moment says nothing.
+    /// The epoch of the run; without meaning for a run that is over.
     began: Instant,
-    /// How long it took; `None`: it goes on.
+    /// How long it took; `None`: it is in progress.
     took: Option<Duration>,
-    /// When messages of other runs came out after its end.
+    /// The times at which messages of other runs came out after its end.
     foreign_after: Vec<Duration>,
 }
 
-/// A log, as far as it is read.
+/// The state of reading one log.
 #[derive(Debug)]
 struct JoinedLog {
     reader: LogReader,
     clocks: TwoClocks,
     /// Why it cannot be read further.
     fault: Option<String>,
-    /// Its last mark, and how many were read.
+    /// Its last mark, and the number of marks read.
     covered: LogMark,
     marks: u64,
     has_ended: bool,
-    /// When something last came out for the run.
+    /// When the last delivery of the run came.
     last_own: Option<ClockReading>,
     own: u64,
-    /// Messages of other runs, and the first of these.
+    /// The number of messages of other runs, and the id of the first such run.
     others: u64,
     first_other: Option<String>,
     /// The last mark before the run.
     before: LogMark,
-    /// The last mark of the run, and the sums of what marks say of their second.
+    /// The last mark of the run, and the sums of the marks' values for single seconds.
     health: LogMark,
     sums: HopHealth,
 }
@@ -82,7 +82,7 @@ impl DeliveryLogs {
     /// Opens the logs. `quiet` as in [`ReceiverSettings`](crate::delivery::settings::ReceiverSettings).
     ///
     /// # Errors
-    /// One cannot be read, is none, or is given twice.
+    /// A log cannot be read, is no delivery log, or is given twice.
     pub fn open(
         paths: &[PathBuf],
         offset: Option<ClockOffset>,
@@ -99,19 +99,19 @@ impl DeliveryLogs {
         Ok(DeliveryLogs { offset, quiet, joining: Mutex::new(Joining { logs, run: None }) })
     }
 
-    /// How long nothing must have come out for the relay to be silent.
+    /// How long without a delivery the relay counts as silent.
     pub fn quiet(&self) -> Duration {
         self.quiet
     }
 
-    /// Whether the clocks of all logs can be related to that of this process.
+    /// Whether the clocks of all logs can be related to those of this process.
     pub fn has_times(&self) -> bool {
         let here = clock::clock_name();
         let is_here = |log: &JoinedLog| here.is_some() && log.reader.header().clock == here;
         self.offset.is_some() || self.lock().logs.iter().all(is_here)
     }
 
-    /// Waits until it is seen that a receiver writes to each.
+    /// Waits until each log has a new mark, which shows that a receiver writes to it.
     ///
     /// # Errors
     /// None does.
@@ -138,10 +138,10 @@ impl DeliveryLogs {
         Ok(())
     }
 
-    /// A run begins, at this epoch. `date`: the Date of its messages.
+    /// Begins a run at this epoch. `date`: the Date of its messages.
     pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
         let mut joining = self.lock();
-        // What is there came out before.
+        // What the logs hold already came out before the run.
         joining.logs.iter_mut().for_each(|log| log.read(None));
         let reading = ClockReading::at(epoch);
         let is_timed = joining.relate(reading, clock::clock_name().as_deref(), self.offset);
@@ -153,8 +153,8 @@ impl DeliveryLogs {
         });
     }
 
-    /// A run that is over, and took this long, is joined: all that is in the logs. `epoch`: what the clocks showed when its load
-    /// began, `clock`: the name of its monotonic clock.
+    /// Joins a run that is over, and took this long, with all that the logs hold. `epoch`: the reading of its clocks
+    /// when its load began, `clock`: the name of its monotonic clock.
     pub fn begin_stored(
         &self,
         plan: &Plan,
@@ -173,21 +173,22 @@ impl DeliveryLogs {
         });
     }
 
-    /// These transactions have ended.
+    /// Takes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         if let Some(run) = &self.lock().run {
             run.account.answered(transactions);
         }
     }
 
-    /// What came out since the last call, by phase. The queue is not known before all lines of the second are read.
+    /// Returns what came out since the last call, by phase. The queue is unknown until all lines of the second have
+    /// been read.
     pub fn second(&self) -> Tally {
         let mut joining = self.lock();
         joining.read();
         joining.run.as_ref().map_or_else(|| Tally::new(0), |run| run.account.second(Duration::ZERO).0)
     }
 
-    /// Whether nothing is awaited any more at this time since the run's epoch.
+    /// Whether the wait for deliveries can end at this time since the run's epoch.
     pub fn is_settled(&self, now: Duration) -> bool {
         let mut joining = self.lock();
         joining.read();
@@ -195,7 +196,7 @@ impl DeliveryLogs {
         is_over || joining.run.as_ref().is_none_or(|run| run.account.is_settled(now, self.quiet))
     }
 
-    /// The run is over: see [`RunAccount::finish`]. Of a stored run `ended` is when its logs end.
+    /// Closes the account: see [`RunAccount::finish`]. For a stored run `ended` is the end of its logs.
     pub fn finish(
         &self,
         windows: &[(Duration, Duration)],
@@ -224,7 +225,7 @@ impl DeliveryLogs {
             true => Vec::new(),
             false => logs.iter().filter_map(|log| log.incomplete(ended, &run, outstanding)).collect(),
         };
-        // By the clock of the receiver alone.
+        // Both times are by the clock of the receiver.
         let silence = |log: &JoinedLog| Some(log.covered.at.mono.saturating_sub(log.last_own?.mono));
         Delivered {
             silent_for: logs.iter().filter_map(silence).min(),
@@ -242,7 +243,8 @@ impl DeliveryLogs {
 }
 
 impl Joining {
-    /// Relates the clocks of all logs to that of a run, and forgets what they said for others. Returns whether all can be.
+    /// Relates the clocks of all logs to those of a run, and resets what was read for other runs. Returns whether all
+    /// can be related.
     fn relate(&mut self, epoch: ClockReading, run: Option<&str>, offset: Option<ClockOffset>) -> bool {
         for log in &mut self.logs {
             log.clocks = TwoClocks::new(epoch, run, log.reader.header().clock.as_deref(), offset);
@@ -257,7 +259,7 @@ impl Joining {
         logs.iter_mut().for_each(|log| log.read(run.as_mut()));
     }
 
-    /// Waits until all logs go on behind the end of the run's wait.
+    /// Waits until all logs have a mark after the end of the run's wait.
     fn await_marks(&mut self, ended: Duration) {
         if self.run.as_ref().is_none_or(|run| run.took.is_some()) {
             return;
@@ -292,7 +294,7 @@ impl JoinedLog {
         }
     }
 
-    /// Reads all whole lines that are there. Without a run they are of no interest.
+    /// Reads all whole lines that are there. Without a run they are dropped.
     fn read(&mut self, mut run: Option<&mut JoinedRun>) {
         while self.fault.is_none() && !self.has_ended {
             match self.reader.entry() {
@@ -345,7 +347,7 @@ impl JoinedLog {
         self.last_own = Some(at);
     }
 
-    /// When this was, since the run's epoch; where that is unknown, when it is read.
+    /// Returns the time of a line since the run's epoch; if that is unknown, the time at which the line is read.
     fn time(&self, at: ClockReading, run: &JoinedRun) -> Duration {
         match self.clocks.since_epoch(at) {
             Some(nanos) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
@@ -390,17 +392,18 @@ impl JoinedLog {
         self.sums.lag_max_ms = self.sums.lag_max_ms.max(mark.health.lag_max_ms);
     }
 
-    /// Whether all that came out before this time since the epoch has been read. `marks`: how many there were by then.
+    /// Whether everything that came out before this time since the epoch has been read. `marks`: the number of marks by
+    /// then.
     fn covers(&self, time: Duration, marks: u64) -> bool {
         let is_behind = match self.clocks.since_epoch(self.covered.at) {
             Some(nanos) => u64::try_from(nanos).is_ok_and(|nanos| Duration::from_nanos(nanos) >= time),
-            // One may have been on its way.
+            // A mark may have been about to be written.
             None => self.marks >= marks + 2,
         };
         is_behind || self.has_ended || self.fault.is_some()
     }
 
-    /// Why something may have come out that is not in the log.
+    /// Returns why the log may be incomplete.
     fn incomplete(&self, ended: Duration, run: &JoinedRun, outstanding: u64) -> Option<String> {
         const REMEDY: &str = "what is missing may have come out, and copies may be unknown";
         let name = self.reader.path().display();
@@ -440,7 +443,7 @@ impl JoinedLog {
         })
     }
 
-    /// How long ago its last mark was, if its clock is that of this process.
+    /// The age of its last mark, if its clock is that of this process.
     fn age(&self) -> Option<Duration> {
         let is_same =
             self.reader.header().clock.is_some() && self.reader.header().clock == clock::clock_name();
@@ -468,7 +471,7 @@ impl JoinedLog {
     }
 }
 
-/// How the receivers fared during the run: the busiest, and what all of them counted.
+/// Returns the health of the receivers during the run: the values of the busiest, and the sums of their counts.
 fn health(logs: &[JoinedLog]) -> ReceiverHealth {
     let of_log = |log: &JoinedLog| {
         let after = HopHealth {
@@ -482,7 +485,7 @@ fn health(logs: &[JoinedLog]) -> ReceiverHealth {
     logs.iter().map(of_log).reduce(ReceiverHealth::and).unwrap_or_default()
 }
 
-/// How the clocks are related, at the worst.
+/// Returns the weakest relation among the clocks.
 fn relation(logs: &[JoinedLog]) -> ClockRelation {
     let worst = |one: ClockRelation, other: ClockRelation| match (one, other) {
         (ClockRelation::Unknown, _) | (_, ClockRelation::Unknown) => ClockRelation::Unknown,

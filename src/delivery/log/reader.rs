@@ -1,4 +1,4 @@
-//! Reads a delivery log, also while it grows.
+//! Reads a delivery log, even while it grows.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use super::{LogEntry, LogError, LogHeader, VERSION};
 
-/// What is read at once.
+/// The size of one read, in bytes.
 const CHUNK: usize = 256 * 1024;
-/// A line that is longer is none.
+/// The largest length of a line, in bytes.
 const LONGEST: usize = 64 * 1024 * 1024;
 
-/// A delivery log that is read, line by line.
+/// A delivery log, read line by line.
 #[derive(Debug)]
 pub struct LogReader {
     path: PathBuf,
     file: File,
     header: LogHeader,
-    /// What was read and not given out, and its place in the file.
+    /// The bytes that were read and not returned yet, and their offset in the file.
     buffer: Vec<u8>,
     start: usize,
     offset: u64,
-    /// Lines so far.
+    /// The number of lines so far.
     lines: u64,
-    /// Bytes behind the last whole line.
+    /// The number of bytes after the last whole line.
     rest: usize,
 }
 
@@ -86,12 +86,12 @@ impl LogReader {
         &self.header
     }
 
-    /// Whether something stands behind the last whole line: the line was cut off, or is being written.
+    /// Whether there are bytes after the last whole line: a line was cut off, or is being written.
     pub fn has_rest(&self) -> bool {
         self.rest > 0
     }
 
-    /// The next whole line; `None`: there is none so far.
+    /// Returns the next whole line; `None`: there is none yet.
     ///
     /// # Errors
     /// It cannot be read.
@@ -127,7 +127,7 @@ impl LogReader {
             self.buffer.truncate(old + read);
             if read == 0 {
                 self.rest = old;
-                // It is read again: what is no whole line may be cut off by its writer.
+                // The partial line is read again: its writer may cut it off.
                 self.buffer.clear();
                 let length = self.file.metadata().map_or(self.offset, |there| there.len());
                 return if length < self.offset {

@@ -1,4 +1,4 @@
-//! Logs that are whole, cut off and full, and runs that join them.
+//! Complete, cut-off and full logs, and runs that join them.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -31,7 +31,7 @@ fn header(clock: &str, pid: u32) -> LogHeader {
     }
 }
 
-/// This many milliseconds after the beginning of the world.
+/// A reading of the clocks this many milliseconds after the start of the test.
 fn at(ms: u64) -> ClockReading {
     let mono = Duration::from_secs(1_000) + Duration::from_millis(ms);
     ClockReading { wall: Duration::from_secs(1_700_000_000) + Duration::from_millis(ms), mono }
@@ -93,7 +93,7 @@ fn answered(seq: u64) -> Transaction {
     }
 }
 
-/// Joins a run of this many accepted messages, which took a second and began 100 ms after the beginning of the world.
+/// Joins a run of this many accepted messages, which took a second and began 100 ms after the start of the test.
 fn join(
     paths: &[PathBuf],
     offset: Option<ClockOffset>,

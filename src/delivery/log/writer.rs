@@ -1,9 +1,9 @@
 //! Writes a delivery log, on a thread of its own.
 //!
 //! # Decisions
-//! - The receiver's threads hand whole lines over. At most `WAITING` of them wait; then a thread waits for room, which the marks
-//!   say and M32 sees: a disk that is too slow is never taken for a slow relay.
-//! - When a write fails, what is no whole line is cut off again, nothing more is written, and the receiver ends at once.
+//! - The receiver's threads pass whole lines to the writer. At most `WAITING` lines are queued; then a thread waits,
+//!   and the marks report how long (M32), so that a slow disk is never taken for a slow relay.
+//! - When a write fails, the partial line is cut off, nothing more is written, and the receiver ends at once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -17,13 +17,13 @@ use std::time::Duration;
 use super::{LogEntry, LogError, LogHeader};
 use crate::delivery::clock;
 
-/// Lines that wait to be written, at most.
+/// The largest number of lines that wait to be written.
 const WAITING: usize = 16 * 1024;
-/// What is written at once, and how long a line may wait for others.
+/// The largest size of one write, and how long a line may wait for others to be written with it.
 const BUFFER: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A delivery log that is written.
+/// The writer of a delivery log.
 #[derive(Debug)]
 pub struct LogWriter {
     lines: SyncSender<Option<Vec<u8>>>,
@@ -34,13 +34,13 @@ pub struct LogWriter {
 #[derive(Debug, Default)]
 struct WriterState {
     has_failed: AtomicBool,
-    /// Lines that were handed over and not written.
+    /// The number of lines that were passed on and not written.
     lost: AtomicU64,
     /// Microseconds.
     waited: AtomicU64,
 }
 
-/// The end of the log at which lines are handed over.
+/// The sender of lines to the writer's thread.
 #[derive(Clone, Debug)]
 pub(in crate::delivery) struct LogInlet {
     lines: SyncSender<Option<Vec<u8>>>,
@@ -48,7 +48,7 @@ pub(in crate::delivery) struct LogInlet {
 }
 
 impl LogWriter {
-    /// Begins a log. A file that is there is never written to; a pipe or a device is.
+    /// Begins a log. An existing file is never written to; a pipe or a device is.
     ///
     /// # Errors
     /// It cannot be made, or its first line cannot be written.
@@ -75,7 +75,7 @@ impl LogWriter {
             Err((unwritten, source)) => {
                 state.lost.fetch_add(unwritten, Relaxed);
                 state.has_failed.store(true, Relaxed);
-                // Nobody waits for room any more.
+                // Releases the threads that wait for room.
                 state.lost.fetch_add(waiting.try_iter().flatten().count() as u64, Relaxed);
                 Err(LogError::Write { path, source })
             }
@@ -94,12 +94,12 @@ impl LogWriter {
         self.shared.has_failed.load(Relaxed)
     }
 
-    /// Waits until all that was handed over is written; nothing is taken any more.
+    /// Ends the log: takes no further lines, and waits until all are written.
     ///
     /// # Errors
     /// The first failure since its start, and how many lines are not in the log.
     pub fn finish(self) -> Result<(), (LogError, u64)> {
-        // Where nobody takes it the thread has ended already.
+        // The send fails only if the thread has ended already.
         self.lines.send(None).ok();
         // A panic of the thread has been printed.
         let ended = self.thread.join().unwrap_or(Ok(()));
@@ -108,7 +108,7 @@ impl LogWriter {
 }
 
 impl LogInlet {
-    /// Hands a line over. Waits while too many are waiting already.
+    /// Passes a line to the writer. Waits while too many lines wait already.
     pub fn add(&self, entry: &LogEntry) {
         let is_over = match self.lines.try_send(Some(line(entry))) {
             Ok(()) => false,
@@ -126,12 +126,12 @@ impl LogInlet {
         }
     }
 
-    /// Hands a line over if there is room for it: where there is none, a mark would say what is not true.
+    /// Passes a mark to the writer if there is room for it. A mark that had to wait would confirm too late a time.
     pub fn offer(&self, entry: &LogEntry) {
         self.lines.try_send(Some(line(entry))).ok();
     }
 
-    /// How long the threads waited for room so far.
+    /// How long the threads have waited for room so far.
     pub fn waited(&self) -> Duration {
         Duration::from_micros(self.shared.waited.load(Relaxed))
     }
@@ -143,7 +143,7 @@ fn line(entry: &impl serde::Serialize) -> Vec<u8> {
     line
 }
 
-/// Writes what comes until the end is handed over. Of an error: how many lines are not written.
+/// Writes lines until the end is passed on. An error carries the number of lines that are not written.
 fn copy(waiting: &LineReceiver<Option<Vec<u8>>>, log: &mut OpenLog) -> Result<(), (u64, io::Error)> {
     let (mut buffer, mut ended) = (Vec::with_capacity(2 * BUFFER), false);
     while !ended {
@@ -164,7 +164,7 @@ fn copy(waiting: &LineReceiver<Option<Vec<u8>>>, log: &mut OpenLog) -> Result<()
     Ok(())
 }
 
-/// The file, and how much of it is whole lines.
+/// The file, and the length of its whole lines.
 #[derive(Debug)]
 struct OpenLog {
     file: File,
@@ -172,7 +172,7 @@ struct OpenLog {
 }
 
 impl OpenLog {
-    /// Writes whole lines. When that fails, those that are written whole stay, and the beginning of another is cut off.
+    /// Writes whole lines. If that fails, the lines that are complete stay, and a partial one is cut off.
     fn write(&mut self, lines: &[u8]) -> Result<(), (u64, io::Error)> {
         let mut written = 0;
         while written < lines.len() {
@@ -190,7 +190,7 @@ impl OpenLog {
     fn cut(&mut self, lines: &[u8], written: usize, error: io::Error) -> (u64, io::Error) {
         let end = memchr::memrchr(b'\n', &lines[..written]).map_or(0, |at| at + 1);
         self.whole += end as u64;
-        // A pipe cannot be cut; its reader sees that the last line has no end.
+        // A pipe cannot be cut; its reader sees that the last line is incomplete.
         self.file.set_len(self.whole).ok();
         (memchr::memchr_iter(b'\n', &lines[end..]).count() as u64, error)
     }

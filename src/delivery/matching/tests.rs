@@ -1,4 +1,4 @@
-//! The counts against a plain account of every recipient, for any order of events.
+//! Compares the counts with a simple account of every recipient, for any order of events.
 
 use proptest::prelude::*;
 
@@ -68,7 +68,7 @@ fn times_run_from_the_answer_and_from_the_intended_start() {
     let mut matcher = Matcher::new(ONE);
     matcher.answered(&transaction(7, &[FinalAnswer::Accepted]));
     matcher.delivered(7, Some(0), ms(174), false);
-    // A relay that delivers before it answers.
+    // A relay that delivers before it replies.
     matcher.delivered(8, Some(0), ms(82), false);
     matcher.answered(&transaction(8, &[FinalAnswer::Accepted]));
     assert_eq!(matcher.drain(0), Some(ms(90)));
@@ -103,7 +103,7 @@ fn recipients_beyond_the_last_are_foreign_and_rewritten_ones_are_found() {
         matcher.missing().map(|missing| (missing.seq, missing.recipient)).collect::<Vec<_>>(),
         [(4, 0)]
     );
-    // An address that the relay rewrote stands for the one that is missing.
+    // A rewritten address stands for the recipient that is missing.
     matcher.delivered(4, None, ms(2), false);
     assert_eq!((matcher.queued(), matcher.phase_counts(0).duplicated), (0, 0));
 }
@@ -190,7 +190,7 @@ fn a_bounce_before_the_answer_is_matched_later() {
     assert_eq!(matcher.queued(), 0);
 }
 
-/// Bytes on the heap, but for what a page of a tree and an allocator cost.
+/// Bytes on the heap, without the overhead of a tree's pages and of the allocator.
 fn heap(matcher: &Matcher) -> usize {
     let page = |page: &Page| {
         size_of_val(&*page.states)
@@ -216,7 +216,7 @@ fn a_million_messages_that_are_all_missing_cost_less_than_24_bytes_each() {
     assert_eq!(matcher.phase_counts(0).delivered, MILLION);
 }
 
-/// What happens to one recipient.
+/// An event of one recipient.
 #[derive(Clone, Debug)]
 enum Event {
     Answered(FinalAnswer),
@@ -234,14 +234,14 @@ fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
         .prop_map(|events| events.into_iter().map(|(seq, event)| (seq / (PAGE / 4), event)).collect())
 }
 
-/// What is known of one recipient: its answer, its copies (whether each was altered), and whether it was bounced.
+/// The account of one recipient: its answer, its copies (whether each was altered), and whether it bounced.
 type Plain = (Option<FinalAnswer>, Vec<bool>, bool);
 
 /// Whether a recipient is to be counted.
 type OfOne<'a> = dyn Fn(Option<FinalAnswer>, &[bool], bool) -> bool + 'a;
 
 proptest! {
-    /// M31: the counts reconcile, and are those of a plain account, in whatever order the two sides are reported.
+    /// M31: the counts reconcile and equal those of a simple account, for any order of both sides.
     #[test]
     fn m31_counts_are_those_of_a_plain_account(events in events()) {
         let mut matcher = Matcher::new(ONE);
