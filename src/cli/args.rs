@@ -107,9 +107,8 @@ impl Cli {
             let hide = |command: clap::Command, id| command.mut_arg(id, |arg| arg.hide(true));
             let of_a_login = ["user", "user_env", "password_env", "token_env", "users_file"];
             let command = of_a_login.into_iter().fold(command, hide);
-            command.mut_arg("auth", |arg| {
-                arg.help("Log in with this mechanism; trace --help lists its flags")
-            })
+            command
+                .mut_arg("auth", |arg| arg.help("Log in with this mechanism; trace --help lists its flags"))
         };
         let command = Cli::command().mut_args(brief).mut_subcommands(|command| {
             command.mut_args(brief).mut_subcommands(|command| command.mut_args(brief))

@@ -57,8 +57,7 @@ impl TranscriptWriter {
         };
         let title = self.paint("1", &title);
         self.write(&title);
-        let legend =
-            self.paint("2", "      time  C: client, S: listener, = duration and meaning");
+        let legend = self.paint("2", "      time  C: client, S: listener, = duration and meaning");
         self.write(&legend);
         self.write("");
     }

@@ -1,4 +1,4 @@
-//! The agents of a fleet: what each did of a run.
+//! The agents of a fleet, and the part of each in a run.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use super::summary::ValidityReason;
 pub enum AgentEnd {
     /// All of its seconds are counted.
     Done,
-    /// It was not heard of any more: for so long, and since when by the run's clock.
+    /// It was lost: no message of it came any more.
     Lost {
-        /// How long.
+        /// The length of its silence, or of the coordinator's.
         silent: Duration,
-        /// Since when.
+        /// The start of its silence, by the run's clock.
         since: Duration,
     },
-    /// It ended its load by itself, because the coordinator was not heard of.
+    /// It ended its load by itself, because no message of the coordinator came.
     LeaseOver,
-    /// Its reports are not what it says that it sent.
+    /// Its reports are not those that it sent: some are missing or changed.
     Incomplete,
-    /// Its load could not begin.
+    /// Its load could not start.
     Failed {
         /// Why, in a sentence.
         why: String,
@@ -40,59 +40,58 @@ pub struct AgentRun {
     pub shard: u32,
     /// How it ended.
     pub end: AgentEnd,
-    /// How far from the truth its clock's offset may be, at most.
+    /// The bound of the error of its clock offset.
     pub clock_bound: Duration,
-    /// The greatest lateness of its generator in the first second in which an arrival ended: with `clock_bound` how far from T0
-    /// it started. `None`: no arrival ended.
+    /// The greatest lateness of its generator in the first second in which an arrival ended; together with
+    /// `clock_bound` it shows how far from T0 it started. `None`: no arrival ended.
     pub late_start: Option<Duration>,
-    /// Arrivals whose scheduled time came.
+    /// The number of scheduled arrivals.
     pub scheduled: u64,
-    /// Arrivals that started.
+    /// The number of started arrivals.
     pub started: u64,
-    /// Arrivals accepted.
+    /// The number of accepted arrivals.
     pub accepted: u64,
-    /// Its generator's threads; `None`: it did not report its end.
+    /// The number of its generator's threads; `None`: it did not report its end.
     pub threads: Option<u32>,
     /// The share of its cores that it used; `None`: it did not report its end.
     pub cpu_share: Option<f64>,
     /// The 99th percentile of its generator's lateness in measured phases, in nanoseconds; `None`: it did not report its end, or
     /// had no arrival.
     pub lag_p99_ns: Option<u64>,
-    /// Why its own measurement is invalid: one slow generator of many must not be lost among the others.
+    /// Why its own measurement is invalid: one slow generator must not be hidden by the others.
     pub reasons: Vec<ValidityReason>,
 }
 
 impl AgentRun {
-    /// Its name, its machine and its shard, in words.
+    /// Describes it by its name, machine and shard.
     pub fn in_words(&self, of: usize) -> String {
         format!("agent {} ({}) with shard {} of {of}", self.name, self.host, self.shard)
     }
 
-    /// That its reports are not all there, in a sentence; `None`: they are.
+    /// Describes what is missing of its reports; `None`: nothing.
     pub fn lost(&self, of: usize) -> Option<String> {
         let who = self.in_words(of);
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         match &self.end {
             AgentEnd::Done => None,
             AgentEnd::Lost { silent, since } => Some(format!(
-                "{who} was not heard of for {}, from {} on: what it sent since is unknown, and the load was not the one that was \
-                 planned; see whether the machine, its network or its smtpress failed, and run again",
+                "{who} sent no message for {}, from {} on: its load since then is unknown, and the load of the run was not the planned one; see whether the machine, its network or its smtpress failed, and run again",
                 seconds(*silent),
                 seconds(*since)
             )),
             AgentEnd::LeaseOver => Some(format!(
-                "{who} did not hear of the coordinator for {} and ended its load; see the network between them, and run again",
+                "{who} got no message of the coordinator for {} and ended its load; see the network between them, and run again",
                 seconds(LEASE)
             )),
             AgentEnd::Incomplete => Some(format!(
                 "{who} sent reports that are not those that it counted: some are missing or changed; run again"
             )),
             AgentEnd::Failed { why } => Some(format!(
-                "{who} could not begin its load, and the load was not the one that was planned: {why}"
+                "{who} could not start its load, so the load of the run was not the planned one: {why}"
             )),
         }
     }
 }
 
-/// Without word of the coordinator for so long an agent ends its load.
+/// An agent without a lease for this long ends its load.
 pub const LEASE: Duration = Duration::from_secs(10);

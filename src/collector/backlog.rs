@@ -1,32 +1,33 @@
-//! What was offered and finished over time: a series in bounded memory, from which the growth of a backlog is computed.
+//! The series of offered and finished arrivals over time, in bounded memory. The growth of a backlog is computed from
+//! it.
 //!
 //! # Decisions
-//! - Both counts are kept, and not their difference alone: how fast a listener works and how arrivals happened to fall can
-//!   then be told apart.
-//! - The counts are read from outside, ten times a second: nothing is added to the path of an arrival.
-//! - When the series is full every other sample is dropped and the distance doubled, so that a run of any length takes the same
-//!   memory.
+//! - Both counts are kept, not only their difference: so the speed of the listener can be told from the randomness of
+//!   arrivals.
+//! - Another thread reads the counts ten times a second, so that the path of an arrival stays the same.
+//! - When the series is full every other sample is dropped and the interval doubled, so that a run of any length takes
+//!   the same memory.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How far apart samples are at first.
+/// The interval of samples at the start.
 pub const EVERY: Duration = Duration::from_millis(100);
-/// Samples that are kept, at most; even.
+/// The largest number of samples; even.
 const MOST: usize = 2048;
 
 /// The counts at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BacklogSample {
-    /// All that was offered until then.
+    /// The number of arrivals offered until then.
     pub offered: u64,
-    /// All of it that was finished.
+    /// The number of them that were finished.
     pub finished: u64,
 }
 
 impl BacklogSample {
-    /// What was offered and not finished.
+    /// The number of arrivals that are offered and not finished.
     pub fn backlog(self) -> u64 {
         self.offered.saturating_sub(self.finished)
     }
@@ -46,7 +47,7 @@ impl Default for BacklogSeries {
 }
 
 impl BacklogSeries {
-    /// The distance of the samples.
+    /// The interval of the samples.
     pub fn every(&self) -> Duration {
         self.every
     }
@@ -56,7 +57,7 @@ impl BacklogSeries {
         &self.samples
     }
 
-    /// The counts at this time: those of the last sample before it.
+    /// Returns the counts at a time: those of the last sample before it.
     pub fn at(&self, time: Duration) -> BacklogSample {
         let index = (time.as_nanos() / self.every.as_nanos()) as usize;
         self.samples.get(index).or(self.samples.last()).copied().unwrap_or_default()
@@ -67,12 +68,12 @@ impl BacklogSeries {
         self.due().saturating_sub(self.every)
     }
 
-    /// When the next sample is due.
+    /// The time of the next sample.
     pub fn due(&self) -> Duration {
         self.every * u32::try_from(self.samples.len()).expect("the samples are few")
     }
 
-    /// Takes the counts of this moment as the sample that is due, and as those that were missed since.
+    /// Takes the current counts as the next sample, and as those that were missed.
     pub fn take(&mut self, now: Duration, sample: BacklogSample) {
         while self.due() <= now {
             self.samples.push(sample);
@@ -82,7 +83,7 @@ impl BacklogSeries {
         }
     }
 
-    /// Adds the counts of another series of the same run. One that ended sooner stays where it ended.
+    /// Adds the counts of another series of the same run. The last sample of the shorter series is kept for the rest.
     pub fn add(&mut self, mut other: BacklogSeries) {
         while self.every < other.every && !self.samples.is_empty() {
             self.thin();

@@ -1,6 +1,6 @@
-//! What came out of the relay, in numbers: counts that reconcile (M31), and what is known of the queue.
+//! The counts of what came out of the relay, which reconcile (M31), and of its queue.
 //!
-//! The times of what was delivered stand with all others, as [`Metric::Transit`](super::Metric::Transit) and
+//! The times of deliveries are distributions like all others: [`Metric::Transit`](super::Metric::Transit) and
 //! [`Metric::Delivery`](super::Metric::Delivery).
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::flow::Flow;
 use super::growth::Growth;
 use crate::condition::Condition;
 
-/// What the client knows of a recipient when the transaction is over.
+/// The client's result for a recipient at the end of the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum FinalAnswer {
@@ -21,21 +21,21 @@ pub enum FinalAnswer {
     Accepted = 1,
     /// The content was sent and no final reply came (RFC 5321 4.5.3.2.6).
     InDoubt = 2,
-    /// It was refused, or the content was never sent whole.
+    /// It was refused, or the content was not completely sent.
     Refused = 3,
 }
 
 /// The answers to the recipients of one message, in their order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answers {
-    /// The same to all.
+    /// One answer for all recipients.
     All(FinalAnswer),
-    /// To each its own.
+    /// An answer for each recipient.
     Each(Box<[FinalAnswer]>),
 }
 
 impl Answers {
-    /// The answer to the recipient at this place; one that has none was refused.
+    /// Returns the answer to the recipient with this index; without an answer it was refused.
     pub fn of(&self, recipient: u32) -> FinalAnswer {
         match self {
             Answers::All(answer) => *answer,
@@ -53,25 +53,25 @@ pub struct Transaction {
     pub seq: u64,
     /// The phase by index.
     pub phase: u32,
-    /// When the message was to start, since the run's epoch.
+    /// The intended start of the message, since the run's epoch.
     pub intended: Duration,
-    /// When its final reply was read, or its end was known.
+    /// When its final reply was read, or its end was known otherwise.
     pub answered: Duration,
-    /// By recipient.
+    /// The answers to its recipients.
     pub answers: Answers,
 }
 
-/// What became of the recipients of one phase. Reconciles: `accepted = delivered + bounced + missing`,
-/// `in_doubt = in_doubt_delivered + in_doubt_bounced + in_doubt_missing`.
+/// The counts of the recipients of one phase. They reconcile: `accepted = delivered + bounced + missing`, `in_doubt =
+/// in_doubt_delivered + in_doubt_bounced + in_doubt_missing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryCounts {
     /// Recipients that the relay accepted.
     pub accepted: u64,
     /// Those that came out.
     pub delivered: u64,
-    /// Those that a notification reported as failed, and that did not come out.
+    /// Those that a notification reported as failed, and that were not delivered.
     pub bounced: u64,
-    /// Those that neither came out nor were reported: so far, or at the end.
+    /// Those that were neither delivered nor reported, so far or at the end.
     pub missing: u64,
     /// Recipients in doubt.
     pub in_doubt: u64,
@@ -83,11 +83,11 @@ pub struct DeliveryCounts {
     pub in_doubt_missing: u64,
     /// Deliveries beyond the first of a recipient.
     pub duplicated: u64,
-    /// Recipients that came out with a change.
+    /// Recipients whose message was altered.
     pub altered: u64,
-    /// Recipients that came out although they were refused.
+    /// Recipients that were delivered although they were refused.
     pub unexpected: u64,
-    /// Recipients that came out and were reported as failed.
+    /// Recipients that were delivered and reported as failed.
     pub bounced_and_delivered: u64,
 }
 
@@ -108,7 +108,7 @@ impl AddAssign for DeliveryCounts {
     }
 }
 
-/// What came out of one phase.
+/// The deliveries of one phase.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PhaseDelivery {
     /// The counts.
@@ -118,11 +118,10 @@ pub struct PhaseDelivery {
     /// How fast its queue grew in the window of the phase, in recipients a second; `None`: the window is too short to say, or the
     /// times are unknown.
     pub queued_growth: Option<Growth>,
-    /// Recipients that were delivered first within the window of the phase, whichever phase they are of; `None`: the times are
-    /// unknown.
+    /// Recipients of any phase whose first delivery was within the window of the phase; `None`: the times are unknown.
     pub delivered_in_window: Option<u64>,
-    /// From the last accepted message of the phase to its last first delivery; `None`: one of both was never seen, or the
-    /// times are unknown.
+    /// The time from the last accepted message of the phase to its last first delivery; `None`: one of them is missing,
+    /// or the times are unknown.
     pub drain: Option<Duration>,
     /// By the second of the run; empty: the times are unknown.
     pub seconds: BTreeMap<u64, DeliverySecond>,
@@ -137,27 +136,27 @@ pub struct DeliverySecond {
     pub delivered: u64,
 }
 
-/// A recipient that was accepted and did not come out.
+/// A recipient that was accepted and not delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingRecipient {
     /// The message's number.
     pub seq: u64,
-    /// The recipient by its place.
+    /// The index of the recipient.
     pub recipient: u32,
     /// The phase by index.
     pub phase: u32,
     /// When the message was accepted, since the run's epoch.
     pub answered: Duration,
-    /// When it was to start.
+    /// The intended start of the message.
     pub intended: Duration,
 }
 
-/// A message that came out changed.
+/// A message that came out altered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Altered {
     /// Its number.
     pub seq: u64,
-    /// What differs, in words.
+    /// The differences, in words.
     pub what: String,
 }
 
@@ -166,35 +165,35 @@ pub struct Altered {
 pub struct BounceCount {
     /// The enhanced status code (RFC 3463); empty if none was given.
     pub status: String,
-    /// What the reply in it means; `None`: it holds no reply.
+    /// The condition of the reply in it; `None`: it holds no reply.
     pub condition: Option<Condition>,
-    /// How many recipients.
+    /// The number of recipients.
     pub count: u64,
-    /// The reply or the words of the first.
+    /// The reply or the reason of the first.
     pub sample: String,
 }
 
-/// How the receiver itself fared (M32).
+/// The health of the receiver (M32).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ReceiverHealth {
     /// The share of the time in which its threads used their cores, from the start of the load to the end of the drain.
     pub cpu_share: f64,
-    /// How late a timer of its threads was, at most.
+    /// The longest lateness of a timer of its threads.
     pub lag_max: Duration,
-    /// How many turns were late by more than 50 ms, of `turns`.
+    /// The number of turns that were late by more than 50 ms, of `turns`.
     pub late: u64,
-    /// How many turns were looked at; one each 50 ms on each thread.
+    /// The number of turns that were measured; one each 50 ms on each thread.
     pub turns: u64,
-    /// Connections that the relay opened.
+    /// The number of connections that the relay opened.
     pub connections: u64,
-    /// Replies by which the receiver refused something.
+    /// The number of refusing replies of the receiver.
     pub refusals: u64,
-    /// Connections that failed because no descriptor was left.
+    /// The number of connections that failed for want of a descriptor.
     pub accept_errors: u64,
 }
 
 impl ReceiverHealth {
-    /// Of two receivers: the busier and the later of them, and what both counted.
+    /// Adds another receiver: the worse values of busyness and lateness, and the sums of the counts.
     pub fn and(self, other: ReceiverHealth) -> ReceiverHealth {
         ReceiverHealth {
             cpu_share: self.cpu_share.max(other.cpu_share),
@@ -208,62 +207,62 @@ impl ReceiverHealth {
     }
 }
 
-/// What came out of a run.
+/// The deliveries of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivered {
     /// By phase index.
     pub phases: Vec<PhaseDelivery>,
-    /// Messages that came out and are of another run, or of none.
+    /// The number of messages that came out and belong to another run, or to none.
     pub foreign: u64,
-    /// Notifications of delay; they end nothing.
+    /// The number of notifications of delay, which settle no recipient.
     pub delayed: u64,
-    /// Where the wait for deliveries ended, since the run's epoch.
+    /// When the wait for deliveries ended, since the run's epoch.
     pub ended: Duration,
-    /// How long nothing had come out by then; `None`: nothing ever did.
+    /// How long nothing had come out by then; `None`: nothing came out at all.
     pub silent_for: Option<Duration>,
-    /// The wait was ended by the user.
+    /// Whether the user ended the wait.
     pub cut_short: bool,
-    /// The wait was over, something was missing, and deliveries had not ceased: the relay's queue was not empty.
+    /// Whether deliveries still came when the wait was over and something was missing: the relay's queue was not empty.
     pub is_queue_left: bool,
     /// The first recipients that are missing.
     pub missing: Vec<MissingRecipient>,
     /// The first messages that were altered.
     pub altered: Vec<Altered>,
-    /// What the relay took in, and what came out of it, by time.
+    /// What the relay accepted, and what came out of it, over time.
     pub flow: Flow,
     /// Bounces, the most frequent first.
     pub bounces: Vec<BounceCount>,
-    /// The receiver's own part.
+    /// The health of the receiver.
     pub receiver: ReceiverHealth,
-    /// How the clock of the receiver is related to that of the run.
+    /// The relation of the receiver's clock to that of the run.
     pub clock: ClockRelation,
-    /// Why something may have come out that is not known of, in sentences.
+    /// Reasons why the deliveries may be incomplete, in sentences.
     pub incomplete: Vec<String>,
-    /// What is odd and takes nothing from the counts, in sentences.
+    /// Remarks that do not affect the counts, in sentences.
     pub remarks: Vec<String>,
 }
 
-/// How the clock by which deliveries are timed is related to that of the run.
+/// The relation of the clock that times deliveries to that of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClockRelation {
     /// Both ends are one process.
     #[default]
     Own,
-    /// Two processes, one clock.
+    /// Two processes with one clock.
     Same,
     /// Two clocks with a measured offset.
     Offset {
-        /// Nanoseconds that the receiver's clock is ahead of ours; below zero: behind.
+        /// Nanoseconds by which the receiver's clock is ahead; below zero: behind.
         ahead_ns: i64,
-        /// How far from the truth that may be.
+        /// The bound of its error.
         bound: Duration,
     },
-    /// Two clocks, and nobody knows how far apart: there are counts, and no times.
+    /// Two clocks with an unknown offset: there are counts, and no times.
     Unknown,
 }
 
 impl Delivered {
-    /// The counts of all phases together.
+    /// Returns the sum of the counts of all phases.
     pub fn counts(&self) -> DeliveryCounts {
         let mut sum = DeliveryCounts::default();
         self.phases.iter().for_each(|phase| sum += phase.counts);

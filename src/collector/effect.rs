@@ -1,20 +1,21 @@
-//! What an event did to the arrivals of a run: how long the listener failed them, and when it was as before again.
+//! Computes the effect of an event on the arrivals of a run: the outage and the recovery.
 //!
-//! Pure arithmetic over [`Slices`]; right to a tenth of a second where there are arrivals to see it by.
+//! Pure arithmetic over [`Slices`]; precise to a tenth of a second if enough arrivals show it.
 //!
 //! # Decisions
-//! - Recovered is the listener at the first window of five seconds of which at least 99 % of the offered arrivals were
-//!   accepted, with a 99th percentile of the response time of at most 1.5 times that from before (or 10 ms more, where that
-//!   is longer: a listener that answers in a millisecond does not differ from one that takes two). The recovery ends where
-//!   that window begins. While the command runs a good window does not count if a bad one follows: it had not started its work.
-//! - The outage is the time from the first to the last failed arrival, up to the end of that window. An arrival that was in
-//!   flight failed when it ended; one that started later, when it started: a time-out says that the listener was gone when it
-//!   began, not when it ran out. Where arrivals failed before the event too, a slice counts only if more than half of
-//!   its arrivals failed.
-//! - Nothing is known between the last failed arrival and the next that was accepted, nor between the last accepted and the
-//!   first failed one: the outage has an upper bound, without end where nothing was accepted any more.
-//! - "Before" is the time since the event before, if the listener had recovered from it, else what it was compared with then.
-//! - The counts of a run are cut at the events: before one, since the one before; after it, until the next.
+//! - The listener has recovered at the start of the first good window of five seconds: at least 99 % of the offered
+//!   arrivals are accepted, and the 99th percentile of the response time is at most 1.5 times that from before the
+//!   event (or 10 ms more, if that is longer, because a change from one to two milliseconds is no difference). While
+//!   the command runs, a good window does not count if a bad one follows: the command had no effect yet.
+//! - The outage is the time from the first to the last failed arrival, up to the end of that window. An arrival in
+//!   flight at the event failed at its end. One that started later failed at its start, because its time-out shows that
+//!   the listener was gone then. If arrivals failed before the event, too, a slice counts only if more than half of its
+//!   arrivals failed.
+//! - The time between a failed arrival and the nearest accepted one is unknown. So the outage has an upper bound, which
+//!   is infinite if nothing was accepted later.
+//! - "Before" is the time since the previous event, if the listener had recovered from it; otherwise the reference of
+//!   that event is kept.
+//! - The counts of an event cover the time since the previous event, and the time until the next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,73 +25,73 @@ use super::histogram::{needed, rank};
 use super::slices::{Cohort, SLICE, SliceIndex, Slices, slice_of, slice_start};
 use crate::event::EventRun;
 
-/// How long the listener must be as before.
+/// The length of a good window.
 pub const GOOD_FOR: Duration = Duration::from_secs(5);
 /// The share of the offered arrivals that must be accepted.
 const ACCEPTED: f64 = 0.99;
-/// By how much the 99th percentile may be longer than before.
+/// The factor and the difference by which the 99th percentile may be longer than before.
 const SLOWER: f64 = 1.5;
 const SLOWER_BY: Duration = Duration::from_millis(10);
 
-/// What an event did.
+/// The effect of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventEffect {
-    /// The arrivals that were due before it.
+    /// The arrivals scheduled before it.
     pub before: EventSide,
-    /// Those that were due after it.
+    /// The arrivals scheduled after it.
     pub after: EventSide,
     /// The time in which arrivals failed; `None`: none did.
     pub outage: Option<Outage>,
-    /// When the listener was as before.
+    /// The recovery of the listener.
     pub recovery: EventRecovery,
 }
 
 /// The arrivals on one side of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventSide {
-    /// From when on, since the run's epoch.
+    /// The start, since the run's epoch.
     pub from: Duration,
-    /// Until when.
+    /// The end.
     pub to: Duration,
-    /// What became of them.
+    /// Their outcomes.
     pub arrivals: Cohort,
-    /// What became of what a relay accepted in this time; `None` without a receiver behind it.
+    /// The deliveries of the recipients that a relay accepted in this time; `None`: there is no receiver.
     pub accepted: Option<AcceptedStretch>,
 }
 
 /// The time in which arrivals failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// The first failed, since the run's epoch.
+    /// The first failed arrival, since the run's epoch.
     pub from: Duration,
-    /// The last failed.
+    /// The last failed arrival.
     pub to: Duration,
-    /// No longer than this; `None`: nothing was accepted any more.
+    /// The upper bound; `None`: nothing was accepted any more.
     pub at_most: Option<Duration>,
-    /// How many arrivals failed.
+    /// The number of failed arrivals.
     pub failed: u64,
 }
 
 impl Outage {
-    /// From the first to the last failed arrival.
+    /// Returns the time from the first to the last failed arrival.
     pub fn length(&self) -> Duration {
         self.to.saturating_sub(self.from)
     }
 }
 
-/// When the listener was as before again.
+/// The recovery of the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventRecovery {
-    /// So long after the event.
+    /// This long after the event.
     After(Duration),
-    /// Not in this time, and what came later is too short to say.
+    /// Not within this time; the rest of the run is too short to decide.
     NotWithin(Duration),
-    /// It cannot be said, for this reason.
+    /// Unknown, for this reason.
     Unknown(String),
 }
 
-/// What each event did, in the order of `events`; `None`: its command did not start. `load`: when the load of the measured
-/// phases began and ended. `flow`: what a receiver behind the relay saw.
+/// Returns the effect of each event, in the order of `events`; `None`: its command did not start. `load`: the start and
+/// the end of the load of the measured phases. `flow`: the deliveries to a receiver behind the relay.
 pub fn effects(
     slices: &Slices,
     flow: Option<&Flow>,
@@ -105,7 +106,7 @@ pub fn effects(
     let mut good_from = load.0;
     for (turn, (index, started)) in order.iter().enumerate() {
         let next = order.get(turn + 1).map_or(load.1, |(_, started)| *started).max(*started);
-        // From then on the listener was as before, if it is compared with itself anew.
+        // After a recovery the listener is compared with itself from then on.
         if good_from <= *started {
             baseline = Some(Baseline::of(slices.due_between(slice_of(good_from), slice_of(*started))));
         }
@@ -126,7 +127,7 @@ pub fn effects(
         let last = turn + 1 == order.len();
         let mut after = side(*started, next);
         if last {
-            // The slice in which the load ends is of the load.
+            // The slice in which the load ends belongs to the load.
             after.arrivals = slices.due_between(slice_of(*started), SliceIndex::MAX);
             after.accepted = flow.map(|flow| flow.accepted_in(*started, Duration::MAX));
         }
@@ -140,7 +141,7 @@ pub fn effects(
     found
 }
 
-/// What the listener was like before an event.
+/// The behaviour of the listener before an event.
 #[derive(Clone, Debug, Default)]
 struct Baseline {
     offered: u64,
@@ -152,7 +153,7 @@ struct Baseline {
 impl Baseline {
     fn of(cohort: Cohort) -> Baseline {
         let accepted = cohort.times.count();
-        // Of too few for a 99th percentile (M18) the longest stands for it.
+        // With too few values for a 99th percentile (M18) the longest is used.
         let rank = if accepted >= needed(0.99) { rank(0.99, accepted) } else { accepted };
         Baseline {
             offered: cohort.offered(),
@@ -171,7 +172,7 @@ impl Baseline {
     }
 }
 
-/// The surroundings of one event.
+/// The input for one event.
 struct Around<'a> {
     slices: &'a Slices,
     /// When its command started and ended.
@@ -197,7 +198,7 @@ impl Around<'_> {
             return EventRecovery::Unknown("nothing was accepted before it".to_owned());
         }
         match good {
-            // A window that begins with the event itself is there at once.
+            // A good window at the event itself means a recovery time of zero.
             Some(slice) => EventRecovery::After(
                 reached(slice_start(slice)).max(outage.map_or(Duration::ZERO, |outage| reached(outage.to))),
             ),
@@ -209,7 +210,7 @@ impl Around<'_> {
         }
     }
 
-    /// The first slice with which a good window begins.
+    /// Returns the first slice at which a good window starts.
     fn first_good(&self, window: SliceIndex) -> Option<SliceIndex> {
         let first = slice_of(self.event);
         let last = self.end.checked_sub(window).filter(|last| *last >= first)?;
@@ -220,13 +221,14 @@ impl Around<'_> {
                 [0, 1, 2, 3].map(|i| (at(from + window)[i] - at(from)[i]) as f64);
             offered > 0.0 && served >= ACCEPTED * offered && late <= (1.0 - ACCEPTED) * accepted
         };
-        // While the command runs, what looks good may be what was before.
+        // While the command runs, a good window may be from before its effect.
         let busy = slice_of(self.ended).clamp(first, last);
         let bad = (first..=busy).rev().find(|from| !is_good(*from));
         (bad.map_or(first, |bad| bad + 1)..=last).find(|from| is_good(*from))
     }
 
-    /// From slice `first` on: the arrivals due before each slice, of them served, accepted, and accepted too late.
+    /// Returns running sums from slice `first` on: the arrivals scheduled before each slice, and of them those served,
+    /// accepted, and accepted too late.
     fn sums(&self, first: SliceIndex) -> Vec<[u64; 4]> {
         let allowed = self.before.allowed();
         let mut sum = [0; 4];
@@ -242,11 +244,11 @@ impl Around<'_> {
         sums
     }
 
-    /// The failed arrivals from the event on that started before this slice.
+    /// Returns the outage: the failed arrivals since the event that started before this slice.
     fn outage(&self, limit: SliceIndex) -> Option<Outage> {
         let event = slice_of(self.event);
         let failed_before = self.before.offered > self.before.served;
-        // By the slice in which arrivals started: served and failed in all, and failed since the event.
+        // Counts by the slice of the start: served and failed in all, and failed since the event.
         let mut slices: BTreeMap<SliceIndex, [u64; 3]> = BTreeMap::new();
         for ((start, end), ends) in self.slices.ends.range(..(limit, 0)) {
             let since = if *end >= event { ends.failed } else { 0 };
@@ -255,7 +257,7 @@ impl Around<'_> {
         }
         slices.retain(|_, [served, failed, since]| *since > 0 && (!failed_before || failed > served));
         let (last, _) = slices.last_key_value()?;
-        // An arrival that was in flight failed when it ended, one that started since, when it started.
+        // An arrival in flight at the event failed at its end, a later one at its start.
         let of_failing =
             self.slices.ends.iter().filter(|((start, end), ends)| {
                 ends.failed > 0 && *end >= event && slices.contains_key(start)
@@ -266,7 +268,7 @@ impl Around<'_> {
             first_start = first_start.min(if *start >= event { *start } else { *end });
         }
         let served = || self.slices.ends.iter().filter(|(_, ends)| ends.served > 0).map(|(key, _)| key);
-        // Of those that started no later: they show that the listener was still there when they ended.
+        // Accepted arrivals that started no later show that the listener was there when they ended.
         let earlier = served().filter(|(start, end)| *start <= first_start && *end <= first_end);
         let last_served = earlier.map(|(_, end)| *end).max();
         let next_served = served().map(|(start, _)| *start).filter(|start| start > last).min();
@@ -276,7 +278,7 @@ impl Around<'_> {
         Some(Outage {
             from,
             to: to.max(from),
-            // The slices in which it begins and ends are part of it.
+            // The slices of its start and its end belong to it.
             at_most: next_served.map(|next| {
                 (slice_start(next) + SLICE).saturating_sub(slice_start(earliest).max(self.event))
             }),

@@ -1,4 +1,4 @@
-//! What a relay took in and what came out of it, by time: its queue at each tenth of a second.
+//! What a relay accepted and what came out of it over time: its queue at each tenth of a second.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::growth::{Growth, growth};
 
 /// The length of a tick.
 const TICK: Duration = Duration::from_millis(100);
-/// Samples that a growth is computed from, at least, if the window has so many ticks.
+/// The least number of samples for a growth, if the window has that many ticks.
 const SAMPLES: usize = 40;
 
 /// Counts of recipients by tick since the run's epoch. Twenty bytes a tick: seven megabytes in a run of ten hours.
@@ -19,57 +19,57 @@ struct Tick {
     accepted: u32,
     settled: u32,
     delivered: u32,
-    /// Of those accepted in this tick: came out.
+    /// The number delivered of those accepted in this tick.
     came_out: u32,
-    /// Of those accepted in this tick: reported as failed first.
+    /// The number bounced of those accepted in this tick.
     bounced: u32,
 }
 
-/// What became of the recipients that were accepted in a stretch of a run.
+/// The deliveries of the recipients that were accepted in a stretch of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AcceptedStretch {
-    /// Recipients accepted in it.
+    /// The number of recipients accepted in it.
     pub accepted: u64,
-    /// Those that came out, whenever that was.
+    /// Those that were delivered, at any time.
     pub delivered: u64,
-    /// Those that were reported as failed first.
+    /// Those that bounced first.
     pub bounced: u64,
 }
 
 impl AcceptedStretch {
-    /// Those of which nothing was seen.
+    /// Those that were neither delivered nor bounced.
     pub fn missing(&self) -> u64 {
         self.accepted.saturating_sub(self.delivered + self.bounced)
     }
 }
 
 impl Flow {
-    /// A recipient was accepted.
+    /// Counts an accepted recipient.
     pub fn accepted(&mut self, at: Duration) {
         self.tick(at).accepted += 1;
     }
 
-    /// An accepted recipient was delivered or bounced, for the first time.
+    /// Counts the first delivery or bounce of an accepted recipient.
     pub fn settled(&mut self, at: Duration) {
         self.tick(at).settled += 1;
     }
 
-    /// An accepted recipient was delivered for the first time.
+    /// Counts the first delivery of an accepted recipient.
     pub fn delivered(&mut self, at: Duration) {
         self.tick(at).delivered += 1;
     }
 
-    /// A recipient that was accepted at this time came out.
+    /// Counts the delivery of a recipient that was accepted at this time.
     pub fn came_out(&mut self, accepted: Duration) {
         self.tick(accepted).came_out += 1;
     }
 
-    /// A recipient that was accepted at this time was reported as failed, and had not come out.
+    /// Counts the bounce of a recipient that was accepted at this time and not delivered.
     pub fn bounced(&mut self, accepted: Duration) {
         self.tick(accepted).bounced += 1;
     }
 
-    /// What became of the recipients that were accepted from one time to another, which may lie behind the end.
+    /// Returns the deliveries of the recipients that were accepted between two times; the second may be after the end.
     pub fn accepted_in(&self, from: Duration, to: Duration) -> AcceptedStretch {
         let mut stretch = AcceptedStretch::default();
         let until = index(to).min(self.0.len());
@@ -81,19 +81,19 @@ impl Flow {
         stretch
     }
 
-    /// Recipients in the queue when this much of the run was over.
+    /// The number of recipients in the queue at a time of the run.
     pub fn queued_at(&self, at: Duration) -> u64 {
         let over = &self.0[..index(at).min(self.0.len())];
         let sum = |of: fn(&Tick) -> u32| over.iter().map(|tick| u64::from(of(tick))).sum::<u64>();
         sum(|tick| tick.accepted).saturating_sub(sum(|tick| tick.settled))
     }
 
-    /// Recipients delivered first from one time to another.
+    /// The number of first deliveries between two times.
     pub fn delivered_between(&self, from: Duration, to: Duration) -> u64 {
         self.between(from, to).map(|tick| u64::from(tick.delivered)).sum()
     }
 
-    /// Recipients accepted from one time to another.
+    /// The number of recipients accepted between two times.
     pub fn accepted_between(&self, from: Duration, to: Duration) -> u64 {
         self.between(from, to).map(|tick| u64::from(tick.accepted)).sum()
     }
@@ -108,7 +108,7 @@ impl Flow {
         self.between(from, to).map(step).collect()
     }
 
-    /// What was accepted and what of it was settled, from the epoch to this time.
+    /// Returns the numbers of accepted and of settled recipients from the epoch to a time.
     pub fn series(&self, until: Duration) -> BacklogSeries {
         let (mut series, mut sum) = (BacklogSeries::default(), BacklogSample::default());
         series.take(Duration::ZERO, sum);
@@ -120,8 +120,8 @@ impl Flow {
         series
     }
 
-    /// How fast the queue grew in this stretch, in recipients a second; `None`: it is too short to say. The stretch is sampled
-    /// each second, a short one more often.
+    /// Returns the growth of the queue in this stretch, in recipients a second; `None`: it is too short. The stretch is
+    /// sampled each second, a short one more often.
     pub fn growth(&self, from: Duration, to: Duration) -> Option<Growth> {
         let queue = self.queue(from, to);
         let step = (queue.len() / SAMPLES).clamp(1, 10);

@@ -1,12 +1,12 @@
-//! One distribution of durations: HdrHistogram's buckets with exact minimum, maximum and sum beside them.
+//! One distribution of durations: HdrHistogram's buckets, with exact minimum, maximum and sum.
 //!
-//! How percentiles are read from it is the business of `quantile`, how it is stored that of `codec`.
+//! `quantile` reads percentiles from it, `codec` stores it.
 //!
 //! # Decisions
-//! - The counts are our own, in the buckets of HdrHistogram (three significant digits), and become the library's where a
-//!   text is written or read. Eight values are filed for each message: the library's way to a bucket that may have to grow
-//!   cost more than all else in the accounting, and it clears and adds up 170 kB where the values fill a tenth of that.
-//! - Only the buckets between minimum and maximum can hold something; nothing looks beyond.
+//! - The counts are kept by smtpress in the buckets of HdrHistogram (three significant digits), and converted to the
+//!   library's histogram to write or read text. Each message adds eight values: the library's growing histogram cost
+//!   more than all the rest of the accounting, and it clears and adds 170 kB where the values fill a tenth of that.
+//! - Only the buckets between minimum and maximum can hold values; others are not visited.
 
 mod codec;
 mod quantile;
@@ -21,13 +21,13 @@ pub use codec::DecodeError;
 pub use quantile::{Quantile, Status, needed, rank};
 
 const SIGNIFICANT_DIGITS: u8 = 3;
-/// Values below twice this have a bucket each; from there on each power of two is cut into so many.
+/// Values below twice this have a bucket each; above, each power of two is divided into this many buckets.
 const OCTAVE: usize = 1024;
 
 /// Durations in nanoseconds with three significant digits (error at most 0.1 %, M16); grows as needed, never clips (M14).
 #[derive(Clone, Debug)]
 pub struct Hist {
-    /// By bucket, from `first` on: the whole octaves from the least to the greatest value that was ever filed.
+    /// The counts by bucket, from `first` on: whole octaves from the least to the greatest value ever added.
     counts: Vec<u64>,
     first: usize,
     total: u64,
@@ -74,7 +74,7 @@ impl Hist {
         self.sum = self.sum.saturating_add(other.sum);
     }
 
-    /// Forgets every value and keeps the memory.
+    /// Removes every value and keeps the memory.
     pub fn clear(&mut self) {
         let (filled, first) = (self.filled(), self.first);
         let mut counts = std::mem::take(&mut self.counts);
@@ -114,16 +114,16 @@ impl Hist {
         if self.is_empty() { 0.0 } else { self.sum as f64 / self.count() as f64 }
     }
 
-    /// The distinct values held, rising, as (greatest value of the bucket, count): for charts and tables.
+    /// Returns the filled buckets in rising order, as (greatest value of the bucket, count), for charts and tables.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let filled = self.filled();
         let counts = filled.clone().zip(self.held(filled));
         counts.filter(|(_, count)| **count > 0).map(|(bucket, count)| (greatest(bucket), *count))
     }
 
-    /// The same counts as the library's histogram, for writers of HdrHistogram's own formats.
+    /// Converts to the library's histogram, for writers of HdrHistogram's own formats.
     pub fn to_hdr(&self) -> Histogram<u64> {
-        // No larger than it has to be: its writer reckons with every bucket that it could have.
+        // As small as possible: its writer visits every bucket that it could have.
         let mut hdr = Histogram::new_with_bounds(1, self.max.max(2), SIGNIFICANT_DIGITS)
             .expect("the greatest value is at least twice the least");
         for (value, count) in self.buckets() {
@@ -137,14 +137,14 @@ impl Hist {
         if self.is_empty() { 0..0 } else { bucket(self.min)..bucket(self.max) + 1 }
     }
 
-    /// The counts of some of the filled buckets.
+    /// Returns the counts of a range of the filled buckets.
     fn held(&self, filled: Range<usize>) -> &[u64] {
         if filled.is_empty() { &[] } else { &self.counts[filled.start - self.first..filled.end - self.first] }
     }
 
-    /// The count of a bucket, for which room is made if there is none.
+    /// Returns the count of a bucket, and makes room for it if needed.
     fn at(&mut self, bucket: usize) -> &mut u64 {
-        // Below the first it is far beyond the last.
+        // Below the first bucket the difference wraps to a huge number.
         if bucket.wrapping_sub(self.first) >= self.counts.len() {
             self.reach(bucket..bucket + 1);
         }
@@ -159,7 +159,7 @@ impl Hist {
             (first, end) = (first.min(self.first), end.max(self.first + self.counts.len()));
         }
         if end - first > self.counts.len() {
-            // Not resized: fresh zeros take no memory before they are touched.
+            // Allocated anew instead of resized: fresh zeros take no memory before they are used.
             let mut counts = vec![0; end - first];
             let filled = self.filled();
             if !filled.is_empty() {
@@ -177,7 +177,7 @@ impl PartialEq for Hist {
     }
 }
 
-/// The bucket of a value, as HdrHistogram numbers them; a 0 is filed with the 1s.
+/// Returns the bucket of a value, as HdrHistogram numbers them; 0 is counted as 1.
 fn bucket(ns: u64) -> usize {
     let octave = ns.max(OCTAVE as u64).ilog2() - OCTAVE.ilog2();
     (ns.max(1) >> octave) as usize + octave as usize * OCTAVE
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Any size of value is as likely as any other.
+        /// Random values, evenly over all orders of magnitude.
         #[test]
         fn m16_buckets_are_those_of_the_library(ns in any::<u64>(), shift in 0_u32..64) {
             let (ns, mut library) = ((ns >> shift).max(1), Histogram::<u64>::new(SIGNIFICANT_DIGITS).unwrap());
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn m14_any_duration_is_filed() {
         let mut hist = Hist::default();
-        // From nothing at all over a nanosecond, a minute and a year to what 64 bits hold.
+        // From zero over a nanosecond, a minute and a year to the greatest value of 64 bits.
         let values = [0, 1, 60_000_000_000, 31_536_000_000_000_000, u64::MAX / 2, u64::MAX];
         for (number, ns) in (1..).zip(values) {
             hist.record(ns);

@@ -1,4 +1,4 @@
-//! The one table of metric names: the same in profile, JSON, CSV and text.
+//! The table of metric names, which are the same in profile, JSON, CSV and text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,25 +14,26 @@ pub enum Metric {
     Response,
     /// From MAIL to the final reply; of an arrival that is a session from its connect to its end.
     Service,
-    /// The lateness of the generator: in noticing that the time of an arrival had come, and in doing what was decided.
+    /// The lateness of the generator: in noticing the time of an arrival, and in carrying out the decision.
     Lag,
     /// How long an arrival waited after its scheduled time for a slot, because all sessions that the profile allows were busy.
     Wait,
-    /// How long the session took that was opened for this message: connect, TLS, greeting, hello, STARTTLS, AUTH. 0 for an
-    /// arrival that met an open one, and for one that is a session itself. response = lag + wait + setup + service.
+    /// How long the opening of a session for this message took: connect, TLS, greeting, hello, STARTTLS, AUTH. 0 for an
+    /// arrival that got an open session, and for one that is a session itself. response = lag + wait + setup + service.
     Setup,
     /// A session, from the start of its connect to its end.
     Session,
-    /// From the intended start of the first attempt of a message to the end of the attempt that was accepted. Only where
-    /// messages are tried again.
+    /// From the intended start of the first attempt of a message to the end of the accepted attempt. Only if messages
+    /// are tried again.
     TimeToAccept,
-    /// One step; of TLS handshakes the full ones.
+    /// One step; for TLS handshakes only full ones.
     Step(Step),
-    /// TLS handshakes that resumed an earlier session: other work than a full one, and so never with those.
+    /// TLS handshakes that resumed an earlier session, kept apart because they are less work than full ones.
     TlsResumed,
-    /// From the final reply to the end of the content at the receiver behind the relay; 0 where it came out before the reply.
+    /// From the final reply to the end of the content at the receiver behind the relay; 0 if it came out before the
+    /// reply.
     Transit,
-    /// From the intended start to there.
+    /// From the intended start to the end of the content at the receiver.
     Delivery,
 }
 
@@ -83,7 +84,7 @@ impl Metric {
         }
     }
 
-    /// A dense index below [`Metric::COUNT`].
+    /// Returns an index below [`Metric::COUNT`].
     pub const fn index(self) -> usize {
         match self {
             Metric::Response => 0,

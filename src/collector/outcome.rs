@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The end of an arrival, in the order of reports (M10): every scheduled arrival has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The positive reply after the final dot was read (for a session without messages: it did all it was asked to).
+    /// The positive reply after the final dot was read (a session without messages: it did all its work).
     Accepted,
     /// A refusal that the profile expects.
     Expected,
@@ -16,7 +16,7 @@ pub enum Outcome {
     Deferred,
     /// A 5yz reply.
     Rejected,
-    /// No session came about: the connection was refused, or the greeting or hello turned it away.
+    /// There was no session: the connection was refused, or the greeting or hello refused it.
     Refused,
     /// The connection was lost.
     Dropped,
@@ -65,13 +65,13 @@ impl Outcome {
         }
     }
 
-    /// A dense index, for tables by outcome.
+    /// Returns an index for tables by outcome.
     pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// Whether an answer was waited for and did not come, so that the times of such arrivals are lower bounds (M12). A
-    /// connection that the listener drops before it could have the message is an end: it will not be accepted any more.
+    /// Whether an expected reply did not come, so that the times of such arrivals are lower bounds (M12). A connection
+    /// that the listener drops before it could have the message is an end: the message can no longer be accepted.
     pub const fn lacks_end(self) -> bool {
         matches!(self, Outcome::TimedOut | Outcome::InDoubt | Outcome::Interrupted)
     }
@@ -91,7 +91,7 @@ impl fmt::Display for Outcome {
 impl FromStr for Outcome {
     type Err = ();
 
-    /// Hyphen and underscore are both read.
+    /// Accepts both hyphen and underscore.
     fn from_str(name: &str) -> Result<Self, ()> {
         Outcome::ALL
             .into_iter()

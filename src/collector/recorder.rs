@@ -1,13 +1,13 @@
-//! The recorder of one generator thread: writes counts and durations that only this thread holds.
+//! The recorder of one generator thread: writes the counts and durations of this thread.
 //!
-//! It answers for being cheap: no lock, no hashing of strings, and no allocation once every distribution in use has its
-//! memory. It does not read the time, decide outcomes or add workers together.
+//! It must be cheap: no lock, no hashing of strings, and no allocation once every distribution in use has its memory.
+//! It does not read the time, decide outcomes or add up workers.
 //!
 //! # Decisions
-//! - Distributions are found through a dense table of slot numbers per phase, and made when their first value comes: of the
-//!   some 200 pairs of metric and outcome a run fills a dozen, and each filled one takes some 100 kB.
-//! - A snapshot takes the filled distributions with it; [`Recorder::reclaim`] brings emptied ones back, so that a run at
-//!   rest in its rhythm allocates nothing on the arrivals' path.
+//! - Distributions are found by a table of slot numbers for each phase, and created at their first value: a run uses a
+//!   dozen of some 200 pairs of metric and outcome, and each takes some 100 kB.
+//! - A snapshot takes the filled distributions with it; [`Recorder::reclaim`] returns emptied ones, so that a steady
+//!   run allocates nothing on the path of an arrival.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use super::tally::{AddressCount, ConditionKey, Counts, Covered, HandshakeKey, Ph
 use super::{Metric, Outcome};
 use crate::smtp::Step;
 
-/// Emptied distributions, by what they held: values of the same kind fit into the memory that such values had before.
+/// Emptied distributions by metric and outcome: values of the same kind fit into the same memory.
 type Free = BTreeMap<(Metric, Outcome), Vec<Hist>>;
 
 /// One thread's recorder; shared within the thread as `Rc<RefCell<Recorder>>`.
@@ -32,14 +32,14 @@ pub struct Recorder {
     phases: Vec<PhaseRecorder>,
     free: Free,
     spare: Vec<Tally>,
-    /// Whether the arrivals of a phase are counted in them; empty: of none.
+    /// Whether the arrivals of a phase are counted in slices; empty: of no phase.
     sliced: Vec<bool>,
     slices: Slices,
     transactions: Vec<Transaction>,
 }
 
 impl Recorder {
-    /// A recorder for so many phases, of this worker.
+    /// Returns the recorder of a worker for this many phases.
     pub fn new(phases: usize, worker: u32) -> Recorder {
         Recorder {
             worker,
@@ -52,18 +52,18 @@ impl Recorder {
         }
     }
 
-    /// The same, which counts the arrivals of these phases in slices too.
+    /// The same; it also counts the arrivals of these phases in slices.
     #[must_use]
     pub fn with_slices(self, sliced: Vec<bool>) -> Recorder {
         Recorder { sliced, ..self }
     }
 
-    /// The plain counts of a phase, to be added to.
+    /// The counts of a phase.
     pub fn counts(&mut self, phase: u32) -> &mut Counts {
         &mut self.phases[phase as usize].rest.counts
     }
 
-    /// An arrival that was scheduled never starts.
+    /// Counts a scheduled arrival that never starts.
     pub fn shed(&mut self, phase: u32, intended: Duration) {
         self.counts(phase).arrivals.add(Outcome::Shed);
         if self.is_sliced(phase) {
@@ -71,13 +71,13 @@ impl Recorder {
         }
     }
 
-    /// An arrival that had started ends.
+    /// Counts the end of a started arrival.
     pub fn ended(&mut self, phase: u32, span: &ArrivalSpan) {
         self.counts(phase).arrivals.add(span.outcome);
         self.attempted(phase, span);
     }
 
-    /// An attempt ends of an arrival that may be tried again: what it met around an event counts, and not yet as an end.
+    /// Counts the end of an attempt whose message may be tried again: in the slices only, not as the end of an arrival.
     pub fn attempted(&mut self, phase: u32, span: &ArrivalSpan) {
         if self.is_sliced(phase) {
             self.slices.ended(span);
@@ -88,7 +88,7 @@ impl Recorder {
         self.sliced.get(phase as usize).is_some_and(|is_sliced| *is_sliced)
     }
 
-    /// The arrivals in slices, over the whole run.
+    /// Returns the arrivals in slices, over the whole run.
     pub fn take_slices(&mut self) -> Slices {
         std::mem::take(&mut self.slices)
     }
@@ -118,7 +118,7 @@ impl Recorder {
         *self.phases[phase as usize].rest.expects.entry(index).or_default() += covered;
     }
 
-    /// Counts the end of a message that was tried so many times.
+    /// Counts the end of a message after this many attempts.
     pub fn attempts(&mut self, phase: u32, attempts: u32, outcome: Outcome) {
         self.phases[phase as usize].rest.attempts.entry(attempts).or_default().add(outcome);
     }
@@ -128,7 +128,7 @@ impl Recorder {
         *self.phases[phase as usize].rest.handshakes.entry(key).or_default() += 1;
     }
 
-    /// Keeps the end of a transaction.
+    /// Records the end of a transaction.
     pub fn transaction(&mut self, transaction: Transaction) {
         self.transactions.push(transaction);
     }
@@ -150,19 +150,19 @@ impl Recorder {
         }
     }
 
-    /// Hands over what was counted since the last snapshot, and starts anew.
+    /// Returns the counts since the last snapshot, and starts again.
     pub fn snapshot(&mut self, second: u64, gauges: Gauges, last: bool) -> Snapshot {
         let mut tally = self.spare.pop().unwrap_or_else(|| Tally::new(self.phases.len()));
         for (phase, into) in self.phases.iter_mut().zip(&mut tally.phases) {
             phase.hand_over(into);
         }
         let transactions = std::mem::take(&mut self.transactions);
-        // As many will end in the next second.
+        // The next second will bring about as many.
         self.transactions.reserve(transactions.len());
         Snapshot { worker: self.worker, second, tally, transactions, gauges, last }
     }
 
-    /// Arrivals of all phases that were scheduled until now, and those of them that ended or were shed.
+    /// Returns the number of arrivals of all phases that were scheduled so far, and of those that ended or were shed.
     pub fn backlog(&self) -> BacklogSample {
         let mut all = BacklogSample::default();
         for phase in &self.phases {
@@ -173,7 +173,7 @@ impl Recorder {
         all
     }
 
-    /// Takes back the memory of a snapshot that is no longer needed, whichever recorder made it.
+    /// Takes back the memory of a snapshot that is no longer needed; any recorder may have made it.
     pub fn reclaim(&mut self, snapshot: Snapshot) {
         let mut tally = snapshot.tally;
         for phase in &mut tally.phases {
@@ -193,24 +193,24 @@ impl Recorder {
     }
 }
 
-/// What the connect times of an address are like.
+/// The kind of values of an address's connect times.
 const CONNECT: (Metric, Outcome) = (Metric::Step(Step::Connect), Outcome::Accepted);
 
 const CELLS: usize = Metric::COUNT * Outcome::ALL.len();
 const EMPTY: u16 = u16::MAX;
 const _: () = assert!(CELLS < EMPTY as usize, "a slot number must fit beside the mark for none");
 
-/// Arrivals that ended or were shed.
+/// The number of arrivals that ended or were shed.
 fn finished(counts: &Counts) -> u64 {
     counts.arrivals.ended() + counts.arrivals.of(Outcome::Shed)
 }
 
-/// What was recorded of one phase since the last snapshot.
+/// The records of one phase since the last snapshot.
 #[derive(Debug)]
 struct PhaseRecorder {
-    /// Arrivals until the last snapshot.
+    /// The number of arrivals until the last snapshot.
     before: BacklogSample,
-    /// Everything but the distributions.
+    /// Everything except the distributions.
     rest: PhaseTally,
     /// By metric and outcome: the index in `filled`, or `EMPTY`.
     slots: [u16; CELLS],

@@ -1,10 +1,9 @@
-//! What became of the arrivals of a run in tenths of a second: fine enough to say when an outage began and ended.
+//! The outcomes of a run's arrivals in tenths of a second: fine enough to find the start and end of an outage.
 //!
-//! Kept only of a run with events. Each arrival is counted twice: with those that were due when it was, and with those that
-//! started and ended when it did.
+//! Kept only for a run with events. Each arrival is counted twice: by its scheduled time, and by its start and end.
 //!
 //! # Decisions
-//! - Response times are counted in classes 2 % wide: of each tenth of a second a whole histogram would take 100 kB.
+//! - Response times are counted in classes 2 % wide: a full histogram for each tenth of a second would take 100 kB.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -17,36 +16,36 @@ use super::tally::ByOutcome;
 
 /// The length of a slice.
 pub const SLICE: Duration = Duration::from_millis(100);
-/// By how much each class of times is longer than the one below.
+/// The ratio of a class of times to the one below.
 const STEP: f64 = 1.02;
 
 /// The number of a slice, from the run's epoch.
 pub type SliceIndex = u64;
 
-/// The slice in which a moment lies.
+/// Returns the slice of a moment.
 pub fn slice_of(at: Duration) -> SliceIndex {
     u64::try_from(at.as_nanos() / SLICE.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// When a slice begins.
+/// Returns the start of a slice.
 pub fn slice_start(slice: SliceIndex) -> Duration {
     SLICE.saturating_mul(u32::try_from(slice).unwrap_or(u32::MAX))
 }
 
-/// The ends of one arrival.
+/// The times of one arrival.
 #[derive(Clone, Copy, Debug)]
 pub struct ArrivalSpan {
-    /// When it was due, since the run's epoch.
+    /// Its scheduled time, since the run's epoch.
     pub intended: Duration,
-    /// When it truly started.
+    /// Its actual start.
     pub started: Duration,
-    /// When it ended.
+    /// Its end.
     pub ended: Duration,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
 }
 
-/// How many response times lay in each class.
+/// The number of response times in each class.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeClasses(BTreeMap<u16, u64>);
 
@@ -56,17 +55,17 @@ impl TimeClasses {
         *self.0.entry(class(time)).or_default() += 1;
     }
 
-    /// How many there are.
+    /// Returns their number.
     pub fn count(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// How many are longer than this, for certain.
+    /// Returns how many are certainly longer than this.
     pub fn above(&self, time: Duration) -> u64 {
         self.0.range(class(time).saturating_add(1)..).map(|(_, count)| count).sum()
     }
 
-    /// The time of this rank, from 1, at most 2 % above what it was.
+    /// Returns the time of a rank, from 1, at most 2 % too long.
     pub fn at_rank(&self, rank: u64) -> Duration {
         let mut left = rank;
         for (class, count) in &self.0 {
@@ -90,22 +89,22 @@ fn class(time: Duration) -> u16 {
     (ns.ln() / STEP.ln()) as u16
 }
 
-/// The arrivals that were due in one slice, or in several.
+/// The arrivals scheduled in one or more slices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cohort {
-    /// How they ended, `shed` included.
+    /// Their outcomes, `shed` included.
     pub outcomes: ByOutcome,
     /// The response times of the accepted ones.
     pub times: TimeClasses,
 }
 
 impl Cohort {
-    /// How many they are.
+    /// Returns their number.
     pub fn offered(&self) -> u64 {
         self.outcomes.ended() + self.outcomes.of(Outcome::Shed)
     }
 
-    /// How many got the answer that is right: accepted, or a refusal that the profile expects.
+    /// Returns how many were served: accepted, or refused as the profile expects.
     pub fn served(&self) -> u64 {
         self.outcomes.of(Outcome::Accepted) + self.outcomes.of(Outcome::Expected)
     }
@@ -120,7 +119,7 @@ impl AddAssign<&Cohort> for Cohort {
     }
 }
 
-/// How many arrivals that started in one slice and ended in one slice were served, and how many failed.
+/// The numbers of served and failed arrivals that started in one slice and ended in another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
     /// Accepted or expected.
@@ -132,9 +131,9 @@ pub struct Ends {
 /// The arrivals of the measured phases, in tenths of a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slices {
-    /// By the slice in which they were due.
+    /// By the slice of their scheduled time.
     pub due: BTreeMap<SliceIndex, Cohort>,
-    /// By the slices in which they started and ended.
+    /// By the slices of their start and end.
     pub ends: BTreeMap<(SliceIndex, SliceIndex), Ends>,
 }
 
@@ -159,7 +158,7 @@ impl Slices {
         self.due.entry(slice_of(intended)).or_default().outcomes.add(Outcome::Shed);
     }
 
-    /// The arrivals that were due from one moment to another; a slice belongs to the side on which it begins.
+    /// Returns the arrivals scheduled between two moments; a slice belongs to the side on which it starts.
     pub fn due_between(&self, from: SliceIndex, to: SliceIndex) -> Cohort {
         let mut sum = Cohort::default();
         if from < to {

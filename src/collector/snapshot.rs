@@ -1,4 +1,4 @@
-//! What a worker hands over once a second, and what a whole run adds up to.
+//! The snapshot of a worker, once a second, and the measurement of a whole run.
 
 use std::time::Duration;
 
@@ -15,28 +15,28 @@ use crate::event::EventRun;
 /// The state of a worker at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gauges {
-    /// Sessions whose socket is open, connecting ones included.
+    /// The number of sessions whose socket is open, connecting ones included.
     pub sessions: u64,
-    /// The most of them at once since the run began.
+    /// The largest number of them at once since the start of the run.
     pub peak_sessions: u64,
-    /// Arrivals that are started and not ended.
+    /// The number of arrivals in flight.
     pub in_flight: u64,
-    /// Arrivals that wait for a session.
+    /// The number of arrivals that wait for a session.
     pub waiting: u64,
-    /// Messages that wait for their next attempt.
+    /// The number of messages that wait for their next attempt.
     pub retrying: u64,
-    /// Accepted recipients that have not come out of the relay; `None`: nobody looks.
+    /// The number of accepted recipients that the relay has not delivered; `None`: there is no receiver.
     pub queued: Option<u64>,
 }
 
-/// What one worker counted since its last snapshot.
+/// The counts of one worker since its last snapshot.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Which worker.
+    /// The index of the worker.
     pub worker: u32,
-    /// The index of the second, from the run's epoch, that this snapshot closes.
+    /// The index of the second, from the run's epoch, that ends with this snapshot.
     pub second: u64,
-    /// What was counted in it, by phase.
+    /// Its counts, by phase.
     pub tally: Tally,
     /// The transactions that ended in it, if the plan asks for them.
     pub transactions: Vec<Transaction>,
@@ -46,14 +46,14 @@ pub struct Snapshot {
     pub last: bool,
 }
 
-/// One second of a run, all workers together. This is what progress, windows, time series and interval logs read.
+/// One second of a run, all workers together. Progress, windows, time series and interval logs read it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Interval {
     /// Its start, since the run's epoch.
     pub start: Duration,
-    /// Its length; one second, but for the last.
+    /// Its length: one second, except for the last.
     pub length: Duration,
-    /// What was counted in it.
+    /// Its counts.
     pub tally: Tally,
     /// The transactions that ended in it, if the plan asks for them; in no order.
     pub transactions: Vec<Transaction>,
@@ -61,38 +61,38 @@ pub struct Interval {
     pub gauges: Gauges,
 }
 
-/// By how much the loop may be late in one turn of a hundred (M5b).
+/// The allowed lateness of the loop in one turn of a hundred (M5b).
 pub const LATE: Duration = Duration::from_millis(50);
 
-/// What kept the load threads from running in one phase (M5b). Of delays, stalls and waits those of the worst thread.
+/// What kept the load threads from running in one phase (M5b). Delays, stalls and waits are those of the worst thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hindrance {
     /// How long the loop was watched.
     pub watched: Duration,
-    /// How late the loop came round, by a timer due every 10 ms: the 99th percentile by rank, in nanoseconds.
+    /// The lateness of the loop by a timer every 10 ms: the 99th percentile by rank, in nanoseconds.
     pub loop_delay_p99_ns: u64,
     /// The longest of these delays.
     pub loop_delay_max_ns: u64,
-    /// How many of them were above [`LATE`].
+    /// The number of delays above [`LATE`].
     pub late: u64,
-    /// The sum of those above 10 ms without the longest, less what the thread worked itself meanwhile.
+    /// The sum of delays above 10 ms without the longest, minus the CPU time of the thread during them.
     pub stalled: Duration,
-    /// How long the thread had work and no core.
+    /// How long the thread waited for a core.
     pub cpu_wait: Duration,
-    /// How often it was given one.
+    /// How often it got one.
     pub cpu_waits: u64,
     /// Periods of the control group's CPU quota.
     pub periods: u64,
-    /// Those of them in which the quota was used up.
+    /// The number of periods in which the quota was used up.
     pub throttled_periods: u64,
-    /// How long the group was held up by it, summed over the cores.
+    /// How long the group was throttled, summed over the cores.
     pub throttled: Duration,
-    /// What the hypervisor took from the machine, summed over its cores.
+    /// The time that the hypervisor took from the machine (steal), summed over its cores.
     pub stolen: Duration,
 }
 
 impl Hindrance {
-    /// Both, of which each is of another thread or another phase.
+    /// Combines the values of two threads or two phases.
     pub fn worst(self, other: Hindrance) -> Hindrance {
         let share = |own: &Hindrance| own.cpu_wait.as_secs_f64() / own.watched.as_secs_f64().max(1e-9);
         let waiting = if share(&other) > share(&self) { other } else { self };
@@ -112,14 +112,14 @@ impl Hindrance {
     }
 }
 
-/// The resources that this process used.
+/// The resource use of this process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// The cores that the load threads could use: one each, at most those of the process and the quota of its control group.
     pub allowed_cores: f64,
-    /// By phase index: what kept them from running.
+    /// What kept them from running, by phase index.
     pub hindrances: Vec<Hindrance>,
-    /// Mean share of the allowance that was used, 0 to 1.
+    /// The mean used share of the allowance, 0 to 1.
     pub cpu_share: f64,
     /// The share of seconds in which the share was above 85 %, by phase index.
     pub cpu_saturated: Vec<f64>,
@@ -127,63 +127,63 @@ pub struct Health {
     pub cpu_user_s: f64,
     /// System CPU of the generator's threads, in seconds.
     pub cpu_system_s: f64,
-    /// The most descriptors open at once.
+    /// The largest number of open descriptors.
     pub peak_descriptors: u64,
-    /// The most resident memory, in bytes.
+    /// The largest resident memory, in bytes.
     pub peak_rss_bytes: u64,
-    /// Different local ports used, at most: connections opened.
+    /// An upper bound of the local ports used: the number of connections opened.
     pub ports_used: u64,
-    /// The wall clock and the monotonic clock parted by more than this over the run, in nanoseconds.
+    /// The difference between the lengths of the run by the wall clock and by the monotonic clock, in nanoseconds.
     pub clock_drift_ns: u64,
-    /// Workers (or shards) whose last snapshot never came.
+    /// The number of workers (or shards) whose last snapshot never came.
     pub lost_workers: u32,
 }
 
-/// All that a trial measured. Made by a Runner; judged by `verdict`, shown by `report`.
+/// The measurement of a trial. A Runner makes it, `verdict` judges it, `report` shows it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// The total of all intervals.
+    /// The sum of all intervals.
     pub tally: Tally,
     /// The measured window of each phase, in seconds: from its start until the last scheduled time of an arrival.
     pub windows: Vec<Duration>,
-    /// By phase index: how long after its window the last of its arrivals ended.
+    /// How long after its window the last arrival ended, by phase index.
     pub drained_for: Vec<Duration>,
-    /// Where the load of each phase began, since the run's epoch: behind a start barrier when that opened.
+    /// The start of each phase's load, since the run's epoch: with a start barrier, the time at which it opened.
     pub starts: Vec<Duration>,
-    /// By phase index: it was to open all its sessions first, they were never all open, and so its load never began.
+    /// Whether the start barrier of a phase never opened, so that its load never started; by phase index.
     pub held_back: Vec<bool>,
-    /// By phase index: what was asked for and done; empty if that is not known.
+    /// The work that was asked for and done, by phase index; empty: unknown.
     pub work: Vec<Work>,
     /// The state at the end; `peak_sessions` is of the whole run.
     pub gauges: Gauges,
-    /// By phase index: the most sessions open at once.
+    /// The largest number of sessions open at once, by phase index.
     pub peak_sessions: Vec<u64>,
-    /// Arrivals offered and finished, over the run.
+    /// Arrivals offered and finished, over time.
     pub backlog: BacklogSeries,
-    /// The resources that this process used.
+    /// The resource use of this process.
     pub health: Health,
-    /// The user stopped the run.
+    /// Whether the user stopped the run.
     pub interrupted: bool,
-    /// An aborting assertion stopped the run; which one.
+    /// The aborting assertion that stopped the run, if one did.
     pub aborted_by: Option<String>,
-    /// The wall-clock time of the run's epoch, since the Unix epoch; zero if it is not known.
+    /// The wall-clock time of the run's epoch, since the Unix epoch; zero: unknown.
     pub began_at: Duration,
-    /// How long the run took in all.
+    /// The length of the whole run.
     pub took: Duration,
     /// The dialogues kept as evidence: file stem and text.
     pub transcripts: Vec<(String, String)>,
-    /// What was done to the listener meanwhile, in the order of the plan.
+    /// The records of the plan's events, in its order.
     #[serde(skip)]
     pub events: Vec<EventRun>,
-    /// The arrivals in tenths of a second, of a plan with events.
+    /// The arrivals in tenths of a second, for a plan with events.
     pub slices: Slices,
-    /// What came out of the relay; `None`: there was no receiver behind it.
+    /// The deliveries of the relay; `None`: there was no receiver.
     #[serde(skip)]
     pub delivered: Option<Box<Delivered>>,
-    /// The agents of a fleet; none: it was one machine.
+    /// The agents of a fleet; empty: one machine ran it.
     #[serde(skip)]
     pub agents: Vec<AgentRun>,
-    /// By phase index: how far apart the agents of a fleet began it.
+    /// How far apart the agents of a fleet started a phase, by phase index.
     #[serde(skip)]
     pub starts_apart: Vec<Duration>,
 }

@@ -1,14 +1,14 @@
 //! The summary of a run: per phase the counts, three rates, every distribution in numbers, and the conditions met.
 //!
-//! Plain data, computed once from [`Measured`]; the reports print it and the verdict reads it. Whether the numbers can be
-//! trusted at all is said by [`Validity`].
+//! Plain data, computed once from [`Measured`], for reports and verdict. [`Validity`] says whether the numbers can be
+//! trusted.
 //!
 //! # Decisions
-//! - Where messages are tried again (`[session.retry]`), arrivals are messages: each is counted once, as it ended. Times are of
-//!   attempts, but `time_to_accept`, which is of messages: those that were given up, or had no end when the run ended, are
-//!   lower bounds in its percentiles.
-//! - Percentiles of response and service times of accepted arrivals count the arrivals whose answer never came as censored
-//!   (M12, [`Outcome::lacks_end`]): leaving them out would make a listener that hangs look fast. Count, minimum, maximum and
+//! - With `[session.retry]` arrivals are messages, each counted once by its end. Times are those of attempts, except
+//!   for `time_to_accept`: in its percentiles messages that were given up, or had not ended with the run, are lower
+//!   bounds.
+//! - Percentiles of response and service times of accepted arrivals count arrivals without a reply as censored (M12,
+//!   [`Outcome::lacks_end`]): leaving them out would make a listener that hangs look fast. Count, minimum, maximum and
 //!   mean, and the stored distribution, remain those of the accepted alone (M22).
 
 mod reason;
@@ -30,60 +30,61 @@ pub use validity::Validity;
 /// The percentiles that are reported.
 pub const QUANTILES: [f64; 6] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999];
 
-/// What must be known of a phase to sum it up; made from the plan's phase.
+/// The properties of a phase that its summary needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseInfo {
     /// Its name.
     pub name: String,
-    /// Never measured (M15).
+    /// Whether it is a warm-up, which is never measured (M15).
     pub warmup: bool,
     /// What an arrival is: `session` or `message`.
     pub unit: &'static str,
-    /// The load asks the same all the time, so that Little's law must hold (M20).
+    /// Whether its load is constant, so that Little's law must hold (M20).
     pub steady: bool,
-    /// Arrivals without a free session are shed, because the profile says so.
+    /// Whether the profile lets arrivals without a free session be shed.
     pub sheds: bool,
-    /// The profile bounds the connections opened a second, so that arrivals may have to wait for theirs.
+    /// Whether the profile limits the connections a second, so that arrivals may wait for theirs.
     pub paced: bool,
-    /// The most sessions the profile allows at once.
+    /// The largest number of sessions that the profile allows at once.
     pub max_sessions: u32,
-    /// How long arrivals are scheduled in it; `None`: until they are used up.
+    /// How long arrivals are scheduled; `None`: until all have been.
     pub length: Option<Duration>,
 }
 
-/// A run, summed up.
+/// The summary of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// By phase index, warm-up phases included.
     pub phases: Vec<PhaseSummary>,
-    /// Every condition met, by phase, then the most frequent first.
+    /// Every condition, by phase, then the most frequent first.
     pub conditions: Vec<ConditionRow>,
     /// Whether the numbers can be trusted.
     pub validity: Validity,
-    /// What is odd and does not make the numbers wrong, in sentences (M20).
+    /// Warnings that do not make the numbers wrong, in sentences (M20).
     pub warnings: Vec<String>,
     /// The resources that this process used.
     pub health: Health,
-    /// The 99th percentile of our own lateness over the measured phases, by rank, in nanoseconds; 0 without arrivals.
+    /// The 99th percentile of the generator's lateness over the measured phases, by rank, in nanoseconds; 0 without
+    /// arrivals.
     pub lag_p99_ns: u64,
     /// The user stopped the run.
     pub interrupted: bool,
     /// An aborting assertion stopped the run; which one.
     pub aborted_by: Option<String>,
-    /// What was done to the listener meanwhile, in the order of the plan, and what that did; `None`: it did not start.
+    /// The records of the plan's events in its order, each with its effect; `None`: it did not start.
     pub events: Vec<(EventRun, Option<EventEffect>)>,
 }
 
-/// A phase, summed up.
+/// The summary of a phase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PhaseSummary {
-    /// What it is.
+    /// Its properties.
     pub info: PhaseInfo,
     /// The denominator of its rates (M21).
     pub window: Duration,
     /// Its counts.
     pub counts: Counts,
-    /// The most sessions open at once.
+    /// The largest number of sessions open at once.
     pub peak_sessions: u64,
     /// Arrivals scheduled a second.
     pub offered_per_s: f64,
@@ -95,22 +96,22 @@ pub struct PhaseSummary {
     pub drained_for: Duration,
     /// Every distribution that holds a value, in the order of [`Metric::all`] and [`Outcome::ALL`].
     pub metrics: Vec<MetricRow>,
-    /// Per `[[expect]]` of the profile by its index: how many refusals it covered.
+    /// The number of refusals that each `[[expect]]` of the profile covered, by its index.
     pub expects: Vec<(u32, Covered)>,
-    /// Messages that are tried again, by the number of their attempts: how they ended.
+    /// The outcomes of messages that may be tried again, by the number of their attempts.
     pub attempts: Vec<(u32, ByOutcome)>,
 }
 
-/// A distribution in numbers; all times in nanoseconds.
+/// The numbers of a distribution; all times in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricRow {
-    /// What was timed.
+    /// Its metric.
     pub metric: Metric,
-    /// How it ended.
+    /// Its outcome.
     pub outcome: Outcome,
     /// The number of values.
     pub count: u64,
-    /// Values of which only a lower bound is known, counted in the percentiles and nowhere else.
+    /// The number of censored values, which count in the percentiles only.
     pub censored: u64,
     /// The exact minimum.
     pub min_ns: u64,
@@ -127,17 +128,17 @@ pub struct MetricRow {
 pub struct ConditionRow {
     /// The phase's index.
     pub phase: usize,
-    /// What it is.
+    /// Its properties.
     pub key: ConditionKey,
-    /// How often.
+    /// Its count.
     pub count: u64,
-    /// How often of that after the window of the phase.
+    /// Its count after the window of the phase.
     pub drained: u64,
-    /// When first, since the run's epoch.
+    /// The first time, since the run's epoch.
     pub first: Duration,
-    /// When last.
+    /// The last time.
     pub last: Duration,
-    /// The first reply of this kind, or what happened in words.
+    /// The first reply of this kind, or a description.
     pub sample: String,
 }
 
@@ -149,7 +150,7 @@ impl ConditionRow {
 }
 
 impl Summary {
-    /// Sums up a run. `phases` are the plan's, in its order.
+    /// Summarizes a run. `phases` are the plan's, in its order.
     pub fn new(measured: &Measured, phases: &[PhaseInfo]) -> Summary {
         let phases: Vec<PhaseSummary> = phases
             .iter()
@@ -183,13 +184,13 @@ impl Summary {
         }
     }
 
-    /// What kept the load threads from running in the phases that count; `None` if it was not looked at.
+    /// What kept the load threads from running in the measured phases; `None`: it was not watched.
     pub fn hindrance(&self) -> Option<Hindrance> {
         let phases = self.phases.iter().zip(&self.health.hindrances);
         phases.filter(|(phase, _)| !phase.info.warmup).map(|(_, met)| *met).reduce(Hindrance::worst)
     }
 
-    /// The phases that count (M15).
+    /// The measured phases (M15).
     pub fn measured_phases(&self) -> impl Iterator<Item = &PhaseSummary> {
         self.phases.iter().filter(|phase| !phase.info.warmup)
     }
@@ -229,8 +230,8 @@ impl PhaseSummary {
     }
 }
 
-/// The values that count as censored beside those of this metric and outcome (M12): none, but for the response and service
-/// times of what was accepted, and for the time to acceptance.
+/// Returns the censored values for this metric and outcome (M12): there are some only for response and service times of
+/// accepted arrivals, and for the time to acceptance.
 pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
     let mut censored = Hist::default();
     let is_bound: fn(Outcome) -> bool = match metric {
@@ -248,7 +249,7 @@ pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
     censored
 }
 
-/// A count over a window, as a number a second; 0 without a window.
+/// Returns a count over a window as a rate a second; 0 without a window.
 pub fn per_second(count: u64, window: Duration) -> f64 {
     if window.is_zero() { 0.0 } else { count as f64 / window.as_secs_f64() }
 }
@@ -267,7 +268,8 @@ fn row(metric: Metric, outcome: Outcome, hist: &Hist, tally: &PhaseTally) -> Met
     }
 }
 
-/// A metric over all outcomes of the phases that count. Only for what is our own doing, or where outcomes do not matter.
+/// Adds up a metric over all outcomes of the measured phases. Only for values of the generator, or where outcomes do
+/// not matter.
 fn measured_hist(measured: &Measured, phases: &[PhaseSummary], metric: Metric) -> Hist {
     let mut all = Hist::default();
     for (tally, phase) in measured.tally.phases.iter().zip(phases) {
@@ -301,14 +303,14 @@ fn conditions(measured: &Measured, phases: usize) -> Vec<ConditionRow> {
                 sample: count.sample.clone(),
             })
             .collect();
-        // Stable: equal counts stay in the order of their keys.
+        // A stable sort: equal counts stay in the order of their keys.
         of_phase.sort_by_key(|row| std::cmp::Reverse(row.count));
         rows.append(&mut of_phase);
     }
     rows
 }
 
-/// A phase that was to open all its sessions before its first message (`open_first`), and never had them all.
+/// Warns of a phase with `open_first` whose sessions were never all open.
 fn never_opened(phase: &PhaseSummary) -> String {
     format!(
         "phase `{}` began no message: its {} sessions were to be open first and were never open all at once (at most {}); see \
@@ -317,18 +319,17 @@ fn never_opened(phase: &PhaseSummary) -> String {
     )
 }
 
-/// The listener does not know EHLO.
+/// Warns that the listener refuses EHLO.
 fn helo_for_ehlo(phases: &[PhaseSummary]) -> Option<String> {
     let sessions: u64 = phases.iter().map(|phase| phase.counts.helo_for_ehlo).sum();
     (sessions > 0).then(|| {
         format!(
-            "the listener refused EHLO in {sessions} sessions, and HELO was said instead: no extension was used in them, be it \
-             PIPELINING, SIZE, STARTTLS or AUTH; hello = \"ehlo-only\" makes it a failure, hello = \"helo\" spares the EHLO"
+            "the listener refused EHLO in {sessions} sessions, and HELO was sent instead: these sessions used no extension such as PIPELINING, SIZE, STARTTLS or AUTH; hello = \"ehlo-only\" makes this a failure, hello = \"helo\" sends no EHLO"
         )
     })
 }
 
-/// What this machine does not let a socket have, and what that does to the run.
+/// Warns of socket options that this machine refuses, and of their effects on the run.
 fn without_options(phases: &[PhaseSummary]) -> Vec<String> {
     let sum = |count: fn(&Counts) -> u64| phases.iter().map(|phase| count(&phase.counts)).sum::<u64>();
     let sentence = |connections: u64, what: &str| {
@@ -349,7 +350,7 @@ fn without_options(phases: &[PhaseSummary]) -> Vec<String> {
     .collect()
 }
 
-/// More messages waited for their next attempt than are kept.
+/// Warns of messages that were not kept for their next attempt, because too many waited.
 fn unkept(phases: &[PhaseSummary]) -> Option<String> {
     let unkept: u64 = phases.iter().map(|phase| phase.counts.retry.unkept).sum();
     (unkept > 0).then(|| {

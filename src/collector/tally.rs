@@ -1,6 +1,6 @@
-//! What is counted of one phase, and of all phases over a time.
+//! The counts and distributions of one phase, and of all phases.
 //!
-//! A tally can be added to another; worker to run, second to total and shard to whole are the same addition.
+//! Tallies can be added: workers to a run, seconds to a total, shards to a whole.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -25,7 +25,7 @@ impl ByOutcome {
         self.0[outcome.index()] += 1;
     }
 
-    /// Counts so many.
+    /// Adds a number.
     pub fn add_many(&mut self, outcome: Outcome, count: u64) {
         self.0[outcome.index()] += count;
     }
@@ -40,8 +40,8 @@ impl ByOutcome {
         Outcome::ALL.into_iter().filter(|o| o.is_unexpected()).map(|o| self.of(o)).sum()
     }
 
-    /// The sum over the outcomes of a message that was given up: neither accepted nor expected, and not because the run
-    /// ended or never started it.
+    /// The sum over the outcomes of messages that were given up: neither accepted nor expected, nor interrupted or
+    /// shed.
     pub fn gave_up(&self) -> u64 {
         self.unexpected() - self.of(Outcome::Interrupted) - self.of(Outcome::Shed)
     }
@@ -52,16 +52,16 @@ impl ByOutcome {
     }
 }
 
-/// What was counted after the window of its phase: of arrivals that were scheduled in it and of their transactions.
+/// The counts after the window of the phase, for arrivals scheduled in it and their transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
     /// Arrivals started.
     pub started: u64,
-    /// How arrivals ended.
+    /// The outcomes of arrivals.
     pub arrivals: ByOutcome,
     /// Transactions started.
     pub attempted: u64,
-    /// How transactions ended.
+    /// The outcomes of transactions.
     pub transactions: ByOutcome,
 }
 
@@ -72,11 +72,11 @@ pub struct Drained {
 pub struct RetryCounts {
     /// Attempts that started and were not the first of their message: attempts = [`Counts::started`] + this.
     pub retries: u64,
-    /// How the attempts ended, the first ones included: the sum over all is the attempts.
+    /// The outcomes of all attempts, first ones included; their sum is the number of attempts.
     pub attempts: ByOutcome,
     /// Messages that were accepted after an attempt in doubt: the listener may have them twice.
     pub possibly_doubled: u64,
-    /// Messages that were not kept for their next attempt, because too many waited for theirs.
+    /// Messages that were not kept for their next attempt, because too many waited.
     pub unkept: u64,
 }
 
@@ -91,34 +91,34 @@ impl AddAssign<&RetryCounts> for RetryCounts {
     }
 }
 
-/// The plain counts of one phase. `arrivals` are of the phase's unit.
+/// The counts of one phase. `arrivals` are of the phase's unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Arrivals whose scheduled time came.
+    /// Arrivals scheduled.
     pub scheduled: u64,
     /// Arrivals that started.
     pub started: u64,
-    /// How arrivals ended, `shed` included: scheduled = shed + started, started = the sum of the others (M10).
+    /// The outcomes of arrivals, `shed` included: scheduled = shed + started, started = the sum of the others (M10).
     pub arrivals: ByOutcome,
     /// Transactions started (MAIL written).
     pub attempted: u64,
-    /// How transactions ended.
+    /// The outcomes of transactions.
     pub transactions: ByOutcome,
-    /// What of these four came after the phase's window: it is in no rate (M21).
+    /// The part of these four after the phase's window, which is in no rate (M21).
     pub drained: Drained,
     /// The attempts of messages that are tried again.
     pub retry: RetryCounts,
     /// Connections tried.
     pub opened: u64,
-    /// Sessions that got as far as being able to send.
+    /// Sessions that became ready to send.
     pub established: u64,
-    /// Sessions that did not get so far, through no failure of ours.
+    /// Sessions that did not become ready, by no failure of this machine.
     pub refused: u64,
-    /// Established sessions that the listener ended.
+    /// Ready sessions that the listener ended.
     pub closed_by_peer: u64,
-    /// How often a slot waited before the next connection because the last one failed.
+    /// Pauses before a connection because the last one failed.
     pub backoffs: u64,
-    /// Failures of our own machine (descriptors, ports, buffers, memory).
+    /// Failures of this machine (descriptors, ports, buffers, memory).
     pub own_failures: u64,
     /// Recipients answered 2yz.
     pub recipients_accepted: u64,
@@ -126,19 +126,20 @@ pub struct Counts {
     pub recipients_refused: u64,
     /// Accepted recipients whose delivery a receiver behind the relay awaits.
     pub awaited: u64,
-    /// Those of them whose message came out, for the first time.
+    /// Those of them that were delivered, for the first time.
     pub delivered: u64,
     /// Full TLS handshakes with a certificate that was not verified and would not have been trusted.
     pub untrusted: u64,
-    /// Secure streams that the listener ended without saying so (RFC 8446 6.1).
+    /// TLS streams that the listener ended without close_notify (RFC 8446 6.1).
     pub truncated: u64,
-    /// Sessions that said HELO because EHLO was refused.
+    /// Sessions that sent HELO because EHLO was refused.
     pub helo_for_ehlo: u64,
     /// Connections without TCP_NODELAY, which this machine refused.
     pub without_no_delay: u64,
-    /// Connections whose source address took a port for all targets at once: this machine knows no IP_BIND_ADDRESS_NO_PORT.
+    /// Connections whose source address took a port for all targets at once, because this machine lacks
+    /// IP_BIND_ADDRESS_NO_PORT.
     pub without_late_port: u64,
-    /// Held sessions that this machine cannot watch: it refuses TCP keepalive or TCP_USER_TIMEOUT.
+    /// Held sessions that this machine cannot watch, because it refuses TCP keepalive or TCP_USER_TIMEOUT.
     pub unwatched: u64,
     /// Bytes written.
     pub bytes_sent: u64,
@@ -146,7 +147,7 @@ pub struct Counts {
     pub bytes_received: u64,
     /// The area under the number of started and unfinished arrivals, in nanoseconds, within the phase's window (M20).
     pub in_flight_ns: u128,
-    /// The part of [`Counts::in_flight_ns`] that ended arrivals account for by their service times, for Little's law.
+    /// The part of [`Counts::in_flight_ns`] that the service times of ended arrivals explain, for Little's law.
     pub service_ns: u128,
 }
 
@@ -188,29 +189,29 @@ impl AddAssign<&Counts> for Counts {
     }
 }
 
-/// The most rows of conditions that a phase distinguishes by their codes; what comes after is distinguished without. A listener
-/// that never says the same code twice must not fill our memory.
+/// The largest number of rows of conditions by codes in a phase; later ones are counted without their codes. A listener
+/// with ever new codes must not fill the memory.
 const MOST_ROWS: usize = 1000;
-/// What is kept of a sample, in bytes.
+/// The largest size of a sample, in bytes.
 const SAMPLE: usize = 4096;
 
-/// What distinguishes one row of the conditions table, within a phase.
+/// The key of a row of the conditions table, within a phase.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConditionKey {
-    /// Where it showed.
+    /// The step.
     pub step: Step,
-    /// What it means.
+    /// The condition.
     pub condition: Condition,
-    /// The reply's code, if it was a reply (and the phase has not met a thousand others).
+    /// The reply's code, if it was a reply (and the phase has less than a thousand others).
     pub code: Option<u16>,
     /// The reply's enhanced code, if it had one.
     pub enhanced: Option<Enhanced>,
-    /// How the arrival or session ended by it.
+    /// The outcome of the arrival or session.
     pub outcome: Outcome,
 }
 
 impl ConditionKey {
-    /// From the names that stand in files; `None` if one is of another version.
+    /// Parses the names in files; `None`: one is unknown (of another version).
     pub fn named(
         [step, condition, outcome]: [&str; 3],
         code: Option<u16>,
@@ -226,7 +227,7 @@ impl ConditionKey {
     }
 }
 
-/// How often a condition was met.
+/// The counts of a condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConditionCount {
     /// How often.
@@ -237,7 +238,7 @@ pub struct ConditionCount {
     pub first: Duration,
     /// When last.
     pub last: Duration,
-    /// The first reply of this kind as it came (lines separated by `\n`), or what happened in words; 4 KiB of it at most.
+    /// The first reply of this kind as received (lines separated by `\n`), or a description; at most 4 KiB.
     pub sample: String,
 }
 
@@ -264,12 +265,12 @@ impl ConditionCount {
     }
 }
 
-/// The refusals that an `[[expect]]` covered.
+/// The number of refusals that an `[[expect]]` covered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Covered {
-    /// How many.
+    /// Their number.
     pub count: u64,
-    /// How many of them after the window of the phase.
+    /// Their number after the window of the phase.
     pub drained: u64,
 }
 
@@ -280,32 +281,33 @@ impl AddAssign for Covered {
     }
 }
 
-/// The most addresses of a target that a phase tells apart; a name that never resolves to the same must not fill our memory.
+/// The largest number of target addresses that a phase counts apart; a name with ever new addresses must not fill the
+/// memory.
 const MOST_ADDRESSES: usize = 100;
 
-/// What was met at one address of the target.
+/// The connections to one address of the target.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AddressCount {
-    /// Connections to it that came about.
+    /// Successful connections.
     pub sessions: u64,
-    /// Connections to it that did not, whatever the cause.
+    /// Failed connections, for any cause.
     pub failures: u64,
-    /// How long those took that came about.
+    /// The times of the successful ones.
     pub connect: Hist,
 }
 
-/// What distinguishes TLS handshakes that were completed.
+/// The key of completed TLS handshakes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HandshakeKey {
     /// The version, as in `TLSv1.3`.
     pub version: String,
     /// The key-exchange group by its registered name; none for a resumption without one.
     pub group: Option<String>,
-    /// It resumed an earlier session.
+    /// Whether it resumed an earlier session.
     pub resumed: bool,
 }
 
-/// All that is counted of one phase.
+/// All counts and distributions of one phase.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PhaseTally {
     /// The counts.
@@ -314,13 +316,13 @@ pub struct PhaseTally {
     pub hists: BTreeMap<(Metric, Outcome), Hist>,
     /// The conditions met.
     pub conditions: BTreeMap<ConditionKey, ConditionCount>,
-    /// Per `[[expect]]` of the profile, by its index: the refusals that it covered.
+    /// The refusals that each `[[expect]]` of the profile covered, by its index.
     pub expects: BTreeMap<u32, Covered>,
-    /// TLS handshakes that were completed.
+    /// Completed TLS handshakes.
     pub handshakes: BTreeMap<HandshakeKey, u64>,
     /// Messages that are tried again, by the number of their attempts: how they ended.
     pub attempts: BTreeMap<u32, ByOutcome>,
-    /// By address of the target; `None`: all that came after a hundred others.
+    /// Connections by address of the target; `None`: those beyond a hundred addresses.
     pub addresses: BTreeMap<Option<SocketAddr>, AddressCount>,
 }
 
@@ -347,7 +349,7 @@ impl PhaseTally {
         }
     }
 
-    /// Where a connection to `address` is counted.
+    /// Returns the counts of connections to `address`.
     pub(super) fn address(
         &mut self,
         address: Option<SocketAddr>,
@@ -356,7 +358,7 @@ impl PhaseTally {
         self.addresses.entry(if full { None } else { address })
     }
 
-    /// Where a condition is counted.
+    /// Returns the counts of a condition.
     fn row(&mut self, key: &ConditionKey) -> Entry<'_, ConditionKey, ConditionCount> {
         let full = self.conditions.len() >= MOST_ROWS && !self.conditions.contains_key(key);
         let codes = if full { (None, None) } else { (key.code, key.enhanced) };
@@ -396,7 +398,8 @@ impl PhaseTally {
     }
 }
 
-/// All that is counted, over a second, a worker, a shard or a run. One entry a phase of the plan, in its order.
+/// All counts and distributions of a second, a worker, a shard or a run. One entry for each phase of the plan, in its
+/// order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// By phase index.
@@ -413,7 +416,7 @@ impl AddAssign<&PhaseTally> for PhaseTally {
 }
 
 impl Tally {
-    /// An empty tally of so many phases.
+    /// Returns an empty tally for this many phases.
     pub fn new(phases: usize) -> Tally {
         Tally { phases: (0..phases).map(|_| PhaseTally::default()).collect() }
     }

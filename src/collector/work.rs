@@ -1,18 +1,18 @@
-//! What a phase was to do, and how much of it was done: a run that did less than it was asked for must not pass.
+//! The work of a phase: asked for and done. A run that did less than asked must not pass.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// In what the work of a phase is counted.
+/// The unit of a phase's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkUnit {
     /// Messages.
     Messages,
     /// Sessions.
     Sessions,
-    /// Nanoseconds in which the sessions of a closed load were to be busy.
+    /// Nanoseconds of load, for the sessions of a closed load.
     Time,
 }
 
@@ -33,26 +33,26 @@ impl WorkUnit {
 /// The work of one phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
-    /// What is counted.
+    /// The unit.
     pub unit: WorkUnit,
-    /// So much was asked for.
+    /// The amount that was asked for.
     pub asked: u64,
-    /// So much was done, whatever came of it.
+    /// The amount that was done, with any outcome.
     pub done: u64,
-    /// From when on the rest was not done, since the run's epoch.
+    /// The time from which on the rest was not done, since the run's epoch.
     pub short_since: Option<Duration>,
-    /// Why the rest was not done: a clause that can follow a semicolon.
+    /// Why the rest was not done: a clause to follow a semicolon.
     pub why: Option<String>,
 }
 
 impl Work {
-    /// What several were to do and did of one load; `None` without any, or where one does not say.
+    /// Adds up the work of several shards; `None`: there are none, or one is unknown.
     pub fn together(parts: impl IntoIterator<Item = Option<Work>>) -> Option<Work> {
         let parts: Vec<Work> = parts.into_iter().collect::<Option<_>>()?;
         let unit = parts.first()?.unit;
         let (asked, done) =
             parts.iter().fold((0, 0), |(asked, done), part| (asked + part.asked, done + part.done));
-        // Time passes for all of them at once.
+        // Time is not added: it passes for all of them at once.
         let among = if unit == WorkUnit::Time { parts.len() as u64 } else { 1 };
         Some(Work {
             unit,
@@ -88,7 +88,7 @@ impl fmt::Display for Work {
     }
 }
 
-/// A time of a run, as it stands in a sentence.
+/// Formats a time of a run for a sentence.
 pub fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }

@@ -122,9 +122,9 @@ impl ReportedShard {
             Ok(_) if self.digest.finish() != end.digest => {
                 Some("nothing, but the seconds are not those that the agent sent".to_owned())
             }
-            Ok(_) if end.lease_over => {
-                Some("the rest of the load: the agent ended it when no message of the coordinator came".to_owned())
-            }
+            Ok(_) if end.lease_over => Some(
+                "the rest of the load: the agent ended it because the coordinator sent no message".to_owned(),
+            ),
             Ok(measured) if measured.interrupted => Some("the rest of the load: it was stopped".to_owned()),
             Ok(_) => None,
         }
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(of(0), (&[(0, 1)][..], None));
         assert_eq!(of(1), (&[(0, 0), (2, 2)][..], Some("the agent's last report")));
         assert_eq!(of(2), (&[(0, 0)][..], Some("2 of 3 seconds")));
-        assert!(of(3).1.unwrap().contains("heard no coordinator"));
+        assert!(of(3).1.unwrap().contains("the coordinator sent no message"));
         assert!(of(4).1.unwrap().contains("another version"));
         assert!(of(5).1.unwrap().contains("not those that the agent sent"));
         assert!(run.shards.iter().all(|shard| shard.is_complete == (shard.agent == "a")));

@@ -210,8 +210,9 @@ impl SshStart<'_> {
                 let last = errors.last();
                 child.kill().ok();
                 let status = child.wait().map(|status| status.to_string());
-                Err(last
-                    .unwrap_or_else(|| format!("ssh ended and printed nothing ({})", status.unwrap_or_default())))
+                Err(last.unwrap_or_else(|| {
+                    format!("ssh ended and printed nothing ({})", status.unwrap_or_default())
+                }))
             }
         }
     }

@@ -1,14 +1,15 @@
-//! What the sessions of one generator thread report, as counts and distributions by phase.
+//! Turns the reports of one generator thread's sessions into counts and distributions by phase.
 //!
-//! It decides what counts where: which failure an `[[expect]]` covers, what lies after the window of its phase (M21), how
-//! many arrivals are in flight (M20). It opens no session and chooses no arrival.
+//! It decides which failures an `[[expect]]` covers, what is after the window of its phase (M21), and how many arrivals
+//! are in flight (M20).
 //!
 //! # Decisions
-//! - Where messages are tried again (`[session.retry]`), an arrival is a message and ends once: as its last attempt did, or as
-//!   interrupted if the run ends before the next; with several recipients it is accepted if one of its attempts was. Times, transactions and conditions are those of each attempt, in the phase
-//!   of the message; `time_to_accept` is the message's.
-//! - What an attempt tells of whether the listener served the load to its end, it tells of the time at which its message was
-//!   first to start.
+//! - With `[session.retry]` an arrival is a message and ends once: as its last attempt did, or as interrupted if the
+//!   run ends before the next attempt. A message of several recipients is accepted if one of its attempts was. Times,
+//!   transactions and conditions are those of each attempt, in the phase of the message; `time_to_accept` is the
+//!   message's.
+//! - For the question whether the listener served the load to its end, an attempt counts at the scheduled time of its
+//!   message.
 
 use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
@@ -36,7 +37,7 @@ pub(super) struct Accounting {
     context: Arc<RunContext>,
     worker: u32,
     classifier: Classifier,
-    /// By phase: its start and its end; `Duration::MAX` is never.
+    /// The start and the end of each phase; `Duration::MAX`: never.
     spans: Vec<(Duration, Duration)>,
     phases: RefCell<Vec<PhaseState>>,
     recorder: RefCell<Recorder>,
@@ -49,7 +50,7 @@ pub(super) struct Accounting {
 struct PhaseState {
     /// Arrivals in flight (M20).
     in_flight: u64,
-    /// When that number last changed, within the phase's window.
+    /// When that number last changed, limited to the phase's window.
     since: Duration,
     /// The most sessions open at once, over all threads.
     peak_sessions: u64,
@@ -57,18 +58,18 @@ struct PhaseState {
     last_end: Duration,
 }
 
-/// What a thread's accounting holds beside its snapshots, when the thread ends.
+/// The values of a thread that are not in its snapshots, at its end.
 #[derive(Debug, Default)]
 pub(super) struct FinalAccount {
     /// By phase: the most sessions open at once.
     pub peak_sessions: Vec<u64>,
     /// By phase: when its last arrival ended.
     pub last_ends: Vec<Duration>,
-    /// How much of the work was done.
+    /// The notes on how much of the work was done.
     pub notes: Notes,
     /// The last transcripts: file stem and text.
     pub transcripts: Vec<(String, String)>,
-    /// The arrivals in slices, of a plan with events.
+    /// The arrivals in slices, for a plan with events.
     pub slices: Slices,
 }
 
@@ -100,7 +101,7 @@ impl Accounting {
         self.notes.borrow_mut()
     }
 
-    /// Changes the plain counts of a phase.
+    /// Changes the counts of a phase.
     pub fn count(&self, phase: u32, change: impl FnOnce(&mut Counts)) {
         change(self.recorder().counts(phase));
     }
@@ -110,26 +111,25 @@ impl Accounting {
         self.recorder().value(phase, metric, outcome, length);
     }
 
-    /// A session opens a socket.
+    /// Counts a session that opens a socket.
     pub fn session_opened(&self, phase: u32) {
         self.count(phase, |counts| counts.opened += 1);
         self.context.open[self.worker as usize].add();
         self.note_peak(phase);
     }
 
-    /// A session's socket is closed.
+    /// Counts a session whose socket is closed.
     pub fn session_closed(&self) {
         self.context.open[self.worker as usize].remove();
     }
 
-    /// An arrival is in flight from now on. It starts, unless this machine cannot begin it: see
-    /// [`Accounting::arrival_not_started`].
+    /// Counts an arrival as in flight. It starts, unless this machine fails: see [`Accounting::arrival_not_started`].
     pub fn arrival_in_flight(&self, phase: u32, at: Duration) {
         self.occupy(phase, at, 1);
         self.note_peak(phase);
     }
 
-    /// An arrival that is in flight has started.
+    /// Counts an arrival in flight as started.
     pub fn arrival_started(&self, arrival: &ScheduledArrival, at: Duration) {
         let phase = arrival.phase;
         if arrival.earlier.is_some() {
@@ -142,7 +142,7 @@ impl Accounting {
         });
     }
 
-    /// An arrival that was in flight since `entered` could not start, by a failure of this machine: it is shed (M24).
+    /// Sheds an arrival, in flight since `entered`, that could not start by a failure of this machine (M24).
     pub fn arrival_not_started(&self, arrival: &ScheduledArrival, entered: Duration) {
         let (phase, now) = (arrival.phase, self.context.now());
         self.occupy(phase, now, -1);
@@ -153,7 +153,7 @@ impl Accounting {
         self.count(phase, |counts| counts.service_ns += now.saturating_sub(entered).as_nanos());
     }
 
-    /// A started arrival ends; `cause`: the last condition of its session.
+    /// Ends a started arrival; `cause`: the last condition of its session.
     pub fn arrival_ended(
         &self,
         arrival: ScheduledArrival,
@@ -166,7 +166,7 @@ impl Accounting {
         self.record(arrival, times, outcome, after);
     }
 
-    /// An arrival ends for which no session could be opened, though one was tried from `tried` on.
+    /// Ends an arrival for which a session was tried from `tried` on and could not be opened.
     pub fn arrival_charged(
         &self,
         arrival: ScheduledArrival,
@@ -187,19 +187,20 @@ impl Accounting {
         self.notes().charged(phase, arrival.first_intended(), outcome);
         let times = Times { decided: tried, opened: Some(tried), served: None, ended: now };
         self.record(arrival, &times, outcome, after);
-        // It was in flight since then, though it was not yet known which arrival it would be.
+        // It counts as in flight since then, although the arrival was assigned later.
         self.count(phase, |counts| counts.in_flight_ns += now.saturating_sub(tried).as_nanos());
     }
 
-    /// A message ends that was to be tried again at `due`, or later: the run ends before. No attempt of it is in flight.
+    /// Ends a message whose next attempt was scheduled at `due` or later: the run ends before. None of its attempts is
+    /// in flight.
     pub fn message_pends(&self, retry: &ScheduledArrival, due: Duration) {
         let now = self.context.now();
         let earlier = retry.attempt() - 1;
         self.message_ended(retry, earlier, Outcome::Interrupted, now, due.max(now));
     }
 
-    /// Counts the end of a message that may be tried again. It was not accepted after `ended`; if it was, then at `at_least`, and if
-    /// not, not before that.
+    /// Counts the end of a message that may be tried again. If it was accepted, then at `at_least`; if not, its
+    /// acceptance would have been later than that.
     fn message_ended(
         &self,
         arrival: &ScheduledArrival,
@@ -223,7 +224,7 @@ impl Accounting {
         counts.retry.possibly_doubled += u64::from(doubled);
     }
 
-    /// A transaction of a phase starts: MAIL was written.
+    /// Counts a transaction that starts: MAIL was written.
     pub fn transaction_started(&self, phase: u32, at: Duration) {
         let drained = self.is_drained(phase, at);
         self.count(phase, |counts| {
@@ -232,7 +233,7 @@ impl Accounting {
         });
     }
 
-    /// A transaction of a phase ends.
+    /// Counts the end of a transaction.
     pub fn transaction_ended(&self, phase: u32, at: Duration, outcome: Outcome) {
         let drained = self.is_drained(phase, at);
         self.count(phase, |counts| {
@@ -248,7 +249,7 @@ impl Accounting {
         failure_class::classify(&self.classifier, step, failure, in_doubt)
     }
 
-    /// Counts the condition of a failed step and returns how the step counts: as expected, if an `[[expect]]` covers it.
+    /// Counts the condition of a failed step and returns its outcome: expected, if an `[[expect]]` covers it.
     /// `harmless`: it fails no arrival.
     pub fn condition(
         &self,
@@ -263,7 +264,7 @@ impl Accounting {
         let code = reply.map(|reply| reply.code);
         let sessions = self.context.open_sessions();
         let covers = |expect: &Expect| expect.covers(phase, step, condition, code, sessions);
-        // A failure of this machine is never expected, and what the listener may have taken is no plain refusal.
+        // A failure of this machine is never expected, and a message that the listener may have is not simply refused.
         let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt | Outcome::Interrupted);
         let expected = self.context.plan.expects.iter().position(|expect| expectable && covers(expect));
         let now = self.context.now();
@@ -285,7 +286,7 @@ impl Accounting {
         outcome
     }
 
-    /// Counts a reply whose lines had different codes. By itself it fails nothing.
+    /// Counts a reply whose lines had different codes, which is no failure by itself.
     pub fn mixed_reply(&self, phase: u32, step: Step, reply: &Reply) {
         let key = ConditionKey {
             step,
@@ -299,22 +300,22 @@ impl Accounting {
         self.recorder().condition(phase, key, now, drained, || reply.to_string());
     }
 
-    /// A transcript for a new session, if one is wanted.
+    /// Returns a transcript for a new session, if it is to be recorded.
     pub fn transcript(&self) -> Option<Box<SessionTranscript>> {
         self.transcripts.borrow_mut().start()
     }
 
-    /// Keeps the transcript of a session that ended; `condition`: the first that it met.
+    /// Keeps the transcript of a session that ended; `condition`: its first condition.
     pub fn keep_transcript(&self, transcript: &SessionTranscript, condition: Option<Condition>) {
         self.transcripts.borrow_mut().over(transcript, self.worker, condition);
     }
 
-    /// The transcripts of sessions that ended since the last call.
+    /// Returns the transcripts of sessions that ended since the last call.
     pub fn take_transcripts(&self) -> Vec<(String, String)> {
         self.transcripts.borrow_mut().take()
     }
 
-    /// When a phase ends; `None` if not by time.
+    /// The end of a phase; `None`: no time ends it.
     pub fn phase_end(&self, phase: u32) -> Option<Duration> {
         Some(self.spans[phase as usize].1).filter(|end| *end < Duration::MAX)
     }
@@ -324,14 +325,14 @@ impl Accounting {
         self.phases.borrow().iter().map(|phase| phase.peak_sessions).max().unwrap_or(0)
     }
 
-    /// What was counted since the last snapshot.
+    /// Returns a snapshot of what was counted since the last one.
     pub fn snapshot(&self, second: u64, gauges: Gauges, last: bool) -> Snapshot {
         let at = Duration::from_secs(second + 1).min(self.context.now());
         (0..).take(self.spans.len()).for_each(|phase| self.occupy(phase, at, 0));
         self.recorder().snapshot(second, gauges, last)
     }
 
-    /// What is left when the thread ends.
+    /// Returns the rest when the thread ends.
     pub fn finish(&self) -> FinalAccount {
         let phases = self.phases.borrow();
         FinalAccount {
@@ -343,7 +344,7 @@ impl Accounting {
         }
     }
 
-    /// Records the end of a started arrival, or of an attempt of one, and what its response time consists of.
+    /// Records the end of a started arrival or attempt, with the parts of its response time.
     fn record(&self, arrival: ScheduledArrival, times: &Times, outcome: Outcome, after: AfterAttempt) {
         let (phase, ended) = (arrival.phase, times.ended);
         self.occupy(phase, ended, -1);
@@ -366,7 +367,7 @@ impl Accounting {
             Some(_) => recorder.attempted(phase, &span),
         }
         let counts = recorder.counts(phase);
-        // A retry after the window is in no area of arrivals in flight, either.
+        // A retry after the window does not count as in flight, either.
         if arrival.earlier.is_none() || times.started() <= self.spans[phase as usize].1 {
             counts.service_ns += (parts.setup + parts.service).as_nanos();
         }
@@ -394,7 +395,7 @@ impl Accounting {
         *last = ended.max(*last);
     }
 
-    /// Whether this is after the window of a phase, so that it is in none of its rates (M21).
+    /// Whether a time is after the window of a phase, and so in none of its rates (M21).
     fn is_drained(&self, phase: u32, at: Duration) -> bool {
         at > self.spans[phase as usize].1
             || self.context.stopped_at.get().is_some_and(|stopped| at > *stopped)

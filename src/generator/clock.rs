@@ -1,37 +1,37 @@
-//! Time for the generator: the clock, and one epoch for all threads.
+//! The clock of the generator, with one epoch for all threads.
 
 use std::time::{Duration, Instant};
 
-/// The monotonic time now.
+/// Returns the current monotonic time.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// The wall-clock time now.
+/// Returns the current wall-clock time.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
-/// The run's clock: offsets from an epoch that all threads share, instead of a barrier.
+/// The run's clock: offsets from an epoch that all threads share. No barrier is needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Instant,
 }
 
 impl Clock {
-    /// A clock that is at zero at `epoch`.
+    /// Returns a clock with this epoch.
     pub fn new(epoch: Instant) -> Clock {
         Clock { epoch }
     }
 
-    /// When it is at zero.
+    /// Its epoch.
     pub fn epoch(&self) -> Instant {
         self.epoch
     }
 
-    /// The offset of now; zero before the epoch.
+    /// The current offset; zero before the epoch.
     pub fn offset(&self) -> Duration {
         self.offset_of(now())
     }
@@ -41,7 +41,7 @@ impl Clock {
         at.saturating_duration_since(self.epoch)
     }
 
-    /// What the wall clock shows at the epoch, since the Unix epoch, to its word of now.
+    /// The wall-clock time of the epoch, since the Unix epoch, computed from the current reading.
     pub fn wall_of_epoch(&self) -> Duration {
         let (now, wall) = (now(), wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default());
         (wall + self.epoch.saturating_duration_since(now))

@@ -1,5 +1,5 @@
-//! The connector: a plan goes in, a connected and identified session comes out, or why there is none. Every command opens its
-//! sessions here: address, source, PROXY header, TLS, XCLIENT and login follow from the plan in one place.
+//! The connector: takes a plan and returns a connected and identified session, or a classified failure. Every command
+//! opens its sessions here: address, source, PROXY header, TLS, XCLIENT and login follow from the plan in one place.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -41,7 +41,7 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// A connector for `plan`. With TLS it reads the authorities that are trusted, which takes its time.
+    /// Returns a connector for `plan`. With TLS it reads the trusted authorities, which is slow.
     ///
     /// # Errors
     /// The target is embedded, and there is no listener; or TLS cannot be set up. Nothing is sent.
@@ -72,7 +72,7 @@ impl Connector {
         self
     }
 
-    /// The same for sessions in clear text and without a login.
+    /// The same for sessions without TLS and without a login.
     #[must_use]
     pub fn in_clear_text(&self) -> Connector {
         let mut plan = Plan::clone(&self.plan);
@@ -87,7 +87,7 @@ impl Connector {
         &self.plan
     }
 
-    /// Where and how it connects.
+    /// The settings of its connections.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -97,18 +97,19 @@ impl Connector {
         self.tls.is_some()
     }
 
-    /// The connector of one thread, whose sessions resume each other's TLS. To be called on that thread: what the TLS library
-    /// prepares once a thread is prepared here, and not in the first handshake.
+    /// Returns the connector of one thread, whose sessions resume each other's TLS. Must be called on that thread: it
+    /// makes the TLS library do its preparation for the thread here, and not in the first handshake.
     ///
     /// # Errors
-    /// TLS cannot be set up; [`Connector::new`] tried it.
+    /// TLS cannot be set up, although [`Connector::new`] could.
     pub fn on_thread(&self) -> Result<ThreadConnector, TlsError> {
         let security = self.tls.as_ref().map(TlsClient::security).transpose()?;
         Ok(ThreadConnector { script: Rc::new(self.plan.script.clone()), security, connector: self.clone() })
     }
 }
 
-/// How the sessions of a plan speak TLS, if they do; `embedded`: the certificate of the listener inside the process.
+/// Returns the TLS settings of a plan's sessions, if it uses TLS; `embedded`: the certificate of the listener inside
+/// the process.
 fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Option<TlsClient>, TlsError> {
     if !plan.speaks_tls() {
         return Ok(None);
@@ -117,12 +118,12 @@ fn tls(plan: &Plan, embedded: Option<&CertificateDer<'static>>) -> Result<Option
     if plan.target.is_embedded() && tls.authorities.is_none() {
         tls.authorities = Some(embedded.cloned().into_iter().collect());
     }
-    // The embedded listener is at an address of this machine; a unix socket has no name but the one it was given.
+    // The embedded listener has an address of this machine; a unix socket has no host name.
     let host = plan.target.host().unwrap_or("127.0.0.1");
     TlsClient::new(&tls, host).map(Some)
 }
 
-/// Opens the sessions of a plan, on one thread. A session has a number, from which its source address and its login follow.
+/// Opens the sessions of a plan, on one thread. The number of a session determines its source address and its login.
 #[derive(Debug)]
 pub struct ThreadConnector {
     connector: Connector,
@@ -136,17 +137,17 @@ impl ThreadConnector {
         &self.connector
     }
 
-    /// The dialogue of the sessions.
+    /// The script of the sessions.
     pub fn script(&self) -> &Script {
         &self.script
     }
 
-    /// Connects for session `serial`; `step` is the step that it is at, for an owner that does not wait to its end.
+    /// Connects session `serial`; `step` shows the current step to an owner that stops waiting.
     pub async fn connect(&self, serial: u64, step: &Cell<Step>) -> Dialed {
         dial::dial(&self.connector.endpoint, serial, clock::now, step).await
     }
 
-    /// The client of a session that is connected.
+    /// Returns the client machine of a connected session.
     pub fn client<C: Content>(&self, serial: u64) -> Client<C> {
         Client::new(self.script.clone(), self.identity(serial), clock::now())
     }
@@ -162,12 +163,12 @@ impl ThreadConnector {
         plan.logins.of(plan.seed, serial)
     }
 
-    /// What a session needs for its TLS handshake.
+    /// Returns the TLS settings of a session.
     pub fn security(&self) -> Option<&Security> {
         self.security.as_ref()
     }
 
-    /// The evidence of a failed step, as text.
+    /// Returns the evidence of a failed step, as text.
     pub fn evidence(&self, step: Step, failure: &Failure) -> String {
         failure_class::sample_at(step, failure, self.connector.tls.as_ref())
     }

@@ -1,5 +1,5 @@
-//! What the threads of one run share. No lock and no shared counter stands in the path of an arrival; only where a connection is
-//! opened under a `connect_rate` a shared moment is taken.
+//! The state that the threads of one run share. The path of an arrival has no lock and no shared counter; only a
+//! connection under a `connect_rate` takes a shared moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -24,14 +24,14 @@ pub(super) struct RunContext {
     pub mailer: Arc<Mailer>,
     pub connector: Connector,
     pub clock: Clock,
-    /// By thread; each writes only its own.
+    /// One entry a thread, written only by that thread.
     pub open: Vec<OpenSessions>,
     pub barriers: StartBarriers,
     pub connect_rates: Arc<ConnectRates>,
     pub host: Host,
-    /// When the run was stopped, if it was: what comes after is in no rate.
+    /// When the run was stopped: later events are in no rate.
     pub stopped_at: OnceLock<Duration>,
-    /// When every thread is to stand still, and for how long: the proof that `lag` shows it (M5).
+    /// When every thread stands still on purpose, and for how long: to prove that `lag` shows it (M5).
     pub stall: Option<(Duration, Duration)>,
     pub reach: Reach,
     pub stop: watch::Receiver<Stop>,
@@ -43,7 +43,7 @@ impl RunContext {
         self.clock.offset()
     }
 
-    /// When the load of a phase began, or will; `None`: its sessions are not all open yet.
+    /// When the load of a phase starts; `None`: unknown, because its sessions are not all open yet.
     pub fn load_start(&self, phase: usize) -> Option<Duration> {
         match self.plan.phases.get(phase)?.open_first {
             true => self.barriers.opened(phase),
@@ -53,13 +53,13 @@ impl RunContext {
         }
     }
 
-    /// Sessions open over all threads.
+    /// The number of sessions open over all threads.
     pub fn open_sessions(&self) -> u64 {
         self.open.iter().map(|open| open.0.load(Ordering::Relaxed)).sum()
     }
 }
 
-/// The open sessions of one thread, which others read; on a cache line of its own.
+/// The number of open sessions of one thread, which others read; on a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct OpenSessions(AtomicU64);

@@ -1,22 +1,24 @@
-//! The dispatcher, one for every load model: which arrival starts, which session serves it, which session is opened for it.
+//! The dispatcher of every load model: decides which arrival starts, which session serves it, and when a session is
+//! opened.
 //!
-//! A pure state machine: times come in as offsets, decisions go out as [`Action`]s. Open and closed models differ in
-//! [`load::Due`] alone, which is matched in one place, `Dispatch::upcoming`; `serve` is the one loop that starts arrivals.
+//! A pure state machine: takes times as offsets and returns decisions as [`Action`]s. Open and closed models differ in
+//! [`load::Due`] alone, which is matched in one place, `Dispatch::upcoming`; `serve` is the one loop that starts
+//! arrivals.
 //!
 //! # Decisions
-//! - An arrival that cannot start waits itself, with its intended time; there is no counter of missed ones.
-//! - A session that has ended an arrival takes the next one at once; nothing has to be woken in between.
-//! - Open loads: an arrival that finds no free session opens one at once and is its first message. If the opening fails, so
-//!   does the arrival: it gets no second session, so that `refused` counts connections. As many may be opening as
-//!   `max_sessions` allows; only that and `connect_rate` make an arrival wait, and there is no pause after a failure.
-//!   What still waits when the grace of its phase ends is shed.
-//! - A message that is to be tried again waits in a queue of its own: see `retries`.
-//! - Closed loads: after a failed opening there is a pause (`Plan::reconnect`), and then one session is tried at a time. A
-//!   session that the listener ended before it had served anything is a failed opening too. An arrival is scheduled when a
-//!   session is free and has thought, so no pause is part of its times. It is not charged with a refused connection while
-//!   other sessions of the pool can carry it, or may yet; if there is none, the next one is.
-//! - A closed load that no time ends is given up when for its grace no session was opened: what it did not start is never
-//!   scheduled, as with a closed load that time ends.
+//! - An arrival that cannot start waits with its intended time; missed arrivals are not merely counted.
+//! - A session that has ended an arrival takes the next one at once, without waking another task.
+//! - Open loads: an arrival that finds no free session opens one at once and is its first message. If the opening
+//!   fails, so does the arrival: it gets no second session, so that `refused` counts connections. As many may be
+//!   opening as `max_sessions` allows; only that and `connect_rate` make an arrival wait, and there is no pause after a
+//!   failure. An arrival that still waits when the grace of its phase ends is shed.
+//! - A message for another attempt waits in a queue of its own: see `retries`.
+//! - Closed loads: after a failed opening there is a pause (`Plan::reconnect`), and then one session is tried at a
+//!   time. A session that the listener ended before it served anything counts as a failed opening. An arrival is
+//!   scheduled when a session is free and its think time is over, so no pause is part of its times. A refused
+//!   connection fails an arrival only if no other session of the pool is open or may still open.
+//! - A closed load without a length is given up when no session was opened for the length of its grace. The rest of its
+//!   arrivals is never scheduled, as in a closed load with a length.
 
 mod closed;
 mod connect_rate;
@@ -54,11 +56,11 @@ pub struct ScheduledArrival {
     pub seq: u64,
     /// Its phase.
     pub phase: u32,
-    /// When it was to start, since the run's epoch.
+    /// Its intended start, since the run's epoch.
     pub intended: Duration,
-    /// When the generator noticed that.
+    /// When the generator noticed that this time had come.
     pub noticed: Duration,
-    /// `None`: it is the first attempt.
+    /// The earlier attempts; `None`: this is the first.
     pub earlier: Option<EarlierAttempts>,
 }
 
@@ -68,16 +70,16 @@ impl ScheduledArrival {
         1 + self.earlier.map_or(0, |earlier| earlier.count)
     }
 
-    /// When the first attempt was to start.
+    /// The intended start of the first attempt.
     pub fn first_intended(&self) -> Duration {
         self.earlier.map_or(self.intended, |earlier| earlier.first)
     }
 }
 
-/// What a session is opened for.
+/// The purpose of a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenFor {
-    /// The pool, for the messages of a closed load.
+    /// The pool, for messages of a closed load.
     Pool,
     /// A message of an open load that found no free session; afterwards the session belongs to the pool.
     Message(ScheduledArrival),
@@ -88,27 +90,27 @@ pub enum OpenFor {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEnd {
-    /// It could not send, with this outcome.
+    /// It never became ready to send; its outcome.
     NotOpened(Outcome),
-    /// It could send, and the listener ended it or let it time out, with this outcome.
+    /// It was ready, and the listener ended it or let it time out; its outcome.
     ByListener(Outcome),
-    /// It could send, and the client ended it.
+    /// It was ready, and the client ended it.
     ByClient,
 }
 
-/// What is to be done now.
+/// A decision of the dispatcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Open a session.
     Open {
-        /// Its name from now on.
+        /// The key of the new session.
         slot: SlotId,
-        /// The phase it is opened in.
+        /// The phase in which it is opened.
         phase: u32,
-        /// Its use.
+        /// Its purpose.
         purpose: OpenFor,
     },
-    /// Give an arrival to a session that rests.
+    /// Give an arrival to an idle session.
     Serve {
         /// The session.
         slot: SlotId,
@@ -121,48 +123,48 @@ pub enum Action {
     Abort {
         /// The session.
         slot: SlotId,
-        /// Nothing needs it any more, and its opening has not taken long: that it is not open is no failure.
+        /// It is no longer needed, and its opening has not taken long: it is no failure that it is not open.
         needless: bool,
     },
-    /// An arrival ends without a session of its own: none could be opened.
+    /// End an arrival for which no session could be opened.
     Charge {
         /// The arrival.
         arrival: ScheduledArrival,
-        /// Since when the session that failed was being opened.
+        /// The start of the failed opening.
         tried: Duration,
-        /// How it ends.
+        /// Its outcome.
         outcome: Outcome,
-        /// The listener refused the session with a 5yz reply.
+        /// Whether the listener refused the session with a 5yz reply.
         for_good: bool,
     },
-    /// A message whose next attempt, this one, the run does not reach.
+    /// End a message whose next attempt, this one, would be after the run.
     Pend(ScheduledArrival),
-    /// The sessions of this worker are open, in a phase that opens all first: see [`Dispatch::open_barrier`].
+    /// All sessions of this worker are open, in a phase with `open_first`: see [`Dispatch::open_barrier`].
     Ready(u32),
-    /// A closed load that no time ends is given up.
+    /// A closed load without a length is given up.
     GiveUp {
         /// Its phase.
         phase: u32,
-        /// Since when no session was served.
+        /// The time since which no session was served.
         since: Duration,
     },
-    /// No session of a closed load was open and none could be opened, for this long.
+    /// For this long a closed load had no session open and could open none.
     StoodStill {
         /// Its phase.
         phase: u32,
         /// How long.
         length: Duration,
     },
-    /// They will never all be: see [`Dispatch::abandon`].
+    /// Its sessions will never all be open: see [`Dispatch::abandon`].
     AbandonBarrier(u32),
 }
 
-/// The most arrivals that are admitted at a time: between two such batches the worker does all else, and can be stopped.
+/// The largest batch of admitted arrivals: between two batches the worker does its other work, and can be stopped.
 const MOST_ADMITTED: usize = 1 << 14;
 
-/// How long sessions may take to leave when all work is done.
+/// How long sessions may take to end when all work is done.
 const LEAVING: Duration = Duration::from_secs(5);
-/// A session that is still being opened after this time hangs.
+/// An opening that takes longer than this hangs.
 const HANGS: Duration = Duration::from_secs(1);
 
 /// The next arrival of the schedule.
@@ -170,9 +172,9 @@ const HANGS: Duration = Duration::from_secs(1);
 struct Upcoming {
     seq: u64,
     phase: u32,
-    /// Open loads: when it starts. Closed loads: when its phase does.
+    /// Open loads: its scheduled time. Closed loads: the start of its phase.
     not_before: Duration,
-    /// Closed loads: how long its session thinks before it.
+    /// Closed loads: the think time before it.
     think: Option<Duration>,
 }
 
@@ -181,33 +183,33 @@ struct Upcoming {
 pub struct Dispatch {
     plan: Arc<Plan>,
     schedule: Schedule,
-    /// By phase: this worker's part of `max_sessions`.
+    /// This worker's part of `max_sessions`, by phase.
     shares: Vec<u64>,
     /// Arrivals of open loads that wait.
     waiting: VecDeque<ScheduledArrival>,
     /// The most that may wait.
     most_waiting: usize,
-    /// More arrivals were scheduled when [`Dispatch::advance`] was last called than are admitted at a time.
+    /// Whether the last call of [`Dispatch::advance`] left scheduled arrivals for the next batch.
     behind: bool,
-    /// Arrivals of closed loads that have thought, or were given back, and wait for a session.
+    /// Arrivals of closed loads that wait for a session: their think time is over, or a session gave them back.
     resumed: VecDeque<closed::Resumed>,
-    /// Arrivals of closed sessions that think: when, number, phase.
+    /// Arrivals of sessions in their think time: its end, number, phase.
     thinking: BinaryHeap<Reverse<(Duration, u64, u32)>>,
     retries: Retries,
     slots: Slots,
     throttle: Throttle,
     connects: ConnectTurns,
-    /// Sessions of closed loads that are open or think (unit `session`).
+    /// Sessions of closed loads that are open or in their think time (unit `session`).
     closed_busy: u64,
-    /// How the last attempt to open a session for a closed load ended, if it failed.
+    /// The outcome of the last attempt to open a session for a closed load, if it failed.
     last_failure: Option<Outcome>,
-    /// Since when every session of closed loads failed, and none was open after that.
+    /// The time since which every session of closed loads failed and none was open.
     hopeless_since: Option<Duration>,
     standstill: closed::Standstill,
-    /// The closed load that no time ends was given up.
+    /// Whether the closed load without a length was given up.
     given_up: bool,
     established: u64,
-    /// When [`Dispatch::advance`] was last called: what was scheduled until then is decided.
+    /// The time of the last [`Dispatch::advance`]: arrivals scheduled until then are decided.
     advanced: Duration,
     /// Phases below this are past their grace.
     reaped: u32,
@@ -215,9 +217,9 @@ pub struct Dispatch {
     released: u32,
     stop_by: Option<Duration>,
     leave_by: Option<Duration>,
-    /// By phase: whether all its sessions are to be open first.
+    /// The start barrier of each phase with `open_first`.
     barriers: Vec<start_barrier::PhaseBarrier>,
-    /// The phase whose barrier opened since [`Dispatch::advance`] was last called, and when it did.
+    /// The phase whose barrier opened since the last [`Dispatch::advance`], and when it opened.
     opened_barrier: Option<(u32, Duration)>,
     actions: VecDeque<Action>,
 }
@@ -259,7 +261,7 @@ impl Dispatch {
         dispatch
     }
 
-    /// Decides all that can be decided at `now`; take the [`Dispatch::action`]s after.
+    /// Makes all decisions of `now`; read them by [`Dispatch::action`] afterwards.
     pub fn advance(&mut self, now: Duration, recorder: &mut Recorder) {
         self.advanced = now;
         self.admit(now, recorder);
@@ -276,7 +278,7 @@ impl Dispatch {
         self.actions.pop_front()
     }
 
-    /// The next arrival for a session of the pool that can take one now. `early`: while its last one is in flight.
+    /// Returns the next arrival for a session of the pool. `early`: its last one is still in flight.
     pub fn next_message(
         &mut self,
         now: Duration,
@@ -298,7 +300,7 @@ impl Dispatch {
             self.taken(slot, &arrival);
             return Some(arrival);
         }
-        // One that has thought is for a session at rest; this session has to think itself.
+        // An arrival whose think time is over belongs to an idle session; this one must think first.
         if self.slots.idle() == 0
             && let Some(arrival) = self.resume_message(now, recorder)
         {
@@ -310,7 +312,7 @@ impl Dispatch {
         {
             return None;
         }
-        // A session thinks from the end of its last arrival on.
+        // The think time starts at the end of the session's last arrival.
         if early && self.next_thinks(now) {
             return None;
         }
@@ -319,8 +321,8 @@ impl Dispatch {
         Some(arrival)
     }
 
-    /// The session has nothing to do. Returns whether something may have to be decided because of it, see
-    /// [`Dispatch::advance`]: not between the arrivals of an open load, whose next one [`Dispatch::next_wake`] tells.
+    /// Notes that a session is idle. Returns whether [`Dispatch::advance`] must be called for it: not between the
+    /// arrivals of an open load, for which [`Dispatch::next_wake`] is enough.
     #[must_use]
     pub fn rest(&mut self, now: Duration, slot: SlotId) -> bool {
         if self.slots.rest(slot) {
@@ -335,14 +337,14 @@ impl Dispatch {
         !between_arrivals || self.slots.staying() > self.most(now)
     }
 
-    /// The session can send.
+    /// Notes that a session is ready to send.
     pub fn established(&mut self, slot: SlotId) {
         self.slots.established(slot);
         self.established += 1;
         self.last_failure = None;
     }
 
-    /// The listener has served the session: it took a message, or refused one and goes on.
+    /// Notes that the listener served a session: it accepted a message, or refused one and went on.
     pub fn served(&mut self, now: Duration, slot: SlotId) {
         if !std::mem::replace(&mut self.slots.of_mut(slot).proven, true) {
             self.goes_on(now);
@@ -350,12 +352,12 @@ impl Dispatch {
         }
     }
 
-    /// An arrival that a session of the pool had taken has ended.
+    /// Notes the end of an arrival of a session of the pool.
     pub fn arrival_ended(&mut self, slot: SlotId) {
         self.slots.release(slot);
     }
 
-    /// A session gives an arrival back that it never started. It is shed if there is no time left to start it.
+    /// Takes back an arrival that a session never started. It is shed if no time is left to start it.
     pub fn give_back(&mut self, slot: SlotId, arrival: ScheduledArrival, recorder: &mut Recorder) {
         self.slots.release(slot);
         self.first_left(&arrival);
@@ -370,7 +372,7 @@ impl Dispatch {
         }
     }
 
-    /// A session has ended.
+    /// Notes the end of a session.
     pub fn session_ended(&mut self, now: Duration, slot: SlotId, end: SessionEnd, recorder: &mut Recorder) {
         let slot = self.slots.close(slot);
         let given_up = end == SessionEnd::NotOpened(Outcome::Interrupted);
@@ -388,7 +390,7 @@ impl Dispatch {
         }
     }
 
-    /// Starts nothing more; what is in flight may take until `by`.
+    /// Starts no further arrivals; those in flight may take until `by`.
     pub fn stop(&mut self, by: Duration, recorder: &mut Recorder) {
         self.stop_by = Some(self.stop_by.map_or(by, |earlier| earlier.min(by)));
         self.forget_thinking(u32::MAX);
@@ -400,8 +402,8 @@ impl Dispatch {
         self.release_held(u32::MAX);
     }
 
-    /// When [`Dispatch::advance`] is to be called again, if nothing happens before. Always after its last call: an arrival
-    /// scheduled since that call is not passed over, and what that call decided is not asked for again.
+    /// The time for the next call of [`Dispatch::advance`], if nothing happens before. It is always after the last
+    /// call.
     pub fn next_wake(&mut self) -> Option<Duration> {
         let advanced = self.advanced;
         if self.behind && self.stop_by.is_none() {
@@ -432,19 +434,20 @@ impl Dispatch {
         self.slots.live() == 0 && self.is_exhausted(now) && self.actions.is_empty()
     }
 
-    /// Sessions open, arrivals in flight, arrivals that wait for a session, messages that wait for their next attempt.
+    /// The numbers of open sessions, arrivals in flight, arrivals that wait for a session, and messages that wait for
+    /// their next attempt.
     pub fn gauges(&self) -> [u64; 4] {
         let waiting = self.waiting.len() + self.resumed.len() + self.retries.due();
         [self.slots.live(), self.slots.in_flight(), waiting as u64, self.retries.waiting()]
     }
 
-    /// The phase that holds `now`, for what belongs to no arrival.
+    /// The phase at `now`, for events that belong to no arrival.
     pub fn phase_at(&self, now: Duration) -> u32 {
         let phases = u32::try_from(self.plan.phases.len()).expect("phases are few");
         (1..phases).rev().find(|&phase| self.schedule.phase_start(phase) <= now).unwrap_or(0)
     }
 
-    /// The most sessions that may be open now.
+    /// The largest number of sessions that may be open now.
     fn most(&self, now: Duration) -> u64 {
         self.shares[self.phase_at(now) as usize]
     }
@@ -457,12 +460,12 @@ impl Dispatch {
         self.plan.holds(phase)
     }
 
-    /// Whether no first attempt is to start any more, and nothing is to be tried again.
+    /// Whether nothing is left to start, neither first attempts nor retries.
     fn is_exhausted(&mut self, now: Duration) -> bool {
         self.retries.is_empty() && self.is_load_over(now)
     }
 
-    /// Whether no first attempt is to start any more.
+    /// Whether no first attempt is left to start.
     fn is_load_over(&mut self, now: Duration) -> bool {
         self.waiting.is_empty()
             && self.resumed.is_empty()
@@ -475,7 +478,7 @@ impl Dispatch {
         Some(self.schedule.phase_end(phase)? + plan.graceful_stop)
     }
 
-    /// What the schedule has next. Open and closed loads differ here and nowhere else.
+    /// The next arrival of the schedule. Only here do open and closed loads differ.
     fn upcoming(&mut self, now: Duration) -> Option<Upcoming> {
         let load::Arrival { seq, phase, due } = self.schedule.peek(now)?;
         let (not_before, think) = match due {
@@ -485,7 +488,7 @@ impl Dispatch {
         Some(Upcoming { seq, phase, not_before, think })
     }
 
-    /// Lets the arrivals wait whose time has come, whether or not they can start.
+    /// Moves the arrivals whose time has come to the waiting ones.
     fn admit(&mut self, now: Duration, recorder: &mut Recorder) {
         while let Some(&Reverse((at, seq, phase))) = self.thinking.peek()
             && at <= now
@@ -493,7 +496,7 @@ impl Dispatch {
             self.thinking.pop();
             let late = self.schedule.phase_end(phase).is_some_and(|end| at >= end);
             if late || self.is_one_too_many(now, phase) {
-                // It would have started after its phase, or beside as many as there should be: it is no arrival.
+                // It would start after its phase, or above the number of sessions: it is no arrival.
                 self.closed_busy -= u64::from(self.unit(phase) == Unit::Session);
                 continue;
             }
@@ -515,7 +518,7 @@ impl Dispatch {
             left -= 1;
             self.schedule.take(now);
             recorder.counts(phase).scheduled += 1;
-            // A load that outruns the listener for hours must not take all memory.
+            // Bounds the memory of a load that is faster than its listener for hours.
             if self.waiting.len() >= self.most_waiting || phase < self.reaped {
                 recorder.shed(phase, intended);
                 continue;
@@ -524,7 +527,7 @@ impl Dispatch {
         }
     }
 
-    /// Ends what has outlived its phase and grace.
+    /// Ends arrivals and sessions whose phase and grace are over.
     fn release(&mut self, now: Duration, recorder: &mut Recorder) {
         while self.schedule_phases() > self.released
             && self.schedule.phase_end(self.released).is_some_and(|end| end <= now)
@@ -594,7 +597,7 @@ impl Dispatch {
         self.actions.push_back(Action::Finish(id));
     }
 
-    /// Ends sessions at rest that are more than may be open.
+    /// Ends idle sessions above the allowed number.
     fn trim(&mut self, now: Duration) {
         while self.slots.staying() > self.most(now)
             && let Some(id) = self.slots.wake()
@@ -603,7 +606,7 @@ impl Dispatch {
         }
     }
 
-    /// Ends sessions of the pool for sessions that are arrivals: what is left from an earlier phase must not starve them.
+    /// Ends sessions of an earlier phase's pool that would take the place of sessions that are arrivals.
     fn make_room(&mut self, wanted: u64) {
         while self.slots.leaving() < wanted
             && let Some(id) = self.slots.wake()
@@ -636,12 +639,12 @@ impl Dispatch {
         });
         self.actions.push_back(Action::Open { slot, phase, purpose });
         if self.slots.of(slot).held && phase < self.released {
-            // It waited past the end of its phase: there is nothing left to hold it for.
+            // It waited past the end of its phase, so it is not held any more.
             self.finish(slot);
         }
     }
 
-    /// Ends the sessions that nothing will need any more.
+    /// Ends the sessions that are no longer needed.
     fn wind_down(&mut self, now: Duration) {
         if !self.is_exhausted(now) || self.slots.in_flight() > 0 {
             return;

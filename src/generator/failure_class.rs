@@ -1,4 +1,4 @@
-//! From what the machine saw to how it counts: the condition's name and the outcome.
+//! Classifies failures: returns the condition and the outcome of a failed step.
 
 use crate::collector::Outcome;
 use crate::condition::Classifier;
@@ -9,16 +9,16 @@ use crate::smtp::client::{Failure, Lacking};
 use crate::smtp::machine::{Handshake, Insecure};
 use crate::smtp::{Closed, Reply, Step};
 
-/// How a failed step counts.
+/// The class of a failed step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureClass {
-    /// What it is called.
+    /// Its condition.
     pub condition: Condition,
-    /// What it makes of the arrival.
+    /// The outcome of its arrival.
     pub outcome: Outcome,
 }
 
-/// Judges a failed step of a session. `in_doubt`: the listener may have the message.
+/// Classifies a failed step of a session. `in_doubt`: the listener may have the message.
 pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: bool) -> FailureClass {
     let (condition, outcome) = match failure {
         Failure::Reply(reply) => {
@@ -37,15 +37,15 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
         Failure::Surplus(_) => (Condition::SurplusReply, Outcome::Malformed),
         Failure::NotOffered(what) => (lacking(*what), Outcome::Refused),
         Failure::Injected(_) => (Condition::ProtocolViolation, Outcome::Malformed),
-        // With TLS 1.3 the listener's refusal of our certificate comes when our side of the handshake is complete.
+        // With TLS 1.3 the listener refuses the client's certificate after the client has completed the handshake.
         Failure::Insecure(_) if matches!(step, Step::Tls | Step::Greeting | Step::Hello) => {
             (Condition::TlsFailure, Outcome::Refused)
         }
-        // The session was secure, and then it was not.
+        // The TLS stream broke after the handshake.
         Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Dropped),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
         Failure::TimedOut(_) => (silence(step), Outcome::TimedOut),
-        // What it would have become if the run had gone on (M12b).
+        // Its outcome without the end of the run is unknown (M12b).
         Failure::Aborted => (silence(step), Outcome::Interrupted),
         Failure::SessionTimedOut => (Condition::SessionTimeout, Outcome::TimedOut),
         Failure::Closed(how) => match (step, how) {
@@ -57,7 +57,8 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
             (_, Closed::Gone) => (Condition::HostUnreachable, Outcome::Dropped),
             (_, Closed::Reset | Closed::Error(_)) => (Condition::ConnectionReset, Outcome::Dropped),
         },
-        // Ours, and never charged to the listener (M24). The arrival has started, so that it cannot be shed.
+        // A failure of this machine is never counted against the listener (M24). The arrival has started, so it cannot
+        // be shed.
         Failure::Lost(_) => {
             return FailureClass { condition: Condition::ContentLost, outcome: Outcome::Interrupted };
         }
@@ -66,23 +67,23 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
             return FailureClass { condition: Condition::RepliesMissing, outcome };
         }
     };
-    // Whatever took the place of the reply to the final dot, the listener may have the message.
+    // Without a valid reply to the final dot the listener may have the message.
     FailureClass { condition, outcome: if in_doubt { Outcome::InDoubt } else { outcome } }
 }
 
-/// What it is called that a listener says nothing.
+/// Returns the condition of a silent listener at a step.
 fn silence(step: Step) -> Condition {
     if step == Step::Greeting { Condition::NoGreeting } else { Condition::ReplyTimeout }
 }
 
-/// Judges a dial that the end of the run cut off.
+/// Classifies a connection attempt that the end of the run cut off.
 pub const CUT_OFF_DIAL: FailureClass =
     FailureClass { condition: Condition::ConnectTimeout, outcome: Outcome::Interrupted };
 
-/// The evidence of a step that the end of the run cut off.
+/// Returns the evidence of a step that the end of the run cut off.
 pub const CUT_OFF: &str = "no answer had come when the run ended";
 
-/// What it means that the listener does not offer what was asked for.
+/// Returns the condition of an extension that the listener does not offer.
 fn lacking(what: Lacking) -> Condition {
     match what {
         Lacking::Starttls => Condition::TlsUnavailable,
@@ -92,7 +93,7 @@ fn lacking(what: Lacking) -> Condition {
     }
 }
 
-/// The outcome of a refusing reply: before the session can send, it is the session that is refused.
+/// Returns the outcome of a refusing reply. Before the session is ready, the session itself is refused.
 fn refused(step: Step, reply: &Reply) -> Outcome {
     match step {
         Step::Greeting | Step::Tls | Step::Hello => Outcome::Refused,
@@ -102,7 +103,7 @@ fn refused(step: Step, reply: &Reply) -> Outcome {
     }
 }
 
-/// Judges a connection that did not come about. An own failure is nobody's outcome: the arrival is shed.
+/// Classifies a connection that failed. A failure of this machine has no outcome: the arrival is shed.
 pub fn classify_dial(fault: dial::ConnectFault) -> FailureClass {
     use dial::{ConnectFault, LocalFault};
     let (condition, outcome) = match fault {
@@ -117,13 +118,13 @@ pub fn classify_dial(fault: dial::ConnectFault) -> FailureClass {
         ConnectFault::Own(LocalFault::Memory) => (Condition::OutOfMemory, Outcome::Shed),
         ConnectFault::Own(LocalFault::Source) => (Condition::NoSourceAddress, Outcome::Shed),
         ConnectFault::Own(LocalFault::Other(_)) => (Condition::OwnError, Outcome::Shed),
-        // No arrival may begin there; that is our rule and nobody's outcome.
+        // The address is not allowed, which is smtpress's own rule and no outcome.
         ConnectFault::NotAllowed(_) => (Condition::TargetNotAllowed, Outcome::Shed),
     };
     FailureClass { condition, outcome }
 }
 
-/// What a TLS handshake came to, in words.
+/// Describes a completed TLS handshake.
 pub fn secured(handshake: &Handshake) -> String {
     let Handshake { version, suite, group, resumed, untrusted, .. } = handshake;
     let group = group.as_deref().unwrap_or("no key exchange");
@@ -134,15 +135,15 @@ pub fn secured(handshake: &Handshake) -> String {
     format!("{version}, {suite}, {group}, {kind}{}", doubt.unwrap_or_default())
 }
 
-/// What is said in the place of what was refused, in words.
+/// Describes the command that replaces a refused one.
 pub fn stepped_down(step: Step, reply: &Reply) -> String {
     match step {
-        Step::Auth => format!("the initial response is refused ({reply}): AUTH is said again without it"),
-        _ => format!("EHLO is refused ({reply}): HELO is said instead, which knows no extensions"),
+        Step::Auth => format!("the initial response is refused ({reply}): AUTH is sent again without it"),
+        _ => format!("EHLO is refused ({reply}): HELO is sent instead, which has no extensions"),
     }
 }
 
-/// The evidence of a failed step, as text; of a TLS handshake with what was offered in it.
+/// Returns the evidence of a failed step as text; for a TLS handshake with its offers.
 pub fn sample_at(step: Step, failure: &Failure, tls: Option<&TlsClient>) -> String {
     let is_telling = match failure {
         Failure::Insecure(Insecure::Alert(_) | Insecure::Broken(_)) => true,
@@ -155,7 +156,7 @@ pub fn sample_at(step: Step, failure: &Failure, tls: Option<&TlsClient>) -> Stri
     }
 }
 
-/// The evidence of a failed step, as text.
+/// Returns the evidence of a failed step as text.
 pub fn sample(failure: &Failure) -> String {
     match failure {
         Failure::Reply(reply) | Failure::Unexpected(reply) => reply.to_string(),
@@ -221,7 +222,7 @@ fn not_offered(what: Lacking) -> String {
     }
 }
 
-/// The reply of a failed step, if it was one.
+/// Returns the reply of a failed step, if there was one.
 pub fn reply(failure: &Failure) -> Option<&Reply> {
     match failure {
         Failure::Reply(reply)

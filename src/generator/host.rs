@@ -1,7 +1,8 @@
-//! What the machine gives our process: its cores, the quota of its control group, how often the group was throttled, and
-//! what the hypervisor took.
+//! Reads what limits this process: its cores, the CPU quota of its control group, how often the group was throttled,
+//! and the time that the hypervisor took.
 //!
-//! Where the kernel does not say (no control groups, a sandbox without `/proc`), nothing is known and nothing is claimed.
+//! Values that the kernel does not give (no control groups, a sandbox without `/proc`) are unknown, and nothing is
+//! concluded from them.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,23 +12,23 @@ use nix::unistd::Pid;
 use procfs::process::MountInfo;
 use procfs::{CurrentSI, KernelStats, ProcessCGroup};
 
-/// How much of the machine our process may use, and what keeps it from that.
+/// The limits of this process, and what takes time from it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Host {
-    /// Our control group and those that it lies in, which all may limit it.
+    /// The control group of this process and its parents: each may limit it.
     groups: Vec<PathBuf>,
 }
 
-/// What was taken from our process so far; the difference of two readings says what was taken between them.
+/// A reading of the time taken from this process so far. The difference of two readings is the time taken between them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Taken {
-    /// Periods of the quota that have started.
+    /// The number of periods of the quota that have started.
     pub periods: u64,
-    /// Those of them in which the quota was used up.
+    /// The number of periods in which the quota was used up.
     pub throttled_periods: u64,
-    /// How long the group's cores stood still because of it, summed over the cores.
+    /// How long the group was throttled, summed over its cores.
     pub throttled: Duration,
-    /// What the hypervisor gave to others while a core of ours had work to do, summed over the cores.
+    /// How long the hypervisor gave cores to others while they had work (steal), summed over the cores.
     pub stolen: Duration,
 }
 
@@ -42,7 +43,7 @@ impl Host {
         Host { groups: find().unwrap_or_default() }
     }
 
-    /// The cores that our process may use, as a number that need not be whole.
+    /// The number of cores that this process may use; need not be whole.
     pub fn cores(&self) -> f64 {
         let affinity = sched_getaffinity(Pid::from_raw(0)).ok().map(|cores| {
             (0..CpuSet::count()).filter(|core| cores.is_set(*core).unwrap_or(false)).count() as f64
@@ -53,10 +54,10 @@ impl Host {
         self.groups.iter().filter_map(|group| quota(group)).fold(whole, f64::min)
     }
 
-    /// What was taken so far.
+    /// Returns the current reading.
     pub fn taken(&self) -> Taken {
         let throttled = self.groups.iter().map(|group| throttled(group));
-        // What one group is throttled for holds up all that lie in it: the times of nested groups are not added.
+        // A throttled group stops all groups in it, so times of nested groups are not added.
         let worst = throttled.max_by_key(|taken| taken.throttled_periods).unwrap_or_default();
         let stolen = KernelStats::current().ok().and_then(|stats| stats.total.steal_duration());
         Taken { stolen: stolen.unwrap_or_default(), ..worst }
@@ -64,7 +65,7 @@ impl Host {
 }
 
 impl Taken {
-    /// What was taken since an earlier reading.
+    /// Returns the difference from an earlier reading.
     pub fn since(self, earlier: Taken) -> Taken {
         Taken {
             periods: self.periods.saturating_sub(earlier.periods),
@@ -75,7 +76,7 @@ impl Taken {
     }
 }
 
-/// Where the files of a group and of those around it are, if it is of version 2 or holds the CPU controller of version 1.
+/// Returns the folders of a group and its parents, if it is of version 2 or has the CPU controller of version 1.
 fn directories(group: &ProcessCGroup, mounts: &[MountInfo]) -> Vec<PathBuf> {
     let is_cpu = |name: &str| name == "cpu";
     let mount = mounts.iter().find(|mount| match group.hierarchy {
@@ -87,7 +88,7 @@ fn directories(group: &ProcessCGroup, mounts: &[MountInfo]) -> Vec<PathBuf> {
         }
     });
     let Some(mount) = mount else { return Vec::new() };
-    // In a container the mount shows a part of the tree, and the path may be that of the whole.
+    // In a container the mount may show a part of the tree, while the path is that of the whole tree.
     let path = Path::new(&group.pathname);
     let below = path.strip_prefix(&mount.root).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
     let own = mount.mount_point.join(below);
@@ -95,7 +96,7 @@ fn directories(group: &ProcessCGroup, mounts: &[MountInfo]) -> Vec<PathBuf> {
     own.ancestors().take_while(|path| path.starts_with(&mount.mount_point)).map(Path::to_owned).collect()
 }
 
-/// The cores that a group's quota comes to; nothing without a quota.
+/// The cores that a group's quota allows; `None`: no quota.
 fn quota(group: &Path) -> Option<f64> {
     let read = |name: &str| std::fs::read_to_string(group.join(name)).ok();
     let (quota, period) = match read("cpu.max") {
@@ -105,7 +106,7 @@ fn quota(group: &Path) -> Option<f64> {
         }
         None => (read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?),
     };
-    // `max` and -1 are no quota.
+    // `max` and -1 mean no quota.
     let (quota, period): (u64, u64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
     (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
 }

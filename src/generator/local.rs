@@ -33,13 +33,13 @@ use crate::net::dial::{ConnectFault, Destination, Resolve, SystemResolver};
 use crate::net::source;
 use crate::plan::Plan;
 
-/// How long after its making the run's epoch lies: time enough for all threads to be there.
+/// The time between the start of a run and its epoch: enough for all threads to start.
 const LEAD: Duration = Duration::from_millis(50);
-/// The same where each thread has to make TLS ready first (`Client::security`).
+/// The same if each thread must set up TLS first (`Client::security`).
 const LEAD_OF_TLS: Duration = Duration::from_millis(300);
-/// Events that may wait to be added up.
+/// The largest number of worker events that wait to be added up.
 const MOST_EVENTS: usize = 1024;
-/// A worker that reports nothing for so long is lost.
+/// A worker without a report for this long is lost.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// The local threads.
@@ -56,7 +56,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// A runner that heeds `stop`. `date`: the Date of all messages (RFC 5322).
+    /// A runner that stops as `stop` asks. `date`: the Date of all messages (RFC 5322).
     pub fn new(stop: watch::Receiver<Stop>, date: String) -> Local {
         Local {
             stop,
@@ -70,14 +70,14 @@ impl Local {
         }
     }
 
-    /// Where the embedded listener is.
+    /// Sets the address of the embedded listener.
     #[must_use]
     pub fn with_listener(mut self, place: impl Into<Destination>) -> Local {
         self.embedded = Some(EmbeddedListener { place: place.into(), certificate: None });
         self
     }
 
-    /// The embedded listener's certificate, which is trusted unless the plan names others.
+    /// Sets the embedded listener's certificate, which is trusted unless the plan names authorities.
     #[must_use]
     pub fn with_certificate(mut self, certificate: Option<CertificateDer<'static>>) -> Local {
         if let Some(embedded) = &mut self.embedded {
@@ -86,29 +86,31 @@ impl Local {
         self
     }
 
-    /// The epoch of the next run, where others begin at the same moment; one that is past leaves too little time to get ready.
+    /// Sets the epoch of the next run, for a common start with others. An epoch in the past leaves no time to get
+    /// ready.
     #[must_use]
     pub fn starting_at(mut self, epoch: Instant) -> Local {
         self.starts_at = Some(epoch);
         self
     }
 
-    /// How names are resolved.
+    /// Sets the resolver of names.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Local {
         self.resolver = resolver;
         self
     }
 
-    /// Lets every thread stand still at an offset for a length, for the proof that its measurements show it (M5).
+    /// Makes every thread stand still on purpose, at an offset and for a length, to prove that the measurements show it
+    /// (M5).
     #[must_use]
     pub fn with_stall(mut self, stall: Option<(Duration, Duration)>) -> Local {
         self.stall = stall;
         self
     }
 
-    /// Ends a run at once, as [`super::preflight::PreflightError::Unreachable`], if its first session cannot reach the target. Of a runner that
-    /// has reached it once later runs are not asked.
+    /// Makes a run end at once, with [`super::preflight::PreflightError::Unreachable`], if its first session cannot
+    /// reach the target. A runner that has reached it once does not check later runs.
     #[must_use]
     pub fn with_reachability_check(mut self) -> Local {
         self.checks = true;
@@ -116,9 +118,9 @@ impl Local {
     }
 }
 
-/// How many threads a plan can use: none may be left without a session for its share.
+/// The number of threads that a plan can use: each thread needs at least one session.
 fn threads(plan: &Plan) -> u32 {
-    // Each shard has its part of the sessions.
+    // Each shard has its own part of the sessions.
     let usable = (plan.sessions_to_share() / u64::from(plan.shard.of.max(1))).max(1);
     u32::try_from(u64::from(plan.threads.max(1)).min(usable)).unwrap_or(1)
 }
@@ -161,7 +163,7 @@ impl Runner for Local {
     }
 }
 
-/// Abandons the start barriers when a worker ends, however it ends: no other waits for one that is lost.
+/// Abandons the start barriers when a worker ends for any reason, so that no other worker waits for it.
 struct Leaving(Arc<RunContext>);
 
 impl Drop for Leaving {
@@ -173,7 +175,7 @@ impl Drop for Leaving {
 /// A run in progress.
 struct LocalRun {
     clock: Clock,
-    /// How long after its making the clock's epoch lay.
+    /// The time between the start of the run and its epoch.
     lead: Duration,
     shared: Arc<RunContext>,
     started_wall: std::time::SystemTime,
@@ -184,7 +186,7 @@ struct LocalRun {
     threads: Vec<JoinHandle<io::Result<()>>>,
     /// Snapshots of seconds that not all workers have reported yet.
     waiting: Vec<Snapshot>,
-    /// By worker: the last second that it reported, and its final report.
+    /// The last second that each worker reported, and its final report.
     seconds: Vec<Option<u64>>,
     reports: Vec<Option<WorkerReport>>,
     transcripts: Vec<(String, String)>,
@@ -192,7 +194,7 @@ struct LocalRun {
     total: Tally,
     gauges: Gauges,
     aborted_by: Option<String>,
-    /// The first session could not reach the target.
+    /// Whether the first session could not reach the target.
     unreached: Option<ConnectFault>,
     health: ProcessMeter,
 }
@@ -276,7 +278,7 @@ impl LocalRun {
                 Err(_) => break,
             }
         }
-        // What the others counted is not lost with a worker that is.
+        // The counts of the other workers are kept if one is lost.
         self.seconds.fill(Some(u64::MAX));
         self.close_seconds(local, observer);
     }
@@ -290,12 +292,12 @@ impl LocalRun {
         }
     }
 
-    /// From now on nothing is offered any more.
+    /// From now on no arrivals are offered.
     fn stopped(&self) {
         self.shared.stopped_at.get_or_init(|| self.clock.offset());
     }
 
-    /// Hands every second that all workers have reported to the observer.
+    /// Passes every second that all workers have reported to the observer.
     fn close_seconds(&mut self, local: &Local, observer: &mut dyn Observer) {
         while let Some(all) = self.seconds.iter().copied().min().flatten()
             && self.next_second <= all
@@ -317,7 +319,7 @@ impl LocalRun {
                 gauges.waiting += snapshot.gauges.waiting;
                 gauges.retrying += snapshot.gauges.retrying;
                 gauges.peak_sessions = gauges.peak_sessions.max(snapshot.gauges.peak_sessions);
-                // A worker that is over needs no memory back.
+                // A worker that has ended needs no memory back.
                 self.emptied[snapshot.worker as usize].send(snapshot).ok();
             }
             gauges.peak_sessions = gauges.peak_sessions.max(self.gauges.peak_sessions);
@@ -339,10 +341,10 @@ impl LocalRun {
         }
     }
 
-    /// Waits for the threads of a run of which nothing is kept.
+    /// Waits for the threads of a run whose result is dropped.
     fn join(self) {
         for (thread, report) in self.threads.into_iter().zip(&self.reports) {
-            // A worker that was lost may hang; what it holds goes with the process.
+            // A lost worker may hang; the end of the process frees what it holds.
             if report.is_some() {
                 thread.join().ok();
             }
@@ -356,7 +358,7 @@ impl LocalRun {
         let failed = self
             .threads
             .into_iter()
-            // A worker that was lost may hang; what it holds goes with the process.
+            // A lost worker may hang; the end of the process frees what it holds.
             .enumerate()
             .filter(|(index, _)| self.reports[*index].is_some())
             .map(|(_, thread)| thread)
@@ -385,7 +387,7 @@ impl LocalRun {
                 .unwrap_or_default();
             let used_up = phase.load.model.total().is_some();
             let over = at.saturating_add(phase.load.length.unwrap_or(Duration::MAX));
-            // Behind a start barrier the load starts when that opens; if it never does, there is no window.
+            // With a start barrier the load starts when the barrier opens; if it never opens, there is no window.
             let opened = self.shared.barriers.opened(index);
             let shut = phase.open_first && opened.is_none();
             let start = opened.unwrap_or(at);
@@ -430,7 +432,7 @@ impl LocalRun {
             }
         };
         let mut health = self.health.health(&starts, &windows, cpu, took, ports);
-        // The wall clock was read when the threads were started, and the epoch lay ahead of that.
+        // The wall clock was read at the start of the threads, before the epoch.
         health.clock_drift_ns = u64::try_from(wall.abs_diff(took + self.lead).as_nanos()).unwrap_or(u64::MAX);
         health.hindrances = hindrances(&reports, plan.phases.len());
         health.lost_workers = u32::try_from(lost.max(failed)).unwrap_or(u32::MAX);
@@ -463,7 +465,7 @@ impl LocalRun {
     }
 }
 
-/// By phase: what kept the worst of the threads from running.
+/// What kept the worst of the threads from running, by phase.
 fn hindrances(reports: &[WorkerReport], phases: usize) -> Vec<Hindrance> {
     let of = |phase: usize| reports.iter().filter_map(move |report| report.hindrances.get(phase).copied());
     (0..phases).map(|phase| of(phase).reduce(Hindrance::worst).unwrap_or_default()).collect()

@@ -1,12 +1,12 @@
-//! How promptly a load thread turns (M5b): a timer due every 10 ms, by phase.
+//! Measures how late the loop of a load thread is (M5b): by a timer every 10 ms, for each phase.
 //!
-//! A closed load has no schedule that it could be late for: a generator that is stopped, throttled or starved of CPU simply
-//! asks less, and what it then measures looks like a slow listener. So each thread measures how late its own loop comes
-//! round, and reads what the machine took from it. What that means for a run is decided by `collector::summary`.
+//! A closed load has no schedule against which it could be late: a generator that is stopped, throttled or starved of
+//! CPU just sends less, and its measurements look like a slow listener. So each thread measures the lateness of its own
+//! loop, and reads the time that the machine took from it. `collector::summary` decides what that means for a run.
 //!
 //! # Decisions
-//! - One delay is counted a wake-up, however long it was: one stop of a second is one stop, and not a hundred late timers.
-//! - A delay counts in the phase in which the timer was due, in the one in which it came, and in those between.
+//! - One wake-up counts as one delay of any length: a stop of a second is one delay, not a hundred late timers.
+//! - A delay counts in the phase of the timer's scheduled time, in that of its wake-up, and in those between.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ use super::host::{Host, Taken};
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Hindrance, LATE};
 
-/// How often the timer is due.
+/// The interval of the timer.
 const EVERY: Duration = Duration::from_millis(10);
-/// Shorter delays are those of any thread that has work.
+/// Shorter delays are normal for a thread that has work.
 const STALL: Duration = Duration::from_millis(10);
 
 /// Watches the loop of one thread.
@@ -29,22 +29,22 @@ pub(super) struct LoopWatch {
     /// By phase.
     phases: Vec<PhaseWatch>,
     phase: usize,
-    /// When the timer is due next.
+    /// The next scheduled time of the timer.
     due: Duration,
-    /// What had been used and waited for when the phase began, and when that was.
+    /// The reading at the start of the phase, and its time.
     since: (Duration, Readings),
-    /// The CPU time of the thread when the timer last came.
+    /// The CPU time of the thread at the last wake-up.
     cpu: Duration,
-    /// Of one thread of the process: what is taken from all of them alike.
+    /// The reading of the host, on one thread of the process only.
     host: Option<Host>,
 }
 
 #[derive(Debug, Default)]
 struct PhaseWatch {
     delays: Hist,
-    /// How many of them are above [`LATE`].
+    /// The number of delays above [`LATE`].
     late: u64,
-    /// By how much they were no work of our own, where that is more than [`STALL`].
+    /// The sum of the stalls: delays without the thread's own work, if longer than [`STALL`].
     stalled: Duration,
     longest: Duration,
     hindrance: Hindrance,
@@ -58,7 +58,7 @@ struct Readings {
 }
 
 impl LoopWatch {
-    /// Begins to watch the current thread. `host`: for one thread of the process.
+    /// Starts to watch the current thread. `host`: given on one thread of the process.
     pub fn new(phases: usize, host: Option<Host>) -> LoopWatch {
         LoopWatch {
             phases: (0..phases).map(|_| PhaseWatch::default()).collect(),
@@ -70,12 +70,12 @@ impl LoopWatch {
         }
     }
 
-    /// When the timer is due next.
+    /// The next scheduled time of the timer.
     pub fn due(&self) -> Duration {
         self.due
     }
 
-    /// The loop comes round at `now`. `phase_at` tells the index of the phase at that time.
+    /// Notes a wake-up of the loop at `now`. `phase_at` returns the index of the phase at a time.
     pub fn turn(&mut self, now: Duration, phase_at: impl FnOnce(Duration) -> u32) {
         if now < self.due {
             return;
@@ -99,14 +99,14 @@ impl LoopWatch {
         (self.due, self.cpu) = (now + EVERY, cpu);
     }
 
-    /// The thread is done: what kept it from running, by phase.
+    /// Ends the watch; returns what kept the thread from running, by phase.
     pub fn finish(mut self, now: Duration) -> Vec<Hindrance> {
         self.close(now);
         let found = |met: PhaseWatch| Hindrance {
             loop_delay_p99_ns: met.delays.late(),
             loop_delay_max_ns: met.delays.max_ns(),
             late: met.late,
-            // A single hiccup says nothing but its length, which stands above.
+            // The longest delay alone is reported by its length above.
             stalled: met.stalled - met.longest,
             ..met.hindrance
         };
@@ -134,7 +134,7 @@ impl LoopWatch {
 impl Readings {
     fn read(host: Option<&Host>) -> Readings {
         let taken = host.map(Host::taken).unwrap_or_default();
-        // Not every kernel keeps these.
+        // Not every kernel has these counters.
         match Schedstat::from_file("/proc/thread-self/schedstat") {
             Ok(stat) => Readings { waited: Duration::from_nanos(stat.run_delay), waits: stat.pcount, taken },
             Err(_) => Readings { taken, ..Readings::default() },

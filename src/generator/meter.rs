@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::clock;
 use crate::collector::snapshot::Health;
 
-/// CPU above this share of the allowance is saturation (M23).
+/// A CPU use above this share of the allowance is saturation (M23).
 const SATURATED: f64 = 0.85;
 
 /// Samples the resources of this process.
 pub(super) struct ProcessMeter {
     allowance: f64,
-    /// By second: the share of the allowance used.
+    /// The used share of the allowance, by second.
     shares: Vec<f64>,
     used: f64,
     at: std::time::Instant,
@@ -35,7 +35,7 @@ impl ProcessMeter {
     pub fn second(&mut self, sessions: u64) {
         let (used, at) = (generator_cpu(), clock::now());
         let passed = (at - self.at).as_secs_f64();
-        // Several seconds may be closed in one go, after a stall of this thread.
+        // After a stall of this thread several seconds may end at once.
         let share = if passed > 0.2 { (used - self.used) / passed / self.allowance } else { 0.0 };
         if passed > 0.2 {
             (self.used, self.at) = (used, at);
@@ -77,7 +77,7 @@ impl ProcessMeter {
     }
 }
 
-/// CPU seconds of the generator's threads so far (those named `load-`), whatever else the process does.
+/// CPU seconds of the generator's threads so far (those named `load-`), without other threads of the process.
 fn generator_cpu() -> f64 {
     let ticks = |stat: &str| -> Option<u64> {
         // The name may hold spaces and brackets; the fields after it do not.

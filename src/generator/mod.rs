@@ -1,4 +1,5 @@
-//! The load generator: threads, sessions, and the dispatcher that hands arrivals to them. It measures and does not judge.
+//! The load generator: threads, sessions, and the dispatcher that assigns arrivals to sessions. It measures and does
+//! not judge.
 //!
 //! `local` starts the workers and adds up their counts; a `worker` is the loop of one thread; `dispatch` decides which
 //! arrival starts, `session_pool` passes that on, a `session` serves it and reports to `accounting`.

@@ -1,4 +1,4 @@
-//! What must be there before a load may run: descriptors, and a target that may be loaded and answers.
+//! Checks before a load: enough descriptors, and a target that may be loaded.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::net::dial::ConnectFault;
 use crate::net::source;
 use crate::plan::{Phase, Plan};
 
-/// Descriptors for everything but sessions: runtimes, timers, files of the run.
+/// The number of descriptors for everything except sessions: runtimes, timers, files of the run.
 const RESERVE: u64 = 64;
 
 /// Why no load may run.
@@ -26,9 +26,9 @@ pub enum PreflightError {
         "the run needs {needed} file descriptors and the hard limit is {limit}: raise it (ulimit -Hn {needed}) or ask for fewer sessions"
     )]
     Descriptors {
-        /// How many are needed.
+        /// The number that is needed.
         needed: u64,
-        /// How many there are.
+        /// The hard limit.
         limit: u64,
     },
     /// Not a loopback address, and not allowed.
@@ -50,7 +50,7 @@ pub enum PreflightError {
         /// What the resolver says.
         reason: String,
     },
-    /// A source address that cannot be bound.
+    /// A source address cannot be bound.
     #[error(
         "no session can leave from {address} (sources in [target]): {reason}; give it to an interface (ip address add {address} dev ...) or take it out of the list"
     )]
@@ -60,7 +60,7 @@ pub enum PreflightError {
         /// Why not.
         reason: String,
     },
-    /// Sources of the wrong family.
+    /// The sources lack a family of addresses.
     #[error(
         "the target's address {target} needs {needed} addresses in sources of [target], and there are none"
     )]
@@ -70,14 +70,14 @@ pub enum PreflightError {
         /// The family that is missing.
         needed: &'static str,
     },
-    /// Nothing answers there.
+    /// The target cannot be reached.
     #[error("the target {place} cannot be reached ({condition}): {reason}")]
     Unreachable {
-        /// Where it was tried.
+        /// The address that was tried.
         place: String,
-        /// The condition that a session would meet.
+        /// The condition that a session would get.
         condition: Condition,
-        /// Why, in words.
+        /// The reason, in words.
         reason: String,
     },
 }
@@ -87,7 +87,7 @@ pub fn peak_sessions(plan: &Plan) -> u64 {
     plan.phases.iter().map(Phase::most_sessions).max().unwrap_or(0).div_ceil(u64::from(plan.shard.of.max(1)))
 }
 
-/// How many descriptors a run of `plan` needs; `embedded`: the listener's ends are in this process too.
+/// The number of descriptors that a run of `plan` needs; `embedded`: this process also holds the listener's ends.
 pub fn descriptors_needed(plan: &Plan, embedded: bool) -> u64 {
     peak_sessions(plan) * if embedded { 2 } else { 1 } + RESERVE
 }
@@ -95,10 +95,10 @@ pub fn descriptors_needed(plan: &Plan, embedded: bool) -> u64 {
 /// Raises the descriptor limit as far as it goes and checks that it suffices.
 ///
 /// # Errors
-/// It does not suffice; the number needed is in the error.
+/// The limit is too low; the error names the needed number.
 pub fn raise_descriptors(needed: u64) -> Result<u64, PreflightError> {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return Ok(needed) };
-    // Where the limit cannot be raised the soft one stands.
+    // If the limit cannot be raised, the soft limit stays.
     let limit =
         if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() { soft } else { hard };
     if limit < needed {
@@ -112,11 +112,11 @@ pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }
 
-/// Whether a load may go to the plan's target; nothing is sent there, for the first session of the load shows whether it can
-/// be reached.
+/// Checks whether a load may be sent to the plan's target. Sends nothing: the first session of the load shows whether
+/// the target can be reached.
 ///
 /// # Errors
-/// It does not resolve or is not allowed, or no session could leave for it.
+/// It does not resolve or is not allowed, or no source address can reach it.
 pub fn check_before_load(plan: &Plan) -> Result<(), PreflightError> {
     if let Transport::Unix { path } = &plan.target.transport {
         return check_unix(plan, path);
@@ -125,7 +125,7 @@ pub fn check_before_load(plan: &Plan) -> Result<(), PreflightError> {
     check_sources(plan, &addresses)
 }
 
-/// Whether a unix socket is there and may be written to.
+/// Checks that a unix socket exists and may be written to.
 fn check_unix(plan: &Plan, path: &Path) -> Result<(), PreflightError> {
     use std::os::unix::fs::FileTypeExt;
     let unreachable = |reason: &str| Err(unreachable(plan, ConnectFault::Refused, reason.to_owned()));
@@ -140,7 +140,7 @@ fn check_unix(plan: &Plan, path: &Path) -> Result<(), PreflightError> {
     }
 }
 
-/// A session could not reach the target, and why in words.
+/// Makes the error of a session that could not reach the target, with the reason in words.
 pub(super) fn unreachable(plan: &Plan, fault: ConnectFault, reason: String) -> PreflightError {
     if let (ConnectFault::NotAllowed(address), Some(host)) = (fault, plan.target.host()) {
         return PreflightError::NotAllowed { host: host.to_owned(), address: Some(address) };
@@ -152,7 +152,7 @@ pub(super) fn unreachable(plan: &Plan, fault: ConnectFault, reason: String) -> P
     }
 }
 
-/// Whether every source address is this machine's, and one of them can reach the target.
+/// Checks that every source address belongs to this machine, and that one can reach the target.
 fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightError> {
     let sources = match &plan.origin {
         ClientAddress::Bound(sources) | ClientAddress::Proxied(_, sources) if !sources.is_empty() => sources,
@@ -177,8 +177,8 @@ fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightErr
     }
 }
 
-/// Whether the plan's target may be loaded; resolves it to its addresses, in the order to try them, and sends nothing there. None
-/// for a unix socket and the embedded listener, which are this machine's own.
+/// Checks whether the plan's target may be loaded. Returns its addresses in the order to try them; none for a unix
+/// socket and the embedded listener, which belong to this machine. Sends nothing there.
 ///
 /// # Errors
 /// It does not resolve or is not allowed.
@@ -186,7 +186,7 @@ pub fn check_allowed(plan: &Plan) -> Result<Vec<SocketAddr>, PreflightError> {
     use std::net::ToSocketAddrs;
     let Transport::Tcp { host, port } = &plan.target.transport else { return Ok(Vec::new()) };
     let allowed = Allowed::new(host, &plan.allow);
-    // What is no name is not allowed or is, whatever the system's resolver says of it.
+    // An address is checked as written, without the system's resolver.
     let literal = host.parse::<IpAddr>().ok();
     if literal.is_some_and(|address| !allowed.admits(address)) {
         return Err(PreflightError::NotAllowed { host: host.clone(), address: None });

@@ -1,12 +1,12 @@
-//! The reachability check: whether the target can be reached at all. The first sessions of a run show it; no connection is made
-//! for that alone, because the listener would count it (M29b).
+//! The reachability check: whether the target can be reached at all. The first sessions of a run show it; an extra
+//! connection would be counted by the listener (M29b).
 //!
 //! # Decisions
 //! - The first connection attempt that ends decides, on whichever thread. One that is reset was accepted.
-//! - A failure of this machine says nothing about the target.
+//! - A failure of this machine decides nothing.
 //! - An attempt that hangs is waited for 10 s, or for the connect time-out if that is shorter.
-//! - Whether the target is still there after the load is checked only where the last arrival leaves it open (`work`): by one
-//!   more connection, which counts nowhere.
+//! - After the load the target is checked only if the last arrival leaves open whether it is still there (`work`): by
+//!   one more connection, which is not counted.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -22,24 +22,24 @@ use crate::plan::Plan;
 use crate::smtp::Step;
 use crate::smtp::script::TlsMode;
 
-/// How long the first dial may take.
+/// How long the first connection attempt may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the check after the load waits for a sign of life.
+/// How long the check after the load waits for a greeting or a close.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the first dials of a run came to.
+/// The results of the first connection attempts of a run.
 #[derive(Debug)]
 pub(super) struct Reach {
-    /// How long the first dial may hang.
+    /// How long the first attempt may hang.
     patience: Duration,
-    /// When the first dial began, since the run's epoch.
+    /// The start of the first attempt, since the run's epoch.
     started: OnceLock<Duration>,
-    /// How the first one ended: why the target was not reached, if it was not.
+    /// The result of the first attempt that ended: the reason, if the target was not reached.
     ended: OnceLock<Option<ConnectFault>>,
 }
 
 impl Reach {
-    /// `timeout`: that of a connect; `is_asked`: whether anybody wants to know.
+    /// `timeout`: the time-out of a connect; `is_asked`: whether the check is wanted.
     pub fn new(is_asked: bool, timeout: Duration) -> Reach {
         let ended = OnceLock::new();
         if !is_asked {
@@ -48,12 +48,12 @@ impl Reach {
         Reach { patience: PATIENCE.min(timeout), started: OnceLock::new(), ended }
     }
 
-    /// A dial begins.
+    /// Notes the start of an attempt.
     pub fn started(&self, at: Duration) {
         self.started.get_or_init(|| at);
     }
 
-    /// A dial ended.
+    /// Notes the end of an attempt.
     pub fn ended(&self, failure: Option<(Step, ConnectFault)>) {
         match failure {
             Some((_, ConnectFault::Own(_))) => {}
@@ -66,7 +66,7 @@ impl Reach {
         }
     }
 
-    /// Why the target cannot be reached, if that is so at `now`.
+    /// Returns why the target cannot be reached; `None`: at `now` it can, or this is not known.
     pub fn failure(&self, now: Duration) -> Option<ConnectFault> {
         match self.ended.get() {
             Some(ended) => *ended,
@@ -79,7 +79,7 @@ impl Reach {
     }
 }
 
-/// Whether a load may go to the plan's target, and whether the target is there: connects once and closes.
+/// Checks whether a load may be sent to the plan's target, and whether the target is there: connects once and closes.
 ///
 /// # Errors
 /// It does not resolve, is not allowed or cannot be reached.
@@ -92,7 +92,7 @@ pub fn check_target(plan: &Plan) -> Result<(), RunError> {
     let connector = Connector::new(plan, None)?;
     let Some(dialed) = connect_once(&connector, PATIENCE, |dialed| async { dialed }) else { return Ok(()) };
     match &dialed.result {
-        // It let us in before it reset us: what that means is for the load to say.
+        // It accepted the connection before it reset it; the load will show what that means.
         Ok(_) | Err((_, ConnectFault::Reset)) => Ok(()),
         // A unix socket whose queue is full has a listener.
         Err((_, ConnectFault::TimedOut)) if matches!(plan.target.transport, Transport::Unix { .. }) => Ok(()),
@@ -100,8 +100,8 @@ pub fn check_target(plan: &Plan) -> Result<(), RunError> {
     }
 }
 
-/// Whether the listener is still there after the load: it accepts the connection, and greets or closes unless TLS comes
-/// first. A failure of this machine says nothing.
+/// Checks whether the listener is still there after the load: it accepts the connection, and greets or closes it unless
+/// TLS comes first. A failure of this machine decides nothing.
 pub(super) fn still_listens(connector: &Connector) -> bool {
     let script = &connector.plan().script;
     let patience = script.timeouts.greeting.min(LAST_PATIENCE);
@@ -122,7 +122,7 @@ pub(super) fn still_listens(connector: &Connector) -> bool {
     listens.unwrap_or(true)
 }
 
-/// Connects once, within `most`, and asks what that shows; `None`: this machine could not.
+/// Connects once, within `most`, and evaluates the result; `None`: this machine could not connect.
 fn connect_once<T, F: Future<Output = T>>(
     connector: &Connector,
     most: Duration,

@@ -1,5 +1,5 @@
-//! The seam of a trial: a plan goes in, what was measured comes out. The local threads are one runner, a model with a known
-//! answer is another.
+//! The interface of a trial: takes a plan and returns the measurement. The local threads are one runner, a model with a
+//! known answer is another.
 
 use std::io;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use crate::collector::tally::Tally;
 use crate::net::tls::TlsError;
 use crate::plan::Plan;
 
-/// How far a run is to be stopped.
+/// A request to stop a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stop {
     /// Not at all.
     Run,
-    /// Start nothing more, and let what is in flight end.
+    /// Start no further arrivals, and let those in flight end.
     Drain,
     /// At once.
     Now,
 }
 
-/// What an observer wants.
+/// The answer of an observer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
     /// Go on.
@@ -34,28 +34,29 @@ pub enum Control {
     Stop(String),
 }
 
-/// The beginning of a run, for what goes by its clock.
+/// The start of a run, for observers that use its clock.
 #[derive(Clone)]
 pub struct RunStart {
     /// The run's clock.
     pub clock: Clock,
-    /// By the index of a phase: when its load began, or will; `None`: that is not known yet.
+    /// Returns when the load of a phase, by index, starts; `None`: not known yet.
     pub phase: Arc<dyn Fn(usize) -> Option<Duration> + Send + Sync>,
 }
 
-/// Looks on while a run goes: progress, time series, aborting assertions.
+/// Observes a run in progress: for progress, time series, aborting assertions.
 pub trait Observer {
-    /// The threads are there, and the run starts in a moment.
+    /// Called when the threads have started, just before the epoch.
     fn begins(&mut self, _: &RunStart) {}
 
-    /// A second is over. `total` is everything up to its end.
+    /// Called after each second. `total` is the sum up to its end.
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control;
 
-    /// Sessions that were recorded have ended: file stem and text. All of them are in [`Measured::transcripts`] too.
+    /// Called with recorded sessions that have ended: file stem and text. [`Measured::transcripts`] holds all of them,
+    /// too.
     fn transcripts(&mut self, _: &[(String, String)]) {}
 }
 
-/// An observer that only lets the run go on.
+/// An observer that does nothing.
 impl Observer for () {
     fn interval(&mut self, _: &Interval, _: &Tally) -> Control {
         Control::Continue
@@ -67,7 +68,7 @@ pub trait Runner {
     /// Runs `plan` to its end.
     ///
     /// # Errors
-    /// smtpress itself cannot go on. What the target does is no error.
+    /// smtpress itself cannot go on. Failures of the target are no errors.
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError>;
 }
 
@@ -77,7 +78,7 @@ impl Runner for Box<dyn Runner> {
     }
 }
 
-/// Why a run could not be done.
+/// Why a run could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A thread could not be started or had no descriptor for its runtime.
@@ -86,10 +87,10 @@ pub enum RunError {
     /// The plan's target is `embedded`, and no address of a listener was given.
     #[error("failed to run: the embedded listener was not started")]
     NoListener,
-    /// The first session could not reach the target; the run was ended then and there.
+    /// The first session could not reach the target, and the run was ended.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
-    /// The agents of a fleet cannot run it: which and why, in sentences.
+    /// The agents of a fleet cannot run it, for these reasons.
     #[error("{0}")]
     Fleet(String),
     /// Another coordinator has taken over the run of a fleet.

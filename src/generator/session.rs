@@ -1,6 +1,6 @@
-//! One session: opens the connection, drives the client machine, and reports what the machine says.
+//! One session: opens the connection, drives the client machine, and reports its events.
 //!
-//! It has two handles: the pool, which it asks for work, and the accounting, which it reports to.
+//! It has two handles: the pool, from which it gets work, and the accounting, to which it reports.
 
 mod conditions;
 mod ending;
@@ -41,9 +41,9 @@ use crate::smtp::{Client, Step};
 #[derive(Clone, Copy, Debug)]
 struct ActiveArrival {
     arrival: ScheduledArrival,
-    /// When it was decided that this session serves it.
+    /// When it was assigned to this session.
     decided: Duration,
-    /// When the session began to be opened, if that was for this arrival: it started then.
+    /// The start of the session's opening, if it was opened for this arrival, which then started.
     opened: Option<Duration>,
     /// When MAIL was written.
     started: Option<Duration>,
@@ -60,71 +60,72 @@ impl ActiveArrival {
     }
 }
 
-/// One session, and its state between the events of its client machine.
+/// The state of a session between the events of its client machine.
 pub(super) struct Session {
     pool: Rc<SessionPool>,
     accounting: Rc<Accounting>,
     slot: SlotId,
     phase: u32,
     instructions: Rc<InstructionSlot>,
-    /// The arrival that the session is itself (unit `session`).
+    /// The arrival that this session is (unit `session`).
     bound: Option<ScheduledArrival>,
-    /// The message that the session was opened for, until that is started.
+    /// The message for which the session was opened, until it starts.
     first: Option<ScheduledArrival>,
-    /// When it was decided to open the session.
+    /// When the dispatcher decided to open the session.
     decided: Duration,
-    /// The number that its draws and its client address follow from, and that messages may show.
+    /// The number of the session, which determines its random draws and its client address, and which messages may
+    /// show.
     serial: u64,
-    /// Messages it may still start.
+    /// The number of messages that it may still start.
     left: u64,
-    /// Messages started.
+    /// The number of messages started.
     sent: u64,
-    /// Messages ended.
+    /// The number of messages ended.
     settled: u64,
-    /// It is to leave: a held session has then done what it was asked to.
+    /// Whether it is to leave; a held session has then done its work.
     released: bool,
     started: Duration,
-    /// Arrivals of the pool in flight: the one being answered, and the one that went out with its content.
+    /// Arrivals of the pool in flight: the one whose replies are read, and the one that was sent with its content.
     active: [Option<ActiveArrival>; 2],
     established: bool,
-    /// It served something; see [`SessionPool::served`].
+    /// Whether it served something; see [`SessionPool::served`].
     proven: bool,
     ended_by_listener: bool,
-    /// Transactions whose MAIL went out and that have not ended.
+    /// The number of transactions whose MAIL was sent and that have not ended.
     attempts: u32,
-    /// How the current transaction is failing, and at which step; and how the last failed one did.
+    /// The failure of the current transaction and its step, and the failure of the last failed one.
     cause: Option<(Step, Outcome)>,
     last_cause: Option<Outcome>,
-    /// It was given up because nothing needed it any more, before its opening took suspiciously long: no failure.
+    /// Whether it was given up because it was no longer needed, before its opening took too long: no failure.
     is_needless: bool,
-    /// Recipients that the current transaction has.
+    /// The number of recipients of the current transaction.
     recipients: u32,
-    /// It is to leave, since before it was connected.
+    /// Whether it was told to leave before it was connected.
     finishing: bool,
-    /// What is known of the listener's host while the session is held.
+    /// The state of the listener's host while the session is held.
     hold: Hold,
     /// The first step of the session that was not accepted.
     failed: Option<Outcome>,
-    /// The first condition that it met, and the last.
+    /// Its first condition, and its last.
     condition: Option<Condition>,
     last_condition: Option<Condition>,
-    /// When a complete TLS handshake began and ended.
+    /// The start and end of a complete TLS handshake.
     shaken: Option<(Instant, Instant)>,
     transcript: Option<Box<SessionTranscript>>,
-    /// The listener refused it with a 5yz reply before it could send.
+    /// Whether the listener refused it with a 5yz reply before it was ready.
     refused_for_good: bool,
-    /// What keeps the secret of its login out of the transcript.
+    /// Removes the secret of its login from the transcript.
     heard: Option<LineRedactor>,
     /// Bytes sent and received.
     bytes: (u64, u64),
-    /// What each recipient of a transaction was answered, where that matters.
+    /// The answers to each recipient of a transaction, if they are needed.
     answers: Option<Box<RecipientAnswers>>,
     /// The step at which the listener accepts a recipient: RCPT, or with LMTP its reply to the content (RFC 2033 4.2).
     takes_recipients: Step,
 }
 
 impl Session {
-    /// A session that was decided at `decided`.
+    /// Returns a session that the dispatcher decided to open at `decided`.
     pub fn new(
         pool: Rc<SessionPool>,
         accounting: Rc<Accounting>,
@@ -251,12 +252,12 @@ impl Session {
         }
     }
 
-    /// The arrival that the session is itself, or that it is opened for.
+    /// The arrival that the session is, or for which it is opened.
     fn opened_for(&self) -> Option<ScheduledArrival> {
         self.bound.or(self.first)
     }
 
-    /// The arrival that the session is opened for has started: nothing on this machine kept it from the wire.
+    /// Notes that the arrival of a session has started: this machine did not prevent it.
     fn arrival_started(&self) {
         if let Some(arrival) = self.opened_for() {
             self.accounting.arrival_started(&arrival, self.started);
@@ -266,7 +267,7 @@ impl Session {
     /// Dials.
     ///
     /// # Errors
-    /// The generator gave it up, at this step.
+    /// The generator gave the session up, at this step.
     async fn dial(&mut self) -> Result<Dialed, Step> {
         let pool = self.pool.clone();
         let step = Cell::new(Step::Dns);
@@ -292,12 +293,12 @@ impl Session {
         self.accounting.time(self.current_phase(), Metric::Step(step), outcome, length);
     }
 
-    /// The phase that what happens now belongs to.
+    /// The phase of the current event.
     fn current_phase(&self) -> u32 {
         self.active[0].map_or(self.phase, |active| active.arrival.phase)
     }
 
-    /// Gives the client what it is to do next.
+    /// Gives the client its next work.
     fn supply(&mut self, client: &mut Client<Message>, early: bool, now: Duration) {
         if !early && self.sent > 0 {
             self.prove();
@@ -339,7 +340,7 @@ impl Session {
         let number = self.number_of_bound(bound, self.sent);
         let seq = bound.seq;
         self.sent += 1;
-        // The session is the arrival: its number follows from the schedule, and not from the threads (M27).
+        // The session is the arrival, so its number is that of the schedule and does not depend on threads (M27).
         if let Some(answers) = &mut self.answers {
             answers.begin(None);
         }
@@ -381,7 +382,7 @@ impl Session {
         let Some(failure) = failure else {
             self.answered(step, None, Outcome::Accepted);
             if step == Step::Tls {
-                // Whether it was a full handshake is reported next.
+                // The next event reports whether it was a full handshake.
                 self.shaken = Some((from, to));
                 return;
             }
@@ -416,7 +417,7 @@ impl Session {
         if matches!(failure, Failure::Lost(_)) {
             self.accounting.count(self.current_phase(), |counts| counts.own_failures += 1);
         }
-        // A reply too many ends no wait.
+        // A surplus reply ends no wait.
         if step != Step::Idle && !matches!(failure, Failure::Surplus(_)) {
             self.timed(step, outcome, from, to);
         }
@@ -424,13 +425,13 @@ impl Session {
             self.accounting.count(self.current_phase(), |counts| counts.recipients_refused += 1);
         }
         if step == Step::Command {
-            // It is no part of a transaction.
+            // It belongs to no transaction.
             return;
         }
-        // The first failure is the cause; a refused recipient only if nothing worse follows. When all are refused, what
-        // follows is the consequence.
+        // The first failure is the cause. A refused recipient is the cause only if no other failure follows; if all
+        // recipients are refused, later failures are consequences.
         let others = self.recipients > 0 && step != Step::Rcpt;
-        // What is not known of a message outweighs what seemed to be known.
+        // An unknown result of the message overrides an earlier failure.
         if in_doubt || self.cause.is_none_or(|(cause, _)| cause == Step::Rcpt && others) {
             self.cause = Some((step, outcome));
         }
@@ -453,7 +454,7 @@ impl Session {
         let outcome = match self.cause.take() {
             _ if accepted => Outcome::Accepted,
             Some((_, cause)) => cause,
-            // It went out with the one before it and was never answered: what ended that one ended the session.
+            // It was sent together with the one before, and got no reply: the failure of that one ended the session.
             None => match self.last_cause {
                 None => Outcome::Interrupted,
                 Some(Outcome::InDoubt) => Outcome::Dropped,
@@ -523,7 +524,7 @@ impl MachineOwner<Client<Message>> for Session {
             Poll::Ready(Instruction::Serve(arrival, decided)) if client.is_resting() => {
                 self.take(client, ActiveArrival::pooled(arrival, decided));
             }
-            // It is on its way out, of old age.
+            // The session reached its age and is leaving.
             Poll::Ready(Instruction::Serve(arrival, _)) => self.pool.give_back(self.slot, arrival),
             Poll::Ready(Instruction::Finish) => {
                 self.released = true;

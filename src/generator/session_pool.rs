@@ -1,7 +1,8 @@
-//! The sessions of one generator thread: what the dispatcher decides for them, and what they report to it.
+//! The sessions of one generator thread: passes the dispatcher's decisions to them, and their reports to the
+//! dispatcher.
 //!
-//! Each session has a slot for one instruction, in which it waits without being polled. What a session did is counted by
-//! `accounting`; what it is to do next is decided by `dispatch`.
+//! Each session waits on a slot for one instruction. `accounting` counts what a session did; `dispatch` decides what it
+//! does next.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,21 +21,21 @@ use crate::load::Shard;
 use crate::net::drive::Scratch;
 use crate::net::tls::TlsError;
 
-/// What a session is to do.
+/// An instruction for a session.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Instruction {
-    /// Serve an arrival; and when it was decided that this session serves it.
+    /// Serve an arrival, which was assigned to the session at this time.
     Serve(ScheduledArrival, Duration),
     /// End as the script says.
     Finish,
     /// End at once.
     Abort {
-        /// Nothing needs the session any more.
+        /// The session is no longer needed.
         needless: bool,
     },
 }
 
-/// The place of one instruction for one session.
+/// The slot for one instruction to one session.
 #[derive(Default)]
 pub(super) struct InstructionSlot {
     instruction: Cell<Option<Instruction>>,
@@ -43,7 +44,7 @@ pub(super) struct InstructionSlot {
 
 impl InstructionSlot {
     fn put(&self, instruction: Instruction) {
-        // To leave never waits behind an arrival: one that is replaced has not started and is given back by the session.
+        // An instruction to leave replaces a waiting arrival, which has not started: the session gives it back.
         let serves = |instruction| matches!(instruction, Some(Instruction::Serve(..)));
         debug_assert!(!(serves(self.instruction.get()) && serves(Some(instruction))));
         if !serves(self.instruction.get()) || matches!(instruction, Instruction::Abort { .. }) {
@@ -54,7 +55,7 @@ impl InstructionSlot {
         }
     }
 
-    /// Takes the instruction, or arranges to be woken by the next.
+    /// Takes the instruction, or registers to be woken by the next.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Instruction> {
         match self.instruction.take() {
             Some(instruction) => Poll::Ready(instruction),
@@ -66,13 +67,13 @@ impl InstructionSlot {
         }
     }
 
-    /// Takes an instruction that the session did not follow.
+    /// Takes an instruction that the session has not carried out.
     pub fn take(&self) -> Option<Instruction> {
         self.instruction.take()
     }
 }
 
-/// The sessions of one thread, and what all of them need to speak.
+/// The sessions of one thread, and the state that they share.
 pub(super) struct SessionPool {
     pub context: Arc<RunContext>,
     pub connector: ThreadConnector,
@@ -86,7 +87,7 @@ pub(super) struct SessionPool {
 }
 
 impl SessionPool {
-    /// The pool of a thread, which has this shard of the load.
+    /// Returns the pool of a thread for this shard of the load.
     ///
     /// # Errors
     /// TLS cannot be set up.
@@ -122,73 +123,73 @@ impl SessionPool {
         self.dispatch.borrow_mut().next_message(now, slot, early, &mut self.accounting.recorder())
     }
 
-    /// A session has nothing to do.
+    /// Notes that a session is idle.
     pub fn rest(&self, now: Duration, slot: SlotId) {
-        // The worker is not woken for nothing: that would be a timer set anew, and so a system call, for each message of an
-        // open load.
+        // The worker is woken only if needed: each wake-up sets a timer again, which would cost a system call for each
+        // message of an open load.
         if self.dispatch.borrow_mut().rest(now, slot) {
             self.changed.notify_one();
         }
     }
 
-    /// A session can send.
+    /// Notes that a session is ready to send.
     pub fn established(&self, slot: SlotId) {
         self.dispatch.borrow_mut().established(slot);
         self.changed.notify_one();
     }
 
-    /// The listener has served a session: it took a message, or refused one and goes on.
+    /// Notes that the listener served a session: it accepted a message, or refused one and went on.
     pub fn served(&self, slot: SlotId) {
         self.dispatch.borrow_mut().served(self.context.now(), slot);
     }
 
-    /// An arrival that a session had taken ended.
+    /// Notes the end of an arrival of a session.
     pub fn arrival_ended(&self, slot: SlotId) {
         self.dispatch.borrow_mut().arrival_ended(slot);
     }
 
-    /// An attempt ended that a session had taken, or that one was opened for: says what follows.
+    /// Notes the end of an attempt; returns the result for its message.
     pub fn attempt_ended(&self, arrival: &ScheduledArrival, end: AttemptEnd) -> AfterAttempt {
         let now = self.context.now();
         let after =
             self.dispatch.borrow_mut().attempt_ended(now, arrival, end, &mut self.accounting.recorder());
         if after == AfterAttempt::Waits {
-            // The next attempt may be due before all else.
+            // The next attempt may be the next thing to do.
             self.changed.notify_one();
         }
         after
     }
 
-    /// The recipients that an attempt is for, by place; `None`: all.
+    /// The recipients of an attempt, by index; `None`: all.
     pub fn recipients_left(&self, arrival: &ScheduledArrival) -> Option<Arc<[u32]>> {
         self.dispatch.borrow().recipients_left(arrival)
     }
 
-    /// An attempt was charged with a session that could not be opened: says what follows.
+    /// Notes that an attempt failed with another session's opening; returns the result for its message.
     pub fn attempt_charged(&self, arrival: &ScheduledArrival, end: AttemptEnd) -> AfterAttempt {
         let now = self.context.now();
         self.dispatch.borrow_mut().attempt_charged(now, arrival, end, &mut self.accounting.recorder())
     }
 
-    /// The listener refused a session with a 5yz reply before it could send.
+    /// Notes that the listener refused a session with a 5yz reply before it was ready.
     pub fn turned_away_for_good(&self, slot: SlotId) {
         self.dispatch.borrow_mut().turned_away_for_good(slot);
     }
 
-    /// A session gives an arrival back that it never started.
+    /// Takes back an arrival that a session never started.
     pub fn give_back(&self, slot: SlotId, arrival: ScheduledArrival) {
         self.dispatch.borrow_mut().give_back(slot, arrival, &mut self.accounting.recorder());
         self.changed.notify_one();
     }
 
-    /// A session ended.
+    /// Notes the end of a session.
     pub fn session_ended(&self, slot: SlotId, end: SessionEnd) {
         let now = self.context.now();
         self.dispatch.borrow_mut().session_ended(now, slot, end, &mut self.accounting.recorder());
         self.changed.notify_one();
     }
 
-    /// Makes the place for the instructions of a new session.
+    /// Makes the slot of a new session.
     pub fn open(&self, slot: SlotId) -> Rc<InstructionSlot> {
         let instructions = Rc::new(InstructionSlot::default());
         let mut all = self.instructions.borrow_mut();
@@ -199,28 +200,28 @@ impl SessionPool {
         instructions
     }
 
-    /// Tells a session what to do.
+    /// Gives an instruction to a session.
     pub fn instruct(&self, slot: SlotId, instruction: Instruction) {
         let place = self.instructions.borrow()[slot as usize].clone();
         place.put(instruction);
     }
 
-    /// Decides what is to be done at `now`: see [`SessionPool::action`].
+    /// Makes the decisions of `now`: read them by [`SessionPool::action`].
     pub fn advance(&self, now: Duration) {
         self.dispatch.borrow_mut().advance(now, &mut self.accounting.recorder());
     }
 
-    /// The next thing to do.
+    /// Returns the next decision.
     pub fn action(&self) -> Option<Action> {
         self.dispatch.borrow_mut().action()
     }
 
-    /// Waits until a session reports something that may need a decision.
+    /// Waits for a report of a session that may need a decision.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Follows the start barriers as they are now.
+    /// Takes over the current states of the start barriers.
     pub fn follow(&self, barriers: &[BarrierState]) {
         let mut dispatch = self.dispatch.borrow_mut();
         for (phase, state) in (0..).zip(barriers) {
@@ -232,14 +233,14 @@ impl SessionPool {
         }
     }
 
-    /// Starts nothing more. What is in flight may take until `by`; `None`: the grace of the current phase.
+    /// Starts no further arrivals. Those in flight may take until `by`; `None`: the grace of the current phase.
     pub fn stop(&self, now: Duration, by: Option<Duration>) {
         let mut dispatch = self.dispatch.borrow_mut();
         let grace = self.context.plan.phases[dispatch.phase_at(now) as usize].graceful_stop;
         dispatch.stop(by.unwrap_or(now + grace), &mut self.accounting.recorder());
     }
 
-    /// When [`SessionPool::advance`] is to be called again, if no session reports anything before.
+    /// The time for the next call of [`SessionPool::advance`], if no session reports anything before.
     pub fn next_wake(&self) -> Option<Duration> {
         self.dispatch.borrow_mut().next_wake()
     }
@@ -254,7 +255,8 @@ impl SessionPool {
         self.dispatch.borrow().phase_at(now)
     }
 
-    /// Sessions open, arrivals in flight, arrivals that wait for a session, messages that wait for their next attempt.
+    /// The numbers of open sessions, arrivals in flight, arrivals that wait for a session, and messages that wait for
+    /// their next attempt.
     pub fn gauges(&self) -> [u64; 4] {
         self.dispatch.borrow().gauges()
     }

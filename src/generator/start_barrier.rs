@@ -1,6 +1,7 @@
-//! The start barriers of a run, one a phase with `open_first`: its load starts when the sessions of every worker are open.
+//! The start barriers of a run, one for each phase with `open_first`: the load of the phase starts when the sessions of
+//! every worker are open.
 //!
-//! They are used only while one is closed, never in the path of an arrival. What a worker waits for is decided by `dispatch`.
+//! They are used only while one is closed, never in the path of an arrival. `dispatch` decides when a worker waits.
 
 use std::time::Duration;
 
@@ -9,16 +10,16 @@ use tokio::sync::watch;
 /// The state of one barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BarrierState {
-    /// It is not open yet, or the phase has none.
+    /// It is closed, or the phase has none.
     Closed {
-        /// Workers whose sessions are open.
+        /// The number of workers whose sessions are open.
         ready: u32,
         /// When the last of them was ready.
         last: Duration,
     },
     /// It was opened.
     Open(Duration),
-    /// Some worker's sessions will never all be open.
+    /// It was abandoned: the sessions of a worker will never all be open.
     Abandoned,
 }
 
@@ -30,13 +31,13 @@ pub(super) struct StartBarriers {
 }
 
 impl StartBarriers {
-    /// Closed barriers for `workers` workers.
+    /// Returns closed barriers for `workers` workers.
     pub fn new(phases: usize, workers: u32) -> StartBarriers {
         let closed = BarrierState::Closed { ready: 0, last: Duration::ZERO };
         StartBarriers { states: watch::Sender::new(vec![closed; phases]), workers }
     }
 
-    /// A worker's part of a phase is open; the last one opens the barrier.
+    /// Notes that the sessions of a worker are open; the last worker opens the barrier.
     pub fn ready(&self, phase: u32, now: Duration) {
         let workers = self.workers;
         self.change(phase, |state| match *state {
@@ -48,7 +49,8 @@ impl StartBarriers {
         });
     }
 
-    /// The sessions of a worker will never all be open for a phase: no worker starts its load.
+    /// Abandons the barrier of a phase, because the sessions of a worker will never all be open: no worker starts its
+    /// load.
     pub fn abandon(&self, phase: u32) {
         self.change(phase, |state| match *state {
             BarrierState::Closed { .. } => BarrierState::Abandoned,
@@ -56,13 +58,13 @@ impl StartBarriers {
         });
     }
 
-    /// A worker has ended, and opens nothing more.
+    /// Notes that a worker has ended: abandons the barriers that are closed.
     pub fn abandon_all(&self) {
         let phases = self.states.borrow().len();
         (0..).take(phases).for_each(|phase| self.abandon(phase));
     }
 
-    /// Receives every change.
+    /// Returns a receiver of every change.
     pub fn watch(&self) -> watch::Receiver<Vec<BarrierState>> {
         self.states.subscribe()
     }
@@ -97,7 +99,7 @@ mod tests {
         barriers.ready(1, ms(30));
         barriers.ready(1, ms(50));
         assert_eq!(barriers.opened(1), None);
-        // Its clock was read first, its turn came last.
+        // Its clock was read first, but it called last.
         barriers.ready(1, ms(40));
         assert_eq!((barriers.opened(0), barriers.opened(1)), (None, Some(ms(50))));
         barriers.abandon(1);

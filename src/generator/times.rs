@@ -7,14 +7,14 @@ use super::dispatch::ScheduledArrival;
 /// The times of an arrival that started, since the run's epoch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// It was decided which session serves it.
+    /// When it was assigned to a session.
     pub decided: Duration,
-    /// The session that was opened for this message began to be opened; `None`: the message met a free session, or the arrival
-    /// is a session itself.
+    /// The start of the opening of its own session; `None`: it got a free session, or is a session itself.
     pub opened: Option<Duration>,
-    /// It was served: MAIL was written, or its session started (unit `session`). `None`: its session failed before.
+    /// The start of its service: MAIL was written, or its session started (unit `session`). `None`: its session failed
+    /// before.
     pub served: Option<Duration>,
-    /// It ended.
+    /// Its end.
     pub ended: Duration,
 }
 
@@ -24,9 +24,9 @@ impl Times {
         self.opened.or(self.served).unwrap_or(self.ended)
     }
 
-    /// The parts of its response time: they add up to it exactly.
+    /// Returns the parts of its response time, which add up to it exactly.
     pub fn parts(&self, arrival: ScheduledArrival) -> ResponseParts {
-        // Each of these is read at a place of its own; where two readings cross it is by less than anybody can say.
+        // The clock is read at different places, so two readings may cross by a negligible time.
         let noticed = arrival.noticed.max(arrival.intended);
         let started = self.started().max(noticed);
         let decided = self.decided.clamp(noticed, started);
@@ -48,18 +48,18 @@ impl Times {
 /// The parts of the response time of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ResponseParts {
-    /// The lateness of the generator: in noticing that the time of the arrival had come, and in doing what was decided.
+    /// The lateness of the generator: in noticing the time of the arrival, and in carrying out the decision.
     pub lag: Duration,
-    /// No slot was free.
+    /// The wait for a free session.
     pub wait: Duration,
-    /// A session was opened for it.
+    /// The opening of a session for it.
     pub setup: Duration,
-    /// The listener served it.
+    /// The service by the listener.
     pub service: Duration,
 }
 
 impl ResponseParts {
-    /// From the intended start to the end.
+    /// The time from the intended start to the end.
     pub fn response(&self) -> Duration {
         self.lag + self.wait + self.setup + self.service
     }
@@ -93,7 +93,7 @@ mod tests {
             };
             times.parts(arrival(0, 1))
         };
-        // Opened at once: half a second until MAIL is the listener's, and no wait.
+        // Opened at once: the half second until MAIL is the listener's, and there is no wait.
         let opened = parts(1, Some(2), Some(502), 510);
         assert_eq!(opened, ResponseParts { lag: ms(2), wait: NONE, setup: ms(500), service: ms(8) });
         // A slot came free after a second, and a session was opened in it.
@@ -102,7 +102,7 @@ mod tests {
         // A session that was open came free.
         let free = parts(1001, None, Some(1003), 1010);
         assert_eq!(free, ResponseParts { lag: ms(3), wait: ms(1000), setup: NONE, service: ms(7) });
-        // Turned away at the greeting: never served.
+        // Refused at the greeting: never served.
         let refused = parts(1, Some(2), None, 502);
         assert_eq!(refused, ResponseParts { lag: ms(2), wait: NONE, setup: ms(500), service: NONE });
     }
@@ -121,7 +121,7 @@ mod tests {
             let arrival = ScheduledArrival { intended: at(intended), noticed: at(noticed), ..arrival(0, 0) };
             let times = Times { decided: at(decided), opened: opened.map(at), served: served.map(at), ended: at(ended) };
             let parts = times.parts(arrival);
-            // The clock goes on: the end is the latest of what was read, but for what is only decided.
+            // The clock is monotonic: the end is the latest reading.
             let end = at(ended).max(times.started()).max(at(noticed)).max(at(intended));
             prop_assert_eq!(parts.lag + parts.wait + parts.setup + parts.service, end - at(intended));
             prop_assert_eq!(parts.response(), end - at(intended));

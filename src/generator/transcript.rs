@@ -1,8 +1,8 @@
-//! Transcripts: the dialogue of a few sessions, kept as evidence for their conditions.
+//! Transcripts: the dialogues of a few sessions, kept as evidence for their conditions.
 //!
 //! # Decisions
-//! - Which session will fail is not known beforehand. So the first sessions of a worker are recorded, and after that new ones
-//!   whenever a condition was met that has no transcripts yet; the others cost nothing.
+//! - It is unknown beforehand which session will fail. So the first sessions of a worker are recorded, and later new
+//!   ones whenever a condition has no transcripts yet; other sessions cost nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use crate::condition::Condition;
 use crate::smtp::dialogue::{Dialogue, DialoguePart};
 
-/// Transcripts kept of one condition, by each worker.
+/// The number of transcripts that each worker keeps of one condition.
 const KEPT: u32 = 2;
-/// Sessions recorded at once, by each worker.
+/// The number of sessions that each worker records at once.
 const LIVE: u32 = 16;
-/// What one transcript holds of the dialogue, in bytes, and with our remarks.
+/// The largest size of a transcript in bytes: of its dialogue, and with remarks.
 const LENGTH: usize = 32 * 1024;
 const WITH_NOTES: usize = 2 * LENGTH;
-/// Lines of a content that are shown; commands and replies are shown all.
+/// The number of lines that are shown of a content; all commands and replies are shown.
 const CONTENT_LINES: usize = 12;
 
 /// The dialogue of one session.
@@ -26,23 +26,23 @@ const CONTENT_LINES: usize = 12;
 pub(super) struct SessionTranscript {
     text: String,
     dialogue: Dialogue,
-    /// Lines of the content under way that are shown.
+    /// The number of shown lines of the current content.
     content: usize,
-    /// Lines and bytes of it that are not.
+    /// The numbers of its lines and bytes that are left out.
     left_out: (usize, usize),
     full: bool,
 }
 
 impl SessionTranscript {
-    /// A line of our own remarks. There is room for them when there is none for the dialogue any more: the failure that a
-    /// long session ends with is what its transcript is kept for.
+    /// Adds a remark. Remarks have room of their own after the dialogue's, because the failure at the end of a long
+    /// session must be in its transcript.
     pub fn note(&mut self, at: Duration, note: &str) {
         if self.text.len() < WITH_NOTES {
             self.line(at, "--", note);
         }
     }
 
-    /// Bytes that were sent.
+    /// Adds bytes that were sent.
     pub fn sent(&mut self, at: Duration, bytes: &[u8]) {
         let mut dialogue = std::mem::take(&mut self.dialogue);
         for (part, piece) in dialogue.sent(bytes) {
@@ -61,7 +61,7 @@ impl SessionTranscript {
         self.dialogue = dialogue;
     }
 
-    /// Bytes that were read.
+    /// Adds bytes that were read.
     pub fn received(&mut self, at: Duration, bytes: &[u8]) {
         self.end_content(at);
         self.dialogue.received(bytes);
@@ -70,7 +70,7 @@ impl SessionTranscript {
         }
     }
 
-    /// Tells what of a content is not shown.
+    /// Adds a note on the lines of a content that are left out.
     fn end_content(&mut self, at: Duration) {
         let (lines, bytes) = std::mem::take(&mut self.left_out);
         self.content = 0;
@@ -93,7 +93,7 @@ impl SessionTranscript {
         for char in line.chars().take(1000) {
             match char {
                 ' '..='~' => self.text.push(char),
-                // What would not be seen, or do something on a terminal, is spelled out.
+                // Invisible and control characters are escaped.
                 _ => self.text.extend(char.escape_default()),
             }
         }
@@ -105,17 +105,17 @@ impl SessionTranscript {
 #[derive(Debug, Default)]
 pub(super) struct Transcripts {
     kept: BTreeMap<Condition, u32>,
-    /// Conditions that were met and have too few transcripts.
+    /// Conditions with too few transcripts.
     wanted: BTreeMap<Condition, ()>,
     first: u32,
     live: u32,
-    /// Sessions that met none and were kept.
+    /// The number of kept sessions without a condition.
     good: u32,
     transcripts: Vec<(String, String)>,
 }
 
 impl Transcripts {
-    /// A transcript for a new session, if it should have one.
+    /// Returns a transcript for a new session, if it is to be recorded.
     pub fn start(&mut self) -> Option<Box<SessionTranscript>> {
         if self.live >= LIVE || self.first >= 2 && self.wanted.is_empty() {
             return None;
@@ -131,14 +131,14 @@ impl Transcripts {
         }))
     }
 
-    /// A condition was met.
+    /// Notes a condition.
     pub fn met(&mut self, condition: Condition) {
         if self.kept.get(&condition).is_none_or(|kept| *kept < KEPT) {
             self.wanted.entry(condition).or_default();
         }
     }
 
-    /// A recorded session is over; `condition`: the first it met.
+    /// Takes the transcript of a session that ended; `condition`: its first condition.
     pub fn over(&mut self, transcript: &SessionTranscript, worker: u32, condition: Option<Condition>) {
         self.live -= 1;
         let (stem, count) = match condition {
@@ -160,7 +160,7 @@ impl Transcripts {
         }
     }
 
-    /// What was kept since the last time: file stem and text.
+    /// Returns the transcripts kept since the last call: file stem and text.
     pub fn take(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.transcripts)
     }

@@ -1,18 +1,16 @@
-//! How much of its work a phase did: what each worker notes for that, and what the notes of all workers amount to.
+//! How much of its work a phase did: the notes of each worker, and their evaluation.
 //!
 //! # Decisions
-//! - A load at a rate, and a burst, are done if arrivals were served up to the end: not if the last of them, by their
-//!   scheduled times, met no listener any more. Arrivals that failed between others that were served are for
-//!   `unexpected rate`.
-//! - One arrival at the end that failed so is no proof that the listener has gone; two are, or one that stands for 1 % of
-//!   the phase. After one that was the last of the run the port is tried once more ([`is_open_question`]).
-//! - Shared messages (`-n`) are counted: what never started was not done.
-//! - Sessions for a length of time did what was asked if there was no standstill: no session open, and each that was tried
-//!   failed. 1 % of the time is allowed, as 1 % of the arrivals is.
+//! - A load at a rate, or a burst, is done if arrivals were served up to the end, and not if the last ones by scheduled
+//!   time found no listener. Arrivals that failed between served ones count in `unexpected rate`.
+//! - One such arrival does not prove that the listener is gone; two do, or one that covers 1 % of the phase. If a
+//!   single one was the last of the run, the port is tried once more ([`is_open_question`]).
+//! - Shared messages (`-n`) are counted: a message that never started was not done.
+//! - Sessions for a length of time are done if there was no standstill (no session open, and every opening failed) for
+//!   more than 1 % of the time.
 //! - A session that was to be held and that the listener ended before its phase was over was not held.
-//! - So was one whose host does not even acknowledge its leave. From when on is not known, and what was done is what is
-//!   known: the time until something was last heard, for a load that is counted in time.
-//! - What the profile expects is no failure.
+//! - Nor was one whose host does not acknowledge its QUIT. Such a session counts up to the last packet from its host.
+//! - A refusal that the profile expects is no failure.
 
 use std::time::Duration;
 
@@ -23,21 +21,21 @@ use crate::load::LoadModel;
 use crate::plan::{Plan, Unit};
 use crate::smtp::Step;
 
-/// Arrivals at the end of a phase whose times are kept: of more their number is enough.
+/// The number of arrivals at the end of a phase whose times are kept; further ones are only counted.
 const KEPT: usize = 4096;
-/// Arrivals at the end that show that the listener has gone.
+/// The number of arrivals at the end that prove that the listener is gone.
 const PROOF: u64 = 2;
-/// The part of a phase that may be lost, as of arrivals.
+/// The share of a phase that may be lost.
 const ALLOWED: f64 = 0.01;
 
-/// The end of one phase as one worker saw it.
+/// One worker's view of the end of a phase.
 #[derive(Clone, Debug, Default)]
 struct LastFailures {
     /// The latest intended time of an arrival that the listener answered.
     answered: Option<Duration>,
-    /// The intended times of those after it, or at the same time, that met no listener.
+    /// The intended times of arrivals after it, or at the same time, that found no listener.
     gone: Vec<Duration>,
-    /// And how many more.
+    /// The number of further ones.
     more: u64,
 }
 
@@ -47,7 +45,7 @@ impl LastFailures {
             self.answered = Some(intended);
             if !self.gone.is_empty() {
                 self.gone.retain(|at| *at >= intended);
-                // What was only counted came later than what was kept.
+                // The arrivals that are only counted came later.
                 self.more = if self.gone.is_empty() { 0 } else { self.more };
             }
         }
@@ -65,23 +63,23 @@ impl LastFailures {
     }
 }
 
-/// What one worker notes of one phase.
+/// The notes of one worker on one phase.
 #[derive(Clone, Debug, Default)]
 struct PhaseNotes {
     tail: LastFailures,
-    /// Held sessions that the listener ended too early: how many, and when the first.
+    /// Held sessions that the listener ended too early: their number, and the time of the first.
     lost: Option<(u64, Duration)>,
-    /// Held sessions whose host was gone when they were to leave: how many, and since when nothing was heard of the first.
+    /// Held sessions whose host was gone when they left: their number, and the time of the last packet of the first.
     unheard: Option<(u64, Duration)>,
-    /// How long no session was open and none could be opened.
+    /// The length of standstills: no session was open and none could be opened.
     standstill: Duration,
-    /// When the load was given up, and since when no session had been served.
+    /// When the load was given up, and the time since which no session had been served.
     given_up: Option<(Duration, Duration)>,
     /// The last failure.
     cause: Option<(Duration, Step, Condition)>,
 }
 
-/// What one worker notes.
+/// The notes of one worker.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notes(Vec<PhaseNotes>);
 
@@ -90,7 +88,7 @@ impl Notes {
         Notes(vec![PhaseNotes::default(); phases])
     }
 
-    /// An arrival ended; `cause`: the last condition of its session.
+    /// Notes the end of an arrival; `cause`: the last condition of its session.
     pub fn ended(&mut self, phase: u32, intended: Duration, outcome: Outcome, cause: Option<Condition>) {
         let tail = &mut self.0[phase as usize].tail;
         let replied = cause.is_some_and(|cause| cause.group() != crate::condition::Group::Transport);
@@ -110,24 +108,24 @@ impl Notes {
         }
     }
 
-    /// An arrival ended as the last attempt to open a session did.
+    /// Notes an arrival that ended with a failed opening.
     pub fn charged(&mut self, phase: u32, intended: Duration, outcome: Outcome) {
         let cause = self.0[phase as usize].cause.map(|(_, _, condition)| condition);
         self.ended(phase, intended, outcome, cause);
     }
 
-    /// A step failed, as the profile does not expect.
+    /// Notes an unexpected failure of a step.
     pub fn failed(&mut self, phase: u32, at: Duration, step: Step, condition: Condition) {
         self.0[phase as usize].cause = Some((at, step, condition));
     }
 
-    /// The listener ended a session that was to be held.
+    /// Notes that the listener ended a session that was to be held.
     pub fn lost(&mut self, phase: u32, at: Duration) {
         let lost = &mut self.0[phase as usize].lost;
         *lost = sum(*lost, Some((1, at)));
     }
 
-    /// The host of a session that was held is gone, and since then nothing was heard of it.
+    /// Notes that the host of a held session is gone; the time of its last packet.
     pub fn unheard(&mut self, phase: u32, since: Duration) {
         let unheard = &mut self.0[phase as usize].unheard;
         *unheard = sum(*unheard, Some((1, since)));
@@ -142,7 +140,7 @@ impl Notes {
     }
 }
 
-/// So many, the first at that time: together.
+/// Adds two counts with the time of their first event.
 fn sum(one: Option<(u64, Duration)>, other: Option<(u64, Duration)>) -> Option<(u64, Duration)> {
     match (one, other) {
         (Some((count, first)), Some((more, at))) => Some((count + more, first.min(at))),
@@ -150,27 +148,27 @@ fn sum(one: Option<(u64, Duration)>, other: Option<(u64, Duration)>) -> Option<(
     }
 }
 
-/// A phase as it went.
+/// The end of a phase, for the evaluation of its work.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PhaseWindow {
     pub start: Duration,
-    /// The end of its schedule, or when the last of its arrivals ended.
+    /// The end of its schedule, or the end of its last arrival.
     pub end: Duration,
     pub scheduled: u64,
-    /// Its sessions were to be open first, and never were.
+    /// Whether its start barrier never opened.
     pub held_back: bool,
-    /// The port was tried after it: no listener answers any more.
+    /// Whether the port was tried after it and no listener answered.
     pub vanished: bool,
 }
 
-/// Whether the last arrivals of phase `index` met no listener, and too few of them to show that it has gone.
+/// Whether the last arrivals of phase `index` found no listener, but are too few to prove that it is gone.
 pub(super) fn is_open_question(index: usize, span: PhaseWindow, workers: &[Notes]) -> bool {
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
     let vanished = PhaseWindow { vanished: true, ..span };
     tail(&notes, span).is_none() && tail(&notes, vanished).is_some()
 }
 
-/// What phase `index` was to do and did, by all workers' notes.
+/// Returns the work of phase `index`: asked for and done, by the notes of all workers.
 pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Notes]) -> Work {
     let phase = &plan.phases[index];
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
@@ -248,7 +246,7 @@ pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Note
             };
             let since_when = seconds(since);
             let why = format!(
-                "the host of {count} that were held no longer answers: nothing was heard of it from {since_when} on{cause}"
+                "the host of {count} that were held no longer answers: no packet of it came from {since_when} on{cause}"
             );
             (done.min(asked.saturating_sub(lost)), Some((since, why)))
         }
@@ -270,10 +268,11 @@ fn given_up_at(at: Duration, since: Duration, cause: &str) -> String {
     format!("given up at {}, because no session was served from {} on{cause}", seconds(at), seconds(since))
 }
 
-/// How many arrivals at the end of a phase met no listener, and from when on, if they show that it has gone.
+/// Returns the number of arrivals at the end of a phase that found no listener, and the time of the first, if they
+/// prove that it is gone.
 fn tail(notes: &[&PhaseNotes], span: PhaseWindow) -> Option<(u64, Duration)> {
     let answered = notes.iter().filter_map(|notes| notes.tail.answered).max();
-    // What was scheduled at the same time as one that was answered proves nothing by itself.
+    // An arrival scheduled at the same time as an answered one proves nothing.
     let counts = |at: Duration, answered| at > answered || span.vanished && at == answered;
     let after = |at: &&Duration| answered.is_none_or(|answered| counts(**at, answered));
     let gone = || notes.iter().flat_map(|notes| notes.tail.gone.iter().filter(after));

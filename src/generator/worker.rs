@@ -1,4 +1,4 @@
-//! One thread of the generator: its loop, which follows the clock and does what the dispatcher decides for its sessions.
+//! The loop of one generator thread: follows the clock and carries out the dispatcher's decisions.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,31 +20,31 @@ use crate::collector::snapshot::{Gauges, Hindrance, Snapshot};
 use crate::load::Shard;
 use crate::net::timer::Alarm;
 
-/// What a worker sends to the thread that adds up.
+/// An event that a worker sends to the thread that adds up.
 #[derive(Debug)]
 pub(super) enum WorkerEvent {
-    /// What was counted in a second.
+    /// The counts of a second.
     Second(Snapshot),
-    /// Transcripts of sessions that ended in it: file stem and text.
+    /// Transcripts of sessions that ended in the second: file stem and text.
     Transcripts(Vec<(String, String)>),
     /// The worker has ended.
     Ended(Box<WorkerReport>),
 }
 
-/// What a worker reports when it ends.
+/// The final report of a worker.
 #[derive(Debug)]
 pub(super) struct WorkerReport {
     pub worker: u32,
     /// User and system time.
     pub cpu: (Duration, Duration),
-    /// By phase: what kept the thread from running.
+    /// What kept the thread from running, by phase.
     pub hindrances: Vec<Hindrance>,
     pub backlog: BacklogSeries,
     pub account: FinalAccount,
 }
 
-/// Runs worker `index` on the current thread until its shard is done, and sends an event each second. `emptied`: snapshots
-/// whose memory is used again.
+/// Runs worker `index` on the current thread until its shard is done, and sends an event each second. `emptied`:
+/// snapshots whose memory can be used again.
 ///
 /// # Errors
 /// No descriptor is left for the runtime or its timer.
@@ -57,7 +57,7 @@ pub(super) fn run(
 ) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let accounting = Rc::new(Accounting::new(context.clone(), index));
-    // TLS was tried before the threads were started.
+    // TLS was set up once before the threads were started.
     let pool = SessionPool::new(context.clone(), accounting.clone(), shard).map_err(std::io::Error::other)?;
     let worker = WorkerLoop { index, context, accounting, pool: Rc::new(pool), sessions: LocalSet::new() };
     let looped = runtime.block_on(worker.sessions.run_until(worker.run_loop(events, emptied)));
@@ -67,7 +67,7 @@ pub(super) fn run(
     };
     let account = worker.accounting.finish();
     let report = WorkerReport { worker: index, cpu: cpu_time(), hindrances, backlog, account };
-    // The receiver is only gone when the run is given up as a whole.
+    // The receiver is dropped only if the whole run is given up.
     events.send(WorkerEvent::Ended(Box::new(report))).ok();
     ended
 }
@@ -82,8 +82,9 @@ struct WorkerLoop {
 }
 
 impl WorkerLoop {
-    /// Wakes when an arrival is scheduled, when a session reports something, at each second and when the run is stopped; and a
-    /// hundred times a second, to see whether it still does. Returns what kept it from that, by phase, and the backlog.
+    /// Wakes when an arrival is scheduled, when a session reports something, at each second, when the run is stopped,
+    /// and a hundred times a second to measure its own lateness. Returns what kept it from running, by phase, and the
+    /// backlog.
     async fn run_loop(
         &self,
         events: &SyncSender<WorkerEvent>,
@@ -93,7 +94,7 @@ impl WorkerLoop {
         let mut alarm = Alarm::new()?;
         let mut stop = context.stop.clone();
         let mut barriers = context.barriers.watch();
-        // What others did before we watched.
+        // Time taken before the watch started does not count.
         barriers.mark_changed();
         let mut stopped = Stop::Run;
         let mut orphaned = false;
@@ -108,7 +109,7 @@ impl WorkerLoop {
                 std::thread::sleep(length);
             }
             watch.turn(context.now(), |now| pool.phase_at(now));
-            // Without its sender nothing can ask for a stop any more.
+            // The sender is gone, so no stop can be asked for any more.
             let asked = if orphaned { Stop::Now } else { *stop.borrow_and_update() };
             if asked > stopped {
                 stopped = asked;
@@ -148,7 +149,7 @@ impl WorkerLoop {
         }
     }
 
-    /// Does what the dispatcher decides.
+    /// Carries out the dispatcher's decisions.
     fn act(&self) {
         let WorkerLoop { context, accounting, pool, .. } = self;
         let now = context.now();
@@ -172,7 +173,7 @@ impl WorkerLoop {
                 Action::Finish(slot) => pool.instruct(slot, Instruction::Finish),
                 Action::Abort { slot, needless } => pool.instruct(slot, Instruction::Abort { needless }),
                 Action::Charge { arrival, tried, outcome, for_good } => {
-                    // No session carried it yet: it is rendered for the next one of this thread.
+                    // No session has carried it yet, so it is rendered for the next one of this thread.
                     let session = pool.next_serial();
                     let after =
                         pool.attempt_charged(&arrival, AttemptEnd { outcome, for_good, session, left: None });

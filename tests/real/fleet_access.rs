@@ -346,8 +346,9 @@ fn what_agents_reported_is_collected_when_their_coordinator_was_killed() {
     // The agents end their load when they hear nothing, and report its end.
     let run = collect(&[]).1.as_object().unwrap().keys().next().unwrap().clone();
     let shards = || collect(&[&run]).1["shards"].as_array().cloned().unwrap_or_default();
-    let is_over =
-        |shard: &Value| shard["missing"].as_str().is_some_and(|why| why.contains("heard no coordinator"));
+    let is_over = |shard: &Value| {
+        shard["missing"].as_str().is_some_and(|why| why.contains("the coordinator sent no message"))
+    };
     assert!(wait_until(|| shards().len() == 2 && shards().iter().all(is_over)), "{:#?}", shards());
     let (code, collected) = collect(&[&run]);
     assert_eq!((code, &collected["verdict"]), (Some(98), &"invalid".into()));

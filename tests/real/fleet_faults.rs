@@ -74,7 +74,7 @@ fn an_agent_that_is_killed_in_the_load_is_named_and_the_others_drain() {
     ended.assert_invalid_by(1);
     // An agent says that it is there once a second, and is lost after three of silence.
     let silent =
-        ended.said.split("not heard of for ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        ended.said.split("sent no message for ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     assert!((3.0..5.0).contains(&silent.parse::<f64>().unwrap()), "{silent} s: {}", ended.said);
     assert!(ended.count("scheduled") < 480, "the others go on: {}", ended.count("scheduled"));
     // What the two others counted is counted.

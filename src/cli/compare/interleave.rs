@@ -268,12 +268,7 @@ fn lost(failure: CommandError, kept: &KeptRuns) -> CommandError {
 fn interrupted(kept: &KeptRuns, n: usize) -> CommandError {
     CommandError::Failed(
         ExitCode::Interrupted,
-        format!(
-            "interrupted after {} of {} runs; they are kept: {}",
-            kept.count(),
-            2 * n,
-            kept.command()
-        ),
+        format!("interrupted after {} of {} runs; they are kept: {}", kept.count(), 2 * n, kept.command()),
     )
 }
 

@@ -1,4 +1,4 @@
-//! Outages and recoveries of drawn listeners, whose truth is known.
+//! Outages and recoveries of random listeners with a known truth.
 
 use proptest::prelude::*;
 
@@ -23,20 +23,20 @@ fn event(name: &str, started: u64, ended: u64) -> EventRun {
     }
 }
 
-/// A listener that is gone from time to time, and the load on it.
+/// A listener with outages, and the load on it.
 #[derive(Clone, Debug)]
 struct World {
     /// Milliseconds between two arrivals, and how long an accepted one takes.
     every: u64,
     service: u64,
     length: u64,
-    /// From when until when nobody is there.
+    /// The outages: start and end of each.
     gone: Vec<(u64, u64)>,
-    /// What is in flight then fails, and after how long a new one does: 0, or a time-out.
+    /// Whether arrivals in flight fail then, and how long a new one takes to fail: 0, or a time-out.
     fails_after: u64,
-    /// For so long after each outage arrivals take so much longer.
+    /// For this long after each outage arrivals take this much longer.
     slow: (u64, u64),
-    /// One in so many fails whatever happens, some of them before any event; 0: none.
+    /// One in this many arrivals fails in any case, some of them before any event; 0: none.
     strays: u64,
 }
 

@@ -1,9 +1,10 @@
-//! A distribution as text: HdrHistogram's compressed V2 encoding in base64, as every reader of HDR logs knows it.
+//! Writes and reads a distribution as text: HdrHistogram's compressed V2 encoding in base64, which all readers of HDR
+//! logs understand.
 //!
 //! # Decisions
-//! - The library writes and reads. Its reader believes the lengths it reads and would reserve gigabytes for a text of
-//!   fifty bytes, and texts come from result files that anyone may have made: everything is inflated within bounds, and the
-//!   header checked, before the library sees it.
+//! - The library writes and reads. Its reader trusts the lengths in the text, and would reserve gigabytes for fifty
+//!   bytes. Result files are untrusted input, so the text is inflated with a limit, and the header is checked, before
+//!   the library gets it.
 
 use std::io::Read;
 
@@ -18,32 +19,32 @@ use super::{Hist, SIGNIFICANT_DIGITS, bucket};
 /// Why a stored distribution cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Not base64.
+    /// It is not base64.
     #[error("not base64")]
     Base64(#[from] base64::DecodeError),
-    /// Not what it says of itself.
+    /// It is malformed.
     #[error("not a compressed V2 histogram: {0}")]
     Format(&'static str),
-    /// A histogram, and none of ours.
+    /// It is a histogram of another kind.
     #[error("a histogram of another kind: {0}")]
     Foreign(&'static str),
-    /// Minimum, maximum or mean stored beside it do not fit.
+    /// The stored minimum, maximum or mean do not fit it.
     #[error("the stored minimum, maximum or mean do not fit the histogram")]
     Exact,
 }
 
-/// "Compressed V2" and "V2", each with the mark for numbers of variable length.
+/// The cookies of "Compressed V2" and "V2", each with the flag for numbers of variable length.
 const COMPRESSED_COOKIE: u32 = 0x1c84_9314;
 const COOKIE: u32 = 0x1c84_9313;
 /// The uncompressed header: cookie, length, offset, digits, lowest, highest, ratio.
 const HEADER: usize = 40;
 /// Buckets of a histogram over all of u64 with three digits: 1024 for each power of two from 2^10 on, and those below.
 const BUCKETS: u64 = 1024 * (64 - 10 + 1);
-/// The longest number takes nine bytes.
+/// The longest number of variable length takes nine bytes.
 const LONGEST: u64 = HEADER as u64 + 9 * BUCKETS;
 
 impl Hist {
-    /// The distribution as base64 text (`hdr_base64`). Exact minimum, maximum and mean are not in it.
+    /// Encodes the distribution as base64 text (`hdr_base64`), without exact minimum, maximum and mean.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
@@ -52,11 +53,11 @@ impl Hist {
         STANDARD.encode(bytes)
     }
 
-    /// Reads [`Hist::encode`]'s text. The text may come from anywhere: no claim of it is believed before it is checked, and
-    /// it takes no more memory than an honest one could.
+    /// Decodes the text of [`Hist::encode`]. The text is untrusted: each field is checked before it is used, and memory
+    /// is limited.
     ///
     /// # Errors
-    /// When it is no such text, or describes a histogram of other precision.
+    /// It is no such text, or a histogram of another precision.
     pub fn decode(text: &str) -> Result<Hist, DecodeError> {
         if text.len() as u64 > LONGEST * 2 {
             return Err(DecodeError::Format("too long"));
@@ -84,10 +85,10 @@ impl Hist {
         adopt(inner)
     }
 
-    /// Puts the exact minimum, maximum and mean that are stored beside the text back.
+    /// Restores the exact minimum, maximum and mean that are stored beside the text.
     ///
     /// # Errors
-    /// When they cannot belong to these values.
+    /// They cannot belong to these values.
     pub fn with_exact(mut self, min_ns: u64, max_ns: u64, mean_ns: f64) -> Result<Hist, DecodeError> {
         if self.is_empty() {
             return Ok(self);
@@ -138,10 +139,10 @@ fn header(mut plain: &[u8]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// Makes it ours, with the best that the buckets tell of minimum, maximum and sum.
+/// Converts the library's histogram, with minimum, maximum and sum estimated from the buckets.
 fn adopt(inner: Histogram<u64>) -> Result<Hist, DecodeError> {
     let mut hist = Hist::default();
-    // Room for all at once: what is in the buckets and what is said of it only fit together at the end.
+    // Makes room for all buckets at once: counts and ends only agree when all have been added.
     hist.reach(bucket(inner.min())..bucket(inner.max()) + 1);
     for step in inner.iter_recorded() {
         let (value, count) = (step.value_iterated_to(), step.count_at_value());
@@ -242,7 +243,7 @@ mod tests {
             let read = Hist::decode(&hist.encode()).unwrap();
             prop_assert!(read.buckets().eq(hist.buckets()));
             prop_assert_eq!(bucket(read.max_ns()), bucket(hist.max_ns()));
-            // What was read can be added to and merged.
+            // A decoded distribution can be added to and merged.
             let mut both = read.clone();
             both.merge(&hist);
             both.record(u64::MAX);

@@ -1,26 +1,26 @@
-//! Percentiles: by rank, with an interval, with values of which only a lower bound is known, or not at all.
+//! Percentiles by rank, with an interval, and with values of which only a lower bound is known.
 //!
 //! # Decisions
 //! - A percentile is the value of rank ceil(q n) (nearest rank), reported as the greatest value of its bucket, as every
 //!   reader of HdrHistogram files does, never outside the exact minimum and maximum.
-//! - It is given only when the sample reaches it: n so large that with 99 % a value lies beyond it (M18).
-//! - The interval runs between two order statistics whose ranks enclose the true percentile with 99 % (M19), whatever the
-//!   shape of the distribution. Where no rank is high or low enough, maximum or minimum stand in.
-//! - A censored value ("still waiting after t") is counted at t: the percentile so found cannot be above the true one. Counted
-//!   as greater than all, it gives one that cannot be below the true one. Where both are the same the percentile is known,
-//!   otherwise it is "at least" the first (M12): a few that were lost at once do not make all others unknown, and many that
-//!   hang cannot be left out.
+//! - It is given only for a large enough sample: with a probability of 99 % a value lies above it (M18).
+//! - The interval runs between two order statistics whose ranks enclose the true percentile with 99 % (M19), whatever
+//!   the shape of the distribution. If no rank is high or low enough, maximum or minimum are used.
+//! - A censored value ("still waiting after t") counted at t gives a percentile that is not above the true one; counted
+//!   as greater than all, it gives one that is not below. If both are equal the percentile is known, otherwise it is
+//!   "at least" the first (M12). So a few early losses do not make all percentiles unknown, and many hanging arrivals
+//!   cannot be ignored.
 
 use super::Hist;
 
-/// How far a percentile can be trusted.
+/// The status of a percentile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It is the percentile.
+    /// It is exact.
     Exact,
-    /// The percentile is this or more: arrivals without an end lie among the values below it.
+    /// The percentile is this or more: arrivals without an end are among the values below it.
     AtLeast,
-    /// Too few values; the numbers beside it are 0.
+    /// There are too few values; its numbers are 0.
     NotAvailable,
 }
 
@@ -38,7 +38,7 @@ impl Status {
 /// One percentile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantile {
-    /// Which, above 0 and below 1.
+    /// The quantile, above 0 and below 1.
     pub q: f64,
     /// Its value in nanoseconds.
     pub value_ns: u64,
@@ -46,9 +46,9 @@ pub struct Quantile {
     pub low_ns: u64,
     /// The upper end of its 99 % interval.
     pub high_ns: u64,
-    /// How far it can be trusted.
+    /// Its status.
     pub status: Status,
-    /// It is not above this, in nanoseconds; `u64::MAX` if arrivals without an end could put it anywhere.
+    /// Its upper bound in nanoseconds; `u64::MAX`: arrivals without an end leave it unbounded.
     pub at_most_ns: u64,
 }
 
@@ -58,12 +58,13 @@ pub fn needed(q: f64) -> u64 {
 }
 
 impl Hist {
-    /// The percentiles of these values.
+    /// Returns the percentiles of these values.
     pub fn quantiles(&self, qs: &[f64]) -> Vec<Quantile> {
         read(self, self, qs)
     }
 
-    /// The percentiles of these values together with `censored` ones, whose true values are greater than recorded.
+    /// Returns the percentiles of these values together with `censored` ones, whose true values are greater than
+    /// recorded.
     pub fn quantiles_censored(&self, censored: &Hist, qs: &[f64]) -> Vec<Quantile> {
         if censored.is_empty() {
             return self.quantiles(qs);
@@ -73,13 +74,13 @@ impl Hist {
         read(&pooled, self, qs)
     }
 
-    /// The value of this rank, from 1 for the least; 0 without values.
+    /// Returns the value of a rank, from 1 for the least; 0 without values.
     pub fn at_rank(&self, rank: u64) -> u64 {
         Ranked::new(self).at(rank)
     }
 
-    /// How late we ourselves were: the 99th percentile by rank, whether or not there are enough values to print it. Of fewer
-    /// than a hundred values the greatest is left out: a single hiccup says nothing about a percentile.
+    /// Returns the 99th percentile by rank for the generator's own lateness, even if there are too few values to print
+    /// it. With fewer than a hundred values the greatest is left out: a single late value is no percentile.
     pub fn late(&self) -> u64 {
         let n = self.count();
         self.at_rank(rank(0.99, n).min(n.saturating_sub(1).max(1)))
@@ -88,16 +89,16 @@ impl Hist {
 
 /// The rank of a percentile among `n` values: ceil(q n), between 1 and n.
 pub fn rank(q: f64, n: u64) -> u64 {
-    // q n of a whole product may stand a rounding error above it; without the correction 0.07 of 100 would be rank 8.
+    // The product q n may be a rounding error above a whole number; without the correction 0.07 of 100 would be rank 8.
     let exact = q * n as f64 * (1.0 - 4.0 * f64::EPSILON);
     (exact.ceil() as u64).clamp(1, n.max(1))
 }
 
-/// `known`: those of the values that are exact.
+/// Returns a percentile; `known`: the exact values among all.
 fn read(all: &Hist, known: &Hist, qs: &[f64]) -> Vec<Quantile> {
     let n = all.count();
     let (ranked, exact) = (Ranked::new(all), Ranked::new(known));
-    // All that is not exact may be greater than all that is.
+    // All censored values may be greater than all exact ones.
     let at_most = |rank: u64| if rank <= known.count() { exact.at(rank) } else { u64::MAX };
     qs.iter()
         .map(|&q| {
@@ -112,7 +113,7 @@ fn read(all: &Hist, known: &Hist, qs: &[f64]) -> Vec<Quantile> {
                 u64::MAX => ranked.at(high),
                 high_ns => high_ns,
             };
-            // Both are of one bucket where the greatest value of all is not that of the exact ones.
+            // Both are in one bucket, even if the greatest value of all is not that of the exact ones.
             let (status, value_ns) = match at_most_ns <= value_ns {
                 true => (Status::Exact, at_most_ns),
                 false => (Status::AtLeast, value_ns),
@@ -153,7 +154,7 @@ fn interval(n: u64, q: f64) -> (u64, u64) {
     const Z: f64 = 2.575_829_303_548_901;
     let (mean, variance) = (n as f64 * q, n as f64 * q * (1.0 - q));
     if variance > 10_000.0 {
-        // The normal approximation is off by less than a rank here, and the sum below would be long.
+        // The normal approximation is off by less than a rank here, and the exact sum would be long.
         let half = Z * variance.sqrt();
         let (low, high) = ((mean - half).floor(), (mean + half).ceil() + 1.0);
         return ((low as u64).max(1), (high as u64).min(n));
@@ -174,8 +175,8 @@ fn interval(n: u64, q: f64) -> (u64, u64) {
     (low, high)
 }
 
-/// Binomial probabilities up to a common factor: the first k that matters, and the weights from there on. Walking outwards
-/// from the mode needs neither factorials nor their logarithms.
+/// Binomial probabilities up to a common factor: the first k that matters, and the weights from there on. They are
+/// computed outwards from the mode, without factorials.
 fn binomial(n: u64, q: f64) -> (u64, Vec<f64>) {
     const NEGLIGIBLE: f64 = 1e-17;
     let mode = (((n + 1) as f64 * q) as u64).min(n);

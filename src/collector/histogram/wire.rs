@@ -1,18 +1,18 @@
-//! A distribution between processes: the filled buckets alone, and the exact least, greatest value and sum.
+//! Encodes a distribution for other processes: the filled buckets, and the exact minimum, maximum and sum.
 //!
 //! # Decisions
-//! - What comes in is held against itself: counts whose ends are not those of the least and greatest value, or whose sum
-//!   cannot be, are refused. A histogram whose fields contradict each other would index beyond its buckets.
+//! - Input is checked for consistency: counts that do not fit minimum and maximum, or an impossible sum, are refused. A
+//!   histogram whose fields contradict each other would index beyond its buckets.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Hist, bucket};
 
-/// As it goes over the wire.
+/// The encoded form.
 #[derive(Serialize, Deserialize)]
 struct FilledBuckets {
-    /// (buckets since the one before, count), rising.
+    /// (distance from the bucket before, count), rising.
     buckets: Vec<(u32, u64)>,
     min: u64,
     max: u64,
@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Hist {
             return Err(wrong());
         }
         let mut hist = Hist { min, max, sum: u128::from(sum.0) << 64 | u128::from(sum.1), ..Hist::default() };
-        // Room for all of them at once: their ends are known.
+        // Makes room for all buckets at once: their ends are known.
         hist.reach(first..last + 1);
         let mut at = 0_usize;
         for (step, count) in buckets {
@@ -87,7 +87,7 @@ mod tests {
             prop_assert_eq!(&copied(&hist), &hist);
         }
 
-        /// Whatever comes in, it is refused or it is whole: nothing indexes beyond its buckets.
+        /// Any input is either refused or consistent: nothing indexes beyond its buckets.
         #[test]
         fn what_contradicts_itself_is_refused(
             buckets in prop::collection::vec((0..3000_u32, 0..4_u64), 0..8),

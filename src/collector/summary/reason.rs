@@ -1,4 +1,4 @@
-//! Why a measurement is invalid: the kind by its name, and a sentence.
+//! The reasons why a measurement is invalid.
 
 use std::fmt;
 
@@ -9,27 +9,27 @@ pub enum Code {
     GeneratorLag,
     /// The generator did not start what was scheduled.
     NotStarted,
-    /// Our own machine ran out of something (M24).
+    /// The generator's machine ran out of something (M24).
     OwnResource,
-    /// Our threads had no CPU left.
+    /// The generator's threads had no CPU left.
     GeneratorCpu,
-    /// Our threads stood still, or waited for a core (M5b).
+    /// The generator's threads stood still, or waited for a core (M5b).
     GeneratorStalled,
-    /// The machine did not let our process run: the quota of its control group, or the hypervisor (M5b).
+    /// The machine did not let the process run: the quota of its control group, or the hypervisor (M5b).
     GeneratorThrottled,
-    /// Wall clock and monotonic clock parted.
+    /// Wall clock and monotonic clock diverged.
     ClockJumped,
-    /// A worker or shard never reported to the end.
+    /// A worker or shard did not report its end.
     WorkerLost,
-    /// An agent of a fleet was lost, or its reports are not whole.
+    /// An agent of a fleet was lost, or its reports are incomplete.
     AgentLost,
-    /// Shards began a phase at different times.
+    /// Shards started a phase at different times.
     ShardsApart,
     /// The command of an event failed, or was not run.
     EventFailed,
     /// The receiver behind the relay was the bottleneck (M32).
     ReceiverOverloaded,
-    /// A delivery log does not tell of all that came out.
+    /// A delivery log may be incomplete.
     DeliveriesIncomplete,
     /// The counts do not reconcile (M10): a fault of smtpress.
     Counts,
@@ -86,8 +86,8 @@ impl fmt::Display for Code {
 pub struct ValidityReason {
     /// Its kind.
     pub code: Code,
-    /// The index of the phase, if it concerns one.
+    /// The index of the phase, if it is about one.
     pub phase: Option<usize>,
-    /// What was found, what is allowed and what to do.
+    /// What was measured, what is allowed and what to do.
     pub sentence: String,
 }

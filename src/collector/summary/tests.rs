@@ -1,4 +1,4 @@
-//! Summing up, with known answers.
+//! Summaries with known results.
 
 use super::*;
 use crate::collector::agents::{AgentEnd, AgentRun};
@@ -25,7 +25,7 @@ fn info(name: &str) -> PhaseInfo {
     }
 }
 
-/// A run of phases of 10 s without anything in them.
+/// A run of empty phases of 10 s.
 fn run(phases: usize) -> Measured {
     Measured {
         delivered: None,
@@ -46,7 +46,7 @@ fn run(phases: usize) -> Measured {
     }
 }
 
-/// Ends `n` arrivals so, each `ns` after it was due and started.
+/// Ends `n` arrivals with this outcome, each `ns` after its scheduled time and start.
 fn end(tally: &mut PhaseTally, outcome: Outcome, n: u64, ns: u64) {
     for _ in 0..n {
         tally.counts.scheduled += 1;
@@ -268,7 +268,7 @@ fn an_event_that_was_not_done_is_a_reason_unless_the_run_was_stopped() {
     assert!(is_valid(CommandEnd::Exited(0), false));
 }
 
-/// What alone makes a sound measurement invalid, by each kind of reason.
+/// For each kind of reason a change that alone makes a valid measurement invalid.
 fn spoil(measured: &mut Measured, code: Code) {
     let tally = &mut measured.tally.phases[0];
     match code {
@@ -376,7 +376,7 @@ fn m12_hangs_after_the_dot_are_lower_bounds_as_all_that_had_no_answer() {
             assert!(p50.value_ns < 6 * MS && p95.value_ns >= 2000 * MS, "{p95:?}");
         }
     }
-    // What was refused or dropped has ended, and its times are its own (M22).
+    // Refused and dropped arrivals have ended, and their times are kept apart (M22).
     let mut measured = run(1);
     end(&mut measured.tally.phases[0], Outcome::Accepted, 165, 5 * MS);
     end(&mut measured.tally.phases[0], Outcome::Dropped, 35, 2000 * MS);

@@ -1,11 +1,11 @@
-//! Whether a measurement can be trusted (M23): every reason why it says more about us than about the listener.
+//! Whether a measurement can be trusted (M23): every reason why it may show the generator instead of the listener.
 //!
 //! # Decisions
 //! - Warm-up phases give no reason, with one exception: counts that do not reconcile are a fault of smtpress in any phase.
-//! - An event that was not done makes the run invalid: it then says nothing of what it was made for. Where the run was stopped,
-//!   by the user or by an assertion, that is what is said of it.
-//! - Arrivals that were not started are the profile's will, and no reason, where it says that they be shed, where all the
-//!   sessions it allows were open, or where the run was stopped.
+//! - An event that did not run makes the run invalid, because its effect is missing. A run that was stopped, by the
+//!   user or an assertion, is reported as stopped.
+//! - Arrivals that did not start are no reason if the profile sheds them, if all allowed sessions were open, or if the
+//!   run was stopped.
 
 mod hindered;
 
@@ -26,7 +26,7 @@ use crate::event::CommandEnd;
 /// Whether a measurement can be trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validity {
-    /// Why not, in the order of phases; none: it can.
+    /// The reasons against it, in the order of phases; empty: it can be trusted.
     pub reasons: Vec<ValidityReason>,
 }
 
@@ -37,7 +37,7 @@ impl Validity {
     }
 }
 
-/// By how much a timer of the receiver may be late once, and the share of its cores that it may use.
+/// The allowed lateness of a timer of the receiver, once, and the allowed share of its cores.
 const RECEIVER_LATE: Duration = Duration::from_millis(250);
 const RECEIVER_BUSY: f64 = 0.85;
 /// The least lateness that matters.
@@ -46,18 +46,18 @@ const LAG_FLOOR: Duration = Duration::from_millis(5);
 const LAG_SHARE: f64 = 0.05;
 /// The share of scheduled arrivals that must be started.
 const STARTED: f64 = 0.99;
-/// The share of a phase's seconds in which our CPU may be saturated.
+/// The allowed share of a phase's seconds with saturated CPU.
 const SATURATED: f64 = 0.05;
-/// How far the clocks may part at once, and as a share of the run: more than any clock discipline slews.
+/// The allowed difference of the clocks, as a time and as a share of the run: more than any clock discipline slews.
 const CLOCK_STEP: Duration = Duration::from_millis(250);
 const CLOCK_SLEW: f64 = 0.001;
-/// How far apart agents may begin a phase.
+/// How far apart agents may start a phase.
 const STARTS_APART: Duration = Duration::from_millis(100);
 
 impl Validity {
     pub(super) fn of(measured: &Measured, phases: &[PhaseSummary]) -> Validity {
         let mut reasons = Vec::new();
-        // The counts of a shard that is missing end in the midst of it: what does not add up is no fault of the others.
+        // The counts of a missing shard end early, so the sums need not reconcile.
         let is_whole = measured.agents.iter().all(|agent| agent.end == AgentEnd::Done);
         for (index, (tally, phase)) in measured.tally.phases.iter().zip(phases).enumerate() {
             let mut found = Vec::new();
@@ -93,7 +93,7 @@ impl Validity {
             .chain(deliveries_incomplete(measured))
             .chain(events(measured));
         reasons.extend(of_run.map(|(code, sentence)| ValidityReason { code, phase: None, sentence }));
-        // What makes one agent's measurement invalid makes all of it invalid.
+        // A reason against one agent's measurement is one against the whole.
         let of = measured.agents.len();
         reasons.extend(measured.agents.iter().flat_map(|agent| {
             let named = move |reason: &ValidityReason| ValidityReason {
@@ -188,7 +188,7 @@ fn generator_cpu(measured: &Measured, index: usize) -> FoundReason {
     })
 }
 
-/// Conservation (M10): what was counted in must be what was counted out.
+/// Conservation (M10): the counts of starts and ends must agree.
 fn conservation(counts: &Counts) -> Option<String> {
     let shed = counts.arrivals.of(Outcome::Shed);
     let sums = [
@@ -216,13 +216,13 @@ fn clock_jumped(measured: &Measured) -> FoundReason {
     })
 }
 
-/// What a log does not tell may have come out all the same.
+/// Deliveries that an incomplete log lacks may have come out.
 fn deliveries_incomplete(measured: &Measured) -> impl Iterator<Item = (Code, String)> + '_ {
     let sentences = measured.delivered.iter().flat_map(|delivered| &delivered.incomplete);
     sentences.map(|sentence| (Code::DeliveriesIncomplete, sentence.clone()))
 }
 
-/// A receiver that has no time makes the relay look slow (M32).
+/// An overloaded receiver makes the relay look slow (M32).
 fn receiver_overloaded(measured: &Measured) -> FoundReason {
     let health = measured.delivered.as_ref()?.receiver;
     let late = health.late > 1 && health.late * 100 >= health.turns;

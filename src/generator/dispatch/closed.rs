@@ -1,6 +1,6 @@
-//! Closed loads: an arrival is scheduled when a session is free and has thought.
+//! Closed loads: an arrival is scheduled when a session is free and its think time is over.
 //!
-//! Their sessions are opened with pauses after failures; what counts as one, and when the load is given up, is decided here.
+//! Decides what counts as a failed opening, which a pause follows, and when the load is given up.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -11,20 +11,21 @@ use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::plan::Unit;
 
-/// An arrival that has thought, or was given back by a session that ended, and waits for a session.
+/// An arrival that waits for a session: its think time is over, or a session that ended gave it back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resumed {
     pub arrival: ScheduledArrival,
-    /// It is counted already: it was given back. What has only thought is no arrival before a session takes it.
+    /// Whether it is counted already, because it was given back. Otherwise it becomes an arrival when a session takes
+    /// it.
     pub scheduled: bool,
 }
 
-/// A time in which a closed phase has no open session.
+/// A stretch of time in which a closed phase has no open session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Standstill {
-    /// Which phase, and since when.
+    /// The phase, and the start of the stretch.
     since: Option<(u32, Duration)>,
-    /// Sessions that were tried since then and failed.
+    /// The number of openings that failed since then.
     failures: u32,
 }
 
@@ -33,7 +34,7 @@ impl Dispatch {
         self.plan.phases[phase as usize].load.model.is_closed()
     }
 
-    /// The closed phase that is on at `now`, and how many sessions it may have here.
+    /// The closed phase at `now`, and the number of its sessions on this worker.
     pub(super) fn closed_phase(&mut self, now: Duration) -> Option<(u32, u64)> {
         if self.stop_by.is_some() || self.given_up {
             return None;
@@ -42,7 +43,7 @@ impl Dispatch {
         Some((phase, self.schedule.slots(now).min(self.shares[phase as usize])))
     }
 
-    /// Takes the next closed arrival; `None` if its session has to think first.
+    /// Takes the next closed arrival; `None`: its session must think first.
     pub(super) fn take_closed(
         &mut self,
         now: Duration,
@@ -59,7 +60,7 @@ impl Dispatch {
         Some(ScheduledArrival { seq, phase, intended: now, noticed: now, earlier: None })
     }
 
-    /// A session of a closed load has ended; true if it thinks now and another one follows.
+    /// Notes the end of a session of a closed load; returns whether another one follows after a think time.
     pub(super) fn think(&mut self, now: Duration, phase: u32, recorder: &mut Recorder) -> bool {
         let Some((current, share)) = self.closed_phase(now) else { return false };
         if current != phase || self.closed_busy > share {
@@ -68,18 +69,18 @@ impl Dispatch {
         self.next_thinks(now) && self.take_closed(now, true, recorder).is_none()
     }
 
-    /// Whether the next closed arrival has to be thought about.
+    /// Whether the next closed arrival has a think time.
     pub(super) fn next_thinks(&mut self, now: Duration) -> bool {
         self.upcoming(now).and_then(|next| next.think).is_some_and(|think| !think.is_zero())
     }
 
-    /// A session of `phase` has thought: true if a ramp downwards has no place for it any more.
+    /// Whether a session of `phase` whose think time is over is above the number of a ramp downwards.
     pub(super) fn is_one_too_many(&mut self, now: Duration, phase: u32) -> bool {
         self.unit(phase) == Unit::Session
             && self.closed_phase(now).is_some_and(|(now, share)| now == phase && self.closed_busy > share)
     }
 
-    /// Drops what is thought about in phases below this one; it is no arrival.
+    /// Drops think times of phases below this one; they are no arrivals.
     pub(super) fn forget_thinking(&mut self, below: u32) {
         let all = std::mem::take(&mut self.thinking).into_vec();
         let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|Reverse((.., phase))| *phase < below);
@@ -98,8 +99,8 @@ impl Dispatch {
         if self.unit(phase) == Unit::Message { self.resume(now, recorder) } else { None }
     }
 
-    /// Takes the resumed arrival that waits longest. What it waited for is a session, which in a closed load is no part of
-    /// its times: it is scheduled now, unless it was noticed only now.
+    /// Takes the resumed arrival that waits longest. In a closed load the wait for a session is no part of an arrival's
+    /// times: it is scheduled now.
     pub(super) fn resume(&mut self, now: Duration, recorder: &mut Recorder) -> Option<ScheduledArrival> {
         let first = self.resumed.pop_front()?;
         recorder.counts(first.arrival.phase).scheduled += u64::from(!first.scheduled);
@@ -111,7 +112,7 @@ impl Dispatch {
         })
     }
 
-    /// Drops some of the resumed arrivals: those that were scheduled already are shed.
+    /// Drops some of the resumed arrivals, and sheds those that were counted.
     pub(super) fn drop_resumed(&mut self, which: impl Fn(&Resumed) -> bool, recorder: &mut Recorder) {
         for waits in self.take_resumed(which) {
             if waits.scheduled {
@@ -120,8 +121,8 @@ impl Dispatch {
         }
     }
 
-    /// A resumed arrival that waits past the grace of its phase ends as the last attempt to open a session did. If none failed
-    /// since one was last opened it is interrupted while one is being opened, and else shed.
+    /// Ends a resumed arrival that waits past the grace of its phase: with the outcome of the last failed opening.
+    /// Without one it is interrupted while a session is being opened, and else shed.
     pub(super) fn expire_resumed(&mut self, recorder: &mut Recorder) {
         let reaped = self.reaped;
         let waited_for = (self.slots.opening() > 0).then_some(Outcome::Interrupted);
@@ -148,14 +149,14 @@ impl Dispatch {
         gone
     }
 
-    /// A session of a closed load has ended: pauses, if that was a failure.
+    /// Notes the end of a session of a closed load, and starts a pause if it was a failure.
     pub(super) fn pace(&mut self, now: Duration, slot: &Slot, end: SessionEnd, recorder: &mut Recorder) {
         let refused = match end {
             SessionEnd::NotOpened(outcome) => {
                 self.notice_standstill(now, Some(outcome));
                 Some(outcome)
             }
-            // Before it had served anything: the next one will hardly fare better.
+            // It ended before it served anything, so the next one will probably end, too.
             SessionEnd::ByListener(outcome) if !slot.proven => {
                 self.notice_standstill(now, Some(outcome));
                 None
@@ -181,8 +182,8 @@ impl Dispatch {
         }
     }
 
-    /// The listener refused or ended a session. If it was the last one, the closed load may stand still from now on: that is
-    /// known when others fail that are not expected to.
+    /// Notes that the listener refused or ended a session. If it was the last one, a standstill may start here; further
+    /// unexpected failures confirm it.
     fn notice_standstill(&mut self, now: Duration, failure: Option<Outcome>) {
         if self.established > 0 || failure == Some(Outcome::Expected) {
             return;
@@ -193,20 +194,20 @@ impl Dispatch {
         standstill.failures += u32::from(failure.is_some());
     }
 
-    /// A session is served, or rests: the load goes on.
+    /// Notes that a session is served or idle, which ends a standstill.
     pub(super) fn goes_on(&mut self, now: Duration) {
         self.hopeless_since = None;
         self.end_standstill(now, None);
     }
 
-    /// Reports how long the load stood still, if it did; `phase`: only if it was this one.
+    /// Reports the length of a standstill, if there was one; `phase`: only of this phase.
     pub(super) fn end_standstill(&mut self, at: Duration, phase: Option<u32>) {
         let Some((of, since)) =
             self.standstill.since.filter(|(of, _)| phase.is_none_or(|phase| phase == *of))
         else {
             return;
         };
-        // The pause after a single failure is our own.
+        // The pause after a single failure is the generator's.
         if std::mem::take(&mut self.standstill).failures > 1 {
             let end = self.schedule.phase_end(of).map_or(at, |end| end.min(at));
             let length = end.saturating_sub(since);
@@ -214,12 +215,12 @@ impl Dispatch {
         }
     }
 
-    /// No session could be opened, and this one was the last that was tried: the arrival that would have had it fails with it. It counts as
-    /// scheduled when that session began to be opened.
+    /// Fails the next arrival with the last opening that was tried. The arrival counts as scheduled at the start of
+    /// that opening.
     fn charge_next(&mut self, now: Duration, slot: &Slot, outcome: Outcome, recorder: &mut Recorder) {
         let (tried, for_good) = (slot.opened_at, slot.refused_for_good);
         let arrival = match self.closed_phase(now) {
-            // A retry that came due only while the session was being opened did not wait for it.
+            // A retry whose time came during the opening did not wait for it.
             _ if self.retries.first_due().is_some_and(|retry| retry.noticed <= tried) => self.take_due(now),
             _ if !self.resumed.is_empty() => self.resume_message(now, recorder),
             Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_barrier_closed(phase) => {
@@ -237,7 +238,7 @@ impl Dispatch {
         }));
     }
 
-    /// The closed load that no time ends and that is to be given up, and when.
+    /// The closed load without a length that is to be given up, and when.
     pub(super) fn giving_up(&mut self) -> Option<(u32, Duration)> {
         if self.given_up {
             return None;

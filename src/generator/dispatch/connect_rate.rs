@@ -1,15 +1,16 @@
-//! `connect_rate`: when a shard may open its next connection.
+//! `connect_rate`: decides when a shard may open its next connection.
 //!
 //! # Decisions
-//! - Several shards have one grid of moments, k/rate after the start of the phase, and moment k belongs to shard k mod `of`,
-//!   as arrival k does. So all of them together open no more in any stretch of time than one process would; parts of the rate
-//!   that each shard kept for itself would let all of them open one at the same moment. The price: a shard that opens few
-//!   connections may wait for its next moment, up to `of`/rate.
-//! - One shard alone has no one to agree with: its grid starts anew with each connection that comes later than it might.
-//! - The threads of a process take their turns from one grid: the next moment is that of the thread that asks first. A thread
-//!   keeps the moment that it waits for, so that none is woken in vain and none is passed over.
-//! - A late thread catches up by [`CATCH_UP`] at the most: lateness must not lower the rate, and a rest is no credit.
-//! - A connection keeps to the rate of the phase of its arrival and to that of the phase that is on, as with `max_sessions`.
+//! - Several shards have one grid of moments, k/rate after the start of the phase, and moment k belongs to shard k mod
+//!   `of`, as arrival k does. So all shards together open no more connections in any stretch of time than one process
+//!   would. If each shard kept its own part of the rate, all could open one at the same moment. The cost: a shard that
+//!   opens few connections may wait up to `of`/rate for its next moment.
+//! - A single shard needs no agreement: its grid restarts at each connection that comes later than allowed.
+//! - The threads of a process share one grid: the thread that asks first gets the next moment. A thread keeps the
+//!   moment that it waits for, so that no thread wakes in vain or is passed over.
+//! - A late thread catches up by [`CATCH_UP`] at most: lateness must not lower the rate, but an idle time must not
+//!   allow a burst.
+//! - A connection obeys the rate of its arrival's phase and that of the current phase, as with `max_sessions`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,17 +20,17 @@ use super::Dispatch;
 use crate::load::{self, Shard};
 use crate::plan::Plan;
 
-/// Moments that passed unused longer ago are not made up for.
+/// Moments that passed longer ago than this are lost.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
-/// The connect rates of all phases, as the threads of one process keep to them together.
+/// The connect rates of all phases, shared by the threads of a process.
 #[derive(Debug)]
 pub struct ConnectRates {
     phases: Vec<Option<ConnectGrid>>,
 }
 
 impl ConnectRates {
-    /// Those of the plan's shard.
+    /// The connect rates of the plan's shard.
     pub fn new(plan: &Plan) -> ConnectRates {
         let spans = load::spans(plan.phases.iter().map(|phase| &phase.load));
         let grids = plan.phases.iter().zip(spans).map(|(phase, (start, _))| {
@@ -39,11 +40,11 @@ impl ConnectRates {
     }
 }
 
-/// The connect rates as one thread keeps to them.
+/// The connect rates as one thread sees them.
 #[derive(Debug)]
 pub(super) struct ConnectTurns {
     rates: Arc<ConnectRates>,
-    /// By phase: the moment that the thread has taken, and not used yet.
+    /// The moment that the thread has taken and not used yet, by phase.
     taken: Vec<Option<Duration>>,
 }
 
@@ -52,23 +53,24 @@ impl ConnectTurns {
         ConnectTurns { taken: vec![None; rates.phases.len()], rates }
     }
 
-    /// Whether a connection of these phases may be opened: that of its arrival, and that of `now`. If not, its turn is kept.
+    /// Whether a connection may be opened by the rates of its arrival's phase and of the current phase. If not, its
+    /// moment is kept.
     pub fn allow(&mut self, now: Duration, phases: [u32; 2]) -> bool {
-        // Both are asked: the turns of both are waited for at the same time.
+        // Both are evaluated, so that both moments are waited for at the same time.
         each(phases).map(|phase| self.turn(now, phase)).fold(Duration::ZERO, Duration::max) <= now
     }
 
-    /// One is being opened.
+    /// Notes that a connection is being opened.
     pub fn opened(&mut self, phases: [u32; 2]) {
         each(phases).for_each(|phase| self.taken[phase] = None);
     }
 
-    /// When they may allow what they did not.
+    /// The time at which the next connection may be allowed.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         self.taken.iter().flatten().copied().filter(|at| *at > now).min()
     }
 
-    /// The moment that the next connection of a phase may use; it may have passed.
+    /// The moment for the next connection of a phase; it may be in the past.
     fn turn(&mut self, now: Duration, phase: usize) -> Duration {
         let Some(grid) = &self.rates.phases[phase] else { return Duration::ZERO };
         let taken = &mut self.taken[phase];
@@ -84,13 +86,13 @@ fn each([arrival, current]: [u32; 2]) -> impl Iterator<Item = usize> {
     [Some(arrival), other].into_iter().flatten().map(|phase| phase as usize)
 }
 
-/// Before that a moment is over.
+/// Earlier moments are lost.
 fn oldest(now: Duration) -> Duration {
     now.saturating_sub(CATCH_UP)
 }
 
 impl Dispatch {
-    /// Keeps to the connect rates together with the other threads of the process.
+    /// Uses the connect rates that all threads of the process share.
     #[must_use]
     pub fn with_connect_rates(mut self, rates: Arc<ConnectRates>) -> Dispatch {
         self.connects = ConnectTurns::new(rates);
@@ -104,15 +106,15 @@ impl Dispatch {
     }
 }
 
-/// The moments at which a shard may open a connection in one phase. Times are since the run's epoch.
+/// The grid of moments at which a shard may open a connection in one phase. Times are since the run's epoch.
 #[derive(Debug)]
 struct ConnectGrid {
-    /// The phase's.
+    /// The start of the phase.
     start: Duration,
     /// Connections a second of all shards together.
     rate: f64,
     shard: Shard,
-    /// The first moment that no thread has taken, in nanoseconds. The greatest is never.
+    /// The first moment that no thread has taken, in nanoseconds; `u64::MAX`: never.
     free: AtomicU64,
 }
 
@@ -123,7 +125,7 @@ impl ConnectGrid {
         grid
     }
 
-    /// Takes the next moment; it may have passed.
+    /// Takes the next moment, which may be in the past.
     fn take(&self, now: Duration) -> Duration {
         let next = |free: u64| {
             let free = Duration::from_nanos(free);
@@ -156,7 +158,7 @@ impl ConnectGrid {
         }
         let (index, of) = (u64::from(index), u64::from(of));
         let passed = at.saturating_sub(self.start).as_secs_f64() * self.rate;
-        // Rounding may have it one too far.
+        // Rounding may give one too many.
         let mut turn = (passed as u64 / of).saturating_sub(1);
         loop {
             let moment = self.start.saturating_add(self.after(turn.saturating_mul(of).saturating_add(index)));
@@ -169,7 +171,7 @@ impl ConnectGrid {
 
     /// How long `count` connections take.
     fn after(&self, count: u64) -> Duration {
-        // At a rate of one in more than all time there is no second one.
+        // A tiny rate has no second connection.
         Duration::try_from_secs_f64(count as f64 / self.rate).unwrap_or(Duration::MAX)
     }
 }
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// So many threads of each of `of` shards, whose one phase has this rate.
+    /// This many threads of each of `of` shards, with one phase of this rate.
     fn turns(start: Duration, rate: f64, of: u32, threads: usize) -> Vec<ConnectTurns> {
         let shards = (0..of).map(|index| {
             let grid = ConnectGrid::new(start, rate, Shard { index, of });
@@ -216,7 +218,7 @@ mod tests {
     fn a_process_alone_waits_for_no_moment_of_a_grid() {
         for threads in [1, 2] {
             let mut all = turns(Duration::ZERO, 1.0, 1, threads);
-            // A thread that has rested does not wait for its turn among the others.
+            // A thread that was idle does not wait for a turn.
             let own = all.last_mut().unwrap();
             for (now, opens) in [(0, 1), (900, 0), (1000, 1), (7_250, 1), (8_149, 0), (8_150, 1)] {
                 assert_eq!(open(own, Duration::from_millis(now)), opens, "at {now} ms");
@@ -234,7 +236,7 @@ mod tests {
             [&*first, &*second, &*third].map(|own| own.next_change(at(0))),
             [Some(at(100)), None, Some(at(200))]
         );
-        // None is woken for a moment of another.
+        // No thread wakes for the moment of another.
         assert!(!third.allow(at(100), [0, 0]) && first.allow(at(100), [0, 0]));
     }
 
@@ -248,7 +250,7 @@ mod tests {
     }
 
     proptest! {
-        /// Shards that open as many as they may, in time: the union is the grid, nothing more and nothing less.
+        /// Shards that use every moment in time: together they use exactly the grid.
         #[test]
         fn the_union_of_shards_that_are_in_time_is_what_one_opens(
             rate in 0.5_f64..3000.0, of in 1_u32..8, threads in 1_usize..4, start in 0_u64..5000,
@@ -266,16 +268,16 @@ mod tests {
                 opened
             };
             let (whole, shared) = (union(1, 1), union(of, threads));
-            // The last of one alone may stand a rounding beyond the end.
+            // The last moment of a single shard may be a rounding error beyond the end.
             prop_assert!(whole.len().abs_diff(shared.len()) <= 1, "{} and {}", whole.len(), shared.len());
             for (one, other) in whole.iter().zip(&shared) {
-                // One alone adds up its pauses.
+                // A single shard adds up its pauses.
                 prop_assert!(one.abs_diff(*other) < Duration::from_micros(10), "{one:?} and {other:?}");
             }
         }
 
-        /// However late and irregular they ask: in no stretch of time do the threads of all shards open more than the rate
-        /// allows, beyond what is made up for.
+        /// For late and irregular requests: in no stretch of time do all threads of all shards open more than the rate
+        /// allows, plus the catch-up.
         #[test]
         fn no_stretch_of_time_has_more_than_the_rate(
             rate in 0.5_f64..500.0,

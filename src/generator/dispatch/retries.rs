@@ -1,22 +1,23 @@
-//! Messages that are tried again (`[session.retry]`): which, when, and until when.
+//! Messages that are tried again (`[session.retry]`): which ones, when, and until when.
 //!
 //! # Decisions
-//! - Tried again is what was deferred (4yz), refused (no session came about), dropped or timed out, and what is in doubt: the
-//!   listener may have that already, and RFC 5321 4.2.5 asks to send it again all the same. Never what was refused by a 5yz
-//!   reply, nor what the profile expects, nor after a breach of the protocol.
-//! - A message of several recipients is tried again for those alone that may still get it (RFC 5321 4.5.4.1): not for those that
-//!   accepted it or were refused for good. It has its end when none is left, and ends as accepted if one of its attempts was,
-//!   at the time of the last that was.
-//! - A message that waits takes 64 bytes here; when as many wait as [`MOST_WAITING`] allows, further ones are not kept and end
-//!   as interrupted.
-//! - A retry is an arrival in a queue of its own. Retries and first attempts are served in the order of their intended times, so
-//!   that neither starves the other. A retry is never shed: it waits for a session as `on_saturation = "queue"` says.
-//! - In a closed load the session that is free next takes the retry that is due, before a new message; it is then that the
-//!   retry was to start, as with all its arrivals.
-//! - A retry belongs to no phase but in the counts. It may open as many sessions as the phase allows that is on.
-//! - After the last phase retries are started for `wait`, by default its `graceful_stop`, and may take `graceful_stop` to end. A
-//!   load without an end in time is over when none of its first attempts is left. A message whose next attempt lies later has
-//!   its end at once: nothing waits for what will not happen.
+//! - A message is tried again if it was deferred (4yz), refused (no session), dropped or timed out, or is in doubt: the
+//!   listener may have it, and RFC 5321 4.2.5 asks to send it again. A message is not tried again after a 5yz reply,
+//!   after a refusal that the profile expects, or after a protocol error.
+//! - A message of several recipients is tried again only for those that may still get it (RFC 5321 4.5.4.1): not for
+//!   accepted or permanently refused ones. It ends when no recipient is left: as accepted, if an attempt was accepted,
+//!   at the time of the last such attempt.
+//! - A waiting message takes 64 bytes. When [`MOST_WAITING`] messages wait, further ones are not kept and end as
+//!   interrupted.
+//! - A retry is an arrival in a queue of its own. Retries and first attempts are served in the order of their intended
+//!   times, so that neither starves the other. A retry is never shed: it waits for a session as with `on_saturation =
+//!   "queue"`.
+//! - In a closed load the next free session takes a retry whose time has come before a new message. The retry is
+//!   scheduled at that moment, as all arrivals of a closed load are.
+//! - A retry belongs to a phase only in the counts. It may open as many sessions as the current phase allows.
+//! - After the last phase retries start for the length of `wait` (default: `graceful_stop`), and may take
+//!   `graceful_stop` to end. A load without a length is over when its first attempts are. A message whose next attempt
+//!   would be later ends at once.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -28,60 +29,60 @@ use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::plan::MOST_WAITING;
 
-/// Stands for the phase of a retry in a slot: the grace of no phase ends it.
+/// The phase of a retry in a slot: no phase's grace ends it.
 const NO_PHASE: u32 = u32::MAX;
 
 /// The earlier attempts of a message that is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EarlierAttempts {
-    /// When the first was to start, since the run's epoch.
+    /// The intended start of the first, since the run's epoch.
     pub first: Duration,
-    /// The number of the session that carried the first: the message is rendered for it each time.
+    /// The number of the session of the first attempt, for which the message is rendered each time.
     pub session: u64,
-    /// How many there were.
+    /// The number of earlier attempts.
     pub count: u32,
-    /// The listener may have the message from one of them.
+    /// Whether the listener may have the message from one of them.
     pub in_doubt: bool,
-    /// Not all of its recipients are to be tried again, or one of them was accepted: see [`Dispatch::recipients_left`].
+    /// Whether some recipients are not tried again, or one was accepted: see [`Dispatch::recipients_left`].
     pub partly: bool,
 }
 
-/// What follows an attempt that has ended.
+/// The result of an attempt for its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterAttempt {
-    /// The message has ended with it, and as it did.
+    /// The message ends with it, with the same outcome.
     Ends,
-    /// The message has ended with it, and was accepted by an earlier one at this time since the run's epoch.
+    /// The message ends with it, as accepted by an earlier attempt at this time since the run's epoch.
     AcceptedAt(Duration),
     /// The message waits for its next attempt.
     Waits,
-    /// Its next attempt would lie beyond the run, at this time since the run's epoch.
+    /// The message ends: its next attempt would be after the run, at this time since the run's epoch.
     Pends(Duration),
 }
 
-/// How an attempt ended, as far as another one depends on it.
+/// The end of an attempt, as far as a retry depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptEnd {
     /// Its outcome.
     pub outcome: Outcome,
-    /// The listener refused the session with a 5yz reply: another attempt would be refused too.
+    /// Whether the listener refused the session with a 5yz reply: another attempt would be refused, too.
     pub for_good: bool,
-    /// The number of the session that carried it.
+    /// The number of its session.
     pub session: u64,
-    /// Of a transaction with several recipients: those that may still get the message, by place. `None`: all that were tried.
+    /// The recipients of the transaction that may still get the message, by index; `None`: all that were tried.
     pub left: Option<Arc<[u32]>>,
 }
 
-/// A message of which some recipients have their end, or that was accepted for some.
+/// A message for which some recipients are settled.
 #[derive(Clone, Debug)]
 struct PartlyTried {
-    /// The recipients that may still get it, by place.
+    /// The recipients that may still get it, by index.
     left: Arc<[u32]>,
     /// When an attempt was last accepted.
     accepted: Option<Duration>,
 }
 
-/// A message that waits for its next attempt; the one that is due first comes first.
+/// A message that waits for its next attempt, ordered by the time of that attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct WaitingMessage {
     due: Duration,
@@ -106,17 +107,17 @@ impl WaitingMessage {
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     waiting: BinaryHeap<Reverse<WaitingMessage>>,
-    /// Their time has come.
+    /// Retries whose time has come.
     due: VecDeque<ScheduledArrival>,
-    /// Messages of several recipients that wait or are in flight, by number.
+    /// Messages with settled recipients that wait or are in flight, by number.
     partly: HashMap<u64, PartlyTried>,
-    /// The most that may wait.
+    /// The largest number that may wait.
     most: usize,
-    /// First attempts in flight.
+    /// The number of first attempts in flight.
     firsts: u64,
     /// When a load without an end in time was over.
     load_ended: Option<Duration>,
-    /// Nothing is tried again any more.
+    /// Whether retries have ended for the run.
     ended: bool,
 }
 
@@ -126,17 +127,17 @@ impl Retries {
         Retries { most, ..Retries::default() }
     }
 
-    /// Messages that wait for the time of their next attempt.
+    /// The number of messages that wait for the time of their next attempt.
     pub fn waiting(&self) -> u64 {
         self.waiting.len() as u64
     }
 
-    /// Retries that are due and wait for a session.
+    /// The number of retries that wait for a session.
     pub fn due(&self) -> usize {
         self.due.len()
     }
 
-    /// The retry that waits for a session longest.
+    /// The retry that has waited longest for a session.
     pub fn first_due(&self) -> Option<&ScheduledArrival> {
         self.due.front()
     }
@@ -145,12 +146,13 @@ impl Retries {
         self.waiting.is_empty() && self.due.is_empty()
     }
 
-    /// When the next one is due.
+    /// The time of the next retry.
     pub fn next_due(&self) -> Option<Duration> {
         self.waiting.peek().map(|Reverse(message)| message.due)
     }
 
-    /// Lets retries wait for a session whose time has come, at most so many. True: there are more.
+    /// Moves retries whose time has come to those that wait for a session, up to a number. Returns whether there are
+    /// more.
     pub fn admit(&mut self, now: Duration, most: usize) -> bool {
         for _ in 0..most {
             if self.next_due().is_none_or(|due| due > now) {
@@ -163,7 +165,7 @@ impl Retries {
 }
 
 impl Dispatch {
-    /// An attempt has ended that took a session, or failed to open one for itself: says what follows.
+    /// Notes the end of an attempt that had a session or failed to open its own; returns the result for the message.
     pub fn attempt_ended(
         &mut self,
         now: Duration,
@@ -175,7 +177,7 @@ impl Dispatch {
         self.after_attempt(now, arrival, end, recorder)
     }
 
-    /// As [`Dispatch::attempt_ended`], of an attempt that was charged with a session that could not be opened.
+    /// As [`Dispatch::attempt_ended`], for an attempt that fails with another session's opening.
     pub fn attempt_charged(
         &mut self,
         now: Duration,
@@ -203,7 +205,7 @@ impl Dispatch {
             if is_accepted { Some(now) } else { before.as_ref().and_then(|before| before.accepted) };
         let pause = retry.schedule.pause_after(arrival.attempt());
         let Some(pause) = pause.filter(|_| is_tried_again(&end)) else {
-            // One that is cut off has no end, whatever there was before.
+            // An interrupted attempt leaves the message interrupted, whatever its earlier attempts were.
             let has_end = !is_accepted && end.outcome != Outcome::Interrupted;
             return accepted.filter(|_| has_end).map_or(AfterAttempt::Ends, AfterAttempt::AcceptedAt);
         };
@@ -235,42 +237,42 @@ impl Dispatch {
         AfterAttempt::Waits
     }
 
-    /// The recipients that an attempt is for, by place; `None`: all.
+    /// The recipients of an attempt, by index; `None`: all.
     pub fn recipients_left(&self, arrival: &ScheduledArrival) -> Option<Arc<[u32]>> {
         arrival.earlier.filter(|earlier| earlier.partly)?;
         self.retries.partly.get(&arrival.seq).map(|message| message.left.clone())
     }
 
-    /// The listener refuses a session that cannot send yet with a 5yz reply.
+    /// Notes that the listener refused a session with a 5yz reply before it was ready.
     pub fn turned_away_for_good(&mut self, slot: SlotId) {
         self.slots.of_mut(slot).refused_for_good = true;
     }
 
-    /// A session of the pool takes an arrival.
+    /// Notes that a session of the pool takes an arrival.
     pub(super) fn taken(&mut self, slot: SlotId, arrival: &ScheduledArrival) {
         self.attempt_taken(arrival);
         self.slots.take(slot, phase_of_grace(arrival));
     }
 
-    /// A session takes an attempt.
+    /// Notes that a session takes an attempt.
     pub(super) fn attempt_taken(&mut self, arrival: &ScheduledArrival) {
         self.retries.firsts += u64::from(arrival.earlier.is_none());
     }
 
-    /// An attempt is on its session no more.
+    /// Notes that an attempt has left its session.
     pub(super) fn first_left(&mut self, arrival: &ScheduledArrival) {
         let first = u64::from(arrival.earlier.is_none());
         self.retries.firsts = self.retries.firsts.saturating_sub(first);
     }
 
-    /// Takes the retry that waits for a session longest.
+    /// Takes the retry that has waited longest for a session.
     pub(super) fn take_due(&mut self, now: Duration) -> Option<ScheduledArrival> {
         let retry = self.retries.due.pop_front()?;
         let waited = retry.noticed < now && self.is_closed(self.phase_at(now));
         Some(if waited { ScheduledArrival { intended: now, noticed: now, ..retry } } else { retry })
     }
 
-    /// A session gives a retry back that it never started.
+    /// Takes back a retry that a session never started.
     pub(super) fn give_retry_back(&mut self, retry: ScheduledArrival) {
         if self.retries.ended || self.stop_by.is_some() {
             self.actions.push_back(Action::Pend(retry));
@@ -279,12 +281,12 @@ impl Dispatch {
         }
     }
 
-    /// The most sessions that may be open beside a retry at `now`.
+    /// The largest number of sessions that may be open for a retry at `now`.
     pub(super) fn limit_of_retry(&mut self, now: Duration) -> u64 {
         self.closed_phase(now).map_or_else(|| self.most(now), |(_, share)| share)
     }
 
-    /// Nothing is tried again any more: what waits has no end.
+    /// Stops retries for the run: waiting messages are interrupted.
     pub(super) fn end_retries(&mut self) {
         self.retries.ended = true;
         self.pend(|_| true);
@@ -292,7 +294,7 @@ impl Dispatch {
         self.actions.extend(due.into_iter().map(Action::Pend));
     }
 
-    /// Ends what will not be tried again before the run ends.
+    /// Ends the messages whose next attempt would be after the run.
     pub(super) fn expire_retries(&mut self, now: Duration) {
         if self.plan.retry.is_none() {
             return;
@@ -312,23 +314,23 @@ impl Dispatch {
         }
     }
 
-    /// When [`Dispatch::expire_retries`] has something to do.
+    /// The time for the next call of [`Dispatch::expire_retries`].
     pub(super) fn next_change_of_retries(&self) -> [Option<Duration>; 3] {
         let waits = !self.retries.is_empty();
-        // The last retry may still begin at that very time.
+        // A retry may still start at exactly that time.
         let ends = self.last_retry().map(|last| last.saturating_add(Duration::from_nanos(1)));
         let aborts = self.retries_aborted_at().filter(|_| self.slots.in_flight() > 0);
         [self.retries.next_due(), ends.filter(|_| waits), aborts]
     }
 
-    /// When the last retry may begin, if that is known.
+    /// The latest start of a retry, if it is known.
     fn last_retry(&self) -> Option<Duration> {
         let retry = self.plan.retry.as_ref()?;
         let end = self.last_phase_end().or(self.retries.load_ended)?;
         Some(end.saturating_add(retry.wait.unwrap_or(self.plan.phases.last()?.graceful_stop)))
     }
 
-    /// When retries that are in flight are ended.
+    /// The time at which retries in flight are ended.
     fn retries_aborted_at(&self) -> Option<Duration> {
         Some(self.last_retry()?.saturating_add(self.plan.phases.last()?.graceful_stop))
     }
@@ -347,12 +349,12 @@ impl Dispatch {
     }
 }
 
-/// The phase whose grace ends a session that carries this arrival.
+/// The phase whose grace ends the session of this arrival.
 pub(super) fn phase_of_grace(arrival: &ScheduledArrival) -> u32 {
     if arrival.earlier.is_some() { NO_PHASE } else { arrival.phase }
 }
 
-/// Whether a message is tried again after an attempt that ended so.
+/// Whether a message is tried again after an attempt with this end.
 fn is_tried_again(end: &AttemptEnd) -> bool {
     let ended_for_all = matches!(end.outcome, Outcome::Malformed | Outcome::Interrupted | Outcome::Shed);
     !end.for_good
@@ -362,7 +364,7 @@ fn is_tried_again(end: &AttemptEnd) -> bool {
         }
 }
 
-/// Whether what ended so may be accepted later.
+/// Whether a later attempt may be accepted after this outcome.
 pub fn may_pass(outcome: Outcome) -> bool {
     match outcome {
         Outcome::Deferred | Outcome::Refused | Outcome::Dropped | Outcome::TimedOut | Outcome::InDoubt => {

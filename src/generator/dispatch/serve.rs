@@ -1,4 +1,4 @@
-//! The serving loop, one for every load model: which arrival starts now, on a free session or on one opened for it.
+//! The serving loop of every load model: starts arrivals on free sessions, or on sessions opened for them.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use super::{Action, Dispatch, OpenFor, ScheduledArrival};
 use crate::collector::recorder::Recorder;
 use crate::plan::{OnSaturation, Unit};
 
-/// Where arrivals come from, in the order in which they are served.
+/// The sources of arrivals, in the order in which they are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ArrivalSource {
-    /// Open loads: their time has come.
+    /// Open loads: arrivals whose time has come.
     Waiting,
-    /// Messages that are tried again: their time has come. Served with those that wait, in the order of their times.
+    /// Retries whose time has come; served together with waiting arrivals, in the order of their times.
     Retry,
-    /// Closed loads: they have thought, or were given back.
+    /// Closed loads: arrivals whose think time is over, or that were given back.
     Resumed,
-    /// Closed loads: the schedule has one for each session that is free.
+    /// Closed loads: the schedule has an arrival for each free session.
     Schedule,
 }
 
-/// An arrival that could start.
+/// A candidate: an arrival that could start.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     source: ArrivalSource,
     phase: u32,
     unit: Unit,
-    /// The most sessions that may be open beside it.
+    /// The largest number of sessions that may be open for it.
     limit: u64,
-    /// How many sessions it and the others of its source could use.
+    /// The number of sessions that its source could use.
     wanted: u64,
 }
 
 impl Dispatch {
-    /// Starts what can start.
+    /// Starts all arrivals that can start.
     pub(super) fn serve(&mut self, now: Duration, recorder: &mut Recorder) {
         for source in [ArrivalSource::Waiting, ArrivalSource::Resumed, ArrivalSource::Schedule] {
             while let Some(next) = self.candidate(now, source)
@@ -42,7 +42,7 @@ impl Dispatch {
         }
     }
 
-    /// Of first attempts and retries whose time has come: where the one comes from that waits longest.
+    /// Returns the source of the arrival that has waited longest, among first attempts and retries.
     pub(super) fn longest_waiting(&self) -> Option<ArrivalSource> {
         match (self.waiting.front(), self.retries.first_due()) {
             (None, None) => None,
@@ -79,7 +79,7 @@ impl Dispatch {
         Some(Candidate { source, phase, unit: self.unit(phase), limit, wanted: waiting as u64 })
     }
 
-    /// Serves the next arrival of a source, or prepares for it; false if it has to wait.
+    /// Serves the next arrival of a source, or opens a session for it; `false`: it must wait.
     fn serve_next(&mut self, now: Duration, next: Candidate, recorder: &mut Recorder) -> bool {
         let Candidate { source, phase, unit, limit, wanted } = next;
         if source == ArrivalSource::Schedule && unit == Unit::Message {
@@ -121,7 +121,7 @@ impl Dispatch {
         true
     }
 
-    /// Opens sessions of the pool up to `wanted` for a phase that starts when all are open.
+    /// Opens sessions of the pool up to `wanted`, for a phase with a start barrier.
     fn fill_pool(&mut self, now: Duration, phase: u32, wanted: u64) -> bool {
         self.check_barrier(phase, wanted);
         let opens = self.slots.live() < wanted
@@ -133,7 +133,7 @@ impl Dispatch {
         opens
     }
 
-    /// No further session may be open: the arrival waits, or is shed if the profile says so.
+    /// Handles an arrival for which no further session may be open: it waits, or is shed if the profile says so.
     fn saturated(&mut self, next: Candidate, recorder: &mut Recorder) -> bool {
         let drops = self.plan.phases[next.phase as usize].on_saturation == OnSaturation::Drop;
         if next.source == ArrivalSource::Waiting && drops {
@@ -143,7 +143,7 @@ impl Dispatch {
             return true;
         }
         if next.source == ArrivalSource::Retry && drops {
-            // It waits, and what waits behind it does not.
+            // It keeps waiting; retries behind it may still be served.
             for arrival in self.waiting.drain(..) {
                 recorder.shed(arrival.phase, arrival.intended);
             }
@@ -154,7 +154,7 @@ impl Dispatch {
         false
     }
 
-    /// Whether sessions for this source are opened as closed loads open theirs: for the pool, with pauses after failures.
+    /// Whether sessions for this source are opened for the pool, with pauses after failures, as in closed loads.
     fn is_paced(&self, source: ArrivalSource, phase: u32) -> bool {
         match source {
             ArrivalSource::Waiting => false,
@@ -163,11 +163,11 @@ impl Dispatch {
         }
     }
 
-    /// Whether a session may be opened for one arrival. Closed loads pause after failures, open loads do not.
+    /// Whether a session may be opened for an arrival. Closed loads pause after failures, open loads do not.
     fn may_open(&mut self, now: Duration, source: ArrivalSource, phase: u32) -> bool {
         let opening = self.slots.opening();
         let is_spared = match source {
-            // To hold many sessions is no wish for a storm of connections: the listener's accept queue is spared.
+            // Held sessions are opened a few at a time, to spare the listener's accept queue.
             ArrivalSource::Waiting => self.is_held(phase) && opening >= MAX_OPENING,
             ArrivalSource::Retry => false,
             ArrivalSource::Resumed | ArrivalSource::Schedule => !self.throttle.allows(now, opening),
@@ -175,13 +175,13 @@ impl Dispatch {
         !is_spared && self.may_connect(now, phase)
     }
 
-    /// Sessions at rest that are free for a source: the schedule leaves one for each arrival that thinks.
+    /// The number of idle sessions that a source may use: the schedule leaves one for each arrival in its think time.
     fn free_sessions(&self, source: ArrivalSource) -> u64 {
         let kept = if source == ArrivalSource::Schedule { self.thinking.len() as u64 } else { 0 };
         self.slots.idle().saturating_sub(kept)
     }
 
-    /// Ends one session at rest, and with it what it was thinking about.
+    /// Ends one idle session, and its think time.
     fn end_idle(&mut self) -> bool {
         let Some(id) = self.slots.wake() else { return false };
         self.finish(id);
@@ -205,7 +205,7 @@ impl Dispatch {
             ArrivalSource::Schedule => {
                 let arrival = self.take_closed(now, false, recorder)?;
                 self.closed_busy += u64::from(self.unit(arrival.phase) == Unit::Session);
-                // What a barrier held back was to start when it opened.
+                // Arrivals behind a barrier are scheduled at the moment at which it opened.
                 let intended = self.barrier_opened_at(arrival.phase).unwrap_or(arrival.intended);
                 Some(ScheduledArrival { intended, ..arrival })
             }

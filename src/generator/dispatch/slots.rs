@@ -1,49 +1,49 @@
-//! What the dispatcher knows of the open sessions: which rest, which are being opened, which are leaving.
+//! The dispatcher's view of the open sessions: which are idle, being opened, or leaving.
 
 use std::time::Duration;
 
-/// Names an open session within its worker.
+/// The key of an open session within its worker.
 pub type SlotId = u32;
 
-/// What the dispatcher knows of one session.
+/// The dispatcher's view of one session.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slot {
-    /// The phase it was opened in.
+    /// The phase in which it was opened.
     pub phase: u32,
-    /// It is an arrival itself (unit `session`) rather than one of the pool.
+    /// Whether it is an arrival itself (unit `session`) rather than a session of the pool.
     pub bound: bool,
-    /// Its arrival came from a closed load.
+    /// Whether its arrival came from a closed load.
     pub closed: bool,
-    /// It was opened for a message of an open load, and belongs to the pool after that.
+    /// Whether it was opened for a message of an open load; it belongs to the pool afterwards.
     pub first: bool,
-    /// The listener has served it: see [`Dispatch::served`](super::Dispatch::served).
+    /// Whether the listener has served it: see [`Dispatch::served`](super::Dispatch::served).
     pub proven: bool,
-    /// It had nothing to do at least once.
+    /// Whether it was idle at least once.
     pub rested: bool,
-    /// It rests until its phase ends.
+    /// Whether it is held idle until its phase ends.
     pub held: bool,
-    /// It cannot send yet.
+    /// Whether it is still being opened.
     pub opening: bool,
-    /// When it was decided to open it.
+    /// When the dispatcher decided to open it.
     pub opened_at: Duration,
-    /// The listener refused it with a 5yz reply before it could send.
+    /// Whether the listener refused it with a 5yz reply before it was ready.
     pub refused_for_good: bool,
-    /// It is to leave.
+    /// Whether it is to leave.
     pub leaving: bool,
-    /// It is ended at once.
+    /// Whether it is being ended at once.
     pub aborted: bool,
-    /// Arrivals in flight on it.
+    /// The number of arrivals in flight on it.
     pub in_flight: u32,
-    /// The phase of the arrival taken last.
+    /// The phase of the last arrival that it took.
     pub arrival_phase: u32,
-    /// Arrivals it has taken.
+    /// The number of arrivals that it has taken.
     pub served: u64,
-    /// Its place among the idle ones; kept by [`Slots`].
+    /// Its index among the idle ones, maintained by [`Slots`].
     pub idle_at: Option<u32>,
 }
 
 impl Slot {
-    /// A closed load opened it: its failures call for pauses.
+    /// Whether a closed load opened it, so that its failures cause pauses.
     pub fn is_paced(&self) -> bool {
         !self.first && (!self.bound || self.closed)
     }
@@ -108,7 +108,7 @@ impl Slots {
         }
     }
 
-    /// The session takes an arrival.
+    /// Notes that a session takes an arrival.
     pub fn take(&mut self, id: SlotId, phase: u32) {
         let slot = self.of_mut(id);
         slot.in_flight += 1;
@@ -117,13 +117,13 @@ impl Slots {
         self.in_flight += 1;
     }
 
-    /// An arrival of the session is over.
+    /// Notes the end of an arrival of a session.
     pub fn release(&mut self, id: SlotId) {
         self.of_mut(id).in_flight -= 1;
         self.in_flight -= 1;
     }
 
-    /// The session has nothing to do. True: for the first time, and it has not served anything yet.
+    /// Notes that a session is idle. Returns whether this is the first time and it has not served anything.
     pub fn rest(&mut self, id: SlotId) -> bool {
         let at = u32::try_from(self.idle.len()).expect("fewer sessions than descriptors");
         let slot = self.of_mut(id);
@@ -135,7 +135,7 @@ impl Slots {
         is_new
     }
 
-    /// The session that rested last: the fewest sessions carry the load, the others may time out.
+    /// The session that became idle last: so the fewest sessions carry the load, and the others may time out.
     pub fn wake(&mut self) -> Option<SlotId> {
         let id = *self.idle.last()?;
         self.unrest(id);
@@ -151,7 +151,7 @@ impl Slots {
         }
     }
 
-    /// The session is to leave; it rests no more.
+    /// Marks a session as leaving; it is idle no more.
     pub fn leave(&mut self, id: SlotId) {
         self.unrest(id);
         if !std::mem::replace(&mut self.of_mut(id).leaving, true) {
@@ -163,12 +163,12 @@ impl Slots {
         self.live
     }
 
-    /// Sessions that are leaving.
+    /// The number of sessions that are leaving.
     pub fn leaving(&self) -> u64 {
         self.leaving
     }
 
-    /// Open sessions that are not leaving.
+    /// The number of open sessions that are not leaving.
     pub fn staying(&self) -> u64 {
         self.live - self.leaving
     }

@@ -1,27 +1,27 @@
 //! `open_first`: all sessions of a closed phase are open before its first message starts.
 //!
 //! # Decisions
-//! - The sessions rest until the barrier opens: no arrival of the phase is scheduled, and none is charged with a session that
-//!   could not be opened. Such sessions are counted and classified as always.
-//! - The first arrivals are scheduled at the moment at which the barrier opened, the same for every worker, however late it
-//!   learns of it.
-//! - A worker is ready once. A session that is lost after that is opened again beside the load.
-//! - A phase with a length ends when it would without a barrier: the opening is part of it. In a phase without, the barrier
-//!   is abandoned when for the phase's grace no further session was opened, and at least one was refused or lost meanwhile.
-//!   So a slow listener has the time-outs of connect and greeting, and one that never accepts all sessions ends the run.
+//! - The sessions are idle until the barrier opens: no arrival of the phase is scheduled, and a failed opening fails no
+//!   arrival. Such sessions are counted and classified as always.
+//! - The first arrivals are scheduled at the moment at which the barrier opened, which is the same for every worker.
+//! - A worker becomes ready only once. A session that is lost later is opened again during the load.
+//! - A phase with a length ends as without a barrier: the opening is part of it. In a phase without a length, the
+//!   barrier is abandoned when no further session was opened for the length of the phase's grace and at least one was
+//!   refused or lost meanwhile. So a slow listener has the time-outs of connect and greeting, and a listener that never
+//!   accepts all sessions ends the run.
 
 use std::time::Duration;
 
 use super::{Action, Dispatch};
 use crate::plan::Unit;
 
-/// The barrier of one phase, as this worker sees it.
+/// This worker's view of the barrier of one phase.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PhaseBarrier {
     closed: bool,
-    /// This worker's sessions were all open once.
+    /// Whether this worker's sessions were all open once.
     ready: bool,
-    /// The most of them at rest.
+    /// The largest number of them that were idle at once.
     most: u64,
     /// When the first attempt failed, or the first session was lost, since `most` rose.
     setback: Option<Duration>,
@@ -40,7 +40,7 @@ impl Dispatch {
         }
     }
 
-    /// The sessions of every worker are open, since `at`: the load of the phase starts.
+    /// Opens the barrier: the sessions of every worker have been open since `at`, and the load of the phase starts.
     pub fn open_barrier(&mut self, phase: u32, at: Duration) {
         let barrier = &mut self.barriers[phase as usize];
         if std::mem::take(&mut barrier.closed) {
@@ -48,9 +48,9 @@ impl Dispatch {
         }
     }
 
-    /// The barrier of `phase` will never open: its arrivals are never scheduled.
+    /// Abandons the barrier of `phase`: its arrivals are never scheduled.
     pub fn abandon(&mut self, phase: u32) {
-        // One with a length ends by it, and others may come after.
+        // A phase with a length ends after it, and others may follow.
         if self.is_barrier_closed(phase) && self.schedule.phase_end(phase).is_none() {
             self.given_up = true;
         }
@@ -60,7 +60,7 @@ impl Dispatch {
         self.barriers[phase as usize].closed
     }
 
-    /// Checks whether the `wanted` sessions of a phase are all open and at rest.
+    /// Checks whether the `wanted` sessions of a phase are all open and idle.
     pub(super) fn check_barrier(&mut self, phase: u32, wanted: u64) {
         let idle = self.slots.idle();
         let barrier = &mut self.barriers[phase as usize];
@@ -72,7 +72,7 @@ impl Dispatch {
         }
     }
 
-    /// A session of the pool could not be opened, or was lost.
+    /// Notes that a session of the pool could not be opened, or was lost.
     pub(super) fn note_setback(&mut self, now: Duration) {
         let Some((phase, _)) = self.closed_phase(now) else { return };
         let barrier = &mut self.barriers[phase as usize];
@@ -81,12 +81,12 @@ impl Dispatch {
         }
     }
 
-    /// Since when it seems that the barrier of `phase` will never open.
+    /// The time since which the barrier of `phase` is likely never to open.
     pub(super) fn setback_since(&self, phase: u32) -> Option<Duration> {
         self.barriers[phase as usize].setback.filter(|_| self.is_barrier_closed(phase))
     }
 
-    /// When the barrier of `phase` opened, for the arrivals that it held back.
+    /// When the barrier of `phase` opened: the scheduled time of the arrivals behind it.
     pub(super) fn barrier_opened_at(&self, phase: u32) -> Option<Duration> {
         self.opened_barrier.filter(|(of, _)| *of == phase).map(|(_, at)| at)
     }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use crate::plan::Reconnect;
 
-/// The most sessions of a worker that may be opening at once for a closed load, or to be held. Open loads open as their
-/// arrivals are arrival.
+/// The largest number of openings at once on a worker, for closed loads and held sessions. Open loads open sessions as
+/// their arrivals come.
 pub(super) const MAX_OPENING: u64 = 256;
 
-/// How many sessions of closed loads may be opened: those of open loads are bound by `connect_rate` alone.
+/// Decides how many sessions of closed loads may be opened; open loads are limited by `connect_rate` alone.
 ///
 /// After a failure one session is tried at a time, at growing intervals; each success doubles how many may be tried at
-/// once. So a limit of the listener is probed gently and the target concurrency is reached again soon after the limit is gone.
+/// once. So a limit of the listener is not hit in a fast loop, and the target concurrency is reached again soon after
+/// the limit is lifted.
 #[derive(Debug)]
 pub(super) struct Throttle {
     pauses: Reconnect,
@@ -30,24 +31,25 @@ impl Throttle {
         opening < self.probe.min(MAX_OPENING) && now >= self.not_before
     }
 
-    /// When it may allow what it does not now.
+    /// The time at which it may allow another.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         Some(self.not_before).filter(|at| *at > now)
     }
 
-    /// A session served something.
+    /// Notes that a session served something.
     pub fn succeeded(&mut self) {
         self.rested();
         self.not_before = Duration::ZERO;
     }
 
-    /// A session was opened and rests. The listener may still close it before it serves anything: the pause goes on.
+    /// Notes that a session is open and idle. The listener may still close it before it serves anything, so a pause
+    /// goes on.
     pub fn rested(&mut self) {
         self.failures = 0;
         self.probe = self.probe.saturating_mul(2);
     }
 
-    /// True: a pause began with this failure.
+    /// Notes a failure; returns whether a pause started with it.
     pub fn failed(&mut self, now: Duration) -> bool {
         self.probe = 1;
         if now < self.not_before {

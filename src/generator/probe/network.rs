@@ -36,9 +36,9 @@ use crate::smtp::machine::Close;
 use crate::smtp::raw_client::{RawClient, RawEvent};
 use crate::smtp::{Closed, Step};
 
-/// How long the reply to QUIT may take before this side of the connection is ended without it.
+/// The longest wait for the reply to QUIT before the client closes its side.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Events that may wait to be taken: a listener that talks without end costs no memory.
+/// The largest number of events that wait: a listener that never stops sending must not fill the memory.
 const MOST_UNREAD: usize = 1000;
 
 /// Probes over the network.
@@ -52,16 +52,16 @@ pub struct NetworkProbes {
     stalls: Stalls,
 }
 
-/// What all probes share.
+/// The state that all probes share.
 struct ProbeContext {
     connector: ThreadConnector,
-    /// The same without TLS and login.
+    /// The connector without TLS and login.
     clear: ThreadConnector,
     classifier: Classifier,
     scratch: Scratch,
     connections: Cell<u64>,
     bytes: Cell<u64>,
-    /// Called if the first session gets no reply.
+    /// A callback that is called if the first session gets no reply.
     on_silence: RefCell<Option<OnSilence>>,
 }
 
@@ -74,22 +74,22 @@ struct Channel {
     events: RefCell<VecDeque<(Instant, RawEvent)>>,
     outgoing: RefCell<Vec<u8>>,
     close: Cell<Option<CloseOrder>>,
-    /// There was a connection.
+    /// Whether there was a connection.
     connected: Cell<bool>,
-    /// The listener closed the connection as well, or reset it.
+    /// Whether the listener closed or reset the connection, too.
     closed_by_peer: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    /// An event came, or it is over.
+    /// Wakes the owner: an event came, or the session is over.
     changed: Notify,
     over: Cell<bool>,
-    /// What the listener offers.
+    /// The extensions that the listener offers.
     offer: RefCell<Offer>,
 }
 
-/// How a session is to end.
+/// The way in which a session must end.
 #[derive(Clone, Copy, Debug)]
 enum CloseOrder {
-    /// This side is ended, and the end of the other is awaited until then.
+    /// Close the client's side, and wait for the listener's close until then.
     Orderly(Instant),
     Reset,
 }
@@ -101,7 +101,7 @@ impl Channel {
         }
     }
 
-    /// The next event; `None`: it is over, and all events were taken.
+    /// Waits for the next event; `None`: the session is over, and all events were taken.
     async fn next(&self) -> Option<(Instant, RawEvent)> {
         loop {
             let changed = self.changed.notified();
@@ -175,7 +175,7 @@ impl MachineOwner<RawClient> for ProbeDriver {
 }
 
 impl NetworkProbes {
-    /// Probes whose sessions `connector` opens.
+    /// Returns probes whose sessions `connector` opens.
     ///
     /// # Errors
     /// No descriptor is left for the runtime.
@@ -200,19 +200,19 @@ impl NetworkProbes {
         })
     }
 
-    /// Calls `tell` once if the first session is answered nothing for [`silence::PATIENCE`].
+    /// Sets a callback that is called once if the first session gets no reply for [`silence::PATIENCE`].
     pub fn on_silence(&mut self, tell: impl FnOnce() + 'static) {
         *self.shared.on_silence.borrow_mut() = Some(Box::new(tell));
     }
 
-    /// The same, which end their search when `stop` says so.
+    /// Sets the function that says whether the user wants to stop.
     #[must_use]
     pub fn stopped_by(mut self, stop: watch::Receiver<Stop>) -> NetworkProbes {
         self.stop = Some(stop);
         self
     }
 
-    /// The client addresses, if they are named.
+    /// The client addresses, if the plan names them.
     fn addresses(&self) -> Option<&Addresses> {
         match &self.shared.connector.connector().plan().origin {
             ClientAddress::Any => None,
@@ -227,7 +227,7 @@ impl NetworkProbes {
     }
 }
 
-/// Opens one session and goes on driving it; the outcome of the opening.
+/// Opens one session, starts its driver, and returns the outcome of the opening.
 async fn open(
     shared: Rc<ProbeContext>,
     channel: Rc<Channel>,
@@ -296,12 +296,12 @@ async fn open(
         }
         Some((at, RawEvent::Closed(how))) => refused(Step::Greeting, ProbeEvent::Closed(how), at),
         Some((_, RawEvent::Reply(_) | RawEvent::Surplus(_) | RawEvent::Malformed(_))) | None => {
-            OpenOutcome::OwnFailure("the session ended before its opening did".to_owned())
+            OpenOutcome::OwnFailure("the session ended before it was open".to_owned())
         }
     }
 }
 
-/// The event of a failed step.
+/// Returns the event of a failed step.
 fn event_of(classifier: &Classifier, step: Step, failure: Failure) -> ProbeEvent {
     match failure {
         Failure::Reply(reply)
@@ -352,17 +352,16 @@ impl Probes for NetworkProbes {
 
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         let channel = self.channels[session.0].clone();
-        // The timer is made within the runtime.
+        // A timer must be made inside the runtime.
         let next = async { tokio::time::timeout(within, channel.next()).await };
         let next = self.runtime.block_on(self.tasks.run_until(next));
         let silence = || ProbeOutcome { event: ProbeEvent::Silence, at: self.since(clock::now()) };
         let Ok(Some((at, event))) = next else { return silence() };
         let event = match event {
             RawEvent::Reply(reply) => ProbeEvent::Reply(reply),
-            RawEvent::Surplus(reply) => ProbeEvent::Failed(
-                Condition::SurplusReply,
-                format!("a reply that nothing was owed for: {reply}"),
-            ),
+            RawEvent::Surplus(reply) => {
+                ProbeEvent::Failed(Condition::SurplusReply, format!("a reply without a command: {reply}"))
+            }
             RawEvent::Malformed(malformed) => {
                 ProbeEvent::Failed(Condition::MalformedReply, malformed.to_string())
             }
@@ -386,7 +385,7 @@ impl Probes for NetworkProbes {
                 if how == CloseMode::Quit && !channel.over.get() {
                     channel.outgoing.borrow_mut().extend_from_slice(QUIT);
                     channel.wake();
-                    // Its reply, or its end; other events are of no interest any more.
+                    // Waits for its reply or its end; other events are ignored.
                     let farewell = async {
                         while let Some((_, event)) = channel.next().await {
                             if matches!(&event, RawEvent::Reply(reply) if reply.code == 221) {

@@ -1,5 +1,5 @@
-//! How long this machine stood still during a measurement (M5b): a thread wakes up every [`EVERY`] and notes how late it is. A
-//! process that was stopped, or starved of CPU, sees late replies that are not the listener's.
+//! Measures how long this machine stood still during a measurement (M5b): a thread wakes up every [`EVERY`] and notes
+//! its delay. In a process that was stopped or starved of CPU, late replies are not the listener's fault.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::generator::clock;
 
 const EVERY: Duration = Duration::from_millis(20);
-/// Shorter delays are those of a busy machine, and within what a search allows.
+/// Shorter delays are normal on a busy machine, and within the tolerances of a search.
 const STALL: Duration = Duration::from_millis(200);
 
 /// The thread that watches.
@@ -20,7 +20,7 @@ pub(super) struct Stalls {
 }
 
 impl Stalls {
-    /// Begins to watch.
+    /// Starts the thread.
     ///
     /// # Errors
     /// The machine has no thread left.
@@ -42,7 +42,7 @@ impl Stalls {
         Ok(Stalls { nanoseconds, over, watch: Some(watch) })
     }
 
-    /// How long it stood still so far, in all.
+    /// The sum of all standstills so far.
     pub fn so_far(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! The conditions that a session meets, as its own state and its transcript need them.
+//! Records the conditions of a session for its own state and for its transcript.
 
 use super::Session;
 use crate::collector::Outcome;

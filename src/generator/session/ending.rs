@@ -1,4 +1,4 @@
-//! The ends of a session and of its arrivals: what is counted, and what the pool learns.
+//! Ends a session and its arrivals: reports to the accounting and to the pool.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::smtp::Step;
 use crate::smtp::client::Failure;
 
 impl Session {
-    /// The session has ended: the socket is closed. Reports it, and gives the slot back.
+    /// Reports the end of the session, whose socket is closed, and frees its slot.
     pub(super) fn over(&mut self) {
         let now = self.pool.context.now();
         if let Some(Instruction::Serve(arrival, _)) = self.instructions.take() {
@@ -62,7 +62,7 @@ impl Session {
         self.pool.session_ended(self.slot, end);
     }
 
-    /// A started arrival ends. `left`: the recipients that may still get its message, where it has several.
+    /// Ends a started arrival. `left`: the recipients that may still get its message, if it has several.
     pub(super) fn end(
         &self,
         arrival: ScheduledArrival,
@@ -78,27 +78,27 @@ impl Session {
         AttemptEnd { outcome, for_good: self.refused_for_good, session: self.serial, left }
     }
 
-    /// The arrival that the session is itself ends with its last message, not with QUIT.
+    /// Ends the arrival that the session is: at its last message, not at QUIT.
     pub(super) fn end_bound(&self, arrival: ScheduledArrival, ended: Duration) {
         let times = Times { decided: self.decided, opened: None, served: Some(self.started), ended };
         self.end(arrival, &times, self.failed.unwrap_or(Outcome::Accepted), None);
     }
 
-    /// Whether all that it was opened for is done, and only QUIT is left.
+    /// Whether its work is done, and only QUIT is left.
     pub(super) fn is_done(&self) -> bool {
         let idle = if self.is_held() { self.released } else { self.left == 0 };
         self.established && idle && self.settled == self.sent
     }
 
-    /// Whether a failure changes nothing of what the listener accepted: how a session ends once its work is done, how one of
-    /// the pool ends between two messages, and the refusal of a command beside the messages.
+    /// Whether a failure does not change what the listener accepted: the end of a session after its work, the end of a
+    /// session of the pool between two messages, or the refusal of an extra command.
     pub(super) fn is_harmless(&self, step: Step, failure: &Failure, class: FailureClass) -> bool {
         let refused = matches!(failure, Failure::Reply(reply) if reply.code != 421);
         let carries = self.sent > 0 || self.left > 0;
         let between = self.bound.is_none() && self.sent > 0 && self.active[0].is_none();
         class.outcome != Outcome::InDoubt
             && match step {
-                // A host that is gone has none.
+                // A host that is gone refuses nothing.
                 Step::Quit => self.hold.unheard_since().is_none(),
                 Step::Idle => self.is_done() || between,
                 Step::Command => self.established && carries && (refused || self.is_done() || between),
@@ -106,7 +106,7 @@ impl Session {
             }
     }
 
-    /// Notes whether the listener ended a session that was to be held to its phase's end.
+    /// Notes if the listener ended a session that was to be held until the end of its phase.
     fn note_held(&self, now: Duration) {
         let Some(arrival) = self.bound.filter(|_| self.established && self.is_held()) else { return };
         if let Some(since) = self.hold.unheard_since() {
@@ -120,12 +120,12 @@ impl Session {
         }
     }
 
-    /// The message that the session was opened for, as an arrival of its own.
+    /// The message for which the session was opened.
     pub(super) fn as_first(&self, arrival: ScheduledArrival) -> ActiveArrival {
         ActiveArrival { arrival, decided: self.decided, opened: Some(self.started), started: None }
     }
 
-    /// The listener took a message, or refused one and goes on.
+    /// Notes that the listener accepted a message, or refused one and went on.
     pub(super) fn prove(&mut self) {
         if !std::mem::replace(&mut self.proven, true) {
             self.pool.served(self.slot);

@@ -1,10 +1,10 @@
-//! Whether the listener's host is still there when a session that was held leaves. A listener that says nothing to QUIT has
-//! held its session all the same (M10d); a host that does not even acknowledge it was not there to hold any.
+//! Checks whether the listener's host is still there when a held session leaves. A listener that does not reply to QUIT
+//! has still held its session (M10d); a host that does not acknowledge QUIT has not.
 //!
 //! # Decisions
-//! - TCP tells the two apart, see `Stream::watch`. The time-outs of the profile that are shorter than TCP's end the session as they
-//!   always do, and its socket is kept until TCP has made up its mind.
-//! - When the host went is not known. What is known is since when nothing was heard from it: that is reported.
+//! - TCP distinguishes the two, see `Stream::watch`. Time-outs of the profile that are shorter than TCP's end the
+//!   session as usual, and the socket is kept until TCP has decided.
+//! - The time at which the host disappeared is unknown. The time of its last packet is reported.
 
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ use crate::net::stream::{GONE, Stream};
 use crate::smtp::client::Failure;
 use crate::smtp::{Closed, Step};
 
-/// How much later than it should the kernel may say that a host is gone: its timers are coarse.
+/// How late the kernel may report that a host is gone: its timers are coarse.
 const SLACK: Duration = Duration::from_secs(2);
 
-/// What is known of the listener's host while a session is held.
+/// The state of the listener's host while a session is held.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hold {
-    /// When it began to be held: the last thing that was said had its answer.
+    /// The start of the hold: the last command had its reply.
     pub since: Option<Duration>,
-    /// When it was to leave.
+    /// When the session was told to leave.
     pub left: Option<Duration>,
-    /// QUIT was answered, by whatever: the host is there.
+    /// Whether QUIT got any answer: the host is there.
     answered: bool,
-    /// QUIT was not even acknowledged.
+    /// Whether QUIT was not acknowledged.
     gone: bool,
 }
 
 impl Hold {
-    /// A step is over.
+    /// Notes the end of a step.
     pub fn hear(&mut self, step: Step, failure: Option<&Failure>) {
         match failure {
             _ if step != Step::Quit => {}
@@ -44,19 +44,19 @@ impl Hold {
         }
     }
 
-    /// Since when nothing was heard from a host that was gone in the end.
+    /// The time of the last packet from a host that was gone at the end.
     pub fn unheard_since(&self) -> Option<Duration> {
         self.since.filter(|_| self.gone)
     }
 }
 
 impl Session {
-    /// Waits until TCP knows whether a host is there that was silent since QUIT; does nothing for all others.
+    /// Waits until TCP knows whether a host that was silent since QUIT is there; returns at once for all others.
     pub(super) async fn look_for_host(&mut self, stream: &mut Stream) {
         let Hold { since: Some(_), left: Some(left), answered: false, gone: false } = self.hold else {
             return;
         };
-        // A run that was stopped is not judged, and waits for no host.
+        // A stopped run does not wait for hosts.
         if self.ended_by_listener || *self.pool.context.stop.borrow() != Stop::Run {
             return;
         }

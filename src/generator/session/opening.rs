@@ -1,5 +1,5 @@
-//! What the opening of a session reports beside its steps: the addresses that were tried, commands that were sent again in
-//! an older form, and the TLS handshake.
+//! Reports on the opening of a session beyond its steps: the addresses that were tried, commands that were sent again
+//! in an older form, and the TLS handshake.
 
 use super::Session;
 use crate::collector::tally::HandshakeKey;
@@ -10,7 +10,7 @@ use crate::smtp::machine::Handshake;
 use crate::smtp::{Reply, Step};
 
 impl Session {
-    /// Counts what was met at each address of the target.
+    /// Counts the results for each address of the target.
     pub(super) fn reached(&self, dialed: &Dialed) {
         let mut recorder = self.accounting.recorder();
         for Attempt { address, from, to, fault } in &dialed.attempts {
@@ -22,7 +22,7 @@ impl Session {
         counts.without_late_port += u64::from(dialed.refused.late_port);
     }
 
-    /// A command is said again in an older way.
+    /// Notes that a command is sent again in an older form.
     pub(super) fn stepped_down(&mut self, step: Step, reply: &Reply) {
         if step == Step::Hello {
             self.accounting.count(self.phase, |counts| counts.helo_for_ehlo += 1);
@@ -32,7 +32,7 @@ impl Session {
         }
     }
 
-    /// The TLS handshake of the last step is complete.
+    /// Notes that the TLS handshake of the last step is complete.
     pub(super) fn secured(&mut self, handshake: &Handshake) {
         let phase = self.current_phase();
         let mut recorder = self.accounting.recorder();

@@ -1,13 +1,13 @@
-//! The answers to each recipient of a session's transactions, where they are to be matched with what comes out of a relay, or
-//! where a message is tried again for some of its recipients.
+//! Keeps the answers to each recipient of a session's transactions: for matching with a relay's deliveries, or for
+//! retries of some recipients.
 //!
 //! # Decisions
 //! - Replies come in the order of the commands, so a step belongs to the transaction whose MAIL was answered last, although the
 //!   end of the one before may be reported later.
-//! - With one recipient the end of the transaction says all, and nothing is stored.
-//! - A recipient without an answer of its own shares the fate of the transaction: what failed last in it, but for the refusals of
-//!   other recipients. One that nothing is known of may still get the message.
-//! - A recipient that an attempt is not for is listed as refused: of several answers to one the best counts.
+//! - With one recipient the end of the transaction is enough, and nothing is stored.
+//! - A recipient without an answer of its own has the result of the transaction: its last failure, except for refusals
+//!   of other recipients. A recipient with an unknown result may still get the message.
+//! - A recipient that is not part of an attempt is listed as refused: the best of several answers counts.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ use crate::smtp::script::Protocol;
 pub(super) struct RecipientAnswers {
     recipients: u32,
     protocol: Protocol,
-    /// Of each transaction that was started and whose end was not reported, oldest first: whom it is for, by place. `None`: all.
+    /// The recipients of each unfinished transaction, oldest first, by index; `None`: all.
     started: VecDeque<Option<Arc<[u32]>>>,
-    /// Transactions whose MAIL was answered and whose end was not reported, oldest first.
+    /// Unfinished transactions whose MAIL was answered, oldest first.
     open: VecDeque<ReportedTransaction>,
 }
 
@@ -36,15 +36,15 @@ pub(super) struct RecipientAnswers {
 struct ReportedTransaction {
     /// The outcome of each RCPT.
     taken: Vec<Outcome>,
-    /// The outcomes of the content, with LMTP one for each recipient that was taken.
+    /// The outcomes of the content; with LMTP one for each accepted recipient.
     content: Vec<Outcome>,
-    /// How it failed last, but for refused recipients.
+    /// Its last failure, except for refused recipients.
     failed: Option<Outcome>,
     in_doubt: bool,
 }
 
 impl ReportedTransaction {
-    /// The outcome for the recipients that it names first to last; `whole`: for those without an answer of their own.
+    /// Returns the outcome of each recipient, in order; `whole`: that of recipients without an answer of their own.
     fn outcomes(
         self,
         recipients: usize,
@@ -62,17 +62,18 @@ impl ReportedTransaction {
 }
 
 impl RecipientAnswers {
-    /// For messages with so many recipients.
+    /// Makes the state for messages with this many recipients.
     pub fn new(recipients: u32, protocol: Protocol) -> RecipientAnswers {
         RecipientAnswers { recipients, protocol, started: VecDeque::new(), open: VecDeque::new() }
     }
 
-    /// A transaction begins that is for these recipients, by place; `None`: for all.
+    /// Starts a transaction for these recipients, by index; `None`: all.
     pub fn begin(&mut self, only: Option<Arc<[u32]>>) {
         self.started.push_back(only);
     }
 
-    /// A step ended; [`Outcome::InDoubt`]: the listener may have the message. `is_lost`: it failed without a reply.
+    /// Takes the end of a step; [`Outcome::InDoubt`]: the listener may have the message. `is_lost`: it failed without a
+    /// reply.
     pub fn step(&mut self, step: Step, outcome: Outcome, is_lost: bool) {
         let in_doubt = outcome == Outcome::InDoubt;
         let is_in_transaction = matches!(step, Step::Mail | Step::Rcpt | Step::Data | Step::Body);
@@ -88,7 +89,7 @@ impl RecipientAnswers {
         }
         match step {
             Step::Rcpt if !is_lost => open.taken.push(outcome),
-            // The replies that did not come share the fate of this one.
+            // The missing replies count like this one.
             Step::Body if !is_lost => open.content.push(outcome),
             _ => {}
         }
@@ -98,8 +99,8 @@ impl RecipientAnswers {
         }
     }
 
-    /// The oldest transaction ended: the answers to the message's recipients, and those of them that may still get it where there
-    /// are several.
+    /// Ends the oldest transaction. Returns the answers to the recipients, and if there are several, those that may
+    /// still get the message.
     pub fn ended(&mut self, is_accepted: bool) -> (Answers, Option<Arc<[u32]>>) {
         let (open, only) = (self.open.pop_front().unwrap_or_default(), self.started.pop_front().flatten());
         let whole = match is_accepted {
@@ -135,7 +136,7 @@ impl RecipientAnswers {
 }
 
 impl Session {
-    /// Notes what a step says of the recipients.
+    /// Notes the answer of a step to the recipients.
     pub(super) fn answered(&mut self, step: Step, failure: Option<&Failure>, outcome: Outcome) {
         if let Some(answers) = &mut self.answers {
             answers.step(
@@ -146,14 +147,15 @@ impl Session {
         }
     }
 
-    /// Lists the transaction that ends, if that is wanted. Returns the recipients that may still get its message.
+    /// Records the transaction that ends, if the plan asks for it. Returns the recipients that may still get its
+    /// message.
     pub(super) fn list_transaction(&mut self, accepted: bool, ended: Duration) -> Option<Arc<[u32]>> {
         let (answers, left) = self.answers.as_mut()?.ended(accepted);
         if !self.pool.context.plan.lists_transactions {
             return left;
         }
         let first = |bound: ScheduledArrival| (bound, self.number_of_bound(bound, self.settled));
-        // One that was never started is given back, and another session starts it.
+        // A message that was never started is given back for another session.
         let started = self.active[0].filter(|active| active.opened.or(active.started).is_some());
         let pooled = |active: ActiveArrival| (active.arrival, active.arrival.seq);
         let Some((arrival, seq)) = self.bound.map(first).or(started.map(pooled)) else { return left };
@@ -173,7 +175,7 @@ mod tests {
     }
 
     impl RecipientAnswers {
-        /// A step that is accepted, refused for now, or lost so that the message is in doubt.
+        /// A step that is accepted, deferred, or lost so that the message is in doubt.
         fn ends(&mut self, step: Step, is_accepted: bool, in_doubt: bool) {
             let outcome = match (is_accepted, in_doubt) {
                 (true, _) => Outcome::Accepted,
@@ -183,7 +185,7 @@ mod tests {
             self.step(step, outcome, in_doubt);
         }
 
-        /// The answers of the transaction that ended.
+        /// Returns the answers of the transaction that ended.
         fn of_ended(&mut self, is_accepted: bool) -> Answers {
             self.ended(is_accepted).0
         }
@@ -253,12 +255,13 @@ mod tests {
         assert_eq!(answers.of_ended(true), each(&[FinalAnswer::Accepted, FinalAnswer::Refused]));
         answers.ends(Step::Body, false, true);
         assert_eq!(answers.of_ended(false), Answers::All(FinalAnswer::InDoubt));
-        // A group behind the last chunk, of which nothing was answered.
+        // A group after the last chunk, without any reply.
         answers.ends(Step::Mail, false, true);
         assert_eq!(answers.of_ended(false), Answers::All(FinalAnswer::InDoubt));
     }
 
-    /// A transaction for these recipients: the outcome of each RCPT and of what follows; who is left.
+    /// Plays a transaction for these recipients, with the outcome of each RCPT and of the rest; returns the recipients
+    /// that are left.
     fn left_of(
         protocol: Protocol,
         only: Option<&[u32]>,

@@ -47,9 +47,9 @@ pub struct StoredAgent {
 pub enum StoredAgentState {
     /// All of its seconds are counted.
     Done,
-    /// It was not heard of any more.
+    /// It was lost: no message of it came any more.
     Lost,
-    /// It ended its load by itself, because the coordinator was not heard of.
+    /// It ended its load by itself, because no message of the coordinator came.
     LeaseOver,
     /// Its reports are not what it says that it sent.
     Incomplete,

@@ -29,9 +29,9 @@ fn a_listener_that_knows_no_ehlo_is_reported_helo_and_that_is_reported() {
         // Invalid where others use the machine.
         assert!(matches!(said.code, Some(0 | 98)), "{}", said.out);
         assert_eq!(result["phases"][0]["accepted"], 4, "{}", said.out);
-        assert!(warnings(&result).contains("HELO was said instead"), "{result}");
+        assert!(warnings(&result).contains("HELO was sent instead"), "{result}");
         let traced = Stage::new().run(&["trace", &rude.url()]).ended(0).out;
-        assert!(traced.contains("HELO is said instead") && traced.contains("C: HELO"), "{traced}");
+        assert!(traced.contains("HELO is sent instead") && traced.contains("C: HELO"), "{traced}");
         let (said, result) = run(&rude.url(), &["--hello", "ehlo-only"]);
         assert!(matches!(said.code, Some(99 | 98)), "{}", said.out);
         assert_eq!(result["phases"][0]["accepted"], 0, "{}", said.out);
@@ -43,7 +43,7 @@ fn a_listener_that_knows_no_ehlo_is_reported_helo_and_that_is_reported() {
 fn what_helo_cannot_have_is_named_with_its_cause() {
     let rude = Rude::start(&[("EHLO", "502 no")]);
     let traced = Stage::new().run(&["trace", &rude.url(), "--tls", "starttls", "--no-verify"]).ended(99).out;
-    assert!(traced.contains("HELO is said instead") && traced.contains("STARTTLS is asked for"), "{traced}");
+    assert!(traced.contains("HELO is sent instead") && traced.contains("STARTTLS is asked for"), "{traced}");
 }
 
 #[test]

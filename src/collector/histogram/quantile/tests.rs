@@ -69,7 +69,7 @@ fn m12_a_percentile_among_censored_values_is_at_least() {
     assert_eq!((found[0].value_ns, found[0].status), (50, Status::Exact));
     assert_eq!((found[1].value_ns, found[1].status), (90, Status::Exact));
     assert_eq!((found[2].value_ns, found[2].status), (1000, Status::AtLeast));
-    // Censored values in the midst move what is above them by as many ranks at most.
+    // Censored values in the middle move those above them by at most as many ranks.
     let found = accepted.quantiles_censored(&hist([20; 10]), &[0.1, 0.5, 0.9, 0.95]);
     assert_eq!((found[0].value_ns, found[0].status), (10, Status::Exact));
     assert_eq!((found[1].value_ns, found[1].at_most_ns, found[1].status), (40, 50, Status::AtLeast));
@@ -106,7 +106,7 @@ proptest! {
     fn m12_the_true_percentile_lies_between_its_bounds(
         values in proptest::collection::vec((1_u64..2000, 0_u64..2000, any::<bool>()), 50..300),
     ) {
-        // Of each arrival the true time; of some only that it is longer than what was seen of it.
+        // The true time of each arrival, which for some is only known to be longer than recorded.
         let (mut known, mut censored, mut truth) = (Hist::default(), Hist::default(), Hist::default());
         for (time, seen, lost) in values {
             truth.record(time);

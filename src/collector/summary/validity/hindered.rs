@@ -4,32 +4,32 @@
 //! - The bounds of M5b: the loop late by more than 50 ms in one turn of a hundred, or once by 250 ms. A generator that is
 //!   stopped for 50 ms and runs for 50 ms stays just below the first; so a phase in which stalls of more than 10 ms add up to
 //!   a tenth of it counts too.
-//! - Another process on the same core shows in none of these: the kernel hands the core over every few milliseconds. There
-//!   it counts that the thread had work and no core for a quarter of the time, and for more than a millisecond at a time. A
-//!   listener on the same machine that answers and waits again hands it back within a fraction of that.
-//! - One hiccup is none: a single late turn below 250 ms, or a single throttled period, makes no run invalid. In a phase of
-//!   few turns one of them is more than one of a hundred: the 99th percentile counts once [`LATE_TURNS`] turns were late.
+//! - Another process on the same core shows in none of these, because the kernel switches every few milliseconds. For
+//!   that case the bound is that the thread waited for a core for a quarter of the time, and for more than a
+//!   millisecond at a time. A listener on the same machine that answers and waits returns the core much sooner.
+//! - A single late turn below 250 ms, or a single throttled period, makes no run invalid. In a phase of few turns one
+//!   late turn is more than one of a hundred, so the 99th percentile counts only if [`LATE_TURNS`] turns were late.
 
 use std::time::Duration;
 
 use crate::collector::snapshot::{Hindrance, LATE};
 
-/// How many late turns are more than hiccups: one of a hundred in a phase of five seconds.
+/// The least number of late turns for a verdict: one of a hundred in a phase of five seconds.
 const LATE_TURNS: u64 = 5;
-/// What the loop may be late once.
+/// The allowed lateness of the loop, once.
 const LOOP_MAX: Duration = Duration::from_millis(250);
-/// The share of a phase that stalls may add up to, and what they may come to in a phase however short.
+/// The allowed share of a phase for the sum of stalls, and the allowed sum in a short phase.
 const STALLED: f64 = 0.1;
 const STALLED_FLOOR: Duration = Duration::from_millis(100);
-/// The share of its time that a thread may wait for a core, and for how long at a time.
+/// The allowed share of time that a thread waits for a core, and the allowed length of one wait.
 const WAITING: f64 = 0.25;
 const WAIT: Duration = Duration::from_millis(1);
-/// The share of the quota's periods that may be throttled.
+/// The allowed share of throttled periods of the quota.
 const THROTTLED: f64 = 0.05;
-/// The share of a core that the hypervisor may take.
+/// The allowed share of a core that the hypervisor takes.
 const STOLEN: f64 = 0.1;
 
-/// The load threads stood still or waited for a core: how, in a sentence.
+/// Returns a sentence if the load threads stood still or waited for a core.
 pub(super) fn stalled(met: &Hindrance) -> Option<String> {
     let watched = met.watched.as_secs_f64().max(1e-9);
     let (p99, max) =
@@ -66,7 +66,7 @@ pub(super) fn stalled(met: &Hindrance) -> Option<String> {
     ))
 }
 
-/// The machine held the process up: how, in a sentence.
+/// Returns a sentence if the machine kept the process from running.
 pub(super) fn throttled(met: &Hindrance) -> Option<String> {
     let watched = met.watched.as_secs_f64();
     if met.throttled_periods > 1 && met.throttled_periods as f64 > THROTTLED * met.periods as f64 {
@@ -124,10 +124,10 @@ mod tests {
         };
         assert_eq!((stalled(&late(1)), stalled(&late(4))), (None, None));
         assert!(stalled(&late(5)).unwrap().contains("90.0 ms late or more"));
-        // A stop that is long enough needs no company, in a run however short.
+        // A single long stop is enough, even in a short run.
         let stop = Hindrance { loop_delay_max_ns: 290_000_000, ..late(1) };
         assert!(stalled(&stop).unwrap().contains("stood still for 290 ms"));
-        // Nor do short ones that add up: three of 90 ms in 800 ms.
+        // Short ones that add up are enough, too: three of 90 ms in 800 ms.
         let stops = Hindrance { stalled: ms(180), ..late(3) };
         assert!(stalled(&stops).unwrap().contains("stood still for 22 % of the time"));
     }
