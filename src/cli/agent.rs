@@ -1,7 +1,7 @@
 //! `smtpress agent`: waits for shards until it is asked to end.
 
 use std::io::{self, BufRead, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,107 +26,177 @@ const GONE_WITHOUT_SERVER: Duration = Duration::from_secs(60);
 /// Serves until Ctrl-C. An invited agent (`--join`) also ends with its standard input.
 pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let host = host();
-    let invitation = args.join.then(invitation).transpose()?;
-    let name = invitation.as_ref().map(|own| own.name.clone()).or_else(|| args.name.clone());
-    let name = name.or_else(|| args.bus.creds.as_deref().and_then(name_of_credentials));
-    let has_own_name = name.is_some();
-    let name = name.unwrap_or_else(|| format!("{}-{}", subject_word(&host), std::process::id()));
-    if !agent::is_name(&name) {
-        return Err(CommandError::usage(format!(
-            "{name:?} is no name of an agent: write letters, digits, - and _, at most 64 of them"
-        )));
-    }
-    let coordinator =
-        invitation.as_ref().map(|own| own.coordinator.clone()).or_else(|| args.coordinator.clone());
-    let coordinator = coordinator.ok_or_else(|| {
-        CommandError::usage("an agent obeys one coordinator: give its public key with --coordinator")
-    })?;
-    let coordinator = KeyPair::from_public_key(coordinator.trim()).map_err(|error| {
-        CommandError::usage(format!(
-            "--coordinator is no public key ({error}): give the line that begins with U"
-        ))
-    })?;
-    let access = match &invitation {
-        Some(own) => {
-            BusAccess { url: own.url.clone(), token: Some(own.token.clone()), ..BusAccess::default() }
-        }
-        None => access(&args.bus, &name)?,
-    };
-    let allow = invitation.as_ref().map_or_else(|| args.allow_target.clone(), |own| own.allow_target.clone());
-    let spool = invitation.as_ref().and_then(|own| own.spool.clone()).or_else(|| args.spool.clone());
-    let is_invited = invitation.is_some();
-    // The server of an invited agent ends with the run, so its unsent reports are removed, too.
-    let passing = if is_invited && spool.is_none() { Some(passing_folder()?) } else { None };
-    let spool = spool.or_else(|| passing.as_ref().map(|own| own.path().to_owned()));
-    let spool = spool.unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool"));
-    let (own_name, for_messages) = (name.clone(), *screen);
-    let say = move |line: &str| {
-        // An invited agent prints problems only: its coordinator prints the rest.
-        if !is_invited || line.starts_with("warning") {
-            for_messages.note(&format!("smtpress agent {own_name}: {line}"));
-        }
+    let own = match args.join {
+        true => Membership::by_invitation(invitation()?, args.spool.clone())?,
+        false => Membership::by_arguments(args, &host)?,
     };
     let settings = AgentSettings {
-        name: name.clone(),
-        host: host.clone(),
+        name: own.name.clone(),
+        host,
         program: env!("CARGO_PKG_VERSION").to_owned(),
-        coordinator,
-        spool: spool.clone(),
-        prepare: prepare_shards(allow),
-        say: Arc::new(say),
+        coordinator: public_key(&own.coordinator)?,
+        spool: own.spool.clone(),
+        prepare: prepare_shards(own.allow.clone()),
+        say: Arc::new(lines_of(&own, screen)),
         draw: Arc::new(drawn),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut requests = Requests::register()?;
-        let (ask, quit) = watch::channel(false);
-        if is_invited {
-            let ask = ask.clone();
-            std::thread::Builder::new().name("invitation".to_owned()).spawn(move || {
-                io::stdin().lock().read_to_end(&mut Vec::new()).ok();
-                ask.send_replace(true);
-            })?;
-        }
-        let bus = Bus::connect(&access)
-            .await
-            .map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
-        if !is_invited {
-            // If it cannot be made, each shard prints a warning.
-            std::fs::create_dir_all(&spool).ok();
-            let keeps = bus.keeps_reports().await.map_err(|error| unable(&name, &error))?;
-            // Each agent sends its own old reports. Agents named after a process never return, so their reports are
-            // sent, too.
-            let own = has_own_name.then_some(name.as_str());
-            let delivered = if keeps { agent::deliver_spool(&bus, &spool, own).await } else { Ok(0) };
-            match delivered {
-                Ok(0) => {}
-                Ok(shards) => screen.note(&format!(
-                    "smtpress agent {name}: delivered the reports of {shards} earlier shards"
-                )),
-                Err(error) => screen.note(&format!("smtpress agent {name}: warning: {error}")),
+    runtime.block_on(serve(&own, settings, screen))
+}
+
+/// How an agent joins its fleet.
+struct Membership {
+    name: String,
+    /// Whether the name was chosen; otherwise it is made from host and process.
+    has_own_name: bool,
+    /// The coordinator's public key.
+    coordinator: String,
+    access: BusAccess,
+    /// The hosts beyond loopback that it may load.
+    allow: Vec<String>,
+    spool: PathBuf,
+    /// It was started by its coordinator (`--join`).
+    is_invited: bool,
+    /// The folder of `spool`, if it is removed when the agent ends.
+    _passing: Option<tempfile::TempDir>,
+}
+
+impl Membership {
+    fn by_arguments(args: &AgentArgs, host: &str) -> Result<Membership, CommandError> {
+        let given = args.name.clone().or_else(|| args.bus.creds.as_deref().and_then(name_of_credentials));
+        let has_own_name = given.is_some();
+        let name = given.unwrap_or_else(|| format!("{}-{}", subject_word(host), std::process::id()));
+        check_name(&name)?;
+        let coordinator = args.coordinator.clone().ok_or_else(|| {
+            CommandError::usage("an agent obeys one coordinator: give its public key with --coordinator")
+        })?;
+        public_key(&coordinator)?;
+        Ok(Membership {
+            access: access(&args.bus, &name)?,
+            name,
+            has_own_name,
+            coordinator,
+            allow: args.allow_target.clone(),
+            spool: args.spool.clone().unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool")),
+            is_invited: false,
+            _passing: None,
+        })
+    }
+
+    /// `spool`: the folder of unsent reports if the invitation names none.
+    fn by_invitation(invitation: Invitation, spool: Option<PathBuf>) -> Result<Membership, CommandError> {
+        let Invitation { url, token, name, coordinator, allow_target, spool: invited_spool } = invitation;
+        check_name(&name)?;
+        let (spool, passing) = match invited_spool.or(spool) {
+            Some(spool) => (spool, None),
+            // The server of an invited agent ends with the run, so its unsent reports are removed, too.
+            None => {
+                let folder = passing_folder()?;
+                (folder.path().to_owned(), Some(folder))
             }
-            screen
-                .note(&format!("smtpress agent {name}: waiting for work at {}; Ctrl-C ends it", access.url));
-        }
-        let (denied, own_bus) = (bus.clone(), bus.clone());
-        let gone = own_bus.gone_for(GONE_WITHOUT_SERVER);
-        tokio::pin!(gone);
-        let serving = agent::serve(bus, settings, quit);
-        tokio::pin!(serving);
-        loop {
-            tokio::select! {
-                ended = &mut serving => {
-                    return match ended {
-                        Ok(()) => Ok(ExitCode::Success),
-                        Err(error) => Err(CommandError::Failed(ExitCode::Fault, error.to_string())),
-                    };
-                }
-                error = denied.denied() => return Err(unable(&name, &error)),
-                () = &mut gone, if is_invited && !*ask.borrow() => { ask.send_replace(true); }
-                () = requests.next(), if !is_invited => { ask.send_replace(true); }
-            }
-        }
+        };
+        Ok(Membership {
+            name,
+            has_own_name: true,
+            coordinator,
+            access: BusAccess { url, token: Some(token), ..BusAccess::default() },
+            allow: allow_target,
+            spool,
+            is_invited: true,
+            _passing: passing,
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), CommandError> {
+    if agent::is_name(name) {
+        return Ok(());
+    }
+    Err(CommandError::usage(format!(
+        "{name:?} is no name of an agent: write letters, digits, - and _, at most 64 of them"
+    )))
+}
+
+fn public_key(text: &str) -> Result<KeyPair, CommandError> {
+    KeyPair::from_public_key(text.trim()).map_err(|error| {
+        CommandError::usage(format!(
+            "--coordinator is no public key ({error}): give the line that begins with U"
+        ))
     })
+}
+
+/// Returns the sink of the agent's messages. An invited agent prints warnings only: its coordinator prints the rest.
+fn lines_of(own: &Membership, screen: &Screen) -> impl Fn(&str) + Send + Sync + use<> {
+    let (name, is_invited, screen) = (own.name.clone(), own.is_invited, *screen);
+    move |line: &str| {
+        if !is_invited || line.starts_with("warning") {
+            screen.note(&format!("smtpress agent {name}: {line}"));
+        }
+    }
+}
+
+/// Connects to the bus, and serves until the agent is asked to end.
+async fn serve(own: &Membership, settings: AgentSettings, screen: &Screen) -> Result<ExitCode, CommandError> {
+    let mut requests = Requests::register()?;
+    let (ask, quit) = watch::channel(false);
+    if own.is_invited {
+        end_with_standard_input(ask.clone())?;
+    }
+    let bus = Bus::connect(&own.access)
+        .await
+        .map_err(|error| CommandError::Failed(ExitCode::Preflight, error.to_string()))?;
+    if !own.is_invited {
+        deliver_earlier_reports(own, &bus, screen).await?;
+        let Membership { name, access, .. } = own;
+        screen.note(&format!("smtpress agent {name}: waiting for work at {}; Ctrl-C ends it", access.url));
+    }
+    let (denied, own_bus) = (bus.clone(), bus.clone());
+    let gone = own_bus.gone_for(GONE_WITHOUT_SERVER);
+    tokio::pin!(gone);
+    let serving = agent::serve(bus, settings, quit);
+    tokio::pin!(serving);
+    loop {
+        tokio::select! {
+            ended = &mut serving => {
+                return match ended {
+                    Ok(()) => Ok(ExitCode::Success),
+                    Err(error) => Err(CommandError::Failed(ExitCode::Fault, error.to_string())),
+                };
+            }
+            error = denied.denied() => return Err(unable(&own.name, &error)),
+            () = &mut gone, if own.is_invited && !*ask.borrow() => { ask.send_replace(true); }
+            () = requests.next(), if !own.is_invited => { ask.send_replace(true); }
+        }
+    }
+}
+
+/// Starts a thread that asks the agent to end when standard input ends.
+fn end_with_standard_input(ask: watch::Sender<bool>) -> io::Result<()> {
+    let read = move || {
+        io::stdin().lock().read_to_end(&mut Vec::new()).ok();
+        ask.send_replace(true);
+    };
+    std::thread::Builder::new().name("invitation".to_owned()).spawn(read).map(|_| ())
+}
+
+/// Sends the reports that earlier agents on this machine could not send.
+async fn deliver_earlier_reports(own: &Membership, bus: &Bus, screen: &Screen) -> Result<(), CommandError> {
+    let Membership { name, spool, .. } = own;
+    // If it cannot be made, each shard prints a warning.
+    std::fs::create_dir_all(spool).ok();
+    if !bus.keeps_reports().await.map_err(|error| unable(name, &error))? {
+        return Ok(());
+    }
+    // Each agent sends its own old reports. Agents named after a process never return, so their reports are sent, too.
+    let sender = own.has_own_name.then_some(name.as_str());
+    match agent::deliver_spool(bus, spool, sender).await {
+        Ok(0) => {}
+        Ok(shards) => {
+            screen.note(&format!("smtpress agent {name}: delivered the reports of {shards} earlier shards"));
+        }
+        Err(error) => screen.note(&format!("smtpress agent {name}: warning: {error}")),
+    }
+    Ok(())
 }
 
 /// A folder that is removed when this agent ends.

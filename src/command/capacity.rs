@@ -135,13 +135,10 @@ impl CapacitySearch {
                 state
             }
             None => {
-                asked.rules.ceiling = match asked.knob {
-                    // The ceiling of a fleet is not measured: each trial judges its agents.
-                    _ if fleet.is_some() => None,
-                    Knob::Rate => trusted_rate(asked.rules.max, signals, &view.narration)?,
-                    Knob::Sessions => Some(sessions),
-                    Knob::Size => None,
-                };
+                // The ceiling of a fleet is not measured: each trial judges its agents.
+                if fleet.is_none() {
+                    asked.rules.ceiling = ceiling(&asked, sessions, signals, &view.narration)?;
+                }
                 let controller = Controller::new(asked.rules.clone());
                 SearchState::new(controller, prepared.compiled.sha256.clone(), plan.run_id.clone())
             }
@@ -213,6 +210,20 @@ impl CapacitySearch {
         });
         finished.stored = finished.stored.and(unkept.map_or(Ok(()), |error| Err(error.into())));
         Ok((finished, end))
+    }
+}
+
+/// The highest load that this machine's generator can be trusted with; `None`: unknown, or it has no such limit.
+fn ceiling(
+    asked: &CapacityPlan,
+    sessions: f64,
+    signals: &Signals,
+    narration: &MessageSink,
+) -> Result<Option<f64>, CommandError> {
+    match asked.knob {
+        Knob::Rate => trusted_rate(asked.rules.max, signals, narration),
+        Knob::Sessions => Ok(Some(sessions)),
+        Knob::Size => Ok(None),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::collector::backlog::BacklogSeries;
 use crate::collector::slices::Slices;
 use crate::collector::snapshot::{Gauges, Hindrance, Interval, Measured, Snapshot};
 use crate::collector::tally::Tally;
+use crate::collector::work::Work;
 use crate::condition;
 use crate::load::Shard;
 use crate::mail::Mailer;
@@ -351,40 +352,20 @@ impl LocalRun {
         }
     }
 
-    fn finish(mut self, plan: &Plan, interrupted: bool) -> Measured {
-        let took = self.clock.offset();
-        let wall = clock::wall().duration_since(self.started_wall).unwrap_or_default();
-        let lost = self.reports.iter().filter(|report| report.is_none()).count();
-        let failed = self
-            .threads
-            .into_iter()
-            // A lost worker may hang; the end of the process frees what it holds.
-            .enumerate()
-            .filter(|(index, _)| self.reports[*index].is_some())
-            .map(|(_, thread)| thread)
-            .map(JoinHandle::join)
-            .filter(|ended| !matches!(ended, Ok(Ok(()))))
-            .count();
-        let mut reports: Vec<WorkerReport> = self.reports.iter_mut().filter_map(Option::take).collect();
-        let mut backlog = BacklogSeries::default();
-        reports.iter_mut().for_each(|report| backlog.add(std::mem::take(&mut report.backlog)));
-        let mut starts = Vec::new();
-        let mut windows = Vec::new();
-        let mut held_back = Vec::new();
-        let mut work = Vec::new();
+    /// Returns the times of each phase, and how much of its work was done.
+    fn phase_times(
+        &self,
+        plan: &Plan,
+        reports: &[WorkerReport],
+        took: Duration,
+        interrupted: bool,
+    ) -> PhaseTimes {
         let notes: Vec<Notes> = reports.iter().map(|report| report.account.notes.clone()).collect();
-        let mut drained_for = Vec::new();
-        let mut slices = Slices::default();
-        reports.iter().for_each(|report| slices += &report.account.slices);
+        let mut times = PhaseTimes::default();
         let mut at = Duration::ZERO;
         let end = self.shared.stopped_at.get().copied().unwrap_or(Duration::MAX);
         for (index, phase) in plan.phases.iter().enumerate() {
-            let last = reports
-                .iter()
-                .filter_map(|report| report.account.last_ends.get(index))
-                .max()
-                .copied()
-                .unwrap_or_default();
+            let last = greatest(reports, |report| report.account.last_ends.get(index));
             let used_up = phase.load.model.total().is_some();
             let over = at.saturating_add(phase.load.length.unwrap_or(Duration::MAX));
             // With a start barrier the load starts when the barrier opens; if it never opens, there is no window.
@@ -392,7 +373,6 @@ impl LocalRun {
             let shut = phase.open_first && opened.is_none();
             let start = opened.unwrap_or(at);
             let ended = if used_up { last.max(start) } else { over };
-            starts.push(start);
             let mut span = PhaseWindow {
                 start,
                 end: over.min(ended).min(end).min(took),
@@ -404,40 +384,50 @@ impl LocalRun {
             if is_last && work::is_open_question(index, span, &notes) {
                 span.vanished = !reachability::still_listens(&self.shared.connector);
             }
-            work.push(work::work(plan, index, span, &notes));
             let window = if shut { Duration::ZERO } else { over.min(ended).min(end).saturating_sub(start) };
-            windows.push(window);
-            held_back.push(shut);
-            drained_for.push(last.saturating_sub(start + window));
+            times.starts.push(start);
+            times.windows.push(window);
+            times.held_back.push(shut);
+            times.work.push(work::work(plan, index, span, &notes));
+            times.drained_for.push(last.saturating_sub(start + window));
             at = over;
         }
-        let peaks = |phase: usize| {
-            reports
-                .iter()
-                .filter_map(|report| report.account.peak_sessions.get(phase))
-                .max()
-                .copied()
-                .unwrap_or(0)
-        };
+        times
+    }
+
+    fn finish(mut self, plan: &Plan, interrupted: bool) -> Measured {
+        let took = self.clock.offset();
+        let wall = clock::wall().duration_since(self.started_wall).unwrap_or_default();
+        let lost = self.reports.iter().filter(|report| report.is_none()).count();
+        let failed = std::mem::take(&mut self.threads)
+            .into_iter()
+            // A lost worker may hang; the end of the process frees what it holds.
+            .enumerate()
+            .filter(|(index, _)| self.reports[*index].is_some())
+            .map(|(_, thread)| thread)
+            .map(JoinHandle::join)
+            .filter(|ended| !matches!(ended, Ok(Ok(()))))
+            .count();
+        let mut reports: Vec<WorkerReport> = self.reports.iter_mut().filter_map(Option::take).collect();
+        let mut backlog = BacklogSeries::default();
+        reports.iter_mut().for_each(|report| backlog.add(std::mem::take(&mut report.backlog)));
+        let mut slices = Slices::default();
+        reports.iter().for_each(|report| slices += &report.account.slices);
+        let PhaseTimes { starts, windows, held_back, work, drained_for } =
+            self.phase_times(plan, &reports, took, interrupted);
+        let peak = |phase: usize| greatest(&reports, |report| report.account.peak_sessions.get(phase));
         let cpu = reports.iter().fold((Duration::ZERO, Duration::ZERO), |sum, report| {
             (sum.0 + report.cpu.0, sum.1 + report.cpu.1)
         });
         let opened = self.total.phases.iter().map(|phase| phase.counts.opened).sum();
-        let addresses =
-            plan.origin.bound().map_or(1, |sources| u64::try_from(sources.len()).unwrap_or(u64::MAX));
-        let ports = match plan.target.transport {
-            Transport::Unix { .. } => 0,
-            Transport::Tcp { .. } | Transport::Embedded => {
-                source::ports_used(opened, addresses, source::ports())
-            }
-        };
+        let ports = ports_used(plan, opened);
         let mut health = self.health.health(&starts, &windows, cpu, took, ports);
         // The wall clock was read at the start of the threads, before the epoch.
         health.clock_drift_ns = u64::try_from(wall.abs_diff(took + self.lead).as_nanos()).unwrap_or(u64::MAX);
         health.hindrances = hindrances(&reports, plan.phases.len());
         health.lost_workers = u32::try_from(lost.max(failed)).unwrap_or(u32::MAX);
         Measured {
-            peak_sessions: (0..plan.phases.len()).map(peaks).collect(),
+            peak_sessions: (0..plan.phases.len()).map(peak).collect(),
             gauges: self.gauges,
             backlog,
             tally: self.total,
@@ -461,6 +451,34 @@ impl LocalRun {
                 .into_iter()
                 .chain(reports.into_iter().flat_map(|report| report.account.transcripts))
                 .collect(),
+        }
+    }
+}
+
+/// The times of the phases of a run, by index: see [`Measured`].
+#[derive(Default)]
+struct PhaseTimes {
+    starts: Vec<Duration>,
+    windows: Vec<Duration>,
+    held_back: Vec<bool>,
+    work: Vec<Work>,
+    drained_for: Vec<Duration>,
+}
+
+fn greatest<T: Ord + Copy + Default>(
+    reports: &[WorkerReport],
+    value: impl Fn(&WorkerReport) -> Option<&T>,
+) -> T {
+    reports.iter().filter_map(value).max().copied().unwrap_or_default()
+}
+
+/// The local ports that this many connections used, at most.
+fn ports_used(plan: &Plan, connections: u64) -> u64 {
+    let addresses = plan.origin.bound().map_or(1, |sources| u64::try_from(sources.len()).unwrap_or(u64::MAX));
+    match plan.target.transport {
+        Transport::Unix { .. } => 0,
+        Transport::Tcp { .. } | Transport::Embedded => {
+            source::ports_used(connections, addresses, source::ports())
         }
     }
 }

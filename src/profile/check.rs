@@ -13,6 +13,7 @@ use super::compile::message;
 use super::error::harmless;
 use super::units::{Percent, Size, Time};
 use crate::event::EventTime;
+use crate::event::shell::ShellCommand;
 use crate::experiment::capacity::CapacityPlan;
 use crate::load;
 use crate::load::{Due, LoadModel, Spacing, expected_arrivals, fingerprint};
@@ -217,20 +218,57 @@ fn connections(phase: &Phase, messages: &Messages) -> u64 {
 pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> {
     let plan = &compiled.plan;
     let needs = Needs::of(plan);
-    let loads = plan.loads();
     writeln!(out, "profile   {}, sha256 {}", plan.name, compiled.sha256)?;
     writeln!(out, "seed      {}", plan.seed)?;
     writeln!(out, "target    {}", plan.target)?;
     if plan.speaks_tls() {
         writeln!(out, "tls       {}", super::compile::tls_description(plan))?;
     }
-    match &plan.origin {
-        ClientAddress::Any => {}
+    sources(&plan.origin, out)?;
+    let schedule = fingerprint(&plan.loads(), plan.seed);
+    let hash: String = schedule.iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(out, "schedule  sha256 {hash}")?;
+    for (name, value) in message::describe(plan) {
+        writeln!(out, "{name:<9} {value}")?;
+    }
+    writeln!(out)?;
+    phases(plan, &needs, out)?;
+    events(plan, out)?;
+    if let Some(receiver) = &compiled.receiver {
+        let drain = Time(receiver.drain);
+        writeln!(out, "receive   {}, awaited for at most {drain} after the load", receiver.places())?;
+    }
+    if let Some(capacity) = &compiled.capacity {
+        if !capacity.goals.is_empty() {
+            search(capacity, compiled.receiver.is_some(), out)?;
+        }
+        if let Some(command) = &capacity.between_trials {
+            writeln!(out, "between the trials of smtpress capacity")?;
+            shell_command(command, out)?;
+        }
+    }
+    if let Some(retry) = &plan.retry {
+        writeln!(out, "retry     {}", retry.schedule)?;
+    }
+    writeln!(out)?;
+    requirements(&needs, out)?;
+    if plan.speaks_tls() && !plan.tls.verify {
+        writeln!(out, "warning: THE LISTENER'S CERTIFICATE WILL NOT BE VERIFIED (verify = false)")?;
+    }
+    for note in message::notes(plan) {
+        writeln!(out, "note: {note}")?;
+    }
+    Ok(())
+}
+
+fn sources(origin: &ClientAddress, out: &mut impl io::Write) -> io::Result<()> {
+    match origin {
+        ClientAddress::Any => Ok(()),
         ClientAddress::Bound(sources) => {
-            writeln!(out, "sources   {sources}: {}, bound in turn", count(sources))?
+            writeln!(out, "sources   {sources}: {}, bound in turn", count(sources))
         }
         ClientAddress::Xclient(sources) => {
-            writeln!(out, "sources   {sources}: {}, sent in turn by XCLIENT", count(sources))?;
+            writeln!(out, "sources   {sources}: {}, sent in turn by XCLIENT", count(sources))
         }
         ClientAddress::Proxied(version, sources) => {
             let version = match version {
@@ -238,19 +276,15 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
                 ProxyVersion::V2 => 2,
             };
             let carried = format!("carried by a PROXY header (version {version})");
-            if sources.is_empty() {
-                writeln!(out, "sources   our own, {carried}")?;
-            } else {
-                writeln!(out, "sources   {sources}: {}, {carried} in turn", count(sources))?;
+            match sources.is_empty() {
+                true => writeln!(out, "sources   our own, {carried}"),
+                false => writeln!(out, "sources   {sources}: {}, {carried} in turn", count(sources)),
             }
         }
     }
-    let hash: String = fingerprint(&loads, plan.seed).iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(out, "schedule  sha256 {hash}")?;
-    for (name, value) in message::describe(plan) {
-        writeln!(out, "{name:<9} {value}")?;
-    }
-    writeln!(out)?;
+}
+
+fn phases(plan: &Plan, needs: &Needs, out: &mut impl io::Write) -> io::Result<()> {
     let mut start = Some(Duration::ZERO);
     for (index, phase) in plan.phases.iter().enumerate() {
         let end = start.zip(phase.load.length).map(|(start, length)| start + length);
@@ -259,43 +293,37 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
         writeln!(out, "phase {}: {}, {} to {}{warmup}", phase.name, phase.model, time(start), time(end))?;
         writeln!(out, "  arrivals  {}", arrivals(phase, needs.arrivals[index]))?;
         let first = first(&phase.load, index, start.unwrap_or(Duration::MAX), plan.seed);
-        writeln!(
-            out,
-            "  first     {}{first}",
-            if phase.open_first { "once all sessions are open, from " } else { "" }
-        )?;
+        let barrier = if phase.open_first { "once all sessions are open, from " } else { "" };
+        writeln!(out, "  first     {barrier}{first}")?;
         writeln!(out, "  sessions  at most {} at once", sessions(phase))?;
         if phase.load.model.is_closed() {
             writeln!(out, "  reconnect {}", plan.reconnect)?;
         }
         start = end;
     }
+    Ok(())
+}
+
+fn events(plan: &Plan, out: &mut impl io::Write) -> io::Result<()> {
     for event in &plan.events {
         let (when, after) = match &event.at {
             EventTime::Run(after) => ("the start of the run".to_owned(), *after),
             EventTime::Phase { name, after, .. } => (format!("the start of phase {name}"), *after),
         };
         writeln!(out, "event {}: {} after {when}", event.name, Time(after))?;
-        writeln!(out, "  command   {}", indented(&event.command.text))?;
-        writeln!(out, "  folder    {}", harmless(&event.command.folder.display().to_string()))?;
+        shell_command(&event.command, out)?;
         writeln!(out, "  timeout   {}", Time(event.timeout))?;
     }
-    if let Some(receiver) = &compiled.receiver {
-        let drain = Time(receiver.drain);
-        writeln!(out, "receive   {}, awaited for at most {drain} after the load", receiver.places())?;
-    }
-    if let Some(capacity) = compiled.capacity.as_ref().filter(|capacity| !capacity.goals.is_empty()) {
-        search(capacity, compiled.receiver.is_some(), out)?;
-    }
-    if let Some(command) = compiled.capacity.as_ref().and_then(|capacity| capacity.between_trials.as_ref()) {
-        writeln!(out, "between the trials of smtpress capacity")?;
-        writeln!(out, "  command   {}", indented(&command.text))?;
-        writeln!(out, "  folder    {}", harmless(&command.folder.display().to_string()))?;
-    }
-    if let Some(retry) = &plan.retry {
-        writeln!(out, "retry     {}", retry.schedule)?;
-    }
-    writeln!(out)?;
+    Ok(())
+}
+
+fn shell_command(command: &ShellCommand, out: &mut impl io::Write) -> io::Result<()> {
+    writeln!(out, "  command   {}", indented(&command.text))?;
+    writeln!(out, "  folder    {}", harmless(&command.folder.display().to_string()))
+}
+
+/// Writes how long the run takes, and what it needs of this machine.
+fn requirements(needs: &Needs, out: &mut impl io::Write) -> io::Result<()> {
     let duration =
         needs.duration.map_or("until the messages are used up".to_owned(), |d| Time(d).to_string());
     writeln!(out, "duration     {duration}")?;
@@ -315,17 +343,10 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
             ", of which {} if {} arrivals wait{}",
             mebibytes(needs.waiting * WAITING_MEMORY),
             needs.waiting,
-            if needs.waiting == MOST_WAITING { " (what comes due beyond is shed)" } else { "" }
+            if needs.waiting == MOST_WAITING { " (further ones are shed)" } else { "" }
         ),
     };
-    writeln!(out, "memory       about {}{waiting}", mebibytes(needs.memory))?;
-    if plan.speaks_tls() && !plan.tls.verify {
-        writeln!(out, "warning: THE LISTENER'S CERTIFICATE WILL NOT BE VERIFIED (verify = false)")?;
-    }
-    for note in message::notes(plan) {
-        writeln!(out, "note: {note}")?;
-    }
-    Ok(())
+    writeln!(out, "memory       about {}{waiting}", mebibytes(needs.memory))
 }
 
 /// What `smtpress capacity` would search, and when a trial is bad.

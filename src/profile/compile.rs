@@ -23,6 +23,7 @@ use super::document::Document;
 use super::error::ProfileError;
 use super::resolved;
 use super::schema::Profile;
+use crate::condition::expect::Expect;
 use crate::delivery::settings::ReceiverSettings;
 use crate::experiment::capacity::CapacityPlan;
 use crate::experiment::limit::LimitKind;
@@ -150,11 +151,8 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     });
     let expects = faults.keep_each("expect", &profile.expect(), |index, expect| {
         let made = rule::expect(document, &profile.phase(), index, expect)?;
-        // A shard sees its own sessions alone.
-        Ok(crate::condition::expect::Expect {
-            when: made.when.shared(|sessions| context.shard.share(sessions)),
-            ..made
-        })
+        // A shard sees only its own sessions.
+        Ok(Expect { when: made.when.shared(|sessions| context.shard.share(sessions)), ..made })
     });
     let classify =
         faults.keep_each("classify", &profile.classify(), |index, one| rule::classify(document, index, one));
@@ -172,16 +170,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         let fits = message::fits(document, &mail, phases);
         faults.keep(&["message", "phase"], fits).map(|()| mail)
     });
-    let receiver = match (&profile.receive, &mail, context.purpose) {
-        (Some(written), Some(mail), Purpose::Run | Purpose::Search) => {
-            faults.keep(&["receive", "message"], receive::compile(document, written, Some(mail)))
-        }
-        (written, _, Purpose::Receive) => {
-            let written = written.clone().unwrap_or_default();
-            faults.keep(&["receive"], receive::compile(document, &written, None))
-        }
-        _ => None,
-    };
+    let receiver = receiver(document, &profile, mail.as_ref(), context.purpose, &mut faults);
     let capacity = match (&profile.capacity, &phases, &mail) {
         (Some(written), Some(phases), Some(mail)) => {
             let compiled = capacity::compile(document, &profile, written, phases, mail, &assertions);
@@ -232,6 +221,26 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         profile,
         resolved,
     })
+}
+
+/// The receiver behind the relay, if the command has one.
+fn receiver(
+    document: &Document,
+    profile: &Profile,
+    mail: Option<&crate::mail::Spec>,
+    purpose: Purpose,
+    faults: &mut Faults,
+) -> Option<ReceiverSettings> {
+    match (&profile.receive, mail, purpose) {
+        (Some(written), Some(mail), Purpose::Run | Purpose::Search) => {
+            faults.keep(&["receive", "message"], receive::compile(document, written, Some(mail)))
+        }
+        (written, _, Purpose::Receive) => {
+            let written = written.clone().unwrap_or_default();
+            faults.keep(&["receive"], receive::compile(document, &written, None))
+        }
+        _ => None,
+    }
 }
 
 fn hash(text: &str) -> String {

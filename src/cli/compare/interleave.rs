@@ -110,17 +110,7 @@ pub fn carry(
     let seed = Some(first.compiled.plan.seed.to_string());
     let prepared = |side: SeriesSide| prepare(&asked(profile, args, side, seed.clone()));
     let other = prepared(SeriesSide::Candidate)?;
-    if first.compiled.load_sha256 != other.compiled.load_sha256 && !forced {
-        return Err(CommandError::usage(format!(
-            "{} and {} would not be asked the same (another protocol, TLS on one of them only, or one is embedded): their runs are not comparable; insist with --force",
-            first.compiled.plan.target, other.compiled.plan.target
-        )));
-    }
-    check_before_load(&first.compiled.plan)?;
-    check_before_load(&other.compiled.plan)?;
-    // One connection to each target, so that an unreachable second target is found before the first is loaded.
-    reachability::check_target(&first.compiled.plan)?;
-    reachability::check_target(&other.compiled.plan)?;
+    check_sides(&first, &other, forced)?;
     let name = format!("{}-compare", first.compiled.plan.name);
     let voice = screen.messages();
     let signals = Signals::listen(voice.clone())?;
@@ -178,17 +168,16 @@ pub fn carry(
         kept.of(side).push(path);
     }
     signals.over();
-    for side in [SeriesSide::Base, SeriesSide::Candidate] {
-        if kept.of(side).is_empty() {
-            return Err(CommandError::Failed(
-                ExitCode::Invalid,
-                format!(
-                    "no run of the {} is valid, so there is nothing to compare: ask for less load, or use a machine with more to spare; the runs are in {}",
-                    side.name(),
-                    folder.path().display()
-                ),
-            ));
-        }
+    let mut sides = [SeriesSide::Base, SeriesSide::Candidate].into_iter();
+    if let Some(side) = sides.find(|side| kept.of(*side).is_empty()) {
+        return Err(CommandError::Failed(
+            ExitCode::Invalid,
+            format!(
+                "no run of the {} is valid, so there is nothing to compare: ask for less load, or use a machine with more to spare; the runs are in {}",
+                side.name(),
+                folder.path().display()
+            ),
+        ));
     }
     folder.publish()?;
     let named = |paths: Vec<PathBuf>| {
@@ -199,6 +188,23 @@ pub fn carry(
         candidate: named(kept.candidate),
         notes: notes.into_iter().map(|(_, note)| note).collect(),
     })
+}
+
+/// Checks that both sides get the same load, that this machine can send it, and that both targets can be reached.
+fn check_sides(base: &Prepared, candidate: &Prepared, forced: bool) -> Result<(), CommandError> {
+    let (base, candidate) = (&base.compiled, &candidate.compiled);
+    if base.load_sha256 != candidate.load_sha256 && !forced {
+        return Err(CommandError::usage(format!(
+            "{} and {} would not get the same load (another protocol, TLS on one of them only, or one is embedded): their runs are not comparable; insist with --force",
+            base.plan.target, candidate.plan.target
+        )));
+    }
+    check_before_load(&base.plan)?;
+    check_before_load(&candidate.plan)?;
+    // One connection to each target, so that an unreachable second target is found before the first is loaded.
+    reachability::check_target(&base.plan)?;
+    reachability::check_target(&candidate.plan)?;
+    Ok(())
 }
 
 fn notes_of(notes: &[(SeriesSide, String)], side: SeriesSide) -> usize {

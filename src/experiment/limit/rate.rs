@@ -108,7 +108,8 @@ impl Recovery {
         self.most.as_secs_f64() <= self.least.as_secs_f64() * NARROW
     }
 
-    /// What both say of the same window; `None`: they differ by more than a clock, a busy machine and `tolerance` explain.
+    /// Combines two measurements of one window; `None`: they differ by more than a clock, a busy machine and
+    /// `tolerance` explain.
     fn and(self, other: Recovery, tolerance: Duration) -> Option<Recovery> {
         let both = Recovery { least: self.least.max(other.least), most: self.most.min(other.most) };
         if both.least < both.most {
@@ -146,8 +147,65 @@ fn find(
     if first.served == 0 {
         return Err(Halt::Failed(step, Box::new(outcome)));
     }
+    let (first_served, first_took) = (first.served, first.took);
+    let agreed = agree(prober, kind, result, item, Burst { refused: None, ..first }, most)?;
+    let Agreement { served, recovery } = match agreed {
+        Ok(agreement) => agreement,
+        Err(why) => {
+            let Some(other) = other_limit(kind, result) else { return Err(Halt::NotMeasurable(why)) };
+            let tried = per_minute(first_served, first_took.max(Duration::from_secs(60)));
+            result.hidden(tried, format!("{other} is enforced first, after {first_served} {}", unit(kind)));
+            return Ok(());
+        }
+    };
+    // After a full window all of its number is served at once; of a bucket, only its refill.
+    prober.probes.pause(recovery.most + MARGIN);
+    result.trials += 1;
+    let whole = refused_burst(prober, item, most)?;
+    let again = after_recovery(prober, item, &whole, recovery, most)?;
+    let is_window = again.is_whole(served);
+    if is_window && whole.took > recovery.most / 3 {
+        too_slow(result, kind, &whole, recovery);
+    } else if is_window {
+        window(result, kind, served, &recovery);
+        narrow(result, recovery.is_narrow());
+        whole_seconds(result, served, &recovery);
+    } else if again.later > 0 && again.later * 2 <= served.max(2) {
+        bucket(prober, result, kind, item, first_served.max(served), &recovery)?;
+        narrow(result, false);
+    } else {
+        result.between(
+            0,
+            per_minute(first_served.max(served), recovery.least),
+            "neither a window nor a bucket",
+        );
+        result.verdict = LimitVerdict::Unstable;
+        result.remark(format!(
+            "{served} {} are served at once, and {} of them {:.1} s later",
+            unit(kind),
+            again.later,
+            recovery.most.as_secs_f64()
+        ));
+    }
+    Ok(())
+}
+
+/// The number that is served before a refusal, and the time after which one more is: two rounds agree on both.
+struct Agreement {
+    served: u64,
+    recovery: Recovery,
+}
+
+/// Measures the recovery after a burst until two rounds agree. `Err`: why none do, in words.
+fn agree(
+    prober: &mut Prober<'_>,
+    kind: LimitKind,
+    result: &mut LimitResult,
+    item: &mut dyn RateProbe,
+    mut burst: Burst,
+    most: u64,
+) -> Probed<Result<Agreement, String>> {
     let mut known: Option<(u64, Recovery)> = None;
-    let mut burst = Burst { refused: None, ..first };
     let mut agreed = false;
     for round in 0..ROUNDS {
         if round > 0 {
@@ -180,73 +238,69 @@ fn find(
             break;
         }
     }
-    let Some((served, recovery)) = known.filter(|(served, _)| agreed && *served > 0) else {
-        if let Some(other) = other_limit(kind, result) {
-            let tried = per_minute(first.served, first.took.max(Duration::from_secs(60)));
-            result.hidden(tried, format!("{other} is enforced first, after {} {}", first.served, unit(kind)));
-            return Ok(());
-        }
-        return Err(Halt::NotMeasurable(format!(
-            "no two of {ROUNDS} rounds agree: after the last burst of {} one more was served within {:.1} s",
-            burst.served,
-            known.map_or(0.0, |(_, recovery)| recovery.most.as_secs_f64())
-        )));
-    };
-    // After a full window all of its number is served at once; of a bucket, only its refill.
-    prober.probes.pause(recovery.most + MARGIN);
-    result.trials += 1;
-    let whole = refused_burst(prober, item, most)?;
+    Ok(known
+        .filter(|(served, _)| agreed && *served > 0)
+        .map(|(served, recovery)| Agreement { served, recovery })
+        .ok_or_else(|| {
+            format!(
+                "no two of {ROUNDS} rounds agree: after the last burst of {} one more was served within {:.1} s",
+                burst.served,
+                known.map_or(0.0, |(_, recovery)| recovery.most.as_secs_f64())
+            )
+        }))
+}
+
+/// What is served one recovery after a burst.
+struct AfterRecovery {
+    /// At once.
+    first: u64,
+    /// By the first of the later bursts that was served anything.
+    later: u64,
+}
+
+impl AfterRecovery {
+    fn is_whole(&self, served: u64) -> bool {
+        self.first >= served
+    }
+}
+
+fn after_recovery(
+    prober: &mut Prober<'_>,
+    item: &mut dyn RateProbe,
+    whole: &Burst,
+    recovery: Recovery,
+    most: u64,
+) -> Probed<AfterRecovery> {
     let until = whole.start + recovery.most.mul_f64(1.02) + whole.took;
     prober.probes.pause(until.saturating_sub(prober.probes.now()));
-    let mut again = refused_burst(prober, item, most)?;
-    let is_window = again.served >= served;
+    let first = refused_burst(prober, item, most)?.served;
+    let mut later = first;
     for _ in 0..LATER {
-        // What is left in a bucket after a refusal is part of one, so that its next may come up to a whole refill later.
-        if again.served > 0 {
+        // The rest in a bucket after a refusal is a part of one, so its next may come up to a whole refill later.
+        if later > 0 {
             break;
         }
         prober.probes.pause(recovery.most);
-        again = refused_burst(prober, item, most)?;
+        later = refused_burst(prober, item, most)?.served;
     }
-    if is_window && whole.took > recovery.most / 3 {
-        // The refill during so long a burst cannot be told from the first content.
-        result.between(
-            0,
-            per_minute(whole.served, recovery.least).max(1),
-            "a burst takes nearly as long as the window",
-        );
-        result.verdict = LimitVerdict::Unstable;
-        result.remark(format!(
-            "{} {} took {:.1} s, and one more was served {:.1} s after the first: they are too slow to show a window",
-            whole.served,
-            unit(kind),
-            whole.took.as_secs_f64(),
-            recovery.most.as_secs_f64()
-        ));
-        return Ok(());
-    }
-    if is_window {
-        window(result, kind, served, &recovery);
-        narrow(result, recovery.is_narrow());
-        whole_seconds(result, served, &recovery);
-    } else if again.served > 0 && again.served * 2 <= served.max(2) {
-        bucket(prober, result, kind, item, first.served.max(served), &recovery)?;
-        narrow(result, false);
-    } else {
-        result.between(
-            0,
-            per_minute(first.served.max(served), recovery.least),
-            "neither a window nor a bucket",
-        );
-        result.verdict = LimitVerdict::Unstable;
-        result.remark(format!(
-            "{served} {} are served at once, and {} of them {:.1} s later",
-            unit(kind),
-            again.served,
-            recovery.most.as_secs_f64()
-        ));
-    }
-    Ok(())
+    Ok(AfterRecovery { first, later })
+}
+
+/// Reports a burst that is too long: the refill during it cannot be told from the first content.
+fn too_slow(result: &mut LimitResult, kind: LimitKind, whole: &Burst, recovery: Recovery) {
+    result.between(
+        0,
+        per_minute(whole.served, recovery.least).max(1),
+        "a burst takes nearly as long as the window",
+    );
+    result.verdict = LimitVerdict::Unstable;
+    result.remark(format!(
+        "{} {} took {:.1} s, and one more was served {:.1} s after the first: they are too slow to show a window",
+        whole.served,
+        unit(kind),
+        whole.took.as_secs_f64(),
+        recovery.most.as_secs_f64()
+    ));
 }
 
 /// Gives the verdict; a wide bracket confirms no expectation.

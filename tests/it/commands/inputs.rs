@@ -177,7 +177,7 @@ fn a_load_that_outruns_the_listener_has_the_memory_that_check_states_and_heeds_s
     stage.put("p.toml", profile);
     let said = stage.run(&["check", "p.toml"]);
     let line = said.out.lines().find(|line| line.starts_with("memory")).unwrap();
-    assert!(line.contains("if 1048576 arrivals wait (what comes due beyond is shed)"), "{line}");
+    assert!(line.contains("if 1048576 arrivals wait (further ones are shed)"), "{line}");
     let stated: u64 = line.split("about ").nth(1).unwrap().split("MiB").next().unwrap().parse().unwrap();
     let running = stage.start(&["run", "p.toml", "-q", "--json", "r.json"]);
     let status = |key: &str| -> u64 {

@@ -185,7 +185,7 @@ fn what_cannot_be_done_is_said_before_anything_is_sent() {
         assert!(said.out.is_empty());
     }
     let other = stage.run(&series("2", &url, "embedded")).ended(2);
-    assert!(other.err.contains("would not be asked the same"), "{}", other.err);
+    assert!(other.err.contains("would not get the same load"), "{}", other.err);
     for (n, words) in [("0", "1 to 100"), ("101", "1 to 100")] {
         let said = stage.run(&series(n, &url, &url)).ended(2);
         assert!(said.err.contains(words), "{}", said.err);
