@@ -1,5 +1,5 @@
-//! Doubling, then halving: which value a search tries next, between the largest that is known to be good and the smallest
-//! that is known to be bad. No clock, no I/O.
+//! Doubling, then halving: chooses the next value of a search, between the largest known good value and the smallest
+//! known bad one. No clock, no I/O.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use std::fmt::Debug;
 pub trait Searchable: Copy + PartialOrd + Debug {
     /// Twice as much.
     fn doubled(self) -> Self;
-    /// This part of it: 4 is a quarter.
+    /// One n-th of it: 4 is a quarter.
     fn part(self, of: u32) -> Self;
     /// The middle between this and `high`.
     fn middle(self, high: Self) -> Self;
@@ -33,7 +33,7 @@ impl Searchable for u64 {
     }
 }
 
-/// Loads are halved in log space.
+/// The gap between loads is halved in log space.
 impl Searchable for f64 {
     fn doubled(self) -> f64 {
         2.0 * self
@@ -52,37 +52,37 @@ impl Searchable for f64 {
     }
 }
 
-/// How a search steps.
+/// The steps of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchSteps<T> {
     /// The first value.
     pub first: T,
     /// The greatest value.
     pub most: T,
-    /// The least value, if even the first is bad.
+    /// The least value, in case even the first is bad.
     pub least: T,
-    /// On the way down each value is this part of the one before.
+    /// On the way down each value is one n-th of the one before.
     pub down: u32,
-    /// The gap that is narrow enough, as a share of its upper end.
+    /// The width of the final gap, as a share of its upper end.
     pub width: f64,
     /// Rounds to a value that can be tried.
     pub round: fn(T) -> T,
 }
 
-/// What is known.
+/// The known bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bracket<T> {
-    /// The largest that is good.
+    /// The largest known good value.
     pub good: Option<T>,
-    /// The smallest that is bad.
+    /// The smallest known bad value.
     pub bad: Option<T>,
 }
 
 impl<T: Searchable> Bracket<T> {
-    /// Nothing is known.
+    /// Returns an empty bracket.
     pub const EMPTY: Bracket<T> = Bracket { good: None, bad: None };
 
-    /// The value to try next; `None`: the bracket is as narrow as asked, or reaches as far as allowed.
+    /// Returns the next value; `None`: the bracket is narrow enough, or at a bound.
     pub fn next(&self, steps: &SearchSteps<T>) -> Option<T> {
         let round = |value: T| least((steps.round)(value), steps.most);
         let next = match (self.good, self.bad) {
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// Searches to the end; what was tried, and what is known then.
+    /// Searches to the end; returns the tried values and the bracket.
     fn run<T: Searchable>(steps: &SearchSteps<T>, is_good: impl Fn(T) -> bool) -> (Vec<T>, Bracket<T>) {
         let (mut bracket, mut tried) = (Bracket::EMPTY, Vec::new());
         while let Some(value) = bracket.next(steps) {

@@ -1,10 +1,11 @@
-//! The proof that the measurements are true on this machine: loads whose answer is known before they run.
+//! The proof that the measurements are true on this machine: loads with known results.
 //!
-//! It plans the scenarios and judges what a testbed measured; the testbed (the listener, the threads, the clock) is the caller's.
+//! It plans the scenarios and judges the measurements; the caller provides the testbed (listener, threads, clock).
 //!
 //! # Decisions
-//! - Every scenario is judged by lower bounds that follow from arithmetic, and by upper bounds only where the wrong anchor or
-//!   our own waits would break them by far: a busy machine makes a scenario invalid, it does not make it false.
+//! - Every scenario is judged by lower bounds that follow from arithmetic, and by wide upper bounds only if a wrong
+//!   time origin or the generator's own waits would exceed them by far: a busy machine makes a scenario invalid, not
+//!   false.
 //! - The wait of a stall at quantile q, under a constant open load over T with a stall of S, is at least S - (1 - q)T (M1).
 
 mod ceiling;
@@ -21,12 +22,12 @@ use crate::plan::Plan;
 pub use ceiling::{Ceiling, LAG_LIMIT, ceilings, rate_ceiling};
 pub use scenarios::{Scenario, scenarios};
 
-/// What the listener of a scenario does.
+/// The behaviour of a scenario's listener.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ListenerSetting {
-    /// How long it takes for the reply to the final dot.
+    /// The delay of its reply to the final dot.
     pub body: Duration,
-    /// A window, from its start, in which it reads and accepts nothing: from, length.
+    /// A window in which it reads and accepts nothing: its start, and its length.
     pub stall: Option<(Duration, Duration)>,
     /// The share of messages it answers 4yz, and 5yz.
     pub errors: f64,
@@ -36,18 +37,18 @@ pub struct ListenerSetting {
     pub block: Option<(Duration, Duration)>,
 }
 
-/// What a testbed saw.
+/// The result of a testbed.
 #[derive(Clone, Debug)]
 pub struct ScenarioResult {
-    /// What the generator measured.
+    /// The measurement of the generator.
     pub measured: Measured,
-    /// What the listener says it took.
+    /// The listener's count of accepted messages.
     pub delivered: u64,
 }
 
-/// Where scenarios are played.
+/// The testbed of the scenarios.
 pub trait Testbed {
-    /// Runs `plan` against a listener that plays `setting`.
+    /// Runs `plan` against a listener with this `setting`.
     ///
     /// # Errors
     /// smtpress itself cannot go on.
@@ -57,18 +58,18 @@ pub trait Testbed {
     fn resident_bytes(&self) -> u64;
 }
 
-/// One figure of a check, beside what it has to be.
+/// A figure of a check, with its bounds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
     /// Its value, in `unit`.
     pub value: f64,
-    /// Not less than this.
+    /// The lower bound.
     pub at_least: Option<f64>,
-    /// Not more than this.
+    /// The upper bound.
     pub at_most: Option<f64>,
-    /// `ms`, or nothing for counts.
+    /// The unit: `ms`, or empty for counts.
     pub unit: &'static str,
 }
 
@@ -94,7 +95,7 @@ impl Figure {
     }
 }
 
-/// What a scenario proved.
+/// The result of a scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// Its name.

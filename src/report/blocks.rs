@@ -1,8 +1,8 @@
-//! A stored run in blocks of ten seconds, as a comparison needs it.
+//! Reads a stored run in blocks of ten seconds, for comparisons.
 //!
 //! # Decisions
-//! - What comes out of a relay after the last arrival of its phase belongs to the last block: the drain is no part of the load,
-//!   and blocks in which nothing is accepted would make its rate look unsteady.
+//! - Deliveries after the last arrival of a phase belong to its last block: blocks without accepted messages would make
+//!   the rate look unsteady.
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,20 +28,20 @@ pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, RunB
         growing.iter_mut().enumerate().for_each(|(phase, growing)| growing.add(phase, &second));
     }
     let measured = result.phases.iter().zip(growing).filter(|(phase, _)| !phase.warmup);
-    // A window that no file of ours can hold is that of a file that was changed.
+    // A window that is impossibly long means that the file was changed.
     let window = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
     Ok(measured
         .map(|(phase, growing)| (phase.name.clone(), growing.end(phase, window(phase.window_s))))
         .collect())
 }
 
-/// A phase while its seconds come in.
+/// A phase while its seconds are read.
 #[derive(Default)]
 struct GrowingPhase {
     course: RunBlocks,
-    /// When something first and last happened in it.
+    /// The times of its first and last events.
     life: Option<(Duration, Duration)>,
-    /// The times of the block that grows, by [`TimeMetric`].
+    /// The times of the current block, by [`TimeMetric`].
     times: [Hist; TimeMetric::ALL.len()],
 }
 
@@ -89,7 +89,7 @@ impl GrowingPhase {
         }
     }
 
-    /// Files the times of the block that is over.
+    /// Stores the times of the finished block.
     fn close(&mut self) {
         if let Some(block) = self.course.blocks.last_mut() {
             block.times = self.times.each_ref().map(|times| times.buckets().collect());
@@ -99,7 +99,7 @@ impl GrowingPhase {
 
     fn end(mut self, phase: &StoredPhase, window: Duration) -> RunBlocks {
         self.close();
-        // What was accepted after the window was accepted last, and is in no rate.
+        // Messages accepted after the window are at the end, and in no rate.
         let mut late = phase.drained.as_ref().map_or(0, |drained| drained.accepted);
         for block in self.course.blocks.iter_mut().rev() {
             let cut = late.min(block.accepted);

@@ -1,6 +1,6 @@
-//! A comparison of runs as text, JSON and Markdown; its page is made by `html`.
+//! A comparison of runs as text, JSON and Markdown; `html` makes its page.
 //!
-//! How it comes to its verdict is the business of `verdict::compare`; which runs may be compared at all, that of the command.
+//! `verdict::compare` makes the verdict; the command decides which runs may be compared.
 
 mod json;
 mod view;
@@ -16,20 +16,20 @@ use crate::verdict::compare::Comparison;
 pub use json::{json, schema};
 pub use view::{ComparedRow, ComparedView};
 
-/// What is reported of a comparison.
+/// The input of the report of a comparison.
 #[derive(Clone, Copy, Debug)]
 pub struct Compared<'a> {
     /// The verdict and its numbers.
     pub comparison: &'a Comparison,
     /// The runs of the base, by the names that the user gave.
     pub base: &'a [(String, RunResult)],
-    /// Those of the candidate.
+    /// The runs of the candidate.
     pub candidate: &'a [(String, RunResult)],
-    /// Why they should not be compared, where the user insisted.
+    /// Why they should not be compared, if the user forced it.
     pub forced: &'a [String],
 }
 
-/// The comparison for a terminal of this width.
+/// Writes the comparison for a terminal of this width.
 ///
 /// # Errors
 /// Those of `out`.
@@ -51,7 +51,7 @@ pub fn text(compared: Compared<'_>, width: usize, colour: bool, out: &mut dyn Wr
     Ok(())
 }
 
-/// The comparison as GitHub's Markdown.
+/// Returns the comparison as GitHub's Markdown.
 pub fn markdown(compared: Compared<'_>) -> String {
     let view = ComparedView::of(compared);
     let ComparedView { word, sentence, exit_code, asked, profile, seed, .. } = &view;

@@ -1,11 +1,11 @@
-//! `conditions.csv`: how often each condition was met in each second, written while the run goes on.
+//! `conditions.csv`: the count of each condition in each second, written during the run.
 //!
-//! Only what was met has a row, so a run without trouble has none. The counts of all rows add up to those of `result.json`.
+//! Only conditions that occurred have rows. The counts of all rows add up to those of `result.json`.
 //!
 //! # Decisions
-//! - A listener that never says the same code twice must not fill the disk: of each phase only the first `MOST_CODES` kinds
-//!   are distinguished by their codes, what comes after is counted by step, condition and outcome alone (as in the counts, which
-//!   have room for more).
+//! - A listener with ever new codes must not fill the disk: in each phase only the first `MOST_CODES` kinds are
+//!   distinguished by their codes; later ones are counted by step, condition and outcome only (as in the counts, which
+//!   have a higher limit).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use crate::collector::tally::ConditionKey;
 const COLUMNS: [&str; 9] =
     ["t_s", "length_s", "phase", "step", "condition", "code", "enhanced", "outcome", "count"];
 
-/// So many kinds of replies of a phase are distinguished by their codes.
+/// The largest number of kinds of replies in a phase that are distinguished by their codes.
 const MOST_CODES: usize = 200;
 
 /// Writes the conditions of a run over time.
@@ -25,7 +25,7 @@ const MOST_CODES: usize = 200;
 pub struct ConditionSeries<W: Write> {
     rows: ::csv::Writer<W>,
     phases: Vec<String>,
-    /// By phase, the kinds that are counted with their codes.
+    /// The kinds that are counted with their codes, by phase.
     known: Vec<BTreeSet<ConditionKey>>,
 }
 
@@ -72,7 +72,7 @@ impl<W: Write> ConditionSeries<W> {
         Ok(())
     }
 
-    /// Hands everything on to where it is to go.
+    /// Flushes the output.
     ///
     /// # Errors
     /// Those of the output.
@@ -80,7 +80,7 @@ impl<W: Write> ConditionSeries<W> {
         self.rows.flush()
     }
 
-    /// The output, with everything written to it.
+    /// Returns the output after everything is written.
     ///
     /// # Errors
     /// Those of the output.
@@ -89,7 +89,7 @@ impl<W: Write> ConditionSeries<W> {
     }
 }
 
-/// A kind as it is counted: with its codes, as long as there is room.
+/// Returns the kind under which a reply is counted: with its codes while there is room.
 fn told(known: &mut BTreeSet<ConditionKey>, key: &ConditionKey) -> ConditionKey {
     if known.contains(key) || known.len() < MOST_CODES {
         known.insert(key.clone());

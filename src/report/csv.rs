@@ -1,12 +1,11 @@
-//! `timeseries.csv`: one row a second a phase, written while the run goes on.
+//! `timeseries.csv`: one row for each second of a phase, written during the run.
 //!
 //! Counts are of the row's interval, `sessions`, `in_flight` and `waiting` are the state at its end, of the whole run.
-//! Times are of accepted arrivals that ended in the interval; a cell is empty where there are too few values to say (M18).
-//! With a receiver behind the relay `accepted_recipients` and `delivered` count recipients, and `queued` is the state of the relay's
-//! queue; without one these cells are empty.
-//! Where messages are tried again there are four columns more: `retries` that started, `attempts_failed`: attempts that ended
-//! neither accepted nor expected, `retrying`: messages that wait for their next attempt, and `amplification`: attempts over
-//! messages that started, empty where none did.
+//! Times are of accepted arrivals that ended in the interval; a cell is empty if there are too few values (M18). With a
+//! receiver behind the relay `accepted_recipients` and `delivered` count recipients, and `queued` is the state of the
+//! relay's queue; without one these cells are empty. If messages are tried again there are four additional columns:
+//! `retries` that started, `attempts_failed`: attempts that ended neither accepted nor expected, `retrying`: messages
+//! that wait for their next attempt, and `amplification`: attempts over messages that started, empty where none did.
 
 mod deliveries;
 
@@ -54,7 +53,7 @@ const COLUMNS: [&str; 32] = [
     "queued",
 ];
 
-/// The columns of messages that are tried again.
+/// The additional columns for retries.
 const RETRY_COLUMNS: [&str; 4] = ["retries", "attempts_failed", "retrying", "amplification"];
 
 /// Writes the time series of a run.
@@ -63,7 +62,7 @@ pub struct TimeSeries<W: Write> {
     rows: csv::Writer<W>,
     phases: Vec<String>,
     has_retries: bool,
-    /// The last phase in which anything happened: it gets its rows in silent seconds too, so that a stall shows.
+    /// The last phase with an event: it gets rows in silent seconds, too, so that a stall is visible.
     current: Option<usize>,
 }
 
@@ -97,7 +96,7 @@ impl<W: Write> TimeSeries<W> {
         Ok(())
     }
 
-    /// Hands everything on to where it is to go.
+    /// Flushes the output.
     ///
     /// # Errors
     /// Those of the output.
@@ -105,7 +104,7 @@ impl<W: Write> TimeSeries<W> {
         self.rows.flush()
     }
 
-    /// The output, with everything written to it.
+    /// Returns the output after everything is written.
     ///
     /// # Errors
     /// Those of the output.
@@ -115,7 +114,7 @@ impl<W: Write> TimeSeries<W> {
 }
 
 impl TimeSeries<Vec<u8>> {
-    /// The same, to go on by itself.
+    /// Returns a copy that continues in memory.
     ///
     /// # Errors
     /// None that memory has.
@@ -127,7 +126,7 @@ impl TimeSeries<Vec<u8>> {
     }
 }
 
-/// The I/O error as it was: converted by the crate itself it would lose its kind, and a full disk its remedy.
+/// Keeps the kind of the I/O error, from which the remedy for a full disk follows.
 pub(super) fn plain(error: csv::Error) -> io::Error {
     let words = error.to_string();
     match error.into_kind() {
@@ -163,7 +162,7 @@ fn row(interval: &Interval, phase: &str, tally: &PhaseTally) -> Vec<String> {
     row.extend(times(tally.hists.get(&(Metric::Response, Outcome::Accepted)), &[0.5, 0.9, 0.99]));
     row.extend(times(tally.hists.get(&(Metric::Service, Outcome::Accepted)), &[0.5, 0.99]));
     row.extend([counts.bytes_sent, counts.bytes_received].map(|n| n.to_string()));
-    // Without a receiver behind the relay nobody knows.
+    // Unknown without a receiver behind the relay.
     row.extend(match gauges.queued {
         Some(queued) => [counts.awaited, counts.delivered, queued].map(|n| n.to_string()),
         None => [const { String::new() }; 3],
@@ -171,7 +170,7 @@ fn row(interval: &Interval, phase: &str, tally: &PhaseTally) -> Vec<String> {
     row
 }
 
-/// The cells of messages that are tried again.
+/// Returns the cells for retries.
 fn retries(interval: &Interval, tally: &PhaseTally) -> [String; 4] {
     let RetryCounts { retries, attempts, .. } = tally.counts.retry;
     let messages = tally.counts.started;
@@ -183,7 +182,7 @@ fn retries(interval: &Interval, tally: &PhaseTally) -> [String; 4] {
     [retries.to_string(), failed.to_string(), interval.gauges.retrying.to_string(), amplification]
 }
 
-/// The quantiles and the maximum in milliseconds; empty where nothing can be said.
+/// Returns the quantiles and the maximum in milliseconds; empty if there are too few values.
 fn times(hist: Option<&Hist>, qs: &[f64]) -> Vec<String> {
     let Some(hist) = hist.filter(|hist| !hist.is_empty()) else {
         return vec![String::new(); qs.len() + 1];

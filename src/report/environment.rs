@@ -1,6 +1,6 @@
-//! `environment.json`: the machine and the command, so that a later reader knows what a number was measured on.
+//! `environment.json`: the machine and the command of a measurement.
 //!
-//! What is not known is `null`; nothing here fails. Host names and user names are not recorded.
+//! Unknown values are `null`, and nothing here fails. Host names and user names are not recorded.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::format;
 use super::stored::json::MOST_INTEGER;
 
-/// What a run was made with and on.
+/// The environment of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     /// The version of smtpress.
@@ -33,7 +33,7 @@ pub struct Environment {
     pub memory_bytes: Option<u64>,
     /// Descriptors this process may have open; `null`: as many as it likes.
     pub descriptors_soft_limit: Option<u64>,
-    /// How far it may raise that itself.
+    /// The hard limit of descriptors.
     pub descriptors_hard_limit: Option<u64>,
     /// The first and last local port given to connections.
     pub local_port_range: Option<[u16; 2]>,
@@ -44,7 +44,7 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Looks at this machine. `started_at` is since the Unix epoch.
+    /// Reads the environment of this machine. `started_at` is since the Unix epoch.
     pub fn read(command_line: Vec<String>, started_at: Duration) -> Environment {
         Environment::read_from(Path::new("/proc"), command_line, started_at)
     }
@@ -79,7 +79,7 @@ impl Environment {
     }
 }
 
-/// A limit that is one; `RLIM_INFINITY` is no number of anything.
+/// Returns a finite limit; `None`: `RLIM_INFINITY`.
 fn bounded(limit: u64) -> Option<u64> {
     (limit <= MOST_INTEGER).then_some(limit)
 }

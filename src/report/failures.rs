@@ -1,9 +1,10 @@
-//! `failures.jsonl`: one object a condition, with first and last time, count and sample reply; made for `grep` and `jq`.
+//! `failures.jsonl`: one object for each condition, with first and last time, count and sample reply, for `grep` and
+//! `jq`.
 
 use super::format;
 use super::stored::RunResult;
 
-/// The conditions of a run, one JSON object a line, in the order of the result.
+/// Returns the conditions of a run, one JSON object a line, in the order of the result.
 pub fn write(result: &RunResult) -> String {
     let mut text = String::new();
     for row in &result.conditions {

@@ -1,4 +1,4 @@
-//! Results as runs give them, for the renderers' tests.
+//! Results of runs, for the tests of renderers.
 
 mod others;
 
@@ -213,7 +213,7 @@ pub fn invalid() -> RunResult {
     result
 }
 
-/// So short that nothing was due.
+/// So short that no arrival was scheduled.
 pub fn no_data() -> RunResult {
     let mut result = empty();
     result.verdict = StoredVerdict { status: StoredStatus::NoData, exit_code: 4, aborted_by: None };
@@ -234,7 +234,7 @@ pub fn no_data() -> RunResult {
     result
 }
 
-/// Nobody listened.
+/// No listener.
 pub fn refused() -> RunResult {
     let mut result = accepted();
     result.verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
@@ -356,7 +356,7 @@ pub fn several_phases() -> RunResult {
     result
 }
 
-/// Stopped before anything was due.
+/// Stopped before the first scheduled arrival.
 pub fn empty() -> RunResult {
     let mut result = interrupted();
     result.took_s = 0.0;

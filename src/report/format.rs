@@ -1,6 +1,6 @@
-//! Numbers and foreign text as a person reads them: durations, counts, rates, shares, bytes, and replies made harmless.
+//! Formats numbers for people (durations, counts, rates, shares, bytes) and makes foreign text harmless.
 //!
-//! It rounds for the reader only: files keep every digit.
+//! Only the display is rounded; files keep every digit.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub fn duration(ns: f64) -> String {
             _ => format!("{} h {minutes:02} min", count(hours)),
         };
     }
-    // The limits are those at which rounding to three digits would show 1000 of the smaller unit.
+    // At these limits rounding to three digits would show 1000 of the smaller unit.
     let (value, unit) = match ns {
         _ if ns < 999.5 => return format!("{ns:.0} ns"),
         _ if ns < 999.5e3 => (ns / 1e3, "us"),
@@ -61,7 +61,7 @@ pub fn rate(per_s: f64) -> String {
     }
 }
 
-/// A share of a whole, with two decimals. Only nothing is shown as `0 %`, and only the whole as `100 %`.
+/// A share with two decimals. Only zero is shown as `0 %`, and only the whole as `100 %`.
 pub fn share(part: u64, whole: u64) -> String {
     if part == 0 || whole == 0 {
         return "0 %".to_owned();
@@ -89,7 +89,7 @@ pub fn exact_timestamp(at: Duration) -> String {
     humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + at).to_string()
 }
 
-/// How many times as much: `1.03`.
+/// A ratio: `1.03`.
 pub fn ratio(ratio: f64) -> String {
     format!("{ratio:.2}")
 }
@@ -126,7 +126,8 @@ pub fn quantile(q: f64) -> String {
     format!("p{percent}")
 }
 
-/// The text with its numbers written as in tables: times with three digits, rates and counts as [`rate`] and [`count`].
+/// Returns a text with its numbers written as in tables: times with three digits, rates and counts as [`rate`] and
+/// [`count`].
 pub fn numbers_in(text: &str) -> String {
     let words: Vec<&str> = text.split(' ').collect();
     let mut out: Vec<String> = Vec::new();
@@ -145,7 +146,7 @@ pub fn numbers_in(text: &str) -> String {
         let written = word.and_then(|word| match (number(word), unit, word.strip_suffix("/s")) {
             (Some(value), Some(unit), _) => Some((duration(value * unit), at + 2)),
             (_, _, Some(per_s)) => Some((rate(number(per_s)?), at + 1)),
-            // A share has its own digits, and only a number that stands alone is a count.
+            // Shares have their own format, and only a number by itself is a count.
             _ if words.len() == at + 1 => Some((count(word.parse().ok()?), at + 1)),
             _ => None,
         });
@@ -163,7 +164,7 @@ pub fn numbers_in(text: &str) -> String {
     out.join(" ")
 }
 
-/// A bar of at most `width` columns for a share from 0 to 1; whatever is not zero shows.
+/// A bar of at most `width` columns for a share from 0 to 1; a share above zero is always visible.
 pub fn bar(share: f64, width: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     if share.is_nan() || share <= 0.0 {
@@ -173,13 +174,13 @@ pub fn bar(share: f64, width: usize) -> String {
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
-/// The text with everything that could move the cursor, colour, hide or reorder what is shown written as an escape:
-/// controls, format characters (bidi, zero width), line separators, combining marks. Replies come from strangers.
+/// Escapes everything in a text that could move the cursor, colour, hide or reorder the display: controls, format
+/// characters (bidi, zero width), line separators, combining marks. Replies are hostile input.
 pub fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            // Quotation marks and backslashes do nothing by themselves, and what is harmless stays as it is.
+            // Quotation marks and backslashes are harmless and stay unchanged.
             '"' | '\'' | '\\' => out.push(c),
             _ => out.extend(c.escape_debug()),
         }
@@ -193,8 +194,8 @@ pub fn columns(text: &str) -> usize {
     text.chars().map(|c| if ('\u{1100}'..='\u{115f}').contains(&c) || c >= '\u{2e80}' { 2 } else { 1 }).sum()
 }
 
-/// The JSON with all of that in its strings that is beyond ASCII written as `\uXXXX` (what is ASCII is escaped already): a
-/// file of it may be shown with `cat` as well. It says the same to every reader.
+/// Writes such characters beyond ASCII in a JSON text as `\uXXXX` (ASCII ones are escaped already), so that `cat` may
+/// show the file. The value of the JSON stays the same.
 pub fn harmless_json(json: String) -> String {
     let obeyed = |c: char| c >= '\u{7f}' && c.escape_debug().nth(1).is_some();
     if !json.contains(obeyed) {
@@ -213,7 +214,7 @@ pub fn harmless_json(json: String) -> String {
     out
 }
 
-/// As much of the text's start as takes at most so many columns.
+/// Returns the start of a text that takes at most this many columns.
 pub fn prefix(text: &str, width: usize) -> &str {
     let mut used = 0;
     for (at, c) in text.char_indices() {
@@ -225,7 +226,7 @@ pub fn prefix(text: &str, width: usize) -> &str {
     text
 }
 
-/// The text cut to so many columns, with `…` if something was cut.
+/// Cuts a text to this many columns, with `…` if something was cut.
 pub fn cut(text: &str, width: usize) -> String {
     match prefix(text, width) {
         whole if whole.len() == text.len() => text.to_owned(),

@@ -1,7 +1,7 @@
 //! `metrics.hlog`: every distribution, second by second, as an HdrHistogram interval log, version 1.3.
 //!
-//! One line a second a tag `phase/metric/outcome`: the interval's maximum in nanoseconds, and the histogram, V2 compressed.
-//! HistogramLogProcessor and every other reader of such logs take it.
+//! One line for each second of a tag `phase/metric/outcome`: the interval's maximum in nanoseconds, and the histogram,
+//! V2 compressed. HistogramLogProcessor and other readers of such logs accept it.
 
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
@@ -43,7 +43,8 @@ impl<W: Write> IntervalLog<W> {
     /// # Errors
     /// Those of the output.
     pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
-        // The writer borrows both, so it lives no longer than an interval; without comments and times it begins silently.
+        // The library's writer borrows both, so one is made for each interval; without comments and times it writes no
+        // header.
         let mut writer =
             IntervalLogWriterBuilder::new().begin_log_with(&mut self.out, &mut self.serializer)?;
         for (tally, phase) in interval.tally.phases.iter().zip(&self.phases) {
@@ -61,7 +62,7 @@ impl<W: Write> IntervalLog<W> {
         Ok(())
     }
 
-    /// Hands everything on to where it is to go.
+    /// Flushes the output.
     ///
     /// # Errors
     /// Those of the output.
@@ -69,13 +70,13 @@ impl<W: Write> IntervalLog<W> {
         self.out.flush()
     }
 
-    /// The output, with everything written to it.
+    /// Returns the output after everything is written.
     pub fn into_inner(self) -> W {
         self.out
     }
 }
 
-/// A phase's name without what the format cannot hold in a tag.
+/// Returns a phase's name without characters that a tag cannot hold.
 pub(super) fn word(name: &str) -> String {
     name.chars()
         .map(|c| if c == ',' || c == '/' || c.is_whitespace() || c.is_control() { '_' } else { c })

@@ -1,4 +1,4 @@
-//! HdrHistogram's own table of percentiles (`.hgrm`): what its plotters draw.
+//! HdrHistogram's table of percentiles (`.hgrm`), for its plotters.
 //!
 //! The form is that of `outputPercentileDistribution` in the Java library, five ticks to each halving of what remains;
 //! values in milliseconds.
@@ -15,18 +15,18 @@ const TICKS: u32 = 5;
 const SUB_BUCKETS: u32 = 2048;
 const NS_PER_MS: f64 = 1e6;
 
-/// Why there is no table.
+/// Why the table cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum HgrmError {
-    /// Nothing of that name holds values.
+    /// The run has no distribution of this name.
     #[error("the run has no distribution {wanted}; it has {}", has.join(", "))]
     Unknown {
-        /// What was asked for.
+        /// The name that was asked for.
         wanted: String,
-        /// What there is.
+        /// The names that exist.
         has: Vec<String>,
     },
-    /// It is stored and cannot be read, or is not stored.
+    /// The distribution is not stored, or cannot be read.
     #[error(transparent)]
     Histogram(#[from] MergeError),
 }

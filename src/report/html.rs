@@ -1,13 +1,13 @@
-//! `report.html`: one run as one page that needs nothing else, for a person who has never seen the tool.
+//! `report.html`: one run as one self-contained page, for readers who do not know the tool.
 //!
-//! It lays out a [`View`], and draws charts from data that the page carries. The words and tables are there without scripts;
-//! the data can be saved from the page.
+//! It lays out a [`View`], and draws charts from data that the page carries. Text and tables need no scripts; the data
+//! can be saved from the page.
 //!
 //! # Decisions
-//! - Everything that a user or a listener may have said is made harmless and then escaped by the template; data stands in a
-//!   block that is no script, with `<` written as an escape. Beside that the page forbids itself every request and every
-//!   script but its own two, by their hashes.
-//! - Charts are uPlot's (1.6.32, MIT), which the page carries whole, with its licence.
+//! - All text of the user or the listener is made harmless and then escaped by the template. Data is in a block that is
+//!   no script, with `<` escaped. The page's policy forbids all requests, and all scripts except its own two, by their
+//!   hashes.
+//! - Charts are drawn by uPlot (1.6.32, MIT), which the page includes with its licence.
 
 mod charts;
 mod classes;
@@ -39,48 +39,48 @@ const UPLOT_LICENCE: &str = include_str!("html/uplot/LICENSE");
 const SCRIPT: &str = include_str!("html/page.js");
 const STYLE: &str = include_str!("html/style.css");
 
-/// Conditions shown; the rest is in `failures.jsonl` and in the embedded result.
+/// The largest number of conditions that are shown; the rest is in `failures.jsonl` and in the embedded result.
 const CONDITIONS: usize = 40;
-/// Lines of a sample reply shown, and how much of each.
+/// The largest number of lines of a sample reply that are shown, and of columns of each.
 const SAMPLE_LINES: usize = 12;
 const SAMPLE_COLUMNS: usize = 400;
-/// Limits in the short answer; the table has all.
+/// The largest number of limits in the summary; the table has all.
 const LIMITS: usize = 8;
 
-/// What the page of a run in progress has beside the report's: it is served, and follows the run.
+/// The additional parts of the page of a run in progress.
 #[derive(Clone, Copy, Debug)]
 pub struct LivePart {
-    /// Keeps the page up to date.
+    /// The script that updates the page.
     pub script: &'static str,
-    /// How its controls look.
+    /// The style of its controls.
     pub style: &'static str,
-    /// The page, and not only what changes of it.
+    /// Whether the whole page is made, and not only its changing part.
     pub whole: bool,
 }
 
-/// What a page is made from.
+/// The input of a page.
 #[derive(Clone, Copy, Debug)]
 pub struct PageInput<'a> {
     /// The run.
     pub result: &'a RunResult,
-    /// The resolved profile, as TOML, if it is there.
+    /// The resolved profile, as TOML, if available.
     pub profile: Option<&'a str>,
-    /// `environment.json`, if it is there.
+    /// `environment.json`, if available.
     pub environment: Option<&'a str>,
-    /// The run over time and the time series that belongs to it, if the files are there.
+    /// The run over time with its time series, if the files are available.
     pub timeline: Option<(&'a Timeline, &'a str)>,
     /// For the page of a run in progress.
     pub live: Option<LivePart>,
-    /// `conditions.csv`, if it is there and not too long for a page.
+    /// `conditions.csv`, if available and not too long for a page.
     pub conditions: Option<&'a str>,
 }
 
-/// The page of a run.
+/// Returns the page of a run.
 pub fn write(input: PageInput<'_>) -> String {
     write_view(View::of(input.result), input)
 }
 
-/// The page with this view of the run.
+/// Returns the page with this view of the run.
 pub fn write_view(view: View, input: PageInput<'_>) -> String {
     let result = input.result;
     let data = ChartData {
@@ -111,7 +111,7 @@ pub fn write_view(view: View, input: PageInput<'_>) -> String {
     };
     let is_over = input.live.is_none();
     let policy = format!("script-src {} {}", hash(UPLOT), hash(SCRIPT));
-    // What is not yet known is no result.
+    // A run in progress has no result yet.
     let mut files: Vec<_> = is_over.then(|| ("result.json", json::write(result))).into_iter().collect();
     files.extend(input.timeline.map(|(_, series)| ("timeseries.csv", series.to_owned())));
     files.extend(input.conditions.map(|text| ("conditions.csv", text.to_owned())));
@@ -178,13 +178,13 @@ struct PageSection {
     section: Section,
     before: Vec<Chart>,
     after: Vec<Chart>,
-    /// Conditions that are not shown.
+    /// The number of conditions that are not shown.
     more_conditions: usize,
-    /// The run over time is not known.
+    /// Whether the run over time is unknown.
     lacks_timeline: bool,
 }
 
-/// What the charts are drawn from, beside the time series.
+/// The data of the charts, beside the time series.
 #[derive(Serialize)]
 struct ChartData<'a> {
     took_s: f64,
@@ -195,7 +195,7 @@ struct ChartData<'a> {
     curve: Option<trial_curve::TrialCurve>,
 }
 
-/// When a phase was.
+/// The time of a phase.
 #[derive(Serialize)]
 struct ChartPhase {
     name: String,
@@ -204,12 +204,12 @@ struct ChartPhase {
     warmup: bool,
 }
 
-/// When an event was.
+/// The time of an event.
 #[derive(Serialize)]
 struct ChartEvent {
     name: String,
     from: f64,
-    /// `null`: it goes on.
+    /// Its end; `null`: it runs.
     to: Option<f64>,
 }
 
@@ -217,7 +217,7 @@ fn chart_event(event: &StoredEvent) -> Option<ChartEvent> {
     Some(ChartEvent { name: format::harmless(&event.name), from: event.started_s?, to: event.ended_s })
 }
 
-/// The sections with their charts; the assertions stand before the generator.
+/// The sections with their charts; the assertions come before the generator.
 fn sections(sections: Vec<Section>, assertions: ReportTable, charts: Charts) -> Vec<PageSection> {
     let mut sections = sections;
     if !assertions.rows.is_empty() {
@@ -240,7 +240,7 @@ fn sections(sections: Vec<Section>, assertions: ReportTable, charts: Charts) -> 
     sections.into_iter().map(placed).collect()
 }
 
-/// Leaves so many conditions as there is room for, and says how many are left out.
+/// Keeps as many conditions as there is room for, and returns the number of those left out.
 fn cap_conditions(section: &mut Section) -> usize {
     let mut found = 0;
     section.blocks.retain_mut(|block| {
@@ -261,7 +261,7 @@ fn cap_sample(condition: &mut ConditionView) {
     }
 }
 
-/// The claims of the short answer: of limits, the first that failed, and how many others there are.
+/// Returns the claims of the summary: the first failed limits, and the number of others.
 fn short(claims: &[Claim]) -> Vec<Claim> {
     let is_limit = |claim: &&Claim| claim.group == "limits";
     let failed = claims.iter().filter(is_limit).filter(|claim| claim.state == ClaimState::Failed);
@@ -277,7 +277,7 @@ fn short(claims: &[Claim]) -> Vec<Claim> {
     of("assertions").chain(failed.clone()).chain(rest).chain(of("capacity")).collect()
 }
 
-/// What identifies the run and what was asked of it.
+/// Returns the identity of the run and its settings.
 fn identity(result: &RunResult) -> ReportTable {
     let mut table = ReportTable::new(["", ""].map(Column::words));
     let mut row = |what: &str, text: &str, path: &str| {
@@ -298,18 +298,18 @@ fn identity(result: &RunResult) -> ReportTable {
     table
 }
 
-/// What is known of the machine and the command.
+/// Returns the data of the machine and the command.
 fn machine(environment: Option<&str>) -> ReportTable {
     let mut table = ReportTable::new(["", ""].map(Column::words));
     if let Some(environment) = environment.and_then(|text| serde_json::from_str(text).ok()) {
         view::flatten(&environment, "", "", &mut table);
-        // These figures stand in another file.
+        // These figures are in another file.
         table.rows.iter_mut().flat_map(|row| &mut row.cells).for_each(|cell| cell.path.clear());
     }
     table
 }
 
-/// Data for a block of the page that is no script: nothing in it can end the block.
+/// Writes data for a block of the page that is no script, so that nothing in it can end the block.
 fn block(data: &impl Serialize) -> String {
     let json = serde_json::to_string(data).expect("plain values and text keys have a JSON form");
     format::harmless_json(json).replace('<', "\\u003c")

@@ -1,9 +1,9 @@
-//! A stored run with what came out of its relay, learnt afterwards: the same counts, times and judgement as with a receiver.
+//! Adds the deliveries to a stored run afterwards: the same counts, times and judgement as with a receiver.
 //!
 //! # Decisions
-//! - What the run itself measured stays as it was judged. Only what is about deliveries is judged anew, and what stood there about them
-//!   before is replaced.
-//! - What was shown second by second holds no deliveries: they were not known then.
+//! - The measurement of the run stays as it was judged. Only assertions on deliveries are judged again, and earlier
+//!   results on deliveries are replaced.
+//! - The seconds hold no deliveries, because those were unknown then.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub fn windows(result: &RunResult) -> Vec<(Duration, Duration)> {
     result.phases.iter().map(phase).collect()
 }
 
-/// Joins the run with what came out. `tally` holds the times of it, `assertions` are all of the profile.
+/// Joins the run with its deliveries. `tally` holds their times, `assertions` are all of the profile.
 pub fn join(result: &mut RunResult, delivered: Delivered, tally: Tally, assertions: &[Assertion]) {
     let infos: Vec<PhaseInfo> = result.phases.iter().map(info).collect();
     let windows = windows(result);
@@ -58,7 +58,7 @@ pub fn join(result: &mut RunResult, delivered: Delivered, tally: Tally, assertio
     judge(result, &measured, &summary, assertions);
 }
 
-/// What is wrong with the receiver is a reason; what was wrong with another one is none any more.
+/// Reasons about this receiver are added; those about an earlier one are removed.
 fn judge_validity(result: &mut RunResult, summary: &Summary) {
     let own = [Code::ReceiverOverloaded, Code::DeliveriesIncomplete];
     let validity = &mut result.validity;

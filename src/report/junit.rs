@@ -4,13 +4,12 @@
 //! It lays out the claims of a [`View`] and decides none of them again.
 //!
 //! # Decisions
-//! - Where the measurement is invalid no case passes: what would have passed is an error, because it cannot be known. What
-//!   passed until the user stopped the run is skipped. So the page is never greener than the exit code.
-//! - A verdict that no case would show (a run without assertions that measured nothing) gets a case of its own.
-//! - CI systems know a case by its class and its name, in a file and over all files of a pipeline: the class says which
-//!   profile, target, shard and phase, the name says all that an assertion was asked with, and what is still alike is
-//!   numbered.
-//! - The form is accepted by both known schemas, that of Jenkins and the older one of Ant.
+//! - If the measurement is invalid no case passes: cases that would have passed are errors. In a run that the user
+//!   stopped such cases are skipped. So the page never looks better than the exit code.
+//! - A verdict that no case shows (such as a run without assertions that measured nothing) gets a case of its own.
+//! - CI systems identify a case by its class and its name over all files of a pipeline: the class names profile,
+//!   target, shard and phase, the name holds the assertion with its options, and remaining duplicates are numbered.
+//! - The output is valid by both known schemas, that of Jenkins and the older one of Ant.
 
 use std::collections::HashSet;
 
@@ -112,7 +111,7 @@ struct Case {
 }
 
 impl Case {
-    /// With a number behind its name if there is one of its class and name already.
+    /// Appends a number to its name if its class and name are in use.
     fn unique(mut self, seen: &mut HashSet<(String, String)>) -> Case {
         let name = self.name.clone();
         let mut number = 1;
@@ -222,7 +221,7 @@ mod tests {
         for result in fixtures::all() {
             let goals = result.capacity.as_ref().map_or(0, |capacity| capacity.goals.len());
             let claims = result.assertions.len() + result.limits.len() + goals;
-            // A run that was stopped before anything was asserted has its verdict to show.
+            // A run that was stopped before any assertion shows its verdict.
             assert_eq!(junit(&result).matches("<testcase ").count(), claims.max(1), "{}", junit(&result));
         }
     }

@@ -1,4 +1,4 @@
-//! What belongs together in a result, found without looking at all of it each time: a run may have hundreds of phases.
+//! Indexes of a result, to find related parts fast: a run may have hundreds of phases.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ impl RunResult {
         by_phase
     }
 
-    /// The names of the phases that are no warm-up.
+    /// The names of the measured phases.
     pub(super) fn measured_phases(&self) -> BTreeSet<&str> {
         self.phases.iter().filter(|phase| !phase.warmup).map(|phase| phase.name.as_str()).collect()
     }

@@ -1,18 +1,18 @@
-//! A run as GitHub's Markdown, for a pull request: the verdict, what was asserted, and the numbers one looks at first.
+//! A run as GitHub's Markdown, for a pull request: the verdict, the assertions, and the most important numbers.
 //!
 //! It lays out a [`View`] and decides nothing else.
 //!
 //! # Decisions
-//! - Whatever was written by others (names, expressions, replies) stands in code spans: there nothing is a link, a mention
-//!   of a person, or HTML.
+//! - Foreign text (names, expressions, replies) is put into code spans, where nothing is a link, a mention of a person,
+//!   or HTML.
 
 use super::format;
 use super::stored::RunResult;
 use super::view::{Cell, CellKind, ConditionView, Head, Medium, ReportTable, SectionPart, Tone, View};
 
-/// Conditions shown.
+/// The largest number of conditions that are shown.
 const CONDITIONS: usize = 10;
-/// How much of a reply is shown.
+/// The largest length of a reply that is shown.
 const SAMPLE: usize = 200;
 
 /// The run as Markdown.
@@ -72,7 +72,7 @@ fn head(head: &Head) -> String {
     text
 }
 
-/// A failure in bold: there is no colour.
+/// Writes a failure in bold, because Markdown has no colours.
 fn styled(text: String, tone: Tone) -> String {
     if tone == Tone::Bad && !text.is_empty() { format!("**{text}**") } else { text }
 }
@@ -80,7 +80,7 @@ fn styled(text: String, tone: Tone) -> String {
 fn cell(cell: &Cell) -> String {
     let text = match cell.kind {
         CellKind::Name | CellKind::Code => code(&cell.text),
-        // A line or a cell that begins with a comparison is no quotation.
+        // Escapes a leading `>`, which would make a quotation.
         CellKind::Number | CellKind::Words => {
             cell.text.replace('|', "\\|").replace('<', "\\<").replace('>', "\\>")
         }
@@ -88,7 +88,7 @@ fn cell(cell: &Cell) -> String {
     styled(text, cell.tone)
 }
 
-/// A table with the columns that hold anything; nothing if it has no rows.
+/// Writes a table with its non-empty columns; nothing if it has no rows.
 pub(super) fn table(table: &ReportTable) -> String {
     let rows: Vec<&[Cell]> = table.rows_on(Medium::Markdown).map(|row| row.cells.as_slice()).collect();
     if rows.is_empty() {
@@ -105,13 +105,13 @@ pub(super) fn table(table: &ReportTable) -> String {
     text
 }
 
-/// A title stands as it is where it is one of ours.
+/// Titles of smtpress are written unchanged.
 fn title(text: &str) -> String {
     let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || " .-%()'".contains(c));
     if is_plain { text.to_owned() } else { code(text) }
 }
 
-/// Names and values in one line.
+/// Writes names and values in one line.
 fn facts(table: &ReportTable) -> String {
     let fact = |row: &[Cell]| format!("{} {}", title(&row[0].text), cell(&row[1]));
     let facts: Vec<String> = table.rows_on(Medium::Markdown).map(|row| fact(&row.cells)).collect();
@@ -132,7 +132,7 @@ fn condition(condition: &ConditionView) -> String {
     )
 }
 
-/// Foreign text as a code span that also stands in a table: nothing in it is Markdown.
+/// Writes foreign text as a code span that is valid in a table, too.
 pub(super) fn code(text: &str) -> String {
     let text = format::harmless(text);
     if text.trim().is_empty() {
@@ -141,7 +141,7 @@ pub(super) fn code(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     let pad = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
-    // A bar ends a cell, in code too, unless a backslash stands before it; and there may stand one already.
+    // A bar ends a cell, even in code, unless a backslash is before it; the text may have backslashes already.
     if text.contains("\\|") {
         let entity = |c: char| match c.is_ascii_punctuation() {
             true => format!("&#{};", u32::from(c)),

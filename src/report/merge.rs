@@ -1,15 +1,15 @@
-//! The shards of one run, told as the one run that they are.
+//! Merges the shards of one run into one result.
 //!
-//! Counts are added, distributions are added count by count (M17), and the whole is summed up and judged anew by the code
-//! that sums up and judges any run. Nothing is averaged. Times are aligned on the beginnings of phases.
+//! Counts and distributions are added count by count (M17), and the sum is summarized and judged by the same code as
+//! any run. Nothing is averaged. Times are aligned on the starts of phases.
 //!
 //! # Decisions
-//! - Runs that are no shards are never merged: two whole runs are two measurements, and `compare` is for them.
+//! - Whole runs are never merged: they are separate measurements, for `compare`.
 //! - A shard that is missing or given twice is refused, and so are shards of different loads.
-//! - Shards that did not begin together were not one load, and the run is invalid: each tells when it began by the clock of
-//!   its machine.
-//! - The run is as valid as the least valid of its shards, and interrupted if one of them was.
-//! - The most sessions open at once cannot be known from shards: the sum of theirs is given, with a warning that says so.
+//! - Shards that did not start together were not one load, and the run is invalid. Each stores its start by the clock
+//!   of its machine.
+//! - The run is invalid if one of its shards is, and interrupted if one of them was.
+//! - The largest number of sessions at once is unknown: the sum over the shards is reported, with a warning.
 
 mod delivery;
 mod parts;
@@ -36,15 +36,15 @@ pub use seconds::MergedSeconds;
 /// Why runs cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
-    /// Not a shard.
+    /// A run is not a shard.
     #[error(
-        "{run} is a whole run and no shard: only the shards of one run (run --shard I/N) can be merged; to hold whole runs against each other, compare them"
+        "{run} is a whole run and no shard: only the shards of one run (run --shard I/N) can be merged; use `smtpress compare` for whole runs"
     )]
     NotAShard {
         /// Which.
         run: String,
     },
-    /// Of another load.
+    /// A run has another load.
     #[error(
         "{run} is no shard of the same run as {other}: its {what} is another; give all shards the same profile, the same --seed and the same --shard count"
     )]
@@ -56,7 +56,7 @@ pub enum MergeError {
         /// What differs.
         what: &'static str,
     },
-    /// Twice the same part.
+    /// A shard is given twice.
     #[error("{run} and {other} are both shard {index} of {of}: give each shard once")]
     Doubled {
         /// Which.
@@ -68,7 +68,7 @@ pub enum MergeError {
         /// Of how many.
         of: u32,
     },
-    /// Of a run that was shared out over another number of shards than the user says.
+    /// A run has another number of shards than the user expects.
     #[error(
         "{run} is shard {index} of {of}, and --expect-shards says {expected}: give the shards of a run that was shared out over {expected}, or --expect-shards {of}"
     )]
@@ -82,7 +82,7 @@ pub enum MergeError {
         /// What the user says.
         expected: u32,
     },
-    /// A part is not there.
+    /// Shards are missing.
     #[error("shard{} {missing} of {of} {} missing: what was not given cannot be left out; give all shards of the run", if *many { "s" } else { "" }, if *many { "are" } else { "is" })]
     Missing {
         /// Which, as text.
@@ -92,7 +92,7 @@ pub enum MergeError {
         /// Of how many.
         of: u32,
     },
-    /// A stored distribution that is none.
+    /// A stored distribution cannot be read.
     #[error("failed to read {run}: the histogram of {metric} is {source}")]
     Histogram {
         /// Of which run.
@@ -102,7 +102,7 @@ pub enum MergeError {
         /// What is wrong with it.
         source: DecodeError,
     },
-    /// A distribution is not there.
+    /// A distribution is not stored.
     #[error(
         "failed to merge {run}: the histogram of {metric} is not in it, and percentiles cannot be merged"
     )]
@@ -114,21 +114,21 @@ pub enum MergeError {
     },
 }
 
-/// The shards of one run, complete and in order.
+/// All shards of one run, in order.
 #[derive(Debug)]
 pub struct Shards {
     results: Vec<RunResult>,
-    /// Where each stands among those that were given.
+    /// The position of each among the given runs.
     given: Vec<usize>,
-    /// How far apart they may have started.
+    /// The largest allowed distance of their starts.
     max_skew: Duration,
 }
 
-/// How far apart shards may have started, unless the user says otherwise.
+/// The default for the largest distance of the shards' starts.
 const MAX_SKEW: Duration = Duration::from_millis(100);
 
 impl Shards {
-    /// Checks that the runs say that they are of so many shards; that all of those are there, [`Shards::of`] finds.
+    /// Checks that each run is one of this many shards; [`Shards::of`] checks that all are there.
     ///
     /// # Errors
     /// One is a whole run, or of another number of shards.
@@ -145,10 +145,10 @@ impl Shards {
         })
     }
 
-    /// Sees that the runs are all the shards of one run. Each comes with the name by which the user calls it.
+    /// Checks that the runs are all the shards of one run. Each comes with the name that the user gave.
     ///
     /// # Errors
-    /// They are not.
+    /// Some are not, or some are missing.
     pub fn of(runs: Vec<(String, RunResult)>) -> Result<Shards, MergeError> {
         let mut found: BTreeMap<u32, usize> = BTreeMap::new();
         let (first_name, first) = runs.first().expect("there is at least one run");
@@ -163,7 +163,7 @@ impl Shards {
                 return Err(MergeError::Doubled { run: name.clone(), other, index: shard.index, of });
             }
         }
-        // Found are as many as were given: the numbers of what is missing need no list as long as `of` says.
+        // `of` may be any number in a file, so only the given shards are listed.
         let missing: Vec<u32> = (0..of).filter(|index| !found.contains_key(index)).take(20).collect();
         if !missing.is_empty() {
             let numbers: Vec<String> = missing.iter().map(u32::to_string).collect();
@@ -178,18 +178,18 @@ impl Shards {
         })
     }
 
-    /// The same, with another bound of how far apart they may have started.
+    /// Sets the largest allowed distance of their starts.
     #[must_use]
     pub fn with_max_skew(self, max_skew: Duration) -> Shards {
         Shards { max_skew, ..self }
     }
 
-    /// Where each shard stands among the runs that were given.
+    /// The position of each shard among the given runs.
     pub fn given(&self) -> &[usize] {
         &self.given
     }
 
-    /// By shard, how many whole seconds each phase began later than in the first shard.
+    /// For each shard, how many whole seconds each phase started later than in the first shard.
     pub fn shifts(&self) -> Vec<Vec<i64>> {
         let first = &self.results[0].phases;
         let of = |result: &RunResult| {
@@ -203,8 +203,8 @@ impl Shards {
         self.results.iter().map(of).collect()
     }
 
-    /// The one run. `seconds` are its seconds, if the files are there: without them nothing can be said of assertions that
-    /// had to hold in every stretch of time.
+    /// Returns the merged run. `seconds` are its seconds, if the files are there: without them assertions with a window
+    /// cannot be judged.
     ///
     /// # Errors
     /// A stored distribution cannot be read.
@@ -223,14 +223,14 @@ impl Shards {
             let watched: Vec<grammar::Assertion> = assertions.iter().map(watched).collect();
             windows = Windows::new(&watched, &infos, &expects);
             for second in seconds {
-                // What would have ended the run has ended its shards.
+                // An aborting assertion ended the shards already.
                 let _ = windows.feed(&second);
             }
         }
         let measured = self.measured(tally, &phases);
         let validity = parts::validity(&self.results, self.max_skew);
         let mut summary = Summary::new(&measured, &infos);
-        // What makes a shard invalid was found where it ran, and is reported in its words.
+        // The reasons against a shard were found by the shard, and are copied.
         let lost = ValidityReason { code: Code::WorkerLost, phase: None, sentence: String::new() };
         let invalid = validity.status == ValidityStatus::Invalid;
         summary.validity.reasons = if invalid { vec![lost] } else { Vec::new() };
@@ -259,7 +259,7 @@ impl Shards {
         }
         Ok(RunResult {
             run_id: self.results.iter().map(|shard| shard.run_id.as_str()).collect::<Vec<_>>().join("+"),
-            // The whole is stored nowhere.
+            // The merged run has no directory.
             directory: None,
             started_at: self.results.iter().map(|shard| shard.started_at.clone()).min().unwrap_or_default(),
             took_s: measured.took.as_secs_f64(),
@@ -278,7 +278,7 @@ impl Shards {
         })
     }
 
-    /// The counts and distributions of all shards together. Warm-ups have no distributions: they are not stored.
+    /// The sum of the counts and distributions of all shards. Warm-ups have no stored distributions.
     fn tally(&self, expects: &[Expect]) -> Result<Tally, MergeError> {
         let mut tally = Tally::new(self.results[0].phases.len());
         for result in &self.results {
@@ -339,7 +339,7 @@ impl Shards {
         }
     }
 
-    /// The distributions of all shards; those of warm-ups without percentiles.
+    /// Returns the distributions of all shards; those of warm-ups without percentiles.
     fn metrics(&self, measured: &Measured, summary: &Summary) -> Vec<StoredMetric> {
         let mut metrics = Vec::new();
         for (index, phase) in summary.phases.iter().enumerate() {
@@ -355,14 +355,14 @@ impl Shards {
     }
 }
 
-/// What keeps two results from being of one run.
+/// Returns what differs between two results that should be of one run.
 fn difference(first: &RunResult, other: &RunResult) -> Option<&'static str> {
     let names = |result: &RunResult| result.phases.iter().map(|phase| phase.name.clone()).collect::<Vec<_>>();
     let claims = |result: &RunResult| {
         result.assertions.iter().map(|own| (own.expr.clone(), own.phase.clone())).collect::<Vec<_>>()
     };
     let schedule = |result: &RunResult| result.profile.schedule_sha256.clone();
-    // That of a run that was cut off is made of its profile and seed like any other, and is not stored.
+    // A run that was cut off has no stored schedule hash; profile and seed determine it.
     let is_known = |result: &RunResult| !schedule(result).is_empty();
     let differs = [
         ("seed", first.profile.seed != other.profile.seed),
@@ -375,10 +375,10 @@ fn difference(first: &RunResult, other: &RunResult) -> Option<&'static str> {
     differs.into_iter().find(|(_, differs)| *differs).map(|(what, _)| what)
 }
 
-/// The distribution of a metric, exact to its least and greatest value.
+/// Returns the distribution of a metric, with its exact minimum and maximum.
 ///
 /// # Errors
-/// It is not stored, or is none.
+/// It is not stored, or cannot be read.
 pub fn histogram(result: &RunResult, metric: &StoredMetric) -> Result<Hist, MergeError> {
     let named = || (result.run_id.clone(), format!("{}/{}/{}", metric.phase, metric.name, metric.outcome));
     let Some(text) = &metric.hdr_base64 else {
@@ -393,19 +393,19 @@ pub fn histogram(result: &RunResult, metric: &StoredMetric) -> Result<Hist, Merg
     )
 }
 
-/// A stored length of time; what is none counts as nothing.
+/// Returns a stored length of time; zero if it is invalid.
 pub(super) fn seconds_of(s: f64) -> Duration {
     Duration::try_from_secs_f64(s).unwrap_or_default()
 }
 
-/// What a stored phase tells of its plan.
+/// Returns the properties of a stored phase that its plan determined.
 pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
     let length = seconds_of(phase.window_s);
     PhaseInfo {
         name: phase.name.clone(),
         warmup: phase.warmup,
         unit: if phase.unit == "session" { "session" } else { "message" },
-        // Little's law needs areas that are not stored; each shard was held against it.
+        // Little's law needs areas that are not stored; each shard checked it.
         steady: false,
         sheds: true,
         paced: false,
@@ -430,7 +430,7 @@ fn expects(phases: &[StoredPhase]) -> Vec<Expect> {
     names.into_iter().map(named).collect()
 }
 
-/// An assertion as it was asked; `None` if this version does not understand it.
+/// Parses a stored assertion; `None`: this version does not understand it.
 fn asserted(assertion: &StoredAssertion) -> Option<grammar::Assertion> {
     let parsed = grammar::Assertion::parse(&assertion.expr).ok()?;
     let window = assertion.window_s.and_then(|window| Duration::try_from_secs_f64(window).ok());
@@ -438,7 +438,7 @@ fn asserted(assertion: &StoredAssertion) -> Option<grammar::Assertion> {
     Some(grammar::Assertion { phase: assertion.phase.clone(), window, builtin, abort, ..parsed })
 }
 
-/// The assertion as it can be watched: what is not stored second by second cannot.
+/// Returns the assertion, if the stored seconds are enough to watch it.
 fn watched(assertion: &grammar::Assertion) -> grammar::Assertion {
     let window = assertion.window.filter(|_| {
         matches!(

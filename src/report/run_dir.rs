@@ -1,13 +1,12 @@
-//! The run directory: made before the run, filled while it goes on, complete at its end.
+//! The run directory: made before the run, filled during it, complete at its end.
 //!
 //! # Decisions
-//! - `unfinished.json` is there from the beginning until all is stored: a directory that has one and no `result.json` holds
-//!   what a run had counted when it was cut off. What grows with the run is flushed every second.
-//! - All other files appear under their names only when they are whole: each is written beside its place under a temporary
-//!   name and then renamed.
-//! - At the end `result.json` comes first, and room for it is kept free while the run goes on: where the disk is full or a
-//!   page cannot be made, the result is there.
-//! - Which directory it is, and what becomes of one that is there already, is the business of `place`.
+//! - `unfinished.json` exists from the start until everything is stored: a directory with it and without `result.json`
+//!   holds the counts of a run that was cut off. Growing files are flushed every second.
+//! - All other files appear only when they are complete: each is written under a temporary name and then renamed.
+//! - At the end `result.json` is written first, and disk space for it is reserved during the run: so the result is
+//!   stored even if the disk is full or a page cannot be made.
+//! - `place` chooses the directory, and handles an existing one.
 
 mod page;
 mod place;
@@ -33,23 +32,23 @@ pub use page::{PAGE, page};
 pub use stream::Recording;
 pub use unfinished::{CUT_OFF, IN_PROGRESS, INTERRUPTED};
 
-/// Where runs go when the user names no directory.
+/// The folder of runs without a given directory.
 const DEFAULT_PARENT: &str = "smtpress-runs";
 /// The name of the stored result.
 const RESULT: &str = "result.json";
 /// The result so far of a run that has not been stored.
 const UNFINISHED: &str = "unfinished.json";
-/// The search for a capacity, to go on with.
+/// The state of a capacity search, to continue it.
 pub const SEARCH: &str = "search.json";
-/// What the command between two trials of a search writes.
+/// The output of the command between two trials of a search.
 pub const HOOK_LOG: &str = "between_trials.log";
-/// What the run accepted, for delivery logs that are joined afterwards.
+/// The transactions of a run, to join delivery logs afterwards.
 pub const TRANSACTIONS: &str = "transactions.jsonl";
-/// How the names of the files begin and end that take what the commands of events write.
+/// The start and the end of the names of the files with the output of events.
 const EVENT_LOG: (&str, &str) = ("event-", ".log");
 /// The folder of the dialogues.
 const TRANSCRIPTS: &str = "transcripts";
-/// How the name of a file begins that is not whole yet.
+/// The start of the name of a file that is not complete yet.
 const TEMPORARY: &str = ".smtpress-";
 /// The other files of a run, or of a search.
 const FILES: [&str; 10] = [
@@ -64,23 +63,23 @@ const FILES: [&str; 10] = [
     SEARCH,
     HOOK_LOG,
 ];
-/// What is written before the run to see that there is room: the size of a small run.
+/// The number of bytes written before the run to check for disk space: the size of a small run.
 const TRIAL: usize = 64 * 1024;
-/// What is kept free for the result while a run goes on, where there is so much.
+/// The number of bytes reserved for the result during a run, if there is that much space.
 const RESERVE: usize = 512 * 1024;
 
-/// What can go wrong with a run directory.
+/// Why a run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunDirError {
-    /// Something is there already.
+    /// The path is in use.
     #[error("cannot write the run to {}: {why}", path.display())]
     Taken {
         /// Where.
         path: PathBuf,
-        /// What is there, and what to do.
+        /// What is there, and the remedy.
         why: String,
     },
-    /// It cannot be made.
+    /// The directory cannot be made.
     #[error("failed to make the run directory {}: {source}; {}", path.display(), remedy(source))]
     Create {
         /// Which.
@@ -144,13 +143,13 @@ pub struct Contents<'a> {
     pub transcripts: &'a [(String, String)],
 }
 
-/// A directory that takes one run.
+/// The directory of one run.
 #[derive(Debug)]
 pub struct RunDir {
     place: RunPlace,
     /// What the user calls it.
     called: PathBuf,
-    /// Takes room until the result needs it; it has no name, so that nothing is left of it in any case.
+    /// An unnamed file that reserves space for the result, and vanishes with the process.
     reserve: Option<File>,
 }
 
@@ -177,13 +176,13 @@ impl RunDir {
         RunDir::taken(place, None)
     }
 
-    /// A directory that a search was broken off in, to go on there.
+    /// Opens the directory of an interrupted search, to continue it.
     ///
     /// # Errors
     /// When it cannot be written to, or another process does.
     pub fn reopen(path: &Path) -> Result<RunDir, RunDirError> {
         let directory = RunDir::taken(RunPlace::at(path.to_owned(), path.to_owned())?, None)?;
-        // Until the search has ended again it has no result.
+        // It has no result until the search has ended again.
         let file = |name: &str| path.join(name);
         if file(RESULT).is_file() {
             fs::rename(file(RESULT), file(UNFINISHED))
@@ -233,22 +232,22 @@ impl RunDir {
         }
     }
 
-    /// What it is called: where its files are when the run is stored.
+    /// The final path of the directory.
     pub fn path(&self) -> &Path {
         &self.called
     }
 
-    /// Where its files are now.
+    /// The current path of its files.
     pub fn files(&self) -> &Path {
         &self.place.work
     }
 
-    /// Whether a run of this name stays there until this one is stored.
+    /// Whether an earlier run stays at the path until this one is stored.
     pub fn replaces(&self) -> bool {
         self.place.work != self.place.name
     }
 
-    /// Keeps what is known of a run that goes on, for the case that it is cut off.
+    /// Stores the counts so far, in case the run is cut off.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -257,12 +256,12 @@ impl RunDir {
         self.put(UNFINISHED, &json::write(&result))
     }
 
-    /// The file that takes what the command of an event writes.
+    /// The file for the output of an event.
     pub fn event_log(&self, name: &str) -> PathBuf {
         self.files().join([EVENT_LOG.0, name, EVENT_LOG.1].concat())
     }
 
-    /// Removes what was written for a run that could not begin.
+    /// Removes the files of a run that could not start.
     pub fn abandon(self) {
         for name in FILES.iter().chain([&UNFINISHED]) {
             fs::remove_file(self.files().join(name)).ok();
@@ -274,7 +273,7 @@ impl RunDir {
             }
         }
         self.place.give_back();
-        // The folder of all runs goes too if it was made for this one.
+        // The folder of all runs is removed, too, if it was made for this one.
         if let Some(parent) = self.files().parent().filter(|parent| parent.ends_with(DEFAULT_PARENT)) {
             fs::remove_dir(parent).ok();
         }
@@ -294,8 +293,8 @@ impl RunDir {
         Recording::begin(self.files(), phases, has_retries, started_at)
     }
 
-    /// Writes all that is known at the end, the result first, and gives the run its name. What can be written is written,
-    /// even if something else cannot.
+    /// Writes all files at the end, the result first, and gives the run its name. A failure of one file does not stop
+    /// the others.
     ///
     /// # Errors
     /// The first of them.
@@ -314,7 +313,7 @@ impl RunDir {
         keep(self.put("failures.jsonl", &failures::write(contents.result)));
         keep(self.keep_transcripts(contents.transcripts));
         keep(self.put(PAGE, &page(self.files(), contents.result)));
-        // Without a result it is what there is to be read.
+        // It is kept if the result could not be written.
         if is_there {
             fs::remove_file(self.files().join(UNFINISHED)).ok();
             keep(self.place.publish());
@@ -322,20 +321,20 @@ impl RunDir {
         first
     }
 
-    /// Gives a series of runs its name, once all of them are stored.
+    /// Gives a series of runs its name, when all of them are stored.
     ///
     /// # Errors
-    /// As it stands there, the old one cannot be replaced.
+    /// The old one cannot be replaced.
     pub fn publish(&mut self) -> Result<(), RunDirError> {
         drop(self.reserve.take());
         self.place.publish()
     }
 
-    /// Reads a stored run back: `path` is a run directory or a `result.json`. What is left of a run that was cut off becomes
-    /// a result that says so: [`CUT_OFF`] or [`IN_PROGRESS`] among the reasons why it is invalid.
+    /// Reads a stored run: `path` is a run directory or a `result.json`. The files of a run that was cut off become a
+    /// result that says so: [`CUT_OFF`] or [`IN_PROGRESS`] among the reasons why it is invalid.
     ///
     /// # Errors
-    /// When there is none, or it is of another version.
+    /// There is none, or it is of another version.
     pub fn open(path: &Path) -> Result<RunResult, RunDirError> {
         let directory = path.is_dir();
         let file = if directory { path.join(RESULT) } else { path.to_owned() };
@@ -352,12 +351,13 @@ impl RunDir {
         }
     }
 
-    /// Where a run that was to replace the one in `path` was cut off or still goes on; nothing if there is none.
+    /// The directory of a run that was to replace the one in `path`, and was cut off or is in progress; `None`: there
+    /// is none.
     pub fn newer(path: &Path) -> Option<PathBuf> {
         place::left_beside(path)
     }
 
-    /// Writes one file whole, or not at all.
+    /// Writes one file, as a whole or not at all.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -388,12 +388,12 @@ impl RunDir {
     }
 }
 
-/// The result with the directory that it was read from.
+/// Returns the result with the directory that it was read from.
 fn named(result: RunResult, path: &Path) -> RunResult {
     RunResult { directory: Some(path.display().to_string()), ..result }
 }
 
-/// Takes so many bytes of room until the file is closed; it has no name.
+/// Reserves this many bytes by an unnamed file, until it is closed.
 fn room(directory: &Path, bytes: usize) -> io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     file.write_all(&vec![0; bytes])?;
@@ -401,7 +401,7 @@ fn room(directory: &Path, bytes: usize) -> io::Result<File> {
     Ok(file)
 }
 
-/// A file under a temporary name, with the permissions that the user's umask gives to any new file.
+/// Makes a file under a temporary name, with the permissions of the user's umask.
 fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(TEMPORARY)
@@ -419,7 +419,7 @@ fn put(path: &Path, text: &str) -> Result<(), RunDirError> {
     written.map_err(|source| RunDirError::Write { path: path.to_owned(), source })
 }
 
-/// A name that is one harmless path component on any system.
+/// Returns a name that is one safe path component on any system.
 fn file_stem(name: &str) -> String {
     let stem: String = name
         .chars()

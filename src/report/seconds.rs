@@ -1,9 +1,8 @@
-//! A stored run, second by second: `timeseries.csv`, `metrics.hlog` and `conditions.csv` read back into the intervals they
-//! were written from.
+//! Reads a stored run second by second: `timeseries.csv`, `metrics.hlog` and `conditions.csv` become intervals again.
 //!
-//! One second is in memory at a time: a log of an hour is larger than what one wants to hold. What the files do not have
-//! (transactions and recipients of a second, the replies of its conditions) is 0 or absent in the intervals. Runs of smtpress
-//! 0.1 may have no `conditions.csv`: their seconds have no conditions.
+//! Only one second is in memory at a time, because logs can be large. Values that the files do not have (transactions
+//! and recipients of a second, the replies of its conditions) are 0 or absent in the intervals. Runs of smtpress 0.1
+//! may have no `conditions.csv`: their seconds have no conditions.
 
 mod rows;
 
@@ -40,12 +39,12 @@ pub enum SecondsError {
         /// Why.
         source: io::Error,
     },
-    /// A line is not understood.
+    /// A line is invalid.
     #[error("failed to read {}: line {line} {what}; the file was changed or cut short", path.display())]
     Line {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Which line, from 1.
+        /// The line number, from 1.
         line: u64,
         /// What is wrong with it.
         what: String,
@@ -64,7 +63,7 @@ impl Seconds {
     /// Opens the files of a run directory. `phases` are the names of the run's phases.
     ///
     /// # Errors
-    /// When one is not there.
+    /// A file does not exist.
     pub fn open(directory: &Path, phases: &[String]) -> Result<Seconds, SecondsError> {
         let met = match Rows::open(directory.join(CONDITIONS), phases, met) {
             Ok(met) => Some(met.peekable()),
@@ -79,7 +78,7 @@ impl Seconds {
         })
     }
 
-    /// The start of the next second, if there is one and it can be read.
+    /// Returns the start of the next second, if there is one and it can be read.
     pub fn next_start(&mut self) -> Option<Duration> {
         let row = self.rows.peek().and_then(|row| row.as_ref().ok()).map(|row| row.start);
         let line = self.lines.peek().and_then(|line| line.as_ref().ok()).map(|line| line.start);
@@ -87,7 +86,7 @@ impl Seconds {
         row.into_iter().chain(line).chain(met).min()
     }
 
-    /// Whether nothing is left, not even a fault.
+    /// Whether nothing is left to read or to report.
     pub fn is_over(&mut self) -> bool {
         self.rows.peek().is_none()
             && self.lines.peek().is_none()
@@ -170,7 +169,7 @@ fn row(cells: &Cells<'_>) -> Result<Option<SeriesRow>, String> {
     for outcome in Outcome::ALL {
         counts.arrivals.add_many(outcome, cells.number(&outcome.as_str().replace('-', "_"))?);
     }
-    // Which of them it was is not in the file.
+    // The file does not say which of them it was.
     counts.retry.attempts.add_many(Outcome::Deferred, cells.number_if("attempts_failed")?);
     let gauges = Gauges {
         queued: cells.optional("queued")?,
@@ -215,7 +214,7 @@ fn met(cells: &Cells<'_>) -> Result<Option<ConditionSecond>, String> {
     };
     let names = [cells.text("step")?, cells.text("condition")?, cells.text("outcome")?];
     let key = ConditionKey::named(names, code, Some(cells.text("enhanced")?));
-    // A name that this version does not know is of a later one.
+    // An unknown name belongs to a later version.
     let Some(key) = key else { return Ok(None) };
     Ok(Some(ConditionSecond { start, length, phase, key, count }))
 }
@@ -251,7 +250,7 @@ impl Lines {
         }
     }
 
-    /// What a line holds; nothing of what this version does not know or what holds no values.
+    /// Returns the content of a line; `None`: it is unknown to this version, or has no values.
     fn line(&self, text: &str) -> Result<Option<Line>, String> {
         let Some(entry) = IntervalLogIterator::new(text.as_bytes()).next() else { return Ok(None) };
         let Ok(LogEntry::Interval(entry)) = entry else {
@@ -303,7 +302,7 @@ impl Iterator for Lines {
     }
 }
 
-/// To the millisecond, which is as far as the files go.
+/// Rounded to milliseconds, the precision of the files.
 fn millis(time: Duration) -> Duration {
     Duration::from_millis((time.as_secs_f64() * 1e3).round() as u64)
 }

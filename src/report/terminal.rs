@@ -1,4 +1,4 @@
-//! A run as text, for an administrator who must decide tonight: the verdict first, the numbers below, nothing empty.
+//! A run as text for a terminal: the verdict first, then the numbers, without empty parts.
 //!
 //! It lays out a [`View`] in at most 80 columns and decides nothing else.
 
@@ -13,20 +13,20 @@ use super::view::{Cell, ConditionView, Head, Medium, ReportTable, Section, Secti
 use grid::Grid;
 use lines::{INDENT, StyledText, TextPage};
 
-/// Conditions shown; the rest is in the files.
+/// The largest number of conditions that are shown; the rest is in the files.
 const CONDITIONS: usize = 10;
-/// Lines of a sample reply shown, and how much of each.
+/// The largest number of lines of a sample reply that are shown, and of columns of each.
 const SAMPLE_LINES: usize = 3;
 const SAMPLE_COLUMNS: usize = 200;
 
-/// How to write the text.
+/// The options of the text.
 #[derive(Clone, Copy, Debug)]
 pub struct TextStyle<'a> {
     /// The columns of the terminal; at most 80 are used.
     pub width: usize,
-    /// Whether to colour. Everything can be read without.
+    /// Whether to use colours. The text is complete without them.
     pub colour: bool,
-    /// The run directory to point to, if there is one.
+    /// The run directory that the text names, if there is one.
     pub files: Option<&'a str>,
 }
 
@@ -124,7 +124,7 @@ fn facts(table: &ReportTable) -> Vec<StyledText> {
     if spans.is_empty() { vec!["nothing was counted".into()] } else { spans }
 }
 
-/// A table; what there is no room for, and sentences, stand below it.
+/// Writes a table; sentences and values without room are written below it.
 pub(super) fn table(table: &ReportTable, page: &mut TextPage<'_>) -> io::Result<()> {
     let rows: Vec<&[Cell]> = table.rows_on(Medium::Terminal).map(|row| row.cells.as_slice()).collect();
     if rows.is_empty() {
@@ -179,7 +179,7 @@ pub(super) fn table(table: &ReportTable, page: &mut TextPage<'_>) -> io::Result<
     Ok(())
 }
 
-/// A row as a paragraph: its status, what it is about, and its last cell behind a colon.
+/// Writes a row as a paragraph: its status, its subject, and its last cell after a colon.
 fn as_paragraph(row: &[Cell], page: &mut TextPage<'_>) -> io::Result<()> {
     let mut spans: Vec<StyledText> = Vec::new();
     for (at, cell) in row.iter().enumerate().filter(|(_, cell)| !cell.text.is_empty()) {
@@ -194,7 +194,7 @@ fn as_paragraph(row: &[Cell], page: &mut TextPage<'_>) -> io::Result<()> {
     page.flow(INDENT, 2 * INDENT, &spans)
 }
 
-/// How often what happened where, and with which codes.
+/// Writes the count of a condition, its step and its codes.
 fn headline(condition: &ConditionView) -> Vec<StyledText> {
     let ConditionView { count, name, at, .. } = condition;
     let count = StyledText::new(format!("{} x ", count.text), Tone::Strong);

@@ -1,12 +1,14 @@
-//! The report of a run, without a format: what each row says, its status word, its severity, and how its numbers are written.
+//! The report of a run, independent of a format: the text of each row, its status word, its severity, and the form of
+//! its numbers.
 //!
-//! Every format (terminal, HTML, Markdown, JUnit) lays out the same [`View`] and decides none of these again. All text in it
-//! is harmless: nothing that a listener or a stored file says can act as a control.
+//! Every format (terminal, HTML, Markdown, JUnit) lays out the same [`View`] and decides none of these. All text in it
+//! is harmless: no text of a listener or a stored file can act as a control.
 //!
 //! # Decisions
-//! - A status word is that of the contract, as `result.json` has it; what failed stands in capitals, to be seen without colour.
-//! - A figure that stands in `result.json` carries its place there (a JSON pointer) and the form in which it was written, so
-//!   that a test can hold one against the other.
+//! - A status word is that of the contract, as in `result.json`; failures are in capitals, to be visible without
+//!   colours.
+//! - A figure from `result.json` carries its place there (a JSON pointer) and its form, so that a test can compare
+//!   both.
 
 mod agents;
 mod amounts;
@@ -42,15 +44,15 @@ pub use summary::SummaryLine;
 pub struct View {
     /// The verdict and what was run.
     pub head: Head,
-    /// What was asked of the listener, by phase.
+    /// The load that was asked for, by phase.
     pub asked: Vec<SummaryLine>,
-    /// What happened, by phase.
+    /// The result, by phase.
     pub happened: Vec<SummaryLine>,
-    /// What decides whether the run is good: assertions, limits and goals.
+    /// The claims that decide the verdict: assertions, limits and goals.
     pub claims: Vec<Claim>,
     /// The assertions as a table, those that do not hold first.
     pub assertions: ReportTable,
-    /// The numbers, in the order in which they are read.
+    /// The sections with the numbers, in their order.
     pub sections: Vec<Section>,
 }
 
@@ -94,11 +96,11 @@ pub struct Section {
     pub id: &'static str,
     /// The heading.
     pub title: String,
-    /// What is said beside the heading, where there is room.
+    /// A remark beside the heading, if there is room.
     pub remark: String,
-    /// How the numbers are to be read, in a sentence for a first-time reader.
+    /// How to read the numbers, in a sentence for new readers.
     pub lead: &'static str,
-    /// What it holds.
+    /// Its content.
     pub blocks: Vec<SectionPart>,
 }
 
@@ -107,19 +109,19 @@ pub struct Section {
 pub enum SectionPart {
     /// A table.
     ReportTable(ReportTable),
-    /// A table that is folded away under this title where that can be done, and left out elsewhere.
+    /// A table that the page folds under this title, and other formats leave out.
     Folded(&'static str, ReportTable),
-    /// A table of names and values, which is written as one paragraph where there is little room.
+    /// A table of names and values, which narrow formats write as one paragraph.
     Facts(ReportTable),
     /// A sentence.
     Note(Note),
     /// A failure or an expected refusal.
     Condition(Box<ConditionView>),
-    /// Where the time of a phase went.
+    /// The steps of a phase, as parts of a bar.
     Steps(StepBar),
 }
 
-/// Where a piece of the report is shown.
+/// The formats that show a part of the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Visibility {
     /// In every format.
@@ -133,7 +135,7 @@ pub enum Visibility {
     Terminal,
 }
 
-/// What lays out a report.
+/// A format with its own layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
     /// A terminal.
@@ -166,9 +168,9 @@ pub enum Tone {
     Strong,
     /// Less important than the rest.
     Quiet,
-    /// As it should be.
+    /// Good.
     Good,
-    /// To be looked at.
+    /// A warning.
     Warning,
     /// A failure.
     Bad,
@@ -177,7 +179,7 @@ pub enum Tone {
 /// What kind of text a cell holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CellKind {
-    /// Words of this program.
+    /// Text of smtpress.
     #[default]
     Words,
     /// A number, or a range.
@@ -191,15 +193,15 @@ pub enum CellKind {
 /// A cell of a table, or a figure in a sentence.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
-    /// What is shown.
+    /// The text.
     pub text: String,
     /// Its severity.
     pub tone: Tone,
-    /// What it holds.
+    /// Its content.
     pub kind: CellKind,
-    /// Where the figure stands in `result.json`; empty if it does not.
+    /// The place of the figure in `result.json`; empty: it is not there.
     pub path: String,
-    /// How it was written: `count`, `duration`, `rate`, `seconds`, `text`, `bytes`, `percent`, ...
+    /// The form of the figure: `count`, `duration`, `rate`, `seconds`, `text`, `bytes`, `percent`, ...
     pub form: &'static str,
 }
 
@@ -219,12 +221,12 @@ impl Cell {
         Cell { kind: CellKind::Code, ..Cell::words(text) }
     }
 
-    /// A number that stands nowhere as it is.
+    /// A number that is not in the result.
     pub fn number(text: impl AsRef<str>) -> Cell {
         Cell { kind: CellKind::Number, ..Cell::words(text) }
     }
 
-    /// What cannot be said.
+    /// An unknown value.
     pub fn not_available() -> Cell {
         Cell::number("n/a").tone(Tone::Quiet)
     }
@@ -254,12 +256,12 @@ impl Cell {
         Cell::number(format::bytes(n)).stored(path, "bytes")
     }
 
-    /// A name that stands in the result as it is.
+    /// A name from the result.
     pub fn stored_name(text: &str, path: impl Into<String>) -> Cell {
         Cell::name(text).stored(path, "text")
     }
 
-    /// Code or a reply that stands in the result as it is.
+    /// Code or a reply from the result.
     pub fn stored_code(text: &str, path: impl Into<String>) -> Cell {
         Cell::code(text).stored(path, "text")
     }
@@ -308,13 +310,13 @@ impl Note {
 pub struct Column {
     /// Its title.
     pub title: String,
-    /// Numbers stand right, words left.
+    /// Whether it is aligned right, as numbers are.
     pub is_number: bool,
-    /// Where it is too narrow for all columns, those with the highest number go first; 0: it always stays.
+    /// The order in which columns are left out on a narrow page, the highest number first; 0: never.
     pub yields: u8,
-    /// A value that is that of the row above is not repeated where that is plain to see.
+    /// Whether a value equal to the one above is left out.
     pub is_grouped: bool,
-    /// Sentences, which stand below the table where it is narrow, after the first cell of their row.
+    /// Whether it holds sentences, which a narrow page shows below the table.
     pub is_prose: bool,
     /// Where it is shown.
     pub place: Visibility,
@@ -344,17 +346,17 @@ impl Column {
         Column { is_prose: true, ..Column::words(title) }
     }
 
-    /// The same, whose equal values stand once.
+    /// The same, without repetition of equal values.
     pub fn grouped(self) -> Column {
         Column { is_grouped: true, ..self }
     }
 
-    /// The same, which gives way on a narrow terminal.
+    /// The same, left out on a narrow terminal.
     pub fn yields(self, yields: u8) -> Column {
         Column { yields, ..self }
     }
 
-    /// The same, shown there alone.
+    /// The same, shown only there.
     pub fn at(self, place: Visibility) -> Column {
         Column { place, ..self }
     }
@@ -376,14 +378,14 @@ pub struct ReportTable {
     pub columns: Vec<Column>,
     /// Its rows; each has a cell for every column.
     pub rows: Vec<TableRow>,
-    /// Its columns need no titles on a terminal, and each row may be a paragraph there.
+    /// Whether a terminal leaves out the titles and may write each row as a paragraph.
     pub is_list: bool,
     /// Where it is shown.
     pub place: Visibility,
 }
 
 impl ReportTable {
-    /// One with these columns and no rows.
+    /// Returns a table with these columns and no rows.
     pub fn new(columns: impl IntoIterator<Item = Column>) -> ReportTable {
         ReportTable { columns: columns.into_iter().collect(), ..ReportTable::default() }
     }
@@ -438,7 +440,7 @@ fn is_several(result: &RunResult) -> bool {
     measured(result).nth(1).is_some()
 }
 
-/// A quantile that is shown in text, and how readily it gives way there.
+/// A quantile that is shown in text, and the order in which it is left out on a narrow page.
 type ShownQuantile = (f64, u8);
 
 /// The columns of all quantiles of these metrics; text shows only some.

@@ -1,44 +1,43 @@
-//! What trials at one load say about it (RFC 9971, MLRsearch): whether it is a lower bound, an upper bound or undecided,
-//! and what it carried at least half of the time.
+//! Classifies a load by its trials (RFC 9971, MLRsearch): lower bound, upper bound or undecided, and computes its
+//! conditional throughput.
 //!
 //! `controller` chooses the next load; `goal` says what makes a trial good.
 //!
 //! # Decisions
-//! - "Lost frame" reads "bad arrival", "forwarding rate" the rate of good arrivals. A trial's duration is the intended one:
-//!   a trial that was ended early because it could not become good any more counts as the whole trial that it would have
-//!   been.
+//! - "Lost frame" reads "bad arrival", "forwarding rate" the rate of good arrivals. A trial's duration is the intended
+//!   one: a trial that was ended early because it could not become good counts with its full length.
 
 use serde::{Deserialize, Serialize};
 
-/// What one trial says about one goal.
+/// The result of one trial for one goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialVerdict {
     /// The goal was met (a low-loss trial).
     pub good: bool,
     /// The share of its arrivals that were bad, 0 to 1.
     pub ratio: f64,
-    /// It is good, and yet its backlog seems to grow: a second trial of the confirming length must say.
+    /// It is good, but its backlog seems to grow: a second trial of the confirming length must decide.
     #[serde(default)]
     pub doubtful: bool,
 }
 
-/// What a goal asks of the trials at a load, by time.
+/// The rules by which trials classify a load, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalWeights {
-    /// A trial of at least so many seconds is full-length (goal final trial duration).
+    /// The least length of a full-length trial (goal final trial duration).
     pub full_s: f64,
-    /// So many seconds of trials decide (goal duration sum).
+    /// The seconds of trials that decide (goal duration sum).
     pub sum_s: f64,
     /// The share of them that may be bad, at least 0 and below 1 (goal exceed ratio).
     pub exceed: f64,
 }
 
-/// What a load is for a goal (RFC 9971, load classification).
+/// The class of a load for a goal (RFC 9971, load classification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoadClass {
-    /// It meets the goal, whatever trials would still come.
+    /// It meets the goal, for any further trials.
     Lower,
-    /// It misses the goal, whatever trials would still come.
+    /// It misses the goal, for any further trials.
     Upper,
     /// More trials are needed.
     Undecided,
@@ -58,7 +57,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Adds a trial of so many seconds.
+    /// Adds a trial of this many seconds.
     pub fn add(&mut self, weights: &GoalWeights, seconds: f64, good: bool) {
         let sum = match (seconds >= weights.full_s, good) {
             (true, true) => &mut self.good_s,
@@ -69,19 +68,19 @@ impl Sums {
         *sum += seconds;
     }
 
-    /// By how much bad exceeds good, in seconds; full-length trials only.
+    /// The seconds of bad minus good full-length trials.
     pub fn excess_s(&self) -> f64 {
         self.bad_s - self.good_s
     }
 
-    /// What the load is (RFC 9971, "Load Classification Logic").
+    /// Classifies the load (RFC 9971, "Load Classification Logic").
     pub fn class(&self, weights: &GoalWeights) -> LoadClass {
-        // Short trials count only as far as their bad ones are not made up for by their good ones.
+        // Of short trials only the excess of bad over good ones counts.
         let balancing_s = self.short_good_s * weights.exceed / (1.0 - weights.exceed);
         let high_loss_s = self.bad_s + (self.short_bad_s - balancing_s).max(0.0);
         let whole_s = (self.good_s + high_loss_s).max(weights.sum_s);
         let allowed_s = whole_s * weights.exceed;
-        // All that is missing may turn out good, or bad.
+        // The missing trials may all be good, or all be bad.
         if high_loss_s > allowed_s {
             LoadClass::Upper
         } else if whole_s - self.good_s <= allowed_s {
@@ -92,15 +91,15 @@ impl Sums {
     }
 }
 
-/// The conditional throughput of a load (RFC 9971): the load less the bad share that its full-length trials kept to for as
-/// much of the time as the goal asks. `trials` are (seconds, bad share).
+/// The conditional throughput of a load (RFC 9971): the load minus the bad share that its full-length trials did not
+/// exceed for the required part of the time. `trials` are (seconds, bad share).
 pub fn conditional_throughput(weights: &GoalWeights, load: f64, trials: &[(f64, f64)]) -> f64 {
     let mut full: Vec<(f64, f64)> =
         trials.iter().filter(|(seconds, _)| *seconds >= weights.full_s).copied().collect();
     full.sort_by(|one, other| one.1.total_cmp(&other.1));
     let measured_s: f64 = full.iter().map(|(seconds, _)| seconds).sum();
     let mut remaining_s = measured_s.max(weights.sum_s) * (1.0 - weights.exceed);
-    // What was not measured may have lost all.
+    // Missing trials count as completely bad.
     let mut ratio = 1.0;
     for (seconds, bad) in full {
         if remaining_s <= 0.0 {
@@ -130,7 +129,7 @@ mod tests {
         ]
     }
 
-    /// Its trials, in their order: how many, seconds, bad share.
+    /// Its trials, in order: number, seconds, bad share.
     const ADDED: [(usize, f64, f64); 6] =
         [(59, 1.0, 0.0), (1, 1.0, 0.01), (59, 1.0, 0.01), (1, 1.0, 0.0), (1, 60.0, 0.001), (1, 60.0, 0.0)];
 
@@ -202,7 +201,7 @@ mod tests {
             ("bb", LoadClass::Upper),
             ("gbg", LoadClass::Lower),
             ("gbb", LoadClass::Upper),
-            // With more than the sum, what is there decides; as much bad as good is allowed.
+            // Beyond the required sum the existing trials decide; equal shares of good and bad are allowed.
             ("bbgg", LoadClass::Lower),
             ("ggbbb", LoadClass::Upper),
         ] {

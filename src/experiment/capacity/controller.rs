@@ -1,59 +1,61 @@
-//! The search as a state machine: the results of trials in, the next trial out. It reads no clock and does no I/O.
+//! The search as a state machine: takes the results of trials and returns the next trial. It reads no clock and does no
+//! I/O.
 //!
-//! The next trial follows from the trials so far and from nothing else, so that a stored search continues where it was. What a
-//! load is for a goal, `classify` says.
+//! The next trial depends only on the trials so far, so that a stored search can be continued. `classify` classifies
+//! loads.
 //!
 //! # Decisions
-//! - For each goal the loads are walked from the lowest upwards, to the first that is not good: all that is good beyond it
-//!   counts for nothing (RFC 9971: the relevant lower bound is below the relevant upper bound). While only good ones are
-//!   known the load is doubled; then the gap is halved in log space until it is no wider than asked.
-//! - On the way one good trial is enough to go up, and two bad ones of at most three to go down: that a trial fails for a
-//!   reason that has nothing to do with its load is common, that one succeeds by chance is not. Both ends of the gap are
-//!   classified at the end, when it is known which they are.
-//! - For the same reason an upper bound is asked again at the end until its bad trials exceed the good ones by
-//!   [`DOUBT`]: one listener that was disturbed twice must not set the answer far too low.
-//! - Where several goals want a trial, that at the lowest load is made (RFC 9971: lower loads first), and counts for all.
-//! - A trial that this machine spoilt says nothing about the listener. After [`TRIES`] of them at a load the generator is at
-//!   its limit, and the load ends the search without being an upper bound.
+//! - For each goal the loads are visited from the lowest up to the first that is not good; good loads above it do not
+//!   count (RFC 9971: the relevant lower bound is below the relevant upper bound). While only good loads are known the
+//!   load is doubled; then the gap is halved in log space until it is narrow enough.
+//! - During the search one good trial is enough to go up, and two bad ones of at most three to go down: trials often
+//!   fail for reasons other than their load, but rarely succeed by chance. Both ends of the gap are classified at the
+//!   end.
+//! - For the same reason an upper bound is tried again at the end until its bad trials exceed the good ones by
+//!   [`DOUBT`]: two disturbances must not make the result far too low.
+//! - If several goals need a trial, the one at the lowest load is made (RFC 9971: lower loads first), and counts for
+//!   all.
+//! - An invalid trial does not count. After [`TRIES`] of them at a load the generator is at its limit, and the search
+//!   ends there without an upper bound.
 
 use serde::{Deserialize, Serialize};
 
 use super::classify::{GoalWeights, LoadClass, Sums, TrialVerdict, conditional_throughput};
 use crate::experiment::bracket::{Bracket, SearchSteps};
 
-/// By how many trials the bad ones exceed the good ones at an upper bound that is no longer doubted.
+/// The excess of bad over good trials that settles an upper bound.
 pub const DOUBT: f64 = 4.0;
-/// So many trials that this machine spoilt are made at a load, before it counts as beyond the generator.
+/// The number of invalid trials at a load after which it counts as beyond the generator.
 pub const TRIES: usize = 3;
-/// The most trials at a load.
+/// The largest number of trials at a load.
 const MOST_AT_LOAD: usize = 12;
-/// The most trials of a search, for each trial that it takes to fill the sum that decides.
+/// The largest number of trials of a search, for each trial in the deciding sum.
 const MOST_BY_SUM: f64 = 40.0;
-/// From where the search begins it goes down no further than to this share.
+/// The lowest load, as a share of the first.
 const FLOOR: f64 = 1.0 / 64.0;
 /// Below the first load, each is this share of the one before.
 const DOWN: u32 = 4;
-/// Loads have so many significant digits.
+/// The number of significant digits of loads.
 const DIGITS: i32 = 4;
 
-/// What a search is to do.
+/// The rules of a search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchRules {
     /// The first load.
     pub start: f64,
     /// The greatest load.
     pub max: f64,
-    /// How close the bounds must come: the gap as a share of the upper one.
+    /// The final gap between the bounds, as a share of the upper one.
     pub width: f64,
-    /// Loads are whole numbers.
+    /// Whether loads are whole numbers.
     pub whole: bool,
     /// The generator is not trusted beyond this load.
     pub ceiling: Option<f64>,
-    /// What decides at a load; a trial lasts `full_s`.
+    /// The rules of classification; a trial lasts `full_s`.
     pub weights: GoalWeights,
-    /// The length of the trial that confirms a lower bound, in seconds; 0: it is not confirmed.
+    /// The length of the trial that confirms a lower bound, in seconds; 0: no confirmation.
     pub confirm_s: f64,
-    /// How many goals there are.
+    /// The number of goals.
     pub goals: usize,
 }
 
@@ -64,7 +66,7 @@ pub struct TrialResult {
     pub load: f64,
     /// Its intended length, in seconds.
     pub seconds: f64,
-    /// What it says about each goal; nothing if this machine spoilt it.
+    /// Its result for each goal; `None`: it is invalid.
     pub judged: Option<Vec<TrialVerdict>>,
 }
 
@@ -103,18 +105,18 @@ impl Why {
 /// The next trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NextTrial {
-    /// At this load.
+    /// Its load.
     pub load: f64,
-    /// For so many seconds.
+    /// Its length, in seconds.
     pub seconds: f64,
-    /// Why.
+    /// Its reason.
     pub why: Why,
 }
 
 /// How the search for a goal ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GoalEnd {
-    /// Both bounds are known, and as close as asked.
+    /// Both bounds are known, and close enough.
     Found,
     /// The greatest load allowed still meets the goal.
     MaxReached,
@@ -122,11 +124,11 @@ pub enum GoalEnd {
     GeneratorLimited,
     /// Even the lowest load tried misses the goal.
     NoneGood,
-    /// It is not at its end.
+    /// It has not ended.
     Unfinished,
 }
 
-/// What is known for a goal.
+/// The result for a goal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GoalBounds {
     /// The relevant lower bound.
@@ -139,11 +141,11 @@ pub struct GoalBounds {
     pub confirmed: bool,
     /// Loads above the upper bound met the goal.
     pub inverted: bool,
-    /// How far the search is.
+    /// The state of the search.
     pub ending: GoalEnd,
 }
 
-/// A search and what it knows.
+/// A search, with its trials.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Controller {
     rules: SearchRules,
@@ -156,9 +158,9 @@ struct LoadTrials {
     load: f64,
     sums: Sums,
     trials: usize,
-    /// Trials that this machine spoilt.
+    /// The number of invalid trials.
     spoilt: usize,
-    /// A trial of the confirming length was good beyond doubt, or two were.
+    /// A trial of the confirming length was clearly good, or two were good.
     confirmed: bool,
     /// One was good, and doubtful.
     doubted: bool,
@@ -166,18 +168,18 @@ struct LoadTrials {
     refuted: bool,
 }
 
-/// What a load seems to be before it is classified.
+/// The preliminary class of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lean {
     Good,
     Bad,
-    /// Another trial at this load must say.
+    /// Another trial at this load must decide.
     Open,
     /// The generator cannot offer it.
     Beyond,
 }
 
-/// What a goal wants next, or how its search ended.
+/// The next trial that a goal needs, or the end of its search.
 enum Wish {
     Trial(NextTrial),
     SearchEnd(GoalEnd),
@@ -189,7 +191,7 @@ impl Controller {
         Controller { rules, trials: Vec::new() }
     }
 
-    /// What it is to do.
+    /// The rules of the search.
     pub fn rules(&self) -> &SearchRules {
         &self.rules
     }
@@ -204,7 +206,7 @@ impl Controller {
         self.trials.push(trial);
     }
 
-    /// The next trial; nothing if the search is at its end.
+    /// Returns the next trial; `None`: the search has ended.
     pub fn next(&self) -> Option<NextTrial> {
         if self.trials.len() >= self.most() {
             return None;
@@ -213,12 +215,12 @@ impl Controller {
             Wish::Trial(ask) => Some(ask),
             Wish::SearchEnd(_) => None,
         });
-        // Of equal loads the longer trial: it counts as the shorter one too.
+        // Of equal loads the longer trial, which counts as the shorter one, too.
         wishes
             .min_by(|one, other| one.load.total_cmp(&other.load).then(other.seconds.total_cmp(&one.seconds)))
     }
 
-    /// What is known for a goal (RFC 9971: relevant bounds, conditional throughput).
+    /// Returns the result for a goal (RFC 9971: relevant bounds, conditional throughput).
     pub fn bounds(&self, goal: usize) -> GoalBounds {
         let rows = self.rows(goal);
         let class = |row: &LoadTrials| row.sums.class(&self.rules.weights);
@@ -239,13 +241,13 @@ impl Controller {
         }
     }
 
-    /// What a goal's trials make of a load.
+    /// Returns the preliminary class of a load for a goal.
     pub fn class(&self, goal: usize, load: f64) -> LoadClass {
         let row = self.rows(goal).into_iter().find(|row| row.load == load);
         row.map_or(LoadClass::Undecided, |row| row.sums.class(&self.rules.weights))
     }
 
-    /// The gap that is being closed for a goal: the greatest load that seems good below the least that does not.
+    /// Returns the gap of a goal: the greatest load that seems good below the least that does not.
     pub fn gap(&self, goal: usize) -> (Option<f64>, Option<f64>) {
         let rows = self.rows(goal);
         let high = rows.iter().position(|row| self.lean(row) != Lean::Good);
@@ -260,7 +262,7 @@ impl Controller {
         conditional_throughput(&self.rules.weights, load, &heard.collect::<Vec<_>>())
     }
 
-    /// The loads that were tried, rising.
+    /// Returns the tried loads, rising.
     fn rows(&self, goal: usize) -> Vec<LoadTrials> {
         let mut rows: Vec<LoadTrials> = Vec::new();
         for trial in &self.trials {
@@ -327,7 +329,7 @@ impl Controller {
         }
     }
 
-    /// Classifies the two ends of a gap that is as narrow as asked, and confirms the lower one.
+    /// Classifies the two ends of a gap that is narrow enough, and confirms the lower one.
     fn settle(&self, low: &LoadTrials, high: Option<&LoadTrials>, ending: GoalEnd) -> Wish {
         let rules = &self.rules;
         let full_s = rules.weights.full_s;
@@ -340,11 +342,11 @@ impl Controller {
             && high.sums.excess_s() < DOUBT * full_s
             && !exhausted(high)
         {
-            // What fails only in the long run is not asked in short.
+            // A load that fails only in long trials needs no more short ones.
             let seconds = if high.refuted { rules.confirm_s.max(full_s) } else { full_s };
             return trial(high.load, seconds, Why::Classify);
         }
-        // However often it was asked in short: what it is in the long run only a long trial says.
+        // Only a long trial can confirm it, however many short ones there were.
         let is_spent = exhausted(low) && (low.refuted || low.spoilt >= TRIES + MOST_AT_LOAD);
         if rules.confirm_s > 0.0 && !low.confirmed && !is_spent {
             return trial(low.load, rules.confirm_s.max(full_s), Why::Confirm);
@@ -352,19 +354,19 @@ impl Controller {
         Wish::SearchEnd(ending)
     }
 
-    /// The most trials that are made; a search that takes them all does not settle.
+    /// The largest number of trials; a search that reaches it does not converge.
     pub fn most(&self) -> usize {
         let GoalWeights { full_s, sum_s, .. } = self.rules.weights;
         (MOST_BY_SUM * (sum_s / full_s).ceil().max(1.0)) as usize
     }
 
-    /// The greatest load that is tried.
+    /// Returns the greatest load that is tried.
     fn top(&self) -> f64 {
         let top = self.rules.ceiling.map_or(self.rules.max, |ceiling| ceiling.min(self.rules.max));
         if self.rules.whole { top.floor().max(1.0) } else { top }
     }
 
-    /// How loads are stepped through.
+    /// Returns the steps of the loads.
     fn steps(&self) -> SearchSteps<f64> {
         let rules = &self.rules;
         SearchSteps {
@@ -378,10 +380,10 @@ impl Controller {
     }
 }
 
-/// A load of few digits.
+/// Rounds a load to few digits.
 fn rounded(load: f64) -> f64 {
     let unit = 10f64.powi(load.log10().floor() as i32 + 1 - DIGITS);
-    // Divided where the unit is no binary fraction: 0.1 times a whole number is not what is written so.
+    // Divides if the unit is no binary fraction: 0.1 times a whole number would not be the exact decimal.
     if unit < 1.0 { (load / unit).round() / (1.0 / unit).round() } else { (load / unit).round() * unit }
 }
 

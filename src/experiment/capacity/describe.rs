@@ -1,5 +1,5 @@
-//! What a search shows beyond its bounds: why a goal was missed, at which load conditions set in, and how latency grew.
-//! It describes what was measured and decides nothing.
+//! Describes a search beyond its bounds: why a goal was missed, at which load conditions first occurred, and how
+//! latency grew. It decides nothing.
 
 use super::record::{SearchState, TrialCondition, TrialRecord};
 use super::search_plan::CapacityPlan;
@@ -7,12 +7,12 @@ use super::sustained::BacklogGrowth;
 
 /// Shares of a capacity at which its latency is reported.
 const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
-/// A trial stands for a share if its load is no further from it than this factor.
+/// A trial is used for a share if its load differs by at most this factor.
 const NEAR: f64 = 1.5;
 /// The latency at a share of the capacity, from the trial whose load is nearest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Latency {
-    /// The share that was looked for.
+    /// The share.
     pub share: f64,
     /// The load of the trial.
     pub load: f64,
@@ -22,7 +22,7 @@ pub struct Latency {
     pub p99_ns: Option<u64>,
 }
 
-/// Where a condition set in.
+/// The first load of a condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Onset {
     /// The lowest load at which it occurred.
@@ -43,7 +43,7 @@ pub fn latency(records: &[TrialRecord], capacity: f64) -> Vec<Latency> {
             .filter(|record| record.invalid.is_empty() && !record.ended_early && record.load <= capacity)
             .filter(|record| apart(record) <= NEAR.ln());
         let nearest = near.min_by(|one, other| {
-            // Of trials at one load the longest says most.
+            // Of trials at one load the longest is used.
             apart(one).total_cmp(&apart(other)).then(other.length_s.total_cmp(&one.length_s))
         })?;
         Some(Latency { share, load: nearest.load, p50_ns: nearest.p50_ns, p99_ns: nearest.p99_ns })
@@ -51,7 +51,7 @@ pub fn latency(records: &[TrialRecord], capacity: f64) -> Vec<Latency> {
     SHARES.into_iter().filter_map(at).collect()
 }
 
-/// Each condition with the lowest load at which it occurred, the lowest first.
+/// Returns each condition with the lowest load at which it occurred, lowest first.
 pub fn onsets(records: &[TrialRecord]) -> Vec<Onset> {
     let mut found: Vec<Onset> = Vec::new();
     let mut rising: Vec<&TrialRecord> = records.iter().filter(|record| record.invalid.is_empty()).collect();
@@ -71,7 +71,7 @@ pub fn onsets(records: &[TrialRecord]) -> Vec<Onset> {
     found
 }
 
-/// Why a goal was missed at its upper bound, in words: too slow, or not accepted.
+/// Returns why a goal was missed at its upper bound, in words: too slow, or not accepted.
 pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Option<String> {
     let upper = state.controller.bounds(goal).upper?;
     let missed = state.records.iter().filter(|record| record.load == upper);
@@ -90,7 +90,7 @@ pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Op
     if undelivered.len() > missed.len() {
         let failed = &undelivered.last()?.delivery.as_ref()?.failed;
         return Some(format!(
-            "deliveries: at {load} what came out is not what was accepted ({}), while {objective} was met",
+            "deliveries: at {load} the deliveries do not match what was accepted ({}), while {objective} was met",
             failed.join(", ")
         ));
     }
@@ -122,7 +122,7 @@ pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Op
     })
 }
 
-/// How a backlog grew, with its interval: `3.2/s (2.1 to 4.4/s)`.
+/// Formats the growth of a backlog with its interval: `3.2/s (2.1 to 4.4/s)`.
 pub fn in_words(growth: &BacklogGrowth) -> String {
     format!("{:.1}/s ({:.1} to {:.1}/s)", growth.per_s, growth.low_per_s, growth.high_per_s)
 }

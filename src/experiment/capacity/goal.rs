@@ -1,10 +1,10 @@
-//! What a load must meet, and whether a trial met it: which arrivals are bad, and how many may be.
+//! The goal of a load, and whether a trial met it: which arrivals are bad, and how many may be.
 //!
 //! # Decisions
-//! - An arrival is bad that was not accepted (refused, failed, shed, interrupted) or took longer than the objective says.
-//!   `response p99 < 500ms` lets 1 % of the scheduled arrivals be bad. Beside that `failures` says which share need not be
-//!   accepted at all: none, unless the goal says otherwise.
-//! - A percentile is not estimated: the bad ones are counted, so that a trial of any length has an answer.
+//! - An arrival is bad if it was not accepted (refused, failed, shed, interrupted) or took longer than the objective
+//!   allows. `response p99 < 500ms` allows 1 % of the scheduled arrivals to be bad. In addition `failures` is the share
+//!   that may be not accepted; by default zero.
+//! - No percentile is estimated: bad arrivals are counted, so that a trial of any length has a result.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,23 +33,23 @@ pub struct Goal {
 /// Why an expression is no goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GoalError {
-    /// It is not about the time of an arrival.
+    /// It is not about a response or service time.
     #[error("a goal is about the response or service times of accepted arrivals")]
     Subject,
-    /// It says nothing of each arrival.
-    #[error("a goal limits a percentile or the maximum: of a mean nobody can say which arrivals are bad")]
+    /// It does not decide for each arrival.
+    #[error("a goal limits a percentile or the maximum: a mean does not say which arrivals are bad")]
     Aggregate,
     /// It is no upper limit.
     #[error("a goal is an upper limit")]
     Operator,
 }
 
-/// What a trial says about a goal.
+/// The result of a trial for a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalVerdict {
     /// The goal was met, the load lasts, and everything came out of the relay.
     pub good: bool,
-    /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
+    /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those until then.
     pub bad: u64,
     /// Those of them that were not accepted.
     pub failed: u64,
@@ -58,7 +58,7 @@ pub struct GoalVerdict {
     /// The goal was met, and the trial is bad because its backlog or the relay's queue grew, or too little was accepted.
     #[serde(default)]
     pub unsustained: bool,
-    /// The goal was met, and the trial is bad because of what came out of the relay, or did not.
+    /// The goal was met, and the trial is bad because of the deliveries.
     #[serde(default)]
     pub undelivered: bool,
 }
@@ -104,7 +104,7 @@ impl Goal {
         std::time::Duration::from_nanos(self.limit_ns)
     }
 
-    /// Judges a trial that went to its end.
+    /// Judges a complete trial.
     pub fn judge(&self, tally: &PhaseTally) -> GoalVerdict {
         let scheduled = tally.counts.scheduled;
         let accepted = tally.counts.arrivals.of(Outcome::Accepted);
@@ -121,8 +121,8 @@ impl Goal {
         }
     }
 
-    /// Judges a trial in progress: a verdict only if it can no longer become good, whatever still comes. `scheduled`: all
-    /// that it will have had.
+    /// Judges a trial in progress: returns a verdict only if it can no longer become good. `scheduled`: the number of
+    /// arrivals that it will have in all.
     pub fn is_lost(&self, tally: &PhaseTally, scheduled: u64) -> Option<GoalVerdict> {
         let arrivals = &tally.counts.arrivals;
         let accepted = arrivals.of(Outcome::Accepted);
@@ -140,7 +140,7 @@ impl Goal {
     }
 
     fn allows(&self, bad: u64, failed: u64, scheduled: u64) -> bool {
-        // A share such as 1 - 0.99 is a little more or less than it is written.
+        // A share such as 1 - 0.99 has a rounding error.
         let within = |count: u64, share: f64| count as f64 <= share * scheduled as f64 * (1.0 + 1e-9);
         within(bad, self.bad) && within(failed, self.failures)
     }
@@ -166,7 +166,7 @@ mod tests {
         Goal::new("goal", &Assertion::parse(text).unwrap().expr, failures)
     }
 
-    /// So many accepted quickly, accepted slowly (1 s), rejected, shed, of so many scheduled.
+    /// A trial with this many arrivals accepted quickly, accepted slowly (1 s), rejected, shed, and scheduled.
     fn tally(quick: u64, slow: u64, rejected: u64, shed: u64, scheduled: u64) -> PhaseTally {
         let mut tally = PhaseTally::default();
         tally.counts.scheduled = scheduled;

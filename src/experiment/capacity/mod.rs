@@ -1,8 +1,9 @@
 //! The highest load that meets the goals, found as RFC 9971 (MLRsearch) says.
 //!
-//! `goal` says which arrivals are bad and whether a trial is, `sustained` whether its backlog grows, `relayed` what came out of the
-//! relay, `classify` what trials mean for a load, `controller` which trial is next; none of them knows a clock. `search_plan` makes plans of loads, `search` runs them where a [`SearchHost`] lets it,
-//! `record` is what is kept, and `describe` what can be said of it all.
+//! `goal` judges arrivals and trials, `sustained` the growth of the backlog, `relayed` the deliveries of the relay;
+//! `classify` classifies loads, and `controller` chooses the next trial. None of them reads a clock. `search_plan`
+//! makes plans from loads, `search` runs them on a [`SearchHost`], `record` stores them, and `describe` describes the
+//! results.
 
 pub mod classify;
 pub mod controller;

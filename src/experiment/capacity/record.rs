@@ -1,7 +1,7 @@
 //! The record of each trial: enough for every report, and to continue an interrupted search.
 //!
-//! It is stored with the state of a search; what `result.json` has of it, `report` converts. Durations are in the unit of
-//! their names, shares from 0 to 1.
+//! It is stored with the state of a search; `report` converts it for `result.json`. Durations are in the unit of their
+//! names, shares from 0 to 1.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::{Metric, Outcome};
 use crate::plan::{OnSaturation, Phase};
 
-/// Samples of replies are kept to so many characters.
+/// The largest length of a sample reply, in characters.
 const SAMPLE: usize = 300;
 
 /// One trial.
@@ -34,9 +34,9 @@ pub struct TrialRecord {
     pub why: String,
     /// When it began, since the search began.
     pub began_s: f64,
-    /// It was ended as soon as no goal could be met any more.
+    /// Whether it was ended early, because no goal could be met any more.
     pub ended_early: bool,
-    /// Why it says more about the generator than about the listener; then it counts for no goal.
+    /// The reasons why it is invalid; an invalid trial counts for no goal.
     pub invalid: Vec<TrialFault>,
     /// Arrivals that were scheduled.
     pub scheduled: u64,
@@ -52,9 +52,9 @@ pub struct TrialRecord {
     pub accepted_per_s: f64,
     /// Arrivals in progress, on average.
     pub concurrency: f64,
-    /// The most sessions open at once.
+    /// The largest number of sessions at once.
     pub peak_sessions: u64,
-    /// The median of the response times of accepted arrivals; `null` where there are too few to say.
+    /// The median of the response times of accepted arrivals; `null`: there are too few.
     pub p50_ns: Option<u64>,
     /// Their 90th percentile.
     pub p90_ns: Option<u64>,
@@ -64,10 +64,10 @@ pub struct TrialRecord {
     pub max_ns: Option<u64>,
     /// How its backlog grew; `null`: it was not asked, the trial is invalid, cut short, or too short for any answer.
     pub backlog: Option<BacklogGrowth>,
-    /// What came out of the relay; `null`: no receiver stood behind it.
+    /// The deliveries of the relay; `null`: there was no receiver.
     #[serde(default)]
     pub delivery: Option<TrialDelivery>,
-    /// By goal, in their order: whether it was met. Empty if the trial is invalid.
+    /// The results for the goals, in their order. Empty if the trial is invalid.
     pub goals: Vec<GoalVerdict>,
     /// The conditions of failures and expected refusals.
     pub conditions: Vec<TrialCondition>,
@@ -78,8 +78,8 @@ pub struct TrialRecord {
 }
 
 impl TrialRecord {
-    /// What may grow in a trial: its name, how it grew, and the load that it is held against. A growth is `None` where the trial is
-    /// too short for any answer, or was not asked.
+    /// What may grow in a trial: its name, its growth, and the load that the growth is compared with. A growth is
+    /// `None` if the trial is too short, or the growth is not judged.
     pub fn growths(&self) -> impl Iterator<Item = (&'static str, Option<BacklogGrowth>, f64)> + '_ {
         let delivery = self.delivery.iter().flat_map(|delivery| {
             [
@@ -96,7 +96,7 @@ impl TrialRecord {
         self.growths().filter_map(move |(name, growth, _)| Some((name, growth.filter(grown)?)))
     }
 
-    /// Makes the trial bad for the goals that it met, if something grew or did not come out as it should.
+    /// Makes the trial bad for the goals that it met, if something grew or the deliveries have faults.
     pub(super) fn hold_to_growths_and_deliveries(&mut self) {
         let unsustained = self.grown().next().is_some();
         let undelivered = self.delivery.as_ref().is_some_and(|delivery| !delivery.failed.is_empty());
@@ -119,17 +119,17 @@ pub struct TrialFault {
 /// A condition of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialCondition {
-    /// What it means.
+    /// Its condition.
     pub condition: String,
-    /// Where it showed.
+    /// Its step.
     pub step: String,
     /// The reply's code; `null` if it was no reply.
     pub code: Option<u16>,
-    /// How often.
+    /// Its count.
     pub count: u64,
-    /// The profile expects it.
+    /// Whether the profile expects it.
     pub expected: bool,
-    /// The first reply of this kind, cut to some length.
+    /// The first reply of this kind, shortened.
     pub sample: String,
 }
 
@@ -138,11 +138,11 @@ pub struct TrialCondition {
 pub struct SearchState {
     /// The version of this format: 1.
     pub version: u32,
-    /// SHA-256 of the resolved profile: another one's trials are no part of this search.
+    /// SHA-256 of the resolved profile: trials of another profile do not belong to this search.
     pub profile_sha256: String,
     /// Identifies the search in its messages.
     pub run_id: String,
-    /// What decides; its trials are the records, in their order.
+    /// The controller; its trials are those of the records, in their order.
     pub controller: Controller,
     /// The trials.
     pub records: Vec<TrialRecord>,
@@ -150,7 +150,7 @@ pub struct SearchState {
     pub elapsed_s: f64,
     /// The median of an idle listener's response times, before the first trial.
     pub base_ns: Option<u64>,
-    /// The median of an idle relay's delivery times, before the first trial; `null`: nobody looked behind it.
+    /// The median of an idle relay's delivery times, before the first trial; `null`: there was no receiver.
     #[serde(default)]
     pub base_delivery_ns: Option<u64>,
 }
@@ -173,7 +173,7 @@ impl SearchState {
         }
     }
 
-    /// Takes a trial in. `lost`: it was ended early, with these verdicts.
+    /// Adds a trial. `lost`: it was ended early, with these verdicts.
     pub(super) fn add(&mut self, record: TrialRecord) {
         let doubtful =
             record.growths().any(|(_, growth, load)| growth.is_some_and(|growth| growth.is_doubtful(load)));
@@ -184,7 +184,7 @@ impl SearchState {
     }
 }
 
-/// What must be known of a trial's phase to sum it up.
+/// Returns the properties of a trial's phase that its summary needs.
 fn info(phase: &Phase) -> PhaseInfo {
     PhaseInfo {
         name: phase.name.clone(),
@@ -199,7 +199,7 @@ fn info(phase: &Phase) -> PhaseInfo {
     }
 }
 
-/// The record of a trial, but for its goals and what comes after it.
+/// Makes the record of a trial, without its goals and the time after it.
 pub(super) fn record(
     ask: &NextTrial,
     number: usize,
@@ -220,7 +220,7 @@ pub(super) fn record(
         (found.status != Status::NotAvailable).then_some(found.value_ns)
     };
     let reasons = summary.validity.reasons.iter();
-    // How sessions ended beside their messages misses no goal.
+    // The ends of sessions after their messages miss no goal.
     let failures = summary.conditions.iter().filter(|row| row.key.outcome != Outcome::Accepted);
     let conditions = failures.map(|row| TrialCondition {
         condition: row.key.condition.to_string(),

@@ -1,13 +1,16 @@
-//! What came out of the relay in a trial: its counts, whether the relay's queue grew, and whether it accepted what was offered.
+//! The deliveries of a trial: their counts, whether the relay's queue grew, and whether the relay accepted the offered
+//! load.
 //!
 //! # Decisions
-//! - Growths are judged as [`sustained`] judges the backlog of arrivals, in recipients: the queue of what was accepted, against the
-//!   recipients that the relay accepts a second at this load; and what was offered and not accepted, against those offered.
-//! - That an accepted message takes its time is no growth: the start of a trial, three times the delivery time of the idle relay,
-//!   is left out.
-//! - Assertions about the counts of what came out (`missing == 0` and the other built-in ones, unless the profile removes them) hold
-//!   for each trial. One that does not hold makes the trial bad: a load under which messages are lost or doubled is not carried.
-//! - Where the wait for deliveries ended while they still came out, what is missing is queued, and none of these assertions is judged.
+//! - Growths are judged as [`sustained`] judges the backlog of arrivals, in recipients: the queue is compared with the
+//!   recipients that the relay accepts a second at this load, and the shortfall (offered and not accepted) with those
+//!   offered.
+//! - The start of a trial is left out, for three times the delivery time of the idle relay: until the first deliveries
+//!   every queue grows.
+//! - Assertions about deliveries (`missing == 0` and the other built-in ones, unless the profile removes them) apply to
+//!   each trial. A failed one makes the trial bad: the relay does not carry a load at which messages are lost or
+//!   duplicated.
+//! - If deliveries still came when the wait ended, missing messages are queued, and these assertions are not judged.
 
 use std::time::Duration;
 
@@ -20,7 +23,7 @@ use crate::collector::delivery::Delivered;
 use crate::collector::snapshot::Measured;
 use crate::verdict::{Assertion, AssertionStatus, judge_deliveries};
 
-/// What came out of the relay in one trial, in recipients.
+/// The deliveries of one trial, in recipients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrialDelivery {
     /// Those that the relay accepted.
@@ -33,7 +36,7 @@ pub struct TrialDelivery {
     pub missing: u64,
     /// Deliveries beyond the first of a recipient.
     pub duplicated: u64,
-    /// Those that came out with a change.
+    /// Those whose message was altered.
     pub altered: u64,
     /// Those that came out although they were refused.
     pub unexpected: u64,
@@ -45,22 +48,22 @@ pub struct TrialDelivery {
     pub queued_max: u64,
     /// From the last accepted message to the last delivery; `null`: one of both was never seen.
     pub drain_s: Option<f64>,
-    /// The wait for deliveries was over, and they still came out.
+    /// Whether deliveries still came when the wait was over.
     pub is_queue_left: bool,
-    /// Those that the relay would accept a second at this load: what the growth of its queue is held against.
+    /// Those that the relay should accept a second at this load: the growth of its queue is compared with it.
     pub accepts_per_s: f64,
     /// How the relay's queue grew; `null`: as of the backlog.
     pub queue: Option<BacklogGrowth>,
-    /// Those offered a second at this load: what the shortfall is held against.
+    /// Those offered a second at this load: the shortfall is compared with it.
     pub offered_per_s: f64,
-    /// How what was offered and not accepted grew: by how much the relay accepted less than was offered.
+    /// The growth of the shortfall: of recipients that were offered and not accepted.
     pub shortfall: Option<BacklogGrowth>,
     /// The assertions about these counts that do not hold, with what was found.
     pub failed: Vec<String>,
 }
 
 impl TrialDelivery {
-    /// The counts of a trial whose load lasted so long; `None`: no receiver stood behind the relay.
+    /// Returns the counts of a trial whose load had this length; `None`: there was no receiver.
     pub(super) fn of(measured: &Measured, length: Duration) -> Option<TrialDelivery> {
         let delivered: &Delivered = measured.delivered.as_deref()?;
         let phase = delivered.phases.first()?;
@@ -75,7 +78,7 @@ impl TrialDelivery {
             unexpected: counts.unexpected,
             foreign: delivered.foreign,
             queued_at_end: delivered.flow.queued_at(length),
-            // Without times no search begins.
+            // A search without times of deliveries does not start.
             queued_max: phase.queued_max.unwrap_or_default(),
             drain_s: phase.drain.map(|drain| drain.as_secs_f64()),
             is_queue_left: delivered.is_queue_left,
@@ -83,7 +86,7 @@ impl TrialDelivery {
         })
     }
 
-    /// Takes in which of these assertions about what came out do not hold.
+    /// Notes which of these assertions about deliveries fail.
     pub(super) fn hold_to(&mut self, assertions: &[Assertion], measured: &Measured) {
         let (Some(delivered), Some(window)) = (&measured.delivered, measured.windows.first()) else { return };
         if self.is_queue_left {
@@ -94,7 +97,7 @@ impl TrialDelivery {
         self.failed = failed.map(|result| format!("{}: {}", result.expr, result.observed)).collect();
     }
 
-    /// Takes in how the relay's queue grew at this load, in arrivals a second, and what was not accepted.
+    /// Notes the growth of the relay's queue and of the shortfall at this load, in arrivals a second.
     pub(super) fn judge_growths(
         &mut self,
         measured: &Measured,
@@ -120,16 +123,16 @@ impl TrialDelivery {
     }
 }
 
-/// What one arrival takes when the listener has nothing else to do.
+/// The times of a single arrival on an idle listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdleTimes {
-    /// Until it is accepted.
+    /// The time until it is accepted.
     pub response: Duration,
-    /// Until it has come out of the relay; `None`: that is not known.
+    /// The time until it is delivered; `None`: unknown.
     pub delivery: Option<Duration>,
 }
 
-/// The recipients offered and accepted over time; `each`: recipients of an arrival.
+/// Returns the recipients offered and accepted over time; `each`: recipients of an arrival.
 fn offered_and_accepted(arrivals: &BacklogSeries, queue: &BacklogSeries, each: f64) -> BacklogSeries {
     let mut series = BacklogSeries::default();
     while series.due() <= arrivals.end() {

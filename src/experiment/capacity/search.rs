@@ -1,6 +1,6 @@
 //! The search itself: warm-up, trials and cool-downs, until the controller has no next trial or the time is up.
 //!
-//! Threads, clock, files, the screen and the user's command belong to the [`SearchHost`].
+//! The [`SearchHost`] provides threads, clock, files, the screen and the user's command.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ use crate::generator::runner::{Control, Observer, RunError, Runner};
 use crate::load::{LoadModel, Spacing};
 use crate::plan::Plan;
 
-/// Probes that measure how fast the idle listener is.
+/// The number of probes of the idle listener.
 const BASE_PROBES: usize = 3;
-/// From probe to probe.
+/// The interval of probes.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// The listener is back when a probe takes no longer than this times the base, and [`SLACK`].
+/// The listener has recovered when a probe takes at most this factor times the base, plus [`SLACK`].
 const BACK: f64 = 1.2;
 const SLACK: Duration = Duration::from_millis(5);
 
-/// What a search runs on. A run is one trial, warm-up or probe; where a receiver stands behind the relay it lasts until the relay's
-/// queue is empty, or the wait for that is over.
+/// The host of a search. A run is one trial, warm-up or probe; with a receiver behind the relay it lasts until the
+/// relay's queue is empty, or the wait for that is over.
 pub trait SearchHost: Runner {
     /// How long the search has taken, with the time before an interruption.
     fn elapsed(&self) -> Duration;
@@ -41,7 +41,7 @@ pub trait SearchHost: Runner {
     /// Runs the user's command before the trial of this number.
     ///
     /// # Errors
-    /// It failed: how, in a sentence.
+    /// It failed, for this reason (a sentence).
     fn between(&mut self, command: &ShellCommand, number: usize) -> Result<(), String>;
 
     /// Stores the state.
@@ -60,7 +60,7 @@ pub enum SearchEvent<'a> {
     Started(NextTrial),
     /// A trial has ended, with its verdicts.
     Ended(&'a TrialRecord),
-    /// The search waits until the backlog is gone.
+    /// The search waits until the backlog is worked off.
     CoolDown,
 }
 
@@ -75,11 +75,11 @@ pub enum SearchEnd {
     Interrupted,
     /// The user's command failed.
     Hook(String),
-    /// The relay did not hand on what it had accepted, so that no further trial means anything: why, in a sentence.
+    /// The relay did not deliver what it had accepted, so further trials are useless; the reason in a sentence.
     Undelivered(String),
 }
 
-/// Continues a search from `state` to its end. The results are in `state`, whatever the end.
+/// Continues a search from `state` to its end. The results are in `state`, for any end.
 ///
 /// # Errors
 /// smtpress itself cannot go on.
@@ -158,7 +158,7 @@ impl Searcher<'_> {
         Ok(SearchEnd::Complete)
     }
 
-    /// Makes one trial, and says whether the relay was left with a queue; `None`: the user stopped it.
+    /// Makes one trial; returns whether the relay still has a queue. `None`: the user stopped it.
     fn trial(
         &mut self,
         ask: &NextTrial,
@@ -199,8 +199,8 @@ impl Searcher<'_> {
         Ok(Some((record, queue_left(&measured, &format!("trial {number}")))))
     }
 
-    /// Finds the times of an idle listener: the medians of a few probes, of those that were accepted. Returns an end if what was
-    /// accepted does not come out of the relay.
+    /// Measures the times of an idle listener: the medians of a few accepted probes. Returns an end if an accepted
+    /// probe is not delivered.
     fn base(&mut self, state: &mut SearchState) -> Result<Option<SearchEnd>, RunError> {
         let (mut responses, mut deliveries) = (Vec::new(), Vec::new());
         for _ in 0..BASE_PROBES {
@@ -225,7 +225,7 @@ impl Searcher<'_> {
         Ok(None)
     }
 
-    /// Waits until the listener is as fast as before the search: returns how long that took, and whether it did not happen.
+    /// Waits until the listener is as fast as before the search; returns how long that took, and whether it failed.
     fn cool_down(&mut self, state: &SearchState) -> Result<(Option<f64>, bool), RunError> {
         let Some(base_ns) = state.base_ns else { return Ok((None, false)) };
         let allowed = Duration::from_nanos(base_ns).mul_f64(BACK) + SLACK;
@@ -251,7 +251,7 @@ impl Searcher<'_> {
         }
     }
 
-    /// One arrival alone.
+    /// Runs a single arrival.
     fn probe(&mut self) -> Result<Measured, RunError> {
         self.probes += 1;
         let plan = self.capacity.probe(self.plan, self.probes);
@@ -259,7 +259,7 @@ impl Searcher<'_> {
     }
 }
 
-/// The end of a search whose relay still handed on what it had accepted when the wait for that was over.
+/// Returns the end of a search whose relay still had a queue when the wait for it was over.
 fn queue_left(measured: &Measured, after: &str) -> Option<SearchEnd> {
     let delivered = measured.delivered.as_ref().filter(|delivered| delivered.is_queue_left)?;
     Some(SearchEnd::Undelivered(format!(
@@ -275,13 +275,13 @@ fn median(mut times: Vec<u64>) -> Option<u64> {
     times.get(times.len() / 2).copied()
 }
 
-/// The longest time of this kind among what was accepted.
+/// Returns the longest time of this metric among accepted arrivals.
 fn longest(measured: &Measured, metric: Metric) -> Option<u64> {
     let hist = measured.tally.phases[0].hists.get(&(metric, Outcome::Accepted))?;
     (!hist.is_empty()).then(|| hist.max_ns())
 }
 
-/// How many arrivals a trial has at most, if that is known before.
+/// Returns the largest number of arrivals of a trial, if it is known before.
 fn most_scheduled(plan: &Plan) -> Option<u64> {
     let scheduled = CapacityPlan::scheduled(plan)?;
     Some(match &plan.phases[0].load.model {

@@ -1,4 +1,4 @@
-//! The settings of a search for the capacity, and the plans of its trials: what is varied, and all that stays.
+//! The settings of a search for the capacity, and the plans of its trials.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::mail::MessageSize;
 use crate::plan::{Messages, Phase, Plan, PlanPart, Unit};
 use crate::verdict::Assertion;
 
-/// How long a probe may take.
+/// The longest time of a probe.
 const PROBE: Duration = Duration::from_secs(10);
-/// The time beyond their goal's limit after which arrivals at the end of a trial are interrupted.
+/// The time after the goal's limit at which arrivals at the end of a trial are interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What is varied.
+/// The parameter that is varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knob {
     /// Arrivals a second.
@@ -37,20 +37,20 @@ impl Knob {
     }
 }
 
-/// A search, fully decided.
+/// The settings of a search, completely decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CapacityPlan {
-    /// What is varied.
+    /// The parameter that is varied.
     pub knob: Knob,
-    /// How it is searched.
+    /// The rules of the search.
     pub rules: SearchRules,
-    /// What a load must meet.
+    /// The goals.
     pub goals: Vec<Goal>,
-    /// A load whose backlog grows is bad: see [`CapacityPlan::judges_backlog`].
+    /// Whether a load with a growing backlog is bad: see [`CapacityPlan::judges_backlog`].
     pub sustained: bool,
-    /// What must hold of the deliveries of each trial, where a receiver stands behind the relay.
+    /// The assertions on the deliveries of each trial, if there is a receiver behind the relay.
     pub deliveries: Vec<Assertion>,
-    /// The load of a trial, but for the knob.
+    /// The load of a trial, without the varied parameter.
     pub phase: Phase,
     /// The index of the profile's phase that it was taken from.
     pub of_phase: Option<u32>,
@@ -67,8 +67,8 @@ pub struct CapacityPlan {
 }
 
 impl CapacityPlan {
-    /// Whether a trial whose backlog grows is bad. Where something else than the rate is varied no load says how many arrivals
-    /// are to be finished a second.
+    /// Whether a trial with a growing backlog is bad. Only a search by rate has a number of arrivals a second to
+    /// compare with.
     pub fn judges_backlog(&self) -> bool {
         self.sustained && self.knob == Knob::Rate
     }
@@ -95,7 +95,7 @@ impl CapacityPlan {
     /// The plan of the trial of this number (from 1) at this load.
     pub fn trial(&self, plan: &Plan, number: usize, load: f64, length: Duration) -> Plan {
         let mut trial = self.at(plan, load, length);
-        // Each trial draws anew, and its messages differ from those of the others.
+        // Each trial has its own random draws and its own messages.
         trial.seed = plan.seed.wrapping_add(number as u64);
         trial.run_id = format!("{}-{number}", plan.run_id);
         trial.part = PlanPart::Trial { number, load, length };
@@ -116,7 +116,7 @@ impl CapacityPlan {
         warm_up
     }
 
-    /// The plan of one arrival, to see how fast the listener is when it has nothing else to do.
+    /// Returns the plan of a single arrival, to measure the idle listener.
     pub fn probe(&self, plan: &Plan, number: usize) -> Plan {
         let mut probe = self.at(plan, self.rules.start, PROBE);
         probe.run_id = format!("{}-probe-{number}", plan.run_id);

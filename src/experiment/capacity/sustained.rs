@@ -1,19 +1,20 @@
-//! Whether a load lasts: whether the arrivals that were offered in a trial and not finished grow in number (M33).
+//! Decides whether a load can be sustained: whether the backlog of a trial (arrivals offered and not finished) grows
+//! (M33).
 //!
-//! A listener that is offered 3 % more than it carries meets an objective of one second for half a minute. That its backlog
-//! grows shows sooner.
+//! A listener with 3 % more load than it can carry meets an objective of one second for half a minute. The growth of
+//! its backlog shows this sooner.
 //!
 //! # Decisions
-//! - A backlog grows when the lower end of the 95 % interval of its slope is above 1 % of the load. An interval wider than 2 % of
-//!   the load does not decide, unless all of it is on one side of the 1 %.
-//! - A trial on the way counts by what it shows, decided or not: the search costs no more than without this rule. What becomes a
-//!   lower bound is asked again for the length `confirm`, and that is the longer trial that an undecided one needs. If even that
-//!   does not decide, and the backlog seems to grow, a second one must be good as well.
-//! - The backlog is counted twice. Offered minus finished hardly moves while the listener keeps up. While all of its workers are
-//!   busy it has all the randomness of the arrivals in it; the load times the time, minus finished, has not. The count with the
-//!   narrower interval is taken. For arrivals at even distances both are the same.
-//! - Until the first arrivals are finished every backlog grows. The start of a trial, three times the response time of the
-//!   idle listener, is left out; a trial that is not twice as long says nothing.
+//! - A backlog grows when the lower end of the 95 % interval of its slope is above 1 % of the load. An interval wider
+//!   than 2 % of the load is undecided, unless it lies completely on one side of the 1 %.
+//! - An undecided trial during the search counts by its estimate, so that the search costs no more than without this
+//!   rule. A lower bound is tried again for the length `confirm`, which is the longer trial that an undecided one
+//!   needs. If even that is undecided, and the backlog seems to grow, a second one must be good, too.
+//! - The backlog is estimated in two ways. Offered minus finished varies little while the listener keeps up, but
+//!   contains the randomness of the arrivals while all of its workers are busy; the load times the time, minus
+//!   finished, does not. The estimate with the narrower interval is used. For evenly spaced arrivals both are equal.
+//! - Until the first arrivals are finished every backlog grows. The start of a trial is left out, for three times the
+//!   response time of the idle listener; a trial that is not twice as long is not judged.
 
 use std::time::Duration;
 
@@ -22,16 +23,16 @@ use serde::{Deserialize, Serialize};
 use crate::collector::backlog::{BacklogSample, BacklogSeries};
 use crate::collector::growth::{Growth, sharp_growth};
 
-/// A backlog that grows by a greater share of the load grows.
+/// The share of the load above which a growth counts.
 const GROWN: f64 = 0.01;
-/// An interval that is a greater share of the load is too wide.
+/// The share of the load above which an interval is too wide.
 const WIDE: f64 = 0.02;
-/// An undecided one that grows by a greater share of the load seems to grow.
+/// The share of the load above which an undecided growth counts as likely.
 const SUSPECT: f64 = 0.005;
-/// So many idle response times at the start of a trial are left out.
+/// The length of the start that is left out, in idle response times.
 const START: u32 = 3;
 
-/// What the backlog of a trial says about its load.
+/// The verdict on a load by its backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sustained {
@@ -39,11 +40,11 @@ pub enum Sustained {
     Sustained,
     /// It grows.
     Unsustained,
-    /// The trial is too short to say.
+    /// The trial is too short.
     Undecided,
 }
 
-/// How a backlog grew, in arrivals a second, with the interval that holds the truth in 95 of 100 cases.
+/// The growth of a backlog, in arrivals a second, with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BacklogGrowth {
     /// The growth.
@@ -52,14 +53,14 @@ pub struct BacklogGrowth {
     pub low_per_s: f64,
     /// The upper end.
     pub high_per_s: f64,
-    /// What that says.
+    /// The verdict.
     pub verdict: Sustained,
-    /// A trial of about this length would decide, in seconds; `null` where this one does.
+    /// The length of a trial that would decide, in seconds; `null`: this one does.
     pub needed_s: Option<f64>,
 }
 
 impl BacklogGrowth {
-    /// Whether it is not decided, and seems to grow at this load.
+    /// Whether it is undecided and likely to grow at this load.
     pub fn is_doubtful(&self, load: f64) -> bool {
         self.verdict == Sustained::Undecided && self.per_s > SUSPECT * load
     }
@@ -91,7 +92,7 @@ pub fn judge(series: &BacklogSeries, load: f64, length: Duration, idle: Duration
         (false, false) if width(&growth) <= WIDE * load => Sustained::Sustained,
         (false, false) => Sustained::Undecided,
     };
-    // The interval of what wanders freely shrinks with the root of the time.
+    // The interval of a random walk shrinks with the root of the time.
     let needed_s = (length.as_secs_f64() * (width(&growth) / (WIDE * load)).powi(2)).ceil();
     Some(BacklogGrowth {
         per_s: growth.slope,

@@ -1,5 +1,5 @@
-//! The order of commands and their form: how a listener answers what it should refuse, by RFC 5321 and by the codes of
-//! Cisco's list.
+//! Rules on the order and form of commands: how a listener answers commands that it should refuse, by RFC 5321 and by
+//! the codes of Cisco's list.
 
 use super::kind::ProtocolRule;
 use super::prober::{Halt, Letter, Probed, Prober};
@@ -10,7 +10,7 @@ use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::command;
 
-/// The answer that is right.
+/// The correct answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Requirement {
     /// A permanent refusal: 5yz.

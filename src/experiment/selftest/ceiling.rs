@@ -1,4 +1,5 @@
-//! How far this machine goes: the highest rate at which we are still on time, and the most sessions open at once.
+//! Measures what this machine can do: the highest rate at which the generator is on time, and the largest number of
+//! open sessions.
 
 use std::time::Duration;
 
@@ -10,34 +11,34 @@ use crate::generator::runner::RunError;
 use crate::load::LoadModel;
 use crate::plan::Unit;
 
-/// On time: 99 % of arrivals start within this, in milliseconds (M25).
+/// The lateness that counts as on time: 99 % of arrivals start within it, in milliseconds (M25).
 pub const LAG_LIMIT: f64 = 1.0;
 /// Rates tried, messages a second: the first is doubled up to the greatest, or halved down to the least if it is too fast;
 /// then the gap is halved in log space, three times.
 const STEPS: SearchSteps<f64> =
     SearchSteps { first: 2000.0, most: 256_000.0, least: 62.5, down: 2, width: 0.083, round: |rate| rate };
-/// How long a rate is tried, and how often: one hiccup of the machine is not the generator's ceiling.
+/// The length of a trial, and the number of trials at a rate: a single disturbance is not the generator's ceiling.
 const TRIAL: Duration = Duration::from_millis(1500);
 const TRIES: u32 = 2;
-/// Sessions opened a second when they are counted.
+/// The number of sessions opened a second in the count of sessions.
 const OPENING: f64 = 4000.0;
 
-/// What this machine can do.
+/// The ceilings of this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ceiling {
     /// The highest rate tried at which p99 of lag was below [`LAG_LIMIT`], messages a second; 0 if none was.
     pub rate_per_s: f64,
     /// The lag p99 at that rate, in milliseconds.
     pub lag_p99_ms: f64,
-    /// Sessions that were open at once.
+    /// The number of sessions that were open at once.
     pub sessions: u64,
-    /// Sessions that were asked for.
+    /// The number of sessions that were asked for.
     pub sessions_asked: u64,
-    /// Resident memory a session, in bytes, above the process before; 0 if unknown.
+    /// The resident memory of a session, in bytes; 0 if unknown.
     pub bytes_per_session: u64,
 }
 
-/// Finds both; `descriptors`: how many sessions may be asked for.
+/// Measures both; `descriptors`: the largest number of sessions.
 ///
 /// # Errors
 /// smtpress itself cannot go on.
@@ -58,7 +59,7 @@ pub fn ceilings(testbed: &mut dyn Testbed, descriptors: u64) -> Result<Ceiling, 
     Ok(ceiling)
 }
 
-/// Finds the rate alone; once `most` is known to be in time, no more is looked for.
+/// Measures only the rate, up to `most`.
 ///
 /// # Errors
 /// smtpress itself cannot go on.
@@ -86,7 +87,7 @@ pub fn rate_ceiling(testbed: &mut dyn Testbed, most: f64) -> Result<Ceiling, Run
     Ok(ceiling)
 }
 
-/// Whether nearly all that was due was done, so that the rate was truly offered.
+/// Whether nearly all scheduled arrivals were started, so that the rate was really offered.
 fn kept_up(observed: &ScenarioResult) -> bool {
     let counts = &observed.measured.tally.phases[0].counts;
     counts.arrivals.of(Outcome::Accepted) * 100 >= counts.scheduled * 99

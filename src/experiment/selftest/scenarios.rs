@@ -1,4 +1,4 @@
-//! The scenarios: a load, the listener's setting, and what must come out.
+//! The scenarios: a load, the listener's setting, and the required result.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::net::address::Target;
 use crate::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::Script;
 
-/// Rounding of the histograms and of our own scheduling, beside 5 ms (measurement.md: `e`).
+/// The tolerance for rounding in histograms and scheduling, in addition to 5 ms (measurement.md: `e`).
 const E_SHARE: f64 = 0.001;
 const E_MS: f64 = 5.0;
 
@@ -20,7 +20,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// The load.
     pub plan: Plan,
-    /// The listener's setting, and ours.
+    /// The settings of listener and generator.
     pub setting: ListenerSetting,
     /// What it shows.
     pub shows: &'static str,
@@ -28,7 +28,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Judges what the testbed saw.
+    /// Judges the result of the testbed.
     pub fn judge(&self, observed: &ScenarioResult) -> Check {
         let mut figures = (self.judge)(observed);
         figures.extend(reconciliation(observed));
@@ -91,13 +91,13 @@ fn seconds(n: u64) -> Option<Duration> {
 /// The stall of one second in a load of 20 seconds.
 const STALL_MS: f64 = 1000.0;
 const STALL_RUN_MS: f64 = 20_000.0;
-/// At most what a stall of S under a load over T leaves at quantile q, less what may be lost to rounding.
+/// The least response time at quantile q after a stall of S in a load over T, minus the tolerance.
 fn stalled(q: f64) -> f64 {
     let bound = STALL_MS - (1.0 - q) * STALL_RUN_MS;
     bound - bound * E_SHARE - E_MS
 }
 
-/// All scenarios, in the order in which they are played.
+/// Returns all scenarios, in their order.
 pub fn scenarios() -> Vec<Scenario> {
     let stall = ListenerSetting {
         stall: Some((Duration::from_secs(8), Duration::from_secs(1))),
@@ -106,7 +106,7 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario {
             name: "stall",
-            shows: "a listener that stands still for 1 s is seen by every message that was due meanwhile (M1)",
+            shows: "a listener's stall of 1 s shows in every message that was scheduled during it (M1)",
             plan: plan(rate(200.0), seconds(20), 400),
             setting: stall,
             judge: |observed| {
@@ -128,7 +128,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 let service = all(&observed.measured, Metric::Service);
                 vec![
                     Figure::new("response p99", quantile_ms(&response, 0.99), "ms").at_least(stalled(0.99)),
-                    // 20 of 4,000 were under way when it stood still.
+                    // Only 20 of 4,000 were in flight when the stall started.
                     Figure::new("service p99", quantile_ms(&service, 0.99), "ms").at_most(50.0),
                 ]
             },
@@ -139,7 +139,7 @@ pub fn scenarios() -> Vec<Scenario> {
             plan: plan(rate(20.0), seconds(5), 1),
             setting: ListenerSetting { body: Duration::from_millis(100), ..ListenerSetting::default() },
             judge: |observed| {
-                // Arrival k is due at 50k ms and done at 100(k + 1) ms: 100 + 50k, k from 0 to 99.
+                // Arrival k is scheduled at 50k ms and done at 100(k + 1) ms: 100 + 50k, k from 0 to 99.
                 let response = all(&observed.measured, Metric::Response);
                 let service = all(&observed.measured, Metric::Service);
                 vec![
@@ -158,7 +158,7 @@ pub fn scenarios() -> Vec<Scenario> {
         },
         Scenario {
             name: "blocked generator",
-            shows: "500 ms in which our own threads stand still are lag, and in the response (M5)",
+            shows: "500 ms in which the generator's threads stand still show as lag, and in the response (M5)",
             plan: plan(rate(200.0), seconds(4), 50),
             setting: ListenerSetting {
                 block: Some((Duration::from_secs(2), Duration::from_millis(500))),
@@ -181,7 +181,7 @@ pub fn scenarios() -> Vec<Scenario> {
             judge: |observed| {
                 let body = all(&observed.measured, Metric::Step(crate::smtp::Step::Body));
                 let p50 = quantile_ms(&body, 0.5);
-                // The listener's own timer is a setting of what is measured: it may be late, never early.
+                // The listener's timer may be late, but never early.
                 vec![Figure::new("body p50", p50, "ms").at_least(10.0).at_most(10.0 * 1.01 + 0.2)]
             },
         },

@@ -15,24 +15,24 @@ words! {
         CramMd5 = "cram-md5" | "CRAM-MD5",
         /// Proofs of both sides (RFC 7677).
         ScramSha256 = "scram-sha-256" | "SCRAM-SHA-256",
-        /// The same, bound to the TLS session.
+        /// The same with channel binding to the TLS session.
         ScramSha256Plus = "scram-sha-256-plus" | "SCRAM-SHA-256-PLUS",
-        /// User and token, as Google asks for them.
+        /// User and token, in Google's form.
         Xoauth2 = "xoauth2" | "XOAUTH2",
         /// User and token (RFC 7628).
         Oauthbearer = "oauthbearer" | "OAUTHBEARER",
     }
-    /// Which of many comes next.
+    /// The order in which the users of a file are taken.
     for Order {
-        /// One after the other, and again from the first.
+        /// In turn, again and again.
         InTurn = "in-turn",
-        /// Any, by seed.
+        /// At random, by the seed.
         Random = "random",
     }
 }
 
 tables! {
-    /// AUTH: who logs in, and how. Never a secret in the profile.
+    /// The login (AUTH). A profile never holds a secret.
     Auth {
         /// The mechanism: plain, login, cram-md5, scram-sha-256, scram-sha-256-plus, xoauth2 or oauthbearer.
         mechanism: Mechanism;
@@ -52,12 +52,12 @@ tables! {
         token_file: String;
         /// A CSV file of many users, with the columns user and password (or token).
         users_file: String;
-        /// Which of many users a session is.
+        /// The order in which the users of a file are taken.
         order: Order, or Order::InTurn;
-        /// Log in although the session is not encrypted.
+        /// Log in even if the session is not encrypted.
         allow_clear_text: bool, or false;
     }
-    /// Who may log in at the listener. Never a secret in the profile.
+    /// The users of the listener. A profile never holds a secret.
     Users {
         /// The user.
         user: String;

@@ -6,7 +6,7 @@ use crate::profile::table::{tables, words};
 use crate::profile::units::{Percent, SearchSetting, Time};
 
 words! {
-    /// What a capacity search varies.
+    /// The parameter that a capacity search varies.
     for Knob {
         /// The rate of arrivals.
         Rate = "rate",
@@ -20,43 +20,44 @@ words! {
 tables! {
     /// A search for the highest load that meets the goals.
     Capacity {
-        /// What is varied from trial to trial.
+        /// The parameter that is varied from trial to trial.
         by: Knob, or Knob::Rate;
-        /// Where the search begins: a rate, a number of sessions or a size. Default 20/s, 1 or 4KiB.
+        /// The load of the first trial: a rate, a number of sessions or a size. Default 20/s, 1 or 4KiB.
         start: SearchSetting;
-        /// Where it ends. Default 5000/s, 1000 or 64MiB.
+        /// The largest load. Default 5000/s, 1000 or 64MiB.
         max: SearchSetting;
-        /// How close its two bounds must come.
+        /// The final gap between the two bounds, as a share of the upper one.
         width: Percent, or Percent(5.0), if bounds::width;
-        /// How long a trial lasts.
+        /// The length of a trial.
         trial: Time, or Time::seconds(20), if bounds::trial;
-        /// How much trial time decides. Default 60s.
+        /// The trial time that decides on a load. Default 60s.
         duration_sum: Time;
-        /// How long the result is confirmed; 0: not at all. Default 60s.
+        /// The length of the trial that confirms the result; 0: no confirmation. Default 60s.
         confirm: Time;
-        /// By rate: a load is too high as well when the arrivals that are not finished grow in number, and with `[receive]` when the
-        /// relay's queue grows or less than 99 % is accepted. false: they may, for bursts that may queue.
+        /// In a search by rate: a load is also too high if the backlog of unfinished arrivals grows, and with
+        /// `[receive]` if the relay's queue grows or less than 99 % is accepted. false: the backlog may grow, for
+        /// bursts.
         sustained: bool, or true;
-        /// How long the listener is warmed up before the first trial.
+        /// The length of the warm-up before the first trial.
         warmup: Time, or Time::seconds(10);
-        /// How long the listener may take to be as fast again as at rest, between two trials; with `[receive]` once the relay's queue
-        /// is empty, which is awaited for `drain` at most.
+        /// The longest wait between two trials until the idle listener is as fast as at the start; with `[receive]` it
+        /// starts when the relay's queue is empty, which is awaited for `drain` at most.
         cooldown_max: Time, or Time::seconds(60);
-        /// The longest that the whole search may take.
+        /// The longest time of the whole search.
         deadline: Time, or Time::seconds(20 * 60);
-        /// A command that the shell runs before each trial but the first: flush a queue, restart a service. When it fails,
-        /// the search ends.
+        /// A shell command that runs before each trial except the first, for example to flush a queue. If it fails, the
+        /// search ends.
         between_trials: String, if bounds::command;
-        /// What a load must meet. Needed, here or by `--goal`.
+        /// The goals that a load must meet. Needed, here or by `--goal`.
         goals: Vec<Goal>, or Vec::new();
     }
-    /// What a load must meet.
+    /// A goal that a load must meet.
     Goal {
         /// Its name.
         name: String, if bounds::plain_name;
         /// The objective: "response p99 < 500ms". Needed.
         slo: String;
-        /// The share of arrivals that need not be accepted, beside those that the objective lets be slow.
+        /// The share of arrivals that need not be accepted, in addition to those that the objective allows to be slow.
         failures: Percent, or Percent(0.0), if bounds::failures;
     }
 }

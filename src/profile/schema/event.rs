@@ -13,22 +13,24 @@ use crate::profile::table::tables;
 use crate::profile::units::Time;
 
 tables! {
-    /// Something that is done to the listener during `smtpress run`: stop it, start it again, fill its disk.
+    /// A command that runs during the load of `smtpress run`, for example to restart the listener or to fill its disk.
     Event {
         /// A name for reports and expressions: `event.NAME.outage < 5s`, `event.NAME.recovery < 10s`.
         name: String, if bounds::plain_name;
         /// When: "20s" from the start of the run, or { phase = "steady", after = "20s" }. Needed.
         at: EventAt;
-        /// A command that the shell runs, in the folder that `folder` names. Needed. A command that fails makes the run invalid.
+        /// A shell command, which runs in the folder that `folder` names. Needed. A command that fails makes the run
+        /// invalid.
         run: String, if bounds::command;
-        /// How long the command may take. Then it is killed, with all that it started, and the run is invalid.
+        /// The longest time of the command. After it the command is killed, with all processes that it started, and the
+        /// run is invalid.
         timeout: Time, or Time::seconds(60), if bounds::timeout;
     }
     /// A time in a phase.
     EventInPhase {
         /// From the start of the load of this phase.
         phase: String;
-        /// So long after.
+        /// The time after it.
         after: Time, or Time::default();
     }
 }
@@ -36,7 +38,7 @@ tables! {
 /// When an event starts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EventAt {
-    /// So long after the start of the run.
+    /// This long after the start of the run.
     Run(Time),
     /// In a phase.
     Phase(EventInPhase),

@@ -11,7 +11,7 @@ use crate::smtp::auth::Mechanism;
 use crate::smtp::script::{Protocol, TlsMode};
 
 words! {
-    /// What the embedded listener speaks.
+    /// The protocol of the embedded listener.
     for Protocol {
         /// SMTP.
         Smtp = "smtp",
@@ -37,7 +37,7 @@ words! {
         /// RFC 8689; in clear text too.
         RequireTls = "requiretls",
     }
-    /// Whose texts the embedded listener speaks.
+    /// The product whose reply texts the embedded listener uses.
     for Dialect {
         /// Cisco's Email Security Appliance.
         Cisco = "cisco",
@@ -50,10 +50,10 @@ words! {
     for EndOfData {
         /// CRLF.CRLF only.
         Strict = "strict",
-        /// A dot between any line ends, bare LF and bare CR too: open to SMTP smuggling.
+        /// A dot between any line ends, even bare LF and bare CR: vulnerable to SMTP smuggling.
         Lenient = "lenient",
     }
-    /// How a connection over a limit learns of it.
+    /// How a connection over a limit is refused.
     for RefusalForm {
         /// A 421 in place of the greeting.
         Reply = "reply",
@@ -69,27 +69,27 @@ words! {
 tables! {
     /// The embedded listener. A limit is the largest number that is still served; absent: no limit.
     Listener {
-        /// What it speaks.
+        /// Its protocol.
         protocol: Protocol, or Protocol::Smtp;
-        /// The extensions it offers, beside SIZE and STARTTLS. Default pipelining and 8bitmime.
+        /// The extensions that it offers, in addition to SIZE and STARTTLS. Default pipelining and 8bitmime.
         extensions: Vec<Extension>;
-        /// Whose texts it speaks.
+        /// The product whose reply texts it uses.
         style: Dialect, or Dialect::Cisco;
         /// Its name in greeting and replies.
         hostname: String, or Limits::default().hostname;
-        /// Where it listens: `ip:port` or `unix:path`. Default: a free port of 127.0.0.1 for a run, 127.0.0.1:2525 for
+        /// Its address: `ip:port` or `unix:path`. Default: a free port of 127.0.0.1 for a run, 127.0.0.1:2525 for
         /// `smtpress listen`.
         address: String;
-        /// Peers that may speak for other clients: addresses, ranges `a-b`, blocks `a/n`. Default loopback. No limit of one
-        /// host counts them before they have said for whom they speak.
+        /// Peers that may announce the address of another client: addresses, ranges `a-b`, blocks `a/n`. Default
+        /// loopback. Limits of one host count such a peer only after it has announced a client.
         trusted: Vec<String>;
-        /// Connections of trusted peers begin with a PROXY protocol header, version 1 or 2.
+        /// Whether connections of trusted peers begin with a PROXY protocol header, version 1 or 2.
         proxy: bool, or false;
-        /// How long the header may take.
+        /// The longest wait for the header.
         proxy_timeout: Time, or Time(Limits::default().proxy_timeout);
-        /// Trusted peers may say XCLIENT.
+        /// Whether trusted peers may send XCLIENT.
         xclient: bool, or false;
-        /// May bind an address beyond loopback.
+        /// Whether it may bind an address beyond loopback.
         allow_remote: bool, or false;
         /// The length of the kernel's accept queue.
         backlog: Count, or Count(Limits::default().backlog.into()), if bounds::count;
@@ -101,27 +101,27 @@ tables! {
         max_connections_per_listener: Count, if bounds::count;
         /// New connections in a time.
         connection_rate: Rate, if bounds::rate;
-        /// How many of them may come at once. Default: as many as the rate's number, at least 1.
+        /// How many of them may come at once (burst). Default: as many as the rate's number, at least 1.
         connection_burst: Count, if bounds::listener_burst;
-        /// How a connection over a limit learns of it.
+        /// How a connection over a limit is refused.
         shown_by: RefusalForm, or RefusalForm::Reply;
-        /// Whether and how TLS is spoken. Default: as the clients of an embedded listener do, else none.
+        /// Whether and how TLS is used. Default: as the clients of an embedded listener do, else none.
         tls: TlsMode;
         /// A file with its certificate, in PEM. Absent: one is made at the start.
         cert: String;
-        /// A file with the key of it.
+        /// A file with the key of the certificate.
         key: String;
-        /// A file to write its certificate to.
+        /// A file to which its certificate is written.
         cert_out: String;
-        /// A file of certificates: a client must show one that these issued.
+        /// A file of authorities: a client must have a certificate that one of them issued.
         client_ca: String;
-        /// The latest version of TLS that is spoken.
+        /// The highest version of TLS.
         max_tls_version: Version, or Version::Tls13;
         /// Refuse connections over a limit in clear text, before the handshake (implicit TLS).
         refuse_before_tls: bool, or false;
-        /// How often STARTTLS meets a temporary reason.
+        /// The share of STARTTLS commands that fail temporarily (454).
         tls_error_rate: Percent, or Percent(0.0), if bounds::share;
-        /// TLS sessions at once. Where no TLS is spoken, STARTTLS is offered all the same and with 0 meets this limit.
+        /// TLS sessions at once. Without TLS, STARTTLS is offered, too, and with 0 it is refused by this limit.
         max_tls_sessions: Count, if bounds::count;
         /// Messages of a session.
         max_messages_per_session: Count, if bounds::count;
@@ -132,15 +132,15 @@ tables! {
         /// NOOP, RSET, VRFY, EXPN, HELP and another hello answered in a session without a message between them; the next
         /// one ends it.
         max_junk_commands: Count, if bounds::count;
-        /// The longest a session may last, active or not.
+        /// The longest time of a session, active or not.
         max_connection_time: Time;
-        /// The longest a session may be without input.
+        /// The longest time without input.
         idle_timeout: Time;
-        /// The same by what comes next.
+        /// The longest time without input, by the expected command.
         step_timeouts: StepTimeouts, or StepTimeouts::default();
         /// Recipients of a message.
         max_recipients: Count, if bounds::count;
-        /// Recipients that nobody knows, as patterns: `nobody*@*`. They get 550 unknown-user. Default: none.
+        /// Unknown recipients, as patterns: `nobody*@*`. They get 550 unknown-user. Default: none.
         unknown_recipients: Vec<String>, or Vec::new();
         /// Such recipients answered in a session; the next one ends it.
         max_invalid_recipients: Count, if bounds::count;
@@ -160,27 +160,28 @@ tables! {
         reject_bare_cr_lf: bool, or false;
         /// Messages in a time.
         message_rate: Rate, if bounds::rate;
-        /// How many of them may come at once. Default: as many as the rate's number, at least 1.
+        /// How many of them may come at once (burst). Default: as many as the rate's number, at least 1.
         message_burst: Count, if bounds::listener_burst;
-        /// Messages accepted in all; then the queue is full.
+        /// Messages accepted in all before the queue is full.
         queue_full_after: Count;
-        /// Transactions at once; above, resources are low.
+        /// Transactions at once; above this number resources are low.
         resource_low_above: Count, if bounds::count;
-        /// Contents that it serves at once, each for as long as `delays.body` says; the others wait for their turn.
+        /// Contents that it processes at once, each for the time of `delays.body`; others wait.
         workers: Count, if bounds::workers;
-        /// How often MAIL meets a temporary system error.
+        /// The share of MAIL commands with a temporary system error.
         temporary_error_rate: Percent, or Percent(0.0), if bounds::share;
-        /// How often the final dot meets a temporary server error.
+        /// The share of messages with a temporary server error at the final dot.
         server_deferral_rate: Percent, or Percent(0.0), if bounds::share;
-        /// How often the final dot meets a permanent server error.
+        /// The share of messages with a permanent server error at the final dot.
         server_error_rate: Percent, or Percent(0.0), if bounds::share;
-        /// The licence has expired: nobody is served.
+        /// Whether the licence has expired: no client is served.
         licence_expired: bool, or false;
-        /// From this time after its start the service is not available.
+        /// The start of an outage, since the start of the listener.
         unavailable_after: Time;
-        /// How long it is not available then. Default: for good.
+        /// The length of the outage. Default: without end.
         unavailable_for: Time;
-        /// A greylist: a recipient is deferred until so long after the first attempt from the same client address and sender.
+        /// A greylist: a recipient is deferred until this long after the first attempt from the same client address and
+        /// sender.
         greylist: Time;
         /// MAIL needs TLS first.
         require_starttls: bool, or false;
@@ -188,22 +189,22 @@ tables! {
         require_auth: bool, or false;
         /// AUTH needs encryption first.
         auth_requires_encryption: bool, or false;
-        /// Who may log in. Absent: nobody, and AUTH is not offered.
+        /// The users that may log in. Absent: none, and AUTH is not offered.
         users: Users;
-        /// How they may. Default: all mechanisms, scram-sha-256-plus only over TLS.
+        /// The mechanisms for logins. Default: all, scram-sha-256-plus only over TLS.
         auth_mechanisms: Vec<Mechanism>;
         /// Failed logins answered in a session; the next one ends it.
         max_auth_failures: Count, if bounds::count;
-        /// How long each reply is held back.
+        /// The delay of each reply.
         delays: Delays, or Delays::default();
-        /// A tarpit: how long replies to errors, unknown recipients and failed logins are held back.
+        /// A tarpit: the delay of replies to errors, unknown recipients and failed logins.
         error_delay: ErrorDelay;
         /// One window of silence.
         stall: Stall;
-        /// Replies forced at steps; the first that fits is used.
+        /// Forced replies at steps; the first that matches is used.
         replies: Vec<Forced>, or Vec::new();
     }
-    /// How long each reply is held back: "2ms", or anything in "5ms..40ms". Default 0s.
+    /// The delay of each reply: "2ms", or a random time in "5ms..40ms". Default 0s.
     Delays {
         /// Before the greeting.
         greeting: TimeRange, or TimeRange::default();
@@ -222,7 +223,7 @@ tables! {
         /// QUIT.
         quit: TimeRange, or TimeRange::default();
     }
-    /// How long the listener waits for input after each step. Default: as `idle_timeout` says.
+    /// How long the listener waits for input after each step. Default: `idle_timeout`.
     StepTimeouts {
         /// After the greeting, for the hello.
         greeting: Time;
@@ -237,11 +238,11 @@ tables! {
         /// Within the content, and between its chunks.
         body: Time;
     }
-    /// What a session's errors cost it.
+    /// The tarpit for the errors of a session.
     ErrorDelay {
-        /// So many are answered at once; the next ones are held back.
+        /// The number of errors that are answered without delay.
         after: Count, or Count(0), if bounds::count;
-        /// How long each is held back.
+        /// The delay of each further reply.
         delay: Time;
     }
     /// A window in which the listener reads, writes and accepts nothing.
@@ -253,11 +254,11 @@ tables! {
     }
     /// A reply in place of the listener's own.
     Forced {
-        /// Where: greeting, hello, starttls, auth, mail, rcpt, data, body or quit.
+        /// The step: greeting, hello, starttls, auth, mail, rcpt, data, body or quit.
         step: Step, if bounds::reply_step;
         /// The reply with its code: "452 4.3.1 queue full"; lines are separated by \n. A 421 also closes.
         reply: String, if bounds::reply;
-        /// How often.
+        /// The share of these steps that get the reply.
         probability: Percent, or Percent(100.0), if bounds::share;
     }
 }

@@ -7,11 +7,11 @@ use crate::profile::units::{Count, Size};
 use crate::profile::value::Distribution;
 
 words! {
-    /// What becomes of a list with a line that holds no mailbox that can be used.
+    /// What happens with lines of a list that hold no usable mailbox.
     enum OnBadLine {
-        /// It is refused; all such lines are counted, and the first five named.
+        /// The list is refused; all such lines are counted, and the first five are named.
         Error = "error",
-        /// They are passed over, counted and named, in `check` and in the report.
+        /// They are skipped, counted and named, in `check` and in the report.
         Skip = "skip",
     }
 }
@@ -26,37 +26,37 @@ tables! {
         /// Senders from a CSV file (commas, semicolons or tabs; UTF-8 or UTF-16): its first column, or the one headed
         /// `mailbox` or `email`; `Name <a@b.example>` is read as the address in it, `<>` as the null reverse path.
         from_file: String;
-        /// Which sender comes next, of a file or of `{n:1..500}`.
+        /// The order in which senders of a file or of `{n:1..500}` are taken.
         from_order: Order, or Order::InTurn;
         /// The recipient, a template: `{n}` is the recipient's number. Default user{n}@recipient.example.
         to: String;
         /// Recipients from a CSV file, as for `from_file`.
         to_file: String;
-        /// Which recipient comes next, of a file or of `{n:1..500}`.
+        /// The order in which recipients of a file or of `{n:1..500}` are taken.
         to_order: Order, or Order::InTurn;
-        /// Addresses keep the grammar and the lengths of RFC 5321. If false, those that break them are sent as they are
-        /// (`a..b@c.example`, `postmaster`, `u@my_host`), but nothing that would break the command line.
+        /// Whether addresses must have the grammar and the lengths of RFC 5321. If false, others are sent unchanged
+        /// (`a..b@c.example`, `postmaster`, `u@my_host`), unless they would break the command line.
         strict_addresses: bool, or true;
-        /// What becomes of lines of `from_file` and `to_file` that hold no mailbox that can be used.
+        /// What happens with lines of `from_file` and `to_file` that hold no usable mailbox.
         on_bad_line: OnBadLine, or OnBadLine::Error;
         /// Recipients of a message.
         recipients: Count = Count(1), if bounds::recipients, flag "--recipients";
-        /// How large a message is, in bytes. Default 4KiB, or what `text` has.
+        /// The size of a message, in bytes. Default 4KiB, or what `text` has.
         size: Distribution<Size>, flag "--size";
         /// The subject, a template. Default: smtpress message {n}.
         subject: String;
         /// Further header fields, each a template such as "X-Campaign: {n}".
         headers: Vec<String>;
-        /// What it says, a template; words follow if `size` asks for more. Default: words.
+        /// The text, a template; random words follow if `size` is larger. Default: random words.
         text: String;
-        /// The same from a file.
+        /// The text from a file.
         text_file: String;
         /// Attachments by their sizes in bytes, before base64.
         attachments: Vec<Size>;
-        /// Messages from files, as they are: a file, a folder (its *.eml), a Maildir (its `cur` and `new`), or a pattern such
-        /// as "corpus/*.eml". What is no message (an empty file, an mbox) is passed over, counted and named.
+        /// Messages from files, unchanged: a file, a folder (its *.eml), a Maildir (its `cur` and `new`), or a pattern
+        /// such as "corpus/*.eml". Files that are no message (an empty file, an mbox) are skipped, counted and named.
         files: String;
-        /// Which file comes next.
+        /// The order in which the files are taken.
         files_order: Order, or Order::InTurn;
         /// Sign them with DKIM (RFC 6376).
         dkim: Dkim;

@@ -37,20 +37,20 @@ use session::{Session, Timeouts};
 use target::Target;
 
 tables! {
-    /// A smtpress profile: one load test, what it expects, and what it promises.
+    /// A smtpress profile: a load test with its expectations and assertions.
     Profile {
         /// The version of this format: 1.
         schema: u32 = 1, if bounds::schema;
         /// A name for reports and run directories: letters, digits, `-`, `_` and `.`.
         name: String, if bounds::profile_name;
-        /// Decides every random choice of the run. Absent: drawn, printed and stored.
+        /// The seed of all random choices of the run. Absent: drawn, printed and stored.
         seed: Seed, flag "--seed";
         /// Threads of the generator. Absent: as many as there are cores.
         threads: u32, if bounds::threads, flag "--threads";
-        /// The folder that the commands of [[event]] and `between_trials` run in; scripts are looked for there too. Absent: that
-        /// of the profile, or the current one without a profile.
+        /// The folder in which the commands of [[event]] and `between_trials` run, and in which scripts are found.
+        /// Absent: that of the profile, or the current one without a profile.
         folder: String;
-        /// Where the load goes.
+        /// The target of the load.
         target: Target = Target::default();
         /// How long each step may take.
         timeouts: Timeouts = Timeouts::default();
@@ -60,13 +60,13 @@ tables! {
         message: Message = Message::default();
         /// The parts of the run, in order.
         phase: Vec<Phase>, or Vec::new();
-        /// Answers that are right, and no failures.
+        /// Replies that are expected, and no failures.
         expect: Vec<Expect>, or Vec::new();
-        /// What is done to the listener while the load of `smtpress run` goes on.
+        /// Commands that run during the load of `smtpress run`.
         event: Vec<Event>, or Vec::new();
         /// What must hold for the run to pass.
         assert: Vec<Assert>, or Vec::new();
-        /// Your own names for replies, asked before the built-in rules.
+        /// Your own conditions for replies, checked before the built-in rules.
         classify: Vec<Classify>, or Vec::new();
         /// For `smtpress limit`: what the administrator configured, by the name of the limit, such as
         /// `too-many-connections-from-host = 50`; `smtpress limit --target embedded --plan` lists the names. A count, a size, a time
@@ -74,7 +74,7 @@ tables! {
         limits: BTreeMap<String, Plain>, or BTreeMap::new();
         /// For `smtpress capacity`: what to search, and which goals to meet.
         capacity: Capacity;
-        /// The receiver behind the relay under test. Absent: what the relay accepted is believed.
+        /// The receiver behind the relay under test. Absent: deliveries are not checked.
         receive: Receive;
         /// The embedded listener: for `address = "embedded"` and `smtpress listen`.
         listener: Listener, or Listener::default();

@@ -20,17 +20,18 @@ words! {
         ConstantRate = "constant-rate" | "constant-arrival-rate",
         /// Arrivals at a changing rate: `from`, `to`, `for`; or `from` and `stages`.
         RampingRate = "ramping-rate" | "ramping-arrival-rate",
-        /// So many sessions at a time, each beginning again when it has ended: `sessions`, `for`.
+        /// A constant number of sessions at a time, each starting again when it has ended: `sessions`, `for`.
         ConstantSessions = "constant-sessions" | "constant-vus",
         /// A changing number of sessions: `from`, `to`, `for`; or `from` and `stages`.
         RampingSessions = "ramping-sessions" | "ramping-vus",
-        /// `messages` in all, shared by `sessions`; `for` is the longest it may take.
+        /// `messages` in all, shared by `sessions`; `for` is the longest time.
         SharedMessages = "shared-messages" | "shared-iterations",
-        /// `size` arrivals at once, at the start and then `every` so often, `for` so long. Without `every`: once.
+        /// `size` arrivals at once, at the start and then at intervals of `every`, for the length `for`. Without
+        /// `every`: once.
         Burst = "burst",
-        /// From `from` up by `step`, `every` so often, `steps` steps in all. Rates or numbers of sessions.
+        /// From `from` up by `step`, at intervals of `every`, `steps` steps in all. Rates or numbers of sessions.
         Staircase = "staircase",
-        /// `sessions` opened (at `rate` if given) and held open, `for` so long.
+        /// `sessions` opened (at `rate` if given) and held open for the length `for`.
         HeldSessions = "held-sessions",
     }
     /// How the arrivals of a rate are spaced.
@@ -40,16 +41,16 @@ words! {
         /// As a Poisson process: independent senders.
         Poisson = "poisson",
     }
-    /// What one arrival is.
+    /// The unit of an arrival.
     for Unit {
         /// A session with all its messages.
         Session = "session",
         /// A message, on a session of the pool.
         Message = "message",
     }
-    /// What becomes of an arrival that is due when no session is free.
+    /// What happens with an arrival when no session is free.
     for OnSaturation {
-        /// It waits, with its intended time. Up to 1048576 arrivals wait at once; what comes due beyond is shed.
+        /// It waits, with its intended time. Up to 1048576 arrivals wait at once; further ones are shed.
         Queue = "queue",
         /// It is dropped, and counted as shed.
         Drop = "drop",
@@ -95,9 +96,9 @@ tables! {
     Phase {
         /// Its name, unique in the profile: letters, digits, `-` and `_`. Default: `phase-` and its number.
         name: String, if bounds::plain_name;
-        /// The load model: which keys the phase needs stands with each. Needed.
+        /// The load model, which determines the keys that the phase needs. Needed.
         load: Load;
-        /// How long; for shared-messages the longest that it may take. A staircase has `every` and `steps` instead.
+        /// The length; for shared-messages the longest time. A staircase has `every` and `steps` instead.
         length as "for": Time, if bounds::some_time, flag "--for";
         /// Arrivals in a time (constant-rate); sessions opened in a time (held-sessions; absent: at once).
         rate: Rate, flag "--rate";
@@ -107,7 +108,7 @@ tables! {
         messages: Count, if bounds::some_messages, flag "--messages";
         /// Arrivals of a burst.
         size: Count, if bounds::burst;
-        /// From burst to burst, or from step to step.
+        /// The time from burst to burst, or from step to step.
         every: Time, if bounds::some_time;
         /// The first value of a ramp or staircase: a rate such as "10/s", or a number of sessions.
         from: Level;
@@ -117,22 +118,23 @@ tables! {
         step: Level;
         /// The number of a staircase's steps, the first included.
         steps: Count, if bounds::steps;
-        /// A ramp in several parts, each from the value before it.
+        /// The parts of a ramp, each starting at the value before it.
         stages: Vec<Stage>, if bounds::stages;
         /// How arrivals of a rate are spaced.
         arrival: Spacing, or Spacing::Uniform;
-        /// What one arrival is. Default message for rates, bursts and shared-messages, session for the others.
+        /// The unit of an arrival. Default message for rates, bursts and shared-messages, session for the others.
         unit: Unit;
-        /// Never measured.
+        /// Whether it is a warm-up, which is not measured.
         warmup: bool, or false;
-        /// The most sessions open at once. Default: 1000 for rates and bursts, else as many as the load asks for.
+        /// The largest number of sessions at once. Default: 1000 for rates and bursts, else as many as the load asks
+        /// for.
         max_sessions: Count, flag "--sessions";
         /// Open all sessions before the first message starts (constant-sessions and shared-messages of unit message).
-        /// The load is measured from then on; what the opening takes is part of `for`.
+        /// The load is measured from then on; the opening is part of `for`.
         open_first: bool, or false, flag "--open-first";
-        /// The most connections opened in a time. Default: as the load asks.
+        /// The largest number of connections opened in a time. Default: no limit.
         connect_rate: Rate, if bounds::connect_rate;
-        /// What becomes of an arrival when no session is free.
+        /// What happens with an arrival when no session is free.
         on_saturation: OnSaturation, or OnSaturation::Queue;
         /// How long arrivals may take to end after the phase.
         graceful_stop: Time, or Time(GRACEFUL_STOP);

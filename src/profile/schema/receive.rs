@@ -8,26 +8,28 @@ use crate::smtp::script::Protocol;
 tables! {
     /// The receiver behind the relay under test: it takes what the relay delivers, and matches it with what the relay accepted.
     Receive {
-        /// Where the relay delivers to: `ip:port` or `unix:path`, one or more.
+        /// The addresses to which the relay delivers: `ip:port` or `unix:path`, one or more.
         address: Vec<String>, flag "--receive";
-        /// The delivery log of `smtpress receive`, which is a process of its own: the run does not listen at `address`, it reads what
-        /// came out there. Several where several receive. A path is relative to the working directory.
+        /// The delivery log of `smtpress receive`, which runs as another process: the run does not listen at `address`,
+        /// but reads deliveries from the log. Several logs if there are several receivers. A path is relative to the
+        /// working directory.
         deliveries: Vec<String>, flag "--deliveries";
-        /// How far the clock of the machine that wrote the log is ahead of ours, as it was measured, with its bound:
-        /// `"1.2ms+-0.3ms"`. Needed for times where that is another machine.
+        /// The measured offset by which the clock of the log's machine is ahead of this machine's, with its bound:
+        /// `"1.2ms+-0.3ms"`. Needed for times if it is another machine.
         clock_offset: String, flag "--clock-offset";
-        /// Whether the run directory keeps what the relay accepted, in `transactions.jsonl`, so that `smtpress report RUN --deliveries
-        /// FILE` can join the run when it is over: about 40 bytes a message. Runs with `deliveries` always do.
+        /// Whether the run directory keeps the accepted messages, in `transactions.jsonl` (about 40 bytes a message),
+        /// so that `smtpress report RUN --deliveries FILE` can join the run afterwards. Runs with `deliveries` always
+        /// keep them.
         keep_transactions: bool, or false;
-        /// What the receiver speaks.
+        /// The protocol of the receiver.
         protocol: Protocol, or Protocol::Smtp;
-        /// How long deliveries are awaited after the last arrival, at most.
+        /// The longest wait for deliveries after the last arrival.
         drain: Time, or Time::seconds(120), flag "--drain";
-        /// How long nothing must have come out for what is in doubt to be given up, once nothing accepted is missing. What is missing is
-        /// awaited until `drain`, however silent the relay is: it may try again after minutes.
+        /// How long to wait without any delivery for messages in doubt, once no accepted one is missing. Missing
+        /// messages are awaited until `drain`, even if the relay is silent: it may try again after minutes.
         quiet: Time, or Time::seconds(10);
-        /// How the receiver answers, as `[listener]` says of the embedded listener: limits, delays, refused recipients, forced
-        /// replies, TLS. `protocol` and `address` stand above.
+        /// The settings of the receiver's listener, with the keys of `[listener]`: limits, delays, refused recipients,
+        /// forced replies, TLS. `protocol` and `address` are set above.
         listener: Listener;
     }
 }

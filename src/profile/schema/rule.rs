@@ -7,7 +7,7 @@ use crate::profile::units::Time;
 use crate::smtp::Step;
 
 tables! {
-    /// An answer that is right, and no failure. All that is given must hold.
+    /// A reply that is expected, and no failure. All given keys must match.
     Expect {
         /// A name for expressions: `expect.NAME rate >= 99%`.
         name: String, if bounds::plain_name;
@@ -15,38 +15,38 @@ tables! {
         phase: String;
         /// Only at this step: dns, connect, tls, greeting, hello, starttls, auth, mail, rcpt, data, body, command or quit.
         step: Step;
-        /// Only with this meaning: the name of a condition, as `smtpress codes` lists them.
+        /// Only with this condition, as `smtpress codes` lists them.
         condition: Condition;
         /// Only with this reply code.
         code: u16, if bounds::reply_code;
-        /// Only while so many sessions are open, the refused one included: "sessions > 50".
+        /// Only while this many sessions are open, the refused one included: "sessions > 50".
         when: String, if bounds::on_sessions;
     }
     /// What must hold for the run to pass.
     Assert {
         /// In this phase. Absent: in all measured phases together.
         phase: String;
-        /// The expression: "response p99 < 800ms", "unexpected rate < 0.1%", "accepted >= 500". Needed. A rate in /s is of what fell into the phase's
-        /// window; only that of condition.NAME and expect.NAME takes what was met after it too.
+        /// The expression: "response p99 < 800ms", "unexpected rate < 0.1%", "accepted >= 500". Needed. A rate in /s
+        /// counts only the phase's window.
         expr: String;
-        /// Over every stretch of this length instead of the whole.
+        /// It must hold in every stretch of this length instead of over the whole.
         window: Time, if bounds::window;
         /// Stop the run when it fails.
         abort: bool = false;
-        /// Not looked at before the phase is this old.
+        /// The age of the phase from which on it is checked.
         grace: Time, or Time::default();
         /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`, `done rate == 100%`, `unexpected rate <= 1%`).
         remove: bool, or false;
     }
-    /// Your own name for a reply. All that is given must hold.
+    /// Your own condition for a reply. All given keys must match.
     Classify {
-        /// A regular expression for the whole reply, without regard to case.
+        /// A regular expression for the reply, ignoring case.
         pattern: String, if bounds::pattern;
         /// Only with this reply code.
         code: u16, if bounds::reply_code;
         /// Only at this step, as for `[[expect]]`.
         step: Step;
-        /// What it means: the name of a condition, as `smtpress codes` lists them. Needed.
+        /// The condition, as `smtpress codes` lists them. Needed.
         condition: Condition, if bounds::condition_of_reply;
     }
 }

@@ -13,9 +13,9 @@ use crate::smtp::script::{self, Aside, Hello, Pipelining, Quit};
 words! {
     /// The first command.
     for Hello {
-        /// EHLO, and HELO where the listener does not know it.
+        /// EHLO, and HELO if the listener refuses it.
         Ehlo = "ehlo",
-        /// EHLO; a listener that does not know it is a failure.
+        /// EHLO; a refusal is a failure.
         EhloOnly = "ehlo-only",
         /// HELO.
         Helo = "helo",
@@ -26,9 +26,9 @@ words! {
         Off = "off",
         /// MAIL, RCPT and DATA in one group, when offered.
         Auto = "auto",
-        /// The content and the next MAIL, RCPT and DATA in one group too, when offered.
+        /// Also the content and the next MAIL, RCPT and DATA in one group, when offered.
         Full = "full",
-        /// As full; a listener that does not offer it is a finding.
+        /// Like `full`; a listener that does not offer it fails the session.
         Require = "require",
     }
     /// Whether an extension is used.
@@ -37,10 +37,10 @@ words! {
         Off = "off",
         /// When it is offered.
         Auto = "auto",
-        /// Always; a listener that does not offer it is a finding.
+        /// Always; a listener that does not offer it fails the session.
         Require = "require",
     }
-    /// What a delivery report is to hold (RFC 3461).
+    /// The content of a delivery report (RFC 3461).
     enum Ret {
         /// The whole message.
         Full = "full",
@@ -49,23 +49,23 @@ words! {
     }
     /// When a delivery is to be reported (RFC 3461).
     enum Notify {
-        /// In no case; stands alone.
+        /// Never; must be the only value.
         Never = "never",
         /// When it succeeded.
         Success = "success",
         /// When it failed.
         Failure = "failure",
-        /// When it takes long.
+        /// When it is delayed.
         Delay = "delay",
     }
-    /// What becomes of a message that is late (RFC 2852).
+    /// What happens with a late message (RFC 2852).
     for Late {
         /// It is returned.
         Return = "return",
         /// The sender gets a report.
         Notify = "notify",
     }
-    /// A command for its own sake.
+    /// A command without effect.
     for Aside {
         /// NOOP.
         Noop = "noop",
@@ -80,19 +80,19 @@ words! {
         Close = "close",
         /// Reset without QUIT.
         Reset = "reset",
-        /// QUIT too, but not before the end of the phase: until then the session stays open.
+        /// QUIT at the end of the phase: until then the session stays open.
         Hold = "hold",
     }
 }
 
 tables! {
-    /// How long each step may take; the defaults are the minima of RFC 5321 4.5.3.2.
+    /// The longest time of each step; the defaults are the minima of RFC 5321 4.5.3.2.
     Timeouts {
         /// Name resolution and connect.
         connect: Time = Time(script::Timeouts::default().connect), if bounds::timeout;
         /// The greeting.
         greeting: Time = Time(script::Timeouts::default().greeting), if bounds::timeout;
-        /// HELO, EHLO, MAIL, RCPT, and QUIT where it has no time of its own.
+        /// HELO, EHLO, MAIL, RCPT, and QUIT if it has no time of its own.
         command: Time = Time(script::Timeouts::default().command), if bounds::timeout;
         /// DATA, until the 354.
         data: Time = Time(script::Timeouts::default().data), if bounds::timeout;
@@ -105,7 +105,7 @@ tables! {
     }
     /// The dialogue.
     Session {
-        /// The first command. `ehlo` says HELO on the same connection where EHLO is refused with 50z.
+        /// The first command. `ehlo` sends HELO on the same connection if EHLO is refused with 50z.
         hello: Hello = Hello::Ehlo, flag "--hello";
         /// The name given with it.
         name: String = "load.example".to_owned(), if bounds::hello_name;
@@ -114,11 +114,11 @@ tables! {
             flag "--messages-per-session";
         /// How commands are grouped.
         pipelining: Pipelining = Pipelining::Auto, flag "--pipelining";
-        /// Whether BDAT (RFC 3030) carries the content in place of DATA.
+        /// Whether the content is sent by BDAT (RFC 3030) instead of DATA.
         chunking: Use = Use::Auto;
         /// Bytes of a chunk.
         chunk_size: Size = Size(Chunking::default().size.get()), if bounds::chunk;
-        /// Which ESMTP parameters MAIL and RCPT carry.
+        /// The ESMTP parameters of MAIL and RCPT.
         extensions: Extensions, or Extensions::default();
         /// VRFY commands at the beginning of a session, about `to` with `{n}` counted from 0.
         verify: Count, or Count(0), if bounds::verify;
@@ -128,22 +128,22 @@ tables! {
         think: TimeRange = TimeRange::default();
         /// How a session ends.
         quit: Quit = Quit::Clean;
-        /// The pauses of closed loads before the next session is opened after one failed: it was refused, or the listener ended it
-        /// before it had served anything. One session is tried after each; loads at a rate, bursts and held-sessions have none.
+        /// The pauses of closed loads after a failed session: it was refused, or the listener ended it before it served
+        /// anything. After each pause one session is tried. Loads at a rate, bursts and held-sessions have no pauses.
         reconnect: Reconnect, or Reconnect::default();
-        /// When a message is tried again that was deferred (4yz), refused, dropped or timed out, or is in doubt. Default: never. For
-        /// phases of messages; searches try nothing again.
+        /// When a message is tried again that was deferred (4yz), refused, dropped or timed out, or is in doubt.
+        /// Default: never. Only for phases of messages; searches never try again.
         retry: Retry;
-        /// Who logs in, and how. Default: nobody does.
+        /// The login. Default: none.
         auth: Auth;
-        /// How it behaves badly on purpose. Default: not at all.
+        /// Misbehaviour on purpose. Default: none.
         misbehave: Misbehave, or Misbehave::default();
     }
     /// The pauses after sessions that failed.
     Reconnect {
         /// The first pause. 0: none.
         first: Time, or Time(plan::Reconnect::default().first);
-        /// By how much each further pause is longer than the one before, until a session is served.
+        /// The factor from each pause to the next, until a session is served.
         factor: f64, or plan::Reconnect::default().factor, if bounds::factor;
         /// The longest pause. Default 1s.
         max: Time;
@@ -155,22 +155,22 @@ tables! {
         /// message up to 4000s, for 5 days); `exim`: its default rule (every 15m for 2h, from 1h on 1.5 times as long for 16h,
         /// every 6h for 4 days).
         schedule: RetryTimes, if bounds::retry_times;
-        /// The first pause, if the pauses are to grow.
+        /// The first pause, for growing pauses.
         first: Time;
-        /// By how much each further pause is longer than the one before.
+        /// The factor from each pause to the next.
         factor: f64, or 2.0, if bounds::factor;
-        /// The longest pause. Default: no bound.
+        /// The longest pause. Default: unlimited.
         max: Time;
         /// Attempts of a message, the first included. Needed with `first`.
         attempts: Count, if bounds::attempts;
-        /// Every pause is multiplied by this, so that hours fit a test.
+        /// A factor for all pauses, to shorten hours for a test.
         time_scale: f64, or 1.0, if bounds::time_scale;
-        /// How long after the last phase retries are still started. What is not accepted then has no end and counts as interrupted.
-        /// Default: the `graceful_stop` of the last phase.
+        /// How long after the last phase retries still start. Messages that are not accepted by then count as
+        /// interrupted. Default: the `graceful_stop` of the last phase.
         wait: Time;
     }
-    /// Parameters of MAIL and RCPT. Each is never sent (`off`), sent when offered (`auto`), or sent, and a listener that does
-    /// not offer it is a finding (`require`).
+    /// Parameters of MAIL and RCPT. Each is never sent (`off`), sent when offered (`auto`), or always sent, and a
+    /// listener that does not offer it fails the session (`require`).
     Extensions {
         /// SIZE= (RFC 1870).
         size: Use, or Use::Auto;
@@ -189,9 +189,9 @@ tables! {
     }
     /// Delivery reports (RFC 3461).
     Dsn {
-        /// Whether they are asked for.
+        /// Whether reports are requested.
         wanted as "use": Use, or Use::Require;
-        /// RET=: what a report is to hold.
+        /// RET=: the content of a report.
         ret: Ret;
         /// ENVID=: the run and the message's number.
         envid: bool, or false;
@@ -202,29 +202,29 @@ tables! {
     }
     /// Deliver by (RFC 2852).
     DeliverBy {
-        /// Whether it is asked for.
+        /// Whether it is requested.
         wanted as "use": Use, or Use::Require;
         /// The time from MAIL on, in whole seconds. Needed.
         within: Time;
-        /// What becomes of a message that is late.
+        /// What happens with a late message.
         late: Late, or Late::Return;
         /// Whether each relay is to be reported.
         trace: bool, or false;
     }
-    /// Bad manners of a session, on purpose.
+    /// Misbehaviour of a session, on purpose.
     Misbehave {
-        /// Say hello before the greeting has come.
+        /// Send the hello before the greeting.
         early_talk: bool, or false;
-        /// Say nothing for a time, whenever a step is accepted.
+        /// Be silent for a time after each accepted step.
         stall: Silence;
-        /// Lines of nonsense after the greeting, each timed as the step `command`.
+        /// Invalid lines after the greeting, each timed as the step `command`.
         garbage: Count, or Count(0), if bounds::garbage;
-        /// End the sending side once the command of this step is out, and read what is owed: hello, mail, rcpt, data, body
-        /// (its final dot) or quit.
+        /// Close the sending side after the command of this step, and read the missing replies: hello, mail, rcpt,
+        /// data, body (its final dot) or quit.
         half_close: Step, if bounds::half_close;
-        /// Once mail can be sent, say NOOP without end and read no reply.
+        /// When ready for mail, send NOOP without end and read no reply.
         never_read: bool, or false;
-        /// Write no faster than so many bytes in a time, as in 100/s.
+        /// The largest number of bytes written in a time, as in 100/s.
         trickle: Rate, if bounds::trickle;
     }
     /// A silence of the client.

@@ -16,7 +16,7 @@ words! {
     }
     /// Whether and how TLS is used.
     for TlsMode {
-        /// Clear text.
+        /// No TLS.
         None = "none",
         /// STARTTLS (RFC 3207).
         Starttls = "starttls",
@@ -35,41 +35,41 @@ words! {
 tables! {
     /// Where the load goes.
     Target {
-        /// `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `smtp+unix:path`, `lmtp+unix:path`, or `embedded`
-        /// for the listener inside the process. Of a name with several addresses a session goes to the first that answers;
-        /// the load is not spread over them. Needed.
+        /// `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `smtp+unix:path`, `lmtp+unix:path`, or
+        /// `embedded` for the listener inside the process. If a name has several addresses a session uses the first
+        /// that answers; the load is not distributed over them. Needed.
         address: String, flag "--target";
         /// Whether the sessions are encrypted, and how. Default none; `smtps://`: implicit.
         tls: TlsMode, flag "--tls";
-        /// Client addresses, used in turn by session: addresses, ranges `a-b`, blocks `a/n`. They are bound, or with
-        /// `proxy` or `xclient` carried instead.
+        /// Client addresses, used in turn by session: addresses, ranges `a-b`, blocks `a/n`. They are bound, or
+        /// announced by `proxy` or `xclient`.
         sources: Vec<String>, or Vec::new();
-        /// Whether a PROXY protocol header carries the client address (one of `sources`, or our own).
+        /// Whether a PROXY protocol header carries the client address (one of `sources`, or the real one).
         proxy: Proxy = Proxy::None;
-        /// XCLIENT tells the listener the client address (one of `sources`); it must offer XCLIENT to us.
+        /// Whether XCLIENT announces the client address (one of `sources`) to the listener, which must offer XCLIENT.
         xclient: bool = false;
         /// Hosts beyond loopback that may be loaded, with their owner's consent: the same as `--allow-target`. Default none.
         allow: Vec<String>, or Vec::new();
         /// Details of TLS.
         tls_options: TlsOptions, or TlsOptions::default();
     }
-    /// Details of TLS. Files are in PEM, named from the directory in which smtpress is started.
+    /// Details of TLS. Files are in PEM; paths are relative to the directory in which smtpress is started.
     TlsOptions {
-        /// A file of certificates to trust. Absent: the authorities that the system trusts; for the embedded listener its
-        /// own certificate.
+        /// A file of certificates to trust. Absent: the authorities of the system; for the embedded listener its own
+        /// certificate.
         ca: String;
-        /// Whether a certificate that is not trusted, or has another name, ends the session. If false, the session goes on
-        /// and the report says what is wrong with the certificate.
+        /// Whether a certificate that is not trusted, or has another name, ends the session. If false, the session
+        /// continues and the report says what is wrong with the certificate.
         verify: bool, or true;
-        /// The server name to ask for and to find in the certificate. Default: the target's host.
+        /// The server name for SNI and for the check of the certificate. Default: the target's host.
         sni: String;
-        /// A file with our certificate, and with those that lead to its authority.
+        /// A file with the client's certificate and its chain.
         client_cert: String;
         /// A file with its key, not encrypted.
         client_key: String;
-        /// The oldest version that is spoken.
+        /// The lowest version of TLS.
         min_version: Version, or Version::Tls12;
-        /// Whether the sessions of a thread resume those before them.
+        /// Whether sessions resume earlier TLS sessions of their thread.
         resumption: bool, or true;
     }
 }

@@ -1,17 +1,17 @@
-//! Which charts stand in which section of the page.
+//! The charts of each section of the page.
 
 /// A chart.
 #[derive(Clone, Copy, Debug)]
 pub struct Chart {
-    /// What the script calls it.
+    /// Its name in the script.
     pub kind: &'static str,
     /// Its title.
     pub title: &'static str,
-    /// How it is to be read.
+    /// How to read it.
     pub words: &'static str,
 }
 
-/// What there is to draw charts from.
+/// The data that is available for charts.
 #[derive(Clone, Copy, Debug)]
 pub struct Charts {
     /// The run over time.
@@ -26,11 +26,11 @@ pub struct Charts {
     pub has_refusals: bool,
     /// Messages were tried again.
     pub has_retries: bool,
-    /// A receiver stood behind the relay.
+    /// There was a receiver behind the relay.
     pub has_receiver: bool,
 }
 
-/// Section, whether it stands below the tables, name, title, words.
+/// Section, whether it is below the tables, name, title, explanation.
 const ALL: [(&str, bool, Chart); 16] = [
     at(
         "load",
@@ -110,12 +110,12 @@ const fn at(
 }
 
 impl Charts {
-    /// The charts above the tables of a section.
+    /// Returns the charts above the tables of a section.
     pub fn before(self, section: &str) -> Vec<Chart> {
         self.of(section, false)
     }
 
-    /// The charts below them.
+    /// Returns the charts below the tables.
     pub fn after(self, section: &str) -> Vec<Chart> {
         self.of(section, true)
     }

@@ -1,4 +1,4 @@
-//! How cells and sentences look on the page: the classes of its style sheet.
+//! The style classes of cells and sentences on the page.
 
 use crate::report::view::{Cell, CellKind, Medium, ReportTable, Tone};
 

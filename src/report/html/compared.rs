@@ -1,6 +1,6 @@
-//! The page of a comparison: the verdict in words, why, and each change beside the margin that it is compared with.
+//! The page of a comparison: the verdict, its reasons, and each change beside its margin.
 //!
-//! It has no script at all. Figures carry the place where they stand in the JSON of the comparison.
+//! It has no script. Figures carry their place in the JSON of the comparison.
 
 use askama::Template;
 
@@ -11,14 +11,14 @@ use crate::report::stored::RunResult;
 use crate::report::view::{Cell, Column, ReportTable};
 use crate::verdict::compare::{Judgement, Measure, MetricComparison};
 
-/// Where the labels of an axis of ratios may stand.
+/// The possible labels of an axis of ratios.
 const TICKS: [f64; 21] = [
     0.01, 0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0,
     20.0, 100.0,
 ];
-/// The furthest that an axis of ratios shows: some thousand times, and a thousandth.
+/// The limits of an axis of ratios: some thousand times, and a thousandth.
 const FURTHEST: f64 = 7.0;
-/// Labels stand at least so far apart, in percent of the width: four or five on a phone.
+/// The least distance of labels, in percent of the width: four or five fit on a phone.
 const APART: f64 = 14.0;
 
 /// The page.
@@ -62,12 +62,12 @@ struct ComparedPhase {
 /// A metric with its picture.
 struct PicturedRow {
     row: ComparedRow,
-    /// What lies to the left of no change, and to the right.
+    /// The words for the left and the right of the axis.
     sides: [&'static str; 2],
     picture: Option<Picture>,
 }
 
-/// Places in percent of the width; no change is at 50.
+/// Positions in percent of the width; 50 is no change.
 struct Picture {
     margin: String,
     margin_width: String,
@@ -76,7 +76,7 @@ struct Picture {
     ticks: Vec<(String, String)>,
 }
 
-/// What made the verdict, the worst first.
+/// The reasons of the verdict, the worst first.
 fn why(view: &ComparedView, rows: &[MetricComparison]) -> Vec<ComparedRow> {
     let order = [Judgement::Regressed, Judgement::Inconclusive, Judgement::Improved, Judgement::Equivalent];
     let place =
@@ -116,7 +116,7 @@ fn pictured(shown: &ComparedRow, row: &MetricComparison, of_ratios: f64) -> Pict
     }
 }
 
-/// How far from no change the picture of a row must reach, on the scale of its axis.
+/// The range that the picture of a row must show, on the scale of its axis.
 fn reach(row: &MetricComparison) -> f64 {
     let on_axis = |change: f64| axis(row.measure, change).abs();
     let ends = row.change.map_or([f64::NAN; 3], |change| [change.low, change.middle, change.high]);
@@ -125,7 +125,7 @@ fn reach(row: &MetricComparison) -> f64 {
     furthest.max(margin_on_axis(row.measure) * 2.0) * 1.15
 }
 
-/// Where a change lies on its axis: 0 is none, and twice as much is as far from it as half.
+/// The position of a change on its axis: 0 is no change; a double and a half are at the same distance.
 fn axis(measure: Measure, change: f64) -> f64 {
     if measure.is_ratio() { change.ln() } else { change }
 }
@@ -136,7 +136,7 @@ fn margin_on_axis(measure: Measure) -> f64 {
 
 fn picture(row: &MetricComparison, reach: f64) -> Option<Picture> {
     let change = row.change.filter(|change| change.middle.is_finite())?;
-    // What lies beyond the edge ends there.
+    // Values beyond the edge are drawn at the edge.
     let place = |on_axis: f64| (50.0 + on_axis / reach * 50.0).clamp(0.0, 100.0);
     let percent = |place: f64| format!("{place:.2}");
     let on_axis = |change: f64| place(axis(row.measure, change));
@@ -155,7 +155,7 @@ fn picture(row: &MetricComparison, reach: f64) -> Option<Picture> {
     })
 }
 
-/// The labels that find room: that of no change first, then those nearest to it, off the words at the edges.
+/// Returns the labels that fit: that of no change first, then those nearest to it, clear of the words at the edges.
 fn apart(mut ticks: Vec<(f64, String)>) -> Vec<(f64, String)> {
     ticks.sort_by(|a, b| (a.0 - 50.0).abs().total_cmp(&(b.0 - 50.0).abs()));
     let mut kept: Vec<(f64, String)> = Vec::new();

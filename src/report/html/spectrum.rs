@@ -1,4 +1,4 @@
-//! The percentile spectrum: how slow the slowest so many in a thousand were, up to the last one.
+//! The percentile spectrum: the response times at ever higher percentiles, up to the maximum.
 
 use serde::Serialize;
 
@@ -7,9 +7,9 @@ use crate::collector::histogram::{Hist, Quantile, Status, needed};
 use crate::report::merge::histogram;
 use crate::report::stored::{RunResult, StoredMetric};
 
-/// Points for each power of ten of what remains to 100 %.
+/// The number of points for each power of ten of the distance to 100 %.
 const A_DECADE: u32 = 12;
-/// As far as any run goes: one in ten to the ninth.
+/// The end of the axis: one in ten to the ninth.
 const DECADES: u32 = 9;
 
 /// The spectra of one phase.
@@ -19,12 +19,13 @@ pub struct Spectrum {
     outcome: String,
     /// 1 / (1 - q), rising.
     x: Vec<f64>,
-    /// In milliseconds; `null` where only a lower bound is known (M12).
+    /// In milliseconds; `null`: only a lower bound is known (M12).
     response: Vec<Option<f64>>,
     service: Vec<Option<f64>>,
 }
 
-/// Of each measured phase, the times of what was accepted, or of what was most if nothing was.
+/// Returns for each measured phase the times of accepted arrivals, or of the most frequent outcome if none was
+/// accepted.
 pub fn spectra(result: &RunResult) -> Vec<Spectrum> {
     let metrics = result.metrics_by_phase();
     result
@@ -60,10 +61,10 @@ fn spectrum(result: &RunResult, metrics: &[(usize, &StoredMetric)], phase: &str)
     Some(Spectrum { phase: phase.to_owned(), outcome, response, service: service.unwrap_or_default(), x })
 }
 
-/// Where the spectrum of so many values has its points.
+/// Returns the points of a spectrum of this many values.
 fn ticks(count: u64) -> Vec<f64> {
     let all = (0..=A_DECADE * DECADES).map(|i| 10_f64.powf(f64::from(i) / f64::from(A_DECADE)));
-    // From the least value, which is at 1; a quantile of 0 needs none.
+    // Starts at the least value, which is at 1.
     all.filter(|x| *x <= 1.0 || needed(1.0 - 1.0 / x) <= count).collect()
 }
 
@@ -91,7 +92,7 @@ mod tests {
         for (x, value) in x.iter().zip(found) {
             assert_eq!(value.is_some(), 1.0 - 1.0 / x <= 0.9 + 1e-9, "{x}");
         }
-        // A result that holds no distributions has none.
+        // A result without distributions has no spectrum.
         assert!(spectra(&fixtures::accepted()).is_empty());
     }
 

@@ -1,7 +1,7 @@
-//! How a run went over time, small enough to be put into a page: what is too much for it is added up, never left out.
+//! The timeline of a run, small enough for a page: rows are added up if there are too many, never left out.
 //!
-//! Fed second by second. Quantiles are taken from the added distributions of a stretch, never from other quantiles, and only
-//! where there are enough values to say them (M18).
+//! It takes the run second by second. Quantiles are computed from the added distributions of a stretch, never from
+//! other quantiles, and only if there are enough values (M18).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,35 +16,35 @@ use crate::condition::Condition;
 use crate::report::csv::TimeSeries;
 use crate::report::stored::RunResult;
 
-/// Points in time on a chart, at most about so many.
+/// The approximate largest number of points on a chart.
 const POINTS: f64 = 3600.0;
-/// Columns of the heat map.
+/// The number of columns of the heat map.
 const COLUMNS: f64 = 240.0;
-/// Rows of the heat map for each power of ten.
+/// The number of rows of the heat map for each power of ten.
 pub(crate) const ROWS_A_DECADE: f64 = 10.0;
-/// The stretches, in seconds, over which quantiles may be taken.
+/// The possible stretches, in seconds, for quantiles.
 pub(crate) const STRETCHES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
-/// Values in a stretch that give it a 99th percentile, with some to spare.
+/// The number of values in a stretch that gives a 99th percentile, with a reserve.
 pub(crate) const ENOUGH: f64 = 600.0;
-/// Points that are left of the quantiles at least, where the stretch could be chosen longer.
+/// The least number of points that a longer stretch must leave.
 pub(crate) const FEWEST: f64 = 40.0;
-/// Numbers of sessions told apart in what refusals are held against.
+/// The number of classes of open sessions for the chart of refusals.
 pub(crate) const LEVELS: u64 = 60;
-/// Conditions drawn each by itself; the others are added up.
+/// The number of conditions that are drawn separately; the others are added up.
 const NAMED: usize = 8;
 
-/// A run over time.
+/// The timeline of a run.
 #[derive(Debug, Serialize)]
 pub struct Timeline {
-    /// Seconds in a row of the series.
+    /// The seconds of a row of the series.
     pub(crate) step_s: f64,
-    /// Whose times are shown: `accepted`, unless nothing was.
+    /// The outcome whose times are shown: `accepted`, unless none was.
     pub(crate) outcome: &'static str,
     pub(crate) bands: Bands,
     pub(crate) heat: Heat,
     pub(crate) steps: StepTimes,
     pub(crate) conditions: ConditionRates,
-    /// By number of open sessions: attempts that ended, and how many of them were refused.
+    /// The attempts that ended, and how many of them were refused, by number of open sessions.
     pub(crate) levels: BTreeMap<u64, (u64, u64)>,
     #[serde(skip)]
     pub(crate) shown: Outcome,
@@ -56,7 +56,7 @@ pub struct Timeline {
     pub(crate) series: Option<TimeSeries<Vec<u8>>>,
 }
 
-/// Quantiles over time, in milliseconds; `null` where there are too few values.
+/// Quantiles over time, in milliseconds; `null`: there are too few values.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Bands {
     /// Seconds in a point.
@@ -64,13 +64,13 @@ pub(crate) struct Bands {
     pub(crate) t: Vec<f64>,
     pub(crate) response: Quantiles,
     pub(crate) service: Quantiles,
-    /// Of what came out of a relay in the stretch.
+    /// The deliveries of the stretch.
     pub(crate) transit: Quantiles,
     #[serde(skip)]
     pub(crate) open: Option<TimeStretch>,
 }
 
-/// A stretch of time that quantiles are taken over.
+/// A stretch of time for quantiles.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeStretch {
     pub(crate) point: u64,
@@ -90,7 +90,7 @@ pub(crate) struct Quantiles {
     pub(crate) max: Vec<Option<f64>>,
 }
 
-/// How many response times lay where: by column (time) and row (power of ten).
+/// The number of response times by column (time) and row (power of ten).
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Heat {
     pub(crate) step_s: f64,
@@ -101,26 +101,26 @@ pub(crate) struct Heat {
     pub(crate) open: BTreeMap<(u64, u64), u64>,
 }
 
-/// What all steps took together, in milliseconds for each arrival that ended.
+/// The sum of all steps, in milliseconds for each arrival that ended.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct StepTimes {
     pub(crate) t: Vec<f64>,
     pub(crate) by_name: BTreeMap<&'static str, Vec<f64>>,
 }
 
-/// How often conditions were met, row by row of the series; the most frequent first.
+/// The counts of conditions by row of the series; the most frequent first.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ConditionRates {
-    /// How long each row is, in seconds.
+    /// The length of a row, in seconds.
     pub(crate) length: Vec<f64>,
     pub(crate) most: Vec<ConditionRate>,
-    /// How many kinds the last of them stands for, if it is not one by itself.
+    /// The number of kinds in the last one, if it is a sum.
     pub(crate) others: usize,
     #[serde(skip)]
     pub(crate) open: BTreeMap<(Condition, bool), BTreeMap<usize, u64>>,
 }
 
-/// A condition, in so far as the profile expects it or does not.
+/// A condition, and whether the profile expects it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ConditionRate {
     name: &'static str,
@@ -168,7 +168,7 @@ impl Timeline {
         }
     }
 
-    /// Of a run with this result and these seconds, with the time series that belongs to it.
+    /// Reads the timeline of a run with this result and these seconds, with its time series.
     ///
     /// # Errors
     /// That of the seconds.
@@ -184,12 +184,12 @@ impl Timeline {
         Ok((timeline, series))
     }
 
-    /// Whether it knows when conditions were met.
+    /// Whether the times of conditions are known.
     pub fn has_conditions(&self) -> bool {
         !self.conditions.most.is_empty()
     }
 
-    /// Whether its series has every second by itself.
+    /// Whether its series has a row for every second.
     pub fn is_whole(&self) -> bool {
         self.step_s <= 1.0
     }
@@ -208,7 +208,7 @@ impl Timeline {
         }
     }
 
-    /// Closes what is open and gives the time series that belongs to it, as `timeseries.csv` has it.
+    /// Ends the timeline and returns its time series, in the form of `timeseries.csv`.
     pub(crate) fn finish(&mut self) -> String {
         let full = self.open.take();
         self.close(full);
@@ -225,7 +225,7 @@ impl Timeline {
         self.steps.add(&interval);
         self.conditions.add(&interval);
         if let Some(series) = &mut self.series {
-            // Into memory; nothing can fail.
+            // Writing into memory cannot fail.
             series.add(&interval).ok();
         }
     }
@@ -269,7 +269,7 @@ impl Timeline {
     }
 }
 
-/// Makes one interval of two that follow each other; of what is only a state, the greater stands.
+/// Joins two consecutive intervals; of states the greater one is kept.
 fn add(open: &mut Interval, second: &Interval) {
     open.tally += &second.tally;
     open.length = second.start + second.length - open.start.min(second.start);
@@ -346,7 +346,7 @@ impl ConditionRates {
             let of = |row| rows.iter().filter_map(|counts| counts.get(&row)).sum();
             ConditionRate { name, expected, counts: (0..self.length.len()).map(of).collect() }
         };
-        // One that is left over needs no other name than its own.
+        // A single remaining condition keeps its own name.
         let named = if kinds.len() <= NAMED + 1 { kinds.len() } else { NAMED };
         let others: Vec<_> = kinds.split_off(named).into_iter().map(|(_, counts)| counts).collect();
         let named = kinds.iter().map(|((condition, expected), counts)| {

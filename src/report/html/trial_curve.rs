@@ -14,15 +14,15 @@ pub struct TrialCurve {
     p50: Vec<Option<f64>>,
     p99: Vec<Option<f64>>,
     max: Vec<Option<f64>>,
-    /// By how much the backlog grew, a second; none where it did not grow.
+    /// The growth of the backlog a second; absent if it did not grow.
     growth: Vec<Option<f64>>,
-    /// By how much the relay's queue grew; empty without a receiver behind it.
+    /// The growth of the relay's queue; empty without a receiver.
     queue: Vec<Option<f64>>,
     /// By goal: name and bounds.
     goals: Vec<(String, Option<f64>, Option<f64>)>,
 }
 
-/// The curve of the trials that count.
+/// Returns the curve of the valid trials.
 pub fn curve(result: &RunResult) -> Option<TrialCurve> {
     let capacity: &Capacity = result.capacity.as_ref()?;
     let mut trials: Vec<_> = capacity.trials.iter().filter(|trial| trial.invalid.is_empty()).collect();

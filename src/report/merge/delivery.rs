@@ -1,10 +1,11 @@
-//! What came out of a relay that shards of one run loaded, each with a receiver of its own.
+//! Merges the deliveries of shards, each with a receiver of its own.
 //!
 //! # Decisions
-//! - Counts are added. The most in the queue is that of a relay whose shards peaked together, and the longest drain of a shard is
-//!   the drain: neither is less than the truth.
-//! - Slopes of queues add up. So do the ends of their intervals: the queues are of one relay and not independent.
-//! - A message of one shard that came out at the receiver of another is foreign there and missing here, and stays so.
+//! - Counts are added. The largest queue is the sum over the shards, and the drain is the longest of a shard: both are
+//!   upper bounds.
+//! - Slopes of queues are added, and so are the ends of their intervals, because the queues belong to one relay and are
+//!   not independent.
+//! - A message of one shard that came out at the receiver of another counts as foreign there and as missing here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::collector::growth::Growth;
 use crate::report::stored::delivery::{StoredAltered, StoredDelivery, StoredPhaseDelivery, StoredReceiver};
 use crate::report::stored::{RunResult, StoredPhase};
 
-/// What came out of all of them together; `None`: no shard had a receiver.
+/// Returns the merged deliveries; `None`: no shard had a receiver.
 pub fn delivered(results: &[RunResult]) -> Option<Box<Delivered>> {
     let runs: Vec<&StoredDelivery> = results.iter().filter_map(|shard| shard.delivery.as_ref()).collect();
     if runs.is_empty() {
@@ -97,7 +98,7 @@ fn counts_of(phase: &StoredPhaseDelivery) -> DeliveryCounts {
     }
 }
 
-/// When each was to start is not stored; nothing of it is shown.
+/// The intended starts are not stored, and not shown.
 fn missing(shard: &RunResult) -> Vec<MissingRecipient> {
     let index = |name: &str| shard.phases.iter().position(|phase| phase.name == name);
     let named = shard.delivery.iter().flat_map(|delivery| &delivery.missing);
@@ -118,7 +119,7 @@ fn altered(own: &StoredAltered) -> Altered {
     Altered { seq: own.seq, what: own.what.clone() }
 }
 
-/// The bounces of one status and meaning together, the most frequent first.
+/// Adds up the bounces by status and meaning, the most frequent first.
 fn bounces(runs: &[&StoredDelivery]) -> Vec<BounceCount> {
     let mut all: Vec<BounceCount> = Vec::new();
     for own in runs.iter().flat_map(|run| &run.bounces) {

@@ -1,4 +1,4 @@
-//! The parts of a result that are added up by their fields: counts, conditions, the generator, the listener's ledger.
+//! Merges the parts of a result field by field: counts, conditions, the generator, the listener's ledger.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,7 @@ fn add(sum: &mut StoredPhase, part: &StoredPhase) {
         malformed interrupted);
     add_fields!(sum.transactions, part.transactions; attempted accepted expected deferred rejected dropped timed_out
         in_doubt malformed interrupted);
-    // Of what one part does not know the whole knows nothing.
+    // A value that is unknown in one part is unknown in the whole.
     sum.drained = sum.drained.take().zip(part.drained.as_ref()).map(|(sum, part)| drained(sum, part));
     add_fields!(sum.sessions, part.sessions; opened established refused closed_by_peer peak backoffs);
     add_fields!(sum.recipients, part.recipients; accepted refused);
@@ -83,7 +83,7 @@ fn add_addresses(sum: &mut Vec<Address>, part: &[Address]) {
                 one.merge(&other);
                 Some(one)
             }
-            // What cannot be read leaves the median unknown: medians are not averaged (M17).
+            // Without a readable distribution the median is unknown: medians are not averaged (M17).
             _ => None,
         };
         *own = convert::with_times(own.clone(), &merged.unwrap_or_default());
@@ -101,7 +101,7 @@ fn stored_work(own: &stored::StoredWork) -> Option<Work> {
     })
 }
 
-/// What all shards together were to do and did, by phase. One that does not say so was stored before it was known.
+/// Returns the work of all shards, by phase. Results of an older version have none.
 pub fn work(results: &[RunResult]) -> Vec<Work> {
     let of_phase = |index: usize| {
         Work::together(
@@ -145,7 +145,7 @@ pub fn count(tally: &mut PhaseTally, phase: &StoredPhase, expects: &[Expect]) {
     let late = phase.drained.clone().unwrap_or_default();
     counts.drained.started += late.started;
     counts.drained.attempted += late.transactions.attempted;
-    // A phase and what was drained of it have fields of the same names.
+    // A phase and its drained part have fields of the same names.
     macro_rules! by_outcome {
         ($arrivals:expr, $transactions:expr, $from:expr; $($outcome:ident $field:ident)*) => { $(
             $arrivals.add_many(Outcome::$outcome, $from.$field);
@@ -234,10 +234,10 @@ pub fn conditions(results: &[RunResult]) -> Vec<StoredCondition> {
     whole
 }
 
-/// When a phase of a shard began, since the Unix epoch.
+/// The start of a phase of a shard, since the Unix epoch.
 struct PhaseBegin<'a> {
     at: Duration,
-    /// Only when the run began to be prepared is stored: its phase began at that time or later.
+    /// Only the start of the run's preparation is stored: its phase started at that time or later.
     or_later: bool,
     shard: &'a RunResult,
 }
@@ -253,7 +253,7 @@ impl PhaseBegin<'_> {
     }
 }
 
-/// When the load of a shard began, since the Unix epoch; `None` if that is not stored.
+/// The start of a shard's load, since the Unix epoch; `None`: not stored.
 fn load_began(shard: &RunResult) -> Option<Duration> {
     since_epoch(shard.load_began_at.as_deref()?)
 }
@@ -262,12 +262,12 @@ fn since_epoch(stamp: &str) -> Option<Duration> {
     humantime::parse_rfc3339(stamp).ok()?.duration_since(std::time::UNIX_EPOCH).ok()
 }
 
-/// That shards did not begin a phase together, by name and in words.
+/// Returns the reason that shards did not start a phase together, by name and in words.
 fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> {
     let phases = results[0].phases.iter().filter(|phase| !phase.warmup);
     let gap = |phase: &StoredPhase| {
         let began = || results.iter().filter_map(|shard| PhaseBegin::of(shard, &phase.name));
-        // What began at some time or later may be the latest for certain, and the earliest never.
+        // A start that is only known as "at some time or later" can be the latest, but never the earliest.
         let earliest = began().filter(|own| !own.or_later).min_by_key(|own| own.at)?;
         let latest = began().max_by_key(|own| own.at)?;
         Some((latest.at.saturating_sub(earliest.at), phase.name.clone(), earliest.shard, latest))
@@ -288,7 +288,7 @@ fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> 
     })
 }
 
-/// Every reason of every shard, and that they did not begin together.
+/// Returns the reasons of all shards, and the one that they did not start together.
 pub fn validity(results: &[RunResult], max_skew: Duration) -> StoredValidity {
     let mut whole =
         StoredValidity { status: ValidityStatus::Valid, reasons: Vec::new(), explanations: Vec::new() };
@@ -308,7 +308,7 @@ pub fn validity(results: &[RunResult], max_skew: Duration) -> StoredValidity {
     whole
 }
 
-/// Every warning of every shard, and what merging leaves unknown.
+/// Returns the warnings of all shards, and those about values that merging leaves unknown.
 pub fn warnings(results: &[RunResult]) -> Vec<String> {
     let tell = |result: &RunResult| {
         let of = of(result);
@@ -338,7 +338,7 @@ fn of(result: &RunResult) -> String {
     result.shard.map(|shard| format!("shard {}/{}: ", shard.index, shard.of)).unwrap_or_default()
 }
 
-/// The generator: what is used is added, what is reached is the worst of any shard.
+/// Merges the generator: used resources are added, of peaks the worst shard's is kept.
 pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
     let mut whole = Generator::default();
     for part in results.iter().map(|shard| &shard.generator) {
@@ -357,13 +357,13 @@ pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
     Generator { lag_p99_ns: measured.then_some(lag_p99_ns), ..whole }
 }
 
-/// What all embedded listeners counted, each shard having its own; `None` if one has none.
+/// Merges the ledgers of the embedded listeners, one for each shard; `None`: one has none.
 pub fn ledger(results: &[RunResult]) -> Option<serde_json::Value> {
     let ledgers: Option<Vec<serde_json::Value>> = results.iter().map(|shard| shard.ledger.clone()).collect();
     ledgers?.into_iter().reduce(|sum, part| sum_of(sum, part, false))
 }
 
-/// Numbers are added, those of peaks are the greatest; text that differs is left out.
+/// Adds numbers, keeps the greatest of peaks, and leaves out text that differs.
 fn sum_of(sum: serde_json::Value, part: serde_json::Value, peak: bool) -> serde_json::Value {
     use serde_json::Value;
     match (sum, part) {

@@ -7,7 +7,7 @@ use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::Tally;
 use crate::report::seconds::{Seconds, SecondsError};
 
-/// Goes through the shards' seconds together; only so many are in memory as the shards are apart.
+/// Reads the shards' seconds together; holds only as many in memory as the shards are apart.
 pub struct MergedSeconds {
     shards: Vec<ShardSeconds>,
     /// The seconds that are not complete yet, by their start in milliseconds.
@@ -19,12 +19,12 @@ pub struct MergedSeconds {
 
 struct ShardSeconds {
     seconds: Seconds,
-    /// By phase, what to take from a time of this shard, in milliseconds.
+    /// The shift of this shard's times, in milliseconds, by phase.
     shifts: Vec<i64>,
 }
 
 impl MergedSeconds {
-    /// Of shards in the order of [`super::Shards::shifts`].
+    /// Reads shards in the order of [`super::Shards::shifts`].
     pub fn new(seconds: Vec<Seconds>, shifts: Vec<Vec<i64>>) -> MergedSeconds {
         let phases = shifts.first().map_or(0, Vec::len);
         let apart = shifts.iter().flatten().map(|shift| shift.unsigned_abs()).max().unwrap_or(0);
@@ -39,9 +39,9 @@ impl MergedSeconds {
         MergedSeconds { shards, open: BTreeMap::new(), apart: apart * 1000 + 1000, phases }
     }
 
-    /// Takes in the earliest second that no shard has given yet. `None`: there is none left.
+    /// Reads the earliest remaining second of all shards. `None`: there are no more.
     fn take(&mut self) -> Option<Result<(), SecondsError>> {
-        // One that cannot be read comes first, to be told.
+        // A second that cannot be read comes first, to report the failure.
         let earliest = |shard: &mut ShardSeconds| shard.seconds.next_start().unwrap_or_default();
         let shard = self
             .shards

@@ -1,4 +1,4 @@
-//! Shards that are made here, whose union is known.
+//! Generated shards with a known union.
 
 use proptest::prelude::*;
 

@@ -13,13 +13,13 @@ pub const PAGE: &str = "report.html";
 /// The longest `conditions.csv` that a page carries whole, in bytes: its chart needs less.
 const LONGEST: usize = 500_000;
 
-/// The page of a run whose other files are in `directory`. What is not there or cannot be read is not on it.
+/// Returns the page of a run whose other files are in `directory`. Missing or unreadable files are left out.
 pub fn page(directory: &Path, result: &RunResult) -> String {
     let text = |name: &str| fs::read_to_string(directory.join(name)).ok();
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
     let mut timeline =
         Seconds::open(directory, &names).and_then(|seconds| Timeline::of(result, seconds)).ok();
-    // As long as nothing had to be added up, the page carries the file itself.
+    // If no rows had to be added up, the page includes the file itself.
     if let Some((timeline, series)) = &mut timeline
         && timeline.is_whole()
         && let Some(file) = text(SERIES)

@@ -1,13 +1,13 @@
-//! The place of a run directory: taken for one run alone, and given to it as a whole.
+//! Chooses and locks the place of a run directory, and publishes it as a whole.
 //!
 //! # Decisions
-//! - A name that the user gives is the name that is used, or the run is refused: a script that reads the directory by its
-//!   name must never read an older run.
-//! - What is overwritten stays as it is until the new run is stored beside it (`NAME.unfinished`); then the two change places
-//!   in one step, and the old one is removed. Only what a run wrote is ever removed: a directory that holds anything else is
+//! - A name that the user gives is used exactly, or the run is refused: a script that reads this name must never read
+//!   an older run.
+//! - An overwritten run stays until the new one is stored beside it (`NAME.unfinished`); then the two are exchanged in
+//!   one step, and the old one is removed. Only directories of runs are removed: a directory with anything else is
 //!   refused.
-//! - The directory is locked (`flock`) for as long as its run goes on, by the kernel until the process is gone: so one run at
-//!   a time fills it, and a run in progress can be told from one that was cut off.
+//! - The directory is locked (`flock`) during its run; the kernel releases the lock with the process. So only one run
+//!   at a time uses it, and a run in progress can be distinguished from one that was cut off.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -18,27 +18,27 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{FILES, RESULT, RunDirError, TEMPORARY, TRANSCRIPTS, UNFINISHED, is_event_log};
 
-/// So many runs without a name of their own may begin in one second.
+/// The largest number of runs without a given name that start in one second.
 const MOST_SUFFIXES: u32 = 10_000;
-/// What is added to the name of a run that is to replace another.
+/// The suffix of a run that is to replace another.
 const BESIDE: &str = ".unfinished";
-/// A reader holds the lock for no longer than a glance.
+/// A reader holds the lock only for an instant.
 const GLANCES: u32 = 5;
 const GLANCE: Duration = Duration::from_millis(20);
 
-/// A directory that is taken for one run.
+/// A directory that is locked for one run.
 #[derive(Debug)]
 pub(super) struct RunPlace {
-    /// Where the files of the run are now.
+    /// The current path of the run's files.
     pub work: PathBuf,
-    /// Where they are once the run is stored, as the user names it.
+    /// Their final path, as the user named it.
     pub name: PathBuf,
-    /// Keeps others out; `None` where the file system knows no locks.
+    /// The lock; `None`: the file system has no locks.
     _lock: Option<File>,
 }
 
 impl RunPlace {
-    /// Takes the first free one of `path`, `path-2`, `path-3`, ...: a name that nobody asked for.
+    /// Takes the first free one of `path`, `path-2`, `path-3`, ..., if the user named none.
     ///
     /// # Errors
     /// It cannot be made.
@@ -121,7 +121,7 @@ impl RunPlace {
         RunPlace::at(work, path)
     }
 
-    /// A directory that exists, to go on in.
+    /// Opens an existing directory, to continue in it.
     ///
     /// # Errors
     /// Another process writes there.
@@ -130,10 +130,10 @@ impl RunPlace {
         Ok(RunPlace { work, name, _lock: lock })
     }
 
-    /// Gives the stored run its name. What had it before is removed.
+    /// Gives the stored run its final name, and removes an earlier run of that name.
     ///
     /// # Errors
-    /// It is not to be removed any more, or the file system refuses; then both are as they were.
+    /// The earlier run may not be removed any more, or the file system refuses; then both are unchanged.
     pub(super) fn publish(&mut self) -> Result<(), RunDirError> {
         let failed = |source| RunDirError::Create { path: self.name.clone(), source };
         let real = match fs::canonicalize(&self.name) {
@@ -158,7 +158,7 @@ impl RunPlace {
         Ok(())
     }
 
-    /// Removes what was made for a run that did not begin: a directory that is empty.
+    /// Removes the empty directory of a run that did not start.
     pub(super) fn give_back(&self) {
         fs::remove_dir(&self.work).ok();
     }
@@ -173,13 +173,13 @@ fn make_parent(path: &Path) -> Result<(), RunDirError> {
     }
 }
 
-/// Whether a run in this directory goes on.
+/// Whether a run in this directory is in progress.
 pub(super) fn is_in_progress(path: &Path) -> bool {
     File::open(path)
         .is_ok_and(|directory| matches!(directory.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// The directory beside `path` in which a run that was to replace it was cut off or still goes on.
+/// The directory beside `path` of a run that was to replace it, and was cut off or is in progress.
 pub(super) fn left_beside(path: &Path) -> Option<PathBuf> {
     let clean: PathBuf = path.components().collect();
     let work = beside(&if clean.is_symlink() { fs::canonicalize(path).ok()? } else { clean });
@@ -192,7 +192,7 @@ fn beside(path: &Path) -> PathBuf {
     PathBuf::from(work)
 }
 
-/// Locks a directory for as long as the file is open. `name` is what the user calls it.
+/// Locks a directory for as long as the file is open. `name` is the user's name for it.
 fn lock(path: &Path, name: &Path) -> Result<Option<File>, RunDirError> {
     let directory =
         File::open(path).map_err(|source| RunDirError::Create { path: name.to_owned(), source })?;
@@ -200,7 +200,7 @@ fn lock(path: &Path, name: &Path) -> Result<Option<File>, RunDirError> {
         match directory.try_lock() {
             Ok(()) => return Ok(Some(directory)),
             Err(TryLockError::WouldBlock) => std::thread::sleep(GLANCE),
-            // Some network file systems know no such locks.
+            // Some network file systems have no such locks.
             Err(TryLockError::Error(_)) => return Ok(None),
         }
     }
@@ -216,7 +216,7 @@ fn may_be_replaced(real: &Path, name: &Path) -> Result<(), RunDirError> {
     if let Some(why) = not_of_a_run(real) {
         return Err(taken(format!("{why}, and is not overwritten; name another directory with --out")));
     }
-    // A process whose working directory is removed cannot go on.
+    // A process cannot continue without its working directory.
     if std::env::current_dir().is_ok_and(|here| here.starts_with(real)) {
         return Err(taken(
             "smtpress was started in it; start it elsewhere, or name another directory with --out".to_owned(),
@@ -225,7 +225,7 @@ fn may_be_replaced(real: &Path, name: &Path) -> Result<(), RunDirError> {
     Ok(())
 }
 
-/// Why this is not the directory of a run and nothing else; nothing if it is. So is one that holds the runs of a series.
+/// Returns why this is not the directory of a run or of a series of runs; `None`: it is one.
 fn not_of_a_run(path: &Path) -> Option<String> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -276,7 +276,7 @@ fn holds_texts_only(path: &Path) -> bool {
     })
 }
 
-/// Lets two directories change places, in one step where the file system can.
+/// Exchanges two directories, in one step if the file system can.
 fn exchange(new: &Path, old: &Path) -> io::Result<()> {
     if renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE).is_ok() {
         return Ok(());
@@ -286,7 +286,7 @@ fn exchange(new: &Path, old: &Path) -> io::Result<()> {
     let aside = PathBuf::from(aside);
     fs::rename(old, &aside)?;
     if let Err(error) = fs::rename(new, old) {
-        // As it was.
+        // Restores the first rename.
         fs::rename(&aside, old)?;
         return Err(error);
     }

@@ -1,5 +1,5 @@
-//! The files that grow with the run. What is added is in the hands of the kernel when the call returns: of a run that is
-//! killed no second is lost.
+//! The files that grow with the run. The kernel has each addition when the call returns, so that no second is lost if
+//! the run is killed.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -14,13 +14,13 @@ use crate::report::hdr_log::IntervalLog;
 use crate::report::seconds::{CONDITIONS, LOG, SERIES};
 
 type FileWriter = BufWriter<File>;
-/// As large as the lines of most seconds, so that a second is written as a whole.
+/// Large enough for most seconds, so that a second is written at once.
 const BUFFER: usize = 256 * 1024;
 
-/// `timeseries.csv`, `metrics.hlog` and `conditions.csv` of a run that goes on.
+/// `timeseries.csv`, `metrics.hlog` and `conditions.csv` of a run in progress.
 ///
-/// A file that fails is given up, the others go on, and so does the run: the failure is reported by
-/// [`Recording::finish`].
+/// After a failure a file is not written any more; the other files and the run continue. [`Recording::finish`] reports
+/// the failure.
 pub struct Recording {
     series: GrowingFile<TimeSeries<FileWriter>>,
     log: GrowingFile<IntervalLog<FileWriter>>,
@@ -75,7 +75,7 @@ impl Recording {
     /// Ends all.
     ///
     /// # Errors
-    /// The first failure of any since the run began.
+    /// The first failure since the start of the run.
     pub fn finish(self) -> Result<(), RunDirError> {
         self.series.finish().and(self.log.finish()).and(self.conditions.finish())
     }
@@ -93,7 +93,7 @@ impl<W> GrowingFile<W> {
     fn finish(self) -> Result<(), RunDirError> {
         let GrowingFile { path, writer } = self;
         match writer {
-            // A file that was removed holds nothing of what was written to it.
+            // The contents of a removed file are lost.
             Ok(_) if path.exists() => Ok(()),
             Ok(_) => Err(RunDirError::Write { path, source: io::ErrorKind::NotFound.into() }),
             Err(source) => Err(RunDirError::Write { path, source }),

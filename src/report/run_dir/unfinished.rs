@@ -1,9 +1,10 @@
-//! What is left of a run that was not stored: its counts from `unfinished.json`, its distributions from the interval log.
+//! Reads the files of a run that was not stored: its counts from `unfinished.json`, its distributions from the interval
+//! log.
 //!
 //! # Decisions
-//! - It is never a verdict: the measurement is invalid, whatever was counted, and the exit code is that of an interruption.
-//! - `unfinished.json` is written after the other files of its second. So distributions are added up as far as it goes: what
-//!   they hold and what is counted is of the same seconds.
+//! - There is never a verdict: the measurement is invalid, and the exit code is that of an interruption.
+//! - `unfinished.json` is written after the other files of its second. Distributions are added up to its second, so
+//!   that counts and distributions cover the same time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -25,17 +26,17 @@ use crate::verdict::ExitCode;
 pub const CUT_OFF: &str = "cut-off";
 /// The run has not ended.
 pub const IN_PROGRESS: &str = "in-progress";
-/// The exit code of a run that did not come to its end.
+/// The exit code of a run that did not end.
 pub const INTERRUPTED: u8 = ExitCode::Interrupted.number();
 
 impl RunResult {
-    /// Whether it is of a run that has not ended, or never will.
+    /// Whether it is a run in progress, or one that was cut off.
     pub fn is_unfinished(&self) -> bool {
         self.validity.reasons.iter().any(|reason| reason == CUT_OFF || reason == IN_PROGRESS)
     }
 }
 
-/// The result of a run that was not stored, as far as it is known.
+/// Returns the result of a run that was not stored, as far as it is known.
 ///
 /// # Errors
 /// `unfinished.json` cannot be read.

@@ -1,4 +1,4 @@
-//! The tables of a run directory, row by row: where a cell stands, what kind of value it holds, and which line is wrong.
+//! Reads the tables of a run directory row by row, with the columns by title, typed cells, and errors with their line.
 
 use std::fs::File;
 use std::io;
@@ -17,10 +17,10 @@ pub(super) struct Rows<T> {
 }
 
 impl<T> Rows<T> {
-    /// Opens a file; `read` makes something of a row, or nothing of one that only a later version understands.
+    /// Opens a file; `read` converts a row, or returns `None` for a row that only a later version understands.
     ///
     /// # Errors
-    /// When it is not there.
+    /// The file does not exist.
     pub(super) fn open(
         path: PathBuf,
         phases: &[String],
@@ -76,12 +76,12 @@ impl Cells<'_> {
         cell.parse().map_err(|_| format!("has {cell:?} where the number {title} belongs"))
     }
 
-    /// The number in a column that not every file has; 0 without it.
+    /// The number in a column that older files lack; 0 without it.
     pub(super) fn number_if(&self, title: &str) -> Result<u64, String> {
         if self.titles.iter().any(|known| known == title) { self.number(title) } else { Ok(0) }
     }
 
-    /// A number that a file of an earlier version has no column for, and that may be unknown.
+    /// A number that may be unknown, in a column that older files lack.
     pub(super) fn optional(&self, title: &str) -> Result<Option<u64>, String> {
         match self.text(title) {
             Ok(cell) if !cell.is_empty() => self.number(title).map(Some),

@@ -1,17 +1,17 @@
-//! Rows of cells in aligned columns, and what gives way where it is narrow.
+//! Writes rows of cells in aligned columns, and shortens them on a narrow page.
 
 use std::io;
 
 use super::lines::{INDENT, StyledText, TextPage};
 use crate::report::view::Column;
 
-/// The blanks between two columns; one where the page is too narrow.
+/// The blanks between two columns; one on a narrow page.
 const GAP: usize = 2;
-/// The columns that words get at most, and at least, on a page that is too narrow.
+/// The largest and the least width of words on a narrow page.
 const MOST_WORDS: usize = 32;
 const LEAST_WORDS: usize = 8;
 
-/// Rows of cells; the titles are just the first row.
+/// Rows of cells; the titles are the first row.
 #[derive(Clone, Debug)]
 pub struct Grid<'a> {
     columns: Vec<&'a Column>,
@@ -19,7 +19,7 @@ pub struct Grid<'a> {
 }
 
 impl<'a> Grid<'a> {
-    /// One with these columns and no rows.
+    /// Returns a grid with these columns and no rows.
     pub fn new(columns: impl IntoIterator<Item = &'a Column>) -> Grid<'a> {
         Grid { columns: columns.into_iter().collect(), rows: Vec::new() }
     }
@@ -29,12 +29,12 @@ impl<'a> Grid<'a> {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Whether a page so wide has room for this column.
+    /// Whether a page of this width has room for a column.
     pub fn shows(&self, column: usize, width: usize) -> bool {
         self.fit(width).0.iter().any(|(i, _)| *i == column)
     }
 
-    /// Whether all of it has room on a page so wide.
+    /// Whether a page of this width has room for the whole grid.
     pub fn fits(&self, width: usize) -> bool {
         total(&self.natural(), GAP) <= width
     }
@@ -63,14 +63,15 @@ impl<'a> Grid<'a> {
         Ok(())
     }
 
-    /// The columns that hold anything, each as wide as its widest cell.
+    /// Returns the non-empty columns, each as wide as its widest cell.
     fn natural(&self) -> Vec<(usize, usize)> {
         let width = |i: usize| self.rows.iter().map(|row| row[i].columns()).max().unwrap_or(0);
         (0..self.columns.len()).map(|i| (i, width(i))).filter(|(_, width)| *width > 0).collect()
     }
 
-    /// The columns shown on a page so wide, with their widths, and the blanks between them. On a narrow page long words are
-    /// cut first, then columns are left out in their order, and then words are cut further: numbers stay whole.
+    /// Returns the columns that a page of this width shows, their widths, and the blanks between them. On a narrow page
+    /// long words are cut first, then columns are left out in their order, and then words are cut further; numbers are
+    /// never cut.
     fn fit(&self, width: usize) -> (Vec<(usize, usize)>, usize) {
         let is_words = |column: usize| !self.columns[column].is_number;
         let mut shown = self.natural();

@@ -1,7 +1,7 @@
-//! Lines and paragraphs on a terminal: pieces of coloured text, broken between words.
+//! Writes lines and paragraphs on a terminal: coloured text, broken between words.
 //!
-//! Every text that enters a [`StyledText`] is made harmless first, so nothing that a listener or a stored file says can
-//! reach the terminal as a control.
+//! Every text in a [`StyledText`] is made harmless first, so that no text of a listener or a stored file can control
+//! the terminal.
 
 use std::io::{self, Write};
 
@@ -43,12 +43,12 @@ impl StyledText {
         StyledText { text: format!("{}{more}", self.text), tone: self.tone }
     }
 
-    /// So many blanks.
+    /// This many blanks.
     pub fn blank(columns: usize) -> StyledText {
         StyledText { text: " ".repeat(columns), tone: Tone::Plain }
     }
 
-    /// As much of it as fits into so many columns.
+    /// Cuts it to this many columns.
     pub fn cut(&self, columns: usize) -> StyledText {
         StyledText { text: format::cut(&self.text, columns), tone: self.tone }
     }
@@ -65,7 +65,7 @@ impl<T: AsRef<str>> From<T> for StyledText {
     }
 }
 
-/// Where lines go: how wide they may be, and whether they may be coloured.
+/// The output for lines, with a width and optional colours.
 pub struct TextPage<'a> {
     out: &'a mut dyn Write,
     width: usize,

@@ -1,4 +1,4 @@
-//! The agents of a fleet, and which of them was the slowest.
+//! The section of the agents of a fleet, with the slowest generator.
 
 use super::{Cell, Column, Note, ReportTable, Section, Tone};
 use crate::report::format;
@@ -53,7 +53,7 @@ fn table(agents: &[StoredAgent]) -> ReportTable {
     table
 }
 
-/// The agent whose generator was the latest.
+/// Returns the agent with the latest generator.
 fn slowest(agents: &[StoredAgent]) -> Option<super::SectionPart> {
     if agents.len() < 2 {
         return None;

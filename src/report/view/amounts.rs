@@ -18,7 +18,7 @@ pub fn cpu(own: &Generator) -> String {
     }
 }
 
-/// What was found of a limit: a number, a range, or a bound, with its unit.
+/// Returns the value of a limit: a number, a range, or a bound, with its unit.
 pub fn limit_found(limit: &StoredLimit) -> String {
     match (limit.value, limit.at_least, limit.at_most) {
         (Some(value), ..) => limit_amount(limit, value),

@@ -1,11 +1,11 @@
-//! The capacity that was looked for: the bounds of each goal, the trials by load, and where conditions set in.
+//! The section of the capacity: the bounds of each goal, the trials by load, and the first load of each condition.
 
 use super::claims::status_of_goal;
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, amounts};
 use crate::report::format;
 use crate::report::stored::{Capacity, CapacityGoal, RunResult, StoredBacklogGrowth, StoredTrialDelivery};
 
-/// The capacity of a run; empty sections if it was not looked for.
+/// Returns the sections of the capacity; empty if it was not searched.
 pub fn sections(result: &RunResult) -> Vec<Section> {
     let Some(capacity) = &result.capacity else { return Vec::new() };
     let trials = format::counted(capacity.trials.len() as u64, "trial");
@@ -64,7 +64,7 @@ fn goals(capacity: &Capacity) -> ReportTable {
     table
 }
 
-/// What is to be known of a goal's bounds.
+/// Returns the notes on a goal's bounds.
 fn details(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
     let mut details = Vec::new();
     if let Some(throughput) = goal.throughput.filter(|throughput| Some(*throughput) != goal.lower) {
@@ -160,7 +160,8 @@ fn by_load(capacity: &Capacity) -> ReportTable {
     table
 }
 
-/// What came out of the relay in a trial: how its queue grew, its end, how long it took to be empty, and what is wrong.
+/// Returns the deliveries of a trial: the growth of the queue, its length at the end, the time to empty it, and the
+/// faults.
 fn behind_relay(delivery: Option<&StoredTrialDelivery>) -> [Cell; 5] {
     let Some(delivery) = delivery else { return [(); 5].map(|()| Cell::not_available()) };
     let drain = delivery.drain_s.map_or("n/a".to_owned(), format::seconds);

@@ -1,4 +1,5 @@
-//! What decides whether a run is good: its assertions, limits, goals and events, each with its status word and its severity.
+//! The claims that decide the verdict of a run: assertions, limits, goals and events, each with its status word and its
+//! severity.
 
 use super::{Cell, Column, ReportTable, Tone, amounts, conditions, delivery, events};
 use crate::report::format;
@@ -21,30 +22,30 @@ pub struct Claim {
     pub phase: Option<String>,
     /// What was observed.
     pub observed: String,
-    /// What is asked beside it: over which stretch of time, and whether it ends the run.
+    /// Its options: the window, and whether it ends the run.
     pub conditions: String,
-    /// What else is known, a line each.
+    /// Further details, one line each.
     pub details: Vec<String>,
-    /// What the claim came to, with what is known of the whole run.
+    /// Its result, given the state of the whole run.
     pub state: ClaimState,
     /// The kind of failure, if it is one.
     pub failure: &'static str,
 }
 
-/// What a claim came to.
+/// The result of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimState {
     /// It holds.
     Passed,
     /// It does not hold.
     Failed,
-    /// It cannot be known: the measurement is invalid, or a search did not settle.
+    /// It is unknown: the measurement is invalid, or a search did not converge.
     Unknown,
     /// It was not judged.
     Skipped,
 }
 
-/// All claims of a run: those of each group that do not hold stand first.
+/// Returns all claims of a run; in each group failed ones come first.
 pub fn all(result: &RunResult) -> Vec<Claim> {
     let assertions = sorted(result).into_iter().map(|(_, own)| explained(result, own));
     let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
@@ -75,7 +76,7 @@ fn explained(result: &RunResult, assertion: &StoredAssertion) -> Claim {
     claim
 }
 
-/// What passed, or was not judged, in a run that proves nothing has not passed.
+/// In an invalid or interrupted run nothing counts as passed.
 fn in_run(result: &RunResult, claim: &Claim) -> ClaimState {
     let is_invalid = result.validity.status == ValidityStatus::Invalid;
     match claim.state {
@@ -92,7 +93,7 @@ fn sorted(result: &RunResult) -> Vec<(usize, &StoredAssertion)> {
     all
 }
 
-/// The status word of an assertion; what failed stands in capitals.
+/// The status word of an assertion; failures are in capitals.
 fn status(assertion: &StoredAssertion) -> Cell {
     let word = assertion.status.as_str();
     match assertion.status {
@@ -104,9 +105,9 @@ fn status(assertion: &StoredAssertion) -> Cell {
     }
 }
 
-/// What was observed, its numbers written as everywhere in the report.
+/// Returns the observed value, with numbers in the form of the report.
 ///
-/// The stored text has more digits. They stay where the shorter number would read like the bound that it is held against.
+/// The stored text has more digits. They are kept if the shorter number would look equal to the bound.
 pub(super) fn observed(assertion: &StoredAssertion) -> String {
     let stored = format::harmless(&assertion.observed);
     let rounded = format::numbers_in(&stored);
@@ -199,7 +200,7 @@ fn of_limit(limit: &StoredLimit) -> Claim {
         state: match severity_of_limit(limit) {
             Tone::Bad => ClaimState::Failed,
             Tone::Good => ClaimState::Passed,
-            // Nothing was configured, and nothing was found.
+            // No value was configured, and no limit was found.
             _ => ClaimState::Skipped,
         },
         failure: limit.verdict.as_str(),

@@ -1,4 +1,4 @@
-//! What the failures and expected refusals mean, the most frequent failure first.
+//! The section of failures and expected refusals, with their meanings, the most frequent failure first.
 
 use super::{Cell, Section, SectionPart, Tone};
 use crate::condition::Condition;
@@ -8,19 +8,19 @@ use crate::report::stored::{RunResult, StoredCondition};
 /// A failure or an expected refusal.
 #[derive(Clone, Debug)]
 pub struct ConditionView {
-    /// How often.
+    /// Its count.
     pub count: Cell,
     /// Its name, with its severity.
     pub name: Cell,
-    /// At which step, and with which codes.
+    /// Its step and its codes.
     pub at: String,
-    /// In which phase, how many, when, and whether the profile expects it.
+    /// Its phase, share and time, and whether the profile expects it.
     pub facts: Vec<String>,
-    /// What it means and, unless it is expected, what to do about it; empty if this version does not know the name.
+    /// Its meaning and, unless it is expected, the remedy; empty if this version does not know the name.
     pub advice: Vec<&'static str>,
     /// The first reply of its kind, line by line.
     pub sample: Vec<String>,
-    /// From when on it was seen, and for how long, in percent of the run.
+    /// The start and the length of the time in which it was seen, in percent of the run.
     pub seen_percent: [String; 2],
 }
 
@@ -99,7 +99,7 @@ fn rank(row: &StoredCondition) -> (bool, bool, std::cmp::Reverse<u64>) {
     (row.expected, row.is_manner(), std::cmp::Reverse(row.count))
 }
 
-/// What it came to.
+/// Returns how it counts.
 fn effect(row: &StoredCondition) -> String {
     match (row.expected, row.is_manner()) {
         (true, _) => "expected by the profile".to_owned(),

@@ -1,4 +1,4 @@
-//! What came out of the relay: counts by phase, its queue, what is missing, altered and bounced.
+//! The section of deliveries: counts by phase, the relay's queue, missing, altered and bounced messages.
 
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, is_several, measured};
 use crate::report::format;
@@ -6,9 +6,9 @@ use crate::report::stored::RunResult;
 use crate::report::stored::delivery::{StoredClock, StoredDelivery, StoredPhaseDelivery};
 use crate::verdict::grammar::{DeliveryCount, Subject};
 
-/// Seconds: a relay that was silent for no longer was still at work.
+/// The silence, in seconds, after which a relay counts as finished.
 const STILL_DELIVERING: f64 = 1.0;
-/// The lines under a failed assertion, at most.
+/// The largest number of lines under a failed assertion.
 const NAMED: usize = 6;
 
 /// The deliveries of a run.
@@ -131,7 +131,7 @@ fn times(result: &RunResult) -> ReportTable {
     table
 }
 
-/// How far from the truth the clock of the receiver may be, in seconds, where it is not ours.
+/// The bound of the error of the receiver's clock, in seconds, if it is another clock.
 fn clock_bound(result: &RunResult) -> Option<f64> {
     match result.delivery.as_ref()?.clock? {
         StoredClock::Offset { bound_s, .. } => Some(bound_s),
@@ -143,7 +143,7 @@ fn within(bound: f64) -> Cell {
     Cell::number(format!("+- {}", format::seconds(bound)))
 }
 
-/// The first of what an assertion on deliveries is about, a line each.
+/// Returns the first messages that an assertion on deliveries is about, one line each.
 pub(super) fn details(result: &RunResult, subject: &Subject, phase: Option<&str>) -> Vec<String> {
     let (Some(delivery), Subject::Delivery(count)) = (&result.delivery, subject) else { return Vec::new() };
     match count {
@@ -173,7 +173,8 @@ pub(super) fn details(result: &RunResult, subject: &Subject, phase: Option<&str>
     }
 }
 
-/// How long nothing had come out when the wait ended: whether what is missing is lost, or still in the queue.
+/// Returns how long nothing had come out when the wait ended, which shows whether missing messages are lost or still
+/// queued.
 fn silence(delivery: &StoredDelivery) -> String {
     match delivery.silent_s {
         Some(silent) => {

@@ -1,4 +1,4 @@
-//! What was done to the listener during the run, how the commands ended, and what they did to the arrivals.
+//! The section of events: their commands, how these ended, and their effects on the arrivals.
 
 use super::claims::{Claim, ClaimState};
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility};
@@ -6,7 +6,7 @@ use crate::report::format;
 use crate::report::stored::RunResult;
 use crate::report::stored::event::{StoredEffect, StoredEvent, StoredEventSide, StoredEventStatus};
 
-/// Lines of an output shown, and how much of each.
+/// The largest number of lines of an output that are shown, and of columns of each.
 const LINES: usize = 12;
 const LENGTH: usize = 200;
 
@@ -29,7 +29,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// The status word of an event; what failed stands in capitals.
+/// The status word of an event; failures are in capitals.
 fn status(event: &StoredEvent) -> Cell {
     let word = event.status.as_str();
     match event.status {
@@ -43,7 +43,7 @@ fn status(event: &StoredEvent) -> Cell {
     }
 }
 
-/// That the command of an event did what it was to do, with what came of it.
+/// The claim that the command of an event succeeded, with its effect.
 pub(super) fn claim(event: &StoredEvent) -> Claim {
     let mut observed = format::harmless(&event.explanation);
     if let Some(effect) = &event.effect {
@@ -73,7 +73,7 @@ pub(super) fn claim(event: &StoredEvent) -> Claim {
             StoredEventStatus::Waiting | StoredEventStatus::Running | StoredEventStatus::Stopped => {
                 ClaimState::Skipped
             }
-            // What was to be seen by it cannot be known.
+            // Without the event the run shows nothing.
             StoredEventStatus::Failed
             | StoredEventStatus::TimedOut
             | StoredEventStatus::NotStarted
@@ -147,7 +147,7 @@ fn effects(result: &RunResult) -> ReportTable {
     table
 }
 
-/// What is to be said of a recovery that has no time.
+/// Returns the text for a recovery without a time.
 fn remark(effect: &StoredEffect) -> String {
     match (&effect.recovery_unknown, effect.not_recovered_within_s) {
         (Some(why), _) => format!("recovery: {why}"),
@@ -173,7 +173,7 @@ const COUNTS: [SideCount; 12] = [
     ("shed", "shed", |side| side.shed),
 ];
 
-/// The arrivals before and after each event, by outcome; outcomes that nobody had are left out.
+/// Returns the arrivals before and after each event by outcome, without empty columns.
 fn sides(result: &RunResult) -> ReportTable {
     let has = |count: &SideCount| {
         with_effect(result).any(|(_, _, effect)| (count.2)(&effect.before) + (count.2)(&effect.after) > 0)
@@ -196,7 +196,7 @@ fn sides(result: &RunResult) -> ReportTable {
     table
 }
 
-/// What became of what was accepted before and after, behind the relay.
+/// Returns the deliveries of the recipients accepted before and after.
 fn deliveries(result: &RunResult) -> ReportTable {
     let columns = [Column::words("event").grouped(), Column::words("accepted")];
     let counts = ["recipients", "delivered", "bounced", "missing"].map(Column::number);
@@ -219,7 +219,7 @@ fn deliveries(result: &RunResult) -> ReportTable {
     table
 }
 
-/// How each command that failed ended, and what each wrote: all on the page, elsewhere that of those which failed.
+/// Returns how each failed command ended, and the outputs: all on the page, only those of failed commands elsewhere.
 fn outputs(result: &RunResult) -> Vec<SectionPart> {
     let mut notes = Vec::new();
     for event in &result.events {

@@ -1,4 +1,4 @@
-//! Whether the generator kept up, and what the embedded listener counted.
+//! The sections of the generator's health, and of the embedded listener's counts.
 
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ pub fn section(result: &RunResult) -> Section {
         ("memory", Cell::bytes(own.peak_rss_bytes, at("peak_rss_bytes")), "resident, at most"),
         ("local ports", Cell::count(own.ports_used, at("ports_used")), "used, at most"),
     ] {
-        // What was not measured (a search does not) has no row.
+        // Values that were not measured (as in a search) have no row.
         if !cell.text.starts_with('0') {
             table.fact(what, cell, meaning);
         }
@@ -85,11 +85,11 @@ pub fn ledger(result: &RunResult) -> Section {
         }
         table.rows.sort_by_key(|row| !["messages", "connections"].contains(&row.cells[0].text.as_str()));
         let delivered = ledger.get("messages").and_then(Value::as_u64);
-        // A search keeps no counts of its own.
+        // A search has no counts to compare with.
         if let Some(delivered) = delivered.filter(|_| !result.phases.is_empty()) {
             let sum = |of: fn(&StoredPhase) -> u64| result.phases.iter().map(of).sum::<u64>();
             let accepted = sum(|phase| phase.transactions.accepted);
-            // What was left unread at the end may have been delivered as well.
+            // Messages whose replies were not read at the end may be counted, too.
             let open = sum(|phase| phase.transactions.in_doubt + phase.transactions.interrupted);
             let client = format!("{} accepted, {} in doubt", format::count(accepted), format::count(open));
             let verdict = match (accepted..=accepted + open).contains(&delivered) {

@@ -1,4 +1,4 @@
-//! The verdict in a word and a sentence, its reasons, and what was run.
+//! The head of the report: the verdict, its reasons, and the identity of the run.
 
 use super::conditions::{self, ConditionView};
 use super::{Cell, Tone, measured};
@@ -12,7 +12,7 @@ use crate::report::stored::{
 pub struct Head {
     /// `PASS`, `FAIL`, `NO-DATA`, ..., with its severity.
     pub word: Cell,
-    /// What that means.
+    /// The verdict in a sentence.
     pub sentence: String,
     /// The exit code of the process.
     pub exit_code: Cell,
@@ -20,11 +20,11 @@ pub struct Head {
     pub aborted_by: Option<String>,
     /// Whether the numbers can be trusted, in a sentence.
     pub validity: Cell,
-    /// Why not, by name and in words.
+    /// The reasons against them, by name and in words.
     pub reasons: Vec<(String, String)>,
-    /// What is odd and does not make the numbers wrong.
+    /// Warnings that do not make the numbers wrong.
     pub warnings: Vec<String>,
-    /// The most frequent failure, where nothing was accepted.
+    /// The most frequent failure, if nothing was accepted.
     pub foremost: Option<Box<ConditionView>>,
     /// The profile's name.
     pub profile: Cell,
@@ -100,7 +100,7 @@ fn severity(status: StoredStatus) -> Tone {
     }
 }
 
-/// That the generator kept up, with what shows it.
+/// Returns that the generator kept up, with its figures.
 fn kept_up(generator: &Generator) -> String {
     let cpu = format::percent(generator.cpu_share);
     match generator.lag_p99_ns {

@@ -1,11 +1,11 @@
-//! The limits that were tested: how much was served, what was configured, and how the listener showed the limit.
+//! The section of limits: how much was served, the configured values, and how the listener enforced them.
 
 use super::claims::status_of_limit;
 use super::{Cell, Column, ReportTable, Section, amounts};
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredLimit, StoredLimitVerdict, StoredShownBy};
 
-/// How much of a reply is shown.
+/// The largest length of a reply that is shown.
 const LONGEST_REPLY: usize = 400;
 
 /// The limits of a run.
@@ -53,7 +53,7 @@ pub(super) fn tally(limits: &[StoredLimit]) -> String {
     counts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The reply or the event that showed a limit, and where.
+/// Returns the reply or the event that showed a limit, and its step.
 fn shown_by(limit: &StoredLimit) -> String {
     let at = limit.step.as_deref().map_or(String::new(), |step| format!(" at {step}"));
     match (limit.shown_by, limit.code) {
@@ -63,7 +63,7 @@ fn shown_by(limit: &StoredLimit) -> String {
     }
 }
 
-/// What was seen of a limit; nothing of one that needs no words: a rule that is kept, or a limit that was not reached.
+/// Returns how a limit showed; empty for a rule that is kept, or a limit that was not reached.
 fn details(limit: &StoredLimit) -> Vec<String> {
     let is_rule_kept = limit.verdict == StoredLimitVerdict::Found && limit.unit == "reply";
     let is_not_reached = limit.verdict == StoredLimitVerdict::NotReached && limit.remarks.is_empty();
@@ -100,7 +100,7 @@ fn details(limit: &StoredLimit) -> Vec<String> {
     details
 }
 
-/// How a limit showed that was met without a reply, as a sentence.
+/// Returns a sentence on how a limit showed without a reply.
 fn without_reply(limit: &StoredLimit) -> Option<String> {
     let at = limit.step.as_deref().unwrap_or("its end");
     Some(match limit.shown_by? {

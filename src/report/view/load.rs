@@ -1,4 +1,4 @@
-//! What was scheduled, started and accepted, by phase.
+//! The section of the load: scheduled, started and accepted arrivals, by phase.
 
 use super::{Cell, Column, Note, ReportTable, Section, Tone, Visibility, measured};
 use crate::report::format;
@@ -69,7 +69,7 @@ fn table(result: &RunResult, several: bool) -> ReportTable {
         }));
         row.extend([
             match &phase.drained {
-                // Stored by an earlier version, which did not count it.
+                // An earlier version stored the result without this count.
                 None => Cell::not_available(),
                 Some(drained) => Cell::count(drained.accepted, at("drained/accepted")),
             },
@@ -83,7 +83,7 @@ fn table(result: &RunResult, several: bool) -> ReportTable {
     table
 }
 
-/// What a phase opened and moved.
+/// Returns the connections and bytes of a phase.
 fn traffic(phase: &StoredPhase) -> Option<String> {
     let sessions = &phase.sessions;
     if sessions.opened == 0 {
@@ -108,12 +108,12 @@ fn traffic(phase: &StoredPhase) -> Option<String> {
     Some(facts.join(", "))
 }
 
-/// Those of the counts that are not 0, with their names.
+/// Returns the counts above 0, with their names.
 fn counts<const N: usize>(named: [(u64, &str); N]) -> impl Iterator<Item = String> {
     named.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", format::count(n)))
 }
 
-/// What ended after the window of a phase, and is in no rate.
+/// Returns the arrivals that ended after the window of a phase, which are in no rate.
 fn drained(phase: &StoredPhase) -> Option<String> {
     let drained = phase.drained.as_ref()?;
     (drained.accepted > 0 || drained.started > 0).then(|| {
@@ -126,7 +126,7 @@ fn drained(phase: &StoredPhase) -> Option<String> {
     })
 }
 
-/// The sessions of each address of the listener; `None` where all went to one without a failure.
+/// Returns the sessions of each address of the listener; `None`: all went to one without a failure.
 fn addresses(phase: &StoredPhase) -> Option<String> {
     if phase.addresses.len() < 2 && phase.addresses.iter().all(|address| address.failures == 0) {
         return None;
@@ -145,7 +145,7 @@ fn addresses(phase: &StoredPhase) -> Option<String> {
     Some(phase.addresses.iter().map(row).collect::<Vec<_>>().join("; "))
 }
 
-/// The TLS handshakes: full and resumed apart, with what they were made of.
+/// Returns the TLS handshakes: full and resumed ones, with versions and groups.
 fn handshakes(tls: &StoredTls) -> String {
     let mut facts = vec![format::counted(tls.full, "full TLS handshake")];
     facts.extend(counts([(tls.resumed, "resumed")]));

@@ -1,4 +1,4 @@
-//! How arrivals ended, and whether the counts reconcile (M10).
+//! The section of outcomes, and whether the counts reconcile (M10).
 
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, measured};
 use crate::report::format;
@@ -15,7 +15,7 @@ struct Ending {
     count: fn(&StoredPhase) -> u64,
 }
 
-/// Every outcome of an arrival that started, in the order of the result; at the end those that never started.
+/// All outcomes, in the order of the result; `shed` last.
 const ENDINGS: [Ending; 11] = {
     const fn ending(
         name: &'static str,
@@ -40,7 +40,7 @@ const ENDINGS: [Ending; 11] = {
     ]
 };
 
-/// Arrivals that started and ended neither well nor as expected.
+/// The number of started arrivals that were neither accepted nor expected.
 pub fn failed(phase: &StoredPhase) -> u64 {
     ended(phase) - phase.accepted - phase.expected
 }

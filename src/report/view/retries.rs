@@ -1,4 +1,4 @@
-//! Messages that were tried again: how many attempts they took, and when they were accepted at last.
+//! The section of retries: the number of attempts, and the time to acceptance.
 
 use super::times::{numbers, percentile_notes};
 use super::{
@@ -14,7 +14,7 @@ const QUANTILES: [ShownQuantile; 4] = [(0.5, 0), (0.9, 2), (0.95, 3), (0.99, 0)]
 /// The name of the metric.
 const TIME_TO_ACCEPT: &str = "time_to_accept";
 
-/// The retries of a run; empty where nothing is tried again.
+/// Returns the section of retries; empty if nothing was tried again.
 pub fn section(result: &RunResult) -> Section {
     let phases: Vec<(usize, &StoredPhase, &StoredRetry)> =
         measured(result).filter_map(|(i, phase)| Some((i, phase, phase.retry.as_ref()?))).collect();

@@ -1,4 +1,4 @@
-//! Where the time goes, step by step.
+//! The sections of the steps: where the time goes.
 
 use super::times::{self, Placed, missing, numbers};
 use super::{
@@ -16,15 +16,15 @@ const QUANTILES: [ShownQuantile; 3] = [(0.5, 0), (0.9, 3), (0.99, 0)];
 pub struct StepBar {
     /// The phase.
     pub phase: String,
-    /// What one arrival is.
+    /// The unit of an arrival.
     pub unit: String,
     /// The mean of all steps of one arrival together.
     pub total: String,
     /// In the order of a session.
     pub parts: Vec<StepShare>,
-    /// How much longer an arrival took than its steps, if that is much.
+    /// The time of an arrival beyond its steps, if it is long.
     pub rest: Option<String>,
-    /// The steps of commands that were sent together wait for their replies at the same time.
+    /// Whether commands were sent together, so that their steps overlap.
     pub overlaps: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What was asked and what happened, a sentence for each phase.
+//! The summary: a sentence for each phase on its load and its result.
 
 use super::{Cell, Tone, amounts, limits, measured, outcomes, times};
 use crate::report::format;
@@ -20,7 +20,7 @@ impl SummaryLine {
     }
 }
 
-/// What was asked of the listener.
+/// Returns the sentence on the load of a phase.
 pub fn asked(result: &RunResult) -> Vec<SummaryLine> {
     let line = |(i, phase): (usize, &StoredPhase)| {
         let mut parts = vec![
@@ -54,7 +54,7 @@ pub fn asked(result: &RunResult) -> Vec<SummaryLine> {
     lines
 }
 
-/// What happened.
+/// Returns the sentence on the result of a phase.
 pub fn happened(result: &RunResult) -> Vec<SummaryLine> {
     let line = |(i, phase): (usize, &StoredPhase)| SummaryLine::new(&phase.name, outcome(result, i, phase));
     let mut lines: Vec<SummaryLine> = measured(result).map(line).collect();
@@ -68,7 +68,7 @@ pub fn happened(result: &RunResult) -> Vec<SummaryLine> {
     lines
 }
 
-/// What came out of the relay, of what was accepted.
+/// Returns the sentence on the deliveries.
 fn came_out(i: usize, delivery: &StoredPhaseDelivery) -> Vec<Cell> {
     let mut parts = vec![
         Cell::words(", "),

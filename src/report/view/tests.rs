@@ -1,4 +1,4 @@
-//! One thing is said in one word, with one severity and one number format, in all four formats.
+//! All four formats use the same word, severity and number format for one fact.
 
 use super::*;
 use crate::report::fixtures;

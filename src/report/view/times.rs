@@ -1,8 +1,8 @@
-//! Response time beside service time, for each outcome by itself.
+//! The section of times: response and service time, separately for each outcome.
 //!
 //! # Decisions
-//! - Response time stands beside service time, always: the difference is the queue that a caller would have felt.
-//! - No averages, and no time of one outcome mixed with another's.
+//! - Response time is always shown with service time: the difference is the wait that a client would have had.
+//! - There are no averages, and times of different outcomes are never mixed.
 
 use super::{
     Cell, Column, Note, ReportTable, Section, SectionPart, ShownQuantile, Tone, Visibility, is_several,
@@ -107,7 +107,7 @@ pub(super) fn numbers(at: usize, metric: &StoredMetric) -> Vec<Cell> {
     row
 }
 
-/// The percentile `k` of the metric `at`; `n/a` where too few values can say it.
+/// The percentile `k` of the metric `at`; `n/a`: there are too few values.
 pub(super) fn percentile(own: &Percentile, at: usize, k: usize) -> Cell {
     let path = format!("/metrics/{at}/percentiles/{k}/value_ns");
     match (own.status, own.value_ns) {
@@ -128,7 +128,7 @@ pub(super) fn missing<'a>(
     percentile_notes(metrics, shown, without_end)
 }
 
-/// The same, and what those are whose times are lower bounds.
+/// The same; `what` names the arrivals whose times are lower bounds.
 pub(super) fn percentile_notes<'a>(
     metrics: impl Iterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],
