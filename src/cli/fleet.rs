@@ -29,16 +29,16 @@ use crate::generator::preflight;
 use crate::plan::Plan;
 use crate::verdict::ExitCode;
 
-/// How long agents that were just started may take to join.
+/// How long started agents may take to join.
 const STARTED_WITHIN: Duration = Duration::from_secs(20);
-/// How long it is listened for agents that wait.
+/// How long to listen for agents that wait for work.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
-/// More agents on one machine than this are a mistake.
+/// The largest number of agents on one machine.
 const MOST_LOCAL: usize = 64;
-/// The version that all agents must have.
+/// The version of smtpress that all agents must have.
 const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
-/// Does what the command says.
+/// Runs the command.
 pub fn fleet(command: &FleetCommand, screen: &Screen) -> Result<ExitCode, CommandError> {
     match command {
         FleetCommand::Run(args) => run_on_agents(args, screen),
@@ -82,14 +82,14 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
     })
 }
 
-/// Whether it is said where the agents are.
+/// Checks that the arguments name the agents.
 fn check(args: &MachinesArgs) -> Result<(), CommandError> {
     if let Some(host) = args.ssh.iter().find(|host| host.is_empty() || host.starts_with('-')) {
         return Err(CommandError::usage(format!(
             "--ssh: {host:?} is no host; write them as in --ssh load1,load2"
         )));
     }
-    // What the environment names counts where nothing else is given.
+    // A NATS server from the environment is used only if no other agents are named.
     let is_named = args.bus.nats.is_some() && args.bus.nats != std::env::var("SMTPRESS_NATS").ok();
     if is_named && (args.local.is_some() || !args.ssh.is_empty()) {
         return Err(CommandError::usage(
@@ -111,7 +111,7 @@ fn check(args: &MachinesArgs) -> Result<(), CommandError> {
 }
 
 fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<GatheredFleet, CommandError> {
-    // Agents see to their own descriptors; the embedded listener's are in this process.
+    // Agents raise their own limits of descriptors; this process needs those of the embedded listener.
     let served = if plan.target.is_embedded() { preflight::peak_sessions(plan) } else { 0 };
     preflight::raise_descriptors(served)?;
     let sink = messages.clone();
@@ -127,7 +127,7 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
             None => (start_by_ssh(args, &inviting, say.clone())?, args.ssh.len()),
         };
         let fleet = Fleet::gather(&server.access(), key, count, STARTED_WITHIN, PROGRAM, say)?;
-        // In this order: agents end before their server.
+        // The order of fields matters: agents end before their server.
         (fleet, Box::new((agents, server)))
     } else {
         let key = secret_key(args)?;
@@ -159,7 +159,7 @@ fn names(fleet: &Fleet) -> Vec<String> {
     fleet.agents().map(|(name, host)| format!("{name} ({host})")).collect()
 }
 
-/// What the agents of a private server are invited with.
+/// The common part of the invitations to a private server.
 struct Inviting<'a> {
     server: &'a PrivateServer,
     key: &'a KeyPair,
@@ -167,7 +167,7 @@ struct Inviting<'a> {
 }
 
 impl Inviting<'_> {
-    /// The invitation of an agent of this name, which reaches the server by this URL.
+    /// Returns the invitation of an agent by its name and the URL by which it reaches the server.
     fn invite(&self, name: String, url: String) -> Invitation {
         Invitation {
             url,
@@ -180,7 +180,7 @@ impl Inviting<'_> {
     }
 }
 
-/// Agents on this machine, which join the server.
+/// Starts agents on this machine.
 fn start_local(count: usize, inviting: &Inviting<'_>) -> Result<AgentProcesses, CommandError> {
     let program = AgentProcesses::own_program()?;
     let url = inviting.server.access().url;
@@ -194,7 +194,7 @@ fn start_local(count: usize, inviting: &Inviting<'_>) -> Result<AgentProcesses, 
     Ok(agents)
 }
 
-/// Agents on other machines, which join the server through ssh.
+/// Starts agents on other machines, which reach the server through ssh.
 fn start_by_ssh(
     args: &MachinesArgs,
     inviting: &Inviting<'_>,
@@ -212,18 +212,18 @@ fn start_by_ssh(
     Ok(start.start()?)
 }
 
-/// A text that nobody can guess.
+/// Draws a random text that cannot be guessed.
 fn token() -> Result<String, CommandError> {
     KeyPair::new_user()
         .seed()
         .map_err(|error| CommandError::Failed(ExitCode::Fault, format!("failed to draw a token: {error}")))
 }
 
-/// The coordinator's key, from its file.
+/// Reads the coordinator's key from its file.
 fn secret_key(args: &MachinesArgs) -> Result<KeyPair, CommandError> {
     let Some(path) = &args.key else {
         return Err(CommandError::usage(
-            "agents obey signed commands alone: give the coordinator's secret key with --key FILE",
+            "agents obey only signed commands: give the coordinator's secret key with --key FILE",
         ));
     };
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -255,7 +255,7 @@ fn status(args: &FleetStatusArgs, screen: &Screen) -> Result<ExitCode, CommandEr
         return Ok(ExitCode::Success);
     }
     if agents.is_empty() {
-        writeln!(out, "no agents were heard of for {} s", HEARD_WITHIN.as_secs())?;
+        writeln!(out, "no agent sent a message for {} s", HEARD_WITHIN.as_secs())?;
     }
     for agent in &agents {
         let run = agent.run.as_deref().map(|run| format!(", run {run}")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! From the command line to a compiled profile; `check`.
+//! Makes a compiled profile from the command line; runs `check`.
 
 use std::path::Path;
 use std::sync::{Once, OnceLock};
@@ -20,10 +20,10 @@ use crate::report::format;
 use crate::report::stored::json::MOST_INTEGER;
 use crate::verdict::ExitCode;
 
-/// What the profile's text is called when there is no file.
+/// The name of the profile in messages if it has no file.
 const COMMAND_LINE: &str = "command line";
 
-/// Reads and compiles what `run` was asked for.
+/// Reads and compiles the profile of `run`.
 pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
     let path = args.profile.as_deref();
     let given = given(args);
@@ -31,7 +31,7 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
         Some(_) => read(path)?,
         None => from_flags(args, &given)?,
     };
-    // What --set changes decides what the flags mean.
+    // Flags depend on the profile as changed by --set.
     apply_in_order(&mut document, set(&args.common.set)?)?;
     let mut changes = flags::overrides(&document, &given)?;
     changes.extend(args.login.overrides());
@@ -61,7 +61,7 @@ pub fn asks_for_load(args: &RunArgs) -> bool {
     args.profile.is_some() || !given(args).is_empty() || !args.common.set.is_empty() || changes > 0
 }
 
-/// The flags that stand for keys, as they were given.
+/// Returns the given flags as changes to the profile.
 fn given(args: &RunArgs) -> Vec<Given> {
     let load = &args.load;
     let values = [
@@ -103,7 +103,7 @@ fn given(args: &RunArgs) -> Vec<Given> {
     values.into_iter().filter_map(one).chain(lists.into_iter().filter_map(listed)).chain(asserts).collect()
 }
 
-/// The profile of a run that has none.
+/// Returns the profile of a run without one.
 fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError> {
     let load = &args.load;
     if load.target.is_none() && args.common.set.iter().all(|set| !set.starts_with("target.")) {
@@ -120,7 +120,8 @@ fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError>
     }
     let mut document = flags::document(given);
     let closed = load.rate.is_none() && load.messages.is_none();
-    // Sessions that are arrivals themselves would carry no message, and cannot be open before they are due.
+    // Where the sessions are the arrivals they would carry no message, and cannot be opened before their scheduled
+    // time.
     let of_pool = [
         ("--messages-per-session", load.messages_per_session.as_deref() == Some("0")),
         ("--open-first", load.open_first.as_deref() == Some("true")),
@@ -131,7 +132,7 @@ fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError>
     Ok(document)
 }
 
-/// Compiles a document, drawing what it leaves open.
+/// Compiles a document; draws a seed and a run id if it names none.
 pub fn finish(
     document: &Document,
     purpose: Purpose,
@@ -152,7 +153,7 @@ pub fn finish(
     let mentioned =
         |name: &str| compiled.resolved.contains(name) || arguments.iter().any(|own| own.contains(name));
     if let Some(sentence) = variables::unread(mentioned)? {
-        // A series prepares many runs, and says it once.
+        // A series prepares many runs, and prints the warning once.
         static SAID: Once = Once::new();
         SAID.call_once(|| Screen::new(Color::Auto).note(&sentence));
     }
@@ -160,13 +161,13 @@ pub fn finish(
     Ok(Prepared { compiled, path, started_at })
 }
 
-/// The one place where randomness comes from the system.
+/// The only use of the system's randomness for a run.
 #[expect(clippy::disallowed_methods, reason = "the seed of a run that names none, and its identity")]
 pub fn drawn() -> u64 {
     rand::Rng::next_u64(&mut rand::rng())
 }
 
-/// Reads a profile, `-` from standard input, or begins an empty one.
+/// Reads a profile (`-`: from standard input), or makes an empty one.
 pub fn read(path: Option<&Path>) -> Result<Document, CommandError> {
     let Some(path) = path else { return Ok(Document::parse(COMMAND_LINE, "")?) };
     let is_stdin = path == Path::new("-");
@@ -190,7 +191,7 @@ pub fn read(path: Option<&Path>) -> Result<Document, CommandError> {
     Ok(Document::parse(&name, &text)?)
 }
 
-/// Standard input; a series of runs prepares its profile more than once.
+/// Reads standard input once: a series of runs prepares its profile several times.
 fn stdin() -> std::io::Result<Vec<u8>> {
     static CONTENT: OnceLock<Vec<u8>> = OnceLock::new();
     if let Some(content) = CONTENT.get() {
@@ -223,7 +224,8 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, CommandError
     Ok(if lacking.is_empty() { ExitCode::Success } else { ExitCode::Preflight })
 }
 
-/// Whether the plan asks for more than 80 % of what the last selftest found this machine's generator to be in time for (M25).
+/// Warns if the plan asks for more than 80 % of the rate up to which the last selftest found the generator on time
+/// (M25).
 fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
     let asked = plan.phases.iter().filter_map(|phase| phase.load.model.peak_rate()).reduce(f64::max)?;
     let able = machine::generator_rate()?;

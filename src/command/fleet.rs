@@ -1,4 +1,4 @@
-//! A run on many machines: what a coordinator starts and ends for it, and how an agent makes a shard of what it was sent.
+//! A run on many machines: the processes that the coordinator starts, and how an agent prepares its shard.
 
 use std::any::Any;
 use std::net::{IpAddr, UdpSocket};
@@ -31,7 +31,7 @@ const SPARE: u64 = 64;
 pub struct GatheredFleet {
     /// Its agents.
     pub fleet: Fleet,
-    /// They end when this is dropped.
+    /// Processes that end when this is dropped.
     pub processes: Box<dyn Any>,
 }
 
@@ -52,8 +52,8 @@ pub fn cannot_be_taken_over(part: PlanPart, compiled: &Compiled) -> Option<&'sta
         .then_some("its events were the coordinator's, and nobody knows which of them took place")
 }
 
-/// How an agent makes a shard of what it was sent. `allow`: the hosts beyond loopback that this machine may load; those that
-/// the profile names count for nothing.
+/// Returns the function by which an agent prepares a shard. `allow`: the hosts beyond loopback that this machine may
+/// load; the list in the profile is ignored.
 pub fn prepare_shards(allow: Vec<String>) -> Prepare {
     Arc::new(move |spec| shard(spec, &allow))
 }
@@ -113,7 +113,7 @@ fn own_address(plan: &Plan) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// The plan of a shard, as this machine makes it.
+/// Compiles the plan of a shard.
 fn plan(spec: &RunSpec, allow: &[String]) -> Result<Plan, String> {
     let mut document =
         Document::parse("the coordinator's profile", &spec.profile).map_err(|error| error.to_string())?;

@@ -3,14 +3,14 @@
 //! The two sides are reported in any order: a delivery may be seen before the reply that accepted its message.
 //!
 //! # Decisions
-//! - One byte a recipient and two a message are kept for the whole run, so that a second delivery is known as one. The times of a
-//!   message are kept until its recipients are settled, by page of `PAGE` messages: ten million messages of one recipient that
-//!   all came out cost 30 MB, ten million that are all missing 190 MB.
-//! - Transit and delivery times are those of accepted recipients: one in doubt has no answer to count from. One that came out
-//!   before it was accepted, after an attempt in doubt or refused, has none either.
-//! - What comes out of a message that was never sent is kept apart, and only so much of it: a relay that makes up numbers must
-//!   not fill our memory. It is unexpected, and what is beyond that foreign.
-//! - A recipient that was delivered and reported as failed is delivered; the report is counted apart.
+//! - One byte a recipient and two a message are kept for the whole run, to recognize a second delivery. The times of a
+//!   message are kept until its recipients are settled, by page of `PAGE` messages: ten million messages of one
+//!   recipient that all came out cost 30 MB, ten million that are all missing 190 MB.
+//! - Transit and delivery times exist for accepted recipients only: one in doubt has no reply to measure from. A
+//!   recipient that was delivered before it was accepted, after an attempt in doubt or refused, has no times either.
+//! - Deliveries of messages that were never sent are kept apart up to a limit, so that a faulty relay cannot fill the
+//!   memory. They count as unexpected, and those beyond the limit as foreign.
+//! - A recipient that was both delivered and bounced counts as delivered; the bounce is counted apart.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -23,23 +23,24 @@ use crate::collector::flow::Flow;
 use crate::collector::recorder::Recorder;
 use crate::collector::{Metric, Outcome};
 
-/// Messages of a page.
+/// The number of messages of a page.
 const PAGE: u64 = 4096;
-/// Recipients that came out before their transaction was over, at most. There are never more than a second brings.
+/// The largest number of recipients that came out before their transaction was over: normally below what one second
+/// brings.
 const MOST_EARLY: usize = 1 << 20;
 
-/// What the messages of a run are, as far as it matters here.
+/// The properties of a run's messages that matching needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageForm {
-    /// Recipients of each.
+    /// The number of recipients of each message.
     pub recipients: u32,
-    /// They may be tried again for some of their recipients, which then have times of their own.
+    /// Whether a message may be tried again for some of its recipients, which then have times of their own.
     pub is_retried: bool,
     /// The number of phases.
     pub phases: u32,
 }
 
-/// Matches both sides of a relay.
+/// Matches what a relay accepted with what came out of it.
 #[derive(Debug)]
 pub struct Matcher {
     messages: MessageForm,
@@ -54,7 +55,7 @@ pub struct Matcher {
     last_seen: Option<Duration>,
 }
 
-/// What is known of one phase.
+/// The counts of one phase.
 #[derive(Clone, Debug, Default)]
 struct PhaseMatch {
     counts: DeliveryCounts,
@@ -63,29 +64,29 @@ struct PhaseMatch {
     last_delivered: Option<Duration>,
 }
 
-/// What is known of the messages of one page.
+/// The state of the messages of one page.
 #[derive(Debug)]
 struct Page {
     /// By message and recipient.
     states: Box<[RecipientState]>,
     /// By message: the index of its phase.
     phases: Box<[u16]>,
-    /// By message; gone while nothing of the page is missing.
+    /// The times by message; dropped while nothing of the page is missing.
     times: Option<Box<[MessageTimes]>>,
-    /// Recipients that were accepted or are in doubt, and of which nothing was seen.
+    /// The number of recipients that are accepted or in doubt and were not seen yet.
     missing: u32,
 }
 
-/// The two times of a message.
+/// The times of a message.
 #[derive(Clone, Copy, Debug, Default)]
 struct MessageTimes {
     /// Nanoseconds since the run's epoch.
     answered: u64,
-    /// Seconds from the intended start to the answer; good to one part in ten million.
+    /// Seconds from the intended start to the reply; precise to one part in ten million.
     response: f32,
 }
 
-/// The state of one recipient in one byte: its answer in the two lowest bits, and what was seen of it.
+/// The state of one recipient in one byte: the relay's answer in the two lowest bits, and what was seen of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RecipientState(u8);
 
@@ -107,25 +108,25 @@ impl RecipientState {
         self.0 & flag != 0
     }
 
-    /// Whether something should be seen of it, and nothing was.
+    /// Whether it is awaited: accepted or in doubt, and not seen.
     fn is_missing(self) -> bool {
         matches!(self.answer(), Some(FinalAnswer::Accepted | FinalAnswer::InDoubt)) && self.0 >> 2 == 0
     }
 }
 
-/// What is seen of a recipient before the end of its transaction.
+/// What was seen of a recipient before the end of its transaction.
 #[derive(Clone, Copy, Debug, Default)]
 struct Early {
-    /// The first delivery.
+    /// The time of the first delivery.
     delivered: Option<Duration>,
-    /// Deliveries after it.
+    /// The number of further deliveries.
     duplicates: u64,
     is_altered: bool,
     bounced: Option<Duration>,
 }
 
 impl Matcher {
-    /// A matcher that knows of no message yet.
+    /// A matcher without any messages.
     pub fn new(messages: MessageForm) -> Matcher {
         Matcher {
             messages,
@@ -139,8 +140,8 @@ impl Matcher {
         }
     }
 
-    /// A transaction is over. Of several of one message (it was tried again) the best answer to each recipient counts, from the time
-    /// at which it was given first.
+    /// Takes a transaction that is over. If a message was tried again, the best answer for each recipient counts, from
+    /// the time at which it was given first.
     pub fn answered(&mut self, transaction: &Transaction) {
         let Transaction { seq, phase, intended, answered, ref answers } = *transaction;
         let response = answered.saturating_sub(intended).as_secs_f32();
@@ -183,8 +184,8 @@ impl Matcher {
         self.forget_times(seq);
     }
 
-    /// A copy of a message came out for a recipient at this time since the run's epoch. Where the recipient is not known, it is
-    /// the first of the message that is missing.
+    /// Takes a copy of a message for a recipient at this time since the run's epoch. An unknown recipient stands for
+    /// the first missing one of the message.
     pub fn delivered(&mut self, seq: u64, recipient: Option<u32>, at: Duration, is_altered: bool) {
         let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
         self.last_seen = self.last_seen.max(Some(at));
@@ -202,7 +203,7 @@ impl Matcher {
         }
     }
 
-    /// A notification that arrived at this time says that the relay gave up on a recipient.
+    /// Takes a bounce of a recipient that arrived at this time.
     pub fn bounced(&mut self, seq: u64, recipient: Option<u32>, at: Duration) {
         let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
         self.last_seen = self.last_seen.max(Some(at));
@@ -215,7 +216,7 @@ impl Matcher {
         }
     }
 
-    /// What was seen early of a recipient; `None`: there is too much of it.
+    /// The early state of a recipient; `None`: the limit is reached.
     fn early(&mut self, seq: u64, recipient: u32) -> Option<&mut Early> {
         let is_full = self.early.len() >= MOST_EARLY;
         match self.early.entry((seq, recipient)) {
@@ -224,28 +225,28 @@ impl Matcher {
         }
     }
 
-    /// A message came out that is not of this run.
+    /// Counts a message that is not of this run.
     pub fn foreign(&mut self, at: Duration) {
         self.foreign += 1;
         self.last_seen = self.last_seen.max(Some(at));
     }
 
-    /// Messages that came out and are not of this run.
+    /// The number of messages that are not of this run.
     pub fn foreign_messages(&self) -> u64 {
         self.foreign
     }
 
-    /// The recipients that are accepted and neither delivered nor bounced: what the relay has queued.
+    /// The number of recipients in the relay's queue: accepted, and neither delivered nor bounced.
     pub fn queued(&self) -> u64 {
         self.phases.iter().map(|phase| phase.counts.missing).sum()
     }
 
-    /// The recipients of which something is still to be seen, those in doubt included.
+    /// The number of recipients that are still awaited, those in doubt included.
     pub fn outstanding(&self) -> u64 {
         self.phases.iter().map(|phase| phase.counts.missing + phase.counts.in_doubt_missing).sum()
     }
 
-    /// What the relay took in and what came out, by time.
+    /// What the relay accepted and what came out, over time.
     pub fn flow(&self) -> &Flow {
         &self.flow
     }
@@ -255,7 +256,7 @@ impl Matcher {
         &mut self.recorder
     }
 
-    /// When something last came out, since the run's epoch.
+    /// When the last delivery or bounce came, since the run's epoch.
     pub fn last_seen(&self) -> Option<Duration> {
         self.last_seen
     }
@@ -265,7 +266,7 @@ impl Matcher {
         &self.phases[phase].seconds
     }
 
-    /// The counts of a phase. What came out of messages that no transaction was reported of is unexpected, in the first phase.
+    /// The counts of a phase. Deliveries of messages without a transaction count as unexpected, in the first phase.
     pub fn phase_counts(&self, phase: usize) -> DeliveryCounts {
         let mut counts = self.phases[phase].counts;
         if phase == 0 {
@@ -275,13 +276,13 @@ impl Matcher {
         counts
     }
 
-    /// From the last accepted message of a phase to its last first delivery; `None` before both were seen.
+    /// The time from the last accepted message of a phase to its last first delivery; `None`: one of them is missing.
     pub fn drain(&self, phase: usize) -> Option<Duration> {
         let PhaseMatch { last_accepted, last_delivered, .. } = self.phases[phase];
         Some(last_delivered?.saturating_sub(last_accepted?))
     }
 
-    /// Recipients that are accepted and missing, by message number.
+    /// The recipients that are accepted and missing, by message number.
     pub fn missing(&self) -> impl Iterator<Item = MissingRecipient> + '_ {
         let recipients = u64::from(self.messages.recipients);
         let of_page = move |(number, page): (&u64, &'_ Page)| {
@@ -307,7 +308,7 @@ impl Matcher {
         })
     }
 
-    /// Which recipient of a message was seen at the other end; `None`: it has no such recipient.
+    /// The index of the recipient that a delivery is for; `None`: the message has no such recipient.
     fn find(&self, seq: u64, recipient: Option<u32>) -> Option<u32> {
         let all = 0..self.messages.recipients;
         let recipient = recipient.unwrap_or_else(|| {
@@ -327,7 +328,7 @@ impl Matcher {
         })
     }
 
-    /// The state of a recipient; that of one whose message was never answered is empty.
+    /// The state of a recipient; empty for a message without a reply.
     fn known(&self, seq: u64, recipient: u32) -> RecipientState {
         let at = (seq % PAGE) as usize * self.messages.recipients as usize + recipient as usize;
         self.pages.get(&(seq / PAGE)).map_or(RecipientState::default(), |page| page.states[at])
@@ -352,7 +353,7 @@ impl Matcher {
         &mut self.phases[phase].counts
     }
 
-    /// The first delivery of a recipient whose answer is known.
+    /// Takes the first delivery of a recipient whose answer is known.
     fn deliver(&mut self, seq: u64, recipient: u32, at: Duration, is_altered: bool) {
         let phase = self.phase(seq);
         let times = self.times(seq, recipient);
@@ -364,7 +365,7 @@ impl Matcher {
             let last = &mut own.last_delivered;
             *last = (*last).max(Some(at));
             self.flow.delivered(at);
-            // Of a recipient that bounced before, the times may be gone.
+            // The times of a recipient that bounced before may have been dropped.
             if let Some(times) = times.filter(|_| state.is_missing()) {
                 let transit = at.saturating_sub(Duration::from_nanos(times.answered));
                 let delivery = transit + Duration::from_secs_f32(times.response);
@@ -377,7 +378,7 @@ impl Matcher {
         self.see(seq, recipient, RecipientState::DELIVERED, at);
     }
 
-    /// Something was seen of a recipient.
+    /// Notes that something was seen of a recipient.
     fn see(&mut self, seq: u64, recipient: u32, what: u8, at: Duration) {
         let state = self.state(seq, recipient);
         let before = *state;
@@ -385,7 +386,7 @@ impl Matcher {
         let after = *state;
         self.count(seq, before, after);
         if before.is_missing() && before.answer() == Some(FinalAnswer::Accepted) {
-            // It leaves no queue before it entered it.
+            // A recipient cannot leave the queue before it entered it.
             let times = self.times(seq, recipient);
             let answered = times.map_or(Duration::ZERO, |times| Duration::from_nanos(times.answered));
             self.flow.settled(at.max(answered));
@@ -394,7 +395,7 @@ impl Matcher {
         self.forget_times(seq);
     }
 
-    /// Something was seen for the first time of a recipient that was accepted at this time.
+    /// Notes the first sight of a recipient that was accepted at this time.
     fn ended(&mut self, accepted: Duration, is_delivered: bool) {
         match is_delivered {
             true => self.flow.came_out(accepted),
@@ -411,7 +412,7 @@ impl Matcher {
         page.missing = page.missing + u32::from(after.is_missing()) - u32::from(before.is_missing());
     }
 
-    /// The times of a page of which nothing is missing are needed no more.
+    /// Drops the times of a page without missing recipients.
     fn forget_times(&mut self, seq: u64) {
         let page = self.page(seq);
         if page.missing == 0 {
@@ -424,7 +425,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Adds a recipient in this state to the counts, or takes it away.
+/// Adds a recipient in this state to the counts, or removes it.
 fn add(counts: &mut DeliveryCounts, state: RecipientState, is_added: bool) {
     let (delivered, bounced) = (state.has(RecipientState::DELIVERED), state.has(RecipientState::BOUNCED));
     let seen = |delivered_count, bounced_count, missing_count| {
@@ -462,12 +463,12 @@ fn add(counts: &mut DeliveryCounts, state: RecipientState, is_added: bool) {
 }
 
 impl MessageForm {
-    /// How many times are kept of a message.
+    /// The number of times that are kept for a message.
     fn times_of_each(self) -> usize {
         if self.is_retried { self.recipients as usize } else { 1 }
     }
 
-    /// Where in its page the times of a recipient stand.
+    /// The index of a recipient's times in its page.
     fn place_of_times(self, seq: u64, recipient: u32) -> usize {
         let each = self.times_of_each();
         (seq % PAGE) as usize * each + (recipient as usize).min(each - 1)

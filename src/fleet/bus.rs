@@ -3,9 +3,10 @@
 //! # Decisions
 //! - A report is cut into parts below the limit of the server; each part is stored once, by its own id (`Nats-Msg-Id`), however
 //!   often it is sent.
-//! - The stream refuses new messages when it is full and drops none: a report that is not stored is sent again. How much it
-//!   takes is the server's own limit: one of ours would be reserved at once, and a small disk would refuse it.
-//! - Nobody here waits for the connection itself (`flush`): who does hears of nothing while it is away.
+//! - The stream refuses new messages when it is full and drops none: a report that is not stored is sent again. Its
+//!   size is limited by the server alone: a limit of the stream would be reserved at once, and a small disk would
+//!   refuse it.
+//! - Nothing here calls `flush`: it blocks for as long as the connection is broken.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,28 +29,28 @@ use super::message::{AgentAnswer, decode};
 use super::subject;
 use crate::generator::clock;
 
-/// How long an answer to a command is awaited.
+/// How long to wait for the answer to a command.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
-/// How long the storing of a part is awaited.
+/// How long to wait until a part is stored.
 const STORED_WITHIN: Duration = Duration::from_secs(5);
-/// How long the removal of a run's reports is awaited.
+/// How long to wait until the reports of a run are removed.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
-/// How long a server is sought.
+/// How long to try to reach a server.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// A part of a report, in bytes, at most: below what a server takes by default (1 MiB).
 const PART: usize = 512 * 1024;
-/// A report is refused that would be larger: some hundred times the largest there is.
+/// The largest report that is accepted, in bytes: some hundred times the largest that occurs.
 const MOST_PARTS: u32 = 1024;
-/// How long a stored id is remembered.
+/// How long the stream remembers the id of a stored part.
 const DUPLICATES: Duration = Duration::from_secs(300);
-/// How long reports are kept that nobody fetched.
+/// How long the stream keeps reports.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often the server is asked whether it is still there; after three questions without an answer the connection is made again.
+/// The interval of pings to the server; after three without an answer the client connects again.
 const ASK_EVERY: Duration = Duration::from_secs(2);
-/// How long after a failure the reports are asked for again.
+/// The pause before the reports are read again after a failure.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Where the bus is, and what opens it.
+/// The address of the bus, and the credentials for it.
 #[derive(Clone, Debug, Default)]
 pub struct BusAccess {
     /// `nats://host:port`, or `tls://`.
@@ -58,16 +59,16 @@ pub struct BusAccess {
     pub token: Option<String>,
     /// A credentials file: the seed of an nkey, or a JWT with its seed.
     pub creds: Option<PathBuf>,
-    /// Who connects: its inbox has this name.
+    /// The name of the client, and of its inbox.
     pub name: Option<String>,
-    /// Certificates that the server's is trusted by, beside those of the system.
+    /// A file of authorities to trust beside those of the system, in PEM.
     pub ca: Option<PathBuf>,
 }
 
 /// Why the bus cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// No connection.
+    /// The client cannot connect.
     #[error(
         "failed to reach the NATS server at {url}: {source}; see that it runs, and that address and credentials are right"
     )]
@@ -77,23 +78,23 @@ pub enum BusError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A file that opens nothing.
+    /// The credentials file cannot be used.
     #[error("{} {why}; give a file of `smtpress fleet init`, or a .creds file of a NATS account", path.display())]
     Credentials {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         why: String,
     },
-    /// The user may not do this.
+    /// The server denies this user what it tried.
     #[error("the NATS server denies it: {0}; see that the credentials are the ones for this")]
     Denied(String),
-    /// A server without JetStream, or one that denies it.
+    /// The server has no JetStream, or denies it.
     #[error(
         "the NATS server cannot keep the reports of a run: {0}; it needs JetStream (`jetstream {{}}` in its configuration, or -js)"
     )]
     Stream(String),
-    /// What was sent was not stored.
+    /// The server did not store a report.
     #[error("the NATS server did not store a report: {0}")]
     NotStored(String),
     /// No answer.
@@ -104,10 +105,10 @@ pub enum BusError {
 /// A connection.
 #[derive(Clone, Debug)]
 pub struct Bus {
-    /// For what needs no storing.
+    /// For messages that are not stored.
     pub client: Client,
     stored: Context,
-    /// What the server denied last.
+    /// The last denial of the server.
     denial: watch::Receiver<Option<String>>,
 }
 
@@ -115,7 +116,7 @@ impl Bus {
     /// Connects. A connection that breaks is made again by itself.
     ///
     /// # Errors
-    /// There is no server, or it does not let us in.
+    /// There is no server, or it refuses the credentials.
     pub async fn connect(access: &BusAccess) -> Result<Bus, BusError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| BusError::Connect {
             url: access.url.clone(),
@@ -187,8 +188,8 @@ impl Bus {
         }
     }
 
-    /// Whether the server keeps reports: an agent asks before it waits for work. The coordinator makes the stream, so there may
-    /// be none yet: `false`.
+    /// Whether the stream of reports exists; `false`: no coordinator has made it yet. An agent asks before it waits for
+    /// work.
     ///
     /// # Errors
     /// The server has no JetStream, or denies it.
@@ -204,7 +205,7 @@ impl Bus {
         }
     }
 
-    /// What comes of it, unless the server denies something meanwhile: to what it denies no answer comes.
+    /// Awaits a reply, or the server's denial: a denied request gets no reply.
     async fn unless_denied<T>(&self, asked: impl IntoFuture<Output = T>) -> Result<T, BusError> {
         tokio::select! {
             biased;
@@ -213,10 +214,10 @@ impl Bus {
         }
     }
 
-    /// Asks an agent, and waits so long for its answer.
+    /// Sends a command to an agent, and waits this long for its answer.
     ///
     /// # Errors
-    /// No agent of this name, or none that answers in time.
+    /// There is no agent of this name, or it does not answer in time.
     pub async fn ask(
         &self,
         agent: &str,
@@ -231,14 +232,14 @@ impl Bus {
         decode(&message.payload).map_err(|error| BusError::NoAnswer(error.to_string()))
     }
 
-    /// Sends a message to those that listen now. Without a connection nobody does, and it is not sent later.
+    /// Sends a message to the agents that are subscribed now. Without a connection it is dropped.
     pub async fn say(&self, subject: String, message: Vec<u8>) {
         if self.client.connection_state() == State::Connected {
             self.client.publish(subject, message.into()).await.ok();
         }
     }
 
-    /// Makes the stream of reports, or finds it.
+    /// Creates the stream of reports, or opens the one that exists.
     ///
     /// # Errors
     /// The server has no JetStream, or denies it.
@@ -272,10 +273,10 @@ impl Bus {
         }
     }
 
-    /// Stores a report, in parts. `id`: what it is known by, so that it is stored once.
+    /// Stores a report, in parts. `id`: a report is stored once under its id.
     ///
     /// # Errors
-    /// Not all of it is stored; sending it again does no harm.
+    /// Not all of it is stored; it can safely be sent again.
     pub async fn store(&self, subject: &str, id: &str, report: &[u8]) -> Result<(), BusError> {
         let failed = |error: &dyn std::fmt::Display| BusError::NotStored(error.to_string());
         let parts = report.len().div_ceil(PART).max(1);
@@ -298,8 +299,8 @@ impl Bus {
         Ok(())
     }
 
-    /// Reads the reports of a run, from its first on, until nobody takes them any more. After a failure it begins again, and
-    /// what came before comes once more.
+    /// Reads the reports of a run from the first one on, until the receiver is dropped. After a failure it starts again
+    /// at the first.
     ///
     /// # Errors
     /// The stream cannot be read.
@@ -345,7 +346,7 @@ impl Bus {
     /// The stream cannot be read.
     pub async fn kept(&self, run: &str) -> Result<Vec<StoredReport>, BusError> {
         let mut kept = Vec::new();
-        // Where nothing is stored, nothing comes.
+        // A consumer of an empty stream would wait without end.
         if self.kept_runs().await?.contains_key(run) {
             let mut reports = self.reports(run).await?;
             while let Some(report) = reports.next_stored().await? {
@@ -422,27 +423,27 @@ impl Bus {
 /// The reports of a run.
 struct Reports {
     messages: Ordered,
-    /// By id: the parts that have come.
+    /// The parts that have come, by the id of their report.
     parts: BTreeMap<String, BTreeMap<u32, bytes::Bytes>>,
-    /// Whether all that was stored has been read.
+    /// Whether all reports that were stored at the start have been read.
     is_read: bool,
 }
 
-/// One report, whole.
+/// A complete report.
 #[derive(Debug)]
 pub struct StoredReport {
-    /// Its shard.
+    /// The shard that it is about.
     pub shard: u32,
-    /// Who sent it.
+    /// The agent that sent it.
     pub agent: String,
     /// Whether it is the end of its shard.
     pub is_last: bool,
-    /// What it says.
+    /// Its bytes.
     pub bytes: Vec<u8>,
 }
 
 impl Reports {
-    /// The next report that is whole. May be dropped while it waits.
+    /// Waits for the next complete report. Cancel safe.
     async fn next(&mut self) -> Result<StoredReport, BusError> {
         loop {
             let message = self.message().await?;
@@ -452,7 +453,7 @@ impl Reports {
         }
     }
 
-    /// The next report that is whole, if what is stored now holds one more.
+    /// The next complete report among those that are stored now; `None`: there are no more.
     async fn next_stored(&mut self) -> Result<Option<StoredReport>, BusError> {
         while !self.is_read {
             let message = self.message().await?;
@@ -471,7 +472,7 @@ impl Reports {
         next.map_err(|error| BusError::Stream(error.to_string()))
     }
 
-    /// Takes a message: the report that is whole with it.
+    /// Takes a part; returns the report that it completes.
     fn take(&mut self, message: &jetstream::Message) -> Option<StoredReport> {
         let header = message.headers.as_ref().and_then(|headers| headers.get("Smtpress-Part"));
         let (at, of, id) = header.and_then(|value| part(value.as_str()))?;
@@ -493,7 +494,7 @@ impl Reports {
     }
 }
 
-/// Opens the server with what the file holds.
+/// Adds the credentials of a file to the options of the connection.
 fn credentials(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, BusError> {
     let failed = |why: String| BusError::Credentials { path: path.to_owned(), why };
     let text = std::fs::read_to_string(path).map_err(|error| failed(format!("cannot be read: {error}")))?;

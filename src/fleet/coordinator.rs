@@ -1,10 +1,10 @@
 //! The coordinator: a Runner whose workers are agents on other machines.
 //!
 //! # Decisions
-//! - The plan's profile goes to the agents as text, and each compiles it for itself: what an agent runs is what its own version
-//!   makes of the profile, and another version is refused.
-//! - The start lies as far ahead as it takes to tell all agents of it. All say in time that they know it, and then the first
-//!   lease is the word to begin: without it none begins, so that where one agent fails before the start no load runs at all.
+//! - The agents get the profile as text, and each compiles it. An agent of another version of smtpress is refused,
+//!   because it could compile another plan.
+//! - The start is set so far ahead that each agent can confirm it before. The first lease, sent when all have
+//!   confirmed, releases the load: if one agent fails before the start, none starts.
 
 mod result;
 
@@ -33,17 +33,18 @@ use crate::generator::clock::{self, Clock};
 use crate::generator::runner::{Control, Observer, RunError, RunStart, Runner, Stop};
 use crate::plan::{Plan, PlanPart};
 
-/// How often each agent is asked for its time.
+/// How many times each agent is asked for its time.
 const PINGS: usize = 16;
-/// How far ahead the start lies.
+/// How far ahead the start is set.
 const LEAD: Duration = Duration::from_millis(2000);
-/// How long before the start all agents must know of it: time enough for the word to begin, and to make their threads ready.
+/// How long before the start all agents must have confirmed it: enough for the first lease to reach them and for their
+/// threads to get ready.
 const BEGIN: Duration = Duration::from_millis(700);
-/// How long an agent may take to say what its clock shows.
+/// How long an agent may take to answer with its time.
 const PING_WITHIN: Duration = Duration::from_secs(3);
-/// How long it is waited for agents to forget a run that does not begin.
+/// How long to wait until the agents have dropped a run that does not start.
 const RELEASED_WITHIN: Duration = Duration::from_secs(2);
-/// How often it is looked for silence.
+/// The interval at which silent agents are looked up.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What the command knows of its run, for the one that may take it over.
@@ -61,12 +62,12 @@ pub struct FleetRunner {
     stop: watch::Receiver<Stop>,
     assignment: Assignment,
     command: CommandOfRun,
-    /// Runs so far.
+    /// The number of runs so far.
     runs: u64,
 }
 
 impl FleetRunner {
-    /// Heeds `stop`.
+    /// Returns a runner that stops as `stop` asks.
     pub fn new(
         fleet: Fleet,
         stop: watch::Receiver<Stop>,
@@ -89,7 +90,7 @@ impl Runner for FleetRunner {
     }
 }
 
-/// What is known of a shard.
+/// What the coordinator knows of a shard.
 struct ShardOfRun {
     agent: Heartbeat,
     /// How far from the common start it may begin; unknown before it was asked.
@@ -103,7 +104,7 @@ struct CoordinatedRun<'a> {
     fleet: &'a Fleet,
     plan: &'a Plan,
     stop: watch::Receiver<Stop>,
-    /// The zero of our clock.
+    /// The zero of the coordinator's clock.
     zero: Instant,
     machine: FleetRun,
     shards: Vec<ShardOfRun>,
@@ -116,7 +117,8 @@ struct CoordinatedRun<'a> {
 
 impl<'a> CoordinatedRun<'a> {
     fn new(fleet: &'a Fleet, plan: &'a Plan, stop: watch::Receiver<Stop>) -> CoordinatedRun<'a> {
-        // One arrival needs one agent; a run that all cannot share is refused by each of them.
+        // Parts of a search use no more agents than they have sessions; a whole run that cannot be shared is refused by
+        // the agents.
         let agents = match plan.part {
             PlanPart::Run => &fleet.agents[..],
             _ => {
@@ -262,7 +264,7 @@ impl<'a> CoordinatedRun<'a> {
         format!("agent {} ({})", agent.agent, agent.host)
     }
 
-    /// A command for each agent, all at once; the answers in the order of shards.
+    /// Sends a command to every agent at once, and returns the answers in the order of the shards.
     async fn ask_all(
         &self,
         order: impl Fn(u32) -> AgentOrder,
@@ -277,7 +279,7 @@ impl<'a> CoordinatedRun<'a> {
         join_all(asks).await
     }
 
-    /// Shares the load out, and has every agent see whether it can run its part.
+    /// Gives each agent its shard, and waits until each has checked whether it can run it.
     async fn prepare(&mut self, assignment: &Assignment) -> Result<(), String> {
         let of = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let spec = |shard: u32| RunSpec {
@@ -293,7 +295,7 @@ impl<'a> CoordinatedRun<'a> {
         self.take(answers, Input::Ready).await
     }
 
-    /// Takes the answers of all agents to one command.
+    /// Takes the answers of all agents to a command.
     async fn take(
         &mut self,
         answers: Vec<Result<AgentAnswer, BusError>>,
@@ -308,7 +310,7 @@ impl<'a> CoordinatedRun<'a> {
                 Err(error) => Input::Refused(shard, error.to_string()),
             });
         }
-        // Refusals first: all of them are named, not only the one that comes first.
+        // Refusals first, so that all of them are named.
         inputs.sort_by_key(|input| !matches!(input, Input::Refused(..)));
         let mut refusals = Vec::new();
         let mut is_released = false;
@@ -327,13 +329,14 @@ impl<'a> CoordinatedRun<'a> {
         Ok(())
     }
 
-    /// Has the agents forget a run that does not begin, and says why it does not.
+    /// Makes the agents drop a run that does not start, and returns why it does not.
     async fn release(&self, why: &str) -> String {
         self.ask_all(|_| AgentOrder::Release, RELEASED_WITHIN).await;
         format!("no load was started: {why}")
     }
 
-    /// Takes the agents' signs of life that came meanwhile, so that nobody is called silent for our own waiting.
+    /// Takes the heartbeats that came while the coordinator waited, so that no agent counts as silent because of that
+    /// wait.
     async fn refresh(&mut self, heartbeats: &mut async_nats::Subscriber) {
         while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(1), heartbeats.next()).await
         {
@@ -354,7 +357,7 @@ impl<'a> CoordinatedRun<'a> {
     ) -> Result<(Instant, StoredRecord), String> {
         let mut trips: Vec<Vec<RoundTrip>> = self.shards.iter().map(|_| Vec::new()).collect();
         'pings: for _ in 0..PINGS {
-            // One after the other: two answers at once would wait for each other.
+            // One after the other: answers that come at once would delay each other.
             for (shard, trips) in self.shards.iter().zip(&mut trips) {
                 let Heartbeat { agent, nonce, .. } = &shard.agent;
                 let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order: AgentOrder::Ping };
@@ -364,7 +367,7 @@ impl<'a> CoordinatedRun<'a> {
                     Ok(AgentAnswer::Pong { at }) => {
                         trips.push(RoundTrip { sent, theirs: at, received: self.now() });
                     }
-                    // It would be waited for as often as it is asked.
+                    // An agent that does not answer is not asked again.
                     Ok(_) | Err(_) => break 'pings,
                 }
             }
@@ -385,7 +388,7 @@ impl<'a> CoordinatedRun<'a> {
                     offset.bound.as_secs_f64() * 1e3,
                     self.fleet.max_start_skew.as_secs_f64() * 1e3
                 )),
-                _ => apart.push(format!("{}: it did not say what its clock shows", self.name(index))),
+                _ => apart.push(format!("{}: it did not answer with its time", self.name(index))),
             }
         }
         if !apart.is_empty() {
@@ -402,7 +405,7 @@ impl<'a> CoordinatedRun<'a> {
         let answers = self.ask_all(|shard| AgentOrder::Arm { at: at(shard) }, LEAD - BEGIN).await;
         self.take(answers, Input::Armed).await?;
         if self.now() + BEGIN > start {
-            return Err(self.release("telling all agents when to start took too long").await);
+            return Err(self.release("it took too long to send all agents the time of the start").await);
         }
         Ok((self.zero + start, kept))
     }
@@ -424,7 +427,7 @@ impl<'a> CoordinatedRun<'a> {
         }
     }
 
-    /// The coordinator's word to all agents.
+    /// Sends the lease to all agents.
     async fn tell(&mut self, stop: Stop) {
         self.lease += 1;
         let lease = Lease { run: self.plan.run_id.clone(), epoch: self.epoch, number: self.lease, stop };
@@ -432,7 +435,7 @@ impl<'a> CoordinatedRun<'a> {
         self.fleet.bus.say(subject, sign(&lease, &self.fleet.key)).await;
     }
 
-    /// Does what follows from what was heard; whether the run is over.
+    /// Carries out the actions of the state machine; returns whether the run is over.
     async fn handle(&mut self, input: Input, clock: Clock) -> bool {
         let now = self.now();
         let mut is_over = false;
@@ -444,7 +447,7 @@ impl<'a> CoordinatedRun<'a> {
                     let since = clock.offset().saturating_sub(silent);
                     self.shards[shard as usize].lost = Some((silent, since));
                     (self.fleet.say)(&format!(
-                        "{} is lost: not heard of for {:.1} s; the run is invalid and the others end",
+                        "{} is lost: it sent no message for {:.1} s; the run is invalid and the others end",
                         self.name(shard),
                         silent.as_secs_f64()
                     ));
@@ -462,7 +465,7 @@ impl<'a> CoordinatedRun<'a> {
         let own = self.shards.get_mut(shard as usize).filter(|own| own.agent.agent == agent)?;
         if is_last {
             let last: FinalReport = decode(&bytes).ok()?;
-            // The first counts, as of seconds.
+            // A report that comes twice counts once.
             if own.last.is_none() {
                 self.in_step.end(shard, last.seconds);
                 own.last = Some(last);
@@ -486,7 +489,7 @@ impl<'a> CoordinatedRun<'a> {
     }
 }
 
-/// When each phase of a plan begins, where that is known beforehand.
+/// The start of each phase of a plan; `None`: not known before the run.
 fn starts(plan: &Plan) -> Vec<Option<Duration>> {
     let mut at = Some(Duration::ZERO);
     let mut starts = Vec::new();

@@ -1,8 +1,9 @@
-//! The same trial on many machines: a coordinator and its agents, over NATS.
+//! Runs the same trial on many machines: a coordinator and its agents, connected by NATS.
 //!
-//! An agent is a worker farther away: it has a shard of the load, runs it with the Runner of its own machine, and reports each
-//! second. The coordinator is a Runner too: a plan goes in, and what all agents together measured comes out, so that all that
-//! judges and reports a run of one machine does the same for a fleet. Transport, storage, access and reconnection are NATS'.
+//! An agent runs one shard of the load with the Runner of its own machine, and reports each second. The coordinator is
+//! a Runner too: it takes a plan and returns the measurement of all agents together, so that a fleet is judged and
+//! reported by the same code as one machine. NATS does the transport, the storage, the access control and the
+//! reconnection.
 //!
 //! `message` is what both say to each other, `subject` where, `states` the coordinator as a pure machine, `clock_offset` and
 //! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `collect` what is
@@ -11,11 +12,11 @@
 //! agents that end with the coordinator.
 //!
 //! # Decisions
-//! - A shard that is lost is not shared out anew: the load would no longer be the one that was planned. The others stop, and
-//!   the run is invalid.
-//! - Commands are signed by the coordinator's key and carry the agent's own random number: what was recorded on the bus starts
-//!   nothing a second time.
-//! - Times of all agents count from one moment T0, which each knows in its own monotonic clock: wall clocks decide nothing.
+//! - A lost shard is not given to other agents: the load would no longer be the planned one. The others stop, and the
+//!   run is invalid.
+//! - Commands are signed by the coordinator's key and carry the agent's own random number: a command that was recorded
+//!   on the bus cannot be used again.
+//! - All times count from one moment T0, which each agent knows in its own monotonic clock; no wall clock is used.
 
 pub mod agent;
 mod bus;
@@ -40,9 +41,9 @@ use std::time::Duration;
 
 pub use crate::collector::agents::LEASE;
 pub use bus::{Bus, BusAccess, BusError, seed};
-/// An agent that is not heard of for so long is lost.
+/// An agent without a message for this long is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
-/// How often agents and the coordinator give a sign of life.
+/// The interval of heartbeats and of leases.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
-/// How far from T0 an agent may start, by the bound of its clock's offset.
+/// How far from T0 an agent may start: the largest accepted error of its clock offset.
 pub const MAX_START_SKEW: Duration = Duration::from_millis(10);

@@ -1,10 +1,11 @@
-//! What a coordinator keeps of its run on the bus, so that another one can take it over.
+//! The record of a run that its coordinator stores on the bus, so that another coordinator can take the run over.
 //!
 //! # Decisions
-//! - The record is stored before any agent knows when to start: whatever runs on agents can be taken over.
-//! - It is signed, as commands are: a record of another key starts nothing and stops nothing.
-//! - Who takes over stores it again with the next epoch, and only in place of the one that it read: of two that try, one wins.
-//! - Agents obey the highest epoch that they have heard of, and a coordinator that hears of a higher one ends.
+//! - The record is stored before any agent knows the time of the start: every run that has started can be taken over.
+//! - It is signed, as commands are: a record of another key has no effect.
+//! - A coordinator that takes over stores the record again with the next epoch, and only in place of the one that it
+//!   read: of two that try, one wins.
+//! - Agents obey the highest epoch that they know, and a coordinator that learns of a higher one ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use super::gathering::{Fleet, FleetError};
 use super::message::{Heartbeat, ListenerOfRun, sign, verify};
 use crate::plan::PlanPart;
 
-/// What agents know of a run beside their shard.
+/// What all agents of a run get, whichever shard they run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The profile with every default, as TOML.
@@ -35,20 +36,20 @@ pub struct Assignment {
 pub struct AgentOfRun {
     /// The agent, with the random number that it had for this run.
     pub agent: Heartbeat,
-    /// How far from the common start it may begin, by what is known of its clock.
+    /// How far from the common start it may begin: the bound of the error of its clock offset.
     pub clock_bound: Duration,
 }
 
-/// A run that agents know the start of.
+/// A run whose agents know the time of the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     /// The run.
     pub run: String,
-    /// Which coordinator it has: 1, and one more for each that took over.
+    /// The epoch of its coordinator: 1, and one more for each that took over.
     pub epoch: u64,
-    /// Which part of what the profile asks for it is.
+    /// Which part of the profile this run is: the whole, or a part of a search.
     pub part: PlanPart,
-    /// What is asked of its agents.
+    /// What its agents got.
     pub assignment: Assignment,
     /// The profile's file, if there is one.
     pub profile_path: Option<String>,
@@ -63,7 +64,7 @@ pub struct RunRecord {
 /// A record as it is stored.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {
-    /// What it says.
+    /// The record.
     pub record: RunRecord,
     /// Its number in the stream.
     pub number: u64,
@@ -84,7 +85,7 @@ impl StoredRecord {
         Ok(StoredRecord { record, number })
     }
 
-    /// Whether it is the latest record of its run, as far as can be seen.
+    /// Whether it is the latest known record of its run.
     pub(super) async fn is_latest(&self, bus: &Bus) -> bool {
         let latest = bus.record(&self.record.run).await;
         latest.ok().flatten().is_none_or(|(_, number)| number == self.number)
@@ -97,13 +98,13 @@ pub enum TakeOverError {
     /// The bus, or this machine.
     #[error(transparent)]
     Fleet(#[from] FleetError),
-    /// Nothing is known of it.
+    /// There is no record of the run.
     #[error(
         "the NATS server keeps no record of run {0}: it has ended, or its agents never knew when to start; `smtpress fleet collect` \
          lists what is kept"
     )]
     Unknown(String),
-    /// What is kept is not usable.
+    /// The record cannot be used.
     #[error("the record of run {run} cannot be used: {why}")]
     Unusable {
         /// The run.
@@ -113,7 +114,7 @@ pub enum TakeOverError {
     },
 }
 
-/// Reads what is kept of a run, and connects to its agents. Nothing is changed by that. `program`: the version that they must have.
+/// Reads the record of a run, and connects to its agents. Changes nothing. `program`: the version that they must have.
 ///
 /// # Errors
 /// There is no such run, or this version or key is not its own.

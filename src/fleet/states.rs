@@ -1,77 +1,77 @@
-//! The coordinator of a run as a pure machine: what is heard goes in, what is to be done comes out. It reads no clock and sends
-//! nothing.
+//! The coordinator's state machine: inputs go in, actions come out. It reads no clock and does no I/O.
 //!
 //! # Decisions
-//! - No load starts before every agent has said that it can run its shard.
-//! - Silence is counted while the coordinator reads: a coordinator that stood still has not read yet what came meanwhile.
-//! - An agent that is silent before the start ends the run before its load: nothing is lost by that.
-//! - An agent that is silent during the load is lost, for good: what it reports when it returns is counted, and the run stays
-//!   invalid. The others drain, because what they would still measure is not the load that was planned.
+//! - No load starts before every agent has confirmed that it can run its shard.
+//! - Silence counts only while the coordinator reads: after a standstill of its own, messages wait that it has not read
+//!   yet.
+//! - An agent that is silent before the start ends the run before any load is sent.
+//! - An agent that is silent during the load stays lost: reports that it delivers later are counted, and the run stays
+//!   invalid. The others drain, because the rest would not be the planned load.
 
 use std::time::Duration;
 
 use super::LOST_AFTER;
 use crate::generator::runner::Stop;
 
-/// A longer time between two looks was a standstill of the coordinator.
+/// A longer time between two checks for silence was a standstill of the coordinator.
 const LOOKED_WITHIN: Duration = Duration::from_millis(500);
 
-/// How far a run of a fleet is.
+/// The state of a run of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// The agents are asked whether they can run it.
+    /// The agents check whether they can run their shards.
     Preparing,
-    /// All can; they hear when to start.
+    /// All can; they get the time of the start.
     Ready,
-    /// All know when.
+    /// All have confirmed the time of the start.
     Armed,
     /// The load is on the target.
     Running,
-    /// No more is started.
+    /// No further arrivals start.
     Draining,
-    /// Over, and all of it was done.
+    /// The run is over as planned.
     Done,
-    /// A shard is lost.
+    /// The run lost a shard.
     Degraded,
-    /// Over, because it was stopped.
+    /// The run is over because it was stopped.
     Aborted,
     /// An agent could not run its shard, and no load was started.
     Failed,
 }
 
-/// What was heard. Shards by their index.
+/// An input of the state machine. Shards are given by index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// The agent can run its shard.
     Ready(u32),
-    /// It cannot, or will not: why.
+    /// The agent refuses its shard, for this reason.
     Refused(u32, String),
-    /// It knows when to start.
+    /// The agent has confirmed the time of the start.
     Armed(u32),
-    /// A sign of life.
+    /// A heartbeat of the agent.
     Heard(u32),
-    /// One of its seconds.
+    /// The report of one second.
     Second(u32),
-    /// Its end, with all of its seconds.
+    /// The last report, when all seconds have come.
     Ended(u32),
-    /// Stop so far.
+    /// The user stops the run.
     Stop(Stop),
     /// Time has passed.
     Tick,
 }
 
-/// What is to be done.
+/// An action for the coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FleetAction {
-    /// Tell all agents when to start.
+    /// Send all agents the time of the start.
     ArmAll,
-    /// Tell all agents to stop so far.
+    /// Send all agents this stop.
     Tell(Stop),
-    /// The shard is lost: it was silent for so long.
+    /// The shard is lost, after this long a silence.
     Lost(u32, Duration),
-    /// Tell all agents to forget the run: it cannot start, because of these shards.
+    /// Make all agents drop the run: it cannot start, because of these shards.
     Release(Vec<(u32, String)>),
-    /// Nothing more is to come.
+    /// The run is over.
     Over,
 }
 
@@ -84,14 +84,14 @@ enum ShardState {
     Lost,
 }
 
-/// The coordinator's view of a run.
+/// The coordinator's state of a run.
 #[derive(Clone, Debug)]
 pub struct FleetRun {
     state: RunState,
     shards: Vec<ShardState>,
-    /// When each was heard last.
+    /// When the last message of each shard came.
     heard: Vec<Duration>,
-    /// When it was looked for silence last.
+    /// When silence was checked last.
     looked: Duration,
     refusals: Vec<(u32, String)>,
     stop: Stop,
@@ -99,7 +99,7 @@ pub struct FleetRun {
 }
 
 impl FleetRun {
-    /// A run of so many shards whose agents are asked at `now`.
+    /// A run of this many shards whose agents are asked at `now`.
     pub fn new(shards: u32, now: Duration) -> FleetRun {
         FleetRun {
             state: RunState::Preparing,
@@ -123,12 +123,12 @@ impl FleetRun {
         u32::try_from(self.shards.len()).unwrap_or(u32::MAX)
     }
 
-    /// How far it is.
+    /// Its state.
     pub fn state(&self) -> RunState {
         self.state
     }
 
-    /// How far agents are to stop.
+    /// The stop that agents get.
     pub fn stop(&self) -> Stop {
         self.stop
     }
@@ -138,7 +138,7 @@ impl FleetRun {
         self.shards.get(shard as usize) == Some(&ShardState::Lost)
     }
 
-    /// Takes what was heard at `now`.
+    /// Takes an input at `now`; returns the actions that follow.
     pub fn handle(&mut self, input: Input, now: Duration) -> Vec<FleetAction> {
         if self.is_over {
             return Vec::new();
@@ -186,7 +186,7 @@ impl FleetRun {
         actions
     }
 
-    /// Whether no agent knows when to start. One that is armed may have a load on the target already.
+    /// Whether no agent knows the time of the start yet. An armed agent may already send its load.
     fn is_before_load(&self) -> bool {
         matches!(self.state, RunState::Preparing | RunState::Ready)
     }
@@ -211,7 +211,7 @@ impl FleetRun {
                 continue;
             }
             if self.is_before_load() {
-                self.refusals.push((index, format!("it was not heard of for {:.1} s", silent.as_secs_f64())));
+                self.refusals.push((index, format!("it sent no message for {:.1} s", silent.as_secs_f64())));
                 continue;
             }
             self.shards[shard] = ShardState::Lost;
@@ -224,7 +224,7 @@ impl FleetRun {
         }
     }
 
-    /// What follows from the state of all shards.
+    /// Returns the actions that follow from the states of all shards.
     fn conclude(&mut self, actions: &mut Vec<FleetAction>) {
         let all = |state| self.shards.iter().all(|shard| *shard == state);
         if self.is_before_load() && (!self.refusals.is_empty() || self.stop > Stop::Run) {
@@ -280,7 +280,7 @@ mod tests {
         run
     }
 
-    /// Looks for silence as often as a coordinator does, until something follows or the time comes.
+    /// Checks for silence as often as a coordinator does, until an action follows or the time is over.
     fn look(run: &mut FleetRun, from: u64, until: u64) -> Vec<FleetAction> {
         (from..=until)
             .step_by(100)
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(actions, [FleetAction::Release(vec![(1, "no descriptors".into())]), FleetAction::Over]);
         assert_eq!(run.state(), RunState::Failed);
         assert_eq!(run.handle(Input::Ready(1), at(3)), []);
-        // One that says nothing likewise.
+        // So does one that is silent.
         let mut run = FleetRun::new(2, at(0));
         assert_eq!(look(&mut run, 100, 2800), []);
         run.handle(Input::Ready(0), at(2900));
@@ -400,8 +400,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes, in whatever order and however often: never done with a shard lost or unheard of, over once, and
-        /// no start before every shard was ready.
+        /// For any inputs in any order: never done while a shard is lost or has not reported, over once, and no start
+        /// before every shard was ready.
         #[test]
         fn no_order_of_inputs_makes_a_false_pass(
             inputs in prop::collection::vec((input(), 0..1500_u64), 0..60),

@@ -1,41 +1,41 @@
 //! The subjects on the bus, and the names of what is stored there.
 
-/// The stream in which all reports are kept until their coordinator has them.
+/// The stream that keeps all reports until the coordinator has read them.
 pub const STREAM: &str = "SMTPRESS_RUN";
-/// What the stream takes: reports, not the coordinator's own word.
+/// The subjects that the stream stores: reports, but not leases.
 pub const REPORTS: &str = "smtpress.v1.run.*.report.>";
 /// What the stream keeps of each run for a coordinator that takes it over.
 pub const RECORDS: &str = "smtpress.v1.run.*.record";
-/// Every agent's sign of life.
+/// The heartbeats of all agents.
 pub const HEARTBEATS: &str = "smtpress.v1.agent.*.heartbeat";
 
-/// Whether a name can stand in a subject: letters, digits, `-` and `_`, at most 64 of them.
+/// Whether a name is valid in a subject: letters, digits, `-` and `_`, at most 64 of them.
 pub fn is_name(name: &str) -> bool {
     let may = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     !name.is_empty() && name.len() <= 64 && name.bytes().all(may)
 }
 
-/// An agent's sign of life.
+/// The heartbeats of an agent.
 pub fn heartbeat(agent: &str) -> String {
     format!("smtpress.v1.agent.{agent}.heartbeat")
 }
 
-/// Where an agent takes commands.
+/// The commands to an agent.
 pub fn command(agent: &str) -> String {
     format!("smtpress.v1.agent.{agent}.command")
 }
 
-/// The coordinator's word to all agents of a run.
+/// The leases of a run.
 pub fn control(run: &str) -> String {
     format!("smtpress.v1.run.{run}.control")
 }
 
-/// The seconds of a shard.
+/// The reports of the seconds of a shard.
 pub fn second(run: &str, shard: u32, agent: &str) -> String {
     format!("smtpress.v1.run.{run}.report.interval.{shard}.{agent}")
 }
 
-/// The end of a shard.
+/// The last report of a shard.
 pub fn last(run: &str, shard: u32, agent: &str) -> String {
     format!("smtpress.v1.run.{run}.report.final.{shard}.{agent}")
 }
@@ -55,7 +55,7 @@ pub fn stored(run: &str) -> String {
     format!("smtpress.v1.run.{run}.>")
 }
 
-/// All that an agent may report, of any run and shard.
+/// All reports of an agent, for any run and shard.
 pub fn reports_of(agent: &str) -> String {
     format!("smtpress.v1.run.*.report.*.*.{agent}")
 }

@@ -100,7 +100,7 @@ pub(super) struct Session {
     is_needless: bool,
     /// The number of recipients of the current transaction.
     recipients: u32,
-    /// Whether it was told to leave before it was connected.
+    /// Whether it got the instruction to leave before it was connected.
     finishing: bool,
     /// The state of the listener's host while the session is held.
     hold: Hold,

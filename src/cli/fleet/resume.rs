@@ -1,4 +1,4 @@
-//! `smtpress fleet run --resume RUN`: takes over a run whose coordinator is gone.
+//! `smtpress fleet run --resume RUN`: takes over a run that lost its coordinator.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::verdict::ExitCode;
 pub fn resume(args: &FleetRunArgs, run: &str, screen: &Screen) -> Result<ExitCode, CommandError> {
     if prepare::asks_for_load(&args.run) || args.run.start_at.is_some() {
         return Err(CommandError::usage(
-            "--resume goes on with the load that agents have already: give no profile, and no flag that changes it",
+            "--resume continues the load that agents have already: give no profile, and no flag that changes it",
         ));
     }
     if args.machines.local.is_some() || !args.machines.ssh.is_empty() {
@@ -29,7 +29,7 @@ pub fn resume(args: &FleetRunArgs, run: &str, screen: &Screen) -> Result<ExitCod
     }
     if !is_name(run) {
         return Err(CommandError::usage(format!(
-            "{run:?} is no run; `smtpress fleet status` shows the runs that agents are at"
+            "{run:?} is no run; `smtpress fleet status` shows the runs of the agents"
         )));
     }
     let key = super::secret_key(&args.machines)?;
@@ -49,7 +49,7 @@ pub fn resume(args: &FleetRunArgs, run: &str, screen: &Screen) -> Result<ExitCod
         )));
     }
     run::run_prepared(&args.run, prepared, screen, |_, messages| {
-        messages.say(&format!("smtpress: takes over run {run} of {}", super::names(&fleet).join(", ")));
+        messages.say(&format!("smtpress: taking over run {run} of {}", super::names(&fleet).join(", ")));
         Ok(Some(GatheredFleet { fleet, processes: Box::new(()) }))
     })
 }

@@ -1,4 +1,4 @@
-//! What all agents of a run measured together, and how each of them ended.
+//! The measurement of all agents of a run together, and the end of each of them.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::generator::clock::Clock;
 use crate::generator::runner::Stop;
 
 impl CoordinatedRun<'_> {
-    /// All that was measured, by all.
+    /// The measurement of all agents together.
     pub(super) fn finish(mut self, clock: Clock) -> Result<Measured, String> {
         let infos = self.plan.phase_infos();
         let mut parts = Vec::new();
@@ -41,10 +41,10 @@ impl CoordinatedRun<'_> {
             match own.last.map(|last| last.measured) {
                 Some(Ok(measured)) => {
                     cpu_share = Some(measured.health.cpu_share);
-                    // As one machine would judge itself.
+                    // The rule is that of a run on one machine.
                     let alone = Measured { tally, ..*measured };
                     let summary = Summary::new(&alone, &infos);
-                    // Without an arrival nothing is known of it.
+                    // Without an arrival its lateness is unknown.
                     let has_started = summary.measured_phases().any(|phase| phase.counts.started > 0);
                     lag_p99_ns = has_started.then_some(summary.lag_p99_ns);
                     reasons = summary.validity.reasons;
@@ -67,20 +67,20 @@ impl CoordinatedRun<'_> {
                 threads,
                 cpu_share,
                 lag_p99_ns,
-                // One that is lost is invalid by that alone.
+                // A lost agent has made the run invalid already.
                 reasons: if end_is_done { reasons } else { Vec::new() },
             });
         }
-        // Where others had started the run stands, as one that is invalid.
+        // If other agents had started, there is a result, and it is invalid.
         if failures.len() == agents.len() {
             return Err(failures.join("\n"));
         }
-        // Of a shard that is lost nobody knows how long its load took.
+        // How long the load of a lost shard took is unknown.
         let is_lost = |agent: &AgentRun| matches!(agent.end, AgentEnd::Lost { .. });
         let until_lost = if agents.iter().any(is_lost) { clock.offset() } else { Duration::ZERO };
         self.total += self.in_step.late();
         let whole = measured(parts, self.total);
-        // The one whose run was taken over may have stopped it.
+        // The coordinator before may have stopped the run.
         let all_done = agents.iter().all(|agent| agent.end == AgentEnd::Done);
         let was_stopped = whole.interrupted && self.aborted_by.is_none() && all_done;
         Ok(Measured {

@@ -25,7 +25,7 @@ const SLACK: Duration = Duration::from_secs(2);
 pub(super) struct Hold {
     /// The start of the hold: the last command had its reply.
     pub since: Option<Duration>,
-    /// When the session was told to leave.
+    /// When the session got the instruction to leave.
     pub left: Option<Duration>,
     /// Whether QUIT got any answer: the host is there.
     answered: bool,
