@@ -1,4 +1,4 @@
-//! The conditions: one name for each kind of failure, whatever the listener's words.
+//! The conditions: one name for each kind of failure, for any wording of the listener.
 //!
 //! The names of reply conditions are those of the shared taxonomy; the groups `transport` and `generator` hold failures
 //! without a reply. `classify` names the condition of a reply, `meaning` says what it means and what to do about it.
@@ -101,7 +101,7 @@ macro_rules! conditions {
                 match self { $(Condition::$variant => Group::$group,)* }
             }
 
-            /// Whether it shows a limit whose threshold a tester can drive to and verify.
+            /// Whether it shows a limit whose threshold a tester can reach and verify.
             pub const fn is_verifiable_limit(self) -> bool {
                 match self { $(Condition::$variant => $limit,)* }
             }

@@ -9,22 +9,22 @@
 //! |---|---|---|
 //! | [`plan`] | one trial, fully decided: the centre between what is asked and what is done | smtp, load, mail, net::address, condition, collector, event |
 //! | [`smtp`] | the protocol without I/O and clock: replies, commands, the client's and the server's machine | nothing of this crate |
-//! | [`load`] | when: curves, schedules, shards | nothing of this crate |
-//! | [`mail`] | what: addresses, envelopes, message bytes | smtp |
-//! | [`net`] | the wire: target, source, proxy, dial, stream, and the one loop that moves bytes for either machine | smtp |
+//! | [`load`] | the time of arrivals: curves, schedules, shards | nothing of this crate |
+//! | [`mail`] | the content: addresses, envelopes, message bytes | smtp |
+//! | [`net`] | the network: target, source, proxy, dial, stream, and the one I/O loop of client and server machine | smtp |
 //! | [`condition`] | what a reply or a failure means: rules, lexicon, meaning, remedy | smtp |
-//! | [`event`] | what is done to the listener beside the load: when, the command, how it ended | nothing of this crate |
-//! | [`collector`] | numbers only: histograms, outcomes, counts, summary, what an event did | smtp, condition, event |
-//! | [`generator`] | the doing: threads, the loop for every load model, the pool, sessions | plan and its parts, net, condition, collector |
-//! | [`experiment`] | how many trials: the proof of this machine, searches | plan and its parts, generator::Runner, generator::probe, condition, collector, event, verdict |
-//! | [`verdict`] | the judging: expressions, windows, exit code | condition, collector, event |
-//! | [`listener`] | the embedded listener: limits, behaviour, words of three products, ledger | smtp, net, condition, collector |
-//! | [`profile`] | TOML to plan: schema, units, overrides, errors with their place | plan and its parts, collector, event, verdict, experiment, listener::limits |
+//! | [`event`] | commands that run during the load: time, command, result | nothing of this crate |
+//! | [`collector`] | the measurements: histograms, outcomes, counts, summary, effects of events | smtp, condition, event |
+//! | [`generator`] | the load: threads, the loop of every load model, the pool, sessions | plan and its parts, net, condition, collector |
+//! | [`experiment`] | series of trials: the self-test, searches | plan and its parts, generator::Runner, generator::probe, condition, collector, event, verdict |
+//! | [`verdict`] | the judgement: expressions, windows, exit code | condition, collector, event |
+//! | [`listener`] | the embedded listener: limits, behaviour, reply texts of three products, ledger | smtp, net, condition, collector |
+//! | [`profile`] | from TOML to a plan: schema, units, overrides, errors with their place | plan and its parts, collector, event, verdict, experiment, listener::limits |
 //! | [`report`] | output: one result type, one view, and a file for each format | plan, collector, event, verdict, experiment |
 //! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, collector, event, report |
-//! | [`delivery`] | the receiver behind a relay, matching, the counts of what came out | listener, mail, smtp, net::address, condition, collector, plan |
+//! | [`delivery`] | the receiver behind a relay, matching, the counts of deliveries | listener, mail, smtp, net::address, condition, collector, plan |
 //! | [`fleet`] | the same trial on many machines: coordinator and agents over NATS | plan, generator::Runner, generator::clock, condition, collector |
-//! | [`command`] | one life of a command: open outputs, check, run, store | all but cli |
+//! | [`command`] | the life of a command: open outputs, check, run, store | all but cli |
 //! | [`cli`] | parses the command line and prints | all |
 //!
 //! `tests/it/architecture.rs` holds these arrows.
@@ -32,10 +32,10 @@
 //! # The walk of one arrival
 //!
 //! `profile::document` -> `profile::compile` -> [`plan`] -> `generator::local` (threads) -> `generator::worker` ->
-//! `generator::dispatch` (asks `load::Schedule` what is due) -> `generator::session` (`net::dial`, then `net::drive` moves
-//! bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::failure_class` (`condition` names the
-//! reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress` draws, [`telemetry`] tells ->
-//! `collector::summary` -> [`verdict`] -> [`report`] -> exit code.
+//! `generator::dispatch` (asks `load::Schedule` what is due) -> `generator::session` (`net::dial`, then `net::drive`
+//! moves bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::failure_class` (`condition`
+//! names the reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress`
+//! draws, [`telemetry`] exports -> `collector::summary` -> [`verdict`] -> [`report`] -> exit code.
 //!
 //! # Three seams
 //!
@@ -44,15 +44,15 @@
 //!   one loop that moves bytes for either.
 //! - `generator::Runner`: a plan goes in, what was measured comes out.
 //!
-//! And for searches that must ask one question after the other, `generator::probe`: sessions over the same machine and
-//! the same wire, led line by line.
+//! For searches that send one command after the other there is `generator::probe`: sessions over the same machine and
+//! the same I/O loop, driven step by step.
 //!
 //! # Never mixed
 //!
 //! Protocol and I/O or clock. Intended and true time. A reply and an error (4yz and 5yz are outcomes; `Err` means that
-//! smtpress cannot go on). The target's slowness and ours. Session measures and transaction measures. Warm-up and measured.
-//! Measuring, judging, telling. What the user wrote and what the engine does. Seeded and system randomness. The client's
-//! parser and the listener's.
+//! smtpress cannot go on). The slowness of the target and that of the generator. Session measures and transaction
+//! measures. Warm-up and measured. Measuring, judging, reporting. What the user wrote and what the engine does. Seeded
+//! and system randomness. The client's parser and the listener's.
 
 pub mod cli;
 pub mod collector;

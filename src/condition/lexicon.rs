@@ -1,11 +1,11 @@
-//! What a reply says: the concepts in each of its sentences, found by the words of `lexicon.txt`.
+//! Finds the concepts in each sentence of a reply, by the phrases of `lexicon.txt`.
 //!
-//! It declares the concepts and matches their phrases; what a set of concepts means is the business of `rules`.
+//! It declares the concepts and matches their phrases; `rules` decides what a set of concepts means.
 //!
 //! # Decisions
-//! - Every phrase found counts. An idiom (written `=idiom`) also uses its words up: a "mail server" is no mail, and
-//!   "in 5 minutes" is no rate.
-//! - The vocabulary is a text of its own: it is read and corrected by people who look at replies, not at code.
+//! - Every phrase found counts. The words of an idiom (written `=idiom`) belong to no other phrase: a "mail server" is
+//!   no mail, and "in 5 minutes" is no rate.
+//! - The vocabulary is a text file: people who work with replies, and not with code, read and correct it.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

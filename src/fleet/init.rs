@@ -198,7 +198,7 @@ fn configuration(port: u16, users: &str) -> String {
          max_payload: 4MB\n\
          tls {{\n  cert_file: \"server.pem\"\n  key_file: \"server.key\"\n  timeout: 10\n}}\n\
          jetstream {{\n  store_dir: \"jetstream\"\n}}\n\
-         # Users by their public keys. An agent may send its own signs of life, its own reports and answers, and reads its\n\
+         # Users by their public keys. An agent may send its own heartbeats, reports and answers, and reads its\n\
          # own commands and the coordinator's word to a run.\n\
          accounts {{\n  FLEET {{\n    jetstream: enabled\n    users: [\n{users}    ]\n  }}\n}}\n"
     )

@@ -103,7 +103,7 @@ mod tests {
         barriers.ready(1, ms(40));
         assert_eq!((barriers.opened(0), barriers.opened(1)), (None, Some(ms(50))));
         barriers.abandon(1);
-        assert_eq!(barriers.opened(1), Some(ms(50)), "what began does not end so");
+        assert_eq!(barriers.opened(1), Some(ms(50)), "an open barrier cannot be abandoned");
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! Who a session is with: the client's address, and whether another may speak for it.
+//! The peer of a session: the client's address, and whether the peer may announce another client.
 //!
 //! # Decisions
-//! - A trusted peer that carries other clients (PROXY, XCLIENT) is no host of its own: while it has not said for whom it
-//!   speaks, no limit of one host counts it, or a balancer could not open more connections than one client.
-//! - A peer on a unix socket has no address, and is trusted: its mode lets nobody in but the listener's own user.
-//! - The right to say XCLIENT belongs to the connection, not to the address that was announced last.
+//! - A trusted peer (PROXY, XCLIENT) counts in no limit of one host until it has announced a client: otherwise a
+//!   balancer could not open more connections than one client.
+//! - A peer on a unix socket has no address, and is trusted: the mode of the socket admits only the listener's own
+//!   user.
+//! - The right to send XCLIENT belongs to the connection, not to the address that was announced last.
 
 use std::net::IpAddr;
 
@@ -15,12 +16,12 @@ use super::limits::Limits;
 pub(super) struct Peer {
     address: Option<IpAddr>,
     trusted: bool,
-    /// It may yet say for whom it speaks.
+    /// Whether it may still announce a client.
     carrier: bool,
 }
 
 impl Peer {
-    /// The peer of a connection from `address`; `None`: over a unix socket.
+    /// Returns the peer of a connection from `address`; `None`: over a unix socket.
     pub fn new(address: Option<IpAddr>, limits: &Limits) -> Peer {
         let trusted = address.is_none_or(|address| limits.trusted.contains(address));
         Peer { address, trusted, carrier: trusted && (limits.proxy || limits.xclient) }
@@ -31,23 +32,23 @@ impl Peer {
         limits.proxy && self.trusted
     }
 
-    /// Whether it may say XCLIENT.
+    /// Whether it may send XCLIENT.
     pub fn may_tell(&self, limits: &Limits) -> bool {
         limits.xclient && self.trusted
     }
 
-    /// It speaks for the client at `address`.
+    /// Notes the client that it announced.
     pub fn speaks_for(&mut self, address: IpAddr) {
         self.address = Some(address);
         self.carrier = false;
     }
 
-    /// The host that the limits of one host count.
+    /// Returns the host that the limits of one host count.
     pub fn host(&self) -> Option<IpAddr> {
         self.address.filter(|_| !self.carrier)
     }
 
-    /// The address as replies name it.
+    /// Returns the address in the form of replies.
     pub fn shown(&self) -> String {
         self.address.map_or_else(|| "unknown".to_owned(), |address| address.to_string())
     }

@@ -1,4 +1,4 @@
-//! Curves over time: their value, their whole numbers, and the inverse of the area below them. Knows nothing of arrivals.
+//! Curves over time: their value, their integer value, and the inverse of the area below them.
 
 use std::time::Duration;
 
@@ -45,14 +45,14 @@ impl Curve {
         value(after - 1) + (value(after) - value(after - 1)) * part
     }
 
-    /// The value's whole number at an offset; what is short of one by rounding alone counts as it.
+    /// The integer part of the value at an offset; a value just below a whole number by rounding counts as that number.
     pub(super) fn count_at(&self, offset: Duration) -> u64 {
         let value = self.at(offset);
         (value + 1e-9 + value * 1e-14) as u64
     }
 
-    /// The first nanosecond after `offset` and before `end` at which `share` of the whole number is another.
-    /// `share` must not fall when its argument grows.
+    /// The first nanosecond after `offset` and before `end` at which `share` of the integer value changes. `share` must
+    /// not fall when its argument grows.
     pub(super) fn next_change(
         &self,
         offset: Duration,
@@ -79,7 +79,7 @@ impl Curve {
     }
 }
 
-/// The first nanosecond in (`before`, `until`] of which `is` holds, if it holds from some moment on, and at `until`.
+/// The first nanosecond in (`before`, `until`] at which `is` holds. It must hold from some moment on, and at `until`.
 fn first_in(before: Duration, until: Duration, is: impl Fn(Duration) -> bool) -> Duration {
     let (mut before, mut until) = (nanos(before), nanos(until));
     while until - before > 1 {
@@ -102,7 +102,7 @@ struct CurvePiece {
     area_end: f64,
     /// The rate at the start, a second.
     rate: f64,
-    /// By how much the rate grows a second, a second.
+    /// The growth of the rate, a second squared.
     slope: f64,
 }
 
@@ -114,7 +114,7 @@ pub(super) struct Inverse {
 }
 
 impl Inverse {
-    /// Of the area under `curve` (values a second) up to `length` nanoseconds.
+    /// The inverse for the area under `curve` (values a second) up to `length` nanoseconds.
     pub(super) fn new(curve: &Curve, length: u64) -> Inverse {
         let mut inverse = Inverse { pieces: Vec::with_capacity(curve.points.len() + 1), cursor: 0 };
         let (mut start, mut from) = (0, curve.points.first().map_or(0.0, |point| point.1.max(0.0)));
@@ -168,8 +168,8 @@ impl Inverse {
     }
 }
 
-/// An area that is a whole number but for rounding, as that number: else an event that stands exactly at the end of a piece
-/// would fall before it or after it by chance.
+/// Rounds an area that is a whole number except for rounding errors: otherwise an event exactly at the end of a piece
+/// would fall before or after it by chance.
 fn snap(area: f64) -> f64 {
     let whole = area.round();
     if (area - whole).abs() <= 1e-9 + area * 1e-14 { whole } else { area }

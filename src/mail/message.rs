@@ -293,7 +293,7 @@ impl Message {
         let signature = self.signature.as_deref().unwrap_or_default();
         let signed = signature.len() as u64;
         let (head, at) = if offset == 0 && template.longest() <= most {
-            // What is rendered need not be reckoned: most messages are one piece.
+            // Rendered content needs no computation: most messages are one piece.
             out.extend_from_slice(signature);
             let head = signed + template.render(form, &numbers, out);
             (head, head)

@@ -516,7 +516,7 @@ impl Wire<'_> {
             return if self.poll_deadline(scratch, now, timer, cx) { Poll::Ready(()) } else { Poll::Pending };
         }
         if dead
-            || how == Close::Clean && !self.stream.takes_leave()
+            || how == Close::Clean && !self.stream.has_close_notify()
             || how == Close::Linger && self.read_closed
         {
             return Poll::Ready(());

@@ -119,7 +119,7 @@ impl Stream {
     }
 
     /// Whether an orderly close has something to say before it.
-    pub(super) fn takes_leave(&self) -> bool {
+    pub(super) fn has_close_notify(&self) -> bool {
         matches!(self, Stream::Tls(_))
     }
 

@@ -112,7 +112,7 @@ enum First {
 const HEAD: usize = 11;
 
 impl Beneath {
-    /// What came of TLS, in words, as far as it tells the version.
+    /// The result of the TLS handshake, in words.
     fn came(&self) -> Option<String> {
         match *self.head {
             [22, _, _, _, _, 2, _, _, _, 3, 3] => Some("a ServerHello of TLSv1.2 or later came".to_owned()),

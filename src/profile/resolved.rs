@@ -14,7 +14,7 @@ use crate::net::address::{Protocol, Target as Address};
 use crate::plan::Unit;
 use crate::smtp::script::TlsMode;
 
-/// Fills in what is absent and does not depend on the machine. `seed` is used if the profile has none, `name` likewise.
+/// Fills in what is absent and does not depend on the machine. `seed` and `name` are used if the profile has none.
 ///
 /// What has no default (the target's address, a rate) stays absent, for `compile` to name; so do keys that a load model
 /// has no use for.

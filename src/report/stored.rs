@@ -1,7 +1,7 @@
 //! The one result type: what `result.json` holds, and the only thing that text, files and comparisons are made from.
 //!
-//! It says what a stored run looks like. How it comes about from a measured run is `build`'s business; how it is shown, the
-//! renderers'. Units are in the names: `_ns`, `_ms`, `_s`, `_bytes`, `_per_s`; shares are from 0 to 1.
+//! It defines a stored run. `convert` makes it from a measured run; renderers show it. Units are in the names: `_ns`,
+//! `_ms`, `_s`, `_bytes`, `_per_s`; shares are from 0 to 1.
 //!
 //! # Decisions
 //! - Names of the shared vocabulary (outcomes, steps, metrics, conditions) are text here, so that a run stored by a later
@@ -235,7 +235,7 @@ pub struct StoredPhase {
     pub deferred: u64,
     /// Ended by a 5yz reply.
     pub rejected: u64,
-    /// No session came about.
+    /// There was no session.
     pub refused: u64,
     /// The connection was lost.
     pub dropped: u64,
@@ -291,12 +291,11 @@ pub struct StoredPhase {
 pub struct Address {
     /// The address with its port, or `others` for all that came after a hundred.
     pub address: String,
-    /// Connections to it that came about.
+    /// Successful connections to it.
     pub sessions: u64,
     /// Connections to it that did not, whatever the cause; the session went on to the next address.
     pub failures: u64,
-    /// The median of the time that a connection took that came about, without the addresses tried before it; `null` if there
-    /// are too few to say.
+    /// The median time of a successful connection, without the addresses tried before it; `null`: there are too few.
     pub connect_p50_ns: Option<u64>,
     /// All those times: HdrHistogram V2, compressed, in base64.
     #[serde(default)]
@@ -337,7 +336,7 @@ pub struct StoredDrained {
     pub deferred: u64,
     /// Ended by a 5yz reply.
     pub rejected: u64,
-    /// No session came about.
+    /// There was no session.
     pub refused: u64,
     /// The connection was lost.
     pub dropped: u64,
@@ -613,7 +612,7 @@ pub struct Generator {
     /// group; 0 if it was not looked at.
     #[serde(default)]
     pub allowed_cores: f64,
-    /// How late the loop of a load thread came round, by a timer due every 10 ms: the 99th percentile in the worst thread and
+    /// The lateness of a load thread's loop, by a timer every 10 ms: the 99th percentile in the worst thread and
     /// measured phase; `null` if it was not looked at.
     #[serde(default)]
     pub loop_delay_p99_ns: Option<u64>,

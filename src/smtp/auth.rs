@@ -1,12 +1,11 @@
-//! Logging in (RFC 4954): who, with which mechanism, and the mechanism's answers to the listener's challenges.
+//! Logins (RFC 4954): the user, the mechanism, and its answers to the listener's challenges.
 //!
-//! It knows nothing of lines and base64: the client's opening puts what is said here on the wire, and `listener` takes it
-//! off again. [`verify`] is the other side.
+//! It has no lines and no base64: the client's opening and `listener` do the encoding. [`verify`] is the server's side.
 //!
 //! # Decisions
-//! - A secret is a type of its own that does not show itself: no log, result or error can print it by accident. What a
-//!   listener says back is searched for it ([`Redactor`]).
-//! - SCRAM, HMAC and SASLprep are those of well-kept crates; the mechanisms that only put words together are here.
+//! - A secret is a type of its own without a visible form: no log, result or error can print it by accident. Replies of
+//!   the listener are searched for it ([`Redactor`]).
+//! - Crates provide SCRAM, HMAC and SASLprep; mechanisms that only format text are here.
 
 mod bearer;
 mod cram;
@@ -24,7 +23,7 @@ use super::machine::Handshake;
 
 pub use self::redact::{LineRedactor, Redactor};
 
-/// The SASL mechanisms that can be spoken.
+/// The supported SASL mechanisms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
     /// RFC 4616.
@@ -68,7 +67,7 @@ impl Mechanism {
         }
     }
 
-    /// Its secret is a token, not a password.
+    /// Whether its secret is a token, not a password.
     pub const fn has_token(self) -> bool {
         matches!(self, Mechanism::Xoauth2 | Mechanism::Oauthbearer)
     }
@@ -83,17 +82,17 @@ impl FromStr for Mechanism {
     }
 }
 
-/// What must never be shown.
+/// A secret, which is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
 impl Secret {
-    /// Keeps it.
+    /// Wraps a secret.
     pub fn new(secret: &str) -> Secret {
         Secret(secret.into())
     }
 
-    /// For the mechanisms alone.
+    /// Returns the secret, only for mechanisms.
     fn reveal(&self) -> &str {
         &self.0
     }
@@ -105,7 +104,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Who logs in, and how. Clones share what is reckoned once.
+/// A login. Clones share its cached computations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
     /// The mechanism.
@@ -114,24 +113,24 @@ pub struct Login {
     pub user: Arc<str>,
     /// The password or token.
     pub secret: Secret,
-    /// The listener's name and port, which OAUTHBEARER tells (RFC 7628 3.1); nobody else does.
+    /// The listener's name and port, which only OAUTHBEARER sends (RFC 7628 3.1).
     endpoint: Option<(Arc<str>, u16)>,
     keys: scram::Keys,
 }
 
 impl Login {
-    /// A login that tells no endpoint.
+    /// A login without an endpoint.
     pub fn new(mechanism: Mechanism, user: &str, secret: Secret) -> Login {
         Login { mechanism, user: user.into(), secret, endpoint: None, keys: scram::Keys::default() }
     }
 
-    /// The same, telling `endpoint`.
+    /// The same with an `endpoint`.
     #[must_use]
     pub fn to(self, endpoint: Option<(Arc<str>, u16)>) -> Login {
         Login { endpoint, ..self }
     }
 
-    /// The exchange of one session. `tls`: the handshake the session stands on, for channel binding.
+    /// Returns the exchange of one session. `tls`: the session's handshake, for channel binding.
     pub fn begin(&self, tls: Option<&Handshake>) -> Box<dyn AuthExchange> {
         let (user, secret) = (self.user.as_bytes(), self.secret.reveal().as_bytes());
         match self.mechanism {
@@ -152,15 +151,15 @@ impl Login {
         }
     }
 
-    /// What takes the secret out of what others say.
+    /// Returns what removes the secret from received text.
     pub fn redactor(&self) -> Redactor {
         Redactor::new(&self.secret)
     }
 }
 
-/// One exchange under way: what is answered to each challenge.
+/// An exchange in progress, which answers challenges.
 pub trait AuthExchange: fmt::Debug {
-    /// What goes with the AUTH command; `None`: the listener speaks first.
+    /// The initial response; `None`: the listener sends the first challenge.
     fn initial(&mut self) -> Option<Vec<u8>>;
 
     /// The answer to a challenge (decoded); `None`: it is wrong, and the exchange is cancelled (RFC 4954 4).
@@ -177,11 +176,11 @@ pub trait AuthExchange: fmt::Debug {
         true
     }
 
-    /// Whether success may be said now: a mechanism that proves the listener too is not done before that proof.
+    /// Whether success is valid now: a mechanism that also authenticates the listener needs its proof first.
     fn is_done(&self) -> bool;
 }
 
-/// Says one part after the other, whatever the challenges are.
+/// Sends one part after the other, for any challenges.
 struct Said {
     /// In the reverse order.
     parts: Vec<Vec<u8>>,

@@ -1,23 +1,25 @@
 //! The client machine: one session from the greeting to QUIT, over any number of transactions.
 //!
-//! It sends commands, times each step and reports how each ended; what a reply means and what is done next is decided by its owner.
+//! It sends commands, times each step and reports how each ended; its owner decides what a reply means and what
+//! follows.
 //!
 //! # Decisions
 //! - A reply is not an error: 4yz and 5yz end a step, and the owner gets the event. Only a dialogue that is out of step ends
 //!   the session (malformed replies, unasked replies, 421, time-outs).
 //! - A step is measured from the moment its group is written: in a group all steps count from the same moment. Its
-//!   time-out counts from the last sign of life (a reply, or bytes that the kernel took), or slow replies to the first
-//!   commands of a group would time out the last (RFC 5321 4.5.3.2 knows no groups).
-//! - What was read before a command was written is no answer to it, whatever it is: all complete replies of a read are taken
-//!   before anything is written, one to which no command is outstanding puts the session out of step, and so does one of
-//!   which a part was there when the next command was written. Nothing is accepted in it any more. Only 421 may come unasked.
-//! - A surplus reply that comes later than the command it would answer looks like an answer when it comes. What can be known
-//!   of it then, and what proves an acceptance, is decided in `proof`.
-//! - The driver reads all that is there before the machine writes, but does not look for more: that would be a system call
-//!   for each command. What arrives in between is late, as above.
-//! - 220 opens and 221 closes a session: neither is taken for the success of another command, whatever its first digit.
-//! - Once the final dot may be with the kernel, whatever is lost is in doubt (RFC 5321 4.2.5): the listener may have the
-//!   message. That includes a dot that our own orderly close is still to flush.
+//!   time-out counts from the last progress (a reply, or bytes that the kernel took): otherwise slow replies to the
+//!   first commands of a group would time out the last one (RFC 5321 4.5.3.2 has no groups).
+//! - Data that was read before a command was written cannot be its reply. All complete replies of a read are processed
+//!   before anything is written. A reply without an outstanding command puts the session out of step, and so does a
+//!   reply of which a part was read before the next command was written. A session out of step accepts no message any
+//!   more. Only 421 may come at any time.
+//! - A surplus reply that comes after the next command looks like its reply. `proof` decides what can be known then,
+//!   and what proves an acceptance.
+//! - The driver passes on all data that it has read before the machine writes, but does not read again: that would be a
+//!   system call for each command. Data that arrives in between counts as later.
+//! - 220 opens and 221 closes a session: neither counts as the success of another command, in spite of its first digit.
+//! - Once the kernel may have the final dot, a loss leaves the message in doubt (RFC 5321 4.2.5): the listener may have
+//!   it. That includes a dot that an orderly close still flushes.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
 mod client_transaction;
@@ -56,17 +58,17 @@ pub use self::event::{Event, Failure, Lacking};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClientState {
-    /// Greeting, TLS, hello, XCLIENT and AUTH: `opening` is there.
+    /// Greeting, TLS, hello, XCLIENT and AUTH: `opening` is set.
     Opening,
     /// Nothing outstanding.
     Rest,
-    /// A transaction is under way: `current` is there.
+    /// A transaction is in progress: `current` is set.
     Mail,
     /// RSET is to be written, or was.
     Reset,
-    /// A command for its own sake is to be written, or was.
+    /// An extra command is to be written, or was.
     Extra(ExtraCommand),
-    /// NOOP is said again and again, and no reply is read, by the script's bad manners.
+    /// NOOP is sent again and again, and no reply is read (misbehaviour of the script).
     Deaf,
     /// QUIT is to be written, or was.
     Quit,
@@ -83,11 +85,11 @@ pub struct Client<C> {
     opening: Option<Box<Opening>>,
     scanner: Scanner,
     transactions: Transactions<C>,
-    /// When the session's time is up; reckoned once, for it is asked for at every wait.
+    /// When the session's time is up; computed once, because every wait needs it.
     expires: Option<Instant>,
     /// When the command of a state outside transactions was written.
     since: Instant,
-    /// The last sign of life, from which time-outs count.
+    /// The last progress, from which time-outs count.
     alive: Instant,
     /// The state's command is written.
     written: bool,
@@ -95,16 +97,16 @@ pub struct Client<C> {
     backlog: bool,
     /// Part of a reply was there before the command was written that is waited for.
     early: bool,
-    /// A message that is accepted and not told yet.
+    /// A message that is accepted and not reported yet.
     held: Option<UnprovenMessage>,
     wordings: ReplyWordings,
-    /// QUIT was said behind a message whose replies did not all come.
+    /// QUIT was sent after a message with missing replies.
     asked: MissingReplyCheck,
     finishing: bool,
-    /// Nothing is said before this time, by the script's bad manners.
+    /// Nothing is sent before this time (misbehaviour of the script).
     silent_until: Option<Instant>,
     half_closed: HalfClose,
-    /// The owner knows that it may begin.
+    /// Whether the owner got the event that it may begin.
     offered: bool,
     events: VecDeque<Event>,
 }
@@ -327,7 +329,7 @@ impl<C: Content> Client<C> {
         self.written = false;
     }
 
-    /// Goes on with a command for its own sake, or rests.
+    /// Continues with an extra command, or becomes idle.
     fn extra(&mut self, turn: Option<ExtraCommand>) {
         match turn {
             Some(turn) => self.command(ClientState::Extra(turn)),

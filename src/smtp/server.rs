@@ -98,7 +98,7 @@ pub struct Server<P> {
     out: Vec<u8>,
     /// Bytes of replies that the driver has and the kernel has not.
     unread: usize,
-    /// When it was greeted; the client's last sign of life, or our last reply after a delay.
+    /// When it was greeted; the time of the client's last input, or of the last delayed reply.
     since: Option<(Instant, Instant)>,
 }
 

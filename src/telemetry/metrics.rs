@@ -1,12 +1,12 @@
 //! What is exported of a run for machines that keep metrics: the values so far, and the one table of names, units and labels.
 //!
-//! How it is written down is the business of `prometheus` and `otlp`; both read the table, so that they cannot differ. How a
-//! distribution becomes buckets is `buckets`' business.
+//! `prometheus` and `otlp` write it; both read the table, so that they cannot differ. How a distribution becomes
+//! buckets is `buckets`' business.
 //!
 //! # Decisions
 //! - Names follow Prometheus' conventions (base units, `_total`, `_info`); what is not counted by phase has no label `phase`.
 //!   The names of durations are those of [`Metric`]; steps are one family, told apart by the label `step`.
-//! - A condition belongs to a step and an outcome, not to a transaction: a session may be turned away before there is one.
+//! - A condition belongs to a step and an outcome, not to a transaction: a session may be refused before there is one.
 //!   So conditions have a family of their own, and the sum over a family counts nothing twice.
 //! - The number of series is bounded: outcomes, steps and conditions are closed sets, the collector stops telling codes apart
 //!   after a thousand rows a phase, and no text of a reply is ever a label.

@@ -12,8 +12,8 @@
 //! - With fewer runs there is no such test. Then the whole interval, drawn from blocks within the runs, must lie beyond the
 //!   margin: the margin stands in for what one run differs from the next, which nobody knows.
 //! - Equivalent means that the whole interval lies within the margin, not that nothing was found.
-//! - Ratios are reckoned with as logarithms and each run draws from a generator seeded with what it measured. So the answer is
-//!   the same every time, swapped sides give exactly the opposite, and a run is equal to itself.
+//! - Ratios are computed as logarithms, and each run draws from a random generator seeded with its measurements. So the
+//!   answer is the same every time, swapped sides give exactly the opposite, and a run is equal to itself.
 //! - The share of unexpected outcomes is 0 in most runs and has no ratio; its difference is judged, in percentage points.
 //! - Of the times behind a relay three are compared, not twelve: each further metric takes from the power of all others.
 

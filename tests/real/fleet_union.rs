@@ -156,7 +156,7 @@ fn without_a_nats_server_there_is_one_sentence_and_nothing_is_left() {
     for (place, why) in
         [("--nats-server /nowhere/nats-server", "/nowhere/nats-server is no file"), ("", "install")]
     {
-        // Debian's own stands where it is looked for without a PATH.
+        // Debian installs it where it is found without a PATH.
         if place.is_empty() && Path::new("/usr/sbin/nats-server").exists() {
             continue;
         }

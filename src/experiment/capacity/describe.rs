@@ -133,7 +133,7 @@ pub fn longest_at(state: &SearchState, load: f64) -> Option<&TrialRecord> {
     at.max_by(|one, other| one.length_s.total_cmp(&other.length_s))
 }
 
-/// The condition that was met most in these trials.
+/// Returns the most frequent condition of these trials.
 fn foremost<'a>(records: &[&'a TrialRecord]) -> Option<&'a TrialCondition> {
     let met = records.iter().flat_map(|record| &record.conditions).filter(|met| !met.expected);
     met.max_by_key(|met| met.count)
@@ -143,7 +143,7 @@ fn foremost<'a>(records: &[&'a TrialRecord]) -> Option<&'a TrialCondition> {
 pub(super) mod tests {
     use super::*;
 
-    /// A valid trial at a load, accepted at its rate with this many under way.
+    /// A valid trial at a load, accepted at its rate, with this many in flight.
     pub fn record(number: usize, load: f64, concurrency: f64) -> TrialRecord {
         TrialRecord {
             number,

@@ -22,9 +22,9 @@ pub struct Goal {
     pub objective: String,
     /// The share of arrivals that need not be accepted, 0 to 1.
     pub failures: f64,
-    /// What is timed.
+    /// The time that it limits: response or service.
     metric: Metric,
-    /// The longest that is good, in nanoseconds.
+    /// The longest allowed time, in nanoseconds.
     limit_ns: u64,
     /// The share of arrivals that may be bad, 0 to 1.
     bad: f64,
@@ -99,7 +99,7 @@ impl Goal {
         })
     }
 
-    /// The longest that is good.
+    /// Returns the longest allowed time.
     pub fn limit(&self) -> std::time::Duration {
         std::time::Duration::from_nanos(self.limit_ns)
     }

@@ -32,7 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How often the search continues when more sessions are served after the release.
 const FURTHER: u64 = 6;
 /// How often open sessions send a NOOP during waits.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+const NOOP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The client addresses of the sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,7 +255,7 @@ impl HeldSessions<'_, '_> {
         loop {
             self.prober.afford()?;
             let left = until.saturating_sub(self.prober.probes.now());
-            self.prober.probes.pause(left.min(SIGN_OF_LIFE));
+            self.prober.probes.pause(left.min(NOOP_INTERVAL));
             let (held, gone) = (self.held.len(), self.dead().len());
             if gone > 0 {
                 return Err(Halt::NotMeasurable(format!(
@@ -263,7 +263,7 @@ impl HeldSessions<'_, '_> {
                      once can be measured"
                 )));
             }
-            if left <= SIGN_OF_LIFE {
+            if left <= NOOP_INTERVAL {
                 return Ok(());
             }
         }

@@ -1,5 +1,6 @@
-//! The limit on recipients of a message: RCPT after RCPT, until one is refused, and what becomes of the others. Where none
-//! is refused the whole message decides: the limit may be enforced at DATA, or at the final dot.
+//! The limit on recipients of a message: RCPT after RCPT, until one is refused, and whether the message is then
+//! accepted for the others. If none is refused the whole message decides: the limit may be enforced at DATA, or at the
+//! final dot.
 
 use super::kind::LimitKind;
 use super::prober::{Halt, Probed, Prober, unreadable};
@@ -61,7 +62,7 @@ fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<Pr
 /// The limit if it is enforced after RCPT: the most recipients with which a message is accepted.
 fn later(prober: &mut Prober<'_>, result: &mut LimitResult, most: u64, first: bool) -> Probed<Repeat> {
     let mut search = ValueSearch::new(1, most, None);
-    // The largest first: where it is accepted nothing is to be searched.
+    // The largest first: if it is accepted there is nothing to search.
     let mut next = Some(most);
     let mut shown = None;
     while let Some(count) = next {

@@ -262,7 +262,7 @@ fn begin(prober: &mut Prober<'_>, kind: LimitKind, patience: Duration) -> Probed
         return Ok((prober.enter_bare_within(patience)?, Step::Hello));
     }
     let session = prober.enter_within(ProbeOptions::default(), patience)?;
-    // A session whose time is measured is silent after the hello, but for its signs of life.
+    // A session whose time is measured is silent after the hello, except for its NOOPs.
     let LimitKind::IdleTimeout(point) = kind else { return Ok((session, Step::Idle)) };
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).with_data();

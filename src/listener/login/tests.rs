@@ -187,7 +187,7 @@ fn each_mechanism_logs_in_however_its_bytes_are_cut() {
         let login = Login::new(mechanism, "load", Secret::new(SECRET));
         let (_, _, _, bytes) = session(&login, limits(), Cut::Nowhere);
         assert!(bytes > 300);
-        // SCRAM's rounds are reckoned once for a login, and anew for each listener.
+        // SCRAM's rounds are computed once for a login, and again for each listener.
         let step =
             if matches!(mechanism, Mechanism::ScramSha256 | Mechanism::ScramSha256Plus) { 7 } else { 1 };
         let all = (0..bytes).step_by(step).map(Cut::Before);

@@ -1,4 +1,4 @@
-//! Whether a phase's `connect_rate` lets its arrivals through, and whether a run lasts until its first retry.
+//! Checks whether a phase's `connect_rate` is enough for its arrivals, and whether a run lasts until its first retry.
 
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
     let offered = match &phase.load.model {
         LoadModel::Rate { curve, .. } => curve.peak(),
         LoadModel::Burst { size, every } if !every.is_zero() => *size as f64 / every.as_secs_f64(),
-        // One burst is to wait; a closed load waits by itself, and sessions are held when they are open.
+        // A burst may wait for its connections; a closed load waits by itself; held sessions are held when they are
+        // open.
         LoadModel::Burst { .. }
         | LoadModel::Held { .. }
         | LoadModel::Sessions { .. }
@@ -59,7 +60,7 @@ fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
     })
 }
 
-/// The messages that a session carries on average; `None`: as many as there are.
+/// The mean number of messages of a session; `None`: unlimited.
 fn most(messages: &Messages) -> Option<f64> {
     let mean = match messages {
         Messages::Unlimited => return None,

@@ -1,6 +1,6 @@
 //! The `[listener]` table: its keys, and what they make of the embedded listener's [`Limits`].
 //!
-//! What a limit does on the wire is the business of `listener`.
+//! `listener` enforces the limits.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The `[[expect]]`, `[[assert]]`, `[[classify]]` and `[limits]` tables: names of phases, steps and conditions made into
-//! rules. What a rule does with a reply or a number is the business of `collector` and `verdict`.
+//! The `[[expect]]`, `[[assert]]`, `[[classify]]` and `[limits]` tables: names of phases, steps and conditions made
+//! into rules. `collector` and `verdict` apply the rules.
 
 use std::collections::BTreeMap;
 

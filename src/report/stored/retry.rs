@@ -42,7 +42,7 @@ pub struct StoredAttemptOutcomes {
     pub deferred: u64,
     /// Ended by a 5yz reply.
     pub rejected: u64,
-    /// No session came about.
+    /// There was no session.
     pub refused: u64,
     /// The connection was lost.
     pub dropped: u64,

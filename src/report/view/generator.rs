@@ -11,7 +11,7 @@ pub fn section(result: &RunResult) -> Section {
     let own = &result.generator;
     let mut table = ReportTable::of_facts();
     let at = |field: &str| format!("/generator/{field}");
-    let late = "how late its threads came round; late, they measure themselves";
+    let late = "the lateness of its threads' loops; late threads measure themselves";
     for (what, ns, field, meaning) in [
         ("lag p99", own.lag_p99_ns, "lag_p99_ns", "how late the generator started arrivals"),
         ("loop delay p99", own.loop_delay_p99_ns, "loop_delay_p99_ns", late),

@@ -7,9 +7,9 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::Secret;
 
-/// What stands in its place.
+/// The replacement of a secret.
 const MASK: &str = "[redacted]";
-/// Base64 of fewer letters than this may be anything.
+/// Base64 shorter than this is too ambiguous to search for.
 const TELLING: usize = 4;
 
 /// Finds one secret, alone or within the base64 of a longer text.
@@ -86,7 +86,7 @@ impl LineRedactor {
         self.redactor.bytes(&lines).into_owned()
     }
 
-    /// What came of an unfinished line.
+    /// Returns the rest: an unfinished line.
     pub fn rest(&mut self) -> Vec<u8> {
         self.redactor.bytes(&std::mem::take(&mut self.partial)).into_owned()
     }

@@ -3,11 +3,11 @@
 //! # Decisions
 //! - A salted password costs thousands of hashes. The first one of a login is kept (RFC 5802 5.1), or the generator would
 //!   measure itself; a listener that gives a user another salt each time is paid for each time.
-//! - A listener that asks for more than [`MOST_ITERATIONS`] is not obeyed: it would hold up all sessions of the thread.
-//! - Without -PLUS the client says `n`: it was not asked for a channel binding.
-//! - The crate's parser takes for granted that each attribute has its letter and `=`, and panics where one has not. What
-//!   strangers send is looked at before it gets there.
-//! - To an unknown user the server's side says what it says to a known one with a wrong password.
+//! - A listener that asks for more than [`MOST_ITERATIONS`] rounds is refused: they would delay all sessions of the
+//!   thread.
+//! - Without -PLUS the client sends `n`: no channel binding.
+//! - The crate's parser panics if an attribute lacks its letter and `=`. Input from the network is checked before.
+//! - The server's side answers an unknown user like a known one with a wrong password.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -27,9 +27,9 @@ use sha2::{Digest, Sha256};
 use super::verify::{AuthReply, Users};
 use super::{AuthExchange, Login, Secret};
 
-/// The most rounds of hashing that a listener may ask of us.
+/// The largest number of hash rounds that a listener may ask for.
 pub(super) const MOST_ITERATIONS: u32 = 1_000_000;
-/// The rounds that our own server's side asks for (RFC 7677 4).
+/// The number of rounds that the server's side asks for (RFC 7677 4).
 pub(super) const ITERATIONS: u32 = 4096;
 
 static PLAIN: &[Mechanism] = &[SCRAM_SHA256];
@@ -48,7 +48,7 @@ struct Salted {
 }
 
 impl PartialEq for Keys {
-    /// What was reckoned already makes no difference.
+    /// The cached value does not count for equality.
     fn eq(&self, _other: &Keys) -> bool {
         true
     }

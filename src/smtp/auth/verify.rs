@@ -25,7 +25,7 @@ pub struct Users {
 struct Known {
     name: String,
     secret: Secret,
-    /// Reckoned when SCRAM first asks for it.
+    /// Computed at the first use by SCRAM.
     stored: OnceLock<StoredPassword>,
 }
 

@@ -1,9 +1,9 @@
-//! What came out of the relays of both sides. A message that is lost, doubled or changed is a fault, however few there are:
-//! there is no margin, and no test.
+//! Compares the deliveries of both sides. Every message that is lost, duplicated or altered is a fault: there is no
+//! margin, and no test.
 //!
 //! # Decisions
-//! - A fault that only the candidate has is a regression. One that both have decides nothing, whichever has more: how often a
-//!   relay loses messages is not told by one loss more. One that only the base has is no improvement of what was measured.
+//! - A fault that only the candidate has is a regression. A fault of both sides is undecided, whichever has more,
+//!   because single losses do not show a rate. A fault that only the base has does not count as an improvement.
 
 use super::{Comparison, Judgement};
 
@@ -12,24 +12,24 @@ use super::{Comparison, Judgement};
 pub struct DeliveryFaults {
     /// Accepted recipients.
     pub recipients: u64,
-    /// Those of which nothing was seen.
+    /// Those that are missing.
     pub missing: u64,
     /// Deliveries beyond the first.
     pub duplicated: u64,
-    /// Recipients that came out with a change.
+    /// Recipients whose message was altered.
     pub altered: u64,
-    /// Recipients that came out although they were refused.
+    /// Recipients that were delivered although they were refused.
     pub unexpected: u64,
 }
 
 impl Comparison {
-    /// Adds what the receivers behind the relays saw; `None`: a side had none.
+    /// Adds the deliveries of a run; `None`: a side had no receiver.
     pub fn add_deliveries(&mut self, base: Option<DeliveryFaults>, candidate: Option<DeliveryFaults>) {
         let (base, candidate) = match (base, candidate) {
             (Some(base), Some(candidate)) => (base, candidate),
             (None, None) => return,
             (Some(_), None) | (None, Some(_)) => {
-                self.notes.push("what came out of the relay is known of one side only".to_owned());
+                self.notes.push("the deliveries of the relay are known for one side only".to_owned());
                 return;
             }
         };

@@ -168,7 +168,7 @@ fn stalled() -> std::net::SocketAddr {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "how long the program takes to end")]
-fn a_load_that_outruns_the_listener_has_the_memory_that_check_states_and_heeds_sigterm() {
+fn a_load_that_outruns_the_listener_has_the_memory_that_check_states_and_ends_at_sigterm() {
     let stage = Stage::new();
     let profile = FEW.replace("\"embedded\"", &format!("\"smtp://{}\"", stalled())).replace(
         "load = \"shared-messages\"\nmessages = 50\nsessions = 2\n",

@@ -35,7 +35,7 @@ fn a_listener_that_knows_no_ehlo_is_reported_helo_and_that_is_reported() {
         let (said, result) = run(&rude.url(), &["--hello", "ehlo-only"]);
         assert!(matches!(said.code, Some(99 | 98)), "{}", said.out);
         assert_eq!(result["phases"][0]["accepted"], 0, "{}", said.out);
-        assert_eq!(result["phases"][0]["refused"], 4, "no session came about");
+        assert_eq!(result["phases"][0]["refused"], 4, "there was no session");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::commands::stage::{Listening, Stage};
 /// The most memory that the listener may take more than at its start, in KiB.
 const MOST: u64 = 16 * 1024;
 
-/// A client that is let in.
+/// A client that is admitted.
 fn connect(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

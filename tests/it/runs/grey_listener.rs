@@ -51,7 +51,7 @@ pub struct Seen {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     pub connections: u64,
-    /// When connections were turned away at the greeting.
+    /// When connections were refused at the greeting.
     pub turned_away: Vec<Duration>,
     pub recipients: BTreeMap<String, Seen>,
 }

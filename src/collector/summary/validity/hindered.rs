@@ -40,7 +40,7 @@ pub(super) fn stalled(met: &Hindrance) -> Option<String> {
         format!("a load thread stood still for {:.0} ms, {:.0} ms are allowed", ms(max), ms(LOOP_MAX))
     } else if p99 > LATE && met.late >= LATE_TURNS {
         format!(
-            "a load thread came round {:.1} ms late or more in 1 % of its turns, {:.0} ms are allowed",
+            "the loop of a load thread was {:.1} ms late or more in 1 % of its turns, {:.0} ms are allowed",
             ms(p99),
             ms(LATE)
         )

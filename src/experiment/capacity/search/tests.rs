@@ -251,7 +251,7 @@ fn eight_workers_of_20_ms_carry_400_a_second() {
     assert!((380.0..=404.5).contains(&lower) && upper > 400.0 && found.confirmed, "{found:?}");
     assert_eq!((host.kept, state.base_ns), (state.records.len(), Some(20_000_000)));
     assert_eq!(&host.said[..3], ["warm-up", "started 20", "ended 20"]);
-    // What is far too much is not endured to its end.
+    // A far too high load is stopped early.
     let lost = state.records.iter().find(|record| record.load == 640.0).unwrap();
     assert!(lost.ended_early && !lost.goals[0].good && lost.goals[0].bad_share > 0.01, "{lost:?}");
 }

@@ -1,4 +1,4 @@
-//! Sessions that are all open before the first message: when the barrier opens, and what if it never does.
+//! Start barriers: when a barrier opens, and what happens if it never does.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn with_barrier(load: LoadModel, millis: Option<u64>, max_sessions: u32) -> Phas
     Phase { open_first: true, ..phase(load, millis, Unit::Message, max_sessions) }
 }
 
-/// Connections come at their rate, so that those that are first could be done long before the last is there.
+/// Connections are opened at their rate, so the first sessions could finish long before the last is open.
 fn slowly(mut phase: Phase) -> Phase {
     phase.connect_rate = Some(100.0);
     phase
@@ -49,7 +49,7 @@ fn sessions_of_the_phase_before_need_not_be_opened_again() {
     let mut world = World::new(plan(phases), SimulatedTarget::default(), 1);
     world.run();
     assert_eq!((world.opened.len(), world.counts(1).scheduled), (30, 100));
-    // Twenty at 100 a second, of which the rate allows those of 100 ms at once.
+    // Twenty at 100 a second; the rate allows those of the first 100 ms at once.
     assert!(world.barrier_opened[1].unwrap() >= ms(380), "{:?}", world.barrier_opened);
 }
 
@@ -77,7 +77,7 @@ fn without_a_length_a_barrier_is_abandoned_when_no_session_opened_for_the_grace(
     ] {
         let mut world = World::new(plan(vec![slowly(with_barrier(shared(1000, 30), None, 30))]), target, 1);
         let end = world.run();
-        // The last of twenty came at about 200 ms; the grace is 500 ms.
+        // The last of twenty opens at about 200 ms; the grace is 500 ms.
         assert!((ms(500)..ms(500 + 300 + 100)).contains(&end), "{target:?} ended at {end:?}");
         assert_eq!((world.barrier_opened[0], world.abandoned), (None, Some(0)), "{target:?}");
         assert_eq!((world.counts(0).scheduled, world.outcomes.len()), (0, 0), "{target:?}");
@@ -86,7 +86,7 @@ fn without_a_length_a_barrier_is_abandoned_when_no_session_opened_for_the_grace(
 
 #[test]
 fn a_slow_listener_is_waited_for() {
-    // Ten times the grace, and nobody is refused.
+    // Ten times the grace, and no session is refused.
     let target = SimulatedTarget { opens_in: 5000, ..SimulatedTarget::default() };
     let mut world = World::new(plan(vec![with_barrier(shared(100, 30), None, 30)]), target, 1);
     world.run();
@@ -133,11 +133,11 @@ fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
     assert_eq!(open(&mut first, &mut recorder, ms(3)), []);
     assert_eq!(open(&mut first, &mut recorder, ms(4)), [Action::Ready(0)]);
     assert_eq!(open(&mut first, &mut recorder, ms(5)), [], "it is ready once, and waits for the other");
-    // The only message of the second phase is not this worker's: it has nothing to open for it.
+    // The only message of the second phase belongs to another worker, so this one opens nothing for it.
     assert_eq!(open(&mut second, &mut recorder, ms(6)), [Action::Ready(1)]);
     assert_eq!(open(&mut second, &mut recorder, ms(7)), [Action::Ready(0)]);
     first.open_barrier(0, ms(7));
-    // It learns of it late; what is scheduled was scheduled when the barrier opened.
+    // The worker learns late that the barrier opened; its arrivals are scheduled at the time of the opening.
     let told = open(&mut first, &mut recorder, ms(9));
     let times: Vec<_> = told
         .iter()
@@ -147,7 +147,7 @@ fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
         })
         .collect();
     assert_eq!(times, [(ms(7), ms(9)); 2]);
-    // The other's part will never begin.
+    // The load of the other phase never starts.
     second.abandon(0);
     assert!(!second.is_done(ms(9)), "a phase with a length ends by it");
 }

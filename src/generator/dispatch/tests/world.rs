@@ -1,6 +1,6 @@
-//! A world without sockets for the dispatcher: sessions that open, serve, fail and close in virtual time, by seed.
+//! A simulation for the dispatcher without sockets: sessions open, serve, fail and close in virtual time, by seed.
 //!
-//! It keeps its own counts and holds the dispatcher to what must be true of every history.
+//! It keeps its own counts and checks the dispatcher against the rules of every history.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -118,7 +118,7 @@ pub struct World {
     pub barrier_opened: Vec<Option<Duration>>,
     /// The phase whose barrier will never open.
     pub abandoned: Option<u32>,
-    /// A session ended while the pump was at work: it comes round again.
+    /// A session ended while the pump was running, so the pump runs again.
     woken: bool,
     /// When to stop: at, and by.
     pub stop: Option<(Duration, Duration)>,

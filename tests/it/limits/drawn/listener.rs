@@ -28,7 +28,7 @@ pub enum Shows {
     Reset,
     /// Nothing is answered any more.
     Silence,
-    /// Connections only: no connection comes about.
+    /// Connections only: no connection can be made.
     NoConnect,
 }
 
