@@ -98,7 +98,7 @@ impl<'a> Life<'a> {
     /// What agents know of it.
     ///
     /// # Errors
-    /// The embedded listener is where agents cannot reach it.
+    /// Agents cannot reach the embedded listener.
     pub fn assignment(&self) -> Result<Assignment, CommandError> {
         let embedded = self.listener.as_ref().map(|listener| match listener.place() {
             Bind::Tcp(address) => Ok(ListenerOfRun {

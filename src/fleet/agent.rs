@@ -1,9 +1,11 @@
 //! An agent: it waits for a shard, runs it with the Runner of this machine, and reports each second.
 //!
 //! # Decisions
-//! - It does what its coordinator signed, for this agent and now (its own random number is in each command), and nothing else.
-//! - Reports are kept on disk until the bus has stored them, and are sent again until it has.
-//! - Without word of the coordinator it ends its load: traffic that nobody can stop any more must not go on.
+//! - It obeys only commands that its coordinator signed for this agent and this run: each carries the agent's own
+//!   random number.
+//! - A report stays on disk, and is sent again, until the bus has stored it.
+//! - An agent that no longer receives the coordinator's lease ends its load: a load must not go on when it cannot be
+//!   stopped.
 
 mod limits;
 
@@ -32,12 +34,12 @@ use crate::generator::clock;
 use crate::generator::runner::{Control, Observer, Runner, Stop};
 use crate::plan::Plan;
 
-/// How long after a report was refused it is sent again.
+/// The pause before a refused report is sent again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How long reports may still go out after the agent was asked to end.
+/// How long the agent goes on sending reports after it was asked to end.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
-/// Makes the Runner of a shard, which heeds the stop and starts at the moment.
+/// Makes the Runner of a shard from its stop flag and the time at which it starts.
 pub type MakeRunner = Box<dyn FnOnce(watch::Receiver<Stop>, Instant) -> Box<dyn Runner> + Send>;
 
 /// A shard that this machine can run.
@@ -53,7 +55,7 @@ pub struct PreparedShard {
 /// Whether this machine can run a shard: its plan, or why not, in a sentence.
 pub type Prepare = Arc<dyn Fn(&RunSpec) -> Result<PreparedShard, String> + Send + Sync>;
 
-/// Who an agent is, and whom it obeys.
+/// The settings of an agent: its name, its machine, and the key of its coordinator.
 pub struct AgentSettings {
     /// Its name, unique in the fleet ([`is_name`]).
     pub name: String,
@@ -69,11 +71,11 @@ pub struct AgentSettings {
     pub prepare: Prepare,
     /// Shows a line to the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
-    /// A number that nobody can guess.
+    /// Draws a random number that cannot be guessed.
     pub draw: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
-/// What comes from the thread of the load.
+/// A message from the thread that runs the load.
 enum FromLoad {
     Second(Box<Interval>, Vec<(String, String)>),
     Over(Box<Result<Measured, String>>),
@@ -92,15 +94,15 @@ struct Outgoing {
     bytes: Vec<u8>,
 }
 
-/// A shard at work.
+/// A shard that the agent has accepted.
 struct ShardAtWork {
     spec: RunSpec,
     prepared: Option<PreparedShard>,
-    /// When its load is to start by its own clock, once that is known.
+    /// When the load starts, by the agent's clock; `None`: not known yet.
     begins: Option<Duration>,
     stop: watch::Sender<Stop>,
     control: async_nats::Subscriber,
-    /// When the coordinator was heard of last.
+    /// When the last message of the coordinator came.
     heard: Instant,
     epoch: u64,
     number: u64,
@@ -111,7 +113,7 @@ struct ShardAtWork {
     load: Option<mpsc::UnboundedReceiver<FromLoad>>,
     outgoing: Option<mpsc::UnboundedSender<Outgoing>>,
     spool: Option<Arc<Spool>>,
-    /// Whether it was shown that the disk does not take the reports.
+    /// Whether the user was warned that reports cannot be written to disk.
     warned: bool,
     /// The sessions of a search for limits.
     probing: Option<Probing>,
@@ -120,7 +122,7 @@ struct ShardAtWork {
     callers: Arc<Mutex<BTreeMap<u64, String>>>,
 }
 
-/// An agent at work.
+/// The state of an agent.
 struct Agent {
     settings: AgentSettings,
     bus: Bus,
@@ -129,11 +131,11 @@ struct Agent {
     nonce: u64,
     state: AgentState,
     work: Option<ShardAtWork>,
-    /// Tells that all reports of the shard are stored.
+    /// Signals that all reports of the shard are stored.
     stored: (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
 }
 
-/// Whether a name can be that of an agent: letters, digits, `-` and `_`, at most 64 of them.
+/// Whether a name is valid for an agent: letters, digits, `-` and `_`, at most 64 of them.
 pub fn is_name(name: &str) -> bool {
     subject::is_name(name)
 }
@@ -193,7 +195,7 @@ fn lock<T>(own: &Mutex<T>) -> MutexGuard<'_, T> {
     own.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until then; without a time for ever.
+/// Waits until this time; `None`: never returns.
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -201,13 +203,13 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// What comes to a shard at work.
+/// The next input of a shard.
 enum AtWork {
     Lease(Vec<u8>),
     Load(FromLoad),
 }
 
-/// What comes next: a word of the coordinator, or something from the load.
+/// Waits for the next input: a message of the coordinator, or one from the load.
 async fn next(work: &mut Option<ShardAtWork>) -> AtWork {
     let Some(ShardAtWork { control, load, .. }) = work else { return std::future::pending().await };
     let from_load = async {
@@ -321,7 +323,7 @@ impl Agent {
         }
     }
 
-    /// Will start the load at a time of its own clock, if the coordinator says so once more before.
+    /// Arms the load for a time of the agent's clock. It starts only if a lease of the coordinator comes before.
     fn arm(&mut self, at: Duration) -> AgentAnswer {
         let now = self.now();
         let Some(work) = self.work.as_mut().filter(|_| self.state == AgentState::Prepared) else {
@@ -329,7 +331,7 @@ impl Agent {
         };
         if at <= now {
             return AgentAnswer::Refused(format!(
-                "the start was {:.0} ms ago when it heard of it",
+                "the command to start came {:.0} ms after the start",
                 (now - at).as_secs_f64() * 1e3
             ));
         }
@@ -339,7 +341,7 @@ impl Agent {
         AgentAnswer::Done
     }
 
-    /// Starts the load: all agents know when.
+    /// Starts the armed load.
     fn begin(&mut self) {
         let (now, zero) = (self.now(), self.zero);
         let Some(work) = self.work.as_mut() else { return };
@@ -359,7 +361,7 @@ impl Agent {
         };
         let started = match now.checked_sub(at) {
             Some(late) => {
-                Err(format!("the word to begin came {:.0} ms after the start", late.as_secs_f64() * 1e3))
+                Err(format!("the first lease came {:.0} ms after the start", late.as_secs_f64() * 1e3))
             }
             None => std::thread::Builder::new()
                 .name("shard".to_owned())
@@ -380,7 +382,7 @@ impl Agent {
         work.outgoing = Some(outgoing);
     }
 
-    /// Heeds the coordinator's word, if it is newer than the last.
+    /// Takes a lease of the coordinator, if it is newer than the last one.
     fn lease(&mut self, bytes: &[u8]) {
         let Some(work) = &mut self.work else { return };
         let Ok(lease) = verify::<Lease>(bytes, &self.settings.coordinator) else { return };
@@ -395,7 +397,7 @@ impl Agent {
         }
     }
 
-    /// When this agent is to do something because nobody was heard of.
+    /// When the lease runs out.
     fn deadline(&self) -> Option<Instant> {
         let work = self.work.as_ref()?;
         match self.state {
@@ -408,18 +410,18 @@ impl Agent {
         }
     }
 
-    /// Nobody was heard of: a load that runs ends, and one that has not started does not start.
+    /// The lease has run out: a load that runs ends, and one that has not started is dropped.
     fn overdue(&mut self) {
         let Some(work) = &mut self.work else { return };
         if work.load.is_none() {
             return self.free();
         }
         work.lease_over = true;
-        (self.settings.say)("the coordinator was not heard of: the load ends");
+        (self.settings.say)("the coordinator sent no message: the load ends");
         work.stop.send_replace(Stop::Now);
     }
 
-    /// Reports what came from the load.
+    /// Reports a message from the load.
     async fn report(&mut self, event: FromLoad) {
         let event = match event {
             FromLoad::Probed(subject, answer) => return self.answer(Some(subject), &answer).await,
@@ -444,7 +446,7 @@ impl Agent {
             FromLoad::Over(measured) => {
                 self.state = AgentState::Reporting;
                 let measured = measured.map(|measured| {
-                    // What stands in the seconds stands there alone.
+                    // What the reports of the seconds hold is left out of the last report.
                     Box::new(Measured { tally: Tally::default(), ..measured })
                 });
                 let report = FinalReport {
@@ -474,7 +476,7 @@ impl Agent {
         self.beat().await;
     }
 
-    /// Gives a sign of life.
+    /// Publishes the agent's heartbeat.
     async fn beat(&mut self) {
         let heartbeat = Heartbeat {
             agent: self.settings.name.clone(),
@@ -488,7 +490,7 @@ impl Agent {
         self.bus.say(subject, encode(&heartbeat)).await;
     }
 
-    /// Waits for work again. Commands of before say nothing to it.
+    /// Waits for work again, under a new random number: commands with the old one are refused.
     fn free(&mut self) {
         if let Some(spool) = self.work.take().and_then(|work| work.spool).and_then(Arc::into_inner) {
             spool.close();
@@ -497,7 +499,7 @@ impl Agent {
         self.state = AgentState::Idle;
     }
 
-    /// Ends the load, and waits a moment for the last reports.
+    /// Ends the load, and waits a limited time for the last reports.
     async fn end(mut self) {
         if let Some(work) = &self.work {
             work.stop.send_replace(Stop::Now);
@@ -514,7 +516,7 @@ impl Agent {
     }
 }
 
-/// Hands each second of the load to the agent.
+/// Hands each second of the load to the agent's loop.
 struct Reporter {
     events: mpsc::UnboundedSender<FromLoad>,
     transcripts: Vec<(String, String)>,
@@ -532,7 +534,7 @@ impl Observer for Reporter {
     }
 }
 
-/// Stores reports in their order, each as often as it takes, and tells when the last one is.
+/// Stores reports in their order, each as often as it takes, and signals when the last one is stored.
 async fn send(
     bus: Bus,
     mut reports: mpsc::UnboundedReceiver<Outgoing>,
@@ -554,7 +556,8 @@ async fn send(
     }
 }
 
-/// Stores what earlier agents on this machine could not, or `own` alone, and returns how many shards that were.
+/// Stores the reports that earlier agents on this machine left on disk (`own`: only those of this agent), and returns
+/// the number of their shards.
 ///
 /// # Errors
 /// The reports cannot be read, or the bus does not take them.

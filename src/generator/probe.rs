@@ -1,10 +1,10 @@
-//! Probes: SMTP sessions that a measurement drives step by step. They use the same connections and commands as the sessions of
-//! a run; what a reply means is decided by the measurement.
+//! Probes: SMTP sessions that a measurement drives step by step. They use the same connections and commands as the
+//! sessions of a run; the measurement decides what a reply means.
 //!
 //! # Decisions
-//! - One thread, which runs only while its owner waits: a measurement asks one question after the other, and only the kernel
-//!   works in between.
-//! - The caller bounds every wait. Silence is an event.
+//! - One thread, which runs only while its owner waits: a measurement sends one command after the other, and only the
+//!   kernel works in between.
+//! - The caller limits every wait. Silence is an event.
 
 mod network;
 mod stalls;
@@ -26,30 +26,30 @@ pub use network::NetworkProbes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Probe(pub usize);
 
-/// How a probe is opened.
+/// The way in which a probe is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeOptions {
-    /// Which of the client's addresses it comes from, from 0.
+    /// The index of its client address.
     pub host: u64,
-    /// Without TLS, although the script has it, and without a login.
+    /// Whether it is opened without TLS and without a login, even if the script has them.
     pub clear: bool,
-    /// Nothing is sent after the connect: the probe is open when it is connected, and the greeting is the first reply.
+    /// Whether it only connects and sends nothing: it is open when connected, and the greeting is its first reply.
     pub bare: bool,
 }
 
 /// The outcome of opening a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpenOutcome {
-    /// It is open, and no reply is outstanding.
+    /// It is open, and no reply is expected.
     Open(Probe),
-    /// The listener does not serve it.
+    /// The listener refused it.
     Refused(ProbeRefusal),
-    /// This machine failed, and why: no finding about the listener.
+    /// This machine failed, for this reason; nothing is known about the listener.
     OwnFailure(String),
 }
 
 impl OpenOutcome {
-    /// The session, if it is served.
+    /// Returns the session, if it is open.
     pub fn session(&self) -> Option<Probe> {
         match self {
             OpenOutcome::Open(session) => Some(*session),
@@ -58,37 +58,37 @@ impl OpenOutcome {
     }
 }
 
-/// A session that the listener does not serve.
+/// A session that the listener refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeRefusal {
     /// The step at which its opening ended.
     pub step: Step,
-    /// What ended it.
+    /// The event that ended it.
     pub event: ProbeEvent,
-    /// The connection, which may still be there.
+    /// The connection, which may still be open.
     pub session: Probe,
-    /// From the SYN to its end.
+    /// The time from the SYN to its end.
     pub took: Duration,
 }
 
-/// What came on a probe.
+/// An event of a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeEvent {
     /// A reply.
     Reply(Reply),
     /// A close without a reply.
     Closed(Closed),
-    /// Nothing: no reply came in time.
+    /// No reply came in time.
     Silence,
-    /// No connection came about, and the condition that this is.
+    /// No connection could be made; the condition.
     NotConnected(Condition),
-    /// Something else, its condition and its evidence: what came is no reply, the handshake failed, or what the profile
-    /// requires is not offered.
+    /// Another failure, with its condition and evidence: the bytes are no reply, the handshake failed, or a required
+    /// extension is not offered.
     Failed(Condition, String),
 }
 
 impl ProbeEvent {
-    /// The condition that it is at `step`: the one that a run gives it.
+    /// Returns its condition at `step`, as in a run.
     pub fn condition(&self, classifier: &Classifier, step: Step) -> Condition {
         let failure = match self {
             ProbeEvent::Reply(reply) => return classifier.classify(Some(step), reply, false),
@@ -100,12 +100,12 @@ impl ProbeEvent {
     }
 }
 
-/// What came next on a probe, and when.
+/// An event of a probe, and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeOutcome {
     /// What.
     pub event: ProbeEvent,
-    /// Since the probes were created.
+    /// The time since the probes were created.
     pub at: Duration,
 }
 
@@ -124,12 +124,12 @@ impl ProbeOutcome {
     }
 }
 
-/// How a probe is closed.
+/// The way in which a probe is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CloseMode {
     /// QUIT, its reply, and the close.
     Quit,
-    /// The close alone.
+    /// A close without QUIT.
     Close,
     /// A reset.
     Reset,
@@ -138,30 +138,30 @@ pub enum CloseMode {
 /// The cost of the probes so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
-    /// Connections that were tried.
+    /// The number of connections that were tried.
     pub connections: u64,
-    /// Bytes handed to the kernel.
+    /// The number of bytes written.
     pub bytes: u64,
 }
 
-/// Openings at once: fewer than any listener's accept queue holds (OpenSMTPD 5, Sendmail 10, Exim 20). A connection
-/// that the kernel never handed to the listener is neither greeted nor closed by it for many seconds.
+/// The largest number of openings at once: below the accept queue of any listener (OpenSMTPD 5, Sendmail 10, Exim 20).
+/// A connection that waits in that queue is neither greeted nor closed for many seconds.
 pub const AT_ONCE: usize = 4;
 
 /// Opens and drives probes.
 pub trait Probes {
-    /// Opens a session for each of `ways`, `at_once` of them at a time, and waits until each is in or out, at most `within`:
-    /// what is not decided then is [`OpenOutcome::OwnFailure`]. In their order.
+    /// Opens a session for each of `ways`, `at_once` at a time, and waits until each is open or refused, at most
+    /// `within`: the rest is [`OpenOutcome::OwnFailure`]. Returns the outcomes in the order of `ways`.
     fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome>;
 
-    /// What the listener offers to a session that is open; nothing to one that said no hello.
+    /// The extensions that the listener offers to an open session; none before a hello.
     fn offer(&self, session: Probe) -> Offer;
 
-    /// Sends these bytes, line ends included, as they are.
+    /// Sends bytes unchanged; they include the line ends.
     fn send(&mut self, session: Probe, bytes: &[u8]);
 
-    /// The next event of the session, asked for or not; [`ProbeEvent::Silence`] if none comes `within` the time. After the end
-    /// of the connection it is silence, at once.
+    /// Waits for the next event of the session, expected or not; [`ProbeEvent::Silence`] if none comes `within` the
+    /// time, and at once after the end of the connection.
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome;
 
     /// Whether the session has ended, and all that came of it was received.
@@ -170,8 +170,8 @@ pub trait Probes {
         false
     }
 
-    /// Closes sessions, and waits at most `within` until the listener has closed each of them as well; then they are reset.
-    /// Returns how many closes of the listener were not seen: it may still count those sessions.
+    /// Closes sessions, waits at most `within` until the listener has closed each of them, too, and then resets the
+    /// rest. Returns the number of sessions that the listener did not close: it may still count them.
     fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64;
 
     /// Waits.
@@ -180,10 +180,10 @@ pub trait Probes {
     /// The time since the probes were created.
     fn now(&self) -> Duration;
 
-    /// How many client addresses there are; 1: all sessions come from one.
+    /// The number of client addresses; 1: all sessions use the same.
     fn hosts(&self) -> u64;
 
-    /// Whether the measurement is to be ended.
+    /// Whether the user wants to end the measurement.
     fn is_stopped(&self) -> bool {
         false
     }
@@ -193,7 +193,7 @@ pub trait Probes {
         None
     }
 
-    /// How long this machine has stood still so far: times measured meanwhile are not the listener's.
+    /// How long this machine has stood still so far: times measured during a standstill are not the listener's.
     fn stalled(&self) -> Duration {
         Duration::ZERO
     }

@@ -1,4 +1,4 @@
-//! `smtpress agent` and `smtpress fleet`.
+//! The arguments of `smtpress agent` and `smtpress fleet`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::RunArgs;
 use super::capacity::CapacityArgs;
 use super::limit::LimitArgs;
 
-/// What stands below the help of `agent`.
+/// The end of the help of `agent`.
 pub const AGENT_EXAMPLES: &str = "\
 Examples:
   smtpress agent --nats tls://bus.example:4222 --nats-ca ca.pem --creds agent-1.creds \\
@@ -19,7 +19,7 @@ It waits for shards, runs them, and reports each second; it loads no host beyond
 --allow-target does not name. Ctrl-C ends it. Exit codes: 0 ended as asked; 3 the NATS server is
 not reached; 2 usage.";
 
-/// What stands below the help of `fleet`.
+/// The end of the help of `fleet`.
 pub const FLEET_EXAMPLES: &str = "\
 Examples:
   smtpress fleet run profiles/steady.toml --local 3
@@ -34,16 +34,16 @@ Examples:
 Needs nats-server (Debian: apt install nats-server); --local and --ssh start a private
 one. --ssh needs a login without a password on each host; the program is copied to ~/.cache/smtpress there.";
 
-/// Where the NATS server is, and what opens it.
+/// The NATS server, and the credentials for it.
 #[derive(Debug, Default, Args)]
 pub struct BusArgs {
     /// The NATS server: nats://host:port or tls://host:port
     #[arg(long, value_name = "URL", env = "SMTPRESS_NATS", help_heading = "Fleet")]
     pub nats: Option<String>,
-    /// The credentials file for the NATS server: of `fleet init`, or with a JWT
+    /// The credentials for the NATS server: a file of `fleet init`, or one with a JWT
     #[arg(long, value_name = "FILE", env = "SMTPRESS_NATS_CREDS", help_heading = "Fleet")]
     pub creds: Option<PathBuf>,
-    /// Certificates (PEM) that the NATS server's is trusted by
+    /// A PEM file of authorities to trust for the NATS server
     #[arg(long = "nats-ca", value_name = "FILE", env = "SMTPRESS_NATS_CA", help_heading = "Fleet")]
     pub nats_ca: Option<PathBuf>,
 }
@@ -56,16 +56,16 @@ pub struct AgentArgs {
     /// The public key of the coordinator; commands that it did not sign are refused
     #[arg(long, value_name = "KEY", env = "SMTPRESS_COORDINATOR")]
     pub coordinator: Option<String>,
-    /// The agent's name [that of a credentials file of `fleet init`, else host name and process]
+    /// The agent's name [from the credentials file of `fleet init`, else host name and process]
     #[arg(long, value_name = "NAME", env = "SMTPRESS_AGENT")]
     pub name: Option<String>,
     /// A host beyond loopback that this machine may load; may be repeated
     #[arg(long, value_name = "HOST")]
     pub allow_target: Vec<String>,
-    /// Where reports wait until the NATS server has them [smtpress-spool in the folder for temporary files]
+    /// The folder for reports that the NATS server does not have yet [smtpress-spool in the folder for temporary files]
     #[arg(long, value_name = "DIR", env = "SMTPRESS_SPOOL")]
     pub spool: Option<PathBuf>,
-    /// Read all of this from standard input, and end with it
+    /// Read all settings from standard input, and end when it ends
     #[arg(long, hide = true)]
     pub join: bool,
 }
@@ -81,7 +81,7 @@ pub enum FleetCommand {
     Limit(Box<FleetLimitArgs>),
     /// List the agents and what they do
     Status(FleetStatusArgs),
-    /// Print what the NATS server keeps of a run whose coordinator did not end it
+    /// Print what the NATS server holds of a run whose coordinator did not end it
     Collect(FleetCollectArgs),
     /// Make a configuration of nats-server with TLS, and credentials for agents and coordinator
     Init(FleetInitArgs),
@@ -117,13 +117,13 @@ pub struct FleetLimitArgs {
     pub machines: MachinesArgs,
 }
 
-/// Which agents take part.
+/// The agents of a run.
 #[derive(Debug, Args)]
 pub struct MachinesArgs {
-    /// Start so many agents on this machine, and a private NATS server
+    /// Start N agents and a private NATS server on this machine
     #[arg(long, value_name = "N", help_heading = "Fleet")]
     pub local: Option<usize>,
-    /// Start an agent on each of these hosts by ssh, and a private NATS server here [as ssh names them: host,user@host,...]
+    /// Start an agent on each of these hosts by ssh, and a private NATS server here: host,user@host,...
     #[arg(
         long,
         value_name = "HOSTS",
@@ -137,16 +137,16 @@ pub struct MachinesArgs {
     pub no_copy: bool,
     #[command(flatten)]
     pub bus: BusArgs,
-    /// How many agents take part [all that wait]
+    /// The number of agents [all that wait for work]
     #[arg(long, value_name = "N", requires = "nats", help_heading = "Fleet")]
     pub agents: Option<usize>,
-    /// The coordinator's secret key: commands are signed with it
+    /// The coordinator's secret key, which signs the commands
     #[arg(long, value_name = "FILE", env = "SMTPRESS_FLEET_KEY", help_heading = "Fleet")]
     pub key: Option<PathBuf>,
     /// The nats-server to start [that on PATH]
     #[arg(long, value_name = "PATH", env = "SMTPRESS_NATS_SERVER", help_heading = "Fleet")]
     pub nats_server: Option<PathBuf>,
-    /// How far from the common start an agent may begin
+    /// The largest deviation of an agent's start from the common start
     #[arg(long, default_value = "10ms", value_name = "TIME", value_parser = humantime::parse_duration, help_heading = "Fleet")]
     pub max_start_skew: Duration,
 }
@@ -154,7 +154,7 @@ pub struct MachinesArgs {
 /// `smtpress fleet collect`.
 #[derive(Debug, Args)]
 pub struct FleetCollectArgs {
-    /// The run; without it, the runs of which there are reports
+    /// The run; without it, the runs that have reports are listed
     #[arg(value_name = "RUN")]
     pub of: Option<String>,
     #[command(flatten)]
@@ -167,10 +167,10 @@ pub struct FleetCollectArgs {
 /// `smtpress fleet init`.
 #[derive(Debug, Args)]
 pub struct FleetInitArgs {
-    /// The folder to make; it may be there if it is empty
+    /// The folder to make; an empty one may exist
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// How many agents get credentials: agent-1, agent-2, ...
+    /// The number of agents that get credentials: agent-1, agent-2, ...
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub agents: usize,
     /// A name or an address of the NATS server's machine; may be repeated [this machine's name]
