@@ -36,7 +36,7 @@ pub fn run_on(
     run_prepared(args, prepare(args)?, screen, gather)
 }
 
-/// The same with a load that does not come from the command line.
+/// The same for a load that is not from the command line.
 pub fn run_prepared(
     args: &RunArgs,
     mut prepared: Prepared,

@@ -79,7 +79,7 @@ pub struct AgentSettings {
 enum FromLoad {
     Second(Box<Interval>, Vec<(String, String)>),
     Over(Box<Result<Measured, String>>),
-    /// What came of a call to its sessions, for this subject.
+    /// The result of a call to its sessions, for this subject.
     Probed(String, AgentAnswer),
     /// Its sessions are closed: the search for limits is over.
     ProbesOver,

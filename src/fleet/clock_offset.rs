@@ -41,7 +41,7 @@ impl AgentClock {
         Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
     }
 
-    /// What our clock shows when theirs shows `theirs`; zero if that was before it began.
+    /// Returns what the coordinator's clock shows when the agent's shows `theirs`; zero if that is before its start.
     pub fn ours(&self, theirs: Duration) -> Duration {
         let ns = theirs.as_nanos() as i128 - self.ns;
         Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))

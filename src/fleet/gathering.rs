@@ -34,7 +34,7 @@ pub enum FleetError {
         /// What is known of the agents that were not counted.
         beside: String,
     },
-    /// An agent that cannot do its part.
+    /// An agent cannot do its part.
     #[error("agent {agent} ({host}): {why}")]
     Unable {
         /// Its name.
@@ -57,7 +57,7 @@ pub struct Fleet {
     pub(super) agents: Vec<Heartbeat>,
     pub(super) max_start_skew: Duration,
     pub(super) say: Arc<dyn Fn(&str) + Send + Sync>,
-    /// What is kept of the run that its agents are at already, if it is to be taken over.
+    /// The record of the run of its agents, if the run is to be taken over.
     pub(super) taken_over: Option<StoredRecord>,
 }
 
@@ -119,7 +119,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// What is kept of the run that is to be taken over.
+    /// Returns the record of the run that is to be taken over.
     pub fn taken_over(&self) -> Option<&RunRecord> {
         self.taken_over.as_ref().map(|stored| &stored.record)
     }

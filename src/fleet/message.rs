@@ -153,43 +153,43 @@ pub enum AgentOrder {
     },
     /// Drop the shard without sending any load.
     Release,
-    /// Do this with the sessions of a search for limits.
+    /// Make a call to the sessions of a search for limits.
     Probe {
-        /// Rising: what was recorded on the bus does nothing a second time.
+        /// The number of the call, rising: a recorded call cannot be used again.
         number: u64,
         /// What.
         call: ProbeCall,
     },
 }
 
-/// What an agent does with the sessions of a search for limits: see [`Probes`](crate::generator::probe::Probes).
+/// A call to the sessions of a search for limits: see [`Probes`](crate::generator::probe::Probes).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeCall {
-    /// Say which client addresses there are.
+    /// Answer with the client addresses.
     Hosts,
     /// Open sessions.
     Open {
         /// How each is opened.
         ways: Vec<ProbeOptions>,
-        /// So many at a time.
+        /// The number at a time.
         at_once: usize,
-        /// How long that may take.
+        /// The longest time for it.
         within: Duration,
     },
-    /// Send these bytes, which may be none, and do not wait.
+    /// Send these bytes, possibly none, and do not wait.
     Send {
         /// The session.
         session: Probe,
-        /// As they are.
+        /// The bytes, unchanged.
         bytes: Vec<u8>,
     },
-    /// Send these bytes, which may be none, and say what comes next.
+    /// Send these bytes, possibly none, and answer with the next event.
     Receive {
         /// The session.
         session: Probe,
-        /// As they are.
+        /// The bytes, unchanged.
         bytes: Vec<u8>,
-        /// How long it is waited for.
+        /// The longest wait for it.
         within: Duration,
     },
     /// Close sessions.
@@ -198,34 +198,34 @@ pub enum ProbeCall {
         sessions: Vec<Probe>,
         /// How.
         how: CloseMode,
-        /// How long the listener may take.
+        /// The longest wait for the listener.
         within: Duration,
     },
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeReport {
     /// The answer.
     pub value: ProbeValue,
     /// How long the agent's machine has stood still so far.
     pub stalled: Duration,
-    /// What its sessions cost so far.
+    /// The cost of its sessions so far.
     pub spent: Spent,
 }
 
 /// The answer to a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeValue {
-    /// How many client addresses there are, and that of this machine towards the target, if it is known.
+    /// The number of client addresses, and the address of this machine towards the target, if known.
     Hosts(u64, Option<IpAddr>),
-    /// Each session, in the order in which they were asked for, with what the listener offers to it.
+    /// Each session, in the order of the call, with the extensions that the listener offers to it.
     Opened(Vec<(OpenOutcome, Offer)>),
-    /// Handed over.
+    /// The bytes were passed to the session.
     Sent,
-    /// What came next. Its time counts from the zero of the agent's clock.
+    /// The next event. Its time counts from the zero of the agent's clock.
     Received(ProbeOutcome),
-    /// So many closes of the listener were not seen.
+    /// The number of sessions that the listener did not close.
     Closed(u64),
 }
 
@@ -241,7 +241,7 @@ pub enum AgentAnswer {
     Done,
     /// It refuses the command, for this reason (a sentence).
     Refused(String),
-    /// What came of a call to its sessions.
+    /// The result of a call to its sessions.
     Probed(Box<ProbeReport>),
 }
 

@@ -1,13 +1,13 @@
-//! Sessions of a search for limits that agents open: each machine is a client host of its own.
+//! The sessions of a search for limits on agents: each machine is a client host of its own.
 //!
 //! # Decisions
-//! - The search itself runs here, and agents do what it asks step by step: it is the same search with the same rules, wherever its
-//!   sessions are.
-//! - The first host is that of the first agent: a limit that needs one host is searched from there alone. Agents on one machine, or
-//!   with one address towards the target, are one host.
-//! - Times of replies are those of the agent's clock. From a question to its answer lies a message to the agent and back: a delay of
-//!   the listener that is shorter is not seen.
-//! - An agent that does not answer ends the search: what came since says nothing about the listener.
+//! - The search runs on the coordinator, and agents carry out its calls step by step, so that it is the same search as
+//!   on one machine.
+//! - The first host is that of the first agent: a limit that needs one host is searched only from there. Agents on one
+//!   machine, or with the same address towards the target, are one host.
+//! - Times of replies are by the agent's clock. A call takes a message to the agent and back: a delay of the listener
+//!   that is shorter cannot be seen.
+//! - An agent that does not answer ends the search: later results would not be about the listener.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -34,25 +34,26 @@ use crate::generator::probe::{
 use crate::generator::runner::Stop;
 use crate::plan::PlanPart;
 
-/// How often each agent is asked for its time.
+/// How many times each agent is asked for its time.
 const PINGS: usize = 16;
-/// How often it is looked for silence.
+/// The interval at which silent agents are looked up.
 const LOOK: Duration = Duration::from_millis(100);
-/// Bytes of a message's content in one call, at most: in a call they take up to twice that, below what a server takes at once.
+/// The largest number of content bytes in one call: encoded they take up to twice that, below what a server accepts at
+/// once.
 const PIECE: usize = 256 * 1024;
 
-/// Sessions of agents.
+/// The sessions of agents.
 pub struct FleetProbes {
     fleet: Fleet,
     run: String,
     stop: watch::Receiver<Stop>,
-    /// The zero of our clock.
+    /// The zero of the coordinator's clock.
     zero: Instant,
     agents: Vec<ProbingAgent>,
-    /// By their number: the agent, and its own number of the session.
+    /// The sessions by their number: the agent, and its own number of the session.
     sessions: Vec<(usize, Probe)>,
     offers: BTreeMap<Probe, Offer>,
-    /// Bytes that go out with the next call to their session.
+    /// Bytes that are sent with the next call to their session.
     waiting: BTreeMap<Probe, Vec<u8>>,
     calls: u64,
     watch: Watch,
@@ -63,7 +64,7 @@ pub struct FleetProbes {
 struct ProbingAgent {
     agent: Heartbeat,
     clock: AgentClock,
-    /// Client addresses that it has.
+    /// The number of its client addresses.
     hosts: u64,
     address: Option<IpAddr>,
     stalled: Duration,
@@ -71,10 +72,11 @@ struct ProbingAgent {
 }
 
 impl FleetProbes {
-    /// Has the agents stand ready for the search `run`. `part`: how long replies may take, and how many sessions there may be.
+    /// Prepares the agents for the search `run`. `part`: the longest wait for replies, and the largest number of
+    /// sessions.
     ///
     /// # Errors
-    /// An agent cannot, or will not.
+    /// An agent cannot prepare, or refuses.
     pub fn prepare(
         fleet: Fleet,
         run: &str,
@@ -163,7 +165,7 @@ impl FleetProbes {
         self.agents = kept;
     }
 
-    /// The client hosts, for a sentence.
+    /// Lists the client hosts for a sentence.
     pub fn names(&self) -> Vec<String> {
         let name = |own: &ProbingAgent| {
             let address = own.address.map(|address| format!(", {address}")).unwrap_or_default();
@@ -172,7 +174,7 @@ impl FleetProbes {
         self.agents.iter().map(name).collect()
     }
 
-    /// Asks agents to do something, all at once; `None`: one of them did not.
+    /// Sends calls to agents, all at once; `None`: one of them did not answer.
     fn call_all(&mut self, calls: Vec<(usize, ProbeCall, Duration)>) -> Option<Vec<ProbeValue>> {
         if self.failure.is_some() {
             return None;
@@ -219,11 +221,11 @@ impl FleetProbes {
         self.failure.is_none().then_some(values)
     }
 
-    /// An agent is lost.
+    /// Notes that an agent is lost.
     fn lose(&mut self, name: &str) {
         let host = self.agents.iter().find(|own| own.agent.agent == name).map(|own| own.agent.host.as_str());
         let sentence = format!(
-            "agent {name} ({}): it was not heard of for {} s",
+            "agent {name} ({}): it sent no message for {} s",
             host.unwrap_or("?"),
             LOST_AFTER.as_secs()
         );
@@ -234,7 +236,7 @@ impl FleetProbes {
         self.call_all(vec![(agent, call, within)])?.pop()
     }
 
-    /// The agent of a client host, and the number that the host has there.
+    /// Returns the agent of a client host, and the index of the host on it.
     fn agent_of(&self, host: u64) -> (usize, u64) {
         let mut left = host % self.hosts();
         for (index, agent) in self.agents.iter().enumerate() {
@@ -246,7 +248,7 @@ impl FleetProbes {
         (0, 0)
     }
 
-    /// Sends what waits for these sessions, or for all; but the last piece of `keep`, which is returned.
+    /// Sends the waiting bytes of these sessions, or of all, except for the last piece of `keep`, which is returned.
     fn hand_over(&mut self, keep: Option<Probe>) -> Vec<u8> {
         let mut last = Vec::new();
         for (session, bytes) in std::mem::take(&mut self.waiting) {
@@ -263,7 +265,7 @@ impl FleetProbes {
         last
     }
 
-    /// Has all agents forget the search.
+    /// Makes all agents drop the search.
     fn release(&mut self) {
         let FleetProbes { fleet, agents, .. } = self;
         let asks = agents.iter().map(|own| {
@@ -282,18 +284,18 @@ impl Drop for FleetProbes {
     }
 }
 
-/// The signs of life of both sides.
+/// The heartbeats and leases of both sides.
 struct Watch {
     heartbeats: async_nats::Subscriber,
-    /// When each agent was heard of last.
+    /// When the last message of each agent came.
     heard: BTreeMap<String, Instant>,
-    /// Leases so far.
+    /// The number of leases so far.
     number: u64,
 }
 
 impl Watch {
-    /// Does `work`, while agents hear once a second that the coordinator is there; the name of one that was not heard of for
-    /// [`LOST_AFTER`] if that comes first.
+    /// Runs `work` while the coordinator sends a lease each second; returns the name of an agent that sent no message
+    /// for [`LOST_AFTER`], if that comes first.
     async fn over<T>(
         &mut self,
         fleet: &Fleet,
@@ -310,7 +312,7 @@ impl Watch {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
-                // All that came is read before anybody is called silent.
+                // All messages that came are read before an agent counts as silent.
                 Some(message) = self.heartbeats.next() => {
                     if let Some(own) = heartbeat(&message.subject, &message.payload)
                         && let Some(heard) = self.heard.get_mut(&own.agent)
@@ -325,7 +327,7 @@ impl Watch {
                 }
                 _ = looks.tick() => {
                     let now = clock::now();
-                    // This process stood still, and did not hear.
+                    // This process stood still, and did not read.
                     let unheard = now.saturating_duration_since(looked).saturating_sub(LOOK * 5);
                     looked = now;
                     for heard in self.heard.values_mut() {
@@ -340,7 +342,7 @@ impl Watch {
         }
     }
 
-    /// From now on they are to be heard of.
+    /// Starts to watch the agents for silence.
     fn begin(&mut self, agents: &[ProbingAgent]) {
         self.heard = agents.iter().map(|own| (own.agent.agent.clone(), clock::now())).collect();
     }
@@ -352,7 +354,7 @@ impl Probes for FleetProbes {
         let until = self.now() + within;
         let mut opened = Vec::new();
         for ways in ways.chunks(self.chunk(ways, at_once)) {
-            // By agent: the places of its sessions among these.
+            // The indices of these sessions, by agent.
             let mut places: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
             for (place, way) in ways.iter().enumerate() {
                 places.entry(self.agent_of(way.host).0).or_default().push(place);
@@ -467,13 +469,13 @@ impl Probes for FleetProbes {
 }
 
 impl FleetProbes {
-    /// How many sessions are opened in one go: all, if they are of one agent, which sees to `at_once` itself.
+    /// The number of sessions opened in one call: all, if they belong to one agent, which follows `at_once` itself.
     fn chunk(&self, ways: &[ProbeOptions], at_once: usize) -> usize {
         let agents: BTreeSet<usize> = ways.iter().map(|way| self.agent_of(way.host).0).collect();
         if agents.len() > 1 { at_once.max(1) } else { ways.len().max(1) }
     }
 
-    /// Gives a session of an agent its number here.
+    /// Gives a session of an agent its number on the coordinator.
     fn take_opened(&mut self, agent: usize, outcome: OpenOutcome, offer: Offer) -> OpenOutcome {
         let session = Probe(self.sessions.len());
         match outcome {

@@ -1,4 +1,4 @@
-//! The sessions of a search for limits on an agent's machine: a thread that does what the coordinator asks, call by call.
+//! The sessions of a search for limits on an agent's machine: a thread carries out the coordinator's calls one by one.
 
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -11,26 +11,27 @@ use crate::generator::clock;
 use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome, Probes};
 use crate::generator::runner::Stop;
 
-/// The sessions of this machine, and the address that it has towards the target, if that is known.
+/// The sessions of this machine, and its address towards the target, if known.
 pub type OwnProbes = (Box<dyn Probes>, Option<IpAddr>);
-/// Makes them; they end their search with the stop.
+/// Makes the sessions; the stop ends their search.
 pub type MakeProbes = Box<dyn FnOnce(watch::Receiver<Stop>) -> Result<OwnProbes, String> + Send>;
 
-/// How long sessions are driven between two looks for a call.
+/// How long sessions are driven before the next call is read.
 const IDLE: Duration = Duration::from_millis(1);
-/// How long a wait lasts before it is looked whether the search is over.
+/// The interval at which a wait checks whether the search is over.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// Tells what came of a call, by the number that it was given.
+/// Reports the result of a call, by the number of the call.
 pub(super) type Report = Box<dyn FnMut(u64, Result<ProbeReport, String>) + Send>;
 
-/// The way to the thread.
+/// The handle of the thread.
 pub(super) struct Probing {
     calls: Sender<(u64, ProbeCall)>,
 }
 
 impl Probing {
-    /// Starts the thread, which ends with `stop` or with this. `zero` is that of the agent's clock. `over` is called last.
+    /// Starts the thread, which ends at `stop` or when the handle is dropped. `zero` is that of the agent's clock.
+    /// `over` is called at the end.
     ///
     /// # Errors
     /// No thread or descriptor is left, or the sessions cannot be opened.
@@ -62,7 +63,7 @@ impl Probing {
         Ok(Probing { calls })
     }
 
-    /// Hands a call over.
+    /// Passes a call to the thread.
     ///
     /// # Errors
     /// The thread has ended.
@@ -121,7 +122,7 @@ impl AgentProbes {
         })
     }
 
-    /// Waits in slices, so that the end of the search ends the wait.
+    /// Waits in short intervals, so that the end of the search ends the wait.
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         let until = clock::now() + within;
         loop {

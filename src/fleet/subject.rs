@@ -4,7 +4,7 @@
 pub const STREAM: &str = "SMTPRESS_RUN";
 /// The subjects that the stream stores: reports, but not leases.
 pub const REPORTS: &str = "smtpress.v1.run.*.report.>";
-/// What the stream keeps of each run for a coordinator that takes it over.
+/// The records of all runs, for a coordinator that takes one over.
 pub const RECORDS: &str = "smtpress.v1.run.*.record";
 /// The heartbeats of all agents.
 pub const HEARTBEATS: &str = "smtpress.v1.agent.*.heartbeat";
@@ -45,12 +45,12 @@ pub fn reports(run: &str) -> String {
     format!("smtpress.v1.run.{run}.report.>")
 }
 
-/// What is kept of a run for a coordinator that takes it over.
+/// The record of a run, for a coordinator that takes it over.
 pub fn record(run: &str) -> String {
     format!("smtpress.v1.run.{run}.record")
 }
 
-/// All that is stored of a run.
+/// All messages of a run in the stream.
 pub fn stored(run: &str) -> String {
     format!("smtpress.v1.run.{run}.>")
 }

@@ -77,7 +77,7 @@ pub enum FleetCommand {
     Run(Box<FleetRunArgs>),
     /// Search for the highest load that meets the goals, with many agents as one generator
     Capacity(Box<FleetCapacityArgs>),
-    /// Find limits and verify them, with sessions of many agents: each machine is a client host
+    /// Find and verify limits with sessions on many agents, each a client host of its own
     Limit(Box<FleetLimitArgs>),
     /// List the agents and what they do
     Status(FleetStatusArgs),
@@ -94,7 +94,7 @@ pub struct FleetRunArgs {
     pub run: RunArgs,
     #[command(flatten)]
     pub machines: MachinesArgs,
-    /// Take over a run whose coordinator is gone, in place of starting one; agents wait 10 s for that
+    /// Take over this run, which lost its coordinator, instead of starting one; its agents wait 10 s for that
     #[arg(long, value_name = "RUN", help_heading = "Fleet")]
     pub resume: Option<String>,
 }

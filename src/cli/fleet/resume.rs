@@ -15,7 +15,7 @@ use crate::load::Shard;
 use crate::profile::{Document, Purpose};
 use crate::verdict::ExitCode;
 
-/// Takes the run over, and ends as it would have ended.
+/// Takes the run over, and ends with its report and exit code.
 pub fn resume(args: &FleetRunArgs, run: &str, screen: &Screen) -> Result<ExitCode, CommandError> {
     if prepare::asks_for_load(&args.run) || args.run.start_at.is_some() {
         return Err(CommandError::usage(

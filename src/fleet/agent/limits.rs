@@ -1,4 +1,4 @@
-//! A search for limits on an agent: its sessions stand ready, and do what the coordinator asks.
+//! A search for limits on an agent: its sessions carry out the coordinator's calls.
 
 use tokio::sync::mpsc;
 
@@ -8,7 +8,7 @@ use crate::fleet::probing::Probing;
 use crate::plan::PlanPart;
 
 impl Agent {
-    /// Stands ready with sessions, if it was prepared for a search for limits.
+    /// Makes the sessions, if the agent was prepared for a search for limits.
     pub(super) fn start_probes(&mut self) -> Result<(), String> {
         let zero = self.zero;
         let Some(work) = &mut self.work else { return Ok(()) };
@@ -35,7 +35,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Hands a call to the sessions over.
+    /// Passes a call to the sessions.
     pub(super) fn probe(&mut self, number: u64, call: ProbeCall, reply: Option<&str>) -> Result<(), String> {
         let work = self.work.as_mut().ok_or("it has no search for limits")?;
         let probing = work.probing.as_ref().ok_or("it has no search for limits")?;
