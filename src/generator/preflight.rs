@@ -21,7 +21,7 @@ const RESERVE: u64 = 64;
 /// Why no load may run.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PreflightError {
-    /// Too few descriptors even at the hard limit.
+    /// There are too few descriptors, even at the hard limit.
     #[error(
         "the run needs {needed} file descriptors and the hard limit is {limit}: raise it (ulimit -Hn {needed}) or ask for fewer sessions"
     )]
@@ -31,7 +31,7 @@ pub enum PreflightError {
         /// The hard limit.
         limit: u64,
     },
-    /// Not a loopback address, and not allowed.
+    /// The target is not on loopback, and not allowed.
     #[error(
         "{host} is not on this machine's loopback{}: a load on another person's server needs their consent; if you have it, add --allow-target {host} (or allow = [\"{host}\"] in [target])",
         address.map(|address| format!(" (it resolves to {address})")).unwrap_or_default()
@@ -39,15 +39,15 @@ pub enum PreflightError {
     NotAllowed {
         /// The target's host.
         host: String,
-        /// What the name resolves to.
+        /// The address that the name resolves to.
         address: Option<IpAddr>,
     },
-    /// The name does not resolve.
+    /// The target's name does not resolve.
     #[error("the target's name {host} does not resolve ({}): {reason}", Condition::NameNotResolved)]
     NotResolved {
         /// The target's host.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         reason: String,
     },
     /// A source address cannot be bound.
@@ -55,9 +55,9 @@ pub enum PreflightError {
         "no session can leave from {address} (sources in [target]): {reason}; give it to an interface (ip address add {address} dev ...) or take it out of the list"
     )]
     Source {
-        /// The address.
+        /// The source address.
         address: IpAddr,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
     /// The sources lack a family of addresses.

@@ -1,4 +1,4 @@
-//! Messages of every kind, as a listener would read them: exact sizes, any cut, and what a parser makes of them.
+//! Messages of every kind as a listener reads them: exact sizes, cuts at any place, and the result of a parser.
 
 use super::*;
 use crate::mail::encode::tests::unstuff;
@@ -170,7 +170,7 @@ fn a_spec_that_cannot_be_is_refused_in_clear_words() {
     );
 }
 
-/// All of it, as it is.
+/// The whole content, unchanged.
 fn plain(message: &Message) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), 0);
     while at < message.size() {
@@ -181,7 +181,7 @@ fn plain(message: &Message) -> Vec<u8> {
     out
 }
 
-/// Whether the content from `offset` on, put after what is before it in its line, is what it is in the whole.
+/// Whether the content from `offset` on, appended to the beginning of its line, equals that part of the whole.
 fn goes_on(message: &Message, whole: &[u8], offset: u64) {
     let (mut rest, mut at) = (Vec::new(), offset);
     while at < message.size() {
@@ -217,7 +217,7 @@ proptest! {
     }
 }
 
-/// Checks both forms of a message against each other, from some places on; gives its content.
+/// Compares both forms of a message, from several offsets on; returns its content.
 fn checked(message: &Message) -> Vec<u8> {
     let whole = content(message);
     assert_eq!(whole.len() as u64, message.size(), "what is declared is what is sent");
@@ -375,7 +375,7 @@ fn lists_are_used_in_turn_or_at_random() {
     let firsts: std::collections::BTreeSet<&String> = drawn.iter().map(|pair| &pair[0]).collect();
     assert_eq!(firsts.len(), 5);
     assert_eq!(drawn[..50], (0..50).map(|n| recipients(Order::Random, n)).collect::<Vec<_>>()[..]);
-    // One recipient stands in the header too.
+    // One recipient is in the header, too.
     let one =
         mailer(&Spec { to: listed(list, Order::Random), ..spec(1, MessageSize::Fixed(600)) }).message(8);
     let to = rendered(|out| one.recipient(0, out));

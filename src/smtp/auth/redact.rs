@@ -1,4 +1,4 @@
-//! Removes a secret from what a listener says: it may repeat what it received, as it came or in base64.
+//! Removes a secret from the replies of a listener, which may repeat what it received, unchanged or in base64.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ const MASK: &str = "[redacted]";
 /// Base64 shorter than this is too ambiguous to search for.
 const TELLING: usize = 4;
 
-/// Finds one secret, alone or within the base64 of a longer text.
+/// Finds a secret by itself, or within the base64 of a longer text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Redactor(Vec<String>);
 
@@ -26,8 +26,8 @@ impl Redactor {
     pub(super) fn new(secret: &Secret) -> Redactor {
         let secret = secret.reveal();
         let mut shapes: Vec<String> = (!secret.is_empty()).then(|| secret.to_owned()).into_iter().collect();
-        // Three bytes make four letters: the secret may begin at any of the three, and the letters at its ends are
-        // also made of what stands beside it.
+        // Three bytes make four letters: the secret may begin at any of the three, and the letters at its ends also
+        // depend on the neighbouring bytes.
         for before in 0..3 {
             let text = [&b"\0\0"[..before], secret.as_bytes()].concat();
             let letters = STANDARD_NO_PAD.encode(&text);
@@ -38,7 +38,7 @@ impl Redactor {
                 shapes.push(sure.to_owned());
             }
         }
-        // The longest first: a shape may be part of another.
+        // The longest form first: a form may be part of another.
         shapes.sort_by_key(|shape| std::cmp::Reverse(shape.len()));
         Redactor(shapes)
     }
@@ -50,7 +50,7 @@ impl Redactor {
         })
     }
 
-    /// The bytes without the secret; other bytes stay as they are, if they are UTF-8.
+    /// The bytes without the secret; other bytes are unchanged, if they are UTF-8.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let within = |shape: &String| memchr::memmem::find(bytes, shape.as_bytes()).is_some();
         if self.0.iter().any(within) {
@@ -61,18 +61,18 @@ impl Redactor {
     }
 }
 
-/// The same for bytes that come in pieces: it returns whole lines, because a secret may be cut in two.
+/// The same for bytes that come in pieces: returns whole lines, because a secret may be cut in two.
 #[derive(Debug)]
 pub struct LineRedactor {
     redactor: Redactor,
     partial: Vec<u8>,
 }
 
-/// More than this without a line's end is no reply.
+/// The largest length of a line: more is no reply.
 const LONGEST: usize = 16 * 1024;
 
 impl LineRedactor {
-    /// Nothing yet.
+    /// Returns an empty one.
     pub fn new(redactor: Redactor) -> LineRedactor {
         LineRedactor { redactor, partial: Vec::new() }
     }

@@ -1,11 +1,11 @@
-//! The server's side of logging in: who is known, and what each mechanism makes of a client's responses.
+//! The server's side of logins: the known users, and the evaluation of a client's responses by each mechanism.
 //!
-//! Like the client's side it knows nothing of lines and base64.
+//! Like the client's side it has no lines and no base64.
 //!
 //! # Decisions
-//! - It shares no reading of messages with the client's side, so that one bug cannot hide the other; SCRAM is the crate's
-//!   on both sides, and held to the examples of the RFCs instead.
-//! - A user has one secret, be it a password or a token.
+//! - It shares no parser with the client's side, so that one bug cannot hide the other. Both sides use the crate for
+//!   SCRAM, which the examples of the RFCs test instead.
+//! - A user has one secret: a password or a token.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,10 +14,10 @@ use std::sync::{Arc, OnceLock};
 use super::scram::{self, StoredPassword, prepared};
 use super::{Mechanism, Secret, cram};
 
-/// All who may log in.
+/// The users that may log in.
 #[derive(Default)]
 pub struct Users {
-    /// By name after SASLprep.
+    /// The users by name after SASLprep.
     by_name: HashMap<String, usize>,
     known: Vec<Known>,
 }
@@ -30,7 +30,7 @@ struct Known {
 }
 
 impl Users {
-    /// These, by name and secret. Of two with one name the last counts.
+    /// Makes users from names and secrets. Of two with one name the last counts.
     pub fn new(users: impl IntoIterator<Item = (String, Secret)>) -> Users {
         let mut all = Users::default();
         for (name, secret) in users {
@@ -46,22 +46,22 @@ impl Users {
         all
     }
 
-    /// How many there are.
+    /// The number of users.
     pub fn len(&self) -> usize {
         self.known.len()
     }
 
-    /// Whether nobody can log in.
+    /// Whether there are no users.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
-    /// The names, by their numbers.
+    /// The names of the users, by number.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.iter().map(|known| known.name.as_str())
     }
 
-    /// The number of a user. Names that SASLprep makes one are one.
+    /// The number of a user. Names that are equal after SASLprep are one user.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.by_name.get(prepared(name).as_ref()).copied()
     }
@@ -71,12 +71,12 @@ impl Users {
         known.stored.get_or_init(|| StoredPassword::new(&known.secret, self.salt(&known.name)))
     }
 
-    /// The salt of a name, known or not: always the same, as a real server's is, so that clients can keep their keys.
+    /// The salt of a name, known or not: always the same, as for a real server, so that clients can cache their keys.
     pub(super) fn salt(&self, name: &str) -> [u8; 16] {
         xxhash_rust::xxh3::xxh3_128(name.as_bytes()).to_le_bytes()
     }
 
-    /// The user with this secret. The comparison takes no care of time: nothing here is worth guarding.
+    /// The user with this secret. The comparison is not constant in time, because these secrets are for tests.
     fn check(&self, name: &str, secret: &str) -> AuthReply {
         match self.find(name) {
             Some(index) if prepared(self.known[index].secret.reveal()) == prepared(secret) => {
@@ -102,16 +102,16 @@ impl fmt::Debug for Users {
     }
 }
 
-/// What follows a response.
+/// Returns the next step after a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthReply {
-    /// This is asked next.
+    /// The next challenge.
     Challenge(Vec<u8>),
-    /// The user of this number is logged in.
+    /// Success: the number of the user.
     Accepted(usize),
     /// The credentials are wrong.
     Denied,
-    /// The response is not what the mechanism says.
+    /// The response does not follow the mechanism.
     Malformed,
 }
 
@@ -123,7 +123,7 @@ pub struct AuthVerifier {
 
 enum VerifierState {
     Plain,
-    /// LOGIN, with the user once it is known.
+    /// LOGIN, with the user when it is known.
     Login(Option<String>),
     /// With the challenge.
     CramMd5(Vec<u8>),
@@ -131,7 +131,7 @@ enum VerifierState {
     Bearer {
         standard: bool,
     },
-    /// A token was wrong: the client has the reason and must acknowledge it.
+    /// A token was wrong: the client got the reason and must acknowledge it.
     Refused,
 }
 
@@ -142,7 +142,7 @@ impl fmt::Debug for AuthVerifier {
 }
 
 impl AuthVerifier {
-    /// An exchange. `binding`: the session's channel binding; `unique`: what no other session's challenge has.
+    /// An exchange. `binding`: the session's channel binding; `unique`: a text that makes the challenge unique.
     pub fn new(
         mechanism: Mechanism,
         users: Arc<Users>,
@@ -163,7 +163,7 @@ impl AuthVerifier {
         AuthVerifier { users, state }
     }
 
-    /// What follows the AUTH command, with its initial response if it had one.
+    /// Returns the next step after the AUTH command, with its initial response if it had one.
     pub fn begin(&mut self, initial: Option<&[u8]>) -> AuthReply {
         match (&self.state, initial) {
             (VerifierState::CramMd5(challenge), None) => AuthReply::Challenge(challenge.clone()),
@@ -175,7 +175,7 @@ impl AuthVerifier {
         }
     }
 
-    /// What follows a response.
+    /// Returns the next step after a response.
     pub fn hear(&mut self, response: &[u8]) -> AuthReply {
         if let VerifierState::Scram(server) = &mut self.state {
             return server.hear(response);
