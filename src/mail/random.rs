@@ -1,4 +1,4 @@
-//! The random numbers of messages: streams by seed and purpose, any position of which can be reached directly.
+//! The random numbers of messages: streams by seed and purpose, with direct access to any position.
 //!
 //! ChaCha8 with the seed in its key, as for schedules: its values are fixed by its specification, and the library's own
 //! seeding and distributions may change from release to release.
@@ -6,7 +6,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What numbers are drawn for.
+/// The purpose of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum MailDraw {
     /// Sizes.
@@ -26,7 +26,7 @@ pub(super) enum MailDraw {
 }
 
 impl MailDraw {
-    /// Fixed for ever: they decide what a seeded run sends.
+    /// These numbers must never change: they decide what a seeded run sends.
     fn stream(self) -> u64 {
         match self {
             MailDraw::Size => 0,

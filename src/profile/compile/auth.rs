@@ -1,8 +1,9 @@
-//! `[session] auth` and `[listener] users`: who logs in, and who may. Secrets come from the environment or from files.
+//! `[session] auth` and `[listener] users`: the logins, and the users of the listener. Secrets come from the
+//! environment or from files.
 //!
 //! # Decisions
-//! - No error and no stored profile holds a secret: a profile names where it stands, and an error names that place.
-//! - Paths are taken as a shell takes them: from the folder that smtpress runs in.
+//! - No error and no stored profile holds a secret: a profile names its place, and errors name that place.
+//! - Paths are relative to the folder in which smtpress was started.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +21,7 @@ use crate::profile::table::KeyTable;
 use crate::smtp::auth::{Login, Mechanism, Secret, verify};
 use crate::smtp::script::{Hello, Script, TlsMode};
 
-/// Where secrets come from.
+/// The source of secrets.
 trait SecretSource {
     /// The variable's value; an error says what is wrong with it.
     fn variable(&self, name: &str) -> Result<String, &'static str>;
@@ -33,7 +34,7 @@ struct System;
 
 impl SecretSource for System {
     fn variable(&self, name: &str) -> Result<String, &'static str> {
-        // No variable has such a name, and asking for it would panic on some systems.
+        // Such a name is invalid, and would panic on some systems.
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err("is no name of a variable");
         }
@@ -49,10 +50,10 @@ impl SecretSource for System {
     }
 }
 
-/// Who logs in, and the script with what is said about clear text.
+/// Returns the logins, and the script with the rule on clear text.
 ///
 /// # Errors
-/// A login that cannot be, or a secret that cannot be had.
+/// An impossible login, or a secret that cannot be read.
 pub(super) fn compile(
     document: &Document,
     session: &Session,
@@ -103,7 +104,7 @@ fn logins(
         return Err(document.error_at(
             &at,
             "the login would go out in clear text",
-            "write `tls = \"starttls\"` in [target], or say that it may: `allow_clear_text = true`",
+            "write `tls = \"starttls\"` in [target], or allow it: `allow_clear_text = true`",
         ));
     }
     let reader = SecretReader { document, at: &at, source };
@@ -125,16 +126,16 @@ fn logins(
     Ok((script, Logins { users: users.into_iter().map(login).collect(), random }))
 }
 
-/// Who may log in at the listener.
+/// Returns the users of the listener.
 ///
 /// # Errors
-/// A secret that cannot be had.
+/// A secret cannot be read.
 pub(super) fn known(document: &Document, users: &Users) -> Result<verify::Users, ProfileFault> {
     let reader = SecretReader { document, at: &keys!["listener", "users"], source: &System };
     reader.users(users, None).map(verify::Users::new)
 }
 
-/// The keys of a login that say who logs in.
+/// The keys of a login that name users.
 fn users_of(auth: &Auth) -> Users {
     let Auth { user, user_env, user_file, password_env, password_file, .. } = auth.clone();
     let Auth { token_env, token_file, users_file, .. } = auth.clone();
@@ -245,7 +246,7 @@ impl SecretReader<'_> {
             csv::ReaderBuilder::new().trim(csv::Trim::Headers).delimiter(delimiter).from_reader(rows);
         let before = text.len() - rows.len();
         let line = |at: &csv::Position| mail::line_of(text.as_bytes(), before + at.byte() as usize);
-        // What the file holds is not shown, were it only a name that stands in the wrong column.
+        // The contents of the file are not shown: a secret may be in the wrong column.
         let unread = |error: &csv::Error| {
             let line = error.position().map_or(1, line);
             self.error(
@@ -311,7 +312,7 @@ impl SecretReader<'_> {
     }
 }
 
-/// What no mechanism can say.
+/// Returns why no mechanism can send a text.
 fn fault(value: &str) -> Option<&'static str> {
     if value.is_empty() {
         Some("is empty")

@@ -131,7 +131,7 @@ fn a_name_that_is_taken_is_refused_and_never_changed() {
         }
     }
     assert_eq!(names(parent.path()), ["file", "nowhere", "others", "run"]);
-    // A name that nobody asked for may be another.
+    // A name that the user did not give may change.
     let free: Vec<PathBuf> = (0..3)
         .map(|_| {
             let mut place = RunPlace::free(&parent.path().join("drawn")).unwrap();
@@ -174,18 +174,18 @@ fn what_is_overwritten_stays_until_the_new_run_is_stored() {
         assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::limit_enforced().verdict);
         assert_eq!(names(parent.path()), ["link", "run"], "nothing of the old one is left");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        // Its lock goes with it.
+        // Its lock ends with it.
         drop(directory);
         stored(&run, true, &fixtures::accepted()).unwrap();
     }
-    // One that was killed is in nobody's way.
+    // A killed run does not block the name.
     let killed = RunDir::create(Some(&run), true, "x", STARTED).unwrap();
     killed.keep(&fixtures::accepted()).unwrap();
     drop(killed);
     assert_eq!(names(parent.path()), ["link", "run", "run.unfinished"]);
     stored(&run, true, &fixtures::limit_enforced()).unwrap();
     assert_eq!(names(parent.path()), ["link", "run"]);
-    // So is one that was killed before it had written anything.
+    // Nor does one that was killed before it had written anything.
     fs::create_dir(parent.path().join("run.unfinished")).unwrap();
     stored(&run, true, &fixtures::accepted()).unwrap();
     assert_eq!(names(parent.path()), ["link", "run"]);
@@ -232,7 +232,7 @@ fn only_what_runs_wrote_is_ever_removed() {
         taken(&run, true);
         assert!(run.join("profile.toml").is_file());
     }
-    // A file that comes while the run goes on.
+    // A file that appears during the run.
     fs::remove_dir_all(&run).unwrap();
     stored(&run, false, &fixtures::accepted()).unwrap();
     let mut directory = RunDir::create(Some(&run), true, "x", STARTED).unwrap();
@@ -280,7 +280,7 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
     so_far.took_s = 1.0;
     recording.add(&interval());
     directory.keep(&so_far).unwrap();
-    // A second of which the counts are not there any more, and half a line.
+    // A second without counts, and half a line.
     recording.add(&Interval { start: Duration::from_secs(1), ..interval() });
     drop(recording);
     let log = run.join("metrics.hlog");
@@ -300,7 +300,7 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
     assert!(found.assertions.iter().all(|own| own.status.as_str() == "not-judged"));
     let page = page(&run, &found);
     assert!(page.contains("cut off") && !page.contains("PASS"), "{page}");
-    // As a schema wants it, and as it is read again.
+    // Valid by the schema, and readable.
     assert_eq!(json::read(&json::write(&found)).unwrap(), found);
 }
 

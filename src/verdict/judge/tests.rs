@@ -25,7 +25,7 @@ fn infos() -> [PhaseInfo; 3] {
     })
 }
 
-/// By phase, accepted arrivals of so many nanoseconds.
+/// Accepted arrivals with these times in nanoseconds, by phase.
 fn run(phases: [&[u64]; 3]) -> Measured {
     let mut tally = Tally::new(3);
     for (phase_tally, values) in tally.phases.iter_mut().zip(phases) {
@@ -56,7 +56,7 @@ fn run(phases: [&[u64]; 3]) -> Measured {
     }
 }
 
-/// So many of ten messages done.
+/// The work of ten messages, of which this many are done.
 fn work(done: u64) -> Work {
     Work { unit: WorkUnit::Messages, asked: 10, done, short_since: None, why: None }
 }
@@ -80,10 +80,10 @@ fn a_run_that_did_less_than_it_was_asked_fails_with_the_sentence() {
     let sentence = "75 %: 10 messages asked for, 5 done; given up at 3.00 s";
     assert_eq!(done(&measured, "done rate >= 75%"), (99, fail, sentence.to_owned(), pass));
     assert_eq!(done(&measured, "done rate > 75%").3, fail);
-    // What is not all is not rounded to it.
+    // A share below 100 % is never rounded to 100 %.
     measured.work[1] = Work { asked: 1_000_000_000, done: 999_999_999, ..work(0) };
     assert_eq!(done(&measured, "accepted > 0").2.split(':').next(), Some("99.9999 %"));
-    // A warm-up is not judged, and nothing is said of what nobody knows.
+    // A warm-up is not judged, and unknown work is not mentioned.
     measured.work = vec![work(0), work(10), work(10)];
     assert_eq!(done(&measured, "accepted > 0").0, 0);
     measured.work = Vec::new();

@@ -1,4 +1,4 @@
-//! From a search for the capacity to what is stored of it.
+//! Converts a search for the capacity to its stored form.
 
 use crate::experiment::capacity::controller::TRIES;
 use crate::experiment::capacity::sustained::Sustained;
@@ -6,7 +6,7 @@ use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, SearchEnd, 
 use crate::report::stored::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredSustained};
 
 impl Capacity {
-    /// What a search found, whatever its end.
+    /// Converts the result of a search, for any end.
     pub fn found(asked: &CapacityPlan, state: &SearchState, end: &SearchEnd) -> Capacity {
         let (ended, ended_by) = match end {
             SearchEnd::Complete => (CapacityEnd::Complete, None),
@@ -71,7 +71,7 @@ fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal
     }
 }
 
-/// Whether the lower bound lasts; `None`: that was not asked, or nothing is known of it.
+/// Whether the lower bound can be sustained; `None`: not asked, or unknown.
 fn sustained(asked: &CapacityPlan, state: &SearchState, bounds: &GoalBounds) -> Option<StoredSustained> {
     let lower = bounds.lower.filter(|_| asked.judges_backlog())?;
     let growths: Vec<_> =
@@ -86,7 +86,7 @@ fn sustained(asked: &CapacityPlan, state: &SearchState, bounds: &GoalBounds) -> 
     })
 }
 
-/// That a lower bound may not last, and which trial would decide.
+/// Returns a note that a lower bound may not be sustained, and which trial would decide.
 fn undecided(asked: &CapacityPlan, state: &SearchState, lower: f64) -> Option<String> {
     let longest = describe::longest_at(state, lower)?;
     let (load, length_s) = (asked.format_load(lower), longest.length_s);
@@ -102,7 +102,7 @@ fn undecided(asked: &CapacityPlan, state: &SearchState, lower: f64) -> Option<St
     })
 }
 
-/// What is irregular about a result (RFC 9971, "Irregular Goal Result"), and what to do.
+/// Returns notes on an irregular result (RFC 9971, "Irregular Goal Result"), and what to do.
 fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalBounds) -> Vec<String> {
     let rules = state.controller.rules();
     let mut notes = Vec::new();
