@@ -284,7 +284,7 @@ pub struct RunArgs {
     /// Print the profile that the arguments make, with all defaults
     #[arg(long, help_heading = "Run")]
     pub print_profile: bool,
-    /// Run only part I (from 0) of N of the load; env: the part that the scheduler's variables name
+    /// Run only part I (from 0) of N of the load; env: the scheduler's part
     #[arg(long, value_name = "I/N|env", env = "SMTPRESS_SHARD", help_heading = "Run")]
     pub shard: Option<String>,
     /// Start at this time (RFC 3339), for shards on several machines
@@ -349,7 +349,7 @@ pub struct LoadArgs {
     /// Whether and how the sessions are encrypted [none]
     #[arg(long, value_name = "none|starttls|implicit", env = "SMTPRESS_TLS", help_heading = "Dialogue")]
     pub tls: Option<String>,
-    /// Receive at this address what the relay delivers, and match it with what it accepted
+    /// Receive what the relay delivers at this address, and match it
     #[arg(long, value_name = "ADDR", help_heading = "Load")]
     pub receive: Vec<String>,
     /// Read the relay's deliveries from a log of `smtpress receive` instead

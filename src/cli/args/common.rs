@@ -37,10 +37,10 @@ pub struct CommonArgs {
     /// The run directory [smtpress-runs/<time>-<name>]
     #[arg(short = 'o', long, value_name = "DIR", env = "SMTPRESS_OUT", help_heading = "Result")]
     pub out: Option<PathBuf>,
-    /// Replace an earlier run in that directory, once this one is stored
+    /// Replace an earlier run there, once this one is stored
     #[arg(long, requires = "out", help_heading = "Result")]
     pub overwrite: bool,
-    /// Write the result as JSON; - for stdout, which then gets nothing else
+    /// Write the result as JSON; -: to stdout, and nothing else there
     #[arg(long, value_name = "FILE|-", env = "SMTPRESS_JSON", help_heading = "Result")]
     pub json: Option<PathBuf>,
     /// How to show progress on stderr [auto]

@@ -10,7 +10,7 @@ use crate::telemetry::Settings;
 /// The live page, and the destinations of metrics.
 #[derive(Debug, Default, Args)]
 pub struct TelemetryArgs {
-    /// Serve the report live at an address such as 127.0.0.1:8025; port 0 takes any
+    /// Serve the report live at this address; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
     /// Serve metrics to Prometheus; --linger 30s after the run
@@ -25,10 +25,10 @@ pub struct TelemetryArgs {
         value_parser = humantime::parse_duration
     )]
     pub linger: Option<Duration>,
-    /// Push metrics by OTLP (HTTP) to a URL such as http://127.0.0.1:4318
+    /// Push metrics by OTLP (HTTP) to this URL: http://127.0.0.1:4318
     #[arg(long, value_name = "URL", env = "SMTPRESS_OTLP")]
     pub otlp: Option<String>,
-    /// Allow addresses that other machines reach for the live page and the metrics
+    /// Let other machines reach the live page and the metrics
     #[arg(long)]
     pub live_beyond_loopback: bool,
 }
