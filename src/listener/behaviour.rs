@@ -2,11 +2,11 @@
 //! `ledger`; the order of commands is checked by `smtp::server`.
 //!
 //! # Decisions
-//! - A place is given back when the reply that ends the session is handed over for writing: a client that has read its
-//!   221 finds the place free.
-//! - Draws come from a counter-based generator of seed, session and draw: nothing is shared between sessions, and a
-//!   session at rest keeps 12 bytes of it.
-//! - A forced reply stands in for the listener's own words at its step; a connection limit comes before it.
+//! - A place is released when the reply that ends the session is passed on for writing: a client that has read its 221
+//!   finds the place free.
+//! - Draws come from a counter-based generator of seed, session and draw: sessions share nothing, and an idle session
+//!   keeps 12 bytes of it.
+//! - A forced reply replaces the listener's own reply at its step; connection limits are checked first.
 
 mod auth;
 mod faults;
@@ -49,7 +49,7 @@ pub(super) struct Behaviour {
     leaving: bool,
     /// It is in a TLS handshake.
     shaking: bool,
-    /// It has TLS.
+    /// Whether it uses TLS.
     secured: bool,
     /// It holds a place of [`LedgerCounts::open_tls`].
     tls_place: bool,
@@ -74,7 +74,7 @@ struct OpenTransaction {
     /// Answers to its content that were given, and how many of them were good; with LMTP each is one recipient's.
     settled: u32,
     delivered: u32,
-    /// What the sink is to have, if there is one.
+    /// The message for the sink, if there is one.
     kept: Option<Box<Kept>>,
 }
 
@@ -107,7 +107,7 @@ impl Behaviour {
         (xxh3_64_with_seed(&counter, self.shared.seed) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Whether something of this probability happens. Certain and impossible things draw nothing.
+    /// Draws an event of this probability. Certain and impossible events use no random number.
     fn happens(&self, probability: f64) -> bool {
         probability > 0.0 && (probability >= 1.0 || self.draw() < probability)
     }
@@ -120,7 +120,7 @@ impl Behaviour {
         }
     }
 
-    /// Returns the reply in the listener's dialect, with what it is about.
+    /// Returns the reply in the listener's dialect, with its argument.
     fn say(&self, saying: Saying, about: &str) -> PolicyAnswer {
         let limits = &self.shared.limits;
         if saying.condition().is_some() {
@@ -137,7 +137,7 @@ impl Behaviour {
         PolicyAnswer::new(text.trim_end().to_owned())
     }
 
-    /// The reply forced at this step, if it is its turn.
+    /// The forced reply at this step, if one applies.
     fn forced(&self, step: Step) -> Option<PolicyAnswer> {
         let mut replies = self.shared.limits.replies.iter();
         let forced = replies.find(|f| f.step == step && self.happens(f.probability))?;
@@ -163,7 +163,7 @@ impl Behaviour {
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
     }
 
-    /// Takes a place for the session, or says why there is none.
+    /// Takes a place for the session, or returns why there is none.
     fn refuse(&mut self, now: Instant) -> Option<PolicyAnswer> {
         let (limits, counts) = (&self.shared.limits, &self.shared.counts);
         let turned_away = if self.shared.is_unavailable(now) {
@@ -288,7 +288,7 @@ impl Behaviour {
         answer
     }
 
-    /// Whether the recipient was not yet named long enough ago.
+    /// Whether the greylist still defers the recipient.
     fn is_greylisted(&self, now: Instant, path: &str) -> bool {
         let (Some(list), Some(transaction)) = (&self.shared.greylist, &self.transaction) else {
             return false;
@@ -310,7 +310,7 @@ impl Behaviour {
                     _ => saying = Saying::QueueFull,
                 }
             }
-            // Exim says how long the line was, without its end.
+            // Exim reports the length of the line, without its end.
             session.say(saying, &seen.longest_line.saturating_sub(2).to_string())
         });
         if let Some(transaction) = &mut self.transaction {
@@ -325,7 +325,7 @@ impl Behaviour {
         answer
     }
 
-    /// The answer to a chunk that is not the last: what is too large already need not come to its end.
+    /// The answer to a chunk that is not the last: a content that is too large already is refused early.
     fn chunk(&mut self, size: u64, seen: &ContentMeasure) -> PolicyAnswer {
         let saying = if self.shared.limits.max_message_size.is_some_and(|max| seen.size > max) {
             Saying::MessageSize
@@ -337,13 +337,13 @@ impl Behaviour {
         self.say(saying, &size.to_string())
     }
 
-    /// Whether a content of this size is more than the session may still have.
+    /// Whether a content of this size exceeds the rest of the session's bytes.
     fn is_beyond_session(&self, size: u64) -> bool {
         let limit = self.shared.limits.max_session_bytes;
         limit.is_some_and(|max| self.tally.bytes.saturating_add(size) > max)
     }
 
-    /// Returns the reply to the final dot, but for a full queue.
+    /// Returns the reply to the final dot, without the check for a full queue.
     fn judge_body(&self, seen: &ContentMeasure) -> Saying {
         let limits = &self.shared.limits;
         if limits.max_line_length.is_some_and(|max| seen.longest_line > u64::from(max)) {
@@ -422,7 +422,7 @@ impl Behaviour {
             Protocol::Smtp => u64::from(transaction.recipients),
             Protocol::Lmtp => u64::from(transaction.delivered),
         };
-        // With LMTP what one recipient has was accepted.
+        // With LMTP a message that one recipient has was accepted.
         if delivered || transaction.delivered > 0 {
             self.tally.bytes += transaction.content_bytes;
             self.tally.junk = 0;
@@ -437,7 +437,7 @@ impl Behaviour {
         }
     }
 
-    /// An answer to the content is given. A message counts as delivered when all of its accepted recipients have it.
+    /// Notes a reply to the content. A message counts as delivered when all of its accepted recipients have it.
     fn settle(&mut self, good: bool) {
         let lmtp = self.shared.limits.protocol == Protocol::Lmtp;
         let Some(transaction) = &mut self.transaction else { return };
@@ -538,7 +538,7 @@ impl Policy for Behaviour {
 
     fn secured(&mut self, _now: Instant, handshake: &Handshake) {
         self.secured = true;
-        // RFC 3207 4.2: it has to say hello again.
+        // RFC 3207 4.2: the client must send hello again.
         self.tally.greeted = false;
         self.shaking = false;
         self.access.secured(handshake);
@@ -552,7 +552,7 @@ impl Policy for Behaviour {
 }
 
 impl Drop for Behaviour {
-    /// The connection is gone, however it went.
+    /// Notes the end of the connection, for any reason.
     fn drop(&mut self) {
         self.handshake_failed();
         self.end_transaction(false);

@@ -1,4 +1,5 @@
-//! The listener's certificate: a given one, or a self-signed one made at its start, which clients must be told to trust.
+//! The listener's certificate: a given one, or a self-signed one made at its start, which clients must be configured to
+//! trust.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::limits::Limits;
 use crate::net::address::tls::{Credential, ServerTls};
 use crate::net::tls::{Security, TlsError, server};
 
-/// What the listener needs for TLS, and its certificate; written out if the limits ask for that.
+/// Returns the listener's TLS settings and its certificate, which is written to a file if the limits ask for it.
 pub(super) fn security(limits: &Limits) -> Result<(Security, CertificateDer<'static>), ListenError> {
     let credential = match &limits.credential {
         Some(given) => given.clone(),
@@ -33,10 +34,10 @@ pub(super) fn security(limits: &Limits) -> Result<(Security, CertificateDer<'sta
     Ok((server::security(&tls)?, certificate))
 }
 
-/// A certificate for this name and for all of this machine's own, signed by itself (ECDSA, P-256).
+/// Makes a self-signed certificate (ECDSA, P-256) for this name and for all names of this machine.
 ///
 /// # Errors
-/// The name is none that a certificate could have.
+/// A certificate cannot have this name.
 pub fn made(name: &str) -> Result<Credential, TlsError> {
     let names = [name, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
     let mut params = CertificateParams::new(names).map_err(making)?;

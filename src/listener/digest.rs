@@ -1,4 +1,4 @@
-//! The digest of one delivered message, by which two runs of one seed are compared.
+//! The digest of one delivered message, to compare two runs of one seed.
 //!
 //! # Decisions
 //! - Lines that differ from run to run by design (Date, Message-ID, X-Smtpress-Run) are left out, their folded
@@ -12,7 +12,7 @@ pub struct Digest {
     mask: Mask,
 }
 
-/// Where the content stands with regard to masked header lines.
+/// The position in the content, with respect to masked header lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mask {
     /// At the start of a header line, `.0` bytes of its name seen (kept in the buffer), after a masked field if `.2`.

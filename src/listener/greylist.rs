@@ -1,8 +1,8 @@
 //! A greylist (RFC 6647): a recipient is deferred until a time has passed since its first attempt.
 //!
 //! # Decisions
-//! - What is new is client address, sender and recipient together (RFC 6647 2.4). Each that was seen is remembered for the
-//!   listener's life, with 16 bytes; none is known from an attempt that was accepted before.
+//! - A triplet is client address, sender and recipient (RFC 6647 2.4). Each is remembered for the listener's life, with
+//!   16 bytes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// What a recipient of a message is recognized by.
+/// The key by which a recipient of a message is recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Triplet(u64);
 
 impl Triplet {
-    /// Of a client without an address (a Unix socket): those of all such clients are one.
+    /// The key for clients without an address (a unix socket), which all count as one.
     pub fn new(client: Option<IpAddr>, sender: &str, recipient: &str) -> Triplet {
         let of_client = client.map_or(0, |address| xxh3_64_with_seed(address.to_string().as_bytes(), 0));
         let of_sender = xxh3_64_with_seed(sender.as_bytes(), of_client);
@@ -33,12 +33,12 @@ pub(super) struct Greylist {
 }
 
 impl Greylist {
-    /// One that defers for so long.
+    /// Returns a greylist that defers for this long.
     pub fn new(delay: Duration) -> Greylist {
         Greylist { delay, seen: Mutex::default() }
     }
 
-    /// Whether a recipient that is named at `now` is still to be deferred.
+    /// Whether a recipient that is named at `now` is deferred.
     pub fn defers(&self, now: Instant, triplet: Triplet) -> bool {
         // An insertion that panicked left at most one entry more.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

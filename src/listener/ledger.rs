@@ -1,7 +1,7 @@
 //! The ledger of the embedded listener: its own counts, independent of the generator's.
 //!
 //! # Decisions
-//! - A message counts as delivered when its 250 is handed over for writing. So, for every fault between the two sides,
+//! - A message counts as delivered when its 250 is passed on for writing. So, for any failure between both sides,
 //!   accepted <= delivered <= accepted + in doubt.
 //! - With LMTP a message counts when all of its accepted recipients have it, as the client counts it; its recipients count
 //!   each by itself.
@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::dialects::Saying;
 use super::limits::{Limits, RateLimit};
 
-/// What the listener did so far.
+/// The counts of the listener so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LedgerSnapshot {
     /// Connections taken from the kernel, the refused ones included.
@@ -171,7 +171,7 @@ impl LedgerCounts {
         self.turn_away();
     }
 
-    /// Counts a connection that is not served, whatever the limits are.
+    /// Counts a connection that is not served, in spite of the limits.
     pub fn turn_away(&self) {
         lock(&self.open).refused += 1;
     }

@@ -1,4 +1,4 @@
-//! What the embedded listener enforces and how it behaves: plain data, compiled from the profile's `[listener]` table.
+//! The limits and the behaviour of the embedded listener: plain data, compiled from the profile's `[listener]` table.
 //! `behaviour` and `dialects` decide how a limit shows on the wire.
 //!
 //! # Decisions
@@ -78,7 +78,7 @@ impl RefusalForm {
     }
 }
 
-/// How long a reply is held back: uniformly between the two, drawn by seed.
+/// The delay of a reply: uniform between both ends, drawn by seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delay {
     /// At least.
@@ -166,12 +166,12 @@ impl StepTimeouts {
     }
 }
 
-/// A tarpit: what a session's errors cost it.
+/// A tarpit for the errors of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorDelay {
-    /// Errors of a session that are answered at once.
+    /// The number of errors that are answered without delay.
     pub after: u32,
-    /// How long the reply to each one after them is held back.
+    /// The delay of the reply to each further error.
     pub delay: Duration,
 }
 

@@ -1,21 +1,21 @@
-//! The comparison of runs: is the candidate slower than the base, faster, the same, or is that not known?
+//! Compares runs: whether the candidate is slower than the base, faster, equivalent, or whether this is unknown.
 //!
-//! It takes what was measured in blocks of time and gives a verdict for each metric and one for all. `rank_sum` tests,
-//! `deliveries` holds what came out of relays against each other,
-//! `bootstrap` says how far off a ratio may be, `sample` is a run as both of them need it. Nothing is read or shown here.
+//! It takes measurements in blocks of time and returns a verdict for each metric and one for all. `rank_sum` tests,
+//! `deliveries` compares deliveries, `bootstrap` computes the interval of a ratio, `sample` prepares a run for both. It
+//! reads no files and prints nothing.
 //!
 //! # Decisions
-//! - The unit of evidence is the run. The messages of a run are alike because they met the same listener in the same minute;
-//!   pooled, they would make any two runs differ.
-//! - From four runs a side a change is held to be real when the exact rank-sum test over runs says so, after Holm's correction
+//! - The unit of evidence is the run. The messages of a run resemble each other because they met the same listener in
+//!   the same minute; pooled, they would show a difference between any two runs.
+//! - From four runs a side a change is real if the exact rank-sum test over runs is significant after Holm's correction
 //!   for the number of metrics, and the ratio is beyond the margin. The interval alone is too narrow with few runs.
-//! - With fewer runs there is no such test. Then the whole interval, drawn from blocks within the runs, must lie beyond the
-//!   margin: the margin stands in for what one run differs from the next, which nobody knows.
-//! - Equivalent means that the whole interval lies within the margin, not that nothing was found.
+//! - With fewer runs there is no such test. Then the whole interval, drawn from blocks within the runs, must lie beyond
+//!   the margin: the margin replaces the unknown variation from run to run.
+//! - Equivalent means that the whole interval lies within the margin, not that no difference was found.
 //! - Ratios are computed as logarithms, and each run draws from a random generator seeded with its measurements. So the
-//!   answer is the same every time, swapped sides give exactly the opposite, and a run is equal to itself.
+//!   result is deterministic, swapped sides give exactly the opposite, and a run is equal to itself.
 //! - The share of unexpected outcomes is 0 in most runs and has no ratio; its difference is judged, in percentage points.
-//! - Of the times behind a relay three are compared, not twelve: each further metric takes from the power of all others.
+//! - Only three of the twelve times behind a relay are compared: each further metric reduces the power for all others.
 
 mod bootstrap;
 mod deliveries;
@@ -33,26 +33,26 @@ pub use sample::{BLOCK, RunBlocks, TimeBlock, TimeMetric};
 use super::exit_code::ExitCode;
 use sample::{MetricValue, RunSample};
 
-/// From so many runs a side the runs are tested; below, what differs from run to run is unknown.
+/// The number of runs a side from which on runs are tested; with fewer the variation from run to run is unknown.
 pub const ENOUGH_RUNS: usize = 4;
 /// The chance of a false finding among all metrics together.
 const ALPHA: f64 = 0.05;
-/// With fewer blocks in a run nothing can be said from within it.
+/// The least number of blocks for an interval from within a run.
 const ENOUGH_BLOCKS: usize = 3;
 
-/// What is compared of a phase.
+/// A metric that is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Measure {
     /// This quantile of one of the times.
     Time(TimeMetric, f64),
-    /// What was accepted, a second.
+    /// The accepted rate.
     AcceptedRate,
-    /// The part of the arrivals that ended neither accepted nor as expected.
+    /// The share of arrivals that were neither accepted nor expected.
     UnexpectedRate,
 }
 
 impl Measure {
-    /// All, in the order of a reader.
+    /// All, in the order of reports.
     pub const ALL: [Measure; 9] = [
         Measure::Time(TimeMetric::Response, 0.5),
         Measure::Time(TimeMetric::Response, 0.9),
@@ -65,7 +65,7 @@ impl Measure {
         Measure::Time(TimeMetric::Delivery, 0.99),
     ];
 
-    /// The change that does not matter: 0.05 is 5 %, or of a share 5 percentage points.
+    /// The margin: 0.05 is 5 %, or 5 percentage points of a share.
     pub fn margin(self) -> f64 {
         match self {
             Measure::Time(_, q) if q >= 0.99 => 0.10,
@@ -84,22 +84,22 @@ impl Measure {
         if self.is_ratio() { change.ln_1p() } else { change }
     }
 
-    /// From the inner scale to what is shown: a ratio (1: none) or a difference (0: none).
+    /// Converts from the inner scale to a ratio (1: no change) or a difference (0: no change).
     fn shown(self, inner: f64) -> f64 {
         if self.is_ratio() { inner.exp() } else { inner }
     }
 
-    /// What there is between two values, on the inner scale.
+    /// Returns the change between two values, on the inner scale.
     fn between(self, base: f64, candidate: f64) -> f64 {
         if self.is_ratio() {
-            // Nothing at all has no logarithm; a value far below any that is measured stands for it.
+            // Zero has no logarithm; a value far below any measured one is used.
             candidate.max(1e-9).ln() - base.max(1e-9).ln()
         } else {
             candidate - base
         }
     }
 
-    /// A change so that more is worse.
+    /// Returns a change in the direction in which more is worse.
     fn worse(self, change: ChangeInterval) -> ChangeInterval {
         match self {
             Measure::AcceptedRate => {
@@ -110,14 +110,14 @@ impl Measure {
     }
 }
 
-/// How a metric, or the whole, is judged.
+/// The judgement of a metric, or of the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// The candidate is worse.
     Regressed,
     /// The candidate is better.
     Improved,
-    /// Whatever the difference is, it does not matter.
+    /// The difference is within the margin.
     Equivalent,
     /// Neither is shown.
     Inconclusive,
@@ -161,7 +161,7 @@ impl ChangeInterval {
     }
 }
 
-/// One phase of the runs of both sides.
+/// A phase of the runs of both sides.
 #[derive(Clone, Debug, Default)]
 pub struct PhaseRuns {
     /// Its name.
@@ -172,14 +172,14 @@ pub struct PhaseRuns {
     pub candidate: Vec<RunBlocks>,
 }
 
-/// One metric of one phase, compared.
+/// The comparison of a metric in a phase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricComparison {
     /// The phase.
     pub phase: String,
     /// What.
     pub measure: Measure,
-    /// The values of the base by run, in nanoseconds, a second or as a share; absent where a run cannot say it.
+    /// The values of the base by run, in nanoseconds, a second or as a share; absent if a run has too few values.
     pub base: Vec<Option<f64>>,
     /// Those of the candidate.
     pub candidate: Vec<Option<f64>>,
@@ -193,21 +193,21 @@ pub struct MetricComparison {
     pub why: Option<String>,
 }
 
-/// Runs, compared.
+/// The comparison of runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// How many runs the sides have.
+    /// The numbers of runs of the sides.
     pub runs: (usize, usize),
     /// By phase and metric.
     pub rows: Vec<MetricComparison>,
-    /// What a reader must know, in sentences.
+    /// Notes for the reader, in sentences.
     pub notes: Vec<String>,
     /// Over all metrics: regressed if one is; else inconclusive if one is; else improved if one is.
     pub judgement: Judgement,
 }
 
 impl Comparison {
-    /// Whether the runs were tested: there are enough of them on both sides.
+    /// Whether there are enough runs on both sides for the test.
     pub fn is_tested(&self) -> bool {
         self.runs.0.min(self.runs.1) >= ENOUGH_RUNS
     }
@@ -233,7 +233,7 @@ pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Co
         for (at, measure) in Measure::ALL.into_iter().enumerate().filter(|(_, one)| measures.contains(one)) {
             match row(&phase.name, at, measure, (&base, &candidate), few, &changes[at]) {
                 Ok(row) => rows.push(row),
-                // Without a receiver nobody asks for its times, unless they are named.
+                // Delivery times are compared only with a receiver, unless the user names them.
                 Err(LeftOut::Unmeasured) if measures.len() == Measure::ALL.len() => (),
                 Err(left_out) => notes.push(left_out.sentence(&phase.name, measure)),
             }
@@ -265,7 +265,7 @@ impl LeftOut {
     }
 }
 
-/// A row without its judgement, unless that is plain already; or why the metric is left out.
+/// Returns a row, without its judgement unless that is clear already; or why the metric is left out.
 fn row(
     phase: &str,
     at: usize,
@@ -293,7 +293,7 @@ fn row(
     }
     let lacking = |samples: &[RunSample]| samples.iter().find_map(|sample| sample.values[at].lack());
     if let Some(lack) = lacking(base).or(lacking(candidate)) {
-        // Where one side says it and the other does not, something has changed.
+        // A metric that only one side has shows a change.
         if lack == MetricValue::Few && lacking(base).is_some() && lacking(candidate).is_some() {
             return Err(LeftOut::Few);
         }
@@ -387,7 +387,8 @@ fn overall(rows: &[MetricComparison]) -> Judgement {
     }
 }
 
-/// That even the clearest difference could not be shown with so few runs for so many metrics, and what would do.
+/// Returns a note if even the clearest difference could not be shown with this few runs for this many metrics, and what
+/// would be enough.
 fn powerless(rows: &[MetricComparison], runs: (usize, usize)) -> Option<String> {
     let metrics = rows.iter().filter(|row| row.p.is_some() && row.varies()).count();
     let shows = |a: usize, b: usize| rank_sum::least(a, b) * metrics as f64 <= ALPHA;

@@ -1,12 +1,12 @@
-//! The few numbers that one assertion needs, gathered from the counts, and its answer from them.
+//! The evidence of one assertion: the numbers that it needs from the counts, and their evaluation.
 //!
 //! Evidence adds up: over phases for an assertion about the whole run, over seconds for one about a window.
 //!
 //! # Decisions
 //! - The share of an outcome is its part of the arrivals that have an outcome, shed ones included. Over a whole run these
 //!   are the scheduled ones (M10); in a window they are those that ended in it.
-//! - A number a second is of what fell into the window: what ended, or was met, later is in no rate (M21).
-//! - The share of attempts, retries and of what became of messages that are tried again is a part of the messages that started.
+//! - A rate a second counts only the window: later events are in no rate (M21).
+//! - Shares of attempts, retries and their outcomes are relative to the messages that started.
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
 //! - What is only known to lie between two bounds (M12) holds or fails if it does so wherever it lies between them; else there
 //!   is no data. So does what was timed by the clock of another machine, by the bound of its offset. Mostly there is no upper one: it can break an upper limit and keep a lower one.
@@ -27,11 +27,11 @@ use crate::collector::work::Work;
 use crate::collector::{Metric, Outcome};
 use crate::condition::expect::Expect;
 
-/// What there is to judge one expression by.
+/// The evidence for one expression.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Evidence {
     counts: Counts,
-    /// How often the condition or the `[[expect]]` was met that the expression names.
+    /// The count of the condition or the `[[expect]]` that the expression names.
     named: u64,
     /// How often of that after the window.
     named_late: u64,
@@ -40,11 +40,11 @@ pub(super) struct Evidence {
     window: Duration,
 }
 
-/// What an expression comes to.
+/// The result of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: AssertionStatus,
-    /// What was found, with its unit, or why nothing was.
+    /// The observed value with its unit, or why there is none.
     pub(super) observed: String,
 }
 
@@ -53,7 +53,7 @@ impl Answer {
         Answer { status: AssertionStatus::NoData, observed: why.into() }
     }
 
-    /// The same of a run that did not come to its end.
+    /// The same for a run that was stopped.
     pub(super) fn until_stopped(self) -> Answer {
         let observed = format!("{} until the run was stopped", self.observed);
         Answer { status: AssertionStatus::NotJudged, observed }
@@ -87,7 +87,7 @@ impl Evidence {
         found
     }
 
-    /// Adds what another phase found.
+    /// Adds the evidence of another phase.
     pub(super) fn add(&mut self, other: &Evidence) {
         self.counts += &other.counts;
         self.named += other.named;
@@ -143,7 +143,7 @@ impl Evidence {
                 let most = if found.at_most_ns == u64::MAX { f64::INFINITY } else { found.at_most_ns as f64 };
                 (found.value_ns as f64, most)
             }
-            // What has no end yet may turn out greater than all, but never less than it is.
+            // An arrival without an end may be longer than all, but never shorter than recorded.
             Aggregate::Min if own.is_empty() => bound(censored.min_ns() as f64, true),
             Aggregate::Min if without_end => {
                 (own.min_ns().min(censored.min_ns()) as f64, own.min_ns() as f64)
@@ -322,7 +322,7 @@ pub(super) fn behind_relay(
             None => Answer::no_data("nothing was delivered"),
             Some(drain) => {
                 let (drain, error) = (drain.as_nanos() as f64, clock_error(delivered.clock));
-                // What is missing may still come.
+                // Missing messages may still come.
                 let most = if counts.missing > 0 { f64::INFINITY } else { drain + error };
                 compare(expr, (drain - error).max(0.0), most, duration_text)
             }
@@ -337,7 +337,7 @@ pub(super) fn of_event(expr: &Expr, measure: EventMeasure, effect: &EventEffect)
         (EventMeasure::Outage, None, _) => compare(expr, 0.0, 0.0, duration_text),
         (EventMeasure::Outage, Some(outage), _) => {
             let most = outage.at_most.map_or(f64::INFINITY, ns);
-            // A slice more or less is what is known of any outage.
+            // The times of an outage are precise to one slice.
             let least = ns(outage.length());
             let most = if most - least <= 3.0 * ns(SLICE) { least } else { most };
             compare(expr, least, most, duration_text)
@@ -360,7 +360,7 @@ pub(super) fn done(expr: &Expr, phases: &[&Work]) -> Answer {
     }
     let share = phases.iter().map(|work| work.share()).sum::<f64>() / phases.len() as f64;
     let share = if phases.iter().all(|work| work.is_done()) { 1.0 } else { share };
-    // What is not all must not be rounded to it.
+    // A share below 100 % must not be rounded to 100 %.
     let percent = if share < 1.0 { (share * 100.0).min(99.9999) } else { 100.0 };
     let short = phases.iter().filter(|work| !work.is_done()).map(|work| work.to_string());
     let told: Vec<String> = std::iter::once(format!("{} %", decimals(percent, 4))).chain(short).collect();
@@ -395,13 +395,13 @@ fn add(to: &mut Option<Box<Hist>>, hist: Option<&Hist>) {
     }
 }
 
-/// Holds what was found, which lies between `least` and `most`, against what was asked.
+/// Compares an observed value between `least` and `most` with the expected one.
 fn compare(expr: &Expr, least: f64, most: f64, text: impl Fn(f64) -> String) -> Answer {
     use AssertionStatus::{Fail, NoData, Pass};
     let (at_least, at_most) = (expr.operator.holds(least, expr.value), expr.operator.holds(most, expr.value));
     let between = least < expr.value && expr.value < most;
     let status = match expr.operator {
-        // The bounds may both differ from what was asked, and the truth be the same.
+        // Both bounds may differ from the expected value, and the true value be equal to it.
         Operator::Equal | Operator::Unequal if between => NoData,
         _ if at_least != at_most => NoData,
         _ if at_least => Pass,

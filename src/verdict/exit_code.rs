@@ -1,10 +1,10 @@
 //! The exit codes of the process, as the contract has them.
 
-/// How a command ends, as its caller sees it.
+/// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Measured, valid, and everything as asked.
+    /// Measured, valid, and everything as expected.
     Success = 0,
     /// A fault in smtpress itself.
     Fault = 1,
@@ -14,13 +14,13 @@ pub enum ExitCode {
     Preflight = 3,
     /// Nothing was measured.
     NoData = 4,
-    /// What was measured does not decide.
+    /// The measurement is inconclusive.
     Inconclusive = 5,
     /// The measurement is invalid.
     Invalid = 98,
     /// An assertion failed, or something is not as expected.
     Failed = 99,
-    /// The user stopped it; what was measured until then is stored.
+    /// The user stopped it; the result so far is stored.
     Interrupted = 105,
 }
 

@@ -16,13 +16,13 @@
 //!           | NUMBER (% /s /m /h)           with rate: the share of all, or so many in that time
 //! ```
 //!
-//! It says what was asked and where a mistake stands; `evidence` finds the number, `judge` compares.
+//! It parses expressions and locates errors; `evidence` finds the number, `judge` compares.
 //!
 //! # Decisions
 //! - `done` is a share and nothing else: messages, sessions and time are not counted in one number.
 //! - `amplification` is a plain number, the attempts over the messages that started: it has no aggregate and no unit.
-//! - Lag, wait and setup come before the listener is asked to take anything: without an outcome they are of all outcomes.
-//! - A rate in /s is of what fell into the window (M21), that of a condition and of an expect too.
+//! - Lag, wait and setup are before the service of the listener: without an outcome they include all outcomes.
+//! - A rate in /s counts only the window (M21), also for conditions and expects.
 //! - `m` is minutes after a duration's number and a million after a count's.
 
 mod parse;
@@ -47,7 +47,7 @@ pub struct Assertion {
     pub abort: bool,
     /// Not looked at before the phase is this old.
     pub grace: Duration,
-    /// One of ours, not the user's.
+    /// Whether it is built in, and not the user's.
     pub builtin: bool,
 }
 
@@ -56,22 +56,22 @@ pub struct Assertion {
 pub struct Expr {
     /// As it was written.
     pub text: String,
-    /// What is looked at.
+    /// The subject.
     pub subject: Subject,
-    /// Which number of it.
+    /// The aggregate.
     pub aggregate: Aggregate,
-    /// How it is compared.
+    /// The operator.
     pub operator: Operator,
-    /// With what: nanoseconds, a count, a share (0.01 for 1 %) or a number a second, as the aggregate asks.
+    /// The expected value: nanoseconds, a count, a share (0.01 for 1 %) or a number a second, as the aggregate asks.
     pub value: f64,
 }
 
-/// What an expression looks at.
+/// The subject of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A distribution of durations; `None`: whatever the outcome (our own lag and wait).
+    /// A distribution of durations; `None`: all outcomes (for lag and wait).
     Latency(Metric, Option<Outcome>),
-    /// Arrivals that became due.
+    /// Arrivals that were scheduled.
     Scheduled,
     /// Arrivals that were started.
     Started,
@@ -79,7 +79,7 @@ pub enum Subject {
     Arrivals(Outcome),
     /// Arrivals neither accepted nor expected.
     Unexpected,
-    /// What was asked for, as far as it was done.
+    /// The share of the work that was done.
     Done,
     /// Attempts that were started, of messages that are tried again; without `[session.retry]` the arrivals that were.
     Attempts,

@@ -1,11 +1,11 @@
-//! From what was measured to a verdict and an exit code.
+//! Makes the verdict and the exit code of a run from its measurement.
 //!
 //! # Decisions
 //! - When several things are true of a run, the one that says most about whether its numbers can be used comes first:
 //!   interrupted, invalid, nothing measured, an assertion failed. The results of all assertions are given in any case.
 //! - No assertion is judged when the user stopped the run: arrivals that the stop left waiting are shed, and what was asked for
 //!   was not done, through no fault of the listener. What was observed until then is reported.
-//! - An assertion without data fails the run as a broken one does: a check that checked nothing must not look green.
+//! - An assertion without data fails the run like a failed one: a check without data must not pass.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::collector::summary::Summary;
 use crate::collector::work::Work;
 use crate::condition::expect::Expect;
 
-/// How a run is judged.
+/// The verdict of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerdictStatus {
     /// Measured, valid, and every assertion held.
@@ -108,7 +108,7 @@ impl Verdict {
     }
 }
 
-/// Judges what came out of the relay in a run of one phase with this window, whichever phase the assertions name.
+/// Judges the deliveries of a run of one phase with this window, for any phase that the assertions name.
 pub fn judge_deliveries(
     assertions: &[Assertion],
     delivered: &Delivered,
@@ -181,7 +181,7 @@ fn answer(
     }
 }
 
-/// How many kinds of what was unexpected are named.
+/// The largest number of unexpected outcomes that are named.
 const NAMED: usize = 3;
 
 /// What was unexpected in these phases, the most frequent first: `: 31 malformed-reply at body, 20 no-greeting at greeting`.

@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::grammar::Assertion;
 use crate::collector::summary::PhaseInfo;
 
-/// How an assertion is judged.
+/// The status of an assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AssertionStatus {
-    /// It held.
+    /// It passed.
     Pass,
-    /// It did not.
+    /// It failed.
     Fail,
     /// It could not be judged, which is a failure.
     NoData,
-    /// The run was stopped by the user: what it was until then says nothing of the whole.
+    /// The user stopped the run, so the whole is unknown.
     NotJudged,
 }
 
@@ -31,7 +31,7 @@ impl AssertionStatus {
 }
 
 impl Assertion {
-    /// What became of it.
+    /// Its result.
     pub(super) fn result(&self, observed: String, status: AssertionStatus) -> AssertionResult {
         AssertionResult {
             expr: self.expr.text.clone(),
@@ -45,7 +45,7 @@ impl Assertion {
     }
 }
 
-/// What became of one assertion.
+/// The result of one assertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssertionResult {
     /// The expression as written.
@@ -56,9 +56,9 @@ pub struct AssertionResult {
     pub observed: String,
     /// How it is judged.
     pub status: AssertionStatus,
-    /// One of ours, not the user's.
+    /// Whether it is built in, and not the user's.
     pub builtin: bool,
-    /// It ends the run as soon as it does not hold.
+    /// Whether it ends the run as soon as it fails.
     pub abort: bool,
     /// Over every stretch of this length instead of the whole.
     pub window: Option<Duration>,

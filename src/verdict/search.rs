@@ -4,18 +4,18 @@ use super::exit_code::ExitCode;
 use super::judge::VerdictStatus;
 use super::outcome::{AssertionResult, AssertionStatus};
 
-/// How a search is judged.
+/// The judgement of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchVerdict {
     /// In a word.
     pub status: VerdictStatus,
     /// The process's exit code.
     pub exit_code: ExitCode,
-    /// Why the search cannot be believed, or has no result.
+    /// Why the search is invalid, or has no result.
     pub reason: Option<SearchReason>,
 }
 
-/// Why a measurement cannot be believed.
+/// Why a measurement is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchReason {
     /// Its name in result.json.

@@ -1,9 +1,9 @@
-//! What a session's errors meet: their words, and how many of them are answered.
+//! The replies to a session's errors, and how many errors are answered.
 
 use super::{Behaviour, PolicyAnswer, Request, RequestFault, Saying, Then};
 
 impl Behaviour {
-    /// The answer to what the client did wrong, held back as the tarpit says.
+    /// Returns the reply to an error of the client, delayed by the tarpit.
     pub(super) fn mistake(&mut self, answer: PolicyAnswer) -> PolicyAnswer {
         self.tally.mistakes = self.tally.mistakes.saturating_add(1);
         match self.shared.limits.error_delay {
@@ -14,13 +14,13 @@ impl Behaviour {
         }
     }
 
-    /// The answer to a recipient that nobody knows.
+    /// Returns the reply to an unknown recipient.
     pub(super) fn unknown(&mut self, path: &str) -> PolicyAnswer {
         let answer = self.unknown_words(path);
         self.mistake(answer)
     }
 
-    /// Its words, while the session may still name some.
+    /// Its reply, while the session may still name unknown recipients.
     fn unknown_words(&mut self, path: &str) -> PolicyAnswer {
         if self.shared.limits.max_invalid_recipients.is_some_and(|max| self.tally.invalid >= max) {
             return PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyInvalidRecipients, "") };
@@ -29,7 +29,7 @@ impl Behaviour {
         self.say(Saying::UnknownUser, path)
     }
 
-    /// Counts a command that brings no message nearer; the answer to one too many.
+    /// Counts a command without use; returns the reply to one too many.
     pub(super) fn junk(&mut self, request: &Request<'_>) -> Option<PolicyAnswer> {
         let junk = match request {
             Request::Noop | Request::Reset | Request::Verify | Request::Expand | Request::Help(_) => true,
@@ -46,19 +46,19 @@ impl Behaviour {
         None
     }
 
-    /// What a path over the limit meets.
+    /// Returns the reply to a path over the limit.
     pub(super) fn path_fault(&self, path: &str) -> Option<RequestFault<'static>> {
         let longest = self.shared.limits.max_path_length?;
         (path.len() + 2 > longest as usize).then_some(RequestFault::PathTooLong)
     }
 
-    /// The answer to an error.
+    /// Returns the reply to an error.
     pub(super) fn fault(&mut self, fault: RequestFault<'_>) -> PolicyAnswer {
         let answer = self.fault_words(fault);
         self.mistake(answer)
     }
 
-    /// Its words, while the session may still make some.
+    /// Its reply, while the session may still make errors.
     fn fault_words(&mut self, fault: RequestFault<'_>) -> PolicyAnswer {
         if self.shared.limits.max_bad_commands.is_some_and(|max| self.tally.errors >= max) {
             return PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
@@ -83,7 +83,7 @@ impl Behaviour {
             RequestFault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
             RequestFault::InTransaction => self.say(Saying::InTransaction, ""),
             RequestFault::Secured => self.say(Saying::TlsActive, ""),
-            // What stands behind it came from nobody knows whom.
+            // The bytes after it may be from anyone (injected in clear text).
             RequestFault::NotLast => PolicyAnswer { then: Then::Close, ..self.say(Saying::TlsNotLast, "") },
             RequestFault::BdatOnly => self.say(Saying::BdatOnly, ""),
             RequestFault::NotAscii => self.say(Saying::NotAscii, ""),

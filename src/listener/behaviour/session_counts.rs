@@ -1,6 +1,6 @@
-//! How much a session has had of what is limited by session. Numbers only: what happens at a limit is the policy's.
+//! The counts of a session for limits by session. The policy decides what happens at a limit.
 
-/// The counts of one client's session; another client on it (XCLIENT) begins at nothing.
+/// The counts of one client's session; another client on it (XCLIENT) starts at zero.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SessionCounts {
     /// MAIL commands that took effect.
@@ -9,9 +9,9 @@ pub(super) struct SessionCounts {
     pub bytes: u64,
     /// Errors (500 to 504) that were answered.
     pub errors: u32,
-    /// Whatever the client did wrong: errors, unknown recipients and failed logins.
+    /// All errors of the client: protocol errors, unknown recipients and failed logins.
     pub mistakes: u32,
-    /// Recipients that nobody knows, and that were answered.
+    /// Unknown recipients that were answered.
     pub invalid: u32,
     /// Commands without use that were answered since the last message.
     pub junk: u32,

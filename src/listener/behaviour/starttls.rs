@@ -1,4 +1,4 @@
-//! TLS at the listener: what STARTTLS meets, and the places of TLS sessions.
+//! TLS at the listener: the reply to STARTTLS, and the places of TLS sessions.
 
 use super::{Behaviour, PolicyAnswer, RequestFault, Saying, Step, TlsMode};
 use crate::listener::state::is_starttls_offered;

@@ -1,9 +1,9 @@
-//! The hierarchical block bootstrap: runs are drawn from the runs of a side, blocks from within each, and what the medians
-//! then come to shows how far off they may be.
+//! The hierarchical block bootstrap: draws runs from the runs of a side, and blocks from within each run; the spread of
+//! the resulting medians gives their interval.
 //!
 //! # Decisions
-//! - What a run might have been is drawn a few hundred times and kept; a side draws its runs from these. That is far cheaper
-//!   than blocks anew for every draw, and no worse once the pool is larger than the number of runs.
+//! - A few hundred resamples of each run are computed once; a side draws its runs from these. That is much cheaper than
+//!   new blocks for every draw, and as good if the pool is larger than the number of runs.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -12,12 +12,12 @@ use sha2::{Digest, Sha256};
 use super::Measure;
 use super::sample::RunSample;
 
-/// How often is drawn.
+/// The number of draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// What each run might have been.
+    /// The number of resamples of each run.
     pub within: usize,
-    /// What the sides might have been.
+    /// The number of resamples of the sides.
     pub sides: usize,
 }
 
@@ -27,11 +27,11 @@ impl Default for Effort {
     }
 }
 
-/// The changes of one metric that were drawn, rising, on the inner scale.
+/// The drawn changes of one metric, rising, on the inner scale.
 pub(super) struct Drawn(Vec<f64>);
 
 impl Drawn {
-    /// The 95 % interval; its ends change places exactly when the sides do.
+    /// The 95 % interval; swapped sides give exactly the opposite.
     pub(super) fn interval(&self) -> (f64, f64) {
         let cut = self.0.len() / 40;
         match (self.0.get(cut), self.0.get(self.0.len().saturating_sub(cut + 1))) {
@@ -48,7 +48,7 @@ impl Drawn {
     }
 }
 
-/// By [`Measure::ALL`]. `fixed`: the runs are taken as they are, and only blocks vary.
+/// By [`Measure::ALL`]. `fixed`: the runs are fixed, and only blocks are drawn.
 pub(super) fn changes(
     base: &[RunSample],
     candidate: &[RunSample],
@@ -65,9 +65,9 @@ pub(super) fn changes(
     Measure::ALL.into_iter().enumerate().map(of).collect()
 }
 
-/// What the medians of a side might have been.
+/// Returns the resampled medians of a side.
 fn medians(side: &[RunSample], fixed: bool, effort: Effort) -> Vec<[f64; Measure::ALL.len()]> {
-    // In an order that does not hang on that of the arguments.
+    // In an order that does not depend on the order of the arguments.
     let mut runs: Vec<&RunSample> = side.iter().collect();
     runs.sort_by_key(|run| run.digest);
     if runs.is_empty() || runs.iter().any(|run| run.pool.is_empty()) {
@@ -105,7 +105,7 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// The generator that belongs to what was measured.
+/// The random generator, seeded by the measurement.
 pub(super) fn stream(seed: &[u8; 32]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(*seed)
 }

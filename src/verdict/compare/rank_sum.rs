@@ -1,6 +1,7 @@
-//! The exact two-sided Mann-Whitney test, ties included: all ways to deal the values to the two sides are counted.
+//! The exact two-sided Mann-Whitney test, ties included: all assignments of the values to the two sides are counted.
 
-/// The share of all deals that part the two sides at least as far as these (mid-ranks; H. B. Mann, D. R. Whitney 1947).
+/// The share of all assignments that separate the two sides at least as far as these (mid-ranks; H. B. Mann, D. R.
+/// Whitney 1947).
 pub(super) fn p_value(a: &[f64], b: &[f64]) -> f64 {
     let mut all: Vec<(f64, bool)> =
         a.iter().map(|value| (*value, true)).chain(b.iter().map(|value| (*value, false))).collect();
@@ -28,7 +29,7 @@ pub(super) fn p_value(a: &[f64], b: &[f64]) -> f64 {
     as_far / total
 }
 
-/// The smallest p that so many runs can give.
+/// The smallest p that this many runs can give.
 pub(super) fn least(a: usize, b: usize) -> f64 {
     let deals = (1..=a.min(b)).fold(1.0, |deals, i| deals * (a.max(b) + i) as f64 / i as f64);
     2.0 / deals

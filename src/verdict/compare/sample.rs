@@ -1,4 +1,4 @@
-//! One phase of one run as the comparison needs it: its values, and its blocks made ready to be drawn from.
+//! A phase of a run, prepared for the comparison: its values, and its blocks for the bootstrap.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::Measure;
 use super::bootstrap::{self, Effort};
 use crate::collector::histogram::{Hist, Status, needed, rank};
 
-/// The length of a block: longer than the time for which one second of a listener resembles the next.
+/// The length of a block: longer than the correlation between the seconds of a listener.
 pub const BLOCK: Duration = Duration::from_secs(10);
-/// Of a long run so many blocks at most; they are longer then.
+/// The largest number of blocks; those of a long run are longer.
 const MOST_BLOCKS: usize = 60;
 
-/// The times whose quantiles are compared, of arrivals that were accepted.
+/// The times of accepted arrivals whose quantiles are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeMetric {
     /// From the intended start to the final reply.
@@ -38,7 +38,7 @@ impl TimeMetric {
     }
 }
 
-/// What was measured in one stretch of time.
+/// The measurement of one stretch of time.
 #[derive(Clone, Debug, Default)]
 pub struct TimeBlock {
     /// Its length.
@@ -76,7 +76,7 @@ pub struct RunBlocks {
     pub blocks: Vec<TimeBlock>,
 }
 
-/// What a run says of a metric.
+/// The value of a metric in a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum MetricValue {
     Known(f64),
@@ -84,7 +84,7 @@ pub(super) enum MetricValue {
     Few,
     /// Only a lower bound (M12).
     AtLeast,
-    /// No time passed, or nothing came.
+    /// There was no time, or no arrival.
     Nothing,
     /// There was no receiver behind the relay, or no common clock.
     Unmeasured,
@@ -111,14 +111,14 @@ impl MetricValue {
     }
 }
 
-/// A run made ready.
+/// A prepared run.
 #[derive(Clone, Debug)]
 pub(super) struct RunSample {
     /// By [`Measure::ALL`].
     pub(super) values: Vec<MetricValue>,
-    /// The same of runs that this one might have been, drawn from its blocks.
+    /// The values of resamples of the run, drawn from its blocks.
     pub(super) pool: Vec<[f64; Measure::ALL.len()]>,
-    /// Of all that was measured.
+    /// The values of the whole run.
     pub(super) digest: [u8; 32],
     /// How many blocks there are.
     pub(super) blocks: usize,
@@ -145,7 +145,7 @@ impl RunSample {
     }
 }
 
-/// What the whole run says.
+/// Returns the values of the whole run.
 fn value(course: &RunBlocks, measure: Measure) -> MetricValue {
     let sum = |of: fn(&TimeBlock) -> u64| course.blocks.iter().map(of).sum::<u64>() as f64;
     match measure {
@@ -172,7 +172,7 @@ fn value(course: &RunBlocks, measure: Measure) -> MetricValue {
     }
 }
 
-/// Neighbours joined until there are few enough; a rest of less than half a block goes to the one before.
+/// Joins neighbouring blocks until there are few enough; a rest of less than half a block is added to the one before.
 fn folded(blocks: &[TimeBlock]) -> Vec<TimeBlock> {
     let joined = blocks.len().div_ceil(MOST_BLOCKS).max(1);
     let mut folded: Vec<TimeBlock> = Vec::new();
@@ -206,7 +206,7 @@ fn digest(window: Duration, blocks: &[TimeBlock]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// The blocks' distributions over one common list of values, so that drawing some is adding up their rows.
+/// The distributions of the blocks over one common list of values, so that a draw is a sum of rows.
 struct Dense<'a> {
     blocks: &'a [TimeBlock],
     /// By [`TimeMetric`].
