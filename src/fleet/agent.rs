@@ -9,9 +9,8 @@
 
 mod limits;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -117,9 +116,8 @@ struct ShardAtWork {
     warned: bool,
     /// The sessions of a search for limits.
     probing: Option<Probing>,
-    /// The highest number of a call to them, and the subjects of those that are not answered.
+    /// The highest number of a call to them.
     calls: u64,
-    callers: Arc<Mutex<BTreeMap<u64, String>>>,
 }
 
 /// The state of an agent.
@@ -189,10 +187,6 @@ pub async fn serve(
     }
     agent.end().await;
     Ok(())
-}
-
-fn lock<T>(own: &Mutex<T>) -> MutexGuard<'_, T> {
-    own.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Waits until this time; `None`: never returns.
@@ -312,7 +306,6 @@ impl Agent {
             warned: false,
             probing: None,
             calls: 0,
-            callers: Arc::default(),
         });
         match self.start_probes() {
             Ok(()) => AgentAnswer::Done,

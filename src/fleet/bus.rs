@@ -34,7 +34,7 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long to wait until a part is stored.
 const STORED_WITHIN: Duration = Duration::from_secs(5);
 /// How long to wait until the reports of a run are removed.
-const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
 /// How long to try to reach a server.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// A part of a report, in bytes, at most: below what a server takes by default (1 MiB).

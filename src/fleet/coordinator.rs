@@ -20,8 +20,7 @@ use super::bus::{ANSWER_WITHIN, BusError, StoredReport};
 use super::clock_offset::{AgentClock, RoundTrip};
 use super::gathering::{Fleet, heartbeat};
 use super::message::{
-    AgentAnswer, AgentCommand, AgentOrder, FinalReport, Heartbeat, Lease, RunSpec, SecondReport, decode,
-    sign, verify,
+    AgentAnswer, AgentOrder, FinalReport, Heartbeat, Lease, SecondReport, decode, sign, verify,
 };
 use super::record::{AgentOfRun, Assignment, RunRecord, StoredRecord};
 use super::states::{FleetAction, FleetRun, Input};
@@ -34,7 +33,7 @@ use crate::generator::runner::{Control, Observer, RunError, RunStart, Runner, St
 use crate::plan::{Plan, PlanPart};
 
 /// How many times each agent is asked for its time.
-const PINGS: usize = 16;
+pub(super) const PINGS: usize = 16;
 /// How far ahead the start is set.
 const LEAD: Duration = Duration::from_millis(2000);
 /// How long before the start all agents must have confirmed it: enough for the first lease to reach them and for their
@@ -43,9 +42,9 @@ const BEGIN: Duration = Duration::from_millis(700);
 /// How long an agent may take to answer with its time.
 const PING_WITHIN: Duration = Duration::from_secs(3);
 /// How long to wait until the agents have dropped a run that does not start.
-const RELEASED_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which silent agents are looked up.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// What the command knows of its run, for the one that may take it over.
 #[derive(Clone, Debug, Default)]
@@ -270,27 +269,16 @@ impl<'a> CoordinatedRun<'a> {
         order: impl Fn(u32) -> AgentOrder,
         within: Duration,
     ) -> Vec<Result<AgentAnswer, BusError>> {
-        let asks = self.shards.iter().zip(0_u32..).map(|(shard, index)| {
-            let Heartbeat { agent, nonce, .. } = &shard.agent;
-            let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order: order(index) };
-            let bytes = sign(&command, &self.fleet.key);
-            async move { self.fleet.bus.ask(agent, bytes, within).await }
-        });
+        let asks = self.shards.iter().zip(0_u32..);
+        let asks = asks.map(|(shard, index)| self.fleet.ask(&shard.agent, order(index), within));
         join_all(asks).await
     }
 
     /// Gives each agent its shard, and waits until each has checked whether it can run it.
     async fn prepare(&mut self, assignment: &Assignment) -> Result<(), String> {
         let of = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
-        let spec = |shard: u32| RunSpec {
-            run: self.plan.run_id.clone(),
-            profile: assignment.profile.clone(),
-            shard: (shard, of),
-            date: assignment.date.clone(),
-            embedded: assignment.embedded.clone(),
-            part: self.plan.part,
-            lists_transactions: assignment.lists_transactions,
-        };
+        let (run, part) = (&self.plan.run_id, self.plan.part);
+        let spec = |shard: u32| assignment.spec(run, (shard, of), part);
         let answers = self.ask_all(|shard| AgentOrder::Prepare(Box::new(spec(shard))), ANSWER_WITHIN).await;
         self.take(answers, Input::Ready).await
     }
@@ -305,8 +293,9 @@ impl<'a> CoordinatedRun<'a> {
         let mut inputs = vec![Input::Stop(*self.stop.borrow_and_update())];
         for (answer, shard) in answers.into_iter().zip(0_u32..) {
             inputs.push(match answer {
-                Ok(AgentAnswer::Done | AgentAnswer::Pong { .. } | AgentAnswer::Probed(_)) => agreed(shard),
+                Ok(AgentAnswer::Done) => agreed(shard),
                 Ok(AgentAnswer::Refused(why)) => Input::Refused(shard, why),
+                Ok(_) => Input::Refused(shard, "it answered something else".to_owned()),
                 Err(error) => Input::Refused(shard, error.to_string()),
             });
         }
@@ -359,11 +348,8 @@ impl<'a> CoordinatedRun<'a> {
         'pings: for _ in 0..PINGS {
             // One after the other: answers that come at once would delay each other.
             for (shard, trips) in self.shards.iter().zip(&mut trips) {
-                let Heartbeat { agent, nonce, .. } = &shard.agent;
-                let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order: AgentOrder::Ping };
-                let bytes = sign(&command, &self.fleet.key);
                 let sent = self.now();
-                match self.fleet.bus.ask(agent, bytes, PING_WITHIN).await {
+                match self.fleet.ask(&shard.agent, AgentOrder::Ping, PING_WITHIN).await {
                     Ok(AgentAnswer::Pong { at }) => {
                         trips.push(RoundTrip { sent, theirs: at, received: self.now() });
                     }

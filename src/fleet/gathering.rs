@@ -9,8 +9,8 @@ use nkeys::KeyPair;
 use tokio::runtime::Runtime;
 
 use super::bus::{Bus, BusAccess, BusError};
-use super::message::{AgentState, Heartbeat, decode};
-use super::record::{RunRecord, StoredRecord};
+use super::message::{AgentAnswer, AgentCommand, AgentOrder, AgentState, Heartbeat, decode, sign};
+use super::record::StoredRecord;
 use super::subject;
 
 /// How long agents may take after a run until they wait for work again.
@@ -98,6 +98,21 @@ impl Fleet {
         Fleet { max_start_skew, ..self }
     }
 
+    /// Sends a signed command to an agent, and waits this long for its answer.
+    ///
+    /// # Errors
+    /// No agent of this name, or no answer in time.
+    pub(super) async fn ask(
+        &self,
+        agent: &Heartbeat,
+        order: AgentOrder,
+        within: Duration,
+    ) -> Result<AgentAnswer, BusError> {
+        let Heartbeat { agent, nonce, .. } = agent;
+        let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order };
+        self.bus.ask(agent, sign(&command, &self.key), within).await
+    }
+
     /// Waits until all of its agents wait for work again, after a run.
     ///
     /// # Errors
@@ -117,11 +132,6 @@ impl Fleet {
         }
         self.agents = agents;
         Ok(())
-    }
-
-    /// Returns the record of the run that is to be taken over.
-    pub fn taken_over(&self) -> Option<&RunRecord> {
-        self.taken_over.as_ref().map(|stored| &stored.record)
     }
 
     /// Its agents: name and machine.

@@ -31,6 +31,7 @@ pub mod probes;
 pub mod probing;
 pub mod record;
 pub mod server;
+pub mod silence;
 mod spool;
 pub mod ssh;
 pub mod states;

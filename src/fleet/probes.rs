@@ -20,12 +20,13 @@ use tokio::time::MissedTickBehavior;
 
 use super::bus::{ANSWER_WITHIN, BusError};
 use super::clock_offset::{AgentClock, RoundTrip};
+use super::coordinator::{LOOK, PINGS, RELEASED_WITHIN};
 use super::gathering::{Fleet, FleetError, heartbeat};
 use super::message::{
-    AgentAnswer, AgentCommand, AgentOrder, Heartbeat, Lease, ProbeCall, ProbeReport, ProbeValue, RunSpec,
-    sign,
+    AgentAnswer, AgentOrder, Heartbeat, Lease, ProbeCall, ProbeReport, ProbeValue, RunSpec, sign,
 };
 use super::record::Assignment;
+use super::silence::AgentSilence;
 use super::{HEARTBEAT, LOST_AFTER, subject};
 use crate::generator::clock;
 use crate::generator::probe::{
@@ -34,10 +35,6 @@ use crate::generator::probe::{
 use crate::generator::runner::Stop;
 use crate::plan::PlanPart;
 
-/// How many times each agent is asked for its time.
-const PINGS: usize = 16;
-/// The interval at which silent agents are looked up.
-const LOOK: Duration = Duration::from_millis(100);
 /// The largest number of content bytes in one call: encoded they take up to twice that, below what a server accepts at
 /// once.
 const PIECE: usize = 256 * 1024;
@@ -47,8 +44,6 @@ pub struct FleetProbes {
     fleet: Fleet,
     run: String,
     stop: watch::Receiver<Stop>,
-    /// The zero of the coordinator's clock.
-    zero: Instant,
     agents: Vec<ProbingAgent>,
     /// The sessions by their number: the agent, and its own number of the session.
     sessions: Vec<(usize, Probe)>,
@@ -86,12 +81,13 @@ impl FleetProbes {
     ) -> Result<FleetProbes, FleetError> {
         let heartbeats = fleet.runtime.block_on(fleet.bus.client.subscribe(subject::HEARTBEATS));
         let heartbeats = heartbeats.map_err(|error| BusError::NoAnswer(error.to_string()))?;
+        let zero = clock::now();
+        let silence = AgentSilence::new(0, Duration::ZERO);
         let mut probes = FleetProbes {
-            watch: Watch { heartbeats, heard: BTreeMap::new(), number: 0 },
+            watch: Watch { heartbeats, zero, agents: Vec::new(), silence, number: 0 },
             fleet,
             run: run.to_owned(),
             stop,
-            zero: clock::now(),
             agents: Vec::new(),
             sessions: Vec::new(),
             offers: BTreeMap::new(),
@@ -99,15 +95,7 @@ impl FleetProbes {
             calls: 0,
             failure: None,
         };
-        let spec = RunSpec {
-            run: run.to_owned(),
-            profile: assignment.profile.clone(),
-            shard: (0, 1),
-            date: assignment.date.clone(),
-            embedded: assignment.embedded.clone(),
-            part,
-            lists_transactions: false,
-        };
+        let spec = assignment.spec(run, (0, 1), part);
         let agents = probes.fleet.agents.clone();
         for agent in agents {
             let ready = probes.add(agent.clone(), &spec);
@@ -122,12 +110,11 @@ impl FleetProbes {
     }
 
     fn add(&mut self, agent: Heartbeat, spec: &RunSpec) -> Result<(), String> {
+        // Agents that stand ready wait for a lease meanwhile.
         let ask = |probes: &mut FleetProbes, order| {
-            let command = AgentCommand { agent: agent.agent.clone(), nonce: agent.nonce, order };
-            let bytes = sign(&command, &probes.fleet.key);
-            let FleetProbes { fleet, .. } = probes;
-            let asked = fleet.bus.ask(&agent.agent, bytes, ANSWER_WITHIN);
-            match fleet.runtime.block_on(asked) {
+            let FleetProbes { fleet, watch, run, .. } = probes;
+            let asked = fleet.ask(&agent, order, ANSWER_WITHIN);
+            match fleet.runtime.block_on(watch.over(fleet, run, asked))? {
                 Ok(AgentAnswer::Refused(why)) => Err(why),
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(error.to_string()),
@@ -179,21 +166,14 @@ impl FleetProbes {
         if self.failure.is_some() {
             return None;
         }
-        let orders: Vec<(usize, Vec<u8>, Duration)> = calls
-            .into_iter()
-            .map(|(index, call, within)| {
-                self.calls += 1;
-                let Heartbeat { agent, nonce, .. } = &self.agents[index].agent;
-                let order = AgentOrder::Probe { number: self.calls, call };
-                let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order };
-                (index, sign(&command, &self.fleet.key), within + ANSWER_WITHIN)
-            })
-            .collect();
-        let agents: Vec<usize> = orders.iter().map(|(index, ..)| *index).collect();
-        let FleetProbes { fleet, agents: known, watch, run, .. } = self;
-        let asks = orders
-            .into_iter()
-            .map(|(index, bytes, within)| fleet.bus.ask(&known[index].agent.agent, bytes, within));
+        let FleetProbes { fleet, agents: known, calls: number, watch, run, .. } = self;
+        let agents: Vec<usize> = calls.iter().map(|(index, ..)| *index).collect();
+        let (fleet, known) = (&*fleet, &*known);
+        let asks = calls.into_iter().map(|(index, call, within)| {
+            *number += 1;
+            let order = AgentOrder::Probe { number: *number, call };
+            fleet.ask(&known[index].agent, order, within + ANSWER_WITHIN)
+        });
         let answers = match fleet.runtime.block_on(watch.over(fleet, run, join_all(asks))) {
             Ok(answers) => answers,
             Err(silent) => {
@@ -268,12 +248,7 @@ impl FleetProbes {
     /// Makes all agents drop the search.
     fn release(&mut self) {
         let FleetProbes { fleet, agents, .. } = self;
-        let asks = agents.iter().map(|own| {
-            let Heartbeat { agent, nonce, .. } = &own.agent;
-            let order = AgentOrder::Release;
-            let bytes = sign(&AgentCommand { agent: agent.clone(), nonce: *nonce, order }, &fleet.key);
-            fleet.bus.ask(agent, bytes, Duration::from_secs(2))
-        });
+        let asks = agents.iter().map(|own| fleet.ask(&own.agent, AgentOrder::Release, RELEASED_WITHIN));
         fleet.runtime.block_on(join_all(asks));
     }
 }
@@ -287,8 +262,11 @@ impl Drop for FleetProbes {
 /// The heartbeats and leases of both sides.
 struct Watch {
     heartbeats: async_nats::Subscriber,
-    /// When the last message of each agent came.
-    heard: BTreeMap<String, Instant>,
+    /// The zero of the coordinator's clock.
+    zero: Instant,
+    /// The agents that are watched.
+    agents: Vec<String>,
+    silence: AgentSilence,
     /// The number of leases so far.
     number: u64,
 }
@@ -307,17 +285,16 @@ impl Watch {
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut work = std::pin::pin!(work);
-        let mut looked = clock::now();
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
                 // All messages that came are read before an agent counts as silent.
                 Some(message) = self.heartbeats.next() => {
-                    if let Some(own) = heartbeat(&message.subject, &message.payload)
-                        && let Some(heard) = self.heard.get_mut(&own.agent)
-                    {
-                        *heard = clock::now();
+                    let own = heartbeat(&message.subject, &message.payload);
+                    let place = own.and_then(|own| self.agents.iter().position(|name| *name == own.agent));
+                    if let Some(place) = place {
+                        self.silence.hear(place, self.now());
                     }
                 }
                 _ = leases.tick() => {
@@ -326,15 +303,9 @@ impl Watch {
                     fleet.bus.say(subject::control(run), sign(&lease, &fleet.key)).await;
                 }
                 _ = looks.tick() => {
-                    let now = clock::now();
-                    // This process stood still, and did not read.
-                    let unheard = now.saturating_duration_since(looked).saturating_sub(LOOK * 5);
-                    looked = now;
-                    for heard in self.heard.values_mut() {
-                        *heard = (*heard + unheard).min(now);
-                    }
-                    let is_silent = |heard: &Instant| now.saturating_duration_since(*heard) >= LOST_AFTER;
-                    if let Some((name, _)) = self.heard.iter().find(|(_, heard)| is_silent(heard)) {
+                    let silent = self.silence.look(self.now());
+                    let lost = silent.iter().position(|silent| *silent >= LOST_AFTER);
+                    if let Some(name) = lost.and_then(|place| self.agents.get(place)) {
                         return Err(name.clone());
                     }
                 }
@@ -342,9 +313,14 @@ impl Watch {
         }
     }
 
+    fn now(&self) -> Duration {
+        clock::now().saturating_duration_since(self.zero)
+    }
+
     /// Starts to watch the agents for silence.
     fn begin(&mut self, agents: &[ProbingAgent]) {
-        self.heard = agents.iter().map(|own| (own.agent.agent.clone(), clock::now())).collect();
+        self.agents = agents.iter().map(|own| own.agent.agent.clone()).collect();
+        self.silence = AgentSilence::new(agents.len(), self.now());
     }
 }
 
@@ -432,7 +408,7 @@ impl Probes for FleetProbes {
     }
 
     fn now(&self) -> Duration {
-        clock::now().saturating_duration_since(self.zero)
+        self.watch.now()
     }
 
     fn hosts(&self) -> u64 {

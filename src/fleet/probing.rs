@@ -21,12 +21,12 @@ const IDLE: Duration = Duration::from_millis(1);
 /// The interval at which a wait checks whether the search is over.
 const SLICE: Duration = Duration::from_millis(200);
 
-/// Reports the result of a call, by the number of the call.
-pub(super) type Report = Box<dyn FnMut(u64, Result<ProbeReport, String>) + Send>;
+/// Sends the result of a call to the subject of its reply.
+pub(super) type Report = Box<dyn FnMut(String, ProbeReport) + Send>;
 
 /// The handle of the thread.
 pub(super) struct Probing {
-    calls: Sender<(u64, ProbeCall)>,
+    calls: Sender<(String, ProbeCall)>,
 }
 
 impl Probing {
@@ -63,12 +63,12 @@ impl Probing {
         Ok(Probing { calls })
     }
 
-    /// Passes a call to the thread.
+    /// Passes a call to the thread, and the subject of its reply.
     ///
     /// # Errors
     /// The thread has ended.
-    pub fn call(&self, number: u64, call: ProbeCall) -> Result<(), String> {
-        self.calls.send((number, call)).map_err(|_| "the search is over".to_owned())
+    pub fn call(&self, reply: String, call: ProbeCall) -> Result<(), String> {
+        self.calls.send((reply, call)).map_err(|_| "the search is over".to_owned())
     }
 }
 
@@ -81,13 +81,13 @@ struct AgentProbes {
 }
 
 impl AgentProbes {
-    fn serve(mut self, calls: &Receiver<(u64, ProbeCall)>, mut report: Report) {
+    fn serve(mut self, calls: &Receiver<(String, ProbeCall)>, mut report: Report) {
         while *self.stop.borrow() == Stop::Run {
             match calls.try_recv() {
-                Ok((number, call)) => {
+                Ok((reply, call)) => {
                     let value = self.answer(call);
                     let (stalled, spent) = (self.probes.stalled(), self.probes.spent());
-                    report(number, value.map(|value| ProbeReport { value, stalled, spent }));
+                    report(reply, ProbeReport { value, stalled, spent });
                 }
                 Err(TryRecvError::Empty) => self.probes.pause(IDLE),
                 Err(TryRecvError::Disconnected) => return,
@@ -95,8 +95,8 @@ impl AgentProbes {
         }
     }
 
-    fn answer(&mut self, call: ProbeCall) -> Result<ProbeValue, String> {
-        Ok(match call {
+    fn answer(&mut self, call: ProbeCall) -> ProbeValue {
+        match call {
             ProbeCall::Hosts => ProbeValue::Hosts(self.probes.hosts(), self.address),
             ProbeCall::Open { ways, at_once, within } => {
                 let opened = self.probes.open(&ways, at_once, within).into_iter().map(|opened| {
@@ -119,7 +119,7 @@ impl AgentProbes {
             ProbeCall::Close { sessions, how, within } => {
                 ProbeValue::Closed(self.probes.close(&sessions, how, within))
             }
-        })
+        }
     }
 
     /// Waits in short intervals, so that the end of the search ends the wait.

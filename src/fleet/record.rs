@@ -13,9 +13,9 @@ use std::time::Duration;
 use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 
-use super::bus::{Bus, BusAccess, BusError};
+use super::bus::{Bus, BusAccess, BusError, FORGOTTEN_WITHIN};
 use super::gathering::{Fleet, FleetError};
-use super::message::{Heartbeat, ListenerOfRun, sign, verify};
+use super::message::{Heartbeat, ListenerOfRun, RunSpec, sign, verify};
 use crate::plan::PlanPart;
 
 /// What all agents of a run get, whichever shard they run.
@@ -29,6 +29,14 @@ pub struct Assignment {
     pub embedded: Option<ListenerOfRun>,
     /// Whether each transaction is to be reported.
     pub lists_transactions: bool,
+}
+
+impl Assignment {
+    /// The part `shard` (its index, of so many) of the run `run`.
+    pub(super) fn spec(&self, run: &str, shard: (u32, u32), part: PlanPart) -> RunSpec {
+        let Assignment { profile, date, embedded, lists_transactions } = self.clone();
+        RunSpec { run: run.to_owned(), profile, shard, date, embedded, part, lists_transactions }
+    }
 }
 
 /// An agent of a run, in the order of shards.
@@ -85,10 +93,10 @@ impl StoredRecord {
         Ok(StoredRecord { record, number })
     }
 
-    /// Whether it is the latest known record of its run.
+    /// Whether it is known to be the latest record of its run. If the bus does not say so soon, it is not known.
     pub(super) async fn is_latest(&self, bus: &Bus) -> bool {
-        let latest = bus.record(&self.record.run).await;
-        latest.ok().flatten().is_none_or(|(_, number)| number == self.number)
+        let latest = tokio::time::timeout(FORGOTTEN_WITHIN, bus.record(&self.record.run)).await;
+        matches!(latest, Ok(Ok(Some((_, number)))) if number == self.number)
     }
 }
 
@@ -124,7 +132,7 @@ pub fn read(
     run: &str,
     program: &str,
     say: Arc<dyn Fn(&str) + Send + Sync>,
-) -> Result<Fleet, TakeOverError> {
+) -> Result<(Fleet, RunRecord), TakeOverError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(FleetError::from)?;
     let unusable = |why: String| TakeOverError::Unusable { run: run.to_owned(), why };
@@ -146,16 +154,10 @@ pub fn read(
             other.agent.program
         )));
     }
-    let agents = stored.record.agents.iter().map(|own| own.agent.clone()).collect();
-    Ok(Fleet {
-        runtime,
-        bus,
-        key,
-        agents,
-        max_start_skew: super::MAX_START_SKEW,
-        say,
-        taken_over: Some(stored),
-    })
+    let record = stored.record.clone();
+    let agents = record.agents.iter().map(|own| own.agent.clone()).collect();
+    let (max_start_skew, taken_over) = (super::MAX_START_SKEW, Some(stored));
+    Ok((Fleet { runtime, bus, key, agents, max_start_skew, say, taken_over }, record))
 }
 
 #[cfg(test)]

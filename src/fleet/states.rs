@@ -2,7 +2,7 @@
 //!
 //! # Decisions
 //! - No load starts before every agent has confirmed that it can run its shard.
-//! - Silence counts only while the coordinator reads: after a standstill of its own, messages wait that it has not read
+//! - AgentSilence counts only while the coordinator reads: after a standstill of its own, messages wait that it has not read
 //!   yet.
 //! - An agent that is silent before the start ends the run before any load is sent.
 //! - An agent that is silent during the load stays lost: reports that it delivers later are counted, and the run stays
@@ -11,10 +11,8 @@
 use std::time::Duration;
 
 use super::LOST_AFTER;
+use super::silence::AgentSilence;
 use crate::generator::runner::Stop;
-
-/// A longer time between two checks for silence was a standstill of the coordinator.
-const LOOKED_WITHIN: Duration = Duration::from_millis(500);
 
 /// The state of a run of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +87,7 @@ enum ShardState {
 pub struct FleetRun {
     state: RunState,
     shards: Vec<ShardState>,
-    /// When the last message of each shard came.
-    heard: Vec<Duration>,
-    /// When silence was checked last.
-    looked: Duration,
+    silence: AgentSilence,
     refusals: Vec<(u32, String)>,
     stop: Stop,
     is_over: bool,
@@ -104,8 +99,7 @@ impl FleetRun {
         FleetRun {
             state: RunState::Preparing,
             shards: vec![ShardState::Asked; shards as usize],
-            heard: vec![now; shards as usize],
-            looked: now,
+            silence: AgentSilence::new(shards as usize, now),
             refusals: Vec::new(),
             stop: Stop::Run,
             is_over: false,
@@ -149,9 +143,8 @@ impl FleetRun {
         | Input::Heard(shard)
         | Input::Second(shard)
         | Input::Ended(shard) = &input
-            && let Some(heard) = self.heard.get_mut(*shard as usize)
         {
-            *heard = (*heard).max(now);
+            self.silence.hear(*shard as usize, now);
         }
         let mut actions = Vec::new();
         match input {
@@ -198,13 +191,7 @@ impl FleetRun {
     }
 
     fn look_for_silence(&mut self, now: Duration, actions: &mut Vec<FleetAction>) {
-        let unseen = now.saturating_sub(self.looked).saturating_sub(LOOKED_WITHIN);
-        self.looked = now;
-        for heard in &mut self.heard {
-            *heard = (*heard + unseen).min(now);
-        }
-        for shard in 0..self.shards.len() {
-            let silent = now.saturating_sub(self.heard[shard]);
+        for (shard, silent) in self.silence.look(now).into_iter().enumerate() {
             let index = u32::try_from(shard).unwrap_or(u32::MAX);
             let awaited = !matches!(self.shards[shard], ShardState::Ended | ShardState::Lost);
             if !awaited || silent < LOST_AFTER {

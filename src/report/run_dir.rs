@@ -198,16 +198,8 @@ impl RunDir {
     /// The file cannot be read or written; then it stays as it was.
     pub fn put_deliveries(&self, phases: &[String], delivered: &Delivered) -> Result<(), RunDirError> {
         let path = self.files().join(SERIES);
-        let put = || {
-            let series = with_deliveries(&fs::read_to_string(&path)?, phases, delivered)?;
-            let partial = path.with_extension("partial");
-            let written = fs::write(&partial, series).and_then(|()| fs::rename(&partial, &path));
-            if written.is_err() {
-                fs::remove_file(&partial).ok();
-            }
-            written
-        };
-        put().map_err(|source: io::Error| RunDirError::Write { path: path.clone(), source })
+        let filled = fs::read_to_string(&path).and_then(|series| with_deliveries(&series, phases, delivered));
+        self.put(SERIES, &filled.map_err(|source| RunDirError::Write { path, source })?)
     }
 
     /// The directory of one run of a series, in that of the series.

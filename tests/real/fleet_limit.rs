@@ -68,11 +68,8 @@ fn an_agent_that_dies_ends_the_search_and_nothing_is_said_of_what_it_measured() 
     for own in others {
         assert_eq!(own["verdict"], "obstructed", "{own:#}");
     }
-    assert!(
-        ended.result().to_string().contains("local-0") || ended.said.contains("local-0"),
-        "{}",
-        ended.said
-    );
+    let reasons = ended.result()["validity"]["explanations"].to_string();
+    assert!(reasons.contains("agent local-0 ("), "{reasons}: {}", ended.said);
 }
 
 #[test]

@@ -43,6 +43,15 @@ impl Stage {
         self.server.run_against(&self.target, &self.key, agents, flags)
     }
 
+    /// A run whose coordinator is killed after so many seconds.
+    fn orphaned(&self, agents: usize, flags: &str, seconds: usize) -> String {
+        let run = self.run(agents, flags);
+        run.await_seconds(seconds);
+        let id = run_id(&run);
+        run.signal(Signal::SIGKILL);
+        id
+    }
+
     fn folder(&self) -> &Path {
         self.server.folder.path()
     }
@@ -96,10 +105,7 @@ fn assert_whole(ended: &Ended, messages: u64) {
 #[test]
 fn a_run_whose_coordinator_was_killed_ends_with_the_counts_of_one_that_was_not() {
     let Some(stage) = Stage::start(3, "") else { return };
-    let run = stage.run(3, "-r 50/s -z 8s");
-    run.await_seconds(2);
-    let id = run_id(&run);
-    run.signal(Signal::SIGKILL);
+    let id = stage.orphaned(3, "-r 50/s -z 8s", 2);
     let ended = stage.resume(&id, &stage.key, "").wait();
     assert_whole(&ended, 400);
     assert_eq!(ended.agents().len(), 3);
@@ -109,10 +115,7 @@ fn a_run_whose_coordinator_was_killed_ends_with_the_counts_of_one_that_was_not()
 #[test]
 fn a_run_is_taken_over_twice_and_after_its_load_is_over() {
     let Some(stage) = Stage::start(2, "") else { return };
-    let run = stage.run(2, "-r 50/s -z 4s");
-    run.await_seconds(1);
-    let id = run_id(&run);
-    run.signal(Signal::SIGKILL);
+    let id = stage.orphaned(2, "-r 50/s -z 4s", 1);
     let second = stage.resume(&id, &stage.key, "");
     second.await_seconds(2);
     second.signal(Signal::SIGKILL);
@@ -145,10 +148,7 @@ fn a_coordinator_that_lives_ends_when_another_takes_its_run_over() {
 #[test]
 fn a_run_that_is_taken_over_after_the_lease_is_invalid() {
     let Some(stage) = Stage::start(2, "") else { return };
-    let run = stage.run(2, "-r 20/s -z 30s");
-    run.await_seconds(2);
-    let id = run_id(&run);
-    run.signal(Signal::SIGKILL);
+    let id = stage.orphaned(2, "-r 20/s -z 30s", 2);
     // Agents end their load 10 s after the last word.
     std::thread::sleep(std::time::Duration::from_secs(14));
     let ended = stage.resume(&id, &stage.key, "").wait();
@@ -163,10 +163,7 @@ fn a_run_that_is_taken_over_after_the_lease_is_invalid() {
 #[test]
 fn an_agent_that_died_with_its_coordinator_is_lost() {
     let Some(stage) = Stage::start(2, "") else { return };
-    let run = stage.run(2, "-r 20/s -z 8s");
-    run.await_seconds(2);
-    let id = run_id(&run);
-    run.signal(Signal::SIGKILL);
+    let id = stage.orphaned(2, "-r 20/s -z 8s", 2);
     stage._agents[0].signal("KILL");
     stage.resume(&id, &stage.key, "").wait().assert_invalid_by(1);
 }

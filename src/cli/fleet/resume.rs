@@ -36,8 +36,7 @@ pub fn resume(args: &FleetRunArgs, run: &str, screen: &Screen) -> Result<ExitCod
     let access = access(&args.machines.bus, COORDINATOR)?;
     let note = *screen;
     let say = Arc::new(move |line: &str| note.note(&format!("smtpress: {line}")));
-    let fleet = record::read(&access, key, run, super::PROGRAM, say)?;
-    let kept = fleet.taken_over().cloned().ok_or_else(|| CommandError::usage("no run to take over"))?;
+    let (fleet, kept) = record::read(&access, key, run, super::PROGRAM, say)?;
     let document = Document::parse(&format!("the profile of run {run}"), &kept.assignment.profile)?;
     let mut prepared = prepare::finish(&document, Purpose::Run, Shard::WHOLE, None)?;
     prepared.compiled.plan.run_id.clone_from(&kept.run);

@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Agent, FromLoad, PreparedShard, lock};
+use super::{Agent, FromLoad, PreparedShard};
 use crate::fleet::message::{AgentAnswer, AgentState, ProbeCall, ProbeReport};
 use crate::fleet::probing::Probing;
 use crate::plan::PlanPart;
@@ -17,15 +17,9 @@ impl Agent {
         }
         let Some(PreparedShard { probes, .. }) = work.prepared.take() else { return Ok(()) };
         let (events, load) = mpsc::unbounded_channel();
-        let (of_calls, callers) = (events.clone(), work.callers.clone());
-        let report = move |number: u64, report: Result<ProbeReport, String>| {
-            let answer = match report {
-                Ok(report) => AgentAnswer::Probed(Box::new(report)),
-                Err(why) => AgentAnswer::Refused(why),
-            };
-            if let Some(subject) = lock(&callers).remove(&number) {
-                of_calls.send(FromLoad::Probed(subject, answer)).ok();
-            }
+        let results = events.clone();
+        let report = move |reply: String, report: ProbeReport| {
+            results.send(FromLoad::Probed(reply, AgentAnswer::Probed(Box::new(report)))).ok();
         };
         let over = move || drop(events.send(FromLoad::ProbesOver));
         let (stop, report) = (work.stop.subscribe(), Box::new(report));
@@ -43,7 +37,6 @@ impl Agent {
             return Err("this call was made before".to_owned());
         }
         work.calls = number;
-        lock(&work.callers).insert(number, reply.ok_or("nobody awaits what comes of it")?.to_owned());
-        probing.call(number, call)
+        probing.call(reply.ok_or("the call names no subject for its reply")?.to_owned(), call)
     }
 }
