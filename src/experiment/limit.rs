@@ -168,7 +168,8 @@ fn one(
         // A wait that the end of the search cut short says nothing about the listener.
         Ok(_) if cut_short => {
             result = LimitResult::new(kind, expected);
-            halted(prober, &mut result, Halt::Spent("time"))
+            let halt = prober.probes.own_failure().map_or(Halt::Spent("time"), Halt::Own);
+            halted(prober, &mut result, halt)
         }
         Ok(halt) => halt.err().and_then(|halt| halted(prober, &mut result, halt)),
         Err(panic) => {
