@@ -83,7 +83,7 @@ unpack() {
         # apt's downloader gives its rights away to the user _apt, who may not write here: that is a warning, not a failure.
         (cd "$packages" && apt-get download -qq "$@")
         for package in "$packages"/*.deb; do dpkg -x "$package" "$root"; done
-        if ldd "$root/$program" | grep -q 'not found'; then
+        if ldd "$root/$program" | grep 'not found' >/dev/null; then
             # Of what the packages need, the libraries: the rest is configuration.
             apt_install $(for package in "$packages"/*.deb; do dpkg -f "$package" Depends; done \
                 | tr ',' '\n' | awk '$1 ~ /^lib/ { print $1 }')
