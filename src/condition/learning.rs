@@ -221,7 +221,7 @@ fn servers_that_were_not_learned_from_are_read_by_what_the_others_taught() {
     for left_out in 0..5 {
         let (out, others): (Vec<&LabelledReply>, Vec<&LabelledReply>) =
             rows.iter().partition(|row| fold[row.server.as_str()] == left_out);
-        let score = accuracy::score_by(out, true, &WordWeights::read(&learned(&others)));
+        let score = accuracy::score_by(out, true, &WordWeights::new(&learned(&others)));
         accuracy::tell(&format!("servers left out, part {left_out}"), &score, false);
         score.must_reach(90, 94);
     }

@@ -7,8 +7,7 @@
 //! - A weight belongs to a word, never to a reply or a server; two words in a row count only if two servers use them.
 //! - Without one telling word, or with one beside an enhanced code, the codes alone decide: there is nothing to weigh.
 
-use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::Condition;
 use super::lexicon::ReplyConcepts;
@@ -92,32 +91,39 @@ pub(super) fn features(
 /// A condition's place in [`WordWeights::conditions`], and how much speaks for it.
 type Weight = (u16, i16);
 
-/// What has been learned.
-pub(super) struct WordWeights {
+/// What has been learned. A line is read when its feature is first met: to read them all takes longer than a short run.
+pub(super) struct WordWeights<'t> {
     conditions: Vec<Condition>,
-    weights: HashMap<String, Vec<Weight>>,
+    /// A feature and its weights as they are written, in the order of the features.
+    lines: Vec<(&'t str, &'t str)>,
+    /// The weights of each line that was read.
+    read: Vec<OnceLock<Box<[Weight]>>>,
 }
 
 /// What the program knows.
-pub(super) static LEARNED: LazyLock<WordWeights> = LazyLock::new(|| WordWeights::read(WEIGHTS));
+pub(super) static LEARNED: LazyLock<WordWeights<'static>> = LazyLock::new(|| WordWeights::new(WEIGHTS));
 
-impl WordWeights {
-    /// Reads what `learn` wrote: the conditions, then a line for each feature.
-    pub(super) fn read(text: &str) -> WordWeights {
-        const WRITTEN: &str = "written by `learning`, and read by its tests";
+const WRITTEN: &str = "written by `learning`, and read by its tests";
+
+impl<'t> WordWeights<'t> {
+    /// Takes what `learning` wrote: the conditions, then a line for each feature, in their order.
+    pub(super) fn new(text: &'t str) -> WordWeights<'t> {
         let mut lines = text.lines().filter(|line| !line.starts_with("//"));
         let names = lines.next().expect(WRITTEN).split(' ');
+        let conditions = names.map(|name| name.parse().expect(WRITTEN)).collect();
+        let lines: Vec<_> = lines.map(|line| line.split_once('\t').expect(WRITTEN)).collect();
+        debug_assert!(lines.is_sorted_by_key(|(feature, _)| *feature));
+        WordWeights { conditions, read: lines.iter().map(|_| OnceLock::new()).collect(), lines }
+    }
+
+    /// The weights of a feature.
+    fn of(&self, feature: &str) -> Option<&[Weight]> {
+        let line = self.lines.binary_search_by_key(&feature, |(feature, _)| feature).ok()?;
         let weight = |pair: &str| {
             let (place, weight) = pair.split_once(':').expect(WRITTEN);
             (place.parse().expect(WRITTEN), weight.parse().expect(WRITTEN))
         };
-        WordWeights {
-            conditions: names.map(|name| name.parse().expect(WRITTEN)).collect(),
-            weights: lines
-                .map(|line| line.split_once('\t').expect(WRITTEN))
-                .map(|(feature, pairs)| (feature.to_owned(), pairs.split(' ').map(weight).collect()))
-                .collect(),
-        }
+        Some(self.read[line].get_or_init(|| self.lines[line].1.split(' ').map(weight).collect()))
     }
 
     /// The condition for which most speaks, of the possible ones: what its words have meant, and `trust` for what the
@@ -130,11 +136,11 @@ impl WordWeights {
         (ruled, trust): (Condition, i32),
         possible: impl Fn(Condition) -> bool,
     ) -> Condition {
-        let mut seen: Vec<&Vec<Weight>> = Vec::with_capacity(128);
+        let mut seen: Vec<&[Weight]> = Vec::with_capacity(128);
         let mut words = 0;
         features(step, reply, meaning, |feature| {
             let (Feature::Frame(name) | Feature::Word(name)) = feature;
-            if let Some(weights) = self.weights.get(name)
+            if let Some(weights) = self.of(name)
                 && !seen.iter().any(|s| std::ptr::eq(*s, weights))
             {
                 let telling = weights.iter().any(|(_, weight)| weight.abs() >= TELLING);
@@ -162,6 +168,6 @@ impl WordWeights {
     /// Every feature that has a weight.
     #[cfg(test)]
     pub(super) fn known(&self) -> impl Iterator<Item = &str> {
-        self.weights.keys().map(String::as_str)
+        self.lines.iter().map(|(feature, _)| *feature)
     }
 }

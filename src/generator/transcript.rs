@@ -44,6 +44,9 @@ impl SessionTranscript {
 
     /// Adds bytes that were sent.
     pub fn sent(&mut self, at: Duration, bytes: &[u8]) {
+        if self.full {
+            return;
+        }
         let mut dialogue = std::mem::take(&mut self.dialogue);
         for (part, piece) in dialogue.sent(bytes) {
             if part == DialoguePart::Content && self.content >= CONTENT_LINES {
@@ -63,6 +66,9 @@ impl SessionTranscript {
 
     /// Adds bytes that were read.
     pub fn received(&mut self, at: Duration, bytes: &[u8]) {
+        if self.full {
+            return;
+        }
         self.end_content(at);
         self.dialogue.received(bytes);
         for line in bytes.split_inclusive(|b| *b == b'\n') {
