@@ -54,7 +54,8 @@ impl Hist {
 
     /// Adds one duration.
     pub fn time(&mut self, length: Duration) {
-        self.record(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
+        let seconds = length.as_secs().saturating_mul(1_000_000_000);
+        self.record(seconds.saturating_add(u64::from(length.subsec_nanos())));
     }
 
     /// Adds all values of `other`, count by count (M17).

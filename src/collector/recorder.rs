@@ -99,6 +99,15 @@ impl Recorder {
         phases[phase as usize].hist(metric, outcome, free).time(length);
     }
 
+    /// Records several durations under one outcome.
+    pub fn values<const N: usize>(&mut self, phase: u32, outcome: Outcome, values: [(Metric, Duration); N]) {
+        let Recorder { phases, free, .. } = self;
+        let phase = &mut phases[phase as usize];
+        for (metric, length) in values {
+            phase.hist(metric, outcome, free).time(length);
+        }
+    }
+
     /// Counts a condition, met `at` this time since the run's epoch; `late`: after the window of the phase. The sample is made
     /// only for the first of its kind since the last snapshot.
     pub fn condition(

@@ -351,15 +351,14 @@ impl Accounting {
         let drained = self.is_drained(phase, ended);
         let parts = times.parts(arrival);
         let mut recorder = self.recorder();
-        for (metric, length) in [
+        let values = [
             (Metric::Response, parts.response()),
             (Metric::Service, parts.service),
             (Metric::Lag, parts.lag),
             (Metric::Wait, parts.wait),
             (Metric::Setup, parts.setup),
-        ] {
-            recorder.value(phase, metric, outcome, length);
-        }
+        ];
+        recorder.values(phase, outcome, values);
         let (intended, started) = (arrival.intended, times.started());
         let span = ArrivalSpan { intended, started, ended, outcome };
         match self.context.plan.retry {
@@ -406,10 +405,12 @@ impl Accounting {
         let (start, end) = self.spans[phase as usize];
         let at = at.clamp(start, end);
         let state = &mut self.phases.borrow_mut()[phase as usize];
-        let area = at.saturating_sub(state.since).as_nanos() * u128::from(state.in_flight);
-        state.since = at.max(state.since);
+        if at > state.since {
+            let area = (at - state.since).as_nanos() * u128::from(state.in_flight);
+            self.count(phase, |counts| counts.in_flight_ns += area);
+            state.since = at;
+        }
         state.in_flight = state.in_flight.saturating_add_signed(change);
-        self.count(phase, |counts| counts.in_flight_ns += area);
     }
 
     fn note_peak(&self, phase: u32) {

@@ -45,9 +45,10 @@ impl Stuffed {
 
     /// Appends all of it.
     pub(super) fn append_all(&self, form: ContentForm, out: &mut Vec<u8>) {
-        match form {
-            ContentForm::Stuffed => out.extend_from_slice(&self.bytes),
-            ContentForm::Plain => self.append(form, 0, self.length(), out),
+        if form == ContentForm::Stuffed || self.dots.is_empty() {
+            out.extend_from_slice(&self.bytes);
+        } else {
+            self.append(form, 0, self.length(), out);
         }
     }
 

@@ -258,7 +258,10 @@ impl Wire<'_> {
                 self.ends_write = self.stream.poll_shutdown(cx).is_pending();
             }
             let unheard = self.deaf || !self.held.is_empty();
-            if let Some(how) = self.write_failed.filter(|_| unheard && !self.read_closed) {
+            if unheard
+                && !self.read_closed
+                && let Some(how) = self.write_failed
+            {
                 // It holds back what can no longer be written, perhaps for ever, and nothing else tells it so.
                 let now = turn.now();
                 self.held = Vec::new();

@@ -139,7 +139,13 @@ impl Stream {
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            // The runtime is asked only when the kernel takes nothing: it nearly always does.
+            Stream::Tcp(stream) => match stream.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    Pin::new(stream).poll_write(cx, bytes)
+                }
+                done => Poll::Ready(done),
+            },
             Stream::Tls(stream) => stream.poll_write(cx, bytes),
             Stream::Shaking(_) | Stream::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),

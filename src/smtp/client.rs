@@ -221,7 +221,16 @@ impl<C: Content> Client<C> {
             Some(until) if !self.is_waiting() => Some(until),
             _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
         };
-        [self.session_deadline(), step, self.held_until(), self.asks_at()].into_iter().flatten().min()
+        let seldom = match self.state {
+            ClientState::Mail => self.asks_at(),
+            ClientState::Quit | ClientState::Drained => self.held_until(),
+            _ => None,
+        };
+        let earlier = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        earlier(earlier(self.session_deadline(), step), seldom)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -380,7 +389,7 @@ impl<C: Content> Client<C> {
             return self.fail(now, *failure.unwrap_or_else(strange), true);
         }
         self.alive = now;
-        let several = self.transactions.order() == ReplyOrder::Several && step == Step::Body;
+        let several = step == Step::Body && self.transactions.order() == ReplyOrder::Several;
         let notes = self.opening.is_some() || self.transactions.goes_in_chunks() || several;
         let again = self.state == ClientState::Extra(ExtraCommand::Again);
         if notes && !again && (failure.is_none() || self.transactions.is_last_chunk()) {

@@ -386,6 +386,14 @@ impl Scanner {
 
     /// Judges one line with its end; `total` is the reply's length so far.
     fn line(line: &[u8], total: usize) -> Result<ReplyLine, Malformed> {
+        // Nearly all are so; the rest decides the same.
+        if let [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', after @ (b' ' | b'-'), ..] = *line
+            && line.len() <= MAX_LINE
+            && total <= MAX_REPLY
+        {
+            let code = [a, b, c].into_iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'));
+            return Ok(if after == b' ' { ReplyLine::Last(code) } else { ReplyLine::More(code) });
+        }
         let text = trim_line_end(line);
         if let Some(fault) = earliest_fault(line, total - line.len()) {
             return Err(Malformed::new(fault, text));

@@ -106,6 +106,11 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
+        // Nothing else can be due before an event of a session that works as it should.
+        let is_plain = self.held.is_none() && self.silent_until.is_none() && !self.finishing;
+        if is_plain && let Some(event) = self.events.pop_front() {
+            return Need::Emit(event);
+        }
         if self.silent_until.take_if(|until| *until <= now).is_some() && self.is_handshake() {
             (self.since, self.alive) = (now, now);
         }
@@ -139,7 +144,8 @@ impl<C: Content> Machine for Client<C> {
             self.early |= early;
             self.backlog = true;
             self.alive = now;
-            if self.script.manners.half_close == Some(self.step()) && !self.transactions.is_partly_rendered()
+            let closes_after = self.script.manners.half_close;
+            if closes_after.is_some_and(|step| step == self.step()) && !self.transactions.is_partly_rendered()
             {
                 self.half_closed = HalfClose::Due;
             }

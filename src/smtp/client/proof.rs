@@ -112,6 +112,9 @@ impl<C: Content> Client<C> {
 
     /// Tells what is held, unless something is still to be seen first.
     pub(super) fn tell_held(&mut self) {
+        if self.held.is_none() {
+            return;
+        }
         let leaves = self.leaves_properly()
             && matches!(self.state, ClientState::Rest | ClientState::Quit | ClientState::Drained);
         if !leaves && !self.held.is_some_and(|held| held.asked) {

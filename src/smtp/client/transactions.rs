@@ -168,8 +168,9 @@ impl<C: Content> Transactions<C> {
     /// The current one is over; the next one, if there is one, takes its place. True: only RSET ends what the listener
     /// holds of it.
     pub(super) fn over(&mut self) -> bool {
-        let over = std::mem::replace(&mut self.current, self.next.take());
-        over.is_some_and(|exchange| exchange.needs_reset())
+        let needs_reset = self.current.as_ref().is_some_and(ClientTransaction::needs_reset);
+        self.current = if self.next.is_some() { self.next.take() } else { None };
+        needs_reset
     }
 
     /// All that was rendered is with the kernel.
