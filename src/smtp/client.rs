@@ -1,25 +1,26 @@
 //! The client machine: one session from the greeting to QUIT, over any number of transactions.
 //!
-//! It sends commands, times each step and reports how each ended; its owner decides what a reply means and what
-//! follows.
+//! It sends commands, times each step and reports how each step ended. The owner of the machine decides what a reply
+//! means and what follows.
 //!
 //! # Decisions
-//! - A reply is not an error: 4yz and 5yz end a step, and the owner gets the event. Only a dialogue that is out of step ends
-//!   the session (malformed replies, unasked replies, 421, time-outs).
-//! - A step is measured from the moment its group is written: in a group all steps count from the same moment. Its
-//!   time-out counts from the last progress (a reply, or bytes that the kernel took): otherwise slow replies to the
+//! - A reply is not an error: 4yz and 5yz end a step, and the owner gets the event. Only a dialogue that is out of step
+//!   ends the session (malformed replies, unasked replies, 421, time-outs).
+//! - A step is measured from the moment its group is written, so all steps of a group count from the same moment. Its
+//!   time-out counts from the last progress (a reply, or bytes that the kernel took). Otherwise slow replies to the
 //!   first commands of a group would time out the last one (RFC 5321 4.5.3.2 has no groups).
 //! - Data that was read before a command was written cannot be its reply. All complete replies of a read are processed
 //!   before anything is written. A reply without an outstanding command puts the session out of step, and so does a
-//!   reply of which a part was read before the next command was written. A session out of step accepts no message any
-//!   more. Only 421 may come at any time.
-//! - A surplus reply that comes after the next command looks like its reply. `proof` decides what can be known then,
-//!   and what proves an acceptance.
-//! - The driver passes on all data that it has read before the machine writes, but does not read again: that would be a
-//!   system call for each command. Data that arrives in between counts as later.
-//! - 220 opens and 221 closes a session: neither counts as the success of another command, in spite of its first digit.
-//! - Once the kernel may have the final dot, a loss leaves the message in doubt (RFC 5321 4.2.5): the listener may have
-//!   it. That includes a dot that an orderly close still flushes.
+//!   reply whose first part was read before the command was written. A session out of step accepts no further message.
+//!   Only 421 may come at any time.
+//! - A surplus reply that comes after the next command looks like the reply to that command. `proof` says what can be
+//!   known in this case, and what proves an acceptance.
+//! - The driver passes on all data that it has read before the machine writes. It does not read again first: that would
+//!   cost a system call for each command. Data that arrives in between counts as later.
+//! - 220 opens and 221 closes a session. Neither counts as the success of another command, although its first digit is
+//!   2.
+//! - Once the kernel may have the final dot, a loss of the session leaves the message in doubt (RFC 5321 4.2.5),
+//!   because the listener may have the message. That includes a dot that an orderly close still flushes.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
 mod client_transaction;
@@ -60,19 +61,19 @@ pub use self::event::{Event, Failure, Lacking};
 enum ClientState {
     /// Greeting, TLS, hello, XCLIENT and AUTH: `opening` is set.
     Opening,
-    /// Nothing outstanding.
+    /// No command is outstanding.
     Rest,
     /// A transaction is in progress: `current` is set.
     Mail,
-    /// RSET is to be written, or was.
+    /// RSET is to be written, or is written.
     Reset,
-    /// An extra command is to be written, or was.
+    /// An extra command is to be written, or is written.
     Extra(ExtraCommand),
     /// NOOP is sent again and again, and no reply is read (misbehaviour of the script).
     Deaf,
-    /// QUIT is to be written, or was.
+    /// QUIT is to be written, or is written.
     Quit,
-    /// QUIT was answered, but not by 221: a reply too many would come now.
+    /// QUIT was answered, but not by 221. The client waits for a surplus reply.
     Drained,
     Over(Close),
 }
@@ -85,34 +86,34 @@ pub struct Client<C> {
     opening: Option<Box<Opening>>,
     scanner: Scanner,
     transactions: Transactions<C>,
-    /// When the session's time is up; computed once, because every wait needs it.
+    /// When the session times out. It is computed once, because every wait needs it.
     expires: Option<Instant>,
     /// When the command of a state outside transactions was written.
     since: Instant,
     /// The last progress, from which time-outs count.
     alive: Instant,
-    /// The state's command is written.
+    /// Whether the command of the state is written.
     written: bool,
-    /// The kernel has not taken all that was written.
+    /// Whether the kernel has yet to take a part of what was written.
     backlog: bool,
-    /// Part of a reply was there before the command was written that is waited for.
+    /// Whether part of a reply was there before the outstanding command was written.
     early: bool,
-    /// A message that is accepted and not reported yet.
+    /// A message that is answered and not reported yet.
     held: Option<UnprovenMessage>,
     wordings: ReplyWordings,
-    /// QUIT was sent after a message with missing replies.
+    /// Whether QUIT was sent to ask for missing replies of LMTP.
     asked: MissingReplyCheck,
     finishing: bool,
     /// Nothing is sent before this time (misbehaviour of the script).
     silent_until: Option<Instant>,
     half_closed: HalfClose,
-    /// Whether the owner got the event that it may begin.
+    /// Whether the owner got the [`Event::Ready`] of this occasion.
     offered: bool,
     events: VecDeque<Event>,
 }
 
 impl<C: Content> Client<C> {
-    /// A session over a connection that is established `now`.
+    /// Creates a session over a connection that is established `now`.
     pub fn new(script: Rc<Script>, identity: SessionIdentity, now: Instant) -> Self {
         let expires = now.checked_add(script.timeouts.session);
         Client {
@@ -138,7 +139,8 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Begins a transaction. Only after a [`Event::Ready`] that was not answered yet, or while the session rests.
+    /// Begins a transaction. Call it only after an [`Event::Ready`] that was not used yet, or while the session is
+    /// idle.
     pub fn begin(&mut self, content: C) {
         debug_assert!(
             self.is_resting() || self.state == ClientState::Mail && self.offered && !self.finishing,
@@ -150,22 +152,22 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Ends the session as the script says, after the transactions under way.
+    /// Ends the session as the script says, after the transactions in progress.
     pub fn finish(&mut self) {
         self.finishing = true;
     }
 
-    /// Ends the session at once; a step that is waited for fails as [`Failure::Aborted`].
+    /// Ends the session at once. An outstanding step fails as [`Failure::Aborted`].
     pub fn abort(&mut self, now: Instant) {
         self.fail(now, Failure::Aborted, false);
     }
 
-    /// Whether the session rests: established, and nothing outstanding.
+    /// Whether the session is idle: it is established, and no command is outstanding.
     pub fn is_resting(&self) -> bool {
         self.state == ClientState::Rest && !self.finishing
     }
 
-    /// Whether what it writes now holds a secret, which no transcript may show.
+    /// Whether the bytes that are written now hold a secret, which no transcript may show.
     pub fn is_secret(&self) -> bool {
         self.opening.as_ref().is_some_and(|opening| opening.is_secret())
     }
@@ -178,7 +180,7 @@ impl<C: Content> Client<C> {
         self.opening.as_ref().is_some_and(|opening| opening.is_handshake())
     }
 
-    /// The step that is waited for, if [`is_waiting`](Self::is_waiting).
+    /// Returns the outstanding step, if [`is_waiting`](Self::is_waiting).
     fn step(&self) -> Step {
         match self.state {
             _ if self.silent_until.is_some() && !self.is_waiting() => Step::Idle,
@@ -191,10 +193,10 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Whether the listener owes a reply.
+    /// Whether a reply of the listener is outstanding.
     fn is_waiting(&self) -> bool {
         match self.state {
-            // Our own silence holds the handshake back.
+            // The client's own silence holds the handshake back.
             ClientState::Opening if self.silent_until.is_some() && self.is_handshake() => false,
             ClientState::Opening => {
                 self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
@@ -205,12 +207,12 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// When the outstanding wait began.
+    /// Returns when the outstanding wait began.
     fn since(&self) -> Instant {
         self.transactions.current.as_ref().map_or(self.since, |exchange| exchange.since())
     }
 
-    /// When the session's time is up. One that is leaving is given the time to.
+    /// Returns when the session times out; `None` for a session that is ending, which has time-outs of its own.
     fn session_deadline(&self) -> Option<Instant> {
         let leaving = matches!(self.state, ClientState::Quit | ClientState::Drained | ClientState::Over(_));
         if leaving { None } else { self.expires }
@@ -246,7 +248,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Reports the end of a step and the code of the reply that ended it (0: none did).
+    /// Reports the end of a step, with the code of the reply that ended it (0 without a reply).
     fn report(&mut self, now: Instant, step: Step, code: u16, failure: Option<Box<Failure>>) {
         let started = if self.is_waiting() { self.since() } else { now };
         let in_doubt = match failure.as_deref() {
@@ -276,7 +278,7 @@ impl<C: Content> Client<C> {
         self.events.push_back(Event::Step { step, started, ended, code, failure, in_doubt });
     }
 
-    /// The session cannot go on: the outstanding step fails, and with it every transaction.
+    /// Ends a session that cannot go on. The outstanding step fails, and with it every transaction.
     fn fail(&mut self, now: Instant, failure: Failure, by_peer: bool) {
         if self.is_over() {
             return;
@@ -295,7 +297,7 @@ impl<C: Content> Client<C> {
             | Failure::Surplus(reply) => reply.code,
             _ => 0,
         };
-        // Giving up a session that waits for no step, or that is leaving anyway, is no finding.
+        // Giving up a session is no failure when no step is outstanding or the session is ending anyway.
         let leaving_or_idle = self.step() == Step::Idle || leaving || self.state == ClientState::Reset;
         let silent = matches!(failure, Failure::Aborted) && leaving_or_idle && !self.is_doubted();
         let why = failure.clone();
@@ -309,9 +311,9 @@ impl<C: Content> Client<C> {
         self.lose(now, &Failure::Aborted, how, by_peer);
     }
 
-    /// The session is over, and with it what is under way.
+    /// Ends the session and the transactions in progress.
     fn lose(&mut self, now: Instant, why: &Failure, how: Close, by_peer: bool) {
-        // What was offered and not heard yet cannot be taken any more.
+        // The owner can no longer use a `Ready` that it has not taken yet.
         self.events.retain(|event| !matches!(event, Event::Ready { .. }));
         self.lose_held();
         self.transactions.lose(now, why, &mut self.events);
@@ -320,7 +322,7 @@ impl<C: Content> Client<C> {
         self.opening = None;
     }
 
-    /// Ends the session as the script says; QUIT is written at the next poll.
+    /// Ends the session as the script says. QUIT is written at the next poll.
     fn leave(&mut self, now: Instant) {
         match self.script.quit {
             Quit::Clean | Quit::Hold => self.command(ClientState::Quit),
@@ -329,9 +331,9 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Goes to a state whose command is written at the next poll.
+    /// Enters a state whose command is written at the next poll.
     fn command(&mut self, state: ClientState) {
-        // What was offered and not heard yet has to wait.
+        // A `Ready` that the owner has not taken yet has to wait.
         self.events.retain(|event| !matches!(event, Event::Ready { .. }));
         self.opening = None;
         self.state = state;
@@ -351,7 +353,7 @@ impl<C: Content> Client<C> {
         self.offered = false;
     }
 
-    /// One complete reply came.
+    /// Processes one complete reply.
     fn reply(&mut self, now: Instant, raw: RawReply<'_>) {
         let step = self.step();
         if raw.is_mixed() {
@@ -371,7 +373,7 @@ impl<C: Content> Client<C> {
             }
             None => failure(step, raw),
         };
-        // RFC 5321 3.8: 421 may answer any command, come unasked, and always ends the session.
+        // RFC 5321 3.8: 421 may answer any command, may come unasked, and always ends the session.
         if raw.code == 421 {
             return self.fail(now, *failure.unwrap_or_else(|| unexpected(raw)), true);
         }
@@ -382,7 +384,7 @@ impl<C: Content> Client<C> {
             if self.is_disproved(now, raw) {
                 return;
             }
-            // A session that rests may be told that it is to end.
+            // A listener may announce to an idle session that it ends it.
             let rests = self.state == ClientState::Rest && !self.early;
             let failure = failure.filter(|failure| rests && is_refusal(failure));
             let strange = || if rests { unexpected(raw) } else { surplus(raw) };
@@ -413,7 +415,8 @@ impl<C: Content> Client<C> {
                 self.extra(turn.next(&self.script));
             }
             (_, Some(failure)) if is_refusal(&failure) => {
-                // RFC 5321 3.1: after a refusing greeting QUIT is in order; so it is when hello or RSET is refused.
+                // RFC 5321 3.1: after a greeting that refuses, QUIT is in order. The same holds when hello or RSET is
+                // refused.
                 self.report(now, step, raw.code, Some(failure));
                 self.leave(now);
             }
@@ -429,7 +432,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// A reply that fits came to what the opening waited for.
+    /// Processes a reply that fits the outstanding step of the opening.
     fn opened(&mut self, now: Instant, raw: RawReply<'_>, refused: Option<Box<Failure>>) {
         let (step, since) = (self.step(), self.since);
         let Some(opening) = &mut self.opening else { return };
@@ -437,7 +440,8 @@ impl<C: Content> Client<C> {
         self.written = opening.was_said_early();
         match next {
             OpeningProgress::Goes { complete: false } => return,
-            // What is asked for and not offered fails the hello that showed it, or a step of its own.
+            // A feature that the script asks for and the listener does not offer fails the hello that showed it, or a
+            // step of its own.
             OpeningProgress::Fails(failed, failure) if failed == step => {
                 self.report_since(now, step, since, raw.code, Some(Box::new(failure)), false);
                 return self.leave(now);
@@ -455,12 +459,12 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// A reply to what is outstanding longest of the current transaction.
+    /// Processes a reply to the oldest outstanding command of the current transaction.
     fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
         let Some(exchange) = &self.transactions.current else { return };
         let early = exchange.is_early();
         let ahead = exchange.is_chunked() && !self.transactions.is_single();
-        // Nothing says yes to a message that it refused.
+        // No listener accepts a message that it refused before.
         let revived = failure.is_none() && exchange.is_consequence() && exchange.is_chunk_awaited();
         let failure = match failure {
             None if early || revived => Some(unexpected(raw)),
@@ -468,7 +472,7 @@ impl<C: Content> Client<C> {
             failure => failure,
         };
         let good = failure.is_none();
-        // After an early reply the rest of the content can no longer be told from commands, unless its length was said.
+        // After an early reply the rest of the content could be read as commands, unless its length was announced.
         let out_of_step = early && !exchange.is_chunked()
             || matches!(failure.as_deref(), Some(Failure::Unexpected(_) | Failure::Surplus(_)));
         let silent = exchange.is_consequence() || good && exchange.is_midway();
@@ -484,12 +488,12 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// The current transaction is over; the next one, if there is one already, takes its place.
+    /// Ends the current transaction. The next one, if it has started already, takes its place.
     fn transaction_over(&mut self, now: Instant, accepted: bool) {
         let order = self.transactions.order();
         let answered = accepted || self.transactions.is_answered();
         if self.asked == MissingReplyCheck::Yes {
-            // It was slow, and owed nothing; QUIT is out.
+            // The listener was only slow, and no reply is missing. QUIT is written already.
             self.transactions.over();
             self.events.push_back(Event::Transaction { accepted, ended: now });
             self.command(ClientState::Quit);
@@ -513,7 +517,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// The `Ready` that is due now, told once for each occasion.
+    /// Returns the `Ready` that is due now, once for each occasion.
     fn offer(&mut self) -> Option<Event> {
         let early = match self.state {
             ClientState::Rest => false,
@@ -527,7 +531,7 @@ impl<C: Content> Client<C> {
         Some(Event::Ready { early })
     }
 
-    /// Appends what is to be said now. False: nothing.
+    /// Appends what is to be written now. Returns false if there is nothing.
     fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         match self.state {
             _ if self.silent_until.is_some() => return false,
@@ -570,7 +574,8 @@ impl<C: Content> Client<C> {
     fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let before = out.len();
         if let Err(Lost(why)) = self.transactions.write(now, self.backlog, &mut self.events, out) {
-            // Without its end the listener has no message (RFC 5321 4.1.1.4): it must see the end of the session first.
+            // Content without its end is no message (RFC 5321 4.1.1.4). The listener must see the end of the session,
+            // not of the content.
             out.truncate(before);
             self.fail(now, Failure::Lost(why), false);
             return false;

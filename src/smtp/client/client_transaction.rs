@@ -1,14 +1,16 @@
-//! One transaction in progress: which of its commands are written and answered, and what that means for it.
+//! One transaction in progress: which of its commands are written and answered, and the state that results.
 //!
-//! It renders and counts; the client has the time-outs, the events and the session.
+//! It renders and counts. The client handles the time-outs, the events and the session.
 //!
 //! # Decisions
-//! - With BDAT the content is commands too, each with a reply (RFC 3030 section 2). They are one `body` step: it begins with
-//!   the first chunk and ends with the reply to the last, or with the first that is refused.
-//! - A refused chunk is the last one written, but for the rest of one that has started: its length was announced. RSET follows
-//!   unless it was the chunk marked LAST, whose reply ends the transaction whatever it is.
-//! - LMTP answers the end of the content once for each accepted recipient (RFC 2033 4.2). The transaction is accepted only
-//!   if all of them say so.
+//! - With BDAT the content is sent as commands too, each with a reply (RFC 3030 section 2). Together they are one
+//!   `body` step: it begins with the first chunk and ends with the reply to the last chunk, or with the first reply
+//!   that refuses one.
+//! - After a chunk is refused no further chunk is written. A chunk that has started is completed, because its length
+//!   was announced. RSET follows, unless the refused chunk was marked LAST: the reply to that one always ends the
+//!   transaction.
+//! - LMTP answers the end of the content once for each accepted recipient (RFC 2033 4.2). The transaction is accepted
+//!   only if all these replies accept it.
 
 use std::num::NonZeroU64;
 use std::time::Instant;
@@ -19,24 +21,24 @@ use crate::smtp::script::Protocol;
 use crate::smtp::step::Step;
 use crate::smtp::transaction::{Content, Lost};
 
-/// How much of the content is rendered at once, about.
+/// About how many bytes of the content are rendered at once.
 const PIECE: usize = 64 * 1024;
 
-/// How far the content has got.
+/// How much of the content is rendered and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ContentProgress {
-    /// Nothing of it is rendered.
+    /// Nothing is rendered.
     Ahead,
     /// Rendered up to this offset.
     Partly(u64),
-    /// Rendered with its end (the final dot, or the chunk marked LAST), which the kernel may not have taken yet.
+    /// Rendered with its end (the final dot, or the chunk marked LAST). The kernel may not have taken all of it yet.
     Rendered,
-    /// The kernel has its end.
+    /// The kernel has taken the end of the content.
     Out,
 }
 
-/// A transaction under way. Its commands are numbered: 0 MAIL, 1..=n RCPT, then n+1 DATA, with the content after it, or the
-/// chunks of the content.
+/// A transaction in progress. Its commands are numbered: 0 is MAIL and 1..=n are RCPT. Then n+1 is DATA, followed by
+/// the content; with BDAT the numbers from n+1 are the chunks.
 #[derive(Debug)]
 pub(super) struct ClientTransaction<C> {
     content: C,
@@ -44,20 +46,20 @@ pub(super) struct ClientTransaction<C> {
     sent: u32,
     answered: u32,
     accepted_recipients: u32,
-    /// Of LMTP's replies to the content: how many came, and whether one of them refused.
+    /// How many replies to the content came (several with LMTP), and whether one of them refused.
     settled: u32,
     refused: bool,
     protocol: Protocol,
-    /// Its fate is known to be bad; what is still outstanding of its group is read without more ado.
+    /// The transaction has failed. The outstanding replies of its group are read and not reported.
     failed: bool,
-    /// The listener holds a transaction: MAIL was accepted, and no reply ended it.
+    /// The listener holds a transaction: it accepted MAIL, and no reply has ended the transaction.
     open: bool,
     body: ContentProgress,
-    /// Bytes of a chunk; `None`: DATA.
+    /// The size of a chunk in bytes; `None` for DATA.
     chunk: Option<NonZeroU64>,
-    /// With BDAT: the number of the chunk marked LAST.
+    /// The number of the chunk marked LAST, with BDAT.
     last: u32,
-    /// When what is waited for was written.
+    /// When the outstanding command was written.
     since: Instant,
 }
 
@@ -92,7 +94,7 @@ impl<C: Content> ClientTransaction<C> {
         self.recipients + 1
     }
 
-    /// The step that the next reply answers.
+    /// Returns the step that the next reply answers.
     pub(super) fn step(&self) -> Step {
         match self.answered {
             _ if self.sent == 0 => Step::Idle,
@@ -103,33 +105,33 @@ impl<C: Content> ClientTransaction<C> {
         }
     }
 
-    /// Whether the listener owes a reply.
+    /// Whether a reply of the listener is outstanding.
     pub(super) fn is_waiting(&self) -> bool {
         self.answered < self.sent || self.chunk.is_none() && self.body != ContentProgress::Ahead
     }
 
-    /// Nothing of it is written.
+    /// Whether no command of the transaction is written.
     pub(super) fn is_unsent(&self) -> bool {
         self.sent == 0
     }
 
-    /// The content goes with BDAT.
+    /// Whether the content is sent with BDAT.
     pub(super) fn is_chunked(&self) -> bool {
         self.chunk.is_some()
     }
 
-    /// Whether a reply now answers content whose end the listener cannot have seen.
+    /// Whether a reply that came now would answer content whose end the listener cannot have seen.
     pub(super) fn is_early(&self) -> bool {
         match self.body {
             ContentProgress::Ahead | ContentProgress::Out => false,
             ContentProgress::Partly(_) | ContentProgress::Rendered if self.chunk.is_none() => true,
-            // Only the chunk written last may be on its way still.
+            // Of all chunks only the last one written may be incomplete.
             ContentProgress::Partly(offset) => self.answered + 1 == self.sent && self.is_within_chunk(offset),
             ContentProgress::Rendered => self.answered == self.last,
         }
     }
 
-    /// Whether there is more of the content than was rendered.
+    /// Whether only a part of the content is rendered.
     pub(super) fn is_partly_rendered(&self) -> bool {
         matches!(self.body, ContentProgress::Partly(_))
     }
@@ -149,25 +151,25 @@ impl<C: Content> ClientTransaction<C> {
         self.chunk.is_some() && self.answered == self.last && self.sent > self.last
     }
 
-    /// LMTP: whether the content has several replies.
+    /// Whether the content has several replies (LMTP).
     pub(super) fn is_of_several(&self) -> bool {
         self.protocol == Protocol::Lmtp && self.accepted_recipients > 1
     }
 
-    /// Whether all of the content is out, and its fate is known from the reply to it or to a chunk of it.
+    /// Whether all of the content is written and a reply to it, or to a chunk of it, decides the result.
     pub(super) fn is_answered(&self) -> bool {
         let chunks = self.chunk.is_some() && self.accepted_recipients > 0 && self.answered > self.last;
         self.settled > 0 || chunks
     }
 
-    /// Whether what the next reply says is a consequence of a failure that was reported before: all that follows a failure
-    /// in a group, be it a 354 that only asks for the lone dot.
+    /// Whether the next reply only follows from a failure that was reported before. That holds for every later reply of
+    /// the group, including a 354 that only asks for the lone dot.
     pub(super) fn is_consequence(&self) -> bool {
         self.failed
     }
 
-    /// Whether all is answered well but the chunk marked LAST, which is rendered: nothing that follows it in a group can
-    /// suffer from this transaction.
+    /// Whether only the chunk marked LAST is unanswered, and everything before it succeeded. Then this transaction
+    /// cannot break the commands that follow in the group.
     pub(super) fn is_last_awaited(&self) -> bool {
         self.chunk.is_some()
             && !self.failed
@@ -175,15 +177,15 @@ impl<C: Content> ClientTransaction<C> {
             && matches!(self.body, ContentProgress::Rendered | ContentProgress::Out)
     }
 
-    /// Whether the listener may have the message, or get it yet, if no reply says otherwise (RFC 5321 4.2.5).
-    /// `cut_short`: no more of what was rendered reaches it than what the kernel took, and the end of the content was
-    /// rendered last.
+    /// Whether the listener may have the message, or may still receive it, if no reply says otherwise (RFC 5321 4.2.5).
+    /// With `cut_short` the listener receives only what the kernel has taken, and the end of the content was the last
+    /// thing rendered.
     pub(super) fn in_doubt(&self, cut_short: bool) -> bool {
         !self.failed && !self.refused && self.is_out(cut_short)
     }
 
-    /// Whether the listener may have it by now, or get it yet, in chunks that prove nothing of which reply is whose.
-    /// `cut_short`: as of [`in_doubt`](Self::in_doubt).
+    /// Whether the listener may have the content, or may still receive it, in chunks. The replies to chunks do not
+    /// prove which command each answers. `cut_short` is as in [`in_doubt`](Self::in_doubt).
     pub(super) fn is_out_in_chunks(&self, cut_short: bool) -> bool {
         self.chunk.is_some() && self.is_out(cut_short)
     }
@@ -192,20 +194,21 @@ impl<C: Content> ClientTransaction<C> {
         self.body == ContentProgress::Out || self.body == ContentProgress::Rendered && !cut_short
     }
 
-    /// LMTP: how many replies to the content came and how many are due, while some came and not all.
+    /// Returns how many replies to the content came and how many are due, if LMTP's replies are incomplete: some came,
+    /// but not all.
     pub(super) fn replies_due(&self) -> Option<(u32, u32)> {
         let missing =
             self.protocol == Protocol::Lmtp && (1..self.accepted_recipients).contains(&self.settled);
         missing.then_some((self.settled, self.accepted_recipients))
     }
 
-    /// Whether only RSET ends what the listener holds of it.
+    /// Whether the listener still holds the transaction, which only RSET can end.
     pub(super) fn needs_reset(&self) -> bool {
         self.open
     }
 
     pub(super) fn wants_command(&self) -> bool {
-        // With BDAT the envelope ends before what would be DATA.
+        // With BDAT there is no DATA: the envelope is the last part that is written here.
         !self.failed
             && self.sent == self.answered
             && self.sent < self.data() + u32::from(self.chunk.is_none())
@@ -220,8 +223,8 @@ impl<C: Content> ClientTransaction<C> {
             }
     }
 
-    /// Whether content that has started goes on as soon as the kernel has what was rendered. `grouped`: chunks do not wait for
-    /// each other's replies.
+    /// Whether content that has started continues as soon as the kernel has taken what was rendered. With `grouped`,
+    /// chunks do not wait for each other's replies.
     pub(super) fn wants_more_body(&self, grouped: bool) -> bool {
         match (self.body, self.chunk) {
             (ContentProgress::Partly(_), None) => true,
@@ -236,7 +239,7 @@ impl<C: Content> ClientTransaction<C> {
         self.chunk.is_some_and(|chunk| offset % chunk != 0)
     }
 
-    /// Whether it has failed and nothing of it is outstanding, on either side.
+    /// Whether the transaction has failed, no reply is outstanding and no announced chunk is incomplete.
     pub(super) fn is_spent(&self) -> bool {
         let promised = matches!(self.body, ContentProgress::Partly(offset) if self.is_within_chunk(offset));
         self.failed && self.answered == self.sent && !promised
@@ -263,7 +266,7 @@ impl<C: Content> ClientTransaction<C> {
     /// Renders MAIL, all RCPT and DATA, or as many chunks as are rendered at once.
     ///
     /// # Errors
-    /// The content is lost: the session cannot go on, and no end may follow what was rendered of it.
+    /// The content is lost. The session cannot go on, and the end of the content must not be written.
     pub(super) fn write_group(&mut self, terms: &Terms, now: Instant, out: &mut Vec<u8>) -> Result<(), Lost> {
         while self.sent <= self.recipients {
             self.write_command(terms, now, out);
@@ -277,10 +280,11 @@ impl<C: Content> ClientTransaction<C> {
         }
     }
 
-    /// Renders the next piece of the content, or the lone dot of a failed transaction. True: its end is rendered.
+    /// Renders the next piece of the content, or the lone dot of a failed transaction. Returns true once the end is
+    /// rendered.
     ///
     /// # Errors
-    /// As of [`write_group`](Self::write_group).
+    /// The same as of [`write_group`](Self::write_group).
     pub(super) fn write_body(
         &mut self,
         grouped: bool,
@@ -300,7 +304,7 @@ impl<C: Content> ClientTransaction<C> {
             ContentProgress::Rendered | ContentProgress::Out => return Ok(true),
         };
         if self.failed {
-            // RFC 2920 3.1: the listener asked for content although nobody is to get it.
+            // RFC 2920 3.1: the listener asked for content although it accepted no recipient.
             out.extend_from_slice(command::EMPTY_CONTENT);
             self.body = ContentProgress::Rendered;
             return Ok(true);
@@ -311,7 +315,7 @@ impl<C: Content> ClientTransaction<C> {
         Ok(ends)
     }
 
-    /// Renders chunks, or the rest of one: one, or (`grouped`) about as many as make a piece.
+    /// Renders one chunk or the rest of one; with `grouped`, about as many chunks as make a piece.
     fn write_chunks(&mut self, chunk: NonZeroU64, grouped: bool, out: &mut Vec<u8>) -> Result<(), Lost> {
         let (start, size) = (out.len(), self.content.size());
         loop {
@@ -339,14 +343,15 @@ impl<C: Content> ClientTransaction<C> {
         }
     }
 
-    /// All that was rendered is with the kernel.
+    /// Notes that the kernel has taken all that was rendered.
     pub(super) fn written(&mut self) {
         if self.body == ContentProgress::Rendered {
             self.body = ContentProgress::Out;
         }
     }
 
-    /// Takes the reply to what is outstanding longest. `Some`: the transaction is over, and whether it was accepted.
+    /// Processes the reply to the oldest outstanding command. Returns `Some` when the transaction is over: whether it
+    /// was accepted.
     pub(super) fn answer(&mut self, good: bool) -> Option<bool> {
         let step = self.step();
         let midway = self.is_midway();
@@ -360,12 +365,12 @@ impl<C: Content> ClientTransaction<C> {
                 self.accepted_recipients += u32::from(good);
                 self.failed |= self.answered == self.data() && self.accepted_recipients == 0;
             }
-            // Whatever failed before, a 354 asks for a dot.
+            // After a failure too, a 354 asks for a dot.
             Step::Data if good => return None,
             Step::Data => self.failed = true,
             _ if midway => self.failed |= !good,
             _ if self.failed => {
-                // The lone dot ends the transaction; what a listener makes of the rest of refused chunks is its own.
+                // The lone dot ends the transaction. After refused chunks the listener may still hold it.
                 self.open &= self.chunk.is_some();
                 return Some(false);
             }
@@ -374,7 +379,7 @@ impl<C: Content> ClientTransaction<C> {
         self.is_spent().then_some(false)
     }
 
-    /// Takes a reply to the content: the only one, or one of LMTP's.
+    /// Processes a reply to the content: the only one, or one of several with LMTP.
     fn settle(&mut self, good: bool) -> Option<bool> {
         self.settled += 1;
         self.refused |= !good;

@@ -11,66 +11,68 @@ use crate::smtp::step::Step;
 /// Why a step did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A reply that refuses, asked for or not: 4yz or 5yz.
+    /// A reply that refuses (4yz or 5yz), to a command or unasked.
     Reply(Reply),
-    /// A reply that refuses a login, and the challenge before it that says why.
+    /// A reply that refuses a login, and the challenge before it that gives the reason.
     Challenged {
         /// The reply.
         reply: Reply,
-        /// The challenge, in text.
+        /// The challenge as text.
         challenge: String,
-        /// It is the listener's reason to refuse a token (RFC 7628 3.2.2). Otherwise it could not be answered, and the login
-        /// was cancelled: nothing is known of the credentials.
+        /// Whether the challenge is the listener's reason to refuse a token (RFC 7628 3.2.2). Otherwise the client
+        /// could not answer the challenge and cancelled the login; this says nothing about the credentials.
         understood: bool,
     },
     /// A reply that does not fit the step, such as 250 to DATA, or 250 when nothing was asked.
     Unexpected(Reply),
-    /// A reply too many: it was there before the command that it would answer was written, or it came when all that was
-    /// written had been answered. What answers what can no longer be told.
+    /// A surplus reply. It was there before the command that it would answer was written, or it came when all commands
+    /// had been answered. From then on it is not certain which command each reply answers.
     Surplus(Reply),
-    /// No reply within the step's time-out; what had come of an unfinished one.
+    /// No complete reply within the step's time-out; the text holds the part that came.
     TimedOut(String),
     /// The session took longer than its time-out.
     SessionTimedOut,
     /// The connection is gone.
     Closed(Closed),
-    /// What came is no reply.
+    /// The bytes received are no reply.
     Malformed(Malformed),
-    /// The session was to have what the listener does not offer.
+    /// The listener does not offer what the session requires.
     NotOffered(Lacking),
-    /// Bytes came in clear text between the 220 to STARTTLS and the handshake (the flaw of CVE-2011-0411): the first of them.
+    /// Bytes came in clear text between the 220 to STARTTLS and the handshake (the flaw of CVE-2011-0411). The text
+    /// holds the first of them.
     Injected(String),
     /// The TLS handshake failed.
     Insecure(Insecure),
-    /// The rest of the content cannot be had: our own failure. Its end was not sent, so the listener has no message.
+    /// The rest of the content cannot be read, which is a failure of the client. The end of the content was not sent,
+    /// so the listener has no message.
     Lost(String),
-    /// LMTP: only some of the replies to the content came, and what ended the wait for the others.
+    /// LMTP: only some of the replies to the content came.
     Missing {
-        /// So many came.
+        /// How many replies came.
         came: u32,
-        /// So many recipients were accepted before.
+        /// How many replies were due: one for each accepted recipient.
         due: u32,
-        /// What took their place.
+        /// What ended the wait for the others.
         why: Box<Failure>,
     },
     /// The run ended or gave the session up.
     Aborted,
 }
 
-/// What the session was to have and the listener does not offer.
+/// A feature that the session requires and the listener does not offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lacking {
     /// STARTTLS.
     Starttls,
-    /// XCLIENT, to us.
+    /// XCLIENT, for this client.
     Xclient,
     /// PIPELINING.
     Pipelining,
-    /// Another extension that is required; its keyword.
+    /// Another required extension, by its keyword.
     Extension(&'static str),
     /// The AUTH mechanism.
     Mechanism(Mechanism),
-    /// The session is in clear text, and a login must not be.
+    /// Encryption: the session is in clear text, and the login must not be.
     Encryption,
     /// The session's TLS has no channel binding (RFC 9266), and the mechanism needs one.
     ChannelBinding,
@@ -81,57 +83,60 @@ pub enum Lacking {
 pub enum Event {
     /// A step ended.
     Step {
-        /// Which.
+        /// The step.
         step: Step,
-        /// When it began: its command was written, alone or in a group. A failure that no wait met begins when it ends.
+        /// When the step began: its command was written, alone or in a group. A failure without a wait begins when it
+        /// ends.
         started: Instant,
         /// When it ended.
         ended: Instant,
         /// The code of the reply that ended it; 0 if none did.
         code: u16,
-        /// `None`: it succeeded.
+        /// Why it failed; `None` if it succeeded.
         failure: Option<Box<Failure>>,
-        /// The final dot, or the chunk marked LAST, may be out and no reply says what became of the message: the listener may have it.
+        /// Whether the listener may have the message: its final dot, or the chunk marked LAST, may be sent, and no
+        /// reply gives the result.
         in_doubt: bool,
     },
-    /// The listener does not know what was said, and it is said again in an older way on the same connection: HELO for
-    /// EHLO, AUTH without an initial response. The step goes on.
+    /// The listener does not know a command, and the client repeats it in an older form on the same connection: HELO
+    /// for EHLO, AUTH without an initial response. The step goes on.
     SteppedDown {
-        /// Which.
+        /// The step.
         step: Step,
-        /// How the first try was refused.
+        /// The reply that refused the first form.
         reply: Box<Reply>,
     },
-    /// A reply whose lines have different codes came to this step. The last line's counts; the outcome of the step is an
-    /// event of its own.
+    /// A reply to this step whose lines have different codes. The code of the last line counts. The result of the step
+    /// is an event of its own.
     Mixed(Step, Box<Reply>),
     /// The TLS handshake is complete.
     Secured(Box<Handshake>),
-    /// The session can send mail: all that the script asks before its first transaction succeeded. What the listener
-    /// offers.
+    /// The session can send mail: everything that the script asks before its first transaction succeeded. Carries what
+    /// the listener offers.
     Established(Box<Offer>),
-    /// [`Client::begin`](super::Client::begin) or [`Client::finish`](super::Client::finish) may be called. If neither is,
-    /// the session rests.
+    /// [`Client::begin`](super::Client::begin) or [`Client::finish`](super::Client::finish) may be called. If neither
+    /// is called, the session stays idle.
     Ready {
-        /// The last transaction is still under way: the next one would go out in one group with its content, or behind
-        /// its last chunk.
-        /// Not calling `begin` now is no rest; another `Ready` follows.
+        /// The last transaction is still in progress. The next one would be sent in one group with its content, or
+        /// behind its last chunk. If `begin` is not called now, another `Ready` follows.
         early: bool,
     },
     /// MAIL of the newest transaction is being written.
     Started(Instant),
-    /// The oldest transaction ended; reported for each that was given to [`Client::begin`](super::Client::begin), in order.
-    /// The events before it name the step that failed, if one did. One without [`Event::Started`] was never sent. It is reported when
-    /// no later reply can contradict it, which may be after steps that follow it.
+    /// The oldest transaction ended. Every transaction that was given to [`Client::begin`](super::Client::begin) is
+    /// reported, in order. If a step failed, an earlier event names it. A transaction without [`Event::Started`] was
+    /// never sent. The event comes when no later reply can contradict the result, which may be after steps that follow
+    /// the transaction.
     Transaction {
-        /// The positive reply to the end of the content was read; with LMTP that of every accepted recipient.
+        /// Whether the reply to the end of the content was positive; with LMTP, the replies for every accepted
+        /// recipient.
         accepted: bool,
         /// When it ended: the final reply was read.
         ended: Instant,
     },
     /// The session is over; nothing follows.
     Ended {
-        /// The listener ended it before we left: by closing, by 421, or by breaking the protocol.
+        /// Whether the listener ended it first: by closing, by 421, or by breaking the protocol.
         by_peer: bool,
     },
 }

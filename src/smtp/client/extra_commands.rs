@@ -1,36 +1,37 @@
-//! Commands outside transactions: VRFY before the first one, NOOP and RSET after each. Which is next, and its text.
+//! Commands outside transactions: VRFY before the first one, NOOP and RSET after each. Returns their order and writes
+//! them.
 //!
 //! # Decisions
-//! - They go one at a time: NOOP and VRFY may only end a group (RFC 2920 3.1).
-//! - Those between transactions follow the one that ended instead of preceding the next, so that they are over before the
-//!   next is due; its start is not late because of them.
+//! - They are sent one at a time: NOOP and VRFY may only end a group (RFC 2920 3.1).
+//! - The commands between two transactions follow the first one at once. So they are over before the second one is due,
+//!   and do not delay its start.
 
 use crate::smtp::command;
 use crate::smtp::script::{Aside, Script};
 
-/// Which command outside transactions is written, or to be written.
+/// A command outside transactions that is written, or to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ExtraCommand {
-    /// This VRFY.
+    /// The VRFY with this number.
     Verify(u32),
-    /// Hello once more, which proves what its reply follows: see `proof`.
+    /// Hello once more, to prove that the replies are in step (see `proof`).
     Again,
-    /// This one of those that follow each transaction.
+    /// The command with this index, of the commands that follow each transaction.
     Between(usize),
 }
 
 impl ExtraCommand {
-    /// The first of a session, if there is one.
+    /// Returns the first command of a session, if there is one.
     pub(super) fn first(script: &Script) -> Option<ExtraCommand> {
         (script.verify.times > 0).then_some(ExtraCommand::Verify(0))
     }
 
-    /// The first after a transaction, if there is one.
+    /// Returns the first command after a transaction, if there is one.
     pub(super) fn after_transaction(script: &Script) -> Option<ExtraCommand> {
         (!script.between.is_empty()).then_some(ExtraCommand::Between(0))
     }
 
-    /// The one after this.
+    /// Returns the command after this one, if there is one.
     pub(super) fn next(self, script: &Script) -> Option<ExtraCommand> {
         match self {
             ExtraCommand::Verify(n) => (n + 1 < script.verify.times).then_some(ExtraCommand::Verify(n + 1)),

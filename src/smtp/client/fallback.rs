@@ -1,5 +1,5 @@
-//! The end of the opening, and the fallback on the same connection: HELO where EHLO is not known, AUTH without an initial
-//! response.
+//! The end of the opening, and the fallback on the same connection: HELO for a listener that does not know EHLO, AUTH
+//! without an initial response.
 
 use super::event::{Event, Failure};
 use super::extra_commands::ExtraCommand;
@@ -10,7 +10,7 @@ use crate::smtp::reply::RawReply;
 use crate::smtp::transaction::Content;
 
 impl<C: Content> Client<C> {
-    /// Whether what was refused is said again in an older way.
+    /// Repeats a refused command in an older form. Returns whether there is one.
     pub(super) fn steps_down(&mut self, raw: RawReply<'_>) -> bool {
         let step = self.step();
         let goes_on = self.opening.as_mut().is_some_and(|opening| opening.steps_down(&self.script, raw));
@@ -32,7 +32,8 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// What it means that the connection is gone: after a refusal that was followed by a second try, the refusal.
+    /// Returns the failure for a connection that is gone. If it closed after the second form of a command, the failure
+    /// is the refusal of the first form.
     pub(super) fn closed_by(&mut self, how: Closed) -> Failure {
         let refused = self.opening.as_mut().and_then(|opening| opening.refused_before());
         refused.map_or(Failure::Closed(how), Failure::Reply)

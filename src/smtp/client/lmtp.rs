@@ -1,10 +1,11 @@
-//! LMTP: what happens when fewer replies to the content come than there are recipients.
+//! LMTP: what the client does when there are fewer replies to the content than recipients.
 //!
 //! # Decisions
-//! - That a reply is missing is seen by the listener's silence, and a slow delivery is silent too. When a reply came and
-//!   nothing for [`QUIET`] and ten times as long as that one took, QUIT is said (RFC 2920 3.1 lets it follow): a listener that
-//!   owes replies gives them first, and one that answered once for all recipients says 221 in their place. So it is known
-//!   in seconds, and not by the time-out. The session ends by it.
+//! - A missing reply shows only as silence, and a slow delivery is silent too. The client sends QUIT when at least one
+//!   reply came and the silence after it has lasted [`QUIET`] and ten times the wait for that reply (RFC 2920 3.1
+//!   allows QUIT here). A listener with outstanding replies sends them first. A listener that answered once for all
+//!   recipients replies with 221 instead. So the result is known in seconds, not only after the time-out. The session
+//!   ends with this QUIT.
 
 use std::time::{Duration, Instant};
 
@@ -13,24 +14,24 @@ use super::{Client, ClientState};
 use crate::smtp::reply::RawReply;
 use crate::smtp::transaction::Content;
 
-/// How long nothing came, at the least, before the listener is asked.
+/// The shortest silence after which the client asks the listener.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Whether the listener is asked for the replies that are missing.
+/// Whether the client asked the listener for missing replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MissingReplyCheck {
-    /// It is not.
+    /// It did not.
     No,
     /// QUIT is to be written.
     Due,
-    /// It was.
+    /// QUIT is written.
     Yes,
 }
 
 impl<C: Content> Client<C> {
-    /// The failure of the step that is waited for; [`Failure::Missing`] if some of LMTP's replies came.
+    /// Returns the failure of the outstanding step: [`Failure::Missing`] if some of LMTP's replies came.
     pub(super) fn named(&self, failure: Failure) -> Failure {
-        // 421 refuses them all, and what is out of step is that before all.
+        // 421 refuses all recipients. A session out of step is a failure of its own.
         let loss = matches!(
             failure,
             Failure::TimedOut(_) | Failure::SessionTimedOut | Failure::Closed(_) | Failure::Aborted
@@ -41,7 +42,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// When the listener is asked for the replies that are missing.
+    /// Returns when the client asks the listener for the missing replies.
     pub(super) fn asks_at(&self) -> Option<Instant> {
         let may = self.state == ClientState::Mail
             && self.asked == MissingReplyCheck::No
@@ -51,7 +52,8 @@ impl<C: Content> Client<C> {
         self.alive.checked_add(QUIET.max(first * 10))
     }
 
-    /// The listener says goodbye instead of what it owes: it answered for all recipients before.
+    /// Returns the failure if the listener answers QUIT by 221 instead of the missing replies: it answered once for all
+    /// recipients.
     pub(super) fn has_no_more(&self, raw: RawReply<'_>) -> Option<Failure> {
         let (came, due) = self.transactions.replies_due()?;
         let asked = self.state == ClientState::Mail && self.asked == MissingReplyCheck::Yes;

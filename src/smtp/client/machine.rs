@@ -1,4 +1,4 @@
-//! The client as a [`Machine`]: input, time-outs, and what is to be written.
+//! The client as a [`Machine`]: input, time-outs, and the bytes to write.
 
 use std::time::Instant;
 
@@ -25,8 +25,8 @@ impl<C: Content> Machine for Client<C> {
         }
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
-        // All that was read is taken at once: what comes after the last reply that is owed must not come back as the answer to
-        // what is written next. Only what stands before a TLS handshake is left, and found there.
+        // All that was read is processed at once: bytes after the last outstanding reply must not become the answer to
+        // the next command. Only bytes before a TLS handshake are left, and the handshake reports them.
         loop {
             match scanner.scan(&mut input) {
                 None => break,
@@ -36,15 +36,15 @@ impl<C: Content> Machine for Client<C> {
             if input.is_empty() || self.is_over() || self.is_handshake() {
                 break;
             }
-            // A transaction that may go out behind the last chunk of another is offered before that one is answered, however
-            // the replies were cut.
+            // The next transaction may be sent behind the last chunk of the current one. It is offered before the
+            // current one is answered, however the replies were split into reads.
             if self.state == ClientState::Mail {
                 let early = self.offer();
                 self.events.extend(early);
             }
         }
         self.scanner = scanner;
-        // What follows the end is nobody's.
+        // Bytes after the end of the session are dropped.
         if self.is_over() { bytes.len() } else { bytes.len() - input.len() }
     }
 
@@ -79,7 +79,7 @@ impl<C: Content> Machine for Client<C> {
             return;
         }
         if self.is_resting() {
-            // Nothing is lost when a resting session grows too old: it leaves as it would at its end.
+            // An idle session that reaches its time-out loses nothing, so it ends in the orderly way.
             return self.finish();
         }
         if over(self.held_until()) {
@@ -106,7 +106,7 @@ impl<C: Content> Machine for Client<C> {
     }
 
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        // Nothing else can be due before an event of a session that works as it should.
+        // In a normal session nothing is due before the next event.
         let is_plain = self.held.is_none() && self.silent_until.is_none() && !self.finishing;
         if is_plain && let Some(event) = self.events.pop_front() {
             return Need::Emit(event);
@@ -116,7 +116,7 @@ impl<C: Content> Machine for Client<C> {
         }
         match self.state {
             ClientState::Rest if self.finishing => self.leave(now),
-            // What was read of the listener does not tell whether it still listens.
+            // No reply was read, so it is unknown whether the listener still reads.
             ClientState::Deaf if self.finishing => self.end(now, Close::Clean, false),
             _ => {}
         }
@@ -135,7 +135,7 @@ impl<C: Content> Machine for Client<C> {
             return Need::EndWrite;
         }
         if self.half_closed == HalfClose::Done && !self.is_waiting() {
-            // All that is owed was read, and nothing more can be said.
+            // Every outstanding reply was read, and the client cannot write any more.
             self.end(now, Close::Clean, false);
             return self.poll(now, out);
         }
@@ -152,7 +152,7 @@ impl<C: Content> Machine for Client<C> {
             return Need::Write;
         }
         if self.is_over() {
-            // What was to be written is lost, and that is to be told.
+            // What was to be written is lost, and the poll reports it.
             return self.poll(now, out);
         }
         let until = self.deadline();

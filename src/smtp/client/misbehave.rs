@@ -4,22 +4,22 @@ use std::time::{Duration, Instant};
 
 use crate::smtp::command;
 
-/// Whether the sending side is ended before the session.
+/// Whether the client ends its sending side before the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HalfClose {
     /// It is open.
     Open,
-    /// It is to be ended when what was written is out.
+    /// It is to be ended when all that was written is with the kernel.
     Due,
     /// It is ended.
     Done,
 }
 
-/// How many NOOPs a client that reads nothing says at once, and how long it pauses then: 100,000 a second at the most.
+/// How many NOOPs a client that reads nothing sends before it pauses: at most 100,000 a second.
 const BURST: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What a client says that reads nothing; returns when it says more.
+/// Writes the commands of a client that reads nothing. Returns when it writes again.
 pub(super) fn chatter(now: Instant, out: &mut Vec<u8>) -> Option<Instant> {
     (0..BURST).for_each(|_| out.extend_from_slice(command::NOOP));
     now.checked_add(PAUSE)

@@ -1,18 +1,20 @@
-//! The opening of a session: all that stands before the first transaction. Greeting, TLS, hello, XCLIENT and AUTH.
+//! The opening of a session: everything before the first transaction. Greeting, TLS, hello, XCLIENT and AUTH.
 //!
-//! It decides which command is next and which replies fit; the client has the time-outs and the events.
+//! It decides which command is next and which replies fit. The client handles the time-outs and the events.
 //!
 //! # Decisions
-//! - What was asked for and is not offered ends the session as a finding ([`Failure::NotOffered`]): never a silent step
-//!   down to clear text, and never a message without the login that was asked for.
-//! - After TLS and after XCLIENT the listener is asked anew what it offers (RFC 3207 4.2): what it said before counts for
-//!   nothing. TLS comes first, so that neither XCLIENT nor AUTH goes out in clear text before it.
-//! - An AUTH exchange is one step, from the command to the reply that is no 334 (RFC 4954 4).
-//! - A listener that does not know EHLO, or no initial response to AUTH, is spoken to in the older way on the same
-//!   connection, as mail clients do: RFC 5321 3.2, RFC 4954 4. It is one step with the first try.
-//! - The prompts of LOGIN and the challenge that asks for an initial response once more say nothing that must be read: they
-//!   are answered whatever they are. A challenge that must be read and cannot be is cancelled, and reported as such.
-//! - XCLIENT is timed by nobody: it speaks for another client, and is no step that this other client would take.
+//! - A feature that the script requires and the listener does not offer ends the session as a failure
+//!   ([`Failure::NotOffered`]). The client never falls back to clear text silently, and never sends a message without
+//!   the required login.
+//! - After TLS and after XCLIENT the client asks again what the listener offers (RFC 3207 4.2), and forgets the former
+//!   offer. TLS comes first, so that neither XCLIENT nor AUTH is sent in clear text before it.
+//! - An AUTH exchange is one step, from the command to the first reply that is not 334 (RFC 4954 4).
+//! - For a listener that does not know EHLO, or no initial response to AUTH, the client uses the older form on the same
+//!   connection, as mail clients do: RFC 5321 3.2, RFC 4954 4. Both attempts are one step.
+//! - The client does not read the prompts of LOGIN, nor the challenge that asks for an initial response once more: it
+//!   answers them whatever they say. If the client must read a challenge and cannot, it cancels the login and reports
+//!   that.
+//! - XCLIENT is not timed. It speaks for another client, which would not take this step.
 
 use base64::Engine;
 use base64::alphabet;
@@ -32,22 +34,22 @@ use crate::smtp::step::Step;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OpeningStage {
-    /// The TLS handshake is under way.
+    /// The TLS handshake is in progress.
     Handshake {
-        /// It follows STARTTLS; there is no second greeting (RFC 3207 4.2).
+        /// Whether it follows STARTTLS: then there is no second greeting (RFC 3207 4.2).
         greeted: bool,
     },
     Greeting,
-    /// So many lines of nonsense are left.
+    /// How many lines of garbage are left to send.
     Garbage(u32),
-    /// The command is to be written, or was; so for all that follow.
+    /// The command is to be written, or is written. The same holds for all stages below.
     Hello,
     Starttls,
     Xclient,
     Auth,
 }
 
-/// Takes base64 with its padding or without: the challenges of some listeners have none.
+/// Decodes base64 with or without padding: the challenges of some listeners have none.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -55,24 +57,24 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// What is kept of a challenge, in characters.
+/// How much of a challenge is kept, in characters.
 const KEPT: usize = 300;
 
-/// What a good reply leads to.
+/// The effect of a positive reply.
 #[derive(Debug)]
 pub(super) enum OpeningProgress {
-    /// More is to be said, or the handshake begins.
+    /// The client writes more, or the handshake begins.
     Goes {
-        /// The step is complete.
+        /// Whether the step is complete.
         complete: bool,
     },
-    /// The session can send mail, grouped if it may be, on these terms.
+    /// The session can send mail on these terms.
     Established {
-        /// PIPELINING is offered.
+        /// Whether PIPELINING is offered, so that commands can be grouped.
         pipelining: bool,
         terms: Terms,
     },
-    /// The step is complete, and the next one fails before anything is said.
+    /// The step is complete, and this next one fails before anything is written.
     Fails(Step, Failure),
 }
 
@@ -83,29 +85,29 @@ pub(super) struct Opening {
     identity: SessionIdentity,
     /// The handshake, once it is complete.
     handshake: Option<Handshake>,
-    /// Hello was said before the greeting came.
+    /// Whether hello was sent before the greeting came.
     talked_early: bool,
-    /// XCLIENT was accepted.
+    /// Whether XCLIENT was accepted.
     presented: bool,
     /// The login, once it has started.
     login: Option<Box<dyn AuthExchange>>,
-    /// The line to be said next in the login, without its CRLF.
+    /// The next line of the login, without its CRLF.
     line: Vec<u8>,
-    /// The initial response, encoded, as long as it may still have to be said.
+    /// The initial response, encoded, as long as it may still be needed.
     initial: Option<Vec<u8>>,
-    /// AUTH was said without it.
+    /// Whether AUTH was sent without the initial response.
     bare: bool,
-    /// The login is cancelled.
+    /// Whether the login is cancelled.
     cancelled: bool,
-    /// The challenge that says why a login is refused, and whether it was understood.
+    /// The challenge that gives the reason for a refused login, and whether it was understood.
     challenge: Option<(String, bool)>,
-    /// How the first try of this step was refused, where a second is under way.
+    /// The reply that refused the first form of this step, while the second form is in progress.
     refused: Option<Reply>,
-    /// HELO was said, for EHLO is not known.
+    /// Whether the client uses HELO, because the listener does not know EHLO.
     old: bool,
     /// What the listener offered last.
     offer: Offer,
-    /// What is made of it.
+    /// The terms that follow from the offer.
     terms: Terms,
 }
 
@@ -144,17 +146,17 @@ impl Opening {
         }
     }
 
-    /// Whether something is owed to us without a command of ours.
+    /// Whether the listener is to speak first in this stage, or the handshake is in progress.
     pub(super) fn waits_unasked(&self) -> bool {
         matches!(self.stage, OpeningStage::Greeting | OpeningStage::Handshake { .. })
     }
 
-    /// Whether hello is to be said although no greeting came.
+    /// Whether hello is to be sent although no greeting came.
     pub(super) fn talks_early(&self, script: &Script) -> bool {
         self.stage == OpeningStage::Greeting && script.manners.early_talk
     }
 
-    /// Whether the command of this stage was said before its turn. True once.
+    /// Whether the command of this stage was sent early. True only once.
     pub(super) fn was_said_early(&mut self) -> bool {
         self.stage == OpeningStage::Hello && std::mem::take(&mut self.talked_early)
     }
@@ -163,22 +165,22 @@ impl Opening {
         matches!(self.stage, OpeningStage::Handshake { .. })
     }
 
-    /// Whether what goes out holds a secret.
+    /// Whether the bytes to write hold a secret.
     pub(super) fn is_secret(&self) -> bool {
         self.stage == OpeningStage::Auth
     }
 
-    /// Whether the wait is the continuation of one that began before.
+    /// Whether this wait continues an earlier one.
     pub(super) fn continues(&self) -> bool {
         self.stage == OpeningStage::Auth && self.login.is_some() || self.refused.is_some()
     }
 
-    /// How the first try of the step was refused, if this is the second.
+    /// Returns the reply that refused the first form of the step, if this is the second form.
     pub(super) fn refused_before(&mut self) -> Option<Reply> {
         self.refused.take()
     }
 
-    /// What it means that a reply refuses; `None`: it does not.
+    /// Returns the failure for a reply that refuses; `None` for any other reply.
     pub(super) fn refusal(&self, raw: RawReply<'_>) -> Option<Box<Failure>> {
         let refusal = reply_check::refusal(raw)?;
         Some(match &self.challenge {
@@ -193,10 +195,10 @@ impl Opening {
         })
     }
 
-    /// Whether the listener only refuses the form of what was said, and is to be asked once more in an older one.
+    /// Whether the listener only refuses the form of the command, and the client repeats it in an older form.
     pub(super) fn steps_down(&mut self, script: &Script, raw: RawReply<'_>) -> bool {
-        // Of the replies about syntax (RFC 5321 4.2.1) all say that it is not known: 500, 501, 502, 504, and 503 where an
-        // old listener takes EHLO for anything else.
+        // All replies about syntax (RFC 5321 4.2.1) mean that the command is unknown: 500, 501, 502, 504, and 503 from
+        // an old listener that takes EHLO for another command.
         let is_unknown = (500..510).contains(&raw.code);
         let goes_on = match self.stage {
             OpeningStage::Hello => {
@@ -204,7 +206,7 @@ impl Opening {
                 self.old |= may && is_unknown;
                 may && is_unknown
             }
-            // RFC 4954 4: the initial response may be too long for the listener, or more than it takes.
+            // RFC 4954 4: the initial response may be too long for the listener, or the listener takes none.
             OpeningStage::Auth if is_unknown && !self.bare && !self.cancelled && self.initial.is_some() => {
                 self.bare = true;
                 self.line = self.auth_line();
@@ -218,7 +220,7 @@ impl Opening {
         goes_on
     }
 
-    /// The hello that is said now.
+    /// Returns the form of hello that the client uses now.
     fn hello(&self, script: &Script) -> Hello {
         if self.old { Hello::Helo } else { script.hello }
     }
@@ -233,7 +235,7 @@ impl Opening {
         match self.stage {
             OpeningStage::Handshake { .. } => false,
             OpeningStage::Greeting | OpeningStage::Starttls | OpeningStage::Xclient => code == 220,
-            // What is cancelled can only be refused: nothing else may come of it, and no challenge without an end.
+            // A cancelled login can only be refused. It must neither succeed nor go on with endless challenges.
             OpeningStage::Auth if self.cancelled => false,
             OpeningStage::Auth if code == 334 => true,
             OpeningStage::Auth | OpeningStage::Hello | OpeningStage::Garbage(_) => {
@@ -242,7 +244,7 @@ impl Opening {
         }
     }
 
-    /// The handshake is complete.
+    /// Notes that the handshake is complete.
     pub(super) fn secured(&mut self, handshake: Handshake) {
         if let OpeningStage::Handshake { greeted } = self.stage {
             self.stage = if greeted { OpeningStage::Hello } else { OpeningStage::Greeting };
@@ -250,7 +252,7 @@ impl Opening {
         }
     }
 
-    /// Appends what is to be said now, if it was not said before.
+    /// Appends the command of this stage.
     pub(super) fn write(&mut self, script: &Script, out: &mut Vec<u8>) {
         match self.stage {
             OpeningStage::Handshake { .. } => {}
@@ -271,12 +273,12 @@ impl Opening {
         }
     }
 
-    /// What the listener offers, as it said last.
+    /// Returns what the listener offered last.
     pub(super) fn into_offer(self) -> Offer {
         self.offer
     }
 
-    /// A reply that fits the step came.
+    /// Processes a reply that fits the step.
     pub(super) fn reply(&mut self, script: &Script, raw: RawReply<'_>) -> OpeningProgress {
         self.refused = None;
         match self.stage {
@@ -302,7 +304,7 @@ impl Opening {
             }
             OpeningStage::Auth if raw.code == 334 => self.challenged(&raw.to_reply()),
             OpeningStage::Auth => {
-                // Success said by a listener that has not proved itself is no success.
+                // A login does not succeed before the listener has proved its own identity.
                 if self.login.as_ref().is_some_and(|login| login.is_done()) {
                     self.established()
                 } else {
@@ -324,7 +326,8 @@ impl Opening {
         OpeningProgress::Goes { complete }
     }
 
-    /// What the listener offers is known: TLS, XCLIENT and AUTH follow in this order, as far as they are asked for.
+    /// Continues once the offer is known: TLS, XCLIENT and AUTH follow in this order, as far as the script asks for
+    /// them.
     fn hello_accepted(&mut self, script: &Script) -> OpeningProgress {
         let lacks = |step, what| OpeningProgress::Fails(step, Failure::NotOffered(what));
         if script.tls == TlsMode::Starttls && self.handshake.is_none() {
@@ -388,14 +391,14 @@ impl Opening {
         let shown = || shown.chars().take(KEPT).collect::<String>();
         match challenge.as_deref().and_then(|challenge| login.respond(challenge)) {
             Some(answer) => {
-                // To a token that went out there is no other challenge than a reason to refuse it.
+                // After a token, a challenge can only give a reason to refuse it.
                 let has_token = self.identity.login.as_ref().is_some_and(|login| login.mechanism.has_token());
                 self.challenge = has_token.then(|| (shown(), true));
                 self.line = STANDARD.encode(answer).into_bytes();
             }
             None => {
                 self.challenge = Some((shown(), false));
-                // `*` cancels; the listener answers 501, and the step fails by it.
+                // `*` cancels the login. The listener answers 501, and the step fails with that reply.
                 self.cancelled = true;
                 self.line = b"*".to_vec();
             }

@@ -1,35 +1,38 @@
-//! Acceptances that are not proven yet, and what proves them. A message is reported as accepted only when the order of the
-//! replies shows that the 250 answers its content.
+//! Acceptances that are not proven yet, and what proves them. A message is reported as accepted only when the order of
+//! the replies shows that the 250 answers its content.
 //!
-//! With DATA the 354 shows that the replies are in step: no other command has it. BDAT has no such reply. When MAIL, RCPT
-//! and the chunks go out in one group, and the listener says one reply too many to any of them, the last chunk is answered
-//! by what belongs to RCPT, and every 250 fits.
+//! With DATA the 354 shows that the replies are in step, because no other command has this reply. BDAT has no such
+//! reply. Suppose that MAIL, RCPT and the chunks go out in one group, and the listener sends a surplus reply to one of
+//! them. Then the reply to RCPT seems to answer the last chunk, and every 250 fits.
 //!
 //! # Decisions
-//! - Replies are compared by their wording (`reply_wording`). The reply to the last chunk is worded in another way than those
-//!   before it, as real listeners do (2.1.0, 2.1.5, a queue number), and in the same way for each message. A reply too many
-//!   puts what belongs to RCPT, to a chunk or to nothing in its place.
-//! - After the first message of a session that goes on, and after each that is answered in other words than those before it,
-//!   hello is said again (RFC 5321 4.1.4 allows it at any time; it counts as no error, and not as one of the commands without
-//!   mail that listeners limit). Its reply offers CHUNKING and cannot be mistaken for another: the replies are in step. If
-//!   something else comes, QUIT follows, and 221 in its place shows that no reply was left over; failing that the message is
-//!   in doubt, whether it seemed to be accepted or refused.
-//! - Where two replies in a row are alike, or one to a last chunk is worded as those to MAIL or RCPT were, the same is done,
-//!   and nothing but the proof counts. Otherwise a listener that closes or resets instead of answering hello was believed
-//!   before, and still is.
-//! - LMTP's replies to the content are as many as the recipients. Where two in a row are alike, one may be there twice: LHLO
-//!   is said again.
-//! - The last message of a session is reported when QUIT is answered, for at most [`HOLD`]: a surplus reply that came after the
-//!   command it would answer shows itself there. Whatever is said instead of 221, silence or a close included, is the
-//!   listener's manner and changes nothing. Only if it is nothing that is said to QUIT (with BDAT: not 221; after a refusal:
-//!   a yes) and one more reply follows within [`DRAIN`], the message is in doubt.
-//! - Behind a last chunk the next transaction goes out only once a message of the session was proven. If the replies turn
-//!   alike, or one to a last chunk is worded as those to MAIL or RCPT were, the session is out of step.
-//! - A yes to a chunk behind one that was refused, or where all recipients were, is what no listener says that is in step:
-//!   the message is in doubt.
-//! - What cannot be known: a listener that answers one command of a group twice and another one not at all sends what one
-//!   sends that answers each once. So does one that says to RCPT also what it says to a last chunk. With DATA, a reply too
-//!   many that comes between the 354 and the reply to the dot, in a session that goes on with another message, is seen by
+//! - Replies are compared by their wording (`reply_wording`). A real listener words the reply to the last chunk in
+//!   another way than the replies before it (2.1.0, 2.1.5, a queue number), and in the same way for each message. After
+//!   a surplus reply, the reply to RCPT, to an earlier chunk or to nothing is in its place.
+//! - The client sends hello again after the first message of a session that goes on, and after each message whose reply
+//!   has a new wording. RFC 5321 4.1.4 allows hello at any time. Listeners count it neither as an error nor as one of
+//!   the commands without mail that they limit. The reply to hello offers CHUNKING and cannot be mistaken for another
+//!   one, so it proves that the replies are in step. If another reply comes, QUIT follows, and a 221 to it shows that
+//!   no reply was left over. Without that 221 the message is in doubt, whether it seemed to be accepted or refused.
+//! - The client also sends hello where two replies in a row are alike, or where the reply to a last chunk is worded
+//!   like the replies to MAIL or RCPT. In this case only the proof counts. In the other cases, a listener that closes
+//!   or resets instead of answering hello does not change the result.
+//! - LMTP answers the content once for each recipient. Where two of these replies in a row are alike, one may have been
+//!   sent twice: the client sends LHLO again.
+//! - The last message of a session is reported when QUIT is answered, after at most [`HOLD`]. A surplus reply that came
+//!   after the command that it seems to answer shows itself there. Anything else instead of 221, such as silence or a
+//!   close, is a habit of the listener and changes nothing. The message is in doubt only if the reply does not fit QUIT
+//!   and one more reply follows within [`DRAIN`]. With BDAT every reply but 221 does not fit; after a refused message,
+//!   a positive reply does not fit.
+//! - The next transaction is sent behind a last chunk only once a message of the session was proven. If replies then
+//!   become alike, or the reply to a last chunk is worded like the replies to MAIL or RCPT, the session is out of step.
+//! - A positive reply to a chunk after a refused chunk, or after every recipient was refused, shows that the listener
+//!   is out of step: the message is in doubt.
+//! - What cannot be known: if a listener answers one command of a group twice and another one not at all, its replies
+//!   look like those of a listener that answers each once. The same holds for a listener that also sends to RCPT the
+//!   wording of its replies to last chunks. With DATA, a surplus reply may come between the 354 and the reply to the
+//!   dot. If the session goes on with another message, later replies show it, but the message before stays as it was
+//!   reported. Proof for each message would cost one more command each.
 //!   what follows, and the message before it stays as it was reported: to ask after each message would be a command more each.
 
 use std::time::{Duration, Instant};
@@ -48,43 +51,44 @@ use crate::smtp::transaction::Content;
 
 /// How long the last message waits for the reply to QUIT before it is reported.
 const HOLD: Duration = Duration::from_secs(5);
-/// How long another reply is waited for when QUIT was answered by something else than 221.
+/// How long the client waits for another reply when QUIT was answered by another code than 221.
 const DRAIN: Duration = Duration::from_millis(250);
 
-/// What the order of the replies proves of a message.
+/// What the order of the replies proves about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReplyOrder {
     /// 354 came before the content, and one reply after it.
     Proves,
     /// 354 came before the content, and several replies after it (LMTP).
     Several,
-    /// It went in chunks.
+    /// The content was sent in chunks.
     Chunks,
 }
 
 /// A message whose last reply was read and that is not reported yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct UnprovenMessage {
-    /// When it was read.
+    /// When the last reply was read.
     ended: Instant,
-    /// What it said.
+    /// Whether the last reply accepted the message.
     accepted: bool,
-    /// ReplyOrder alone proves nothing of it: it went in chunks, or LMTP has several replies to it.
+    /// Whether the order of the replies proves nothing: the message was sent in chunks, or LMTP has several replies to
+    /// it.
     counted: bool,
-    /// It must be proven; otherwise it must only not be disproved.
+    /// Whether the message must be proven. Otherwise it stays accepted unless a reply disproves it.
     doubted: bool,
-    /// Hello is said again for it.
+    /// Whether hello is sent again for it.
     asked: bool,
 }
 
 impl<C: Content> Client<C> {
-    /// Whether a message is accepted as it seems, and the listener may not have it for all that.
+    /// Whether a message seems to be accepted although the listener may not have it.
     pub(super) fn is_doubted(&self) -> bool {
         self.held.is_some_and(|held| held.doubted)
     }
 
-    /// The current transaction, which was the only one, ended at `now` with the reply to its content. True: something is to
-    /// be said first.
+    /// Holds the current transaction, which was the only one and ended at `now` with the reply to its content. Returns
+    /// true if a command must be sent before the next transaction.
     pub(super) fn hold(&mut self, now: Instant, accepted: bool, order: ReplyOrder) -> bool {
         let chunked = order == ReplyOrder::Chunks;
         let doubted = accepted && chunked && self.wordings.are_misplaced();
@@ -103,14 +107,14 @@ impl<C: Content> Client<C> {
         asked
     }
 
-    /// Nothing follows but QUIT, and its reply is waited for.
+    /// Whether only QUIT follows, and the client waits for its reply.
     fn leaves_properly(&self) -> bool {
         let quits =
             matches!(self.script.quit, Quit::Clean | Quit::Hold) && self.half_closed == HalfClose::Open;
         self.finishing && quits && self.script.between.is_empty()
     }
 
-    /// Tells what is held, unless something is still to be seen first.
+    /// Reports the held message, unless a reply that is still due may disprove it.
     pub(super) fn tell_held(&mut self) {
         if self.held.is_none() {
             return;
@@ -122,9 +126,10 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// A reply came that answers nothing. True: it puts the message that is held in doubt, and the session is over.
+    /// Processes a reply that answers no command. Returns true if it puts the held message in doubt and ends the
+    /// session.
     pub(super) fn is_disproved(&mut self, now: Instant, raw: RawReply<'_>) -> bool {
-        // With DATA only the reply to the dot can have been given twice, and both say the same.
+        // With DATA only the reply to the dot can have been sent twice, and both copies have the same code.
         let disproved = self.held.is_some_and(|held| held.counted || (raw.code / 100 == 2) != held.accepted);
         if disproved {
             self.doubt(now, raw);
@@ -132,7 +137,7 @@ impl<C: Content> Client<C> {
         disproved
     }
 
-    /// The message that is held was answered as it seems (`known`), or that never will be known.
+    /// Reports the held message: with its result if that is `known`, else as not accepted.
     pub(super) fn release_held(&mut self, known: bool) {
         if let Some(UnprovenMessage { ended, accepted, .. }) = self.held.take() {
             self.wordings.settle(known);
@@ -140,7 +145,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// This reply shows that there was one too many: the message that is held may be with the listener or not.
+    /// Processes a reply that shows a surplus reply before it. The held message is in doubt.
     pub(super) fn doubt(&mut self, now: Instant, raw: RawReply<'_>) {
         let failure = Some(surplus(raw));
         self.report_since(now, Step::Body, now, raw.code, failure, true);
@@ -148,14 +153,14 @@ impl<C: Content> Client<C> {
         self.end(now, Close::Clean, true);
     }
 
-    /// A reply to the second hello.
+    /// Processes a reply to the second hello.
     pub(super) fn said_again(&mut self, now: Instant, raw: RawReply<'_>) {
         self.alive = now;
         if raw.code / 100 == 2 && !raw.is_contradictory() && self.offers_as_before(raw) {
             self.release_held(true);
             return self.extra(ExtraCommand::after_transaction(&self.script));
         }
-        // Some listeners refuse it.
+        // Some listeners refuse a second hello.
         let refused = matches!(raw.code / 100, 4 | 5);
         match self.script.quit {
             Quit::Clean | Quit::Hold if refused => {
@@ -168,14 +173,14 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// What only the reply to hello says.
+    /// Whether the reply offers what only a reply to hello can offer.
     fn offers_as_before(&self, raw: RawReply<'_>) -> bool {
         let offer = Offer::parse(&raw.to_reply());
-        // RFC 2033 5: every listener of LMTP offers it.
+        // RFC 2033 5: every listener of LMTP offers PIPELINING.
         offer.chunking || self.script.protocol == Protocol::Lmtp && offer.pipelining
     }
 
-    /// A reply to QUIT while a message is held.
+    /// Processes a reply to QUIT while a message is held.
     pub(super) fn farewell(&mut self, now: Instant, raw: RawReply<'_>) {
         let proven = raw.code == 221 && !raw.is_contradictory();
         if !proven && self.is_doubted() {
@@ -183,9 +188,9 @@ impl<C: Content> Client<C> {
         }
         let (counted, accepted) = self.held.map_or((false, true), |held| (held.counted, held.accepted));
         self.report(now, Step::Quit, raw.code, failure(Step::Quit, raw));
-        // What listeners say to QUIT that do not say 221, and what none says to it but to content.
+        // The codes that listeners without 221 send to QUIT, and those that can only answer content.
         let fits = matches!(raw.code, 421 | 500 | 502 | 503) || accepted && raw.code / 100 == 2;
-        // Where hello was refused, the refusal may have been the reply left over, and this another.
+        // If hello was refused, that refusal may have been a surplus reply, and this reply the refusal.
         let asked = self.held.is_some_and(|held| held.asked);
         if proven && !asked || fits && !counted {
             self.release_held(true);
@@ -195,7 +200,7 @@ impl<C: Content> Client<C> {
         self.state = ClientState::Drained;
     }
 
-    /// When the held message is reported at the latest.
+    /// Returns when the held message is reported at the latest.
     pub(super) fn held_until(&self) -> Option<Instant> {
         match self.state {
             ClientState::Drained => self.alive.checked_add(DRAIN),
@@ -206,7 +211,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Nothing disproved the message that is held.
+    /// Reports the held message when its wait ends: no reply has disproved it.
     pub(super) fn held_long_enough(&mut self, now: Instant) {
         self.release_held(true);
         if self.state == ClientState::Drained {
@@ -214,8 +219,8 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// The session ends by this. What is no reply to the second hello may be one too many, or a part of it; nor is it known
-    /// what would have come when the client gives up before.
+    /// Notes how the session ends. A wrong reply to the second hello may be a surplus reply, or a part of one. If the
+    /// client gives up before, the reply is unknown.
     pub(super) fn suspect(&mut self, failure: &Failure) {
         let unknown = is_strange(failure) || *failure == Failure::Aborted;
         if let Some(held) = self.held.as_mut().filter(|_| unknown) {
@@ -223,7 +228,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// The session is over, and with it the wait for a proof.
+    /// Reports the held message when the session is over, and with it the wait for a proof.
     pub(super) fn lose_held(&mut self) {
         let doubted = self.is_doubted();
         self.release_held(!doubted);

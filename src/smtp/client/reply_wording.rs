@@ -1,20 +1,20 @@
-//! The wording of the replies of a session, which shows whether chunked transactions are in step.
+//! The wording of the replies of a session. It shows whether chunked transactions are in step.
 //!
 //! # Decisions
-//! - The wording of a reply is its code and its words; those that hold a digit or an address count for nothing
-//!   ([`RawReply::wording`]), for queue numbers and recipients differ from message to message.
-//! - A fixed number of wordings is known. A listener that has more of them is asked more often, and nothing else.
+//! - The wording of a reply is its code and its words. Words that hold a digit or an address are ignored
+//!   ([`RawReply::wording`]), because queue numbers and recipients differ from message to message.
+//! - A fixed number of wordings is known. A listener with more wordings only costs more proofs.
 
 use crate::smtp::reply::RawReply;
 use crate::smtp::step::Step;
 
-/// How many wordings are known of one kind.
+/// How many wordings of one kind are known.
 const KNOWN: usize = 8;
 
-/// What a reply answers: the step, and whether it was a chunk before the last.
+/// The command that a reply answers: its step, and whether it was a chunk before the last.
 type ReplyKind = (Step, bool);
 
-/// The wordings known of one kind, the oldest of which goes first.
+/// The known wordings of one kind. A new wording replaces the oldest.
 #[derive(Debug, Default)]
 struct KnownWordings {
     known: [Option<u64>; KNOWN],
@@ -38,31 +38,31 @@ impl KnownWordings {
     }
 }
 
-/// Whether the replies of a session can be told apart.
+/// The wordings of the replies of a session, to see whether the replies can be told apart.
 #[derive(Debug, Default)]
 pub(super) struct ReplyWordings {
-    /// What the last reply answered, and its fingerprint.
+    /// The command that the last reply answered, and the fingerprint of the reply.
     last: Option<(ReplyKind, u64)>,
-    /// Two replies in a row, to commands of different kinds, were the same.
+    /// Whether two replies in a row, to commands of different kinds, were the same.
     alike: bool,
-    /// Two of LMTP's to the content under way were.
+    /// Whether two replies of LMTP to the current content were the same.
     twice: bool,
-    /// What was said to last chunks of messages that were proven.
+    /// The wordings of the replies to the last chunks of proven messages.
     whole: KnownWordings,
     proven: bool,
-    /// What was said to the last chunk of the message under way.
+    /// The wordings of the replies to the last chunk of the current message.
     fresh: KnownWordings,
     unusual: bool,
-    /// What was said to everything else.
+    /// The wordings of the replies to everything else.
     others: KnownWordings,
-    /// A reply to the last chunk was worded as those to something else were.
+    /// Whether a reply to the last chunk had the wording of a reply to another command.
     misplaced: bool,
 }
 
 impl ReplyWordings {
-    /// A positive reply came to this step, or any to the last chunk; `midway`: to a chunk before the last.
+    /// Notes a positive reply to this step, or any reply to the last chunk. `midway` means a chunk before the last.
     pub(super) fn note(&mut self, step: Step, midway: bool, raw: RawReply<'_>) {
-        // RSET and NOOP may well be answered by the same words.
+        // The replies to RSET and NOOP may be the same without a fault.
         let step = if step == Step::Idle { Step::Command } else { step };
         let (kind, text, wording) = ((step, midway), raw.fingerprint(), raw.wording());
         let whole = kind == (Step::Body, false);
@@ -82,27 +82,27 @@ impl ReplyWordings {
         }
     }
 
-    /// Two of those to the content under way could not.
+    /// Whether two replies in a row to the current content were the same.
     pub(super) fn came_twice(&self) -> bool {
         self.twice
     }
 
-    /// Those to the last chunk are not what the session has shown to be in step.
+    /// Whether the replies to the last chunk differ from those of proven messages.
     pub(super) fn are_unusual(&self) -> bool {
         self.unusual || self.alike
     }
 
-    /// They cannot belong to what they answer.
+    /// Whether a reply cannot belong to the command that it seems to answer.
     pub(super) fn are_misplaced(&self) -> bool {
         self.alike || self.misplaced
     }
 
-    /// A message of the session was proven, and its replies can be told apart.
+    /// Whether a message of the session was proven, and its replies can be told apart.
     pub(super) fn tell_apart(&self) -> bool {
         self.proven && !self.alike
     }
 
-    /// The message under way is over. `proven`: the replies to it are in step.
+    /// Ends the current message. `proven` says that its replies were in step.
     pub(super) fn settle(&mut self, proven: bool) {
         let fresh = std::mem::take(&mut self.fresh);
         if proven {

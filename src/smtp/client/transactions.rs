@@ -1,5 +1,5 @@
-//! The transactions in progress: the one that is answered next, and one that was sent before it has ended. What is sent
-//! together, and when the second may start.
+//! The transactions in progress: the one that is answered next, and a second one that was sent before the first has
+//! ended. This module decides what is sent together, and when the second one may start.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -19,7 +19,7 @@ enum Grouping {
     Single,
     /// MAIL, RCPT and DATA, or MAIL, RCPT and the chunks.
     Envelope,
-    /// The content and the next envelope too, or all of the next behind the last chunk.
+    /// The content and the next envelope too, or all of the next transaction behind the last chunk.
     Full,
 }
 
@@ -27,10 +27,10 @@ enum Grouping {
 #[derive(Debug)]
 pub(super) struct Transactions<C> {
     pub(super) current: Option<ClientTransaction<C>>,
-    /// Started before `current` ended.
+    /// The transaction that started before `current` ended.
     next: Option<ClientTransaction<C>>,
     grouping: Grouping,
-    /// The next transaction may go out before the current one has ended.
+    /// Whether the next transaction may be sent before the current one has ended.
     looks_ahead: bool,
     terms: Terms,
 }
@@ -46,12 +46,12 @@ impl<C: Content> Transactions<C> {
         }
     }
 
-    /// Whether there is more of the content than was rendered.
+    /// Whether only a part of the current content is rendered.
     pub(super) fn is_partly_rendered(&self) -> bool {
         self.current.as_ref().is_some_and(ClientTransaction::is_partly_rendered)
     }
 
-    /// The listener's offer is known.
+    /// Chooses the grouping, once the listener's offer is known.
     pub(super) fn established(&mut self, script: &Script, pipelining: bool, terms: Terms) {
         self.terms = terms;
         self.grouping = match script.pipelining {
@@ -59,11 +59,11 @@ impl<C: Content> Transactions<C> {
             Pipelining::Full | Pipelining::Require if pipelining => Grouping::Full,
             _ => Grouping::Single,
         };
-        // What is to stand between two transactions keeps them apart.
+        // Commands between two transactions keep them apart.
         self.looks_ahead = self.grouping == Grouping::Full && script.between.is_empty();
     }
 
-    /// Begins a transaction. True: it is the only one.
+    /// Begins a transaction. Returns true if it is the only one.
     pub(super) fn begin(&mut self, content: C, script: &Script, now: Instant) -> bool {
         debug_assert!(self.next.is_none(), "begin twice for one Ready");
         let exchange = ClientTransaction::new(content, &self.terms, script.protocol, now);
@@ -72,18 +72,18 @@ impl<C: Content> Transactions<C> {
         alone
     }
 
-    /// The step that is waited for.
+    /// Returns the outstanding step.
     pub(super) fn step(&self) -> Step {
         self.current.as_ref().map_or(Step::Idle, ClientTransaction::step)
     }
 
-    /// Whether the listener owes a reply.
+    /// Whether a reply of the listener is outstanding.
     pub(super) fn is_waiting(&self) -> bool {
         self.current.as_ref().is_some_and(ClientTransaction::is_waiting)
     }
 
-    /// Whether another one could go out now, with the content of the current one or behind its last chunk.
-    /// `distinguished`: the replies to chunked transactions are.
+    /// Whether another transaction could be sent now, with the content of the current one or behind its last chunk.
+    /// `distinguished` says that the replies to chunked transactions can be told apart.
     pub(super) fn has_room(&self, distinguished: bool) -> bool {
         self.looks_ahead
             && self.next.is_none()
@@ -99,12 +99,12 @@ impl<C: Content> Transactions<C> {
         self.current.as_ref().is_some_and(ClientTransaction::is_midway)
     }
 
-    /// Whether the next reply answers the last chunk of the current one, which is out.
+    /// Whether the next reply answers the last chunk of the current transaction, and that chunk is written.
     pub(super) fn is_last_chunk(&self) -> bool {
         self.current.as_ref().is_some_and(ClientTransaction::is_last_chunk)
     }
 
-    /// What the order of the replies to the current one proves.
+    /// Returns what the order of the replies to the current transaction proves.
     pub(super) fn order(&self) -> ReplyOrder {
         match &self.current {
             Some(exchange) if exchange.is_chunked() => ReplyOrder::Chunks,
@@ -113,45 +113,45 @@ impl<C: Content> Transactions<C> {
         }
     }
 
-    /// Whether the content of the current one was answered, and not only what stood before it.
+    /// Whether the content of the current transaction was answered, not only the commands before it.
     pub(super) fn is_answered(&self) -> bool {
         self.current.as_ref().is_some_and(ClientTransaction::is_answered)
     }
 
-    /// Whether contents go in chunks.
+    /// Whether content is sent in chunks.
     pub(super) fn goes_in_chunks(&self) -> bool {
         self.terms.chunk.is_some()
     }
 
-    /// Whether the listener may have the message of the current one, if it failed so.
+    /// Whether the listener may have the message of the current transaction after this failure.
     pub(super) fn in_doubt(&self, failure: &Failure) -> bool {
-        // Of a dot with a group behind it nobody knows whether the kernel took it.
+        // With a group behind the dot it is unknown whether the kernel took the dot.
         let alone = !self.next.as_ref().is_some_and(ClientTransaction::is_waiting);
         let cut = is_cut(failure) && alone;
-        // A session out of step takes back what its replies seemed to refuse.
+        // In a session out of step the refusals no longer count.
         let takes_back = is_strange(failure);
         self.current
             .as_ref()
             .is_some_and(|exchange| exchange.in_doubt(cut) || takes_back && exchange.is_out_in_chunks(cut))
     }
 
-    /// LMTP: how many replies to the content of the current one came and how many are due, while some came and not all.
+    /// Returns how many replies to the current content came and how many are due, if LMTP's replies are incomplete.
     pub(super) fn replies_due(&self) -> Option<(u32, u32)> {
         self.current.as_ref().and_then(ClientTransaction::replies_due)
     }
 
-    /// No second transaction has started.
+    /// Whether no second transaction has started.
     pub(super) fn is_single(&self) -> bool {
         self.next.is_none()
     }
 
-    /// Ends both; `failure` is what ended the session.
+    /// Ends both transactions. `failure` is the failure that ended the session.
     pub(super) fn lose(&mut self, now: Instant, failure: &Failure, events: &mut VecDeque<Event>) {
         let lost = Event::Transaction { accepted: false, ended: now };
         events.extend(self.current.take().map(|_| lost.clone()));
         let Some(next) = self.next.take() else { return };
-        // What stands behind the last chunk of another may be with the listener too, unless that one was answered: 421 says
-        // that nothing more is taken.
+        // The listener may also have the content of a second transaction behind a last chunk. Only if it answered by
+        // 421 it takes nothing more.
         if !matches!(failure, Failure::Reply(_)) && next.in_doubt(is_cut(failure)) {
             events.push_back(Event::Step {
                 step: next.step(),
@@ -165,25 +165,25 @@ impl<C: Content> Transactions<C> {
         events.push_back(lost);
     }
 
-    /// The current one is over; the next one, if there is one, takes its place. True: only RSET ends what the listener
-    /// holds of it.
+    /// Ends the current transaction. The next one, if there is one, takes its place. Returns true if the listener still
+    /// holds the ended transaction, which only RSET can end.
     pub(super) fn over(&mut self) -> bool {
         let needs_reset = self.current.as_ref().is_some_and(ClientTransaction::needs_reset);
         self.current = if self.next.is_some() { self.next.take() } else { None };
         needs_reset
     }
 
-    /// All that was rendered is with the kernel.
+    /// Notes that the kernel has taken all that was rendered.
     pub(super) fn written(&mut self) {
         for exchange in [&mut self.current, &mut self.next].into_iter().flatten() {
             exchange.written();
         }
     }
 
-    /// Appends what is to be said now. `backlog`: the kernel has not taken all that was rendered.
+    /// Appends what is to be written now. `backlog` says that the kernel has yet to take a part of what was rendered.
     ///
     /// # Errors
-    /// A content is lost: the session cannot go on, and what was appended is of no use.
+    /// A content is lost. The session cannot go on, and the caller must drop what was appended.
     pub(super) fn write(
         &mut self,
         now: Instant,
@@ -219,7 +219,7 @@ impl<C: Content> Transactions<C> {
         Ok(())
     }
 
-    /// Whether the current one failed, and the rest of a refused chunk was all that kept it.
+    /// Whether the current transaction failed, and only the rest of a refused chunk was outstanding.
     pub(super) fn is_spent(&self) -> bool {
         self.current.as_ref().is_some_and(|exchange| exchange.is_chunked() && exchange.is_spent())
     }
