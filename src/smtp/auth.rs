@@ -1,10 +1,11 @@
-//! Logins (RFC 4954): the user, the mechanism, and its answers to the listener's challenges.
+//! Logins (RFC 4954): the user, the mechanism, and the client's answers to the listener's challenges.
 //!
-//! It has no lines and no base64: the client's opening and `listener` do the encoding. [`verify`] is the server's side.
+//! This module works without lines and without base64: the client's opening and `listener` do the encoding. [`verify`]
+//! is the server's side.
 //!
 //! # Decisions
-//! - A secret is a type of its own without a visible form: no log, result or error can print it by accident. Replies of
-//!   the listener are searched for it ([`Redactor`]).
+//! - A secret is a type of its own without a visible form: no log, result or error can print it by accident. A
+//!   [`Redactor`] searches the listener's replies for it.
 //! - Crates provide SCRAM, HMAC and SASLprep; mechanisms that only format text are here.
 
 mod bearer;
@@ -28,7 +29,7 @@ pub use self::redact::{LineRedactor, Redactor};
 pub enum Mechanism {
     /// RFC 4616.
     Plain,
-    /// The two prompts that were never a standard.
+    /// Two prompts that were never standardized.
     Login,
     /// RFC 2195.
     CramMd5,
@@ -36,14 +37,14 @@ pub enum Mechanism {
     ScramSha256,
     /// The same, bound to the TLS session by `tls-exporter` (RFC 9266).
     ScramSha256Plus,
-    /// Google's, before there was a standard.
+    /// Google's mechanism, older than the standard.
     Xoauth2,
     /// RFC 7628.
     Oauthbearer,
 }
 
 impl Mechanism {
-    /// All of them.
+    /// All mechanisms.
     pub const ALL: [Mechanism; 7] = [
         Mechanism::Plain,
         Mechanism::Login,
@@ -54,7 +55,7 @@ impl Mechanism {
         Mechanism::Oauthbearer,
     ];
 
-    /// The registered name.
+    /// Returns the registered name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Mechanism::Plain => "PLAIN",
@@ -67,7 +68,7 @@ impl Mechanism {
         }
     }
 
-    /// Whether its secret is a token, not a password.
+    /// Whether the secret is a token, not a password.
     pub const fn has_token(self) -> bool {
         matches!(self, Mechanism::Xoauth2 | Mechanism::Oauthbearer)
     }
@@ -76,7 +77,7 @@ impl Mechanism {
 impl FromStr for Mechanism {
     type Err = ();
 
-    /// The registered name, in any case.
+    /// Parses the registered name, in upper or lower case.
     fn from_str(name: &str) -> Result<Self, ()> {
         Mechanism::ALL.into_iter().find(|known| known.as_str().eq_ignore_ascii_case(name)).ok_or(())
     }
@@ -119,18 +120,18 @@ pub struct Login {
 }
 
 impl Login {
-    /// A login without an endpoint.
+    /// Creates a login without an endpoint.
     pub fn new(mechanism: Mechanism, user: &str, secret: Secret) -> Login {
         Login { mechanism, user: user.into(), secret, endpoint: None, keys: scram::Keys::default() }
     }
 
-    /// The same with an `endpoint`.
+    /// Returns the login with an `endpoint`.
     #[must_use]
     pub fn to(self, endpoint: Option<(Arc<str>, u16)>) -> Login {
         Login { endpoint, ..self }
     }
 
-    /// Returns the exchange of one session. `tls`: the session's handshake, for channel binding.
+    /// Returns the exchange of one session. `tls` is the session's handshake, for channel binding.
     pub fn begin(&self, tls: Option<&Handshake>) -> Box<dyn AuthExchange> {
         let (user, secret) = (self.user.as_bytes(), self.secret.reveal().as_bytes());
         match self.mechanism {
@@ -151,7 +152,7 @@ impl Login {
         }
     }
 
-    /// Returns what removes the secret from received text.
+    /// Returns a redactor that removes the secret from received text.
     pub fn redactor(&self) -> Redactor {
         Redactor::new(&self.secret)
     }
@@ -159,32 +160,33 @@ impl Login {
 
 /// An exchange in progress, which answers challenges.
 pub trait AuthExchange: fmt::Debug {
-    /// The initial response; `None`: the listener sends the first challenge.
+    /// Returns the initial response; `None` if the listener sends the first challenge.
     fn initial(&mut self) -> Option<Vec<u8>>;
 
-    /// The answer to a challenge (decoded); `None`: it is wrong, and the exchange is cancelled (RFC 4954 4).
+    /// Returns the answer to a decoded challenge; `None` if the challenge is wrong, which cancels the exchange (RFC
+    /// 4954 4).
     fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>>;
 
-    /// Whether this challenge asks for the initial response once more: the listener passed over the one that came with the
-    /// command. Otherwise it is answered by [`AuthExchange::respond`].
+    /// Whether this challenge asks for the initial response once more, because the listener ignored the one that came
+    /// with the command. [`AuthExchange::respond`] answers every other challenge.
     fn asks_again(&self, challenge: &[u8]) -> bool {
         challenge.is_empty()
     }
 
-    /// Whether the answer depends on what the challenge says. Where it does not, one that is no base64 is as good.
+    /// Whether the answer depends on the challenge. If not, a challenge that is not base64 is answered too.
     fn reads_challenges(&self) -> bool {
         true
     }
 
-    /// Whether success is valid now: a mechanism that also authenticates the listener needs its proof first.
+    /// Whether success is valid now. A mechanism that also authenticates the listener needs the listener's proof first.
     fn is_done(&self) -> bool;
 }
 
-/// Sends one part after the other, for any challenges.
+/// An exchange that sends its parts one after the other and ignores the challenges.
 struct Said {
-    /// In the reverse order.
+    /// The parts in reverse order.
     parts: Vec<Vec<u8>>,
-    /// The first goes with the command.
+    /// Whether the first part goes with the command.
     first: bool,
 }
 
@@ -203,7 +205,7 @@ impl AuthExchange for Said {
         self.parts.pop()
     }
 
-    /// Whatever the listener says, nothing else could be meant.
+    /// After the last part, the listener can ask for nothing else, whatever it says.
     fn asks_again(&self, _challenge: &[u8]) -> bool {
         self.parts.is_empty()
     }

@@ -1,11 +1,11 @@
-//! The commands as they go over the wire (RFC 5321 4.1.1).
+//! Writes the commands as they are sent (RFC 5321 4.1.1).
 
 use std::net::IpAddr;
 
 use super::extensions::Terms;
 use super::script::{Hello, Protocol};
 
-/// `HELO`, `EHLO` or `LHLO`.
+/// Returns `HELO`, `EHLO` or `LHLO`.
 pub fn hello_verb(protocol: Protocol, kind: Hello) -> &'static str {
     match (protocol, kind) {
         (Protocol::Lmtp, _) => "LHLO",
@@ -14,7 +14,7 @@ pub fn hello_verb(protocol: Protocol, kind: Hello) -> &'static str {
     }
 }
 
-/// HELO, EHLO or LHLO with the client's name.
+/// Writes HELO, EHLO or LHLO with the client's name.
 pub fn hello(out: &mut Vec<u8>, protocol: Protocol, kind: Hello, name: &str) {
     out.extend_from_slice(hello_verb(protocol, kind).as_bytes());
     out.push(b' ');
@@ -22,7 +22,8 @@ pub fn hello(out: &mut Vec<u8>, protocol: Protocol, kind: Hello, name: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// MAIL FROM. `mailbox` appends the reverse path without `<>`; `size` and `envid` are asked for if the terms have them.
+/// Writes MAIL FROM. `mailbox` appends the reverse path without `<>`. `size` and `envid` are called only if the terms
+/// include them.
 pub fn mail(
     out: &mut Vec<u8>,
     terms: &Terms,
@@ -45,7 +46,7 @@ pub fn mail(
     out.extend_from_slice(b"\r\n");
 }
 
-/// A number in decimal digits, without the detour over formatting.
+/// Writes a number in decimal digits, without the cost of formatting.
 fn number(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
@@ -61,14 +62,14 @@ fn number(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// RCPT TO; `mailbox` appends the forward path without `<>`.
+/// Writes RCPT TO. `mailbox` appends the forward path without `<>`.
 pub fn rcpt(out: &mut Vec<u8>, terms: &Terms, mailbox: impl Fn(&mut Vec<u8>)) {
     out.extend_from_slice(b"RCPT TO:<");
     mailbox(out);
     out.push(b'>');
     out.extend_from_slice(terms.rcpt.as_bytes());
     if terms.orcpt {
-        // RFC 3461 4.2: the address as its sender knows it.
+        // RFC 3461 4.2: the address as the sender wrote it.
         let before = out.len();
         out.extend_from_slice(b" ORCPT=rfc822;");
         let start = out.len();
@@ -85,8 +86,8 @@ pub fn rcpt(out: &mut Vec<u8>, terms: &Terms, mailbox: impl Fn(&mut Vec<u8>)) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Makes xtext of what stands from `start` on (RFC 3461 section 4): `+`, `=` and all that is not printable become `+` and
-/// two hexadecimal digits.
+/// Encodes everything from `start` on as xtext (RFC 3461 section 4): `+`, `=` and bytes that are not printable become
+/// `+` and two hexadecimal digits.
 fn xtext(out: &mut Vec<u8>, start: usize) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut at = start;
@@ -101,7 +102,8 @@ fn xtext(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Appends an address beyond ASCII as utf-8-addr-unitext (RFC 6533 section 3): what xtext would write otherwise is `\x{...}`.
+/// Appends an address beyond ASCII as utf-8-addr-unitext (RFC 6533 section 3). Bytes that xtext would encode are
+/// written as `\x{...}`.
 fn unitext(out: &mut Vec<u8>, address: &str) {
     for c in address.chars() {
         match c {
@@ -113,14 +115,14 @@ fn unitext(out: &mut Vec<u8>, address: &str) {
     }
 }
 
-/// BDAT: so many octets follow, and none after them if they are the `last` (RFC 3030 section 2).
+/// Writes BDAT: this many bytes follow. `last` marks the last chunk (RFC 3030 section 2).
 pub fn bdat(out: &mut Vec<u8>, bytes: u64, last: bool) {
     out.extend_from_slice(b"BDAT ");
     number(out, bytes);
     out.extend_from_slice(if last { b" LAST\r\n" } else { b"\r\n" });
 }
 
-/// VRFY; the number stands between the parts of the name.
+/// Writes VRFY. The number stands between the parts of the name.
 pub fn verify(out: &mut Vec<u8>, whom: &[String], n: u32) {
     out.extend_from_slice(b"VRFY ");
     for (at, part) in whom.iter().enumerate() {
@@ -132,15 +134,15 @@ pub fn verify(out: &mut Vec<u8>, whom: &[String], n: u32) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// XCLIENT with these attributes (of Postfix).
+/// Writes XCLIENT with these attributes (an extension of Postfix).
 pub fn xclient(out: &mut Vec<u8>, attributes: &str) {
     out.extend_from_slice(b"XCLIENT ");
     out.extend_from_slice(attributes.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
-/// What XCLIENT says of a client at `address` that said `hello`, which has no name in the DNS that we know of
-/// (Postfix's XCLIENT_README: an IPv6 address has a prefix, and values are xtext, RFC 3461 4).
+/// Returns the attributes of XCLIENT for a client at `address` that sent `hello` and has no known DNS name. Postfix's
+/// XCLIENT_README: an IPv6 address has a prefix, and values are xtext (RFC 3461 4).
 pub fn xclient_attributes(address: IpAddr, hello: &str) -> String {
     let prefix = if address.is_ipv6() { "IPV6:" } else { "" };
     let mut attributes = format!("ADDR={prefix}{address} NAME=[UNAVAILABLE] HELO=");
@@ -153,7 +155,7 @@ pub fn xclient_attributes(address: IpAddr, hello: &str) -> String {
     attributes
 }
 
-/// A line that is no command.
+/// A line that is not a command.
 pub const GARBAGE: &[u8] = b"@@@ GARBAGE ###\r\n";
 /// STARTTLS (RFC 3207).
 pub const STARTTLS: &[u8] = b"STARTTLS\r\n";
@@ -165,7 +167,7 @@ pub const RSET: &[u8] = b"RSET\r\n";
 pub const NOOP: &[u8] = b"NOOP\r\n";
 /// QUIT.
 pub const QUIT: &[u8] = b"QUIT\r\n";
-/// The end of data without any content (RFC 2920 3.1: after a 354 to DATA although all recipients failed).
+/// The end of data without any content. RFC 2920 3.1: it follows a 354 to DATA although all recipients were refused.
 pub const EMPTY_CONTENT: &[u8] = b".\r\n";
 
 #[cfg(test)]

@@ -1,53 +1,54 @@
-//! The content after DATA (RFC 5321 4.5.2) or BDAT (RFC 3030) as the server reads it: dots unstuffed, measured, never stored.
+//! Reads the content after DATA (RFC 5321 4.5.2) or BDAT (RFC 3030) on the server's side. It removes dot stuffing and
+//! measures the content, and stores nothing.
 //!
-//! What is done with the bytes is the caller's; which measure is too much is the policy's.
+//! The caller decides what to do with the bytes, and the policy decides which measures are too large.
 //!
 //! # Decisions
-//! - Only CRLF.CRLF ends the content, and only CRLF ends a line: a bare LF before a dot neither ends the content nor
-//!   makes the dot a stuffed one (the difference between servers here is what SMTP smuggling lives on). A reader that was
-//!   asked to be lenient is such a server.
+//! - Only CRLF.CRLF ends the content, and only CRLF ends a line. A bare LF before a dot neither ends the content nor
+//!   makes the dot a stuffed one. SMTP smuggling exploits servers that read this differently; a lenient reader is such
+//!   a server.
 
 use memchr::memchr2;
 
-/// What ends the content after DATA.
+/// The sequence that ends the content after DATA.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EndOfData {
     /// CRLF.CRLF (RFC 5321 4.1.1.4).
     #[default]
     Strict,
-    /// A dot between any two line ends of CRLF, a bare LF and a bare CR, also with a NUL before it: open to SMTP smuggling
-    /// (CVE-2023-51764 to -51766).
+    /// A dot between any two line ends, which may be CRLF, a bare LF or a bare CR, also with a NUL before the dot. Such
+    /// a server is open to SMTP smuggling (CVE-2023-51764 to -51766).
     Lenient,
 }
 
-/// What was seen of a message's content.
+/// The measures of a message's content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ContentMeasure {
-    /// Octets, dots unstuffed, the final CRLF included (RFC 1870 section 5).
+    /// The size in bytes without dot stuffing, with the final CRLF (RFC 1870 section 5).
     pub size: u64,
-    /// Bytes of the header fields, without the empty line after them.
+    /// The size of the header fields in bytes, without the empty line after them.
     pub header_size: u64,
-    /// The longest line in bytes, its CRLF included.
+    /// The longest line in bytes, with its CRLF.
     pub longest_line: u64,
-    /// Header fields named `Received`.
+    /// The number of header fields named `Received`.
     pub received: u32,
-    /// A CR without LF was seen.
+    /// Whether there was a CR without LF.
     pub bare_cr: bool,
-    /// An LF without CR was seen.
+    /// Whether there was an LF without CR.
     pub bare_lf: bool,
 }
 
-/// Where the reader stands in a line.
+/// The position of the reader in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Start,
-    /// After a dot at the start, which is withheld.
+    /// After a dot at the start of the line. The dot is withheld.
     Dot,
-    /// After such a dot and a CR, both withheld.
+    /// After this dot and a CR, both withheld.
     DotCr,
-    /// After a NUL at the start, which is withheld (lenient only).
+    /// After a NUL at the start of the line, which is withheld (lenient only).
     Nul,
-    /// After such a NUL and a dot, both withheld.
+    /// After this NUL and a dot, both withheld.
     NulDot,
     Middle,
     /// After a CR.
@@ -57,18 +58,19 @@ enum At {
 
 const RECEIVED: &[u8; 9] = b"received:";
 
-/// Reads content incrementally, however the bytes are cut.
+/// Reads content incrementally, however the bytes are split.
 #[derive(Debug)]
 pub struct ContentReader {
     end: EndOfData,
-    /// A bare CR ended the content; an LF right behind it still belongs to it.
+    /// Whether a bare CR ended the content. An LF directly behind it still belongs to it.
     ended_at_cr: bool,
     seen: ContentMeasure,
     at: At,
-    /// Bytes of the line so far.
+    /// The length of the current line so far, in bytes.
     line: u64,
     in_header: bool,
-    /// Bytes of the line so far that spell `Received:`; one more than its length when they do not.
+    /// How many bytes of `Received:` the current line has matched. It is one more than the length of that word after a
+    /// mismatch.
     matched: u8,
 }
 
@@ -79,7 +81,7 @@ impl Default for ContentReader {
 }
 
 impl ContentReader {
-    /// A reader at the beginning of a content that ends so.
+    /// Creates a reader for content with this end.
     pub fn new(end: EndOfData) -> ContentReader {
         ContentReader {
             end,
@@ -92,12 +94,12 @@ impl ContentReader {
         }
     }
 
-    /// Takes bytes off the front of `input` and hands the content in them to `sink`, in order and in as few pieces as
-    /// possible. `Some`: the final dot was read, and nothing after it was taken.
+    /// Removes bytes from the front of `input` and passes the content in them to `sink`, in order and in as few pieces
+    /// as possible. Returns `Some` after the final dot; the bytes behind it stay in `input`.
     pub fn read(&mut self, input: &mut &[u8], mut sink: impl FnMut(&[u8])) -> Option<ContentMeasure> {
         let bytes = *input;
         let lenient = self.end == EndOfData::Lenient;
-        // What is read but not handed out yet is bytes[from..i].
+        // bytes[from..i] are read and not yet passed on.
         let (mut from, mut i) = (0, 0);
         while i < bytes.len() && self.at != At::End {
             let byte = bytes[i];
@@ -124,7 +126,7 @@ impl ContentReader {
                     i += 1;
                     from = i;
                     self.seen.bare_lf |= byte == b'\n';
-                    // The client may wait for the answer: whether an LF follows is seen later.
+                    // The client may be waiting for the reply, so an LF that may follow is handled later.
                     self.ended_at_cr = byte == b'\r';
                     self.at = At::End;
                 }
@@ -139,7 +141,7 @@ impl ContentReader {
                     from = i;
                     self.at = At::DotCr;
                 }
-                // The dot was stuffing, or stood alone before a bare LF: it is no content.
+                // The dot was stuffing, or stood alone before a bare LF. It is not content.
                 At::Dot => self.at = At::Middle,
                 At::DotCr if byte == b'\n' => {
                     i += 1;
@@ -191,7 +193,7 @@ impl ContentReader {
         (self.at == At::End).then_some(self.seen)
     }
 
-    /// Measures bytes of a chunk: nothing ends the content but its announced length, and no dot is stuffed.
+    /// Measures bytes of a chunk. Only the announced length ends the content, and no dot is stuffed.
     pub fn raw(&mut self, mut bytes: &[u8]) {
         while let Some(&first) = bytes.first() {
             match (self.at, first) {
@@ -218,17 +220,17 @@ impl ContentReader {
         }
     }
 
-    /// Whether no byte was read yet.
+    /// Whether no byte was read so far.
     pub fn is_untouched(&self) -> bool {
         self.at == At::Start && self.seen.size == 0
     }
 
-    /// Whether a bare CR ended the content, so that an LF right behind it is no command (lenient only).
+    /// Whether a bare CR ended the content, so that an LF directly behind it is not a command (lenient only).
     pub fn ended_at_cr(&self) -> bool {
         self.ended_at_cr
     }
 
-    /// What was seen so far; a line without its end counts as it stands.
+    /// Returns the measures so far. An unfinished line counts with its present length.
     pub fn measure(&self) -> ContentMeasure {
         ContentMeasure { longest_line: self.seen.longest_line.max(self.line), ..self.seen }
     }
@@ -249,7 +251,7 @@ impl ContentReader {
         self.seen.size += bytes.len() as u64;
     }
 
-    /// A line ended, with an end of so many bytes.
+    /// Ends a line whose line end has this many bytes.
     fn end_line(&mut self, end: u64) {
         self.seen.longest_line = self.seen.longest_line.max(self.line);
         if self.in_header {

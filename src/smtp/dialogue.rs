@@ -1,42 +1,42 @@
-//! Which bytes of a client's side of a session are commands and which are message content.
+//! Divides the bytes that a client sends into commands and message content.
 //!
-//! Transcripts shorten content and show every command, also those that go out in one write with the content before them
-//! (RFC 2920 3.1). It reads what both sides said, as it went over the wire; it judges nothing.
+//! Transcripts shorten content and show every command, also a command in the same write as the content before it (RFC
+//! 2920 3.1). This module reads the bytes that both sides sent, and does not judge them.
 
-/// What a piece of the client's side is.
+/// The kind of a piece that the client sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DialoguePart {
     /// A command line.
     Command,
-    /// ContentKind, between 354 and the final dot or within a BDAT chunk.
+    /// Content, between 354 and the final dot or within a BDAT chunk.
     Content,
     /// The final dot (RFC 5321 4.1.1.4).
     Dot,
 }
 
-/// Follows one session.
+/// The state of one session.
 #[derive(Debug, Default)]
 pub struct Dialogue {
-    /// The content that is under way.
+    /// The kind of the content in progress.
     content: Option<ContentKind>,
-    /// The last command was DATA, and 354 begins the content.
+    /// Whether the last command was DATA, so that a 354 begins the content.
     data: bool,
-    /// The first bytes of the line under way, as many as the final dot has.
+    /// The first bytes of the client's current line.
     line: Vec<u8>,
-    /// The first bytes of the listener's line under way, as many as a reply code has.
+    /// The first four bytes of the listener's current line: the code and its separator.
     reply: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum ContentKind {
-    /// Until the final dot.
+    /// Content up to the final dot.
     Dotted,
-    /// So many bytes.
+    /// A chunk with this many bytes left.
     Chunk(u64),
 }
 
 impl Dialogue {
-    /// The client's bytes, in pieces of one line at most.
+    /// Divides the client's bytes into pieces of at most one line.
     pub fn sent<'b>(&mut self, mut bytes: &'b [u8]) -> Vec<(DialoguePart, &'b [u8])> {
         let mut pieces = Vec::new();
         while !bytes.is_empty() {
@@ -59,7 +59,7 @@ impl Dialogue {
             }
             return DialoguePart::Content;
         }
-        // A line may come in several writes; the longest that matters here is a BDAT command.
+        // A line may come in several writes. The longest line that matters here is a BDAT command.
         let room = 64_usize.saturating_sub(self.line.len());
         self.line.extend_from_slice(&piece[..piece.len().min(room)]);
         if !piece.ends_with(b"\n") {
@@ -84,7 +84,7 @@ impl Dialogue {
         DialoguePart::Command
     }
 
-    /// The listener's bytes.
+    /// Reads the listener's bytes.
     pub fn received(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte == b'\n' {
@@ -100,7 +100,7 @@ impl Dialogue {
     }
 }
 
-/// A write of an AUTH exchange without its secret: the mechanism is none.
+/// Returns a write of an AUTH exchange without its secret. The name of the mechanism is not secret.
 pub fn without_secret(bytes: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes);
     let mut words = text.split_ascii_whitespace();
@@ -109,7 +109,7 @@ pub fn without_secret(bytes: &[u8]) -> Vec<u8> {
             let response = if response.is_some() { " [redacted]" } else { "" };
             format!("{verb} {mechanism}{response}\r\n").into_bytes()
         }
-        // To give up is no secret (RFC 4954 4).
+        // Cancelling is not secret (RFC 4954 4).
         (Some("*"), None, None) => b"*\r\n".to_vec(),
         _ => b"[redacted]\r\n".to_vec(),
     }

@@ -1,11 +1,11 @@
-//! The extensions a session wants, and what remains of the wishes once the listener has said what it offers.
+//! The extensions that a session asks for, and which of them it uses once the listener has sent its offer.
 //!
-//! What the parameters are for is the listener's business; here they are only asked for, word by word.
+//! The session only sends the parameters. What they cause is the listener's business.
 //!
 //! # Decisions
-//! - One rule for all: `Off` is never sent, `Auto` is sent when offered, `Require` is sent, and a listener that does not
-//!   offer it is a finding at hello. Nothing that was asked for is dropped in silence.
-//! - The parameters that are the same for every message are rendered once a session.
+//! - One rule for all: `Off` is never used, and `Auto` is used when offered. `Require` is always used: a listener that
+//!   does not offer the extension fails the session at hello. Nothing that was asked for is dropped silently.
+//! - Parameters that are the same for every message are rendered once for each session.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU64;
@@ -21,12 +21,12 @@ pub enum Use {
     Off,
     /// When it is offered.
     Auto,
-    /// Always; a listener that does not offer it is a finding.
+    /// Always. A listener that does not offer it fails the session.
     Require,
 }
 
 impl Use {
-    /// Whether it is used now.
+    /// Whether the extension is used with this offer.
     fn when(self, offered: bool, keyword: &'static str) -> Result<bool, Missing> {
         match self {
             Use::Require if !offered => Err(Missing(keyword)),
@@ -40,61 +40,61 @@ impl Use {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing(pub &'static str);
 
-/// What is to be reported of a message's delivery (RFC 3461).
+/// The delivery reports that are requested (RFC 3461).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dsn {
     /// Whether DSN is used.
     pub wanted: Use,
-    /// `RET=`: `FULL` or `HDRS`.
+    /// `RET=`, either `FULL` or `HDRS`.
     pub ret: Option<&'static str>,
-    /// `ENVID=`: the message's identifier.
+    /// `ENVID=`, the message's identifier.
     pub envid: bool,
-    /// `NOTIFY=`: `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY`.
+    /// `NOTIFY=`, either `NEVER` or a list of `SUCCESS`, `FAILURE` and `DELAY`.
     pub notify: Option<String>,
-    /// `ORCPT=`: the recipient itself.
+    /// `ORCPT=`, the recipient itself.
     pub orcpt: bool,
 }
 
-/// What becomes of a message that cannot be delivered in time (RFC 2852 4.1.1).
+/// What the listener does with a message that cannot be delivered in time (RFC 2852 4.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Late {
-    /// `R`: it is returned.
+    /// `R`: it returns the message.
     #[default]
     Return,
-    /// `N`: the sender is notified.
+    /// `N`: it notifies the sender.
     Notify,
 }
 
-/// By when a message is to be delivered (RFC 2852).
+/// The time limit of a delivery (RFC 2852).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeliverBy {
     /// Whether DELIVERBY is used.
     pub wanted: Use,
-    /// From MAIL on, in whole seconds, 1 to 999999999.
+    /// The time from MAIL on, in whole seconds, 1 to 999999999.
     pub within: Duration,
-    /// What becomes of it then.
+    /// What happens to the message after that time.
     pub late: Late,
     /// `T`: each relay is to be reported.
     pub trace: bool,
 }
 
-/// How the content is carried.
+/// How the content is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunking {
     /// Whether BDAT is used (RFC 3030).
     pub wanted: Use,
-    /// Bytes of a chunk, but for the last.
+    /// The size of a chunk in bytes; the last one may be shorter.
     pub size: NonZeroU64,
 }
 
 impl Default for Chunking {
-    /// DATA; chunks of 64 KiB.
+    /// Returns DATA, with chunks of 64 KiB if BDAT is chosen.
     fn default() -> Self {
         Chunking { wanted: Use::Off, size: NonZeroU64::new(64 * 1024).expect("64 KiB is not nothing") }
     }
 }
 
-/// All that a session wants of the listener's extensions, but for PIPELINING.
+/// All that a session asks of the listener's extensions, except PIPELINING.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wishes {
     /// BDAT.
@@ -111,12 +111,12 @@ pub struct Wishes {
     pub require_tls: Use,
     /// Delivery status notifications.
     pub dsn: Dsn,
-    /// Deliver by.
+    /// A time limit for the delivery.
     pub deliver_by: DeliverBy,
 }
 
 impl Default for Wishes {
-    /// Only the size is declared, where that is offered.
+    /// Returns the default: only the size is declared, if the listener offers that.
     fn default() -> Self {
         Wishes {
             chunking: Chunking::default(),
@@ -131,16 +131,16 @@ impl Default for Wishes {
     }
 }
 
-/// What is done in a session.
+/// What a session does with the listener's offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// Bytes of a chunk; `None`: DATA.
+    /// The size of a chunk in bytes; `None` for DATA.
     pub chunk: Option<NonZeroU64>,
-    /// The content's size is declared with MAIL.
+    /// Whether MAIL declares the size of the content.
     pub size: bool,
-    /// The message's identifier is declared with MAIL.
+    /// Whether MAIL declares the message's identifier.
     pub envid: bool,
-    /// The recipient is declared with RCPT.
+    /// Whether RCPT declares the original recipient.
     pub orcpt: bool,
     /// The other parameters of MAIL, each with a space before it.
     pub mail: Box<str>,
@@ -149,14 +149,14 @@ pub struct Terms {
 }
 
 impl Wishes {
-    /// What an offer makes of the wishes.
+    /// Returns the terms that follow from these wishes and an offer.
     ///
     /// # Errors
     /// The first extension that is required and not offered.
     pub fn agree(&self, offer: &Offer) -> Result<Terms, Missing> {
         let chunks = self.chunking.wanted.when(offer.chunking, "CHUNKING")?;
         let size = self.size.when(offer.size.is_some(), "SIZE")?;
-        // RFC 3030 section 3: BINARYMIME is offered with CHUNKING, and its content goes with BDAT.
+        // RFC 3030 section 3: BINARYMIME needs CHUNKING, and its content is sent with BDAT.
         let binary = self.binary.when(offer.binary_mime && chunks, "BINARYMIME")?;
         let eight_bit = self.eight_bit.when(offer.eight_bit_mime, "8BITMIME")?;
         let (mut mail, mut rcpt) = (String::new(), String::new());
@@ -205,7 +205,7 @@ impl Wishes {
 mod tests {
     use super::*;
 
-    /// Everything, each by its wish.
+    /// Returns wishes that treat every extension as `wanted` says.
     fn all(wanted: Use) -> Wishes {
         Wishes {
             chunking: Chunking { wanted, ..Chunking::default() },

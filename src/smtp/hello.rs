@@ -1,4 +1,4 @@
-//! What a listener offers in its reply to EHLO (RFC 5321 4.1.1.1).
+//! The offer of a listener in its reply to EHLO (RFC 5321 4.1.1.1).
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub struct Offer {
     pub starttls: bool,
     /// CHUNKING (RFC 3030).
     pub chunking: bool,
-    /// SIZE (RFC 1870): the largest message in octets; `Some(0)`: offered without a number.
+    /// SIZE (RFC 1870): the largest message in bytes; `Some(0)` if offered without a number.
     pub size: Option<u64>,
     /// 8BITMIME (RFC 6152).
     pub eight_bit_mime: bool,
@@ -25,11 +25,11 @@ pub struct Offer {
     pub dsn: bool,
     /// REQUIRETLS (RFC 8689).
     pub require_tls: bool,
-    /// DELIVERBY (RFC 2852): the shortest time in seconds; `Some(0)`: offered without one.
+    /// DELIVERBY (RFC 2852): the shortest time in seconds; `Some(0)` if offered without one.
     pub deliver_by: Option<u64>,
     /// AUTH (RFC 4954): the mechanisms, in capitals.
     pub auth: Vec<String>,
-    /// XCLIENT (of Postfix).
+    /// XCLIENT (an extension of Postfix).
     pub xclient: bool,
 }
 
@@ -38,7 +38,7 @@ impl Offer {
     pub fn parse(reply: &Reply) -> Offer {
         let mut offer = Offer::default();
         for line in reply.lines.iter().skip(1) {
-            // `AUTH=PLAIN` is an old spelling of the same offer, and often comes beside the right one.
+            // `AUTH=PLAIN` is an old spelling of the same offer, and often stands beside the right one.
             let mut words =
                 line.split(|c: char| c.is_ascii_whitespace() || c == '=').filter(|word| !word.is_empty());
             match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {

@@ -1,6 +1,6 @@
 //! The protocol without I/O and without a clock: replies, commands and the two machines (client and server).
 //!
-//! Nothing here opens a socket, reads the time or knows of a load; `net::drive` moves the bytes.
+//! Nothing here opens a socket, reads the time or knows about load. `net::drive` moves the bytes.
 
 pub mod auth;
 pub mod client;

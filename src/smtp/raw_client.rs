@@ -1,13 +1,14 @@
-//! A client that is driven line by line: [`Client`] opens the session, then the owner chooses each line. It reports replies and
-//! the end of the connection; what a line means and how long to wait is the owner's decision.
+//! A client that is driven line by line: [`Client`] opens the session, then the owner chooses each line. It reports
+//! replies and the end of the connection. The owner decides what a line means and how long to wait.
 //!
 //! # Decisions
-//! - The opening is [`Client`]'s: greeting, TLS, hello, XCLIENT and AUTH are spoken in one place only.
-//! - No reply ends it, not even 421: the owner wants to see whether the listener closes the connection.
-//! - A reply for which no command is outstanding puts it out of step ([`RawEvent::Surplus`]), and nothing is read any more: the
-//!   next reply would pass for the answer to the next command. A listener may refuse unasked before it closes, once the
-//!   session rests: that is an event, and only replies after it are not believed. After bytes whose number of replies is not
-//!   known (groups, content with odd line ends) replies are no longer counted: the owner knows what it sent.
+//! - [`Client`] performs the opening: greeting, TLS, hello, XCLIENT and AUTH are implemented in one place only.
+//! - No reply ends the session, not even 421: the owner wants to see whether the listener closes the connection.
+//! - A reply without an outstanding command puts the session out of step ([`RawEvent::Surplus`]), and nothing more is
+//!   read: the next reply would pass for the answer to the next command. There is one exception. A listener may refuse
+//!   an idle session before it closes it: that is an ordinary event, and only replies after it are surplus. After bytes
+//!   whose number of replies is unknown (groups, content with odd line ends) replies are no longer counted: the owner
+//!   knows what it sent.
 //! - There is no time-out after the opening: the owner has the clock.
 
 use std::collections::VecDeque;
@@ -22,24 +23,24 @@ use super::script::{Script, SessionIdentity};
 use super::step::Step;
 use super::transaction::{Content, Lost};
 
-/// What a raw client reports.
+/// An event of a raw client.
 #[derive(Clone, Debug)]
 pub enum RawEvent {
-    /// The opening succeeded, and nothing is outstanding: what the listener offers.
+    /// The opening succeeded, and no command is outstanding. Carries what the listener offers.
     Established(Box<Offer>),
-    /// The opening failed at this step. The connection may live on.
+    /// The opening failed at this step. The connection may still be open.
     Refused(Step, Box<Failure>),
-    /// A reply, asked for or not.
+    /// A reply, to a command or unasked.
     Reply(Reply),
-    /// A reply that nothing is owed for, or one after it; nothing more is read.
+    /// A reply without an outstanding command, or a reply after such a one. Nothing more is read.
     Surplus(Reply),
-    /// What came is no reply, and nothing more is read.
+    /// The bytes received are not a reply. Nothing more is read.
     Malformed(Malformed),
     /// The other side is gone.
     Closed(Closed),
 }
 
-/// A session that carries no transaction of its own.
+/// The content type of a session that sends no transaction of its own.
 #[derive(Debug)]
 enum Nothing {}
 
@@ -67,20 +68,20 @@ impl Content for Nothing {
     }
 }
 
-/// How many replies the listener owes, as far as it can be told from what was said.
+/// How many replies are outstanding, as far as the sent bytes show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owed {
     Nothing,
     One,
-    /// 354 came, and what is said is content.
+    /// 354 came, and the bytes sent are content.
     Content,
-    /// It refused unasked: it is about to close.
+    /// The listener refused unasked. It is about to close.
     Farewell,
     Unknown,
 }
 
 impl Owed {
-    /// These bytes are said.
+    /// Returns the state after these bytes are sent.
     fn said(self, bytes: &[u8]) -> Owed {
         let line = bytes.ends_with(b"\r\n") && memchr::memchr_iter(b'\n', bytes).count() == 1;
         match self {
@@ -91,7 +92,7 @@ impl Owed {
         }
     }
 
-    /// Content, or a piece of it, is said.
+    /// Returns the state after content, or a piece of it, is sent.
     fn after_content(bytes: &[u8]) -> Owed {
         let lines = || bytes.split_inclusive(|byte| *byte == b'\n');
         let plain = lines().all(|line| {
@@ -109,10 +110,11 @@ impl Owed {
         }
     }
 
-    /// A reply of this code came; `rests`: nothing else did with it. `None`: nothing was owed.
+    /// Returns the state after a reply of this code; `None` if no reply was outstanding. `rests` says that nothing else
+    /// came with the reply.
     fn answered(self, code: u16, rests: bool) -> Option<Owed> {
         match self {
-            // RFC 5321 3.8: it may come at any time.
+            // RFC 5321 3.8: 421 may come at any time.
             _ if code == 421 => Some(self),
             Owed::One if code == 354 => Some(Owed::Content),
             Owed::One => Some(Owed::Nothing),
@@ -123,7 +125,7 @@ impl Owed {
     }
 }
 
-/// Whether these bytes are BDAT and all that it announces.
+/// Whether these bytes are BDAT and all the content that it announces.
 fn is_chunk(bytes: &[u8]) -> bool {
     let Some(command) = bytes.strip_prefix(b"BDAT ") else { return false };
     let digits = command.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -136,32 +138,32 @@ fn is_chunk(bytes: &[u8]) -> bool {
 /// A session that is driven line by line.
 #[derive(Debug)]
 pub struct RawClient {
-    /// Until the opening is over.
+    /// The client of the opening, until the opening is over.
     opening: Option<Box<Client<Nothing>>>,
     scanner: Scanner,
-    /// What is to be written.
+    /// The bytes to write.
     says: Vec<u8>,
     told: VecDeque<RawEvent>,
     owed: Owed,
     closing: Option<Close>,
-    /// Until when the end of the other side is awaited once this side is closed.
+    /// How long the client waits for the end of the other side after this side is closed.
     awaits_end_until: Option<Instant>,
-    /// This side of the stream was ended.
+    /// Whether this side of the stream was ended.
     ended: bool,
-    /// Nothing more is read.
+    /// Whether reading has stopped.
     gone: bool,
-    /// The other side has ended the connection.
+    /// Whether the other side has ended the connection.
     closed_by_peer: bool,
 }
 
 impl RawClient {
-    /// A session over a connection that is established `now`.
+    /// Creates a session over a connection that is established `now`.
     pub fn new(script: Rc<Script>, identity: SessionIdentity, now: Instant) -> RawClient {
         let opening = Some(Box::new(Client::new(script, identity, now)));
         RawClient { opening, owed: Owed::Nothing, ..RawClient::bare() }
     }
 
-    /// A session that says nothing of its own accord, not even hello. Its greeting is the first reply.
+    /// Creates a session that sends nothing on its own, not even hello. Its greeting is the first reply.
     pub fn bare() -> RawClient {
         RawClient {
             opening: None,
@@ -177,12 +179,12 @@ impl RawClient {
         }
     }
 
-    /// Says these bytes as they are, once the opening is over.
+    /// Sends these bytes unchanged, once the opening is over.
     pub fn send(&mut self, bytes: &[u8]) {
         self.says.extend_from_slice(bytes);
     }
 
-    /// Closes the connection as told, whatever is outstanding.
+    /// Closes the connection in this way, even if replies are outstanding.
     pub fn close(&mut self, how: Close) {
         match how {
             // A reset does not wait behind an orderly close.
@@ -193,8 +195,8 @@ impl RawClient {
         }
     }
 
-    /// Ends this side of the stream and reads on until the other side ends as well: only then does the listener hold no
-    /// slot for the session any more. `until`: then it is reset.
+    /// Ends this side of the stream and reads on until the other side ends too: only then the listener holds no slot
+    /// for the session. At `until` the connection is reset.
     pub fn close_and_await(&mut self, until: Instant) {
         self.closing.get_or_insert(Close::Clean);
         self.awaits_end_until.get_or_insert(until);
@@ -205,9 +207,9 @@ impl RawClient {
         self.closed_by_peer
     }
 
-    /// The opening is over: what it leaves to be heard.
+    /// Ends the opening. Returns what the client has to report.
     fn opened(&mut self, told: RawEvent) -> Need<RawEvent> {
-        // A connection that failed in its handshake, or ended, has nothing more to say in clear text.
+        // A connection that ended, or that failed in its handshake, has nothing more to send in clear text.
         if let RawEvent::Refused(_, failure) = &told {
             let speaks =
                 matches!(**failure, Failure::Reply(_) | Failure::Unexpected(_) | Failure::NotOffered(_));
@@ -316,7 +318,7 @@ impl Machine for RawClient {
         }
         if !self.says.is_empty() && !self.gone {
             self.owed = self.owed.said(&self.says);
-            // Part of a reply that nothing is owed for stands there already.
+            // Part of a reply without an outstanding command came already.
             if self.scanner.is_partial() && self.owed == Owed::One {
                 self.owed = Owed::Farewell;
             }
@@ -341,7 +343,7 @@ impl Machine for RawClient {
 mod tests {
     use super::*;
 
-    /// Feeds `input` and gives what the machine wrote and told until it waits or closes.
+    /// Feeds `input`. Returns what the machine wrote and reported until it waits or closes.
     fn turn(client: &mut RawClient, now: Instant, input: &str) -> (String, Vec<RawEvent>, Option<Close>) {
         if !input.is_empty() {
             assert_eq!(client.handle_input(now, input.as_bytes()), input.len());
@@ -379,7 +381,7 @@ mod tests {
         assert_eq!(closed, Some(Close::Clean));
     }
 
-    /// A session whose opening is over.
+    /// Returns a session whose opening is over.
     fn open(now: Instant) -> RawClient {
         let mut client = client(now);
         turn(&mut client, now, "220 hi\r\n");
@@ -411,7 +413,7 @@ mod tests {
         turn(&mut client, now, "");
         let (_, told, _) = turn(&mut client, now, "0 late\r\n");
         assert!(matches!(told[..], [RawEvent::Surplus(_)]), "{told:?}");
-        // Content is answered once, whatever is in it.
+        // Content is answered once, whatever it holds.
         let mut client = open(now);
         client.send(b"DATA\r\n");
         turn(&mut client, now, "");
@@ -433,7 +435,7 @@ mod tests {
         client.send(b"NOOP\r\n");
         let (_, told, _) = turn(&mut client, now, "250 ok\r\n");
         assert!(matches!(told[..], [RawEvent::Surplus(_)]), "{told:?}");
-        // 421 is no answer, and what follows it is.
+        // 421 is not an answer, and the reply after it is one.
         let mut client = open(now);
         turn(&mut client, now, "421 soon\r\n");
         client.send(b"NOOP\r\n");

@@ -1,25 +1,25 @@
-//! Replies: the bounded incremental scanner, the reply as it came, and its enhanced code.
+//! Replies: the bounded incremental scanner, a reply as it was received, and its enhanced code.
 //!
-//! It reads what a listener sent and keeps malformed input as evidence; what a reply *means* is the
-//! business of `condition`.
+//! It reads what a listener sent and keeps malformed input as evidence. `condition` decides what a reply *means*.
 //!
 //! # Decisions
-//! - A reply that arrives whole in one read is parsed in place, without a copy; only a partial one is kept.
-//! - Any three digits are a code (RFC 5321 4.2 allows 2yz to 5yz, real listeners send 440 or 999); the judgement is the
-//!   classifier's. A bare LF ends a line, as many listeners send it.
-//! - RFC 5321 4.2.1 gives all lines of a reply one code. Listeners that began with a banner and then met a limit send
-//!   `220-` and end with `421`: the last line's code counts, and that the others differ is kept ([`RawReply::is_mixed`]).
+//! - A reply that arrives whole in one read is parsed in place, without a copy. Only a partial reply is stored.
+//! - Any three digits are a code: RFC 5321 4.2 allows 2yz to 5yz, but real listeners send 440 or 999. The classifier
+//!   judges them. A bare LF ends a line, because many listeners send it.
+//! - RFC 5321 4.2.1 gives all lines of a reply one code. A listener that reaches a limit while it sends its banner
+//!   sends `220-` and ends with `421`. The code of the last line counts, and [`RawReply::is_mixed`] tells that the
+//!   codes differ.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest line kept, in octets (RFC 5321 4.5.3.1.5 asks for 512).
+/// The longest line that is accepted, in bytes (RFC 5321 4.5.3.1.5 asks for 512).
 pub const MAX_LINE: usize = 4096;
-/// The longest reply kept, all lines together, in bytes.
+/// The longest reply that is accepted, all lines together, in bytes.
 pub const MAX_REPLY: usize = 64 * 1024;
 
-/// An enhanced status code (RFC 3463). `None` stands for a literal `x`, as Cisco's `4.x.2`.
+/// An enhanced status code (RFC 3463). `None` stands for a literal `x`, as in Cisco's `4.x.2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Enhanced {
     /// 2, 4 or 5.
@@ -31,13 +31,13 @@ pub struct Enhanced {
 }
 
 impl Enhanced {
-    /// Reads `4.7.0`, `4.x.2`, `5.7.606`; the whole of `text` must be the code.
+    /// Parses `4.7.0`, `4.x.2` or `5.7.606`. The whole of `text` must be the code.
     pub fn parse(text: &str) -> Option<Enhanced> {
         let (code, rest) = Enhanced::prefix(text.as_bytes())?;
         rest.is_empty().then_some(code)
     }
 
-    /// Reads a code at the start of `bytes`; returns it with what follows.
+    /// Parses a code at the start of `bytes`. Returns it with the rest.
     fn prefix(bytes: &[u8]) -> Option<(Enhanced, &[u8])> {
         let (&class, rest) = bytes.split_first()?;
         if !matches!(class, b'2' | b'4' | b'5') {
@@ -51,7 +51,7 @@ impl Enhanced {
     }
 }
 
-/// One to three digits, or a literal `x`.
+/// Parses one to three digits, or a literal `x`.
 fn number(bytes: &[u8]) -> Option<(Option<u16>, &[u8])> {
     if let Some(rest) = bytes.strip_prefix(b"x").or_else(|| bytes.strip_prefix(b"X")) {
         return Some((None, rest));
@@ -83,25 +83,25 @@ impl fmt::Display for Enhanced {
 pub struct Reply {
     /// The three-digit code, 0 to 999.
     pub code: u16,
-    /// The text of each line after code and separator; at least one line, perhaps empty.
+    /// The text of each line after code and separator. There is at least one line, which may be empty.
     pub lines: Vec<String>,
-    /// The enhanced code: the last line's if it has one, else the nearest before it.
+    /// The enhanced code of the last line, or else of the nearest line before it that has one.
     pub enhanced: Option<Enhanced>,
-    /// The code of each line, where they differ; else empty.
+    /// The code of each line if the codes differ, else empty.
     pub mixed: Vec<u16>,
 }
 
 impl Reply {
-    /// A reply of these lines (texts without code).
+    /// Creates a reply of these lines (texts without code).
     pub fn new(code: u16, lines: Vec<String>) -> Reply {
         let enhanced = lines.iter().rev().find_map(|line| find_enhanced(line).map(|(code, _, _)| code));
         Reply { code, lines, enhanced, mixed: Vec::new() }
     }
 
-    /// Reads a reply as people write it down: `421 text`, or several lines `250-a\n250 b`. ReplyLine ends may be CRLF.
+    /// Parses a reply as people write it: `421 text`, or several lines `250-a\n250 b`. Lines may end in CRLF.
     ///
     /// # Errors
-    /// The first line that is no reply line.
+    /// The fault of the first line that is not a reply line.
     pub fn parse(text: &str) -> Result<Reply, Malformed> {
         let mut bytes = text.trim_end_matches(['\r', '\n']).as_bytes().to_vec();
         bytes.extend_from_slice(b"\r\n");
@@ -115,12 +115,12 @@ impl Reply {
         }
     }
 
-    /// The first digit of the code.
+    /// Returns the first digit of the code.
     pub fn class(&self) -> u16 {
         self.code / 100
     }
 
-    /// The text of all lines joined by a space, without the enhanced codes: what a person would read.
+    /// Returns the text that a person would read: all lines joined by a space, without the enhanced codes.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for line in &self.lines {
@@ -141,7 +141,8 @@ impl Reply {
     }
 }
 
-/// The enhanced code of a line and the byte range it fills: at the start (with or without Cisco's `#`), or as `(#4.3.0)`.
+/// Finds the enhanced code of a line and the range of its bytes: at the start (with or without Cisco's `#`), or as
+/// `(#4.3.0)`.
 fn find_enhanced(line: &str) -> Option<(Enhanced, usize, usize)> {
     let bytes = line.as_bytes();
     let lead = bytes.iter().take_while(|b| **b == b' ').count();
@@ -171,12 +172,12 @@ impl fmt::Display for Reply {
     }
 }
 
-/// What is wrong with malformed input.
+/// The fault of malformed input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReplyFault {
     /// A line that does not begin with three digits.
     NoCode,
-    /// Something else than a space, `-` or the line's end after the code.
+    /// Another byte than a space, `-` or the line end after the code.
     Separator,
     /// More than [`MAX_LINE`] bytes without a line end.
     LineTooLong,
@@ -188,11 +189,11 @@ pub enum ReplyFault {
     Trailing,
 }
 
-/// Input that is no reply, kept as evidence.
+/// Input that is not a reply, kept as evidence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: \"{}\"", self.describe(), self.evidence)]
 pub struct Malformed {
-    /// What is wrong.
+    /// The fault.
     pub fault: ReplyFault,
     /// The first bytes of the offending input, at most 256, as lossy text.
     pub evidence: String,
@@ -207,7 +208,7 @@ impl Malformed {
         }
     }
 
-    /// The fault in words.
+    /// Returns the fault in words.
     pub fn describe(&self) -> &'static str {
         match self.fault {
             ReplyFault::NoCode => "a line without a reply code",
@@ -220,32 +221,32 @@ impl Malformed {
     }
 }
 
-/// A complete reply, still in the input or in the scanner's buffer.
+/// A complete reply that is still in the input or in the scanner's buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct RawReply<'a> {
-    /// The three-digit code; the last line's, if they differ.
+    /// The three-digit code; that of the last line if the codes differ.
     pub code: u16,
     mixed: bool,
     bytes: &'a [u8],
 }
 
 impl RawReply<'_> {
-    /// Whether its lines have different codes.
+    /// Whether the lines have different codes.
     pub fn is_mixed(self) -> bool {
         self.mixed
     }
 
-    /// Whether its lines have codes of different classes, so that it says yes and no at once.
+    /// Whether the lines have codes of different classes, so that the reply accepts and refuses at once.
     pub fn is_contradictory(self) -> bool {
         self.mixed && self.codes().any(|code| code / 100 != self.code / 100)
     }
 
-    /// The code of each line.
+    /// Returns the code of each line.
     fn codes(self) -> impl Iterator<Item = u16> {
         self.bytes.split_inclusive(|&b| b == b'\n').map(code_of)
     }
 
-    /// A number that stands for what it says: that of two replies is the same if their bytes are.
+    /// Returns a hash of the reply: equal for two replies with the same bytes.
     pub fn fingerprint(self) -> u64 {
         use std::hash::{DefaultHasher, Hasher};
         let mut hasher = DefaultHasher::new();
@@ -253,8 +254,8 @@ impl RawReply<'_> {
         hasher.finish()
     }
 
-    /// A number that stands for how it is worded: its codes and words, but for those words that hold a digit, an address or a
-    /// bracket, as queue numbers and recipients do.
+    /// Returns a hash of the wording: of the codes and words, except words that hold a digit, an address or a bracket,
+    /// such as queue numbers and recipients.
     pub fn wording(self) -> u64 {
         use std::hash::{DefaultHasher, Hasher};
         let mut hasher = DefaultHasher::new();
@@ -275,7 +276,7 @@ impl RawReply<'_> {
         hasher.finish()
     }
 
-    /// The owned form.
+    /// Returns an owned copy.
     pub fn to_reply(self) -> Reply {
         let lines = self
             .bytes
@@ -290,37 +291,38 @@ impl RawReply<'_> {
     }
 }
 
-/// The code that a line begins with; its digits were seen before.
+/// Returns the code at the start of a line. The caller has checked the digits.
 fn code_of(line: &[u8]) -> u16 {
     line.iter().take(3).fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))
 }
 
-/// Reads replies incrementally, however the bytes are cut, within [`MAX_LINE`] and [`MAX_REPLY`].
+/// Reads replies incrementally, however the bytes are split, within [`MAX_LINE`] and [`MAX_REPLY`].
 #[derive(Debug, Default)]
 pub struct Scanner {
-    /// The reply so far, when it did not come whole.
+    /// The reply so far, if it did not arrive whole.
     partial: Vec<u8>,
     /// Where the unfinished line begins in `partial`.
     line: usize,
     /// The code of the lines so far.
     code: Option<u16>,
-    /// They had different ones.
+    /// Whether the lines so far have different codes.
     mixed: bool,
     spent: bool,
 }
 
-/// What one line says.
+/// The kind of one line.
 enum ReplyLine {
     Last(u16),
     More(u16),
 }
 
 impl Scanner {
-    /// Takes bytes off the front of `input`. `Some(Ok)`: a complete reply. `Some(Err)`: the dialogue is out of step and
-    /// cannot go on. `None`: all input was taken and the reply is not complete yet.
+    /// Removes bytes from the front of `input`. Returns `Some(Ok)` for a complete reply. Returns `Some(Err)` for
+    /// malformed input, after which the dialogue cannot go on. Returns `None` if all input was taken and the reply is
+    /// not complete yet.
     pub fn scan<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Result<RawReply<'s>, Malformed>> {
         if self.spent {
-            // The buffer is given back rather than kept: a session at rest holds none.
+            // The buffer is freed rather than kept, so that an idle session holds none.
             *self = Scanner::default();
         }
         if self.partial.is_empty() {
@@ -362,7 +364,7 @@ impl Scanner {
             self.partial.extend_from_slice(input);
         }
         *input = &[];
-        // What can never become a reply is said now, not at the time-out.
+        // A line that can never become a reply is reported now, not at the time-out.
         let rest = &self.partial[self.line..];
         earliest_fault(rest, self.line).map(|fault| Err(Malformed::new(fault, rest)))
     }
@@ -372,21 +374,21 @@ impl Scanner {
         !self.spent && !self.partial.is_empty()
     }
 
-    /// What was read of an unfinished reply, as evidence.
+    /// Returns the part of an unfinished reply, as evidence.
     pub fn evidence(&self) -> String {
         Malformed::new(ReplyFault::Unfinished, if self.spent { &[] } else { &self.partial }).evidence
     }
 
-    /// Takes note of the code of a line; whether the reply's lines have had different ones.
+    /// Notes the code of a line. Returns whether the codes of the reply differ.
     fn note(&mut self, code: u16) -> bool {
         self.mixed |= self.code.is_some_and(|before| before != code);
         self.code = Some(code);
         self.mixed
     }
 
-    /// Judges one line with its end; `total` is the reply's length so far.
+    /// Classifies one line with its end. `total` is the length of the reply so far.
     fn line(line: &[u8], total: usize) -> Result<ReplyLine, Malformed> {
-        // Nearly all are so; the rest decides the same.
+        // A fast path for nearly all lines. The code below gives the same result.
         if let [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', after @ (b' ' | b'-'), ..] = *line
             && line.len() <= MAX_LINE
             && total <= MAX_REPLY
@@ -408,11 +410,11 @@ impl Scanner {
     }
 }
 
-/// What is wrong with a line, or the beginning of one, that stands after `before` bytes of the reply, as far as that is seen
-/// before its end. Of several faults it is the one whose byte comes first: so it does not depend on how the bytes were cut.
+/// Returns the fault of a line, or of the beginning of a line, after `before` bytes of the reply. Of several faults it
+/// is the one whose byte comes first, so that the result does not depend on how the bytes were split.
 fn earliest_fault(line: &[u8], before: usize) -> Option<ReplyFault> {
     let no_code = line.iter().take(3).position(|byte| !byte.is_ascii_digit());
-    // A CR there may belong to the line's end.
+    // A CR at this place may belong to the line end.
     let most = MAX_LINE + usize::from(line.get(MAX_LINE) == Some(&b'\r'));
     let line_too_long = Some(most).filter(|at| line.get(*at).is_some_and(|byte| *byte != b'\n'));
     let reply_too_long = (before + line.len() > MAX_REPLY).then(|| MAX_REPLY.saturating_sub(before));

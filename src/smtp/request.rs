@@ -1,27 +1,28 @@
-//! Requests: the server side's bounded line reader and the strict parser of command lines (RFC 5321 4.1).
+//! Requests: the server's bounded line reader and the strict parser of command lines (RFC 5321 4.1).
 //!
-//! It shares no code with the client's reply scanner, so that one bug cannot hide the other. Which command may come
-//! when is the business of `server`; the content after DATA that of `content`.
+//! It shares no code with the client's reply scanner, so that one bug cannot hide the other. `server` knows which
+//! command may come when, and `content` reads what follows DATA.
 //!
 //! # Decisions
-//! - A line that arrives whole in one read is parsed in place; only a partial one is kept, up to the limit.
-//! - Only CRLF ends a line well. A bare LF ends it too, or the dialogue would hang, but the line is a syntax error.
+//! - A line that arrives whole in one read is parsed in place. Only a partial line is stored, up to the limit.
+//! - Only CRLF is a correct line end. A bare LF ends a line too, or the dialogue would hang, but the line is a syntax
+//!   error.
 
 use std::net::IpAddr;
 
 use memchr::memchr;
 
-/// The longest command line when no limit is set, in octets with CRLF (RFC 5321 4.5.3.1.4 asks for 512, and more for
+/// The longest command line if no limit is set, in bytes with CRLF (RFC 5321 4.5.3.1.4 asks for 512, and more for
 /// extensions).
 pub const MAX_LINE: usize = 2048;
 
-/// The longest path in octets, with its angle brackets (RFC 5321 4.5.3.1.3); a longer one is none.
+/// The longest path in bytes, with its angle brackets (RFC 5321 4.5.3.1.3). A longer path is refused.
 pub const MAX_PATH: usize = 256;
 
-/// The longest line of AUTH and its exchange, in octets with CRLF (RFC 4954 3 and 4).
+/// The longest line of AUTH and its exchange, in bytes with CRLF (RFC 4954 3 and 4).
 pub const MAX_AUTH_LINE: usize = 12288;
 
-/// What is wrong with a line or where it came; each has a reply of its own in some server.
+/// What is wrong with a line or with its place in the session. Each fault has a reply of its own in some server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestFault<'a> {
     /// A line over the limit.
@@ -30,17 +31,17 @@ pub enum RequestFault<'a> {
     PathTooLong,
     /// A line of AUTH or its exchange over its limit (RFC 4954 4).
     AuthTooLong,
-    /// No command that is known; the verb, at most 32 bytes.
+    /// An unknown command: its verb, at most 32 bytes.
     Unrecognized(&'a str),
     /// HELO or EHLO without a domain or address literal.
     HelloName,
-    /// The argument of a command is not as its grammar says; the argument.
+    /// An argument that does not follow the grammar of its command: the argument.
     Syntax(&'a str),
-    /// A parameter of MAIL that is not known; its keyword.
+    /// An unknown parameter of MAIL: its keyword.
     UnknownOption(&'a str),
-    /// A parameter of MAIL whose value is not known; the value.
+    /// An unknown value of a parameter of MAIL: the value.
     UnknownValue(&'a str),
-    /// A parameter of RCPT that is not known; its keyword.
+    /// An unknown parameter of RCPT: its keyword.
     UnknownParameter(&'a str),
     /// MAIL before HELO or EHLO.
     HelloFirst,
@@ -56,7 +57,7 @@ pub enum RequestFault<'a> {
     InTransaction,
     /// STARTTLS on a session that is secure already.
     Secured,
-    /// STARTTLS with input behind it, which must not pass for what is sent in secret (RFC 3207 4, CVE-2011-0411).
+    /// STARTTLS with input behind it, which must not pass for bytes sent over TLS (RFC 3207 4, CVE-2011-0411).
     NotLast,
     /// AUTH on a session that is logged in already (RFC 4954 section 4).
     LoggedIn,
@@ -66,7 +67,7 @@ pub enum RequestFault<'a> {
     NotAscii,
 }
 
-/// What the content is, as BODY= says (RFC 6152).
+/// The type of the content, as `BODY=` declares it (RFC 6152).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyType {
     /// `7BIT`.
@@ -77,10 +78,10 @@ pub enum BodyType {
     Binary,
 }
 
-/// The parameters of MAIL (RFC 5321 4.1.1.11) that are known, well formed.
+/// The known parameters of MAIL (RFC 5321 4.1.1.11), with valid syntax.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MailParameters<'a> {
-    /// SIZE= in octets (RFC 1870).
+    /// SIZE= in bytes (RFC 1870).
     pub size: Option<u64>,
     /// BODY=.
     pub body: Option<BodyType>,
@@ -96,7 +97,7 @@ pub struct MailParameters<'a> {
     pub by: Option<&'a str>,
 }
 
-/// The parameters of RCPT that are known, well formed (RFC 3461).
+/// The known parameters of RCPT (RFC 3461), with valid syntax.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RcptParameters<'a> {
     /// NOTIFY=.
@@ -105,12 +106,12 @@ pub struct RcptParameters<'a> {
     pub orcpt: Option<&'a str>,
 }
 
-/// A command line, well formed.
+/// A command line with valid syntax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// HELO or EHLO.
     Hello {
-        /// EHLO.
+        /// Whether it is EHLO.
         extended: bool,
         /// The client's domain or address literal.
         name: &'a str,
@@ -119,14 +120,14 @@ pub enum Request<'a> {
     Mail {
         /// The reverse path without its brackets; empty for `<>`.
         path: &'a str,
-        /// What follows it.
+        /// The parameters behind the path.
         parameters: MailParameters<'a>,
     },
     /// RCPT TO.
     Rcpt {
         /// The forward path without its brackets.
         path: &'a str,
-        /// What follows it.
+        /// The parameters behind the path.
         parameters: RcptParameters<'a>,
     },
     /// LHLO (RFC 2033).
@@ -136,9 +137,9 @@ pub enum Request<'a> {
     },
     /// BDAT (RFC 3030).
     Bdat {
-        /// Bytes of the chunk, which follows the line.
+        /// The size of the chunk in bytes. The chunk follows the line.
         size: u64,
-        /// It is the last.
+        /// Whether the chunk is marked LAST.
         last: bool,
     },
     /// DATA.
@@ -151,28 +152,28 @@ pub enum Request<'a> {
     Verify,
     /// EXPN.
     Expand,
-    /// HELP, with what it is about.
+    /// HELP and its topic.
     Help(&'a str),
     /// QUIT.
     Quit,
     /// STARTTLS (RFC 3207).
     Starttls,
-    /// AUTH (RFC 4954): the mechanism and what follows; empty if there is none.
+    /// AUTH (RFC 4954): the mechanism and the rest of the line; empty if there is none.
     Auth(&'a str),
     /// XCLIENT (Postfix's XCLIENT_README).
     Xclient {
-        /// ADDR=; `None` if it is not given or not known.
+        /// ADDR=; `None` if it is missing or unknown.
         address: Option<IpAddr>,
     },
 }
 
 impl Request<'_> {
-    /// Reads one line, without its end.
+    /// Parses one line without its line end.
     ///
     /// # Errors
     /// The first fault of the line.
     pub fn parse(line: &[u8]) -> Result<Request<'_>, RequestFault<'_>> {
-        // Beyond ASCII there is only the UTF-8 of SMTPUTF8; NUL and bare CR are for nobody.
+        // Beyond ASCII only the UTF-8 of SMTPUTF8 is allowed. NUL and bare CR are never allowed.
         let text = match std::str::from_utf8(line) {
             Ok(text) if line.iter().all(|b| *b == b'\t' || *b >= b' ' && *b != 0x7f) => text,
             _ => return Err(RequestFault::Syntax("")),
@@ -204,7 +205,8 @@ impl Request<'_> {
             bare(Request::Data)
         } else if is("EHLO") || is("HELO") {
             let extended = is("EHLO");
-            // EHLO takes a domain or a literal; HELO only a domain, but old clients give literals, and so it is read alike.
+            // HELO takes only a domain, EHLO also an address literal. Old clients send literals with HELO, so both are
+            // accepted.
             if is_host(argument) {
                 Ok(Request::Hello { extended, name: argument })
             } else {
@@ -241,7 +243,7 @@ impl Request<'_> {
     }
 }
 
-/// Attributes with values in xtext; the other attributes are not used.
+/// Parses attributes with values in xtext. Unused attributes are ignored.
 fn xclient(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     const KNOWN: [&str; 8] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
     if argument.is_empty() {
@@ -267,7 +269,7 @@ fn xclient(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     Ok(Request::Xclient { address })
 }
 
-/// A number of bytes, and maybe LAST.
+/// Parses a number of bytes and an optional LAST.
 fn bdat(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     let fault = RequestFault::Syntax(argument);
     let mut words = argument.split(' ').filter(|word| !word.is_empty());
@@ -283,7 +285,7 @@ fn bdat(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     }
 }
 
-/// A parameter's place is taken once (RFC 5321 4.1.2).
+/// Sets a parameter, which may occur only once (RFC 5321 4.1.2).
 fn once<'a, T>(place: &mut Option<T>, value: T, fault: RequestFault<'a>) -> Result<(), RequestFault<'a>> {
     match place.replace(value) {
         None => Ok(()),
@@ -316,7 +318,7 @@ fn mail(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
             if value.len() > 20 || !value.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(RequestFault::UnknownValue(value));
             }
-            // Twenty digits may not fit; such a size is above any limit.
+            // A number of twenty digits may not fit. Such a size is above any limit.
             once(&mut parameters.size, value.parse().unwrap_or(u64::MAX), fault)?;
         } else if is("BODY") {
             let bodies = [
@@ -373,7 +375,8 @@ fn rcpt(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     Ok(Request::Rcpt { path, parameters })
 }
 
-/// Printable, without `=`, and `+` only before two hexadecimal capitals (RFC 3461 section 4).
+/// Whether the text is xtext: printable, without `=`, and with `+` only before two hexadecimal capitals (RFC 3461
+/// section 4).
 fn is_xtext(text: &str) -> bool {
     let mut bytes = text.bytes();
     let hex = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
@@ -390,15 +393,15 @@ fn is_xtext(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// NEVER alone, or some of the others (RFC 3461 4.1).
+/// Whether the value is NEVER alone, or a list of the other words (RFC 3461 4.1).
 fn is_notify(value: &str) -> bool {
     let others = ["SUCCESS", "FAILURE", "DELAY"];
     value.eq_ignore_ascii_case("NEVER")
         || value.split(',').all(|word| others.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
-/// At most nine digits of seconds, and what becomes of the message then; none can be returned before it came
-/// (RFC 2852 section 4).
+/// Whether the value is at most nine digits of seconds and a mode, `T` behind it allowed (RFC 2852 section 4). With mode `R` the
+/// time must be positive.
 fn is_by(value: &str) -> bool {
     let Some((time, mode)) = value.split_once(';') else { return false };
     let digits = time.strip_prefix('-').unwrap_or(time);
@@ -409,7 +412,7 @@ fn is_by(value: &str) -> bool {
         && (mode.eq_ignore_ascii_case("N") || mode.eq_ignore_ascii_case("R") && positive)
 }
 
-/// `FROM:<path> parameters` into path and parameters. A quoted local part may hold a `>`.
+/// Divides `FROM:<path> parameters` into path and parameters. A quoted local part may hold a `>`.
 fn bracketed<'a>(
     argument: &'a str,
     prefix: &str,
@@ -439,7 +442,7 @@ fn bracketed<'a>(
     Ok((&rest[..close], parameters.split(' ').filter(|p| !p.is_empty())))
 }
 
-/// `keyword[=value]` (RFC 5321 4.1.2).
+/// Divides `keyword[=value]` (RFC 5321 4.1.2).
 fn split_parameter(parameter: &str) -> Option<(&str, Option<&str>)> {
     let (keyword, value) = match parameter.split_once('=') {
         Some((keyword, value)) => (keyword, Some(value)),
@@ -452,7 +455,7 @@ fn split_parameter(parameter: &str) -> Option<(&str, Option<&str>)> {
     well.then_some((keyword, value))
 }
 
-/// `[@a,@b:]local@domain` (RFC 5321 4.1.2), within the sizes of 4.5.3.1.
+/// Whether the text is `[@a,@b:]local@domain` (RFC 5321 4.1.2), within the sizes of 4.5.3.1.
 fn is_path(path: &str) -> bool {
     let mailbox = match path.strip_prefix('@') {
         Some(_) => {
@@ -468,7 +471,7 @@ fn is_path(path: &str) -> bool {
     local.len() <= 64 && is_local(local) && is_host(domain)
 }
 
-/// A dot-string or a quoted string.
+/// Whether the text is a dot-string or a quoted string.
 fn is_local(local: &str) -> bool {
     match local.strip_prefix('"') {
         Some(rest) => {
@@ -495,7 +498,7 @@ fn is_local(local: &str) -> bool {
     }
 }
 
-/// A domain or an address literal.
+/// Whether the text is a domain or an address literal.
 fn is_host(host: &str) -> bool {
     match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').is_some_and(|inner| {
@@ -505,7 +508,8 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// Labels of letters, digits and inner hyphens; the underscore of real life is let through.
+/// Whether the text consists of labels of letters, digits and inner hyphens. The underscore is accepted, because real
+/// names use it.
 fn is_domain(domain: &str) -> bool {
     domain.len() <= 255
         && domain.split('.').all(|label| {
@@ -516,43 +520,43 @@ fn is_domain(domain: &str) -> bool {
         })
 }
 
-/// Cuts input into command lines, however it comes, and bounds them.
+/// Divides input into command lines, however it is split, and bounds their length.
 #[derive(Debug)]
 pub struct CommandLines {
     partial: Vec<u8>,
     max: usize,
-    /// A line was too long, and this is its fault: its rest is thrown away up to its end.
+    /// The fault of a line that was too long. The rest of that line is dropped up to its end.
     skipping: Option<RequestFault<'static>>,
-    /// The line in `partial` was handed out.
+    /// Whether the line in `partial` was returned.
     spent: bool,
-    /// A bare CR ended what came before: an LF right behind it belongs to that.
+    /// Whether a bare CR ended the bytes before. An LF directly behind it belongs to that line end.
     after_cr: bool,
 }
 
 impl Default for CommandLines {
-    /// Lines of at most [`MAX_LINE`] bytes.
+    /// Returns a reader of lines of at most [`MAX_LINE`] bytes.
     fn default() -> Self {
         CommandLines::new(MAX_LINE)
     }
 }
 
 impl CommandLines {
-    /// Lines of at most `max` bytes, CRLF included.
+    /// Creates a reader of lines of at most `max` bytes, with CRLF.
     pub fn new(max: usize) -> CommandLines {
         CommandLines { partial: Vec::new(), max, skipping: None, spent: false, after_cr: false }
     }
 
-    /// What comes next stands behind a bare CR that ended a content: an LF there is thrown away.
+    /// Notes that the next bytes stand behind a bare CR that ended a content. An LF there is dropped.
     pub fn after_cr(&mut self) {
         self.after_cr = true;
     }
 
-    /// Takes one line off the front of `input`; returns it without its CRLF. `None`: all of `input` is taken and the
-    /// line is not complete.
+    /// Removes one line from the front of `input` and returns it without its CRLF. Returns `None` if all of `input` is
+    /// taken and the line is not complete.
     ///
     /// # Errors
-    /// `LineTooLong` (`AuthTooLong` for AUTH) once for a line over the limit, at its end; `Syntax` for one that a bare LF
-    /// ended.
+    /// `LineTooLong` (`AuthTooLong` for AUTH) once for a line over the limit, at its end. `Syntax` for a line that a
+    /// bare LF ended.
     pub fn next<'l, 'i: 'l>(
         &'l mut self,
         input: &mut &'i [u8],
@@ -560,7 +564,7 @@ impl CommandLines {
         self.cut(input, false)
     }
 
-    /// The same within the exchange of AUTH, where lines may be longer.
+    /// Does the same within the exchange of AUTH, where lines may be longer.
     ///
     /// # Errors
     /// As for [`CommandLines::next`].
@@ -608,7 +612,7 @@ impl CommandLines {
         Some(line.strip_suffix(b"\r\n").ok_or(RequestFault::Syntax("")))
     }
 
-    /// The fault of a line that goes on with `more`, if it is too long.
+    /// Returns the fault if the stored line together with `more` is too long.
     fn too_long(&self, more: &[u8], response: bool) -> Option<RequestFault<'static>> {
         let length = self.partial.len() + more.len();
         if length <= self.max {
@@ -622,7 +626,7 @@ impl CommandLines {
         }
     }
 
-    /// Gives the buffer of the last line back: a session at rest holds none.
+    /// Frees the buffer of the last line, so that an idle session holds none.
     pub fn release(&mut self) {
         if std::mem::take(&mut self.spent) {
             self.partial = Vec::new();

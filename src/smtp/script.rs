@@ -1,4 +1,4 @@
-//! What a session is to say, decided before it begins: shared by all sessions of a run.
+//! The script of a session, decided before the session begins and shared by all sessions of a run.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use super::step::Step;
 /// The first command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hello {
-    /// EHLO (RFC 5321 4.1.1.1), and HELO on the same connection where the listener does not know it (3.2).
+    /// EHLO (RFC 5321 4.1.1.1), and HELO on the same connection if the listener does not know EHLO (3.2).
     Ehlo,
-    /// EHLO; a listener that does not know it is a finding.
+    /// EHLO. A listener that does not know it fails the session.
     EhloOnly,
     /// HELO, the document's flow.
     Helo,
@@ -26,7 +26,7 @@ pub enum Pipelining {
     Auto,
     /// The content and the next MAIL, RCPT and DATA in one group too, when offered (RFC 2920 3.1).
     Full,
-    /// As `Full`; a listener that does not offer it is a finding.
+    /// As `Full`. A listener that does not offer it fails the session.
     Require,
 }
 
@@ -39,48 +39,49 @@ pub enum Quit {
     Close,
     /// Reset without QUIT.
     Reset,
-    /// As `Clean`, but only when the owner says so: the session stays open when it has nothing more to send.
+    /// As `Clean`, but only when the owner asks for it. The session stays open when it has nothing more to send.
     Hold,
 }
 
 /// How a client behaves badly on purpose, so that a listener's time-outs and rules can be tested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manners {
-    /// It says hello before it was greeted (RFC 5321 3.1 has it wait).
+    /// It sends hello before the greeting (RFC 5321 3.1 makes the client wait).
     pub early_talk: bool,
-    /// Whenever this step is accepted, it says nothing for so long.
+    /// Each time this step is accepted, it sends nothing for this long.
     pub stall: Option<(Step, Duration)>,
-    /// Lines of nonsense after the greeting, each of which is answered before the next: the step `command`.
+    /// How many lines of garbage it sends after the greeting. Each one waits for its reply, as a step `command`.
     pub garbage: u32,
-    /// It ends its sending side once the command of this step is out (for the body: the final dot), and reads what is owed.
+    /// It ends its sending side once the command of this step is written (for the body: the final dot), and reads the
+    /// outstanding replies.
     pub half_close: Option<Step>,
-    /// Once it can send mail it says NOOP without end and reads no reply, until it is ended.
+    /// Once it can send mail, it sends NOOP without end and reads no reply, until the owner ends it.
     pub deaf: bool,
-    /// Bytes a second that it writes; `None`: as fast as they go. The driver's business, not the machine's.
+    /// How many bytes it writes each second; `None` for no limit. The driver, not the machine, keeps to it.
     pub trickle: Option<u32>,
 }
 
-/// How long each step may take (RFC 5321 4.5.3.2). All count from the moment the wait begins.
+/// How long each step may take (RFC 5321 4.5.3.2). Each time counts from the moment the wait begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Name resolution and connect.
     pub connect: Duration,
     /// The greeting.
     pub greeting: Duration,
-    /// HELO, EHLO, MAIL, RCPT, and QUIT where it has no time of its own.
+    /// HELO, EHLO, MAIL, RCPT, and QUIT if it has no time of its own.
     pub command: Duration,
     /// DATA, until the 354.
     pub data: Duration,
     /// The content, until the reply to the final dot.
     pub body: Duration,
-    /// QUIT; `None`: as `command`.
+    /// QUIT; `None` for the time of `command`.
     pub quit: Option<Duration>,
     /// The whole session.
     pub session: Duration,
 }
 
 impl Timeouts {
-    /// Lets a reply take at most so long.
+    /// Limits each wait for a reply to this time.
     pub fn bound(&mut self, patience: Duration) {
         for timeout in [&mut self.connect, &mut self.greeting, &mut self.command] {
             *timeout = patience.min(*timeout);
@@ -89,7 +90,7 @@ impl Timeouts {
 }
 
 impl Default for Timeouts {
-    /// The minima of RFC 5321 4.5.3.2, and an hour for the session.
+    /// Returns the minima of RFC 5321 4.5.3.2, and an hour for the session.
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(60 * n);
         Timeouts {
@@ -104,7 +105,7 @@ impl Default for Timeouts {
     }
 }
 
-/// A command that is sent for its own sake.
+/// A command outside transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aside {
     /// NOOP.
@@ -116,13 +117,13 @@ pub enum Aside {
 /// VRFY commands at the beginning of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verify {
-    /// How many.
+    /// How many commands.
     pub times: u32,
-    /// About whom: the number of the command, from 0, stands between each two parts.
+    /// The name to verify. The number of the command, from 0, stands between each two parts.
     pub whom: Vec<String>,
 }
 
-/// What is spoken.
+/// The protocol of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
     /// SMTP (RFC 5321).
@@ -137,52 +138,52 @@ pub enum Protocol {
 pub enum TlsMode {
     /// Clear text.
     None,
-    /// STARTTLS (RFC 3207); a listener that does not offer it is a finding.
+    /// STARTTLS (RFC 3207). A listener that does not offer it fails the session.
     Starttls,
     /// TLS from the first byte (RFC 8314).
     Implicit,
 }
 
-/// As whom one session speaks; what is absent is not said.
+/// The identity of one session. The session does not send what is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionIdentity {
-    /// Who logs in.
+    /// The login.
     pub login: Option<Login>,
     /// The attributes of XCLIENT, as in `ADDR=192.0.2.1 NAME=client.example`.
     pub xclient: Option<String>,
 }
 
-/// The dialogue of a session, but for its transactions and what differs from session to session ([`SessionIdentity`]).
+/// The dialogue of a session, except its transactions and its [`SessionIdentity`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
-    /// What is spoken; LMTP says LHLO, whatever `hello` is.
+    /// The protocol. LMTP uses LHLO, whatever `hello` is.
     pub protocol: Protocol,
     /// HELO or EHLO.
     pub hello: Hello,
-    /// The name given with it.
+    /// The client's name, sent with hello.
     pub name: String,
     /// How commands are grouped.
     pub pipelining: Pipelining,
-    /// What is wanted of the other extensions.
+    /// Which other extensions the session asks for.
     pub wishes: Wishes,
     /// VRFY before the first transaction.
     pub verify: Verify,
-    /// What follows each transaction, before the next or the end.
+    /// The commands after each transaction, before the next one or the end.
     pub between: Vec<Aside>,
     /// How the session ends.
     pub quit: Quit,
     /// How long each step may take.
     pub timeouts: Timeouts,
-    /// Whether and how it is encrypted.
+    /// Whether and how the session is encrypted.
     pub tls: TlsMode,
-    /// A login may go out in clear text.
+    /// Whether a login may be sent in clear text.
     pub clear_text_login: bool,
-    /// How it misbehaves.
+    /// How the client misbehaves.
     pub manners: Manners,
 }
 
 impl Default for Script {
-    /// EHLO in clear text, grouped where that is offered, and a clean end.
+    /// Returns a script of EHLO in clear text, grouped commands if offered, and a clean end.
     fn default() -> Self {
         Script {
             protocol: Protocol::Smtp,

@@ -1,15 +1,17 @@
 //! The server as a machine: the order of commands (RFC 5321 4.1.4), answers in turn, delays and deadlines.
 //!
-//! What is answered is the policy's; what a line says is `request`'s. It opens no socket and reads no clock.
+//! The policy decides what is answered, and `request` parses the lines. The machine opens no socket and reads no clock.
 //!
 //! # Decisions
-//! - While an answer is held back no input is taken: answers come in the order of the commands, and a delayed answer
-//!   delays those that follow, as in a real server.
-//! - Nor is any taken while a client leaves more than 64 KiB of replies unread: it may not fill our memory.
-//! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before: a message whose
-//!   session ends while its answer is held back was never accepted.
-//! - What a client sends behind STARTTLS, before the handshake, is refused and never read as a command (RFC 3207 4).
-//! - Closing with a reply lingers, so that input which is not read does not turn the reply into a reset.
+//! - While an answer is held back, no input is taken. Answers come in the order of the commands, so a delayed answer
+//!   delays all later ones, as in a real server.
+//! - No input is taken either while a client leaves more than 64 KiB of replies unread: a client must not fill the
+//!   memory.
+//! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before. If the session
+//!   ends while the answer is held back, the message was never accepted.
+//! - Bytes that a client sends behind STARTTLS, before the handshake, are refused and never read as a command (RFC 3207
+//!   4).
+//! - A close after a reply lingers, so that unread input does not turn it into a reset.
 
 mod policy;
 
@@ -23,17 +25,17 @@ use super::script::Protocol;
 use super::step::Step;
 pub use policy::{Ask, Lapse, Policy, PolicyAnswer, ServerBounds, Then};
 
-/// What may wait for a client that does not read, in bytes.
+/// How many bytes of replies may wait for a client that does not read.
 const UNREAD: usize = 64 * 1024;
 
-/// Where the session stands.
+/// The state of the session.
 #[derive(Debug)]
 enum ServerStage {
-    /// Not even greeted.
+    /// Before the greeting.
     Fresh,
     /// In the TLS handshake.
     Handshake {
-        /// It follows STARTTLS: there is no second greeting (RFC 3207 4.2).
+        /// Whether it follows STARTTLS: then there is no second greeting (RFC 3207 4.2).
         greeted: bool,
     },
     /// Greeted, without HELO.
@@ -43,23 +45,23 @@ enum ServerStage {
     /// Between MAIL and DATA or the last chunk.
     ServerTransaction(ServerTransaction),
     Content(ContentReader, u32),
-    /// LMTP's answers to a content: what was seen of it, and how many are due yet.
+    /// Giving LMTP's answers to a content: the measures of the content, and how many answers are still due.
     Answers(ContentMeasure, u32),
-    /// In the exchange of AUTH (RFC 4954 4): lines are no commands.
+    /// In the exchange of AUTH (RFC 4954 4), where lines are not commands.
     Login,
     Silent,
     Closing(Close),
 }
 
-/// What was said since MAIL.
+/// The transaction since MAIL.
 #[derive(Debug)]
 struct ServerTransaction {
-    /// Recipients.
+    /// The number of accepted recipients.
     accepted: u32,
     refused: u32,
-    /// Its content is binary, and needs BDAT.
+    /// Whether the content is binary, and needs BDAT.
     binary: bool,
-    /// The chunks so far.
+    /// The reader of the chunks so far.
     chunks: Option<Box<ContentReader>>,
 }
 
@@ -69,7 +71,7 @@ struct Chunk {
     size: u64,
     left: u64,
     last: bool,
-    /// It is thrown away (RFC 3030 section 2), and then answered so.
+    /// The fault for which the chunk is dropped (RFC 3030 section 2). It is answered at the end of the chunk.
     fault: Option<RequestFault<'static>>,
 }
 
@@ -88,29 +90,29 @@ pub struct Server<P> {
     bounds: ServerBounds,
     lines: CommandLines,
     stage: ServerStage,
-    /// With TLS.
+    /// Whether the session uses TLS.
     secured: bool,
-    /// A client has logged in.
+    /// Whether a client has logged in.
     logged_in: bool,
     chunk: Option<Chunk>,
     pending: Option<Pending>,
-    /// Replies not yet handed to the driver.
+    /// Replies that the driver does not have yet.
     out: Vec<u8>,
-    /// Bytes of replies that the driver has and the kernel has not.
+    /// How many bytes of replies the driver has and the kernel has not.
     unread: usize,
-    /// When it was greeted; the time of the client's last input, or of the last delayed reply.
+    /// When the session was greeted, and the time of the client's last input or of the last delayed reply.
     since: Option<(Instant, Instant)>,
 }
 
 impl ServerTransaction {
-    /// What content without a recipient meets.
+    /// Returns the fault of content without a recipient.
     fn without_recipients(&self) -> RequestFault<'static> {
         if self.refused == 0 { RequestFault::RcptFirst } else { RequestFault::NoValidRecipients }
     }
 }
 
 impl<P: Policy> Server<P> {
-    /// A session that begins with its greeting.
+    /// Creates a session that begins with its greeting.
     pub fn new(policy: P, bounds: ServerBounds) -> Server<P> {
         Server {
             policy,
@@ -127,17 +129,17 @@ impl<P: Policy> Server<P> {
         }
     }
 
-    /// The policy.
+    /// Returns the policy.
     pub fn policy(&self) -> &P {
         &self.policy
     }
 
-    /// The policy, to be changed.
+    /// Returns the policy for changes.
     pub fn policy_mut(&mut self) -> &mut P {
         &mut self.policy
     }
 
-    /// One line of the client, or what is wrong with it. `last`: no input came behind it.
+    /// Processes one line of the client, or the fault of one. `last` says that no input came behind it.
     fn line(&mut self, now: Instant, line: Result<&[u8], RequestFault<'_>>, last: bool) {
         let request = line.and_then(Request::parse).and_then(|request| self.in_order(request, last));
         let request = match request {
@@ -160,12 +162,12 @@ impl<P: Policy> Server<P> {
         self.reply(now, step, answer);
     }
 
-    /// The rules of sequence.
+    /// Checks the order of commands.
     fn in_order<'a>(&self, request: Request<'a>, last: bool) -> Result<Request<'a>, RequestFault<'a>> {
         match (&request, &self.stage) {
             (Request::Starttls, _) if self.secured => Err(RequestFault::Secured),
             (Request::Starttls, _) if !last => Err(RequestFault::NotLast),
-            // RFC 2033 4.1: LMTP has LHLO instead of both.
+            // RFC 2033 4.1: LMTP has LHLO instead of HELO and EHLO.
             (Request::Hello { .. }, _) if self.policy.protocol() == Protocol::Lmtp => {
                 Err(RequestFault::Unrecognized("HELO"))
             }
@@ -212,7 +214,7 @@ impl<P: Policy> Server<P> {
             (Request::Hello { .. } | Request::Lhlo { .. }, ServerStage::Greeted) if well => {
                 self.stage = ServerStage::Ready;
             }
-            // As after the first greeting: another client is served now.
+            // The session is as after its first greeting, because it now serves another client.
             (Request::Xclient { .. }, _) if code == 220 => {
                 self.stage = ServerStage::Greeted;
                 self.logged_in = false;
@@ -234,7 +236,7 @@ impl<P: Policy> Server<P> {
                     ServerStage::Content(ContentReader::new(self.policy.end_of_data()), transaction.accepted);
             }
             (Request::Starttls, stage) if code == 220 => {
-                // RFC 3207 4.2: what was said before the handshake counts for nothing.
+                // RFC 3207 4.2: everything before the handshake is forgotten.
                 let stage = std::mem::replace(stage, ServerStage::Handshake { greeted: true });
                 if matches!(stage, ServerStage::ServerTransaction { .. }) {
                     self.policy.abandoned();
@@ -246,7 +248,7 @@ impl<P: Policy> Server<P> {
         }
     }
 
-    /// One line of the exchange of AUTH, or what is wrong with it.
+    /// Processes one line of the exchange of AUTH, or the fault of one.
     fn response(&mut self, now: Instant, line: Result<&[u8], RequestFault<'_>>) {
         let answer = self.policy.answer(now, line.map_or_else(Ask::RequestFault, Ask::Response));
         if answer.code() != 334 {
@@ -256,7 +258,7 @@ impl<P: Policy> Server<P> {
         self.reply(now, Step::Auth, answer);
     }
 
-    /// BDAT came: its chunk follows, whatever is to be answered.
+    /// Processes BDAT. Its chunk follows, whatever the answer will be.
     fn chunk(&mut self, now: Instant, size: u64, last: bool) {
         let fault = match &mut self.stage {
             ServerStage::ServerTransaction(transaction) if transaction.accepted == 0 => {
@@ -273,7 +275,7 @@ impl<P: Policy> Server<P> {
         self.read_chunk(now, &mut &[][..]);
     }
 
-    /// Takes what there is of the chunk, and answers at its end.
+    /// Reads the available part of the chunk, and answers at its end.
     fn read_chunk(&mut self, now: Instant, input: &mut &[u8]) {
         let Some(chunk) = &mut self.chunk else { return };
         let here = usize::try_from(chunk.left).unwrap_or(usize::MAX).min(input.len());
@@ -304,14 +306,14 @@ impl<P: Policy> Server<P> {
         }
         let answer = self.policy.answer(now, Ask::Chunk(size, &seen));
         if answer.code() / 100 != 2 {
-            // RFC 3030 section 2: the transaction has failed; what comes of it yet is out of order.
+            // RFC 3030 section 2: the transaction has failed. Its further commands are out of order.
             self.policy.abandoned();
             self.stage = ServerStage::Ready;
         }
         self.reply(now, Step::Idle, answer);
     }
 
-    /// The content is complete.
+    /// Ends the content.
     fn complete(&mut self, now: Instant, seen: ContentMeasure, accepted: u32) {
         match self.policy.protocol() {
             Protocol::Smtp => {
@@ -325,7 +327,7 @@ impl<P: Policy> Server<P> {
         }
     }
 
-    /// Gives LMTP's answers as far as none is held back.
+    /// Gives LMTP's answers until one is held back.
     fn answer_each(&mut self, now: Instant) {
         while let (ServerStage::Answers(seen, due), None) = (&mut self.stage, &self.pending) {
             let seen = *seen;
@@ -366,7 +368,7 @@ impl<P: Policy> Server<P> {
         }
     }
 
-    /// How long the client may say nothing now.
+    /// Returns how long the client may be silent now.
     fn patience(&self) -> Option<Duration> {
         let after = match &self.stage {
             ServerStage::Greeted => Some(Step::Greeting),
@@ -383,7 +385,7 @@ impl<P: Policy> Server<P> {
         after.and_then(|step| self.policy.patience(step)).or(self.bounds.idle)
     }
 
-    /// The next deadline and what it is.
+    /// Returns the next deadline and its kind.
     fn deadline(&self) -> Option<(Instant, Lapse)> {
         let (greeted, heard) = self.since?;
         let at = |since: Instant, length: Option<Duration>, lapse| Some((since + length?, lapse));
@@ -397,7 +399,7 @@ impl<P: Policy> Server<P> {
         .min_by_key(|(at, _)| *at)
     }
 
-    /// There is no handshake, and nothing to be said without one.
+    /// Ends the session without a handshake. Nothing can be sent without one.
     fn handshake_failed(&mut self, why: Option<&Insecure>, how: Close) {
         self.policy.insecure(why);
         self.pending = None;
@@ -418,7 +420,7 @@ impl<P: Policy> Machine for Server<P> {
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
         self.heard(now);
         let mut input = bytes;
-        // Borrowed from self for the loop: a line may stand in its buffer while the machine moves.
+        // Taken out of `self` for the loop, because the line may be in this buffer while the machine changes.
         let mut lines = std::mem::take(&mut self.lines);
         while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
@@ -474,7 +476,7 @@ impl<P: Policy> Machine for Server<P> {
     }
 
     fn handle_insecure(&mut self, _now: Instant, why: Insecure) {
-        // Our alert must not be lost by a reset.
+        // A reset must not lose the alert of this side.
         self.handshake_failed(Some(&why), Close::Linger);
     }
 
@@ -519,7 +521,7 @@ impl<P: Policy> Machine for Server<P> {
         }
         if !self.out.is_empty() {
             self.unread += self.out.len();
-            // The buffer is given back: a session at rest holds none.
+            // The buffer is freed, so that an idle session holds none.
             out.append(&mut std::mem::take(&mut self.out));
             return Need::Write;
         }

@@ -1,4 +1,4 @@
-//! The steps of a session: each is one timed wait with a name that is the same everywhere.
+//! The steps of a session: each is one timed wait, with the same name everywhere.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,12 +28,12 @@ pub enum Step {
     Data,
     /// The content, from its first byte to the reply to the final dot.
     Body,
-    /// A command outside transactions that is sent for its own sake: NOOP, RSET, VRFY. A step of its own, because its wait
-    /// is none of the others', and `idle` is never timed.
+    /// A command outside transactions: NOOP, RSET, VRFY. It is a step of its own, because it is no wait of another
+    /// step, and `idle` is never timed.
     Command,
     /// QUIT.
     Quit,
-    /// No command is outstanding. Never timed: an unasked 421 or a close while the session rests is filed here.
+    /// No command is outstanding. It is never timed. An unasked 421 or a close of an idle session is reported with it.
     Idle,
 }
 

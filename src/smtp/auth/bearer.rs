@@ -1,4 +1,4 @@
-//! XOAUTH2 and OAUTHBEARER (RFC 7628), the client's side: the token goes with the command, and a challenge is the
+//! XOAUTH2 and OAUTHBEARER (RFC 7628), the client's side. The token goes with the command, and a challenge gives the
 //! listener's reason to refuse it.
 
 use std::fmt;
@@ -8,23 +8,23 @@ use super::{AuthExchange, Secret};
 /// An exchange with a bearer token.
 pub(super) struct BearerClient {
     initial: Option<Vec<u8>>,
-    /// What is answered to the listener's error, so that it can refuse.
+    /// The answer to the listener's error, so that the listener can refuse.
     dummy: Option<&'static [u8]>,
-    /// It answered an error: success cannot follow.
+    /// Whether an error was answered, after which no success can follow.
     failed: bool,
 }
 
 impl BearerClient {
-    /// `user=...^Aauth=Bearer ...^A^A`; an error is answered with nothing.
+    /// Creates `user=...^Aauth=Bearer ...^A^A`. The answer to an error is empty.
     pub fn xoauth2(user: &str, token: &Secret) -> BearerClient {
         let initial = format!("user={user}\x01auth=Bearer {}\x01\x01", token.reveal());
         BearerClient { initial: Some(initial.into_bytes()), dummy: Some(b""), failed: false }
     }
 
-    /// RFC 7628 3.1; an error is answered with one ^A (3.2.3).
+    /// Creates the message of RFC 7628 3.1. The answer to an error is one ^A (3.2.3).
     pub fn oauthbearer(user: &str, token: &Secret, endpoint: Option<(&str, u16)>) -> BearerClient {
         let endpoint = endpoint.map(|(host, port)| format!("host={host}\x01port={port}\x01"));
-        // A saslname (RFC 5801 4).
+        // The name is a saslname (RFC 5801 4).
         let user = user.replace('=', "=3D").replace(',', "=2C");
         let initial =
             format!("n,a={user},\x01{}auth=Bearer {}\x01\x01", endpoint.unwrap_or_default(), token.reveal());
@@ -48,7 +48,7 @@ impl AuthExchange for BearerClient {
         self.dummy.take().map(<[u8]>::to_vec)
     }
 
-    /// A reason to refuse the token is an object in JSON (RFC 7628 3.2.2); anything else can only ask for it.
+    /// A reason to refuse the token is a JSON object (RFC 7628 3.2.2). Any other challenge can only ask for the token.
     fn asks_again(&self, challenge: &[u8]) -> bool {
         !challenge.trim_ascii_start().starts_with(b"{")
     }

@@ -1,4 +1,4 @@
-//! CRAM-MD5 (RFC 2195): the name, and the challenge's HMAC under the password.
+//! CRAM-MD5 (RFC 2195): the name, and the HMAC of the challenge with the password as key.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use md5::Md5;
 
 use super::{AuthExchange, Secret};
 
-/// The keyed digest of a challenge, in hexadecimal small letters.
+/// Returns the keyed digest of a challenge, in lower-case hexadecimal.
 ///
 /// # Panics
 /// Never: a key of HMAC may have any length (RFC 2104).

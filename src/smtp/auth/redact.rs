@@ -26,7 +26,7 @@ impl Redactor {
     pub(super) fn new(secret: &Secret) -> Redactor {
         let secret = secret.reveal();
         let mut shapes: Vec<String> = (!secret.is_empty()).then(|| secret.to_owned()).into_iter().collect();
-        // Three bytes make four letters: the secret may begin at any of the three, and the letters at its ends also
+        // Three bytes make four letters. The secret may begin at any of the three, and the letters at its ends also
         // depend on the neighbouring bytes.
         for before in 0..3 {
             let text = [&b"\0\0"[..before], secret.as_bytes()].concat();
@@ -43,14 +43,14 @@ impl Redactor {
         Redactor(shapes)
     }
 
-    /// The text without the secret.
+    /// Returns the text without the secret.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.0.iter().fold(Cow::Borrowed(text), |text, shape| {
             if text.contains(shape.as_str()) { text.replace(shape.as_str(), MASK).into() } else { text }
         })
     }
 
-    /// The bytes without the secret; other bytes are unchanged, if they are UTF-8.
+    /// Returns the bytes without the secret. All other bytes are unchanged if the input is UTF-8.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let within = |shape: &String| memchr::memmem::find(bytes, shape.as_bytes()).is_some();
         if self.0.iter().any(within) {
@@ -61,14 +61,14 @@ impl Redactor {
     }
 }
 
-/// The same for bytes that come in pieces: returns whole lines, because a secret may be cut in two.
+/// The same for bytes that come in pieces. It returns whole lines, because a secret may be split between pieces.
 #[derive(Debug)]
 pub struct LineRedactor {
     redactor: Redactor,
     partial: Vec<u8>,
 }
 
-/// The largest length of a line: more is no reply.
+/// The largest length of a line. A longer line is not a reply.
 const LONGEST: usize = 16 * 1024;
 
 impl LineRedactor {
@@ -77,7 +77,7 @@ impl LineRedactor {
         LineRedactor { redactor, partial: Vec::new() }
     }
 
-    /// The lines that these bytes complete, without the secret.
+    /// Returns the lines that these bytes complete, without the secret.
     pub fn lines(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.partial.extend_from_slice(bytes);
         let whole = memchr::memrchr(b'\n', &self.partial).map_or(0, |end| end + 1);
@@ -108,7 +108,7 @@ mod tests {
                 let said = format!("501 cannot read {encoded} or {secret}");
                 let shown = redactor.text(&said);
                 assert!(!shown.contains(secret), "{shown}");
-                // Each block of four letters that is made of the secret alone is gone.
+                // Each block of four letters that depends only on the secret is removed.
                 let within = before.len().div_ceil(3)..(before.len() + secret.len()) / 3;
                 assert!(!within.is_empty());
                 for block in within {

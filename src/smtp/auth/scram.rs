@@ -1,12 +1,12 @@
-//! SCRAM-SHA-256 and -PLUS (RFC 5802, RFC 7677), both sides: what the crate needs to know, and what it costs.
+//! SCRAM-SHA-256 and -PLUS (RFC 5802, RFC 7677), both sides. This module gives the crate its data and limits the cost.
 //!
 //! # Decisions
-//! - A salted password costs thousands of hashes. The first one of a login is kept (RFC 5802 5.1), or the generator would
-//!   measure itself; a listener that gives a user another salt each time is paid for each time.
-//! - A listener that asks for more than [`MOST_ITERATIONS`] rounds is refused: they would delay all sessions of the
-//!   thread.
+//! - A salted password costs thousands of hashes. The first one of a login is cached (RFC 5802 5.1), or the generator
+//!   would measure its own work. If a listener gives a user another salt each time, the cost is paid each time.
+//! - A listener that asks for more than [`MOST_ITERATIONS`] rounds is refused, because they would delay all sessions of
+//!   the thread.
 //! - Without -PLUS the client sends `n`: no channel binding.
-//! - The crate's parser panics if an attribute lacks its letter and `=`. Input from the network is checked before.
+//! - The crate's parser panics if an attribute lacks its letter or its `=`. Input from the network is checked first.
 //! - The server's side answers an unknown user like a known one with a wrong password.
 
 use std::fmt;
@@ -34,10 +34,11 @@ pub(super) const ITERATIONS: u32 = 4096;
 
 static PLAIN: &[Mechanism] = &[SCRAM_SHA256];
 static PLUS: &[Mechanism] = &[SCRAM_SHA256_PLUS];
-/// With -PLUS beside it, a client that says it could have bound itself was stepped down, and is refused (RFC 5802 6).
+/// If -PLUS is offered too, a client that claims to support channel binding but did not use it was downgraded, and is
+/// refused (RFC 5802 6).
 static BOTH: &[Mechanism] = &[SCRAM_SHA256, SCRAM_SHA256_PLUS];
 
-/// A password salted once, with its salt and rounds.
+/// A salted password, with its salt and rounds.
 #[derive(Clone, Default)]
 pub(super) struct Keys(Arc<OnceLock<Salted>>);
 
@@ -71,14 +72,14 @@ impl Keys {
     }
 }
 
-/// The salted password. One that SASLprep forbids is taken as it is: it can only fail.
+/// Returns the salted password. A password that SASLprep forbids is used unchanged, and the login fails.
 fn salted(secret: &Secret, salt: &[u8], iterations: u32) -> [u8; 32] {
     let mut salted = Default::default();
     hash_password::<Sha256>(prepared(secret.reveal()).as_bytes(), iterations, salt, &mut salted);
     salted.into()
 }
 
-/// A name or password after SASLprep (RFC 4013).
+/// Returns a name or password after SASLprep (RFC 4013).
 pub(super) fn prepared(text: &str) -> std::borrow::Cow<'_, str> {
     stringprep::saslprep(text).unwrap_or(text.into())
 }
@@ -92,7 +93,7 @@ impl ChannelBindingCallback for ChannelBinding {
     }
 }
 
-/// What the client's side asks for.
+/// The data of the client's side, which the crate asks for.
 struct Credentials {
     user: String,
     secret: Secret,
@@ -125,13 +126,13 @@ impl SessionCallback for Credentials {
 
 /// The client's side of one exchange.
 pub(super) struct ScramClient {
-    /// Gone once it is over or has failed: the crate's machine must not be asked again.
+    /// `None` once the exchange is over or has failed, because the crate's machine must not be called again.
     session: Option<Session<NoValidation, ChannelBinding>>,
     proved: bool,
 }
 
 impl ScramClient {
-    /// `binding`: with -PLUS the channel binding, if there is one.
+    /// Creates an exchange. `binding` is `Some` for -PLUS, and holds the channel binding if there is one.
     pub fn new(login: &Login, binding: Option<Option<&[u8]>>) -> ScramClient {
         let credentials = Credentials {
             user: prepared(&login.user).into_owned(),
@@ -191,7 +192,7 @@ fn is_comma(byte: &u8) -> bool {
     *byte == b','
 }
 
-/// Whether it is a letter, `=`, and a value (RFC 5802 5.1).
+/// Whether the part is a letter, `=`, and a value (RFC 5802 5.1).
 fn is_attribute(part: &[u8]) -> bool {
     part.len() >= 2 && part[1] == b'='
 }
@@ -200,7 +201,7 @@ fn are_attributes<'a>(mut parts: impl Iterator<Item = &'a [u8]>) -> bool {
     parts.all(is_attribute)
 }
 
-/// What the server's side keeps of a password (RFC 5802 3).
+/// What the server's side stores for a password (RFC 5802 3).
 pub(super) struct StoredPassword {
     salt: [u8; 16],
     stored_key: [u8; 32],
@@ -214,18 +215,18 @@ impl StoredPassword {
     }
 }
 
-/// Tells the crate who a session is.
+/// The key under which the crate returns the user of a session.
 struct User;
 
 impl Validation for User {
     type Value = Option<usize>;
 }
 
-/// What the server's side answers.
+/// The data of the server's side, which the crate asks for.
 struct Directory(Arc<Users>);
 
 impl Directory {
-    /// The user that a client names. The crate leaves the name as a saslname.
+    /// Returns the user that a client names. The crate leaves the name encoded as a saslname.
     fn named(&self, context: &Context<'_>) -> (String, Option<usize>) {
         let name = context.get_ref::<AuthId>().unwrap_or_default().replace("=2C", ",").replace("=3D", "=");
         let found = self.0.find(&name);
@@ -275,14 +276,14 @@ impl SessionCallback for Directory {
 /// The server's side of one exchange.
 pub(super) struct ScramServer {
     session: Option<Session<User, ChannelBinding>>,
-    /// The client's first message came.
+    /// Whether the client's first message came.
     started: bool,
-    /// The client has proved itself, and is to hear our proof.
+    /// The user, once the client has proved its identity and is to get the server's proof.
     user: Option<usize>,
 }
 
 impl ScramServer {
-    /// `binding`: that of the session, if it has one; `plus`: it must be used.
+    /// Creates an exchange. `binding` is the session's channel binding, if it has one; with `plus` it must be used.
     pub fn new(users: Arc<Users>, binding: Option<&[u8]>, plus: bool) -> ScramServer {
         let registry = if binding.is_some() { BOTH } else { PLAIN };
         let config = SASLConfig::builder()
@@ -299,13 +300,13 @@ impl ScramServer {
 
     pub fn hear(&mut self, response: &[u8]) -> AuthReply {
         if let Some(user) = self.user.take() {
-            // The answer to our proof is empty.
+            // The answer to the server's proof is empty.
             return if response.is_empty() { AuthReply::Accepted(user) } else { AuthReply::Malformed };
         }
         let Some(mut session) = self.session.take() else { return AuthReply::Denied };
         let mut parts = response.split(is_comma);
         if !std::mem::replace(&mut self.started, true) {
-            // The first message has a header of two parts: a flag, and for whom the user acts, which may be empty.
+            // The first message has a header of two parts: a flag, and the identity to act as, which may be empty.
             if parts.next().is_none()
                 || !parts.next().is_some_and(|other| other.is_empty() || is_attribute(other))
             {

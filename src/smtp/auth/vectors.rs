@@ -19,7 +19,7 @@ fn tls(binding: &[u8]) -> Handshake {
     Handshake { binding: Some(binding.to_vec()), ..Handshake::default() }
 }
 
-/// Both sides talk until the server decides; also what the client thinks of success then.
+/// Runs both sides until the server decides. Also returns whether the client takes a success then as valid.
 fn talk(login: &Login, client: Option<&Handshake>, server: Option<&Handshake>) -> (AuthReply, bool) {
     let mut exchange = login.begin(client);
     let binding = server.and_then(|tls| tls.binding.as_deref());
@@ -43,7 +43,7 @@ fn every_mechanism_logs_in_who_is_known_and_nobody_else() {
         for (number, (user, secret)) in
             [("tim", "tanstaaftanstaaf"), ("a,b=c", "pencil"), ("IX", "IX")].into_iter().enumerate()
         {
-            // What SASLprep makes one is not one to this HMAC (RFC 2195 knows no SASLprep).
+            // SASLprep makes two names equal here, but this HMAC does not (RFC 2195 has no SASLprep).
             if number == 2 && mechanism == Mechanism::CramMd5 {
                 continue;
             }
@@ -61,7 +61,7 @@ fn every_mechanism_logs_in_who_is_known_and_nobody_else() {
                 matches!(turn, AuthReply::Denied | AuthReply::Malformed),
                 "{mechanism:?} {user}: {turn:?}"
             );
-            // What proves the listener too, or received its error, takes no success now.
+            // A mechanism that also proves the listener's identity, or that received an error, takes no success now.
             let believes = matches!(mechanism, Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5);
             assert_eq!(done, believes, "{mechanism:?}");
         }
@@ -143,7 +143,7 @@ fn cram_md5_of_rfc_2195() {
     assert_eq!(verifier.begin(Some(b"tim")), AuthReply::Malformed, "the server speaks first");
 }
 
-/// RFC 7677 3: our use of the crate's functions gives the proofs of the example.
+/// RFC 7677 3: the crate's functions, as they are used here, give the proofs of the example.
 #[test]
 fn scram_sha_256_of_rfc_7677() {
     let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
@@ -232,7 +232,7 @@ fn nothing_that_is_printed_holds_a_secret() {
     }
 }
 
-/// What the crate's own parser would take for granted, and panic without.
+/// Parts that the crate's own parser expects, and panics without.
 #[test]
 fn a_stranger_s_message_without_its_attributes_is_refused() {
     let login = Login::new(Mechanism::ScramSha256, "tim", Secret::new("tanstaaftanstaaf"));

@@ -1,10 +1,10 @@
 //! The server's side of logins: the known users, and the evaluation of a client's responses by each mechanism.
 //!
-//! Like the client's side it has no lines and no base64.
+//! Like the client's side it works without lines and without base64.
 //!
 //! # Decisions
 //! - It shares no parser with the client's side, so that one bug cannot hide the other. Both sides use the crate for
-//!   SCRAM, which the examples of the RFCs test instead.
+//!   SCRAM; there the examples of the RFCs are the independent test.
 //! - A user has one secret: a password or a token.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ struct Known {
 }
 
 impl Users {
-    /// Makes users from names and secrets. Of two with one name the last counts.
+    /// Creates users from names and secrets. Of two entries with one name the last counts.
     pub fn new(users: impl IntoIterator<Item = (String, Secret)>) -> Users {
         let mut all = Users::default();
         for (name, secret) in users {
@@ -46,7 +46,7 @@ impl Users {
         all
     }
 
-    /// The number of users.
+    /// Returns the number of users.
     pub fn len(&self) -> usize {
         self.known.len()
     }
@@ -56,12 +56,12 @@ impl Users {
         self.known.is_empty()
     }
 
-    /// The names of the users, by number.
+    /// Returns the names of the users, by number.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.known.iter().map(|known| known.name.as_str())
     }
 
-    /// The number of a user. Names that are equal after SASLprep are one user.
+    /// Returns the number of a user. Names that are equal after SASLprep are one user.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
         self.by_name.get(prepared(name).as_ref()).copied()
     }
@@ -71,12 +71,13 @@ impl Users {
         known.stored.get_or_init(|| StoredPassword::new(&known.secret, self.salt(&known.name)))
     }
 
-    /// The salt of a name, known or not: always the same, as for a real server, so that clients can cache their keys.
+    /// Returns the salt of a name, known or not. It is always the same, as in a real server, so that clients can cache
+    /// their keys.
     pub(super) fn salt(&self, name: &str) -> [u8; 16] {
         xxhash_rust::xxh3::xxh3_128(name.as_bytes()).to_le_bytes()
     }
 
-    /// The user with this secret. The comparison is not constant in time, because these secrets are for tests.
+    /// Checks the secret of a user. The comparison is not constant in time, because these secrets are for tests.
     fn check(&self, name: &str, secret: &str) -> AuthReply {
         match self.find(name) {
             Some(index) if prepared(self.known[index].secret.reveal()) == prepared(secret) => {
@@ -102,12 +103,12 @@ impl fmt::Debug for Users {
     }
 }
 
-/// Returns the next step after a response.
+/// The next step after a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthReply {
     /// The next challenge.
     Challenge(Vec<u8>),
-    /// Success: the number of the user.
+    /// Success, with the number of the user.
     Accepted(usize),
     /// The credentials are wrong.
     Denied,
@@ -123,15 +124,15 @@ pub struct AuthVerifier {
 
 enum VerifierState {
     Plain,
-    /// LOGIN, with the user when it is known.
+    /// LOGIN, with the user name once it is known.
     Login(Option<String>),
-    /// With the challenge.
+    /// CRAM-MD5, with its challenge.
     CramMd5(Vec<u8>),
     Scram(Box<scram::ScramServer>),
     Bearer {
         standard: bool,
     },
-    /// A token was wrong: the client got the reason and must acknowledge it.
+    /// A token was wrong. The client got the reason and must acknowledge it.
     Refused,
 }
 
@@ -142,7 +143,8 @@ impl fmt::Debug for AuthVerifier {
 }
 
 impl AuthVerifier {
-    /// An exchange. `binding`: the session's channel binding; `unique`: a text that makes the challenge unique.
+    /// Creates an exchange. `binding` is the session's channel binding, and `unique` a text that makes the challenge
+    /// unique.
     pub fn new(
         mechanism: Mechanism,
         users: Arc<Users>,
@@ -218,7 +220,7 @@ impl AuthVerifier {
         }
     }
 
-    /// `[authzid] NUL authcid NUL passwd` (RFC 4616 2). No user acts for another one.
+    /// Checks `[authzid] NUL authcid NUL passwd` (RFC 4616 2). No user acts for another one.
     fn plain(&self, text: &str) -> Option<AuthReply> {
         let mut parts = text.split('\0');
         let (other, name, secret) = (parts.next()?, parts.next()?, parts.next()?);
@@ -233,13 +235,13 @@ impl AuthVerifier {
     }
 }
 
-/// User and token of `user=...^Aauth=Bearer ...^A^A`.
+/// Returns user and token of `user=...^Aauth=Bearer ...^A^A`.
 fn xoauth2(text: &str) -> Option<(String, &str)> {
     let (user, auth) = text.strip_suffix("\x01\x01")?.split_once('\x01')?;
     Some((user.strip_prefix("user=")?.to_owned(), bearer(auth)?))
 }
 
-/// User and token of `n,a=user,^A(key=value^A)*^A` (RFC 7628 3.1).
+/// Returns user and token of `n,a=user,^A(key=value^A)*^A` (RFC 7628 3.1).
 fn oauthbearer(text: &str) -> Option<(String, &str)> {
     let (header, pairs) = text.strip_suffix("\x01\x01")?.split_once('\x01')?;
     let mut parts = header.split(',');
@@ -251,7 +253,7 @@ fn oauthbearer(text: &str) -> Option<(String, &str)> {
     Some((user, pairs.split('\x01').find_map(bearer)?))
 }
 
-/// The token of `auth=Bearer token`; the scheme has no case (RFC 7235 2.1).
+/// Returns the token of `auth=Bearer token`. The scheme ignores case (RFC 7235 2.1).
 fn bearer(pair: &str) -> Option<&str> {
     let (scheme, token) = pair.strip_prefix("auth=")?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start_matches(' '))

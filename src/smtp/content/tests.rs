@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Content, measures and what is left, when the wire comes in pieces of `piece` bytes.
+/// Returns the content, the measures and how many bytes are left, when the bytes come in pieces of `piece` bytes.
 fn read(wire: &[u8], piece: usize) -> (Vec<u8>, Option<ContentMeasure>, usize) {
     read_by(ContentReader::default(), wire, piece)
 }
@@ -96,7 +96,7 @@ fn only_crlf_dot_crlf_ends_the_content() {
     assert_eq!(read(b"a.\r\n", 1).1, None);
 }
 
-/// Every end of data that some server took, each behind one line of content; the first is the only right one.
+/// Every end of data that some server accepted, each behind one line of content. Only the first is correct.
 const ENDS: [&[u8]; 10] = [
     b"\r\n.\r\n",
     b"\n.\n",
@@ -149,7 +149,7 @@ fn nobody_is_lenient_who_was_not_asked() {
 }
 
 proptest! {
-    /// Any lines, stuffed by the RFC's rule, come back as they were.
+    /// Any lines, stuffed by the rule of the RFC, come back unchanged.
     #[test]
     fn stuffed_lines_come_back(lines in prop::collection::vec("[.ab]{0,4}", 0..12), piece in 1usize..9) {
         let plain: String = lines.iter().map(|line| format!("{line}\r\n")).collect();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Every reply in `wire`, when it comes in pieces of `piece` bytes.
+/// Returns every reply in `wire`, when it comes in pieces of `piece` bytes.
 fn scan_all(wire: &[u8], piece: usize) -> Vec<Result<Reply, ReplyFault>> {
     let mut scanner = Scanner::default();
     let mut found = Vec::new();
@@ -36,7 +36,7 @@ fn replies_are_the_same_however_the_bytes_are_cut() {
 #[test]
 fn of_several_faults_the_first_is_reported_however_the_bytes_are_cut() {
     let full = "250-".to_owned() + &"x".repeat(MAX_LINE - 6) + "\r\n";
-    // Six bytes less than the reply may have.
+    // Six bytes less than the largest reply.
     let nearly = full.repeat(MAX_REPLY / full.len() - 1) + &full[..full.len() - 8] + "\r\n";
     let long = "y".repeat(MAX_LINE);
     for (wire, expected) in [
@@ -106,7 +106,7 @@ fn the_last_line_has_the_code_that_counts_however_the_bytes_are_cut() {
             assert_eq!(reply.to_string() + "\n", wire.replace('\r', ""), "shown as it came");
         }
     }
-    // What was mixed before says nothing of what follows.
+    // Mixed codes of one reply do not affect the next.
     let mut scanner = Scanner::default();
     let mut input: &[u8] = b"250-a\r\n251 b\r\n250-c\r\n250 d\r\n";
     assert!(scanner.scan(&mut input).unwrap().unwrap().is_mixed());

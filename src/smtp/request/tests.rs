@@ -125,7 +125,7 @@ fn a_size_that_does_not_fit_is_above_any_limit() {
     assert_eq!(parse(line), Ok(Request::Mail { path: "", parameters }));
 }
 
-/// Every line in `wire`, when it comes in pieces of `piece` bytes.
+/// Returns every line in `wire`, when it comes in pieces of `piece` bytes.
 fn lines(wire: &[u8], piece: usize, max: usize) -> Vec<Result<String, RequestFault<'static>>> {
     let mut lines = CommandLines::new(max);
     let mut found = Vec::new();

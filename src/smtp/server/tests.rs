@@ -5,7 +5,7 @@ mod ends;
 use super::*;
 use crate::smtp::content::EndOfData;
 
-/// Answers every step well, with a delay for some; refuses recipients called `no`.
+/// A policy that accepts every step, some of them after a delay, and refuses recipients called `no`.
 #[derive(Debug, Default)]
 struct PlainPolicy {
     delays: Vec<(Step, Duration)>,
@@ -13,9 +13,9 @@ struct PlainPolicy {
     queued: Vec<(Step, u16)>,
     abandoned: usize,
     lmtp: bool,
-    /// Bodies answered with 250; those after are refused.
+    /// How many bodies are answered with 250. Later ones are refused.
     good: Option<usize>,
-    /// Bytes of chunks above which one is refused.
+    /// The largest total of chunk bytes. A chunk above it is refused.
     most: Option<u64>,
     end: EndOfData,
     patience: Vec<(Step, Duration)>,
@@ -94,7 +94,7 @@ impl Policy for PlainPolicy {
     }
 }
 
-/// A machine, a clock that only we move, and what was said, each reply line with the milliseconds of its time.
+/// A machine, a clock that only the test moves, and each reply line with its time in milliseconds.
 struct Pair {
     server: Server<PlainPolicy>,
     start: Instant,
@@ -102,7 +102,7 @@ struct Pair {
     until: Option<Instant>,
     held: Vec<u8>,
     said: Vec<(u128, String)>,
-    /// The client reads nothing, and the kernel takes nothing any more.
+    /// Whether the client reads nothing, so that the kernel takes nothing any more.
     full: bool,
     closed: Option<Close>,
 }
@@ -240,7 +240,7 @@ fn commands_out_of_order_are_faults() {
     // A second HELO ends the transaction (RFC 5321 4.1.4).
     assert_eq!(answers(b"HELO a\r\nMAIL FROM:<>\r\nHELO a\r\nRCPT TO:<a@b.example>\r\n"), "500 MailFirst");
     assert_eq!(answers(b"HELO a\r\nMAIL FROM:<>\r\nRSET\r\nMAIL FROM:<>\r\n"), "250 mail");
-    // RSET before HELO does not stand in for it.
+    // RSET before HELO does not replace it.
     assert_eq!(answers(b"RSET\r\nMAIL FROM:<>\r\n"), "500 HelloFirst");
 }
 
@@ -292,7 +292,7 @@ fn a_session_at_rest_is_small() {
 
 const OPEN: &str = "EHLO c.example\r\nMAIL FROM:<a@b.example> BODY=BINARYMIME\r\nRCPT TO:<c@d.example>\r\n";
 
-/// What is said after greeting and hello, and the content, when the wire comes in pieces of `piece` bytes.
+/// Returns the replies after greeting and hello, and the content, when the bytes come in pieces of `piece` bytes.
 fn chunked(wire: &[u8], piece: usize, policy: PlainPolicy) -> (Vec<String>, Vec<u8>, usize) {
     let mut pair = Pair::new(policy, ServerBounds::default());
     wire.chunks(piece).for_each(|part| pair.send(part));

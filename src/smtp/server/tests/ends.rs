@@ -1,4 +1,4 @@
-//! What ends a session in which the client says nothing, and what ends a content.
+//! What ends the session of a silent client, and what ends a content.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn deadlines_end_a_session() {
     pair.advance(60);
     assert_eq!(pair.said.last(), Some(&(100, "421 Total".to_owned())));
 
-    // Our own delay is not the client's silence.
+    // A delay of the server is not the client's silence.
     let delays = vec![(Step::Mail, ms(500))];
     let mut pair = Pair::new(PlainPolicy { delays, ..PlainPolicy::default() }, idle);
     pair.send(b"HELO a\r\nMAIL FROM:<>\r\n");
@@ -53,7 +53,7 @@ fn a_lenient_end_of_data_is_answered_at_once_however_the_line_end_comes() {
             assert_eq!(pair.lines()[5..], said, "{end:?} in pieces of {piece}");
         }
     }
-    // Nobody waits for the LF that may come.
+    // The reply does not wait for an LF that may come.
     let mut pair =
         Pair::new(PlainPolicy { end: EndOfData::Lenient, ..PlainPolicy::default() }, ServerBounds::default());
     pair.send(format!("{open}x\r.\r").as_bytes());
@@ -64,7 +64,7 @@ fn a_lenient_end_of_data_is_answered_at_once_however_the_line_end_comes() {
 fn each_state_has_a_patience_of_its_own_and_the_others_that_of_idle() {
     let ms = Duration::from_millis;
     let steps = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body];
-    // What brings a session from each state to the next, and what is said there without leaving it.
+    // For each state: the bytes that lead to the next one, and bytes that leave the session in it.
     let says = [
         ("", "NOOP\r\n"),
         ("EHLO a\r\n", "NOOP\r\n"),
@@ -96,7 +96,7 @@ fn each_state_has_a_patience_of_its_own_and_the_others_that_of_idle() {
     // A chunk is content from its command on.
     assert_eq!(at(4, &patience, true), 600);
     assert_eq!(at(5, &patience, true), 600);
-    // After a message the session waits for the next as after its hello.
+    // After a message the session waits for the next one, as after its hello.
     let mut pair = Pair::new(PlainPolicy { patience, ..PlainPolicy::default() }, ServerBounds::default());
     pair.send(b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n.\r\n");
     pair.advance(10_000);
