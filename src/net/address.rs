@@ -1,4 +1,4 @@
-//! Where the load goes: the target's URL, and what it says of transport and protocol.
+//! The target's URL, and the transport and the protocol that it names.
 
 pub mod addresses;
 pub mod allowed;
@@ -14,15 +14,15 @@ use std::str::FromStr;
 /// A listener's address as the user writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// How its bytes get there.
+    /// The transport.
     pub transport: Transport,
-    /// What is spoken.
+    /// The protocol.
     pub protocol: Protocol,
-    /// TLS from the first byte (RFC 8314 3.3).
+    /// Whether TLS begins with the first byte (RFC 8314 3.3).
     pub implicit_tls: bool,
 }
 
-/// How bytes get to a listener.
+/// The transport to a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TCP.
@@ -44,18 +44,18 @@ pub enum Transport {
 pub use crate::smtp::script::Protocol;
 
 impl Target {
-    /// The listener inside the process, in clear text.
+    /// Returns the embedded listener, in clear text.
     pub fn embedded() -> Target {
         Target { transport: Transport::Embedded, protocol: Protocol::Smtp, implicit_tls: false }
     }
 
-    /// SMTP in clear text over TCP.
+    /// Returns a target for SMTP in clear text over TCP.
     pub fn smtp(host: &str, port: u16) -> Target {
         let transport = Transport::Tcp { host: host.to_owned(), port };
         Target { transport, protocol: Protocol::Smtp, implicit_tls: false }
     }
 
-    /// What is spoken.
+    /// Returns the protocol.
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
@@ -70,7 +70,7 @@ impl Target {
         self.transport == Transport::Embedded
     }
 
-    /// The name or address literal that is dialled, if it is one.
+    /// Returns the name or address literal to connect to, if the transport has one.
     pub fn host(&self) -> Option<&str> {
         match &self.transport {
             Transport::Tcp { host, .. } => Some(host),
@@ -87,10 +87,10 @@ impl Target {
     }
 }
 
-/// Why a text is no target.
+/// Why a text is not a target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Not a scheme that is known.
+    /// An unknown scheme.
     #[error(
         "\"{0}\" is no target: write host:port or smtp://host:port, smtps://host:port, lmtp://host:port, smtp+unix:path, lmtp+unix:path, or embedded"
     )]
@@ -98,21 +98,21 @@ pub enum TargetError {
     /// No port.
     #[error("the target \"{0}\" has no port: write {1}://host:port, for example {0}:{2}")]
     Port(String, &'static str, u16),
-    /// A port that is no number from 1 to 65535.
+    /// A port that is not a number from 1 to 65535.
     #[error("\"{0}\" is no port: a number from 1 to 65535 is needed")]
     PortNumber(String),
     /// No host.
     #[error("the target \"{0}\" has no host: write {1}://host:port")]
     Host(String, &'static str),
-    /// An IPv6 address whose port cannot be told from it.
+    /// An IPv6 address that cannot be told apart from its port.
     #[error("the target \"{0}\" has an IPv6 address without brackets: write {1}://[address]:port")]
     Brackets(String, &'static str),
-    /// A user or a password. What was written is not repeated.
+    /// A user or a password. The error does not repeat the text.
     #[error(
         "the target has a user or a password before its host (`...@`), and credentials do not belong in a URL: remove them, and log in with --auth plain --user-env U --password-env P, or in the profile with [session] auth = {{ mechanism = \"plain\", user_env = \"U\", password_env = \"P\" }}"
     )]
     Credentials,
-    /// No path of a unix socket, or one that the kernel does not take.
+    /// No path of a unix socket, or a path that the kernel does not accept.
     #[error("the target \"{0}\" has no path of a unix socket: {1}")]
     Path(String, &'static str),
 }
@@ -127,7 +127,7 @@ impl FromStr for Target {
         if text == "embedded" {
             return Ok(Target::embedded());
         }
-        // In the path of a unix socket an `@` is a character as any other.
+        // In the path of a unix socket `@` is an ordinary character.
         let is_path = |scheme: &str| text.strip_prefix(scheme).is_some_and(|path| !path.starts_with("//"));
         let has_user = text.contains('@') || text.contains("%40");
         if has_user && !is_path("smtp+unix:") && !is_path("lmtp+unix:") {
@@ -172,7 +172,7 @@ impl FromStr for Target {
                 }
                 (host, after.strip_prefix(':').ok_or_else(no_port)?)
             }
-            // An address of which the last group would be taken for the port.
+            // An address whose last group would be taken for the port.
             None if rest.matches(':').count() > 1 => {
                 return Err(TargetError::Brackets(text.to_owned(), scheme));
             }
@@ -187,7 +187,7 @@ impl FromStr for Target {
     }
 }
 
-/// Whether a text without a scheme can be `host` or `host:port`. A scheme that lacks its slashes and a misspelt `embedded`
+/// Whether a text without a scheme can be `host` or `host:port`. A scheme without its slashes and a misspelt `embedded`
 /// are neither.
 fn is_authority(text: &str) -> bool {
     let host = text.split(':').next().unwrap_or_default();
@@ -202,7 +202,7 @@ fn is_authority(text: &str) -> bool {
 fn unix_path(text: &str, path: &str) -> Result<PathBuf, TargetError> {
     let fault = |why| Err(TargetError::Path(text.to_owned(), why));
     match path {
-        // unix:///run/x is a habit of URLs: the path is what comes after the two slashes of an empty authority.
+        // unix:///run/x is a habit of URLs: the path begins after the two slashes of an empty authority.
         _ if path.starts_with("//") && !path.starts_with("///") => {
             fault("write it as it is, as in lmtp+unix:/run/lmtp.sock")
         }

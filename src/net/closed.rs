@@ -1,4 +1,4 @@
-//! What an error of a connection says about its end.
+//! The end of a connection, read from its error.
 
 use std::io;
 
@@ -10,7 +10,7 @@ pub(super) fn closed_by(error: &io::Error) -> Closed {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             Closed::Reset
         }
-        // Of a connection that was established the kernel says what ICMP said last, and else that time is up (tcp(7)).
+        // The kernel reports the last ICMP error for an established connection, or else a time-out (tcp(7)).
         io::ErrorKind::TimedOut
         | io::ErrorKind::HostUnreachable
         | io::ErrorKind::NetworkUnreachable

@@ -2,12 +2,12 @@
 //!
 //! # Decisions
 //! - The addresses of a name are tried one after the other, in the resolver's order but with IPv4 and IPv6 alternating
-//!   (RFC 8305 4). Each address gets an equal share of the time that is left. Attempts do not overlap, unlike in RFC 8305 5: a
-//!   listener that is slow to accept would get a second connection while the first is pending, and the profile does not ask
-//!   for that load.
+//!   (RFC 8305 4). Each address gets an equal share of the time that is left. Attempts do not overlap, unlike in RFC
+//!   8305 5: a listener that is slow to accept would get a second connection while the first is pending, and the
+//!   profile does not ask for that load.
 //! - A session uses the first address that answers, as a real client does. The load is not spread over the addresses.
-//! - The safety rule is applied to the addresses of every connection. If one of them is not allowed, none is connected to, as
-//!   in the check before the run: it cannot be known which of them is the listener that was meant.
+//! - The safety rule is applied to the addresses of every connection. If one of them is not allowed, the client
+//!   connects to none, as in the check before the run: it is unknown which of them is the intended listener.
 
 mod fault;
 
@@ -35,7 +35,7 @@ use crate::smtp::Step;
 /// The pause before the next attempt to connect to a unix socket whose accept queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(1);
 
-/// Turns names into addresses.
+/// Resolves names to addresses.
 pub trait Resolve: fmt::Debug + Send + Sync {
     /// Returns the addresses of `host` with `port`, in the order in which to try them.
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> LocalBoxFuture<'a, io::Result<Vec<SocketAddr>>>;
@@ -51,7 +51,7 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// Where a listener is.
+/// The place of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// TCP.
@@ -104,10 +104,10 @@ impl fmt::Display for Destination {
     }
 }
 
-/// Where and how to dial.
+/// Where and how to connect.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// Where.
+    /// The listener's place.
     pub place: Destination,
     /// Which addresses may be connected to.
     pub allowed: Allowed,
@@ -124,13 +124,13 @@ pub struct Endpoint {
 /// One attempt to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Where.
+    /// The address.
     pub address: SocketAddr,
     /// When it began.
     pub from: Instant,
     /// When it ended.
     pub to: Instant,
-    /// Why it failed; `None`: this attempt became the connection.
+    /// Why it failed; `None` if this attempt became the connection.
     pub fault: Option<ConnectFault>,
 }
 
@@ -156,9 +156,9 @@ pub struct Dialed {
     pub refused: Refused,
     /// The PROXY header that was sent before the session; empty if there was none.
     pub header: Vec<u8>,
-    /// The stream, or the step that failed and why. Of several addresses, it is the failure that says most about the listener.
-    /// A reset counts as a failure of the greeting, not of the connect: the connection was established before it. Whether the
-    /// connect itself reports the reset depends only on the speed of the generator.
+    /// The stream, or the step that failed and why. If there were several addresses, it is the failure that says most
+    /// about the listener. A reset counts as a failure of the greeting, not of the connect: the connection was
+    /// established before it. Whether the connect itself reports the reset depends only on the speed of the generator.
     pub result: Result<Stream, (Step, ConnectFault)>,
 }
 
@@ -191,8 +191,8 @@ impl Dialed {
     }
 }
 
-/// Resolves and connects for the session `serial`. `now` reads the clock. `step` is set to the current step, so that a caller
-/// that cancels the dial knows how far it came.
+/// Resolves and connects for the session `serial`. `now` reads the clock. `step` is always set to the current step, so
+/// that a caller that cancels the dial knows which step it had reached.
 pub async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant, step: &Cell<Step>) -> Dialed {
     let started = now();
     let mut dialed = Dialed {
@@ -347,7 +347,7 @@ fn failed(fault: ConnectFault) -> (Step, ConnectFault) {
     }
 }
 
-/// All addresses of a name, at least one, in the order to try them.
+/// Returns all addresses of a name, at least one, in the order in which to try them.
 async fn resolve(resolver: &dyn Resolve, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectFault> {
     match resolver.resolve(host, port).await {
         Ok(addresses) if addresses.is_empty() => Err(ConnectFault::NotResolved),
@@ -400,8 +400,8 @@ async fn connect_proxied(
     Ok((stream, header))
 }
 
-/// Connects to a unix socket. If its accept queue is full, the connect fails at once, where TCP would wait; it is repeated until
-/// there is room.
+/// Connects to a unix socket. If its accept queue is full, the connect fails at once, where TCP would wait. It is
+/// repeated until there is room.
 async fn connect_unix(path: &Path) -> io::Result<Stream> {
     loop {
         match UnixStream::connect(path).await {

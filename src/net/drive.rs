@@ -1,11 +1,13 @@
 //! The loop that moves bytes for a machine, client or listener. It knows no protocol.
 //!
-//! It reads and writes at once: a pipelining pair that both write before they read would deadlock otherwise.
+//! It reads and writes at the same time. Otherwise two pipelining sides that both write before they read would
+//! deadlock.
 //!
 //! # Decisions
-//! - The buffers belong to the thread ([`Scratch`]), not to the session: a session at rest holds none. Only bytes that
-//!   the kernel did not take, or input that the machine cannot take yet, move to a buffer of the session.
-//! - After a write error the loop goes on reading: a reply that explains the close may be in flight (the last 421 before a reset).
+//! - The buffers belong to the thread ([`Scratch`]), not to the session, so that an idle session holds none. Only bytes
+//!   that the kernel did not take, and input that the machine cannot take yet, move to a buffer of the session.
+//! - After a write error the loop continues to read, because a reply that explains the close may be in flight (the last
+//!   421 before a reset).
 //! - The timer is armed lazily: deadlines mostly move later, and an early wake-up is cheaper than a new timer each step.
 
 mod secure;
@@ -25,55 +27,55 @@ use super::timer::Timers;
 use super::tls::{self, Security};
 use crate::smtp::machine::{Close, Closed, Machine, Need};
 
-/// How long an orderly close may take to get its last bytes out, and then to see the peer's end.
+/// How long an orderly close may take to write its last bytes, and then to see the end of the other side.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Deadlines nearer than this are kept to better than the runtime's tick of 1 ms, if the thread has timers for it.
+/// Nearer deadlines use the thread's fine timers, if it has any: they are finer than the runtime's tick of 1 ms.
 const NEAR: Duration = Duration::from_secs(1);
-/// What one read takes at the most, in bytes.
+/// The most bytes of one read.
 const INPUT: usize = 64 * 1024;
 
 /// The owner of a machine: receives its events and wakes it from outside.
 pub trait MachineOwner<M: Machine> {
-    /// An event of the machine.
+    /// Processes an event of the machine.
     fn event(&mut self, machine: &mut M, now: Instant, event: M::Event);
 
-    /// Something from outside (an arrival, a stop) may call into the machine here. `Ready`: poll the machine again.
-    /// Called whenever the loop is about to wait; must arrange its own wake-up.
+    /// Lets something from outside (an arrival, a stop) call into the machine. Returns `Ready` if the machine must be
+    /// polled again. It is called whenever the loop is about to wait, and must arrange its own wake-up.
     fn poll_wake(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (machine, cx);
         Poll::Pending
     }
 
-    /// How many bytes a second may go out; `None`: as many as the kernel takes.
+    /// Returns how many bytes may be written each second; `None` for no limit.
     fn pace(&self) -> Option<u32> {
         None
     }
 
-    /// These bytes are handed to the kernel, or wait for it.
+    /// Notes that these bytes are handed to the kernel, or wait for it.
     fn sent(&mut self, machine: &M, bytes: &[u8]) {
         let _ = (machine, bytes);
     }
 
-    /// These bytes were read.
+    /// Notes that these bytes were read.
     fn received(&mut self, bytes: &[u8]) {
         let _ = bytes;
     }
 
-    /// What the stream needs for [`Need::Secure`]; `None`: no TLS is spoken, and no machine of this host asks for it.
+    /// Returns what the stream needs for [`Need::Secure`]; `None` if no machine of this owner asks for TLS.
     fn security(&self) -> Option<&Security> {
         None
     }
 
-    /// The other side ended a secure stream without close_notify: it may have been cut short.
+    /// Notes that the other side ended a secure stream without close_notify: the stream may have been cut short.
     fn truncated(&mut self) {}
 
-    /// Whether the session is silent on purpose from now on, so that nothing but the kernel can see whether the other host
-    /// is still there.
+    /// Whether the session is silent on purpose from now on, so that only the kernel can see whether the other host is
+    /// still there.
     fn is_silent(&self) -> bool {
         false
     }
 
-    /// The kernel does not see to that.
+    /// Notes that the kernel refused to watch the other host.
     fn unwatched(&mut self) {}
 }
 
@@ -86,7 +88,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Buffers for one thread.
+    /// Creates the buffers for one thread.
     pub fn new() -> Scratch {
         Scratch {
             input: RefCell::new(vec![0; INPUT]),
@@ -95,18 +97,18 @@ impl Scratch {
         }
     }
 
-    /// The same, with timers for deadlines that are near: the thread must poll [`Scratch::ring`].
+    /// Creates buffers for one thread, with fine timers for near deadlines. The thread must poll [`Scratch::ring`].
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// There is no free descriptor.
     pub fn with_timers() -> io::Result<Scratch> {
         Ok(Scratch { timers: Some(Timers::new(now)?), ..Scratch::new() })
     }
 
-    /// Runs the timers, for ever.
+    /// Runs the timers forever.
     ///
     /// # Errors
-    /// What the kernel says; not seen in practice.
+    /// The kernel's error; not seen in practice.
     pub async fn ring(&self) -> io::Result<()> {
         match &self.timers {
             Some(timers) => timers.run().await,
@@ -121,7 +123,8 @@ impl Default for Scratch {
     }
 }
 
-/// Drives `machine` over `stream` until it closes. The stream is shut down as the machine asked; dropping it ends it.
+/// Drives `machine` over `stream` until it closes. The stream is shut down as the machine asks, and dropping it ends
+/// it.
 pub async fn drive<M: Machine, H: MachineOwner<M>>(
     stream: &mut Stream,
     machine: &mut M,
@@ -154,8 +157,8 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// The time of one turn of a session, read when it is first asked for: most turns begin with input, and are of the time at
-/// which that was read.
+/// The time of one turn of a session, read when it is first needed. Most turns begin with input, and use the time of
+/// that read.
 struct TurnTime(Option<Instant>);
 
 impl TurnTime {
@@ -163,16 +166,16 @@ impl TurnTime {
         *self.0.get_or_insert_with(now)
     }
 
-    /// The time is another by now.
+    /// Reads the clock again.
     fn anew(&mut self) -> Instant {
         *self.0.insert(now())
     }
 }
 
-/// Lets bytes out at a rate, in pieces of a twentieth of a second and of one byte at the least.
+/// Limits the rate of the bytes, in pieces of a twentieth of a second, with at least one byte each.
 struct Pace {
     per_second: u32,
-    /// When the next piece may go; boxed, for nearly every session has none.
+    /// When the next piece may be written. It is boxed, because hardly any session has one.
     next: Pin<Box<Sleep>>,
 }
 
@@ -182,7 +185,7 @@ impl Pace {
         Pace { per_second: per_second.max(1), next }
     }
 
-    /// The bytes that may go now.
+    /// Returns how many bytes may be written now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let piece = usize::try_from(self.per_second / 20).unwrap_or(usize::MAX).max(1);
         self.next.as_mut().poll(cx).map(|()| piece)
@@ -194,34 +197,34 @@ impl Pace {
     }
 }
 
-/// One connection under way.
+/// One connection in progress.
 struct Wire<'a> {
     stream: &'a mut Stream,
-    /// What the kernel did not take yet, from `written` on.
+    /// Bytes that the kernel has not taken yet, from `written` on.
     backlog: Vec<u8>,
     written: usize,
-    /// Input that the machine could not take yet; nothing more is read meanwhile.
+    /// Input that the machine could not take yet. Nothing more is read until it can.
     held: Vec<u8>,
     write_failed: Option<Closed>,
     read_closed: bool,
-    /// Nothing is to be read, by the machine's wish.
+    /// Whether the machine asked that nothing is read.
     deaf: bool,
-    /// Our side of the stream is to be ended when all is out.
+    /// Whether this side of the stream is to be ended when all bytes are written.
     ends_write: bool,
     pace: Option<Pace>,
-    /// The machine waits for the handshake.
+    /// Whether the machine waits for the handshake.
     securing: bool,
-    /// The machine was polled for the first time.
+    /// Whether the machine was polled for the first time.
     started: bool,
-    /// How to close, and by when.
+    /// How to close, and until when.
     closing: Option<(Close, Instant)>,
     deadline: Option<Instant>,
     armed: Option<Instant>,
-    /// The kernel sees whether the other host is there.
+    /// Whether the kernel watches if the other host is still there.
     watched: bool,
 }
 
-/// What the machine said last.
+/// What the machine needs, as of its last poll.
 enum Settled {
     Waits,
     Secures,
@@ -239,7 +242,7 @@ impl Wire<'_> {
     ) -> Poll<()> {
         let mut turn = TurnTime(None);
         if !self.started {
-            // From then on it is polled after each thing that happens to it, and a wake-up alone is none.
+            // Later polls follow an event for the machine. A wake-up alone is no such event.
             self.started = true;
             self.settle(machine, host, scratch, turn.now(), cx);
         }
@@ -262,7 +265,7 @@ impl Wire<'_> {
                 && !self.read_closed
                 && let Some(how) = self.write_failed
             {
-                // It holds back what can no longer be written, perhaps for ever, and nothing else tells it so.
+                // The machine waits to write, or holds input back, and nothing else would report the write error to it.
                 let now = turn.now();
                 self.held = Vec::new();
                 self.closed(machine, now, how);
@@ -307,7 +310,7 @@ impl Wire<'_> {
                 }
             }
             if self.poll_deadline(scratch, turn.now(), timer.as_mut(), cx) {
-                // The deadline may have passed since the time was read, and the machine must see that it has.
+                // The deadline may have passed after the time was read, and the machine must see a time after it.
                 let now = turn.anew();
                 machine.handle_timeout(now);
                 self.settle(machine, host, scratch, now, cx);
@@ -369,7 +372,7 @@ impl Wire<'_> {
         }
     }
 
-    /// Gives input to the machine, polling it after each part it takes; what it cannot take yet is held.
+    /// Gives input to the machine and polls it after each part that it takes. Input that it cannot take yet is held.
     fn feed<M: Machine, H: MachineOwner<M>>(
         &mut self,
         machine: &mut M,
@@ -409,11 +412,11 @@ impl Wire<'_> {
 
     fn closed<M: Machine>(&mut self, machine: &mut M, now: Instant, how: Closed) {
         self.read_closed = true;
-        // A reset that was seen on writing says more than the end of stream that follows it.
+        // A reset seen while writing says more than the end of stream that follows it.
         machine.handle_closed(now, self.write_failed.unwrap_or(how));
     }
 
-    /// Writes, or keeps for later. True: all of it is with the kernel.
+    /// Writes bytes, or keeps them for later. Returns true if the kernel has taken all of them.
     fn write(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> bool {
         if self.write_failed.is_some() {
             return false;
@@ -434,7 +437,7 @@ impl Wire<'_> {
         self.flush(cx)
     }
 
-    /// True: the backlog is with the kernel now.
+    /// Writes the backlog. Returns true if the kernel has taken all of it.
     fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         while self.written < self.backlog.len() {
             let mut end = self.backlog.len();
@@ -460,13 +463,13 @@ impl Wire<'_> {
                 Poll::Pending => return false,
             }
         }
-        // Given back, not kept: a session at rest holds no buffer.
+        // The buffer is freed, so that an idle session holds none.
         self.backlog = Vec::new();
         self.written = 0;
         true
     }
 
-    /// Whether the machine's deadline has come; arms the timer if not.
+    /// Whether the machine's deadline has come. If not, arms the timer.
     fn poll_deadline(
         &mut self,
         scratch: &Scratch,
@@ -488,19 +491,20 @@ impl Wire<'_> {
             return false;
         }
         timer.as_mut().reset(tokio::time::Instant::from_std(deadline));
-        // Ready at once only if the deadline passed since `now` was read.
+        // The timer is ready at once only if the deadline passed after `now` was read.
         let due = Future::poll(timer, cx).is_ready();
         if due {
             self.deadline = None;
         }
         if due || !tokio::task::coop::has_budget_remaining() {
-            // It is over; or the turn of the task is, and then the timer was not even asked and will wake nobody.
+            // The timer has ended, or the task has used its budget. In the second case the timer was not polled and
+            // will wake no task.
             self.armed = None;
         }
         due
     }
 
-    /// Gets the last bytes out, closes as asked, and for a lingering close waits for the peer's end.
+    /// Writes the last bytes and closes as the machine asked. A lingering close waits for the end of the other side.
     fn poll_close(
         &mut self,
         scratch: &Scratch,
@@ -530,7 +534,7 @@ impl Wire<'_> {
         if self.read_closed || how == Close::Clean {
             return Poll::Ready(());
         }
-        // Unread input would turn our close into a reset, and the peer could lose our last reply by it.
+        // Unread input would turn this close into a reset, and the other side could lose the last reply.
         let mut input = scratch.input.borrow_mut();
         loop {
             let mut buf = ReadBuf::new(&mut input);

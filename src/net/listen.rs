@@ -1,4 +1,4 @@
-//! The listening side of the wire: a bound socket and the connections that come to it.
+//! The listening side: a bound socket and the connections that it accepts.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -12,14 +12,14 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::address::bind::Bind;
 use super::stream::Stream;
 
-/// A listening socket, not blocking; port 0 takes a free one. `backlog` bounds the kernel's accept queue (the system's
-/// `somaxconn` bounds it too).
+/// Returns a non-blocking listening socket. Port 0 takes a free port. `backlog` limits the kernel's accept queue (the
+/// system's `somaxconn` limits it too).
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // A listener that is started again must not wait for the last one's connections to fade.
+    // A listener that is started again must not wait for the old connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
@@ -27,11 +27,12 @@ fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A unix socket that listens at `path`, not blocking, for this user only (mode 0600). A socket that a listener left
-/// behind is replaced.
+/// Returns a non-blocking unix socket that listens at `path`, for this user only (mode 0600). It replaces a socket that
+/// a stopped listener left behind.
 ///
 /// # Errors
-/// What the kernel says; `AlreadyExists`: something else is there; `AddrInUse`: another process listens there.
+/// The kernel's error. `AlreadyExists` if another kind of file is there, and `AddrInUse` if another process listens
+/// there.
 fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -51,8 +52,8 @@ fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // Another socket: this one may be connected by now. Its mode is given before it has a name, so that nobody can
-    // come in between.
+    // The probe above may have connected its socket, so this is another one. It gets its mode before it has a name, so
+    // that no other user can connect in between.
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     nix::sys::stat::fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
     socket.set_nonblocking(true)?;
@@ -61,11 +62,11 @@ fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// A listening socket of either kind, which threads may share.
+/// A listening socket of either kind. Threads can share it.
 #[derive(Debug)]
 pub struct Listening {
     socket: SocketKind,
-    /// What is to be removed at the end: the unix socket and its device and number; none for a clone.
+    /// The unix socket to remove at the end, with its device and inode number; `None` for a clone.
     file: Option<(PathBuf, (u64, u64))>,
 }
 
@@ -76,10 +77,10 @@ enum SocketKind {
 }
 
 impl Listening {
-    /// Binds, and listens.
+    /// Binds the socket and listens.
     ///
     /// # Errors
-    /// What the kernel says, or why a path is not taken.
+    /// The kernel's error, or why the path is refused.
     pub fn at(place: &Bind, backlog: u32) -> io::Result<Listening> {
         match place {
             Bind::Tcp(address) => {
@@ -92,10 +93,10 @@ impl Listening {
         }
     }
 
-    /// Where it listens, the port that was taken included.
+    /// Returns the place where it listens, with the actual port.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn place(&self) -> io::Result<Bind> {
         match (&self.socket, &self.file) {
             (SocketKind::Tcp(socket), _) => Ok(Bind::Tcp(socket.local_addr()?)),
@@ -107,10 +108,10 @@ impl Listening {
         }
     }
 
-    /// The same socket for another thread; the file stays the first one's.
+    /// Returns the socket for another thread. Only the first one removes the file.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// There is no free descriptor.
     pub fn share(&self) -> io::Result<Listening> {
         let socket = match &self.socket {
             SocketKind::Tcp(socket) => SocketKind::Tcp(socket.try_clone()?),
@@ -119,10 +120,10 @@ impl Listening {
         Ok(Listening { socket, file: None })
     }
 
-    /// The same in the current runtime.
+    /// Returns an acceptor for the socket in the current runtime.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The kernel's error.
     pub fn acceptor(&self) -> io::Result<Acceptor> {
         Ok(match &self.socket {
             SocketKind::Tcp(socket) => Acceptor::Tcp(tokio::net::TcpListener::from_std(socket.try_clone()?)?),
@@ -134,12 +135,12 @@ impl Listening {
 }
 
 impl Drop for Listening {
-    /// Removes the unix socket, unless another listener has put its own there meanwhile.
+    /// Removes the unix socket, unless another listener has put its own in this place.
     fn drop(&mut self) {
         if let Some((path, made)) = self.file.take()
             && identity(&path).is_ok_and(|there| there == made)
         {
-            // Failing leaves a file that the next listener replaces.
+            // If this fails, the file stays, and the next listener replaces it.
             std::fs::remove_file(path).ok();
         }
     }
@@ -150,7 +151,7 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((there.dev(), there.ino()))
 }
 
-/// Takes connections.
+/// Accepts connections.
 #[derive(Debug)]
 pub enum Acceptor {
     /// Over TCP.
@@ -160,11 +161,11 @@ pub enum Acceptor {
 }
 
 impl Acceptor {
-    /// The next connection and its client's address (an IPv4 client of an IPv6 socket is its IPv4 address; a client of a
-    /// unix socket has none).
+    /// Returns the next connection and its client's address. An IPv4 client of an IPv6 socket has its IPv4 address; a
+    /// client of a unix socket has none.
     ///
     /// # Errors
-    /// What the kernel says: of the connection (it is gone already) or of this process (no descriptors left).
+    /// The kernel's error, about the connection (it is gone already) or about this process (no free descriptors).
     pub async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
         match self {
             Acceptor::Tcp(socket) => {
@@ -217,7 +218,7 @@ mod tests {
         assert_eq!(Listening::at(&place, 16).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "letters");
         std::fs::remove_file(&path).unwrap();
-        // A link is no socket, even if it leads to one.
+        // A symbolic link is not a socket, even if it leads to one.
         let real = directory.path().join("real.sock");
         drop(UnixListener::bind(&real).unwrap());
         std::os::unix::fs::symlink(&real, &path).unwrap();
@@ -226,7 +227,7 @@ mod tests {
         std::fs::rename(&real, &path).unwrap();
         let first = Listening::at(&place, 16).unwrap();
         assert_eq!(Listening::at(&place, 16).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        // What another has put in the place of ours is not ours to remove.
+        // A file that another process has put in this place must stay.
         std::fs::remove_file(&path).unwrap();
         let second = Listening::at(&place, 16).unwrap();
         drop(first);

@@ -1,4 +1,4 @@
-//! The wire: names, connections and the one loop that moves bytes for a machine.
+//! The network: names, connections and the one loop that moves bytes for a machine.
 
 pub mod address;
 mod closed;

@@ -1,11 +1,13 @@
 //! The PROXY protocol's header (version 1 and 2): written before a session, and read by a listener behind a balancer.
 //!
-//! What the header says is read and written by `proxy_header`; here is only how many bytes of a stream belong to it.
+//! The crate `proxy_header` encodes and decodes the header. This module only finds how many bytes of a stream belong to
+//! it.
 //!
 //! # Decisions
-//! - The reader takes not one byte beyond the header: what follows may be a TLS record.
-//! - A header of version 2 states the TLS version between client and balancer. That client is imagined, so the version is fixed;
-//!   it is not the version that smtpress and the listener agree on, which only the handshake after the header decides.
+//! - The reader takes no byte beyond the header, because a TLS record may follow.
+//! - A header of version 2 states the TLS version between client and balancer. That client does not exist, so the
+//!   version is fixed. It is not the version on which smtpress and the listener agree: only the handshake after the
+//!   header decides that.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,20 +18,22 @@ use proxy_header::{ParseConfig, Protocol, ProxiedAddress, ProxyHeader, SslInfo, 
 use super::address::origin::ProxyVersion;
 use super::stream::Stream;
 
-/// How a version 2 header begins.
+/// The first bytes of a version 2 header.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
-/// How a version 1 header begins.
+/// The first bytes of a version 1 header.
 const WORD: &[u8] = b"PROXY ";
 /// The longest header of version 1, with its CRLF.
 const MAX_LINE: usize = 107;
-/// The longest header of version 2 that is read: addresses, and TLVs with certificates' names. The length field allows 64 KiB,
-/// which nobody sends and anybody could make us hold.
+/// The longest accepted header of version 2, with its addresses and TLVs with certificate names. The length field
+/// allows 64 KiB, which no real balancer sends, but any client could make the listener hold that much memory.
 const MAX_BINARY: usize = 4096;
 
-/// The version of TLS that a client is said to speak to the balancer. The specification wants one wherever TLS is spoken (2.2.6).
+/// The TLS version that the header states for the client. The specification requires one wherever the client uses TLS
+/// (2.2.6).
 const CLIENT_TLS: &str = "TLSv1.3";
 
-/// The header of a session from `source` to `destination`. `tls`: the client is said to speak TLS, which only version 2 can say.
+/// Returns the header of a session from `source` to `destination`. `tls` states that the client uses TLS, which only
+/// version 2 can carry.
 ///
 /// # Errors
 /// The addresses are of different families.
@@ -41,7 +45,7 @@ pub fn header(
 ) -> io::Result<Vec<u8>> {
     let addresses = ProxiedAddress::stream(source, destination);
     let ssl = (tls && version == ProxyVersion::V2).then(|| {
-        // No certificate of the client was verified.
+        // No client certificate was verified.
         let mut ssl = SslInfo::new(true, false, false, 1);
         ssl.append_tlv(Tlv::SslVersion(CLIENT_TLS.into()));
         Tlv::Ssl(ssl)
@@ -56,7 +60,7 @@ pub fn header(
     Ok(bytes)
 }
 
-/// A header of ours in words that can stand on a line: the line itself, or what a binary one says.
+/// Returns a header in words that fit on one line: the line itself, or the content of a binary header.
 pub fn in_words(header: &[u8]) -> String {
     if header.starts_with(WORD) {
         return String::from_utf8_lossy(header).trim_end().to_owned();
@@ -70,11 +74,11 @@ pub fn in_words(header: &[u8]) -> String {
     format!("[PROXY version 2, {} bytes{}]", header.len(), said.unwrap_or_default())
 }
 
-/// Reads the header that a connection must begin with. `None`: it carries no address (a health check, or a client
-/// whose protocol the balancer does not know), so the connection speaks for itself.
+/// Reads the header that a connection must begin with. Returns `None` if it carries no address (a health check, or a
+/// client whose protocol the balancer does not know). Then the client's address is that of the connection.
 ///
 /// # Errors
-/// No header, a malformed one, or none within `timeout`.
+/// The header is missing or malformed, or did not come within `timeout`.
 pub async fn read(stream: &mut Stream, timeout: Duration) -> io::Result<Option<IpAddr>> {
     let whole = tokio::time::timeout(timeout, whole(stream)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let malformed = || io::Error::from(io::ErrorKind::InvalidData);
@@ -87,9 +91,9 @@ pub async fn read(stream: &mut Stream, timeout: Duration) -> io::Result<Option<I
     }
 }
 
-/// The bytes of the header, and no more.
+/// Reads the bytes of the header, and no more.
 async fn whole(stream: &mut Stream) -> io::Result<Vec<u8>> {
-    // No header of either version is shorter.
+    // No header of either version is shorter than this.
     let mut header = vec![0; SIGNATURE.len()];
     fill(stream, &mut header).await?;
     if header == SIGNATURE {
@@ -110,7 +114,8 @@ async fn whole(stream: &mut Stream) -> io::Result<Vec<u8>> {
         if header.len() >= MAX_LINE {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        // Byte by byte: a peer may send the whole line and more in one piece, and the rest is not ours.
+        // The line is read byte by byte: the client may send more in the same piece, and the rest belongs to the
+        // session.
         let at = header.len();
         header.push(0);
         fill(stream, &mut header[at..]).await?;

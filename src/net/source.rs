@@ -10,18 +10,18 @@ use super::address::addresses::Addresses;
 /// A socket that is bound to its source.
 #[derive(Debug)]
 pub struct Bound {
-    /// Not blocking and not connected.
+    /// The socket, neither blocking nor connected.
     pub socket: Socket,
-    /// The kernel chooses the port when it connects. Where it cannot (before Linux 4.2, and in some sandboxes) the port is
-    /// taken for every target at once, and runs out 28,000 connections early.
+    /// Whether the kernel chooses the port only when the socket connects. If it cannot (before Linux 4.2, and in some
+    /// sandboxes), the port is taken for all targets at once, and the ports are used up after about 28,000 connections.
     pub late_port: bool,
 }
 
-/// A socket, not blocking and not connected, that will connect from `source`; the kernel chooses the port when it
-/// connects, if it can.
+/// Returns a socket, neither blocking nor connected, that will connect from `source`. The kernel chooses the port when
+/// it connects, if it can.
 ///
 /// # Errors
-/// What the kernel says: EADDRNOTAVAIL if the address is not this machine's.
+/// The kernel's error; EADDRNOTAVAIL if the address is not an address of this machine.
 pub fn from(source: IpAddr) -> io::Result<Bound> {
     let address = SocketAddr::new(source, 0);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -35,7 +35,7 @@ pub fn from(source: IpAddr) -> io::Result<Bound> {
     Ok(Bound { socket, late_port })
 }
 
-/// How many local ports the kernel gives out for one address; `None` where it does not say.
+/// Returns how many local ports the kernel has for one address; `None` if that is unknown.
 pub fn ports() -> Option<u64> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut ends = range.split_ascii_whitespace().map(|end| end.parse::<u64>().ok());
@@ -43,15 +43,16 @@ pub fn ports() -> Option<u64> {
     Some(high.saturating_sub(low) + 1)
 }
 
-/// The most local ports that so many connections can have used: the kernel gives a port out again once it is free.
+/// Returns the largest number of local ports that this many connections can have used. The kernel uses a port again
+/// once it is released.
 pub fn ports_used(opened: u64, addresses: u64, ports: Option<u64>) -> u64 {
     ports.map_or(opened, |ports| opened.min(ports.saturating_mul(addresses.max(1))))
 }
 
-/// Binds each address once, to see that it is this machine's.
+/// Binds each address once, to check that it belongs to this machine.
 ///
 /// # Errors
-/// The first that cannot be bound, and what the kernel says.
+/// The first address that cannot be bound, and the kernel's error.
 pub fn check(sources: &Addresses) -> Result<(), (IpAddr, io::Error)> {
     sources.iter().try_for_each(|source| from(source).map(drop).map_err(|error| (source, error)))
 }
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn an_address_of_another_machine_is_an_error() {
         assert!(check(&addresses(&["127.0.0.2-127.0.0.201"])).is_ok());
-        // TEST-NET-1 (RFC 5737) is nobody's.
+        // TEST-NET-1 (RFC 5737) belongs to no machine.
         let (address, error) = check(&addresses(&["127.0.0.2", "192.0.2.1"])).unwrap_err();
         assert_eq!(address.to_string(), "192.0.2.1");
         assert_eq!(error.raw_os_error(), Some(nix::errno::Errno::EADDRNOTAVAIL as i32));

@@ -1,4 +1,4 @@
-//! One stream type for all that a session may run over.
+//! One stream type for every transport of a session.
 
 use std::io;
 use std::mem;
@@ -14,54 +14,58 @@ use super::closed::closed_by;
 use super::tls::{Failed, Secured, Security, Shaking};
 use crate::smtp::machine::{Closed, Handshake};
 
-/// A silence after which a stream that is watched asks whether the other host is there; it is asked for again as often as
-/// it lasts. One empty segment: the listener's program does not see it.
+/// The silence after which a watched stream probes the other host, and the interval of further probes in a longer
+/// silence. A probe is one empty segment, which the listener's program does not see.
 const QUIET: Duration = Duration::from_secs(5);
-/// How soon it asks again when nothing answers.
+/// The interval of the probes when no answer comes.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long nothing may be acknowledged until the other host is gone: longer than routes take to change.
+/// How long all acknowledgements must be missing until the other host counts as gone. It is longer than a change of
+/// routes takes.
 pub const GONE: Duration = Duration::from_secs(10);
 
 /// A connected stream.
 #[derive(Debug)]
 pub enum Stream {
-    /// Plain TCP, with TCP_NODELAY: a message written in two pieces must not wait for a delayed ACK.
+    /// Plain TCP with TCP_NODELAY, so that a message written in two pieces does not wait for a delayed ACK.
     Tcp(TcpStream),
-    /// In a TLS handshake: nothing is read or written but that.
+    /// In a TLS handshake. Nothing else is read or written.
     Shaking(Box<Shaking>),
     /// With TLS.
     Tls(Box<Secured>),
-    /// Nothing is left of it.
+    /// No stream is left.
     Gone,
     /// A unix socket.
     Unix(UnixStream),
 }
 
 impl Stream {
-    /// A plain TCP stream; sets TCP_NODELAY. Some sandboxes refuse it: false, and the stream is as good but for its speed.
+    /// Wraps a plain TCP stream and sets TCP_NODELAY. Returns false if a sandbox refuses that: the stream works, but
+    /// may be slower.
     pub fn tcp(stream: TcpStream) -> (Stream, bool) {
         let no_delay = stream.set_nodelay(true).is_ok();
         (Stream::Tcp(stream), no_delay)
     }
 
-    /// Makes the coming close a reset (RST) instead of an orderly end (FIN).
+    /// Makes the next close a reset (RST) instead of an orderly end (FIN).
     pub fn reset_on_close(&self) {
         match self {
-            // Failing means that the peer is gone already, which a reset would have brought about.
+            // This fails only if the other side is gone already, which is the effect of a reset too.
             Stream::Tcp(stream) => drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))),
             Stream::Tls(stream) => stream.reset_on_close(),
             Stream::Shaking(_) | Stream::Gone => {}
-            // The kernel knows no reset of a unix socket that was read to its end: the peer sees its end.
+            // The kernel sends no reset for a unix socket that was read to its end: the other side sees an end of
+            // stream.
             Stream::Unix(_) => {}
         }
     }
 
-    /// Lets the kernel check whether the other host is still there while nothing is sent: it probes after a silence of
-    /// [`QUIET`], and after [`GONE`] without an answer, or without an acknowledgement of what was sent, the stream fails.
-    /// For streams on which no content is under way: a window that the other side keeps shut for so long ends them too.
+    /// Lets the kernel watch whether the other host is still there while nothing is sent. It probes after a silence of
+    /// [`QUIET`]. After [`GONE`] without an answer, or without an acknowledgement of sent data, the stream fails. Use
+    /// it only while no content is being sent: the stream also fails if the other side keeps its window closed for that
+    /// long.
     ///
     /// # Errors
-    /// What the kernel says; some sandboxes refuse it.
+    /// The kernel's error; some sandboxes refuse the options.
     pub(super) fn watch(&self) -> io::Result<()> {
         match self {
             Stream::Tcp(stream) => {
@@ -78,7 +82,7 @@ impl Stream {
         }
     }
 
-    /// Whether the other host turns out to be gone within this time; anything that comes says no, and is thrown away.
+    /// Whether the other host proves to be gone within this time. Input means that it is not, and is dropped.
     pub async fn is_gone(&mut self, within: Duration) -> bool {
         let mut bytes = [0; 512];
         let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut bytes)));
@@ -86,7 +90,7 @@ impl Stream {
         matches!(read, Ok(Err(error)) if closed_by(&error) == Closed::Gone)
     }
 
-    /// Whether nothing comes within this time, not even an end; what comes is thrown away.
+    /// Whether neither input nor an end comes within this time. Input is dropped.
     pub async fn is_silent(&mut self, within: Duration) -> bool {
         let mut bytes = [0; 512];
         let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut bytes)));
@@ -98,12 +102,12 @@ impl Stream {
         *self = Stream::Shaking(Shaking::new(mem::replace(self, Stream::Gone), security));
     }
 
-    /// Whether its handshake is under way.
+    /// Whether the TLS handshake is in progress.
     pub(super) fn is_shaking(&self) -> bool {
         matches!(self, Stream::Shaking(_))
     }
 
-    /// Goes on with the handshake. After it the stream is secure, or plain as before.
+    /// Continues the handshake. After it the stream is secure, or plain as before.
     pub(super) fn poll_secured(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handshake, Failed>> {
         let Stream::Shaking(shaking) = self else { return Poll::Pending };
         match ready!(shaking.poll(cx)) {
@@ -118,12 +122,12 @@ impl Stream {
         }
     }
 
-    /// Whether an orderly close has something to say before it.
+    /// Whether an orderly close sends a close_notify first.
     pub(super) fn has_close_notify(&self) -> bool {
         matches!(self, Stream::Tls(_))
     }
 
-    /// Whether the other side ended a secure stream without saying so (RFC 8446 6.1).
+    /// Whether the other side ended a secure stream without close_notify (RFC 8446 6.1).
     pub(super) fn is_truncated(&self) -> bool {
         matches!(self, Stream::Tls(stream) if stream.truncated())
     }
@@ -139,7 +143,7 @@ impl Stream {
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            // The runtime is asked only when the kernel takes nothing: it nearly always does.
+            // The kernel nearly always takes the bytes. Only if it takes none, the runtime is asked.
             Stream::Tcp(stream) => match stream.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     Pin::new(stream).poll_write(cx, bytes)

@@ -1,4 +1,4 @@
-//! Waiting finer than the runtime's 1 ms tick: a kernel timer in the same epoll as the sockets.
+//! Waits with a finer resolution than the runtime's tick of 1 ms: a kernel timer in the same epoll as the sockets.
 
 use std::cell::RefCell;
 use std::cmp::{Ordering, Reverse};
@@ -13,7 +13,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// A timer of the kernel's high-resolution kind, waited for by the same epoll as the sockets.
+/// A high-resolution timer of the kernel, in the same epoll as the sockets.
 #[derive(Debug)]
 pub struct Alarm {
     timer: AsyncFd<Fd>,
@@ -29,12 +29,12 @@ impl AsRawFd for Fd {
 }
 
 impl Alarm {
-    /// A timer in the current runtime.
+    /// Creates a timer in the current runtime.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// There is no free descriptor.
     pub fn new() -> io::Result<Alarm> {
-        // The default slack of 50 us would be our own lateness.
+        // The default slack of 50 us would make every wait late.
         nix::sys::prctl::set_timerslack(1).map_err(io::Error::from)?;
         let timer =
             TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)
@@ -47,10 +47,10 @@ impl Alarm {
         Ok(Alarm { timer })
     }
 
-    /// Waits for `length`; may be dropped and called anew at any time.
+    /// Waits for `length`. It may be dropped and called again at any time.
     ///
     /// # Errors
-    /// What the kernel says; not seen in practice.
+    /// The kernel's error; not seen in practice.
     pub async fn sleep(&mut self, length: Duration) -> io::Result<()> {
         self.set(length)?;
         self.rung().await
@@ -74,7 +74,7 @@ impl Alarm {
     }
 }
 
-/// The fine timers of one thread: any number of waits on one [`Alarm`].
+/// The fine timers of one thread: any number of waits share one [`Alarm`].
 #[derive(Debug)]
 pub struct Timers {
     alarm: Alarm,
@@ -109,29 +109,29 @@ impl Ord for Wait {
 }
 
 impl Timers {
-    /// Timers in the current runtime; `now` reads the clock. They ring only while [`Timers::run`] is being polled.
+    /// Creates timers in the current runtime; `now` reads the clock. They wake only while [`Timers::run`] is polled.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// There is no free descriptor.
     pub fn new(now: fn() -> Instant) -> io::Result<Timers> {
         Ok(Timers { alarm: Alarm::new()?, waits: RefCell::default(), now })
     }
 
-    /// Wakes `waker` at `at`. It cannot be cancelled: a task that no longer waits is woken once for nothing.
+    /// Wakes `waker` at `at`. This cannot be cancelled: a task that no longer waits is woken once more.
     pub fn wake_at(&self, at: Instant, waker: &Waker) {
         let mut waits = self.waits.borrow_mut();
         let first = waits.peek().is_none_or(|Reverse(first)| at < first.at);
         waits.push(Reverse(Wait { at, waker: waker.clone() }));
         if first {
-            // It can only fail for a length that the kernel does not know; the wait then ends with the next one.
+            // This can only fail for a length that the kernel does not accept. The wait then ends with the next one.
             self.alarm.set(at.saturating_duration_since((self.now)())).ok();
         }
     }
 
-    /// Rings, for ever.
+    /// Wakes the tasks, forever.
     ///
     /// # Errors
-    /// What the kernel says; not seen in practice.
+    /// The kernel's error; not seen in practice.
     pub async fn run(&self) -> io::Result<()> {
         loop {
             self.alarm.rung().await?;

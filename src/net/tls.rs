@@ -1,12 +1,12 @@
-//! TLS on a stream: the handshake with its result, and the bytes after it. What is trusted and offered is
-//! decided by `tls::client` and `tls::server`; when a stream is secured, by the machine.
+//! TLS on a stream: the handshake with its result, and the bytes after it. `tls::client` and `tls::server` decide what
+//! is trusted and offered. The machine decides when a stream is secured.
 //!
 //! # Decisions
-//! - What came instead of TLS is kept (its first bytes), so that a refusal in clear text can be read as the reply it is.
-//! - A write is complete when its records are with the kernel, as on a plain stream: otherwise a caller that waits for "written"
-//!   would take bytes in our buffers for sent.
-//! - An end of the stream without close_notify (RFC 8446 6.1) is an end like any other for SMTP, which has its own; it
-//!   is noted apart (`Secured::truncated`).
+//! - The first bytes that came instead of TLS are kept, so that a refusal in clear text can be read as a reply.
+//! - A write is complete when the kernel has taken its records, as on a plain stream. Otherwise the caller would count
+//!   bytes in the library's buffers as sent.
+//! - An end of the stream without close_notify (RFC 8446 6.1) is an ordinary end for SMTP, which has its own end of
+//!   session. It is noted separately (`Secured::truncated`).
 
 mod certificate;
 pub mod client;
@@ -28,17 +28,17 @@ use super::stream::Stream;
 use crate::smtp::Closed;
 use crate::smtp::machine::{Handshake, Insecure};
 
-/// The most of what came instead of TLS that is kept, in bytes.
+/// The largest number of bytes that are kept of input that is not TLS.
 const FIRST: usize = 512;
 
-/// Does what the library does once: in a process (its algorithms), and on each thread (the seed of its random numbers, which
-/// alone takes tens of milliseconds). Not done before, it would be part of the first handshake of each thread, and would be
-/// taken for the other side's time. Nothing that it makes is kept.
+/// Performs the library's initialization: of the process (its algorithms) and of the thread (the seed of its random
+/// numbers, which alone takes tens of milliseconds). Otherwise it would be part of the first handshake of each thread,
+/// and would count as the other side's time. The results are dropped.
 pub fn warm_up() {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.secure_random.fill(&mut [0; 32]).ok();
     for group in provider.kx_groups {
-        // Each answers itself; what a group cannot do with its own share it would not do for the first time.
+        // Each group exchanges keys with itself. If it cannot, the error does not matter here.
         if let Ok(own) = group.start() {
             let share = own.pub_key().to_vec();
             own.complete(&share).ok();
@@ -46,19 +46,19 @@ pub fn warm_up() {
     }
 }
 
-/// Why TLS cannot be set up; nothing was sent.
+/// Why TLS cannot be set up. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
-    /// The system has no store of authorities that can be read.
+    /// The system has no readable store of authorities.
     #[error("the system trusts no authority that could be read: name a file of certificates with ca")]
     NoAuthorities,
-    /// One of the certificates to be trusted is none.
+    /// One of the authorities to trust is not a certificate.
     #[error("a certificate to be trusted cannot be used: {0}")]
     Authority(String),
-    /// The certificate and its key.
+    /// The certificate and its key cannot be used.
     #[error("the certificate and its key cannot be used: {0}")]
     Credential(String),
-    /// The name is none that a certificate could have.
+    /// The name cannot stand in a certificate.
     #[error("{0:?} is no name that a certificate could have: give the name to ask for with sni")]
     Name(String),
     /// A certificate could not be made.
@@ -69,29 +69,29 @@ pub enum TlsError {
 /// What a stream needs to be secured.
 #[derive(Clone, Debug)]
 pub enum Security {
-    /// We are the client.
+    /// The stream's side is the client.
     Client {
-        /// Whom to trust, and the sessions to resume.
+        /// The trusted authorities, and the sessions to resume.
         config: Arc<ClientConfig>,
         /// The name to ask for.
         name: ServerName<'static>,
-        /// Where a verifier that accepts all notes its doubts.
+        /// Where a verifier that accepts everything notes the faults.
         doubts: Option<Arc<Doubts>>,
     },
-    /// We are the server.
+    /// The stream's side is the server.
     Server(Arc<ServerConfig>),
 }
 
 /// Why there is no secure stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Failed {
-    /// The handshake failed; both sides are there.
+    /// The handshake failed. Both sides are still connected.
     Insecure(Insecure),
-    /// The connection was lost in it.
+    /// The connection was lost in the handshake.
     Closed(Closed),
 }
 
-/// The plain stream beneath, which remembers what it read while that does not look like TLS.
+/// The plain stream beneath TLS. It remembers what it read as long as that does not look like TLS.
 #[derive(Debug)]
 pub(super) struct Beneath {
     stream: Stream,
@@ -102,17 +102,18 @@ pub(super) struct Beneath {
 
 #[derive(Debug)]
 enum First {
-    /// Nothing was read, or nothing but what is no TLS.
+    /// Nothing was read so far, or only bytes that are not TLS.
     Bytes(Vec<u8>),
-    /// It is TLS.
+    /// The bytes are TLS.
     Tls,
 }
 
-/// The header of a record, of a handshake message, and the version that a ServerHello begins with (RFC 8446 5.1, 4, 4.1.3).
+/// The length of the headers of a record and of a handshake message, and of the version at the start of a ServerHello
+/// (RFC 8446 5.1, 4, 4.1.3).
 const HEAD: usize = 11;
 
 impl Beneath {
-    /// The result of the TLS handshake, in words.
+    /// Returns which TLS message came from the other side, in words.
     fn came(&self) -> Option<String> {
         match *self.head {
             [22, _, _, _, _, 2, _, _, _, 3, 3] => Some("a ServerHello of TLSv1.2 or later came".to_owned()),
@@ -139,7 +140,7 @@ impl Beneath {
         bytes.extend_from_slice(&read[..read.len().min(room)]);
     }
 
-    /// What came, if it is no TLS.
+    /// Returns the bytes that came, if they are not TLS.
     fn clear_text(&self) -> Option<&Vec<u8>> {
         match &self.first {
             First::Bytes(bytes) if !bytes.is_empty() => Some(bytes),
@@ -177,10 +178,10 @@ impl AsyncWrite for Beneath {
     }
 }
 
-/// What a handshake leaves: the secure stream, or the plain one and why it stays so.
+/// The end of a handshake: the secure stream, or the plain one and the reason.
 type HandshakeEnd = Result<(Box<Secured>, Handshake), (Stream, Failed)>;
 
-/// A handshake under way.
+/// A handshake in progress.
 pub struct Shaking {
     state: HandshakeState,
     doubts: Option<Arc<Doubts>>,
@@ -190,7 +191,7 @@ pub struct Shaking {
 enum HandshakeState {
     Client(FallibleConnect<Beneath>),
     Server(FallibleAccept<Beneath>),
-    /// It is no TLS: the rest of the line is waited for.
+    /// The bytes are not TLS. The rest of the line is read.
     Clear(Beneath),
     Over,
 }
@@ -227,7 +228,7 @@ impl Shaking {
             }
             HandshakeState::Over => return Poll::Pending,
         };
-        // The verifier is shared by all sessions of the thread: what it noted in this turn is of this session.
+        // All sessions of the thread share the verifier. Faults that it noted in this turn belong to this session.
         if let Some(doubt) = self.doubts.as_ref().and_then(|doubts| doubts.take()) {
             let before = self.doubt.take();
             self.doubt = Some(before.map_or_else(|| doubt.clone(), |before| format!("{before}; {doubt}")));
@@ -264,7 +265,7 @@ impl Shaking {
     }
 }
 
-/// Reads on until a line is whole, no more of it is kept, or nothing comes any more.
+/// Reads on until a line is complete, the space is used up, or nothing more comes.
 fn poll_line(beneath: &mut Beneath, cx: &mut Context<'_>) -> Poll<()> {
     let mut space = [0; FIRST];
     loop {
@@ -284,13 +285,14 @@ fn poll_line(beneath: &mut Beneath, cx: &mut Context<'_>) -> Poll<()> {
 /// RFC 9266 2.
 const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
-/// What a complete handshake came to.
+/// Returns the result of a complete handshake.
 fn told(stream: &TlsStream<Beneath>, untrusted: Option<String>) -> Handshake {
     let (_, common) = stream.get_ref();
     let version = common.protocol_version();
     let suite = common.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
     let exported = match stream {
-        // Before TLS 1.3 it may only be used with extended master secrets (RFC 9266 4.2), which this library does not report.
+        // Before TLS 1.3 channel binding needs extended master secrets (RFC 9266 4.2), which this library does not
+        // report.
         _ if version != Some(ProtocolVersion::TLSv1_3) => None,
         TlsStream::Client(stream) => {
             stream.get_ref().1.export_keying_material([0; 32], LABEL, Some(b"")).ok()
@@ -326,7 +328,7 @@ fn is_alert(error: &io::Error) -> bool {
     matches!(of_tls(error), Some(rustls::Error::AlertReceived(_)))
 }
 
-/// A version as it is written on the wire, in words.
+/// Returns the name of a version that was read from a record.
 fn version_of(major: u8, minor: u8) -> String {
     match (major, minor) {
         (3, 0) => "SSLv3".to_owned(),
@@ -335,7 +337,7 @@ fn version_of(major: u8, minor: u8) -> String {
     }
 }
 
-/// What a failed handshake means; `came`: what the other side said.
+/// Returns the meaning of a failed handshake. `came` is what the other side sent.
 fn failed(error: &io::Error, came: Option<String>) -> Failed {
     let with = |words: String| came.as_ref().map_or_else(|| words.clone(), |came| format!("{words}; {came}"));
     match insecure(error) {
@@ -347,7 +349,8 @@ fn failed(error: &io::Error, came: Option<String>) -> Failed {
     }
 }
 
-/// What a failure of TLS itself means, in the handshake or after it; `None`: it is one of the connection.
+/// Returns the meaning of a failure of TLS itself, in the handshake or after it; `None` for a failure of the
+/// connection.
 pub(super) fn insecure(error: &io::Error) -> Option<Insecure> {
     Some(match of_tls(error)? {
         rustls::Error::AlertReceived(alert) => Insecure::Alert(registered(&format!("{alert:?}"))),
@@ -355,7 +358,7 @@ pub(super) fn insecure(error: &io::Error) -> Option<Insecure> {
         rustls::Error::NoCertificatesPresented => {
             Insecure::Certificate("none was shown, and one is required".to_owned())
         }
-        // What is offered where nothing is verified; the fault is not the other side's.
+        // This scheme is offered when verification is off. The fault is not the other side's.
         rustls::Error::PeerMisbehaved(PeerMisbehaved::SignedKxWithWrongAlgorithm) => Insecure::Broken(
             "the certificate's key is of a kind (Ed448, RSASSA-PSS) that the TLS library takes in TLSv1.3 only".to_owned(),
         ),
@@ -363,7 +366,7 @@ pub(super) fn insecure(error: &io::Error) -> Option<Insecure> {
     })
 }
 
-/// `HandshakeFailure` as it is registered: `handshake_failure`.
+/// Returns `HandshakeFailure` in its registered form: `handshake_failure`.
 fn registered(name: &str) -> String {
     let mut registered = String::new();
     let mut before = '_';
@@ -381,13 +384,13 @@ fn registered(name: &str) -> String {
 #[derive(Debug)]
 pub struct Secured {
     stream: TlsStream<Beneath>,
-    /// Bytes that are taken, and whose records the kernel has not taken yet.
+    /// The number of bytes that were accepted and whose records the kernel has not taken yet.
     unflushed: usize,
     truncated: bool,
 }
 
 impl Secured {
-    /// The other side ended without close_notify.
+    /// Whether the other side ended the stream without close_notify.
     pub(super) fn truncated(&self) -> bool {
         self.truncated
     }
@@ -410,7 +413,8 @@ impl Secured {
         }
     }
 
-    /// Ready when the kernel has what is returned. After `Pending` it must be called with the same bytes again.
+    /// Returns `Ready` when the kernel has taken the returned number of bytes. After `Pending` it must be called with
+    /// the same bytes again.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.unflushed == 0 {
             self.unflushed = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
@@ -419,7 +423,7 @@ impl Secured {
         Poll::Ready(Ok(mem::take(&mut self.unflushed)))
     }
 
-    /// Says close_notify and ends the stream.
+    /// Sends close_notify and ends the stream.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }

@@ -1,15 +1,16 @@
-//! Lists of addresses as a user writes them: single ones, ranges `a-b` and blocks `a/n`. Arithmetic only.
+//! Lists of addresses as a user writes them: single addresses, ranges `a-b` and blocks `a/n`. This module only
+//! computes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Addresses in the order they were written.
+/// Addresses in the order in which they were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
     ranges: Vec<AddressRange>,
 }
 
-/// From the first to the last, both included, of one family.
+/// All addresses from the first to the last, both included, of one family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct AddressRange {
     v4: bool,
@@ -17,7 +18,7 @@ struct AddressRange {
     last: u128,
 }
 
-/// Why a text is no list of addresses.
+/// Why a text is not a list of addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Not an address.
@@ -29,61 +30,61 @@ pub enum AddressError {
     /// A range that ends before it begins.
     #[error("{0:?} ends before it begins: write the smaller address first")]
     Backwards(String),
-    /// A prefix that is no number, or too long.
+    /// A prefix that is not a number, or is too long.
     #[error("{0:?} has no prefix length: write /0 to /{1}")]
     Prefix(String, u32),
-    /// A block that does not begin where it should.
+    /// A block whose address has bits set behind the prefix.
     #[error("{0:?} has bits set beyond its prefix: write {1}")]
     HostBits(String, String),
 }
 
 impl Addresses {
-    /// Reads a list.
+    /// Parses a list.
     ///
     /// # Errors
-    /// The index of the first entry that is wrong, and why it is.
+    /// The index of the first wrong entry, and the reason.
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Addresses, (usize, AddressError)> {
         let read = |(index, text): (usize, &T)| range(text.as_ref()).map_err(|error| (index, error));
         Ok(Addresses { ranges: texts.iter().enumerate().map(read).collect::<Result<_, _>>()? })
     }
 
-    /// This machine's loopback addresses.
+    /// Returns this machine's loopback addresses.
     pub fn loopback() -> Addresses {
         Addresses::parse(&["127.0.0.0/8", "::1"]).expect("both are addresses")
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// How many there are of all families; an address that stands twice counts twice.
+    /// Returns the number of addresses of all families. An address that is listed twice counts twice.
     pub fn len(&self) -> u128 {
         self.ranges.iter().fold(0, |sum, range| sum.saturating_add(range.len()))
     }
 
-    /// How many there are of the family.
+    /// Returns the number of addresses of one family.
     pub fn len_of(&self, v4: bool) -> u128 {
         self.of(v4).fold(0, |sum, range| sum.saturating_add(range.len()))
     }
 
-    /// The address of turn `turn`, over all families; `None` if there is none at all.
+    /// Returns the address of turn `turn`, over all families; `None` if the list is empty.
     pub fn in_turn(&self, turn: u64) -> Option<IpAddr> {
         nth(self.ranges.iter(), self.len(), turn)
     }
 
-    /// The address of turn `turn` among those of one family; `None` if there is none of it.
+    /// Returns the address of turn `turn` among those of one family; `None` if there is none of it.
     pub fn in_turn_of(&self, v4: bool, turn: u64) -> Option<IpAddr> {
         nth(self.of(v4), self.len_of(v4), turn)
     }
 
-    /// Whether the address is among them. An IPv4 address in an IPv6 one is an IPv4 address.
+    /// Whether the list contains the address. An IPv4 address within an IPv6 address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (v4, bits) = bits(address.to_canonical());
         self.of(v4).any(|range| (range.first..=range.last).contains(&bits))
     }
 
-    /// All of them, in order. There may be very many.
+    /// Returns all addresses, in order. There may be very many.
     pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.ranges.iter().flat_map(|range| (range.first..=range.last).map(|bits| address(range.v4, bits)))
     }
@@ -146,7 +147,7 @@ fn range(text: &str) -> Result<AddressRange, AddressError> {
     let width = if v4 { 32 } else { 128 };
     let prefix = prefix.trim().parse().ok().filter(|prefix: &u32| *prefix <= width);
     let prefix = prefix.ok_or_else(|| AddressError::Prefix(text.to_owned(), width))?;
-    // Of a whole family all bits are the host's.
+    // In a block of a whole family, every bit belongs to the host.
     let hosts = if prefix == 0 && !v4 { u128::MAX } else { (1 << (width - prefix)) - 1 };
     if first & hosts != 0 {
         let right = format!("{}/{prefix}", address(v4, first & !hosts));

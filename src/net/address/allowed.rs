@@ -1,26 +1,26 @@
-//! The safety rule: which addresses may be connected to. It is asked for every connection, not once for a name: a name can
-//! change what it resolves to while a run goes on.
+//! The safety rule: the addresses to which smtpress may connect. It is applied to every connection, not once for a
+//! name, because a name can change its addresses during a run.
 
 use std::net::IpAddr;
 
-/// The addresses that may be connected to.
+/// The addresses to which smtpress may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// Any: the user allowed the target's host by its name, or the listener is this process's own.
+    /// All: the user allowed the target's host by its name, or the listener belongs to this process.
     Any,
-    /// Those of this machine's loopback, and these, which the user allowed one by one.
+    /// The loopback addresses of this machine, and these addresses, which the user allowed one by one.
     Loopback(Vec<IpAddr>),
 }
 
 impl Default for Allowed {
-    /// Loopback alone.
+    /// Returns the rule that allows only loopback.
     fn default() -> Self {
         Allowed::Loopback(Vec::new())
     }
 }
 
 impl Allowed {
-    /// The rule for a target at `host`, a name or an address literal; `allow` is what the user allowed.
+    /// Creates the rule for a target at `host`, a name or an address literal. `allow` holds what the user allowed.
     pub fn new(host: &str, allow: &[String]) -> Allowed {
         let plain = |name: &str| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         if allow.iter().any(|allowed| plain(allowed) == plain(host)) {
@@ -30,7 +30,7 @@ impl Allowed {
         Allowed::Loopback(allow.iter().filter_map(address).collect())
     }
 
-    /// Whether `address` may be connected to.
+    /// Whether smtpress may connect to `address`.
     pub fn admits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         match self {

@@ -1,4 +1,4 @@
-//! Where a listener listens, as the user writes it.
+//! The place where a listener listens, as the user writes it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,22 +7,22 @@ use std::str::FromStr;
 
 use super::MAX_UNIX_PATH;
 
-/// A place to listen at.
+/// The place where a listener listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
-    /// TCP; port 0 takes a free one.
+    /// TCP. Port 0 takes a free port.
     Tcp(SocketAddr),
-    /// A unix socket, made at start and removed at stop.
+    /// A unix socket, created at the start and removed at the end.
     Unix(PathBuf),
 }
 
-/// Why a text is no place to listen at.
+/// Why a text is not a place to listen at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
     /// Neither an address with its port nor a path.
     #[error("{0:?} is no address to listen on: write 127.0.0.1:2525, [::1]:2525 or unix:/path/of/a.sock")]
     Address(String),
-    /// A path that the kernel does not take.
+    /// A path that the kernel does not accept.
     #[error("{0:?} is no path of a unix socket: the kernel takes 1 to 107 bytes without a NUL")]
     Path(String),
 }

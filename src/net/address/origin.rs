@@ -1,4 +1,4 @@
-//! Where sessions come from, as the listener sees it: many clients on one machine.
+//! The client addresses of sessions, as the listener sees them: many clients on one machine.
 
 use std::net::IpAddr;
 
@@ -10,16 +10,16 @@ pub enum ClientAddress {
     /// The kernel's choice.
     #[default]
     Any,
-    /// Bound by the socket, in turn.
+    /// The socket is bound to these addresses in turn.
     Bound(Addresses),
-    /// Carried by a PROXY protocol header before the first byte of the session, in turn; without addresses the
-    /// socket's own is carried.
+    /// A PROXY protocol header before the first byte of the session carries these addresses in turn. Without addresses
+    /// it carries the socket's own.
     Proxied(ProxyVersion, Addresses),
-    /// Told by XCLIENT, in turn.
+    /// XCLIENT carries these addresses in turn.
     Xclient(Addresses),
 }
 
-/// The PROXY protocol's header.
+/// The version of the PROXY protocol's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyVersion {
     /// A line of text.
@@ -29,7 +29,7 @@ pub enum ProxyVersion {
 }
 
 impl ClientAddress {
-    /// The addresses that this machine must own, if sessions are to be bound.
+    /// Returns the addresses that this machine must own, if sessions are bound to them.
     pub fn bound(&self) -> Option<&Addresses> {
         match self {
             ClientAddress::Bound(addresses) => Some(addresses),
@@ -37,7 +37,7 @@ impl ClientAddress {
         }
     }
 
-    /// The address that session `serial` tells by XCLIENT.
+    /// Returns the address that session `serial` sends with XCLIENT.
     pub fn told(&self, serial: u64) -> Option<IpAddr> {
         match self {
             ClientAddress::Xclient(addresses) => addresses.in_turn(serial),

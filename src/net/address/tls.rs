@@ -1,6 +1,7 @@
-//! What TLS is to be on either side of the wire, decided before any connection: whom to trust, who we are, which versions.
+//! The TLS settings of both sides, decided before any connection: the trusted authorities, the own certificate, and the
+//! versions.
 //!
-//! Plain data with the certificates and keys in it; it speaks no TLS. A key does not show itself.
+//! Plain data that holds the certificates and keys. It performs no TLS, and a key has no visible form.
 
 use std::sync::Arc;
 
@@ -10,25 +11,26 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 
-/// How the client speaks TLS.
+/// The TLS settings of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientTls {
-    /// Whom to trust; `None`: the authorities that the system trusts.
+    /// The trusted authorities; `None` for those of the system.
     pub authorities: Option<Vec<CertificateDer<'static>>>,
-    /// A listener whose certificate is not trusted, or has another name, is a finding. Otherwise it is only noted.
+    /// Whether the session fails if the listener's certificate is not trusted or has another name. Otherwise that is
+    /// only noted.
     pub verify: bool,
-    /// The name to ask for (SNI) and to find in the certificate; `None`: the target's host.
+    /// The name that the client asks for (SNI) and expects in the certificate; `None` for the target's host.
     pub name: Option<ServerName<'static>>,
-    /// Who we say we are, if asked.
+    /// The client's own certificate, if the listener asks for one.
     pub credential: Option<Credential>,
-    /// The oldest version that is spoken.
+    /// The oldest allowed version.
     pub min_version: Version,
-    /// Later sessions resume those before them.
+    /// Whether sessions resume earlier ones.
     pub resumption: bool,
 }
 
 impl Default for ClientTls {
-    /// Whom the system trusts, TLS 1.2 and later, resumption.
+    /// Returns the system's authorities, TLS 1.2 and later, and resumption.
     fn default() -> Self {
         ClientTls {
             authorities: None,
@@ -41,18 +43,18 @@ impl Default for ClientTls {
     }
 }
 
-/// How the listener speaks TLS.
+/// The TLS settings of the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerTls {
-    /// Who it says it is.
+    /// The listener's own certificate.
     pub credential: Credential,
-    /// A client must show a certificate of one of these.
+    /// The authorities of client certificates. If they are set, a client must show a certificate of one of them.
     pub client_authorities: Option<Vec<CertificateDer<'static>>>,
-    /// The latest version that is spoken.
+    /// The latest allowed version.
     pub max_version: Version,
 }
 
-/// A version of the protocol.
+/// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// RFC 5246.
@@ -64,17 +66,17 @@ pub enum Version {
 /// A certificate with its chain, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// The certificate first, then those that lead to its authority.
+    /// The certificate, followed by those that lead to its authority.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The key; it does not show itself.
+    /// The key, which has no visible form.
     pub key: Arc<PrivateKeyDer<'static>>,
 }
 
 impl Credential {
-    /// Whether key and certificate can be used, and belong together.
+    /// Checks that key and certificate can be used, and belong together.
     ///
     /// # Errors
-    /// Why not, in words.
+    /// The reason in words.
     pub fn check(&self) -> Result<(), String> {
         let provider = aws_lc_rs::default_provider();
         match CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider) {
@@ -85,27 +87,27 @@ impl Credential {
     }
 }
 
-/// Whether these certificates can be trusted as authorities.
+/// Checks that these certificates can be trusted as authorities.
 ///
 /// # Errors
-/// Why not, in words.
+/// The reason in words.
 pub fn check_authorities(certificates: &[CertificateDer<'static>]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     certificates.iter().try_for_each(|one| roots.add(one.clone())).map_err(|error| error.to_string())
 }
 
-/// Why a text in PEM (RFC 7468) is not what it should be.
+/// Why a text in PEM (RFC 7468) cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// Nothing of the kind is in it.
+    /// The text has no item of this kind.
     #[error("there is no {0} in it")]
     Lacking(&'static str),
-    /// It is broken.
+    /// The text is damaged.
     #[error("it is no valid PEM: {0}")]
     Broken(String),
 }
 
-/// All certificates of a text in PEM, at least one.
+/// Returns all certificates of a text in PEM, at least one.
 ///
 /// # Errors
 /// See [`PemError`].
@@ -118,7 +120,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemErro
     }
 }
 
-/// The first private key of a text in PEM: PKCS #8, PKCS #1 or SEC1, not encrypted.
+/// Returns the first private key of a text in PEM: PKCS #8, PKCS #1 or SEC1, not encrypted.
 ///
 /// # Errors
 /// See [`PemError`].
@@ -129,7 +131,7 @@ pub fn key(text: &[u8]) -> Result<Arc<PrivateKeyDer<'static>>, PemError> {
 fn broken(error: pem::Error, what: &'static str) -> PemError {
     match error {
         pem::Error::NoItemsFound => PemError::Lacking(what),
-        // What stands in the file must not be shown: it may be the key.
+        // The content of the file must not be shown, because it may be the key.
         pem::Error::MissingSectionEnd { .. } => PemError::Broken("a section has no end".to_owned()),
         pem::Error::IllegalSectionStart { .. } => {
             PemError::Broken("a section does not begin as it should".to_owned())

@@ -1,4 +1,5 @@
-//! Why there is no connection: a failure of the listener, of the network or of this machine; and which of several counts.
+//! Why there is no connection: a failure of the listener, of the network or of this machine. Also decides which of
+//! several failures counts.
 
 use std::fmt;
 use std::io;
@@ -11,13 +12,13 @@ use nix::errno::Errno;
 pub enum ConnectFault {
     /// The name does not resolve.
     NotResolved,
-    /// RST to our SYN.
+    /// The SYN was answered by RST.
     Refused,
     /// No answer in time.
     TimedOut,
     /// No route, or an ICMP unreachable.
     Unreachable,
-    /// Established, and reset before we knew of it.
+    /// The connection was established, and reset before the client knew of it.
     Reset,
     /// The safety rule does not allow this address, to which the name resolves now. Nothing was sent to any address.
     NotAllowed(IpAddr),
@@ -25,7 +26,7 @@ pub enum ConnectFault {
     Own(LocalFault),
 }
 
-/// What this machine lacks. Never charged to the listener (M24).
+/// The resource that this machine lacks. It is never charged to the listener (M24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalFault {
     /// EMFILE, ENFILE.
@@ -36,22 +37,23 @@ pub enum LocalFault {
     Buffers,
     /// ENOMEM.
     Memory,
-    /// This machine has no address to reach the target's from: none of its family, or not the source that was asked for.
+    /// An address from which the target can be reached: this machine has none of its family, or not the source that was
+    /// asked for.
     Source,
-    /// Anything else: the errno.
+    /// Any other error, by its errno.
     Other(i32),
 }
 
 impl ConnectFault {
-    /// What an error of a socket means.
+    /// Returns the meaning of a socket's error.
     pub(super) fn of(error: &io::Error) -> ConnectFault {
         let errno = error.raw_os_error().unwrap_or(0);
         match Errno::from_raw(errno) {
-            // Of a unix socket: nothing is there.
+            // For a unix socket ENOENT means that there is no file.
             Errno::ECONNREFUSED | Errno::ENOENT => ConnectFault::Refused,
             Errno::ETIMEDOUT => ConnectFault::TimedOut,
             Errno::ECONNRESET | Errno::EPIPE | Errno::ECONNABORTED => ConnectFault::Reset,
-            // The last three are what ICMP says of protocols, routes and hosts (icmp(7)).
+            // The last three are ICMP errors about protocols, routes and hosts (icmp(7)).
             Errno::EHOSTUNREACH
             | Errno::ENETUNREACH
             | Errno::EHOSTDOWN
@@ -68,18 +70,19 @@ impl ConnectFault {
         }
     }
 
-    /// The same for a connect to `address` from no particular source. The kernel says EADDRNOTAVAIL both when the ports
-    /// are used up and when no address of ours can reach the target's; a datagram socket has ports of its own and tells
-    /// which, without a datagram.
+    /// Returns the meaning of an error of a connect to `address` without a chosen source. The kernel returns
+    /// EADDRNOTAVAIL in two cases: the ports are used up, or no address of this machine can reach the target. A
+    /// datagram socket has ports of its own, so it shows which case it is, without sending a datagram.
     pub(super) fn of_connect(error: &io::Error, address: SocketAddr) -> ConnectFault {
         let fault = ConnectFault::of(error);
         let is_ambiguous = error.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32);
         if is_ambiguous && !has_source_for(address) { ConnectFault::Own(LocalFault::Source) } else { fault }
     }
 
-    /// How much it tells of the target, against a failure at another of its addresses. What a listener answered tells
-    /// most. What this machine ran out of comes before silence and missing routes: with it another address might have
-    /// answered. That we have no address of a family says least: the other addresses are as good as before.
+    /// Returns how much the failure says about the target, compared with a failure at another of its addresses. An
+    /// answer of the listener says most. A lack of resources of this machine ranks above silence and missing routes,
+    /// because without it another address might have answered. A missing source address of one family says least: it
+    /// leaves the other addresses as good as before.
     fn tells(self) -> u8 {
         match self {
             ConnectFault::Reset => 6,
@@ -98,13 +101,13 @@ impl ConnectFault {
         }
     }
 
-    /// The more telling of two failures at two addresses; the first, if they tell the same.
+    /// Returns the failure that says more of two failures at two addresses; the first if both say the same.
     pub(super) fn or_more_telling(self, later: ConnectFault) -> ConnectFault {
         if later.tells() > self.tells() { later } else { self }
     }
 }
 
-/// Whether this machine has an address from which `address` can be reached; true in doubt.
+/// Whether this machine has an address from which `address` can be reached. If that is unknown, it is true.
 fn has_source_for(address: SocketAddr) -> bool {
     let any: SocketAddr = if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let connected = UdpSocket::bind(any).and_then(|socket| socket.connect(address));
@@ -213,7 +216,7 @@ mod tests {
         }
     }
 
-    /// EADDRNOTAVAIL of a family that this machine has is a lack of ports.
+    /// EADDRNOTAVAIL for a family that this machine has is a lack of ports.
     #[test]
     fn a_lack_of_ports_differs_from_a_lack_of_addresses() {
         let error = io::Error::from_raw_os_error(99);

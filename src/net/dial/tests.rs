@@ -30,7 +30,7 @@ async fn dial(endpoint: &Endpoint, serial: u64, now: fn() -> Instant) -> Dialed 
     super::dial(endpoint, serial, now, &Cell::new(Step::Dns)).await
 }
 
-/// Each look-up has the next of these answers, and the last stays.
+/// A resolver: each look-up returns the next answer, and the last one is repeated.
 #[derive(Debug)]
 struct Answers(Vec<Vec<IpAddr>>, AtomicUsize);
 
@@ -102,7 +102,7 @@ async fn connected(
     first.map(|connected| connected.stream).map_err(failed)
 }
 
-/// Dials a name with these addresses.
+/// Dials a name that has these addresses.
 async fn dialed(addresses: &[&str], port: u16, allowed: Allowed) -> Dialed {
     let answer = addresses.iter().map(|address| address.parse().unwrap()).collect();
     let place = Destination::Tcp { host: "mx.example".to_owned(), port };
@@ -110,7 +110,7 @@ async fn dialed(addresses: &[&str], port: u16, allowed: Allowed) -> Dialed {
     dial(&Endpoint { resolver, allowed, ..endpoint(place) }, 0, now).await
 }
 
-/// A port of 127.0.0.1 where nobody listens, and will not soon.
+/// Returns a port of 127.0.0.1 that has no listener, and keeps it free of one.
 fn dead() -> (std::net::TcpListener, u16) {
     let (held, address) = listener("127.0.0.2:0");
     (held, address.port())
@@ -135,7 +135,7 @@ fn families_take_turns_and_each_address_has_one() {
 #[tokio::test]
 async fn the_most_specific_failure_of_all_addresses_is_reported_in_any_order() {
     let (_held, port) = dead();
-    // 240.0.0.0/4 is nobody's (RFC 1112 4), and the kernel has no route there or says that the net is unreachable.
+    // 240.0.0.0/4 is reserved (RFC 1112 4): the kernel has no route there, or reports that the network is unreachable.
     let (refused, nowhere) = ("127.0.0.1", "255.255.255.255");
     let any = Allowed::Any;
     let alone = dialed(&[nowhere], port, any.clone()).await.result.unwrap_err().1;
@@ -175,7 +175,7 @@ async fn nothing_is_sent_to_a_name_with_an_address_that_is_not_allowed() {
         assert_eq!(dialed.attempts, []);
     }
     assert_eq!(listening.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "nobody came");
-    // A literal is held to the rule as well.
+    // The rule holds for an address literal too.
     let place = Destination::Tcp { host: "192.0.2.1".to_owned(), port: 25 };
     assert_eq!(dial(&endpoint(place), 0, now).await.result.unwrap_err().1, ConnectFault::NotAllowed(foreign));
 }
@@ -225,13 +225,13 @@ async fn sessions_leave_from_the_sources_in_turn_and_by_family() {
         connected(&[address], ClientAddress::Bound(sources.clone()), serial).await.unwrap();
         assert_eq!(listening.accept().unwrap().1.ip().to_string(), expected);
     }
-    // There is no source to reach the first with, and so it is passed over.
+    // No source address has the family of the first address, so that address is skipped.
     let only_v4 = Addresses::parse(&["127.0.0.9"]).unwrap();
     connected(&[v6, address], ClientAddress::Bound(only_v4.clone()), 0).await.unwrap();
     assert_eq!(listening.accept().unwrap().1.ip().to_string(), "127.0.0.9");
     let own = Err((Step::Connect, ConnectFault::Own(LocalFault::Source)));
     assert_eq!(connected(&[v6], ClientAddress::Bound(only_v4), 0).await.map(drop), own);
-    // TEST-NET-1 (RFC 5737) is nobody's, and that is not the listener's fault.
+    // TEST-NET-1 (RFC 5737) belongs to no machine, and that is not the listener's fault.
     let foreign = ClientAddress::Bound(Addresses::parse(&["192.0.2.1"]).unwrap());
     let ended = connected(&[address], foreign, 0).await.map(drop);
     assert_eq!(ended, own);

@@ -1,8 +1,8 @@
-//! The drive's part in TLS: when a handshake begins, and what its end means for the machine.
+//! The TLS part of the drive: when a handshake begins, and what its result means for the machine.
 //!
 //! # Decisions
-//! - What is to be written in clear is with the kernel, and all input that came in clear has been offered to the machine,
-//!   before the handshake begins: nothing that was sent in clear text can pass for what was sent in secret.
+//! - Before the handshake begins, the kernel has taken all clear text that was to be written, and the machine was
+//!   offered all clear text that was read. So bytes sent in clear text cannot pass for bytes sent over TLS.
 
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -12,7 +12,8 @@ use crate::net::tls::Failed;
 use crate::smtp::machine::{Closed, Insecure, Machine};
 
 impl Wire<'_> {
-    /// Goes on with the handshake that the machine waits for. `Ready`: it has heard how it ended; poll it.
+    /// Continues the handshake that the machine waits for. Returns `Ready` once the machine was given the result and
+    /// must be polled.
     pub(super) fn poll_securing<M: Machine, H: MachineOwner<M>>(
         &mut self,
         machine: &mut M,
@@ -35,8 +36,8 @@ impl Wire<'_> {
         Poll::Ready(())
     }
 
-    /// Begins the handshake once all that is clear text is done with. `Ready` without a handshake: it cannot be, and the
-    /// machine has heard why.
+    /// Begins the handshake once all clear text is processed. Returns `Ready` without a handshake if there can be none;
+    /// the machine was given the reason.
     fn begin<M: Machine, H: MachineOwner<M>>(&mut self, machine: &mut M, host: &H) -> Poll<()> {
         if let Some(how) = self.write_failed {
             machine.handle_closed(now(), how);
@@ -52,7 +53,7 @@ impl Wire<'_> {
         Poll::Ready(())
     }
 
-    /// TLS itself failed on a stream that was secure: nothing more can be read from it.
+    /// Handles a failure of TLS itself on a secure stream, from which nothing more can be read.
     pub(super) fn insecure<M: Machine>(&mut self, machine: &mut M, now: Instant, why: Insecure) {
         self.read_closed = true;
         match self.write_failed {

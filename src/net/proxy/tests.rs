@@ -5,14 +5,14 @@ use tokio::net::UnixStream;
 
 use super::*;
 
-/// What a listener reads of `bytes`, however they come, and what is left for the session.
+/// Returns what a listener reads from `bytes`, sent in two parts, and the bytes that are left for the session.
 async fn read_of(bytes: &[u8], cut: usize) -> (io::Result<Option<IpAddr>>, Vec<u8>) {
     let (mut client, server) = UnixStream::pair().unwrap();
     let mut server = Stream::Unix(server);
     let send = async {
         client.write_all(&bytes[..cut]).await.unwrap();
         tokio::task::yield_now().await;
-        // It may have been closed already.
+        // The listener may have closed the stream already.
         drop(client.write_all(&bytes[cut..]).await);
         drop(client.shutdown().await);
     };

@@ -1,19 +1,19 @@
-//! What a certificate has that a TLS library may not take, read from its bytes without judging them.
+//! The properties of a certificate that a TLS library may refuse, read from its bytes without a judgement.
 //!
 //! # Decisions
-//! - The library's own reader refuses whole certificates for their form (version 1, an unknown critical extension), and with
-//!   them the key in them. This one looks only for the key and the few facts that name an obstacle: RFC 5280 4.1.
+//! - The library's parser refuses whole certificates for their form (version 1, an unknown critical extension), and
+//!   with them their keys. This parser only extracts the key and the few facts that explain a refusal: RFC 5280 4.1.
 
 use std::fmt;
 
 use rustls::{CertificateError, Error, OtherError};
 
-/// RSA keys of fewer bits are refused by the library.
+/// The library refuses RSA keys with fewer bits.
 const LEAST_RSA: usize = 2048;
-/// And of more.
+/// The library refuses RSA keys with more bits.
 const MOST_RSA: usize = 8192;
 
-/// Object identifiers, as their bytes stand in a certificate, and what they are called.
+/// Object identifiers, as their bytes stand in a certificate, and their names.
 const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 const RSA_PSS: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a";
 const NAMES: [(&[u8], &str); 14] = [
@@ -54,24 +54,24 @@ impl From<Obstacle> for Error {
 /// The public key of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PublicKey<'a> {
-    /// Its algorithm with the parameters: the content of an AlgorithmIdentifier.
+    /// The algorithm with its parameters: the content of an AlgorithmIdentifier.
     pub algorithm: &'a [u8],
     /// The key itself.
     pub bytes: &'a [u8],
 }
 
-/// What is read of a certificate.
+/// The facts that are read from a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts<'a> {
-    /// 1, 2 or 3.
+    /// The version: 1, 2 or 3.
     version: u8,
-    /// The algorithm that it is signed with.
+    /// The algorithm of the signature.
     signed_with: &'a [u8],
     pub key: PublicKey<'a>,
 }
 
 impl<'a> Facts<'a> {
-    /// Reads a certificate in DER; `None`: it is none.
+    /// Parses a certificate in DER; `None` if the bytes are not a certificate.
     pub fn read(certificate: &'a [u8]) -> Option<Facts<'a>> {
         let (certificate, _) = expect(SEQUENCE, certificate)?;
         let (tbs, _) = expect(SEQUENCE, certificate)?;
@@ -86,24 +86,24 @@ impl<'a> Facts<'a> {
         let (_subject, rest) = expect(SEQUENCE, rest)?;
         let (key, _) = expect(SEQUENCE, rest)?;
         let (algorithm, key) = expect(SEQUENCE, key)?;
-        // The first byte of a bit string says how many of its last bits are none.
+        // The first byte of a bit string holds the number of unused bits at its end.
         let bytes = expect(BIT_STRING, key)?.0.get(1..)?;
         Some(Facts { version, signed_with, key: PublicKey { algorithm, bytes } })
     }
 
-    /// What the library has against the version.
+    /// Returns why the library refuses the version.
     fn of_version(&self) -> String {
         format!("is of X.509 version {}, and the TLS library reads version 3 only", self.version)
     }
 
-    /// What the library has against the algorithm that it is signed with.
+    /// Returns why the library refuses the algorithm of the signature.
     fn of_signature(&self) -> String {
         format!("is signed with {}, which the TLS library does not take", algorithm_name(self.signed_with))
     }
 }
 
 impl PublicKey<'_> {
-    /// The bits of an RSA key.
+    /// Returns the number of bits of an RSA key.
     fn rsa_bits(&self) -> Option<usize> {
         if !matches!(expect(OBJECT, self.algorithm)?.0, RSA | RSA_PSS) {
             return None;
@@ -114,7 +114,7 @@ impl PublicKey<'_> {
         Some((modulus.len() - first) * 8 - modulus[first].leading_zeros() as usize)
     }
 
-    /// What the library has against its size.
+    /// Returns why the library refuses the size of the key, if it does.
     pub fn of_size(&self) -> Option<String> {
         match self.rsa_bits()? {
             bits @ ..LEAST_RSA => {
@@ -127,14 +127,14 @@ impl PublicKey<'_> {
         }
     }
 
-    /// What it is called.
+    /// Returns the name of the algorithm.
     pub fn name(&self) -> String {
         algorithm_name(self.algorithm)
     }
 }
 
-/// Names what the library refuses for reasons of its own, where its words name only that it does. `others` are those that
-/// may have signed the certificate.
+/// Replaces an error of the library by one that names the reason, if the library's own text only says that it refuses.
+/// `others` are the certificates that may have signed this one.
 pub(super) fn named(error: Error, certificate: &[u8], others: &[&[u8]]) -> Error {
     let (Error::InvalidCertificate(why), Some(facts)) = (&error, Facts::read(certificate)) else {
         return error;
@@ -168,7 +168,7 @@ const OBJECT: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;
 
-/// The first element: its tag, its content, and what follows it.
+/// Returns the first element: its tag, its content, and the bytes behind it.
 fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, short], rest) = input.split_first_chunk::<2>()?;
     let (length, rest) = match short {
@@ -183,13 +183,13 @@ fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// The content of the first element, which has this tag, and what follows it.
+/// Returns the content of the first element, which must have this tag, and the bytes behind it.
 fn expect(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
     let (found, content, rest) = element(input)?;
     (found == tag).then_some((content, rest))
 }
 
-/// What an algorithm is called: by its curve, if it has one.
+/// Returns the name of an algorithm. If it has a curve, the curve names it.
 fn algorithm_name(algorithm: &[u8]) -> String {
     let Some((own, rest)) = expect(OBJECT, algorithm) else {
         return "an algorithm without a name".to_owned();
@@ -202,14 +202,14 @@ fn algorithm_name(algorithm: &[u8]) -> String {
         .map_or_else(|| format!("the algorithm {}", dotted(parameter.unwrap_or(own))), str::to_owned)
 }
 
-/// An object identifier as it is written: 1.2.840.
+/// Returns an object identifier in its usual notation: 1.2.840.
 fn dotted(bytes: &[u8]) -> String {
     let mut arcs: Vec<u64> = Vec::new();
     let mut arc = 0_u64;
     for byte in bytes {
         arc = arc << 7 | u64::from(byte & 0x7f);
         if byte & 0x80 == 0 {
-            // The first two are written as one.
+            // The first two numbers are encoded as one.
             if arcs.is_empty() {
                 arcs.push((arc / 40).min(2));
                 arc -= 40 * arcs[0];

@@ -1,13 +1,13 @@
-//! The client's side of TLS: trusted authorities, client certificate, and the sessions it can resume.
+//! The client's side of TLS: trusted authorities, client certificate, and resumable sessions.
 //!
 //! # Decisions
-//! - The sessions that can be resumed are kept by each worker for itself, and more of them than rustls's own store keeps
-//!   for one server (8): with many sessions at once it would be chance which handshakes are full.
-//! - A certificate that is not verified is checked all the same, and its faults are reported: a run without
-//!   verification should not hide that the listener's certificate has expired.
-//! - That the listener has the certificate's key is proved in any case, but where the library refuses the key itself (RSA of
-//!   1024 bits, Ed448, RSASSA-PSS). Without verification such a listener is accepted and reported: an attacker who could deceive
-//!   us there could show any other certificate as well.
+//! - Each worker stores its own resumable sessions, and more of them than the store of rustls keeps for one server (8).
+//!   With many sessions at once, that store would leave it to chance which handshakes are full.
+//! - A certificate is checked even if verification is off, and its faults are reported: a run without verification
+//!   should not hide that the listener's certificate has expired.
+//! - The listener always has to prove that it has the certificate's key, unless the library refuses the key itself (RSA
+//!   of 1024 bits, Ed448, RSASSA-PSS). Without verification such a listener is accepted and reported: an attacker who
+//!   could forge this proof could show any other certificate too.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,11 +29,11 @@ use super::certificate::{self, Facts, Obstacle};
 use super::{Security, TlsError};
 use crate::net::address::tls::{ClientTls, Version};
 
-/// Sessions that a worker can resume, at most; each takes about 1 KiB.
+/// The most sessions that a worker can resume. Each takes about 1 KiB.
 const RESUMABLE: usize = 1024;
 
-/// Signatures that the library cannot verify (RFC 8446 4.2.3): Ed448, and RSASSA-PSS by a key for nothing else. Offered where
-/// nothing is verified, so that a listener with such a certificate can be loaded.
+/// Signatures that the library cannot verify (RFC 8446 4.2.3): Ed448, and RSASSA-PSS by a key that is used only for it.
+/// They are offered when verification is off, so that a listener with such a certificate can be loaded.
 const UNPROVED: [SignatureScheme; 4] = [
     SignatureScheme::ED448,
     SignatureScheme::Unknown(0x0809),
@@ -41,7 +41,7 @@ const UNPROVED: [SignatureScheme; 4] = [
     SignatureScheme::Unknown(0x080b),
 ];
 
-/// What the clients of all workers have in common.
+/// The settings that the clients of all workers share.
 #[derive(Clone, Debug)]
 pub struct TlsClient {
     tls: ClientTls,
@@ -51,10 +51,10 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// A client for a listener at `host`, a name or an address literal.
+    /// Creates a client for a listener at `host`, a name or an address literal.
     ///
     /// # Errors
-    /// See [`TlsError`]; nothing is sent.
+    /// See [`TlsError`]. Nothing is sent.
     pub fn new(tls: &ClientTls, host: &str) -> Result<TlsClient, TlsError> {
         let name = match &tls.name {
             Some(name) => name.clone(),
@@ -69,18 +69,18 @@ impl TlsClient {
         client.config().map(|_| client)
     }
 
-    /// What the sessions of one worker need; they resume each other's. It is to be called on the worker's own thread: what
-    /// the library does once a thread is done here, and not in the first handshake.
+    /// Returns what the sessions of one worker need; they can resume each other. Call it on the worker's own thread: it
+    /// performs the library's initialization of the thread, which would otherwise fall into the first handshake.
     ///
     /// # Errors
-    /// Those of [`TlsClient::new`], which tried it.
+    /// The same as of [`TlsClient::new`], which has tried it already.
     pub fn security(&self) -> Result<Security, TlsError> {
         let (config, doubts) = self.config()?;
         super::warm_up();
         Ok(Security::Client { config: Arc::new(config), name: self.name.clone(), doubts })
     }
 
-    /// What is offered to a listener, in words.
+    /// Returns what is offered to a listener, in words.
     pub fn offered(&self) -> String {
         let versions = match self.tls.min_version {
             Version::Tls12 => "TLSv1.2 and TLSv1.3",
@@ -98,7 +98,7 @@ impl TlsClient {
         let doubts = (!self.tls.verify).then(|| Arc::new(Doubts::default()));
         let webpki = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), self.provider.clone());
         let verifier = CertificateVerifier {
-            // Without anybody to trust there is no judging.
+            // Without authorities no certificate can be judged.
             webpki: webpki.build().ok(),
             named: self.tls.authorities.clone().unwrap_or_default(),
             doubts: doubts.clone(),
@@ -120,7 +120,7 @@ impl TlsClient {
     }
 }
 
-/// The versions between the two, both included.
+/// Returns the versions between the two, both included.
 pub(super) fn versions(min: Version, max: Version) -> &'static [&'static SupportedProtocolVersion] {
     static OLD: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS12];
     static NEW: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
@@ -141,12 +141,12 @@ pub(super) fn trusted(authorities: &[CertificateDer<'static>]) -> Result<RootCer
 
 fn of_the_system(needed: bool) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    // Some of a system's certificates may be too old to be read; the others are as good as before.
+    // Some certificates of a system may be too old to parse. The others stay valid.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() && needed { Err(TlsError::NoAuthorities) } else { Ok(roots) }
 }
 
-/// Why a certificate is not trusted.
+/// Returns why a certificate is not trusted, in words.
 pub(super) fn in_words(why: &CertificateError) -> String {
     match why {
         CertificateError::UnknownIssuer => "none of the trusted authorities issued it".to_owned(),
@@ -173,13 +173,13 @@ pub(super) fn in_words(why: &CertificateError) -> String {
         why if is_authority(why) => {
             "it is an authority's own, not a server's, and is not named itself as one to trust".to_owned()
         }
-        // The library's other words are names in its source.
+        // The library's other errors are identifiers of its source.
         CertificateError::Other(other) => spaced(&other.0.to_string()),
         other => spaced(&other.to_string()),
     }
 }
 
-/// `PathLenConstraintViolated` in words: `path len constraint violated`.
+/// Returns `PathLenConstraintViolated` in words: `path len constraint violated`.
 fn spaced(name: &str) -> String {
     if !name.chars().all(|c| c.is_ascii_alphanumeric()) {
         return name.to_owned();
@@ -203,12 +203,12 @@ fn ago(seconds: u64) -> String {
     }
 }
 
-/// What a verifier that accepts all has against the certificate it saw last.
+/// The faults that a verifier that accepts everything found in the last certificate.
 #[derive(Debug, Default)]
 pub struct Doubts(Mutex<Option<String>>);
 
 impl Doubts {
-    /// The doubts since they were last taken.
+    /// Returns the faults since the last call.
     pub(super) fn take(&self) -> Option<String> {
         lock(&self.0).take()
     }
@@ -219,19 +219,19 @@ impl Doubts {
     }
 }
 
-/// Checks the listener's certificate; with `doubts` it accepts every one and notes its faults. That the
-/// listener has the certificate's key is proved in any case.
+/// Checks the listener's certificate. With `doubts` it accepts every certificate and notes its faults. In both cases
+/// the listener must prove that it has the certificate's key.
 #[derive(Debug)]
 struct CertificateVerifier {
     webpki: Option<Arc<WebPkiServerVerifier>>,
-    /// The certificates to trust that were named.
+    /// The trusted certificates that the user named.
     named: Vec<CertificateDer<'static>>,
     doubts: Option<Arc<Doubts>>,
     provider: Arc<CryptoProvider>,
 }
 
 impl CertificateVerifier {
-    /// Whether the listener signed with its certificate's key, if the library's own judgement of it is `verified`.
+    /// Checks that the listener signed with its certificate's key. `verified` is the library's own result.
     fn proved(
         &self,
         verified: Result<HandshakeSignatureValid, Error>,
@@ -248,7 +248,7 @@ impl CertificateVerifier {
             .flat_map(|(_, algorithms)| *algorithms)
             .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == key.algorithm)
             .collect();
-        // The certificate's form is no matter of its key.
+        // The form of the certificate does not matter for its key.
         let proves = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
             algorithm.verify_signature(key.bytes, message, signed.signature()).is_ok()
         };
@@ -279,8 +279,8 @@ impl CertificateVerifier {
             return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
         };
         match webpki.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // What `openssl req -x509` makes is an authority by its marks. Who names a listener's own certificate as one to
-            // trust means that very certificate; its dates are not looked at then.
+            // A certificate of `openssl req -x509` is marked as an authority. If the user trusts the listener's own
+            // certificate by naming it, exactly this certificate is meant, and its dates are not checked.
             Err(Error::InvalidCertificate(why))
                 if is_authority(&why) && self.named.iter().any(|named| named == certificate) =>
             {
@@ -351,7 +351,7 @@ impl ServerCertVerifier for CertificateVerifier {
     }
 }
 
-/// The sessions of one worker that can be resumed; all are with one server.
+/// The resumable sessions of one worker, all with one server.
 #[derive(Debug, Default)]
 struct Sessions(Mutex<ResumableSessions>);
 
@@ -359,11 +359,11 @@ struct Sessions(Mutex<ResumableSessions>);
 struct ResumableSessions {
     group: Option<NamedGroup>,
     tls12: Option<Tls12ClientSessionValue>,
-    /// The oldest first; each may be used once.
+    /// The oldest ticket comes first. Each can be used once.
     tickets: VecDeque<Tls13ClientSessionValue>,
 }
 
-/// What a panicking thread left is still good.
+/// Locks a mutex. The data stays valid after a panic of another thread.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -398,7 +398,7 @@ impl ClientSessionStore for Sessions {
     }
 
     fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        // The latest has the longest to live.
+        // The latest ticket has the longest lifetime left.
         lock(&self.0).tickets.pop_back()
     }
 }

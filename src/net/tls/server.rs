@@ -10,7 +10,8 @@ use super::client::{trusted, versions};
 use super::{Security, TlsError};
 use crate::net::address::tls::{ServerTls, Version};
 
-/// What the sessions of a listener need. Sessions are resumed by tickets (RFC 8446 2.2), so that nothing is kept of them.
+/// Returns what the sessions of a listener need. Sessions are resumed by tickets (RFC 8446 2.2), so that the listener
+/// stores nothing about them.
 ///
 /// # Errors
 /// See [`TlsError`].
