@@ -1,32 +1,33 @@
-//! What a mailbox may be, and what a pattern of mailboxes. How a pattern is rendered, `template` knows.
+//! Which texts are mailboxes, and which are patterns of mailboxes. `template` renders the patterns.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::placeholder::{self, InvalidTemplate, TemplatePiece};
 
-/// What an address may be.
+/// The rules for addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// It keeps the grammar and the lengths of RFC 5321. Otherwise it is only what a command line can carry.
+    /// Whether an address must keep the grammar and the lengths of RFC 5321. Otherwise it only has to fit on a command
+    /// line.
     pub strict: bool,
-    /// It may have characters beyond ASCII (RFC 6531).
+    /// Whether an address may have characters beyond ASCII (RFC 6531).
     pub utf8: bool,
 }
 
 impl Default for Rules {
-    /// Those of RFC 5321.
+    /// Returns the rules of RFC 5321.
     fn default() -> Self {
         Rules { strict: true, utf8: false }
     }
 }
 
-/// The longest address in bytes without strict rules: a header line holds it yet (RFC 5322 2.1.1).
+/// The longest address in bytes without strict rules. A header line can still hold it (RFC 5322 2.1.1).
 const LONGEST: usize = 900;
 
-/// Why a pattern is no mailbox.
+/// Why a pattern is not a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
-    /// A placeholder that is none.
+    /// An invalid placeholder.
     #[error("`{pattern}` {reason}")]
     Template {
         /// The pattern.
@@ -37,7 +38,7 @@ pub enum InvalidAddress {
     /// A placeholder that an address cannot hold.
     #[error("`{0}` has the placeholder `{{date}}`, whose blanks and commas no address may have: remove it")]
     Date(String),
-    /// Something that would break out of the command, or that SMTP cannot carry.
+    /// A character that would end the command line, or that SMTP cannot carry.
     #[error(
         "{pattern:?} has the character {found:?}: an address is of printable ASCII without spaces and angle brackets"
     )]
@@ -47,7 +48,7 @@ pub enum InvalidAddress {
         /// The character.
         found: char,
     },
-    /// The same where addresses need not keep the grammar.
+    /// The same for addresses that need not keep the grammar.
     #[error(
         "{pattern:?} has the character {found:?}, which would end or break the command line: no address is sent with it"
     )]
@@ -67,24 +68,24 @@ pub enum InvalidAddress {
         pattern: String,
         /// The character.
         found: char,
-        /// The same address in ASCII, if only its domain is beyond it (RFC 5890).
+        /// The same address in ASCII, if only its domain is not ASCII (RFC 5890).
         ascii: Option<String>,
     },
-    /// Nothing at all.
+    /// The pattern is empty.
     #[error("is empty: a recipient has an address")]
     Empty,
     /// No `@`.
     #[error("`{0}` has no domain: write it as local-part@domain")]
     NoDomain(String),
-    /// No `@`, in the one address that may have none.
+    /// No `@`, in the only address that RCPT accepts without one.
     #[error(
         "`{0}` has no domain: only RCPT may name it so (RFC 5321 4.5.1), and not every listener takes it; write it as {0}@domain"
     )]
     Postmaster(String),
-    /// A part before the `@` that is none.
+    /// An invalid part before the `@`.
     #[error("`{0}` has a local part that is neither words with single dots between them nor a quoted string")]
     LocalPart(String),
-    /// A part after the `@` that is none.
+    /// An invalid part after the `@`.
     #[error(
         "`{0}` has a domain that is neither labels of letters, digits and inner hyphens nor an address literal such as `[127.0.0.1]`"
     )]
@@ -96,25 +97,25 @@ pub enum InvalidAddress {
     LongLocalPart {
         /// The pattern.
         pattern: String,
-        /// Its length at the most.
+        /// Its largest length.
         length: usize,
     },
-    /// The whole is too long.
+    /// The whole address is too long.
     #[error(
         "`{pattern}` has {length} bytes when its placeholders are at their longest: {allowed} are allowed"
     )]
     Long {
         /// The pattern.
         pattern: String,
-        /// Its length at the most.
+        /// Its largest length.
         length: usize,
-        /// What is allowed.
+        /// The allowed length.
         allowed: usize,
     },
 }
 
 impl InvalidAddress {
-    /// Whether it could be sent all the same, where addresses need not keep the grammar.
+    /// Whether the address could be sent if addresses need not keep the grammar.
     pub fn is_sendable(&self) -> bool {
         use InvalidAddress::{Domain, LocalPart, Long, LongLocalPart, NoDomain, Postmaster};
         match self {
@@ -130,7 +131,7 @@ impl InvalidAddress {
     }
 }
 
-/// Takes apart a pattern that is a mailbox (RFC 5321 4.1.2, 4.1.3) whatever its placeholders become.
+/// Parses a pattern that is a mailbox (RFC 5321 4.1.2, 4.1.3) for all values of its placeholders.
 pub(super) fn parse(pattern: &str, rules: Rules) -> Result<Vec<TemplatePiece>, InvalidAddress> {
     let template = |reason| InvalidAddress::Template { pattern: pattern.into(), reason };
     let pieces = placeholder::parse(pattern).map_err(template)?;
@@ -141,21 +142,21 @@ pub(super) fn parse(pattern: &str, rules: Rules) -> Result<Vec<TemplatePiece>, I
     Ok(pieces)
 }
 
-/// Whether a text is a mailbox (RFC 5321 4.1.2, 4.1.3) as it stands.
+/// Checks that a text is a mailbox (RFC 5321 4.1.2, 4.1.3).
 pub(super) fn check_mailbox(mailbox: &str, rules: Rules) -> Result<(), InvalidAddress> {
     check(mailbox, mailbox, rules)
 }
 
-/// Whether a rendered mailbox is one; errors name the pattern.
+/// Checks a rendered mailbox. Errors name the pattern.
 fn check(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), InvalidAddress> {
     check_characters(mailbox, pattern, rules)?;
     if rules.strict { check_grammar(mailbox, pattern, rules) } else { check_line(mailbox, pattern) }
 }
 
-/// Whether SMTP can carry it.
+/// Checks that SMTP can carry the characters.
 fn check_characters(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), InvalidAddress> {
     let quoted = mailbox.rsplit_once('@').is_some_and(|(local, _)| is_quoted_string(local));
-    // A byte order mark is no part of any address, and nobody sees it.
+    // A byte order mark belongs to no address, and is invisible.
     let carried = |c: char| match c {
         ' ' => quoted || !rules.strict,
         '<' | '>' => !rules.strict,
@@ -177,14 +178,15 @@ fn check_characters(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), In
     }
 }
 
-/// The same address with its domain in ASCII (RFC 5890), if that is all it needs.
+/// Returns the same address with its domain in ASCII (RFC 5890), if the rest is ASCII already.
 fn in_ascii(pattern: &str) -> Option<String> {
     let (local, domain) = pattern.rsplit_once('@')?;
     let domain = idna::domain_to_ascii_strict(domain).ok()?;
     local.is_ascii().then(|| format!("{local}@{domain}"))
 }
 
-/// Whether a command line can carry what need not keep the grammar: the path must end where the command ends it.
+/// Checks that a command line can carry an address that need not keep the grammar: the path must end where the command
+/// ends it.
 fn check_line(mailbox: &str, pattern: &str) -> Result<(), InvalidAddress> {
     if mailbox.is_empty() {
         return Err(InvalidAddress::Empty);
@@ -233,7 +235,7 @@ fn is_dot_string(local: &str) -> bool {
     local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// RFC 5321 `Quoted-string`, without what [`parse`] has refused before.
+/// RFC 5321 `Quoted-string`. [`parse`] has refused some characters before.
 fn is_quoted_string(local: &str) -> bool {
     let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
     let mut bytes = inner.bytes();

@@ -1,22 +1,22 @@
-//! Dot stuffing, the transparency of DATA (RFC 5321 4.5.2), over a content that comes in pieces.
+//! Dot stuffing, the transparency of DATA (RFC 5321 4.5.2), for content that comes in pieces.
 //!
-//! A line begins at the start and after CRLF, and nowhere else: a bare LF or CR does not end one (RFC 5321 2.3.8), so what
-//! a listener makes of such a thing is left to it.
+//! A line begins only at the start and after CRLF. A bare LF or CR does not end a line (RFC 5321 2.3.8), so each
+//! listener handles it in its own way.
 
 use memchr::memmem;
 
-/// What follows a content that ends in CRLF.
+/// The bytes that follow content that ends in CRLF.
 pub const END_OF_DATA: &[u8] = b".\r\n";
 
-/// What the end of the content looks like so far.
+/// How the content so far ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Tail {
-    /// A line begins here.
+    /// At the start of a line.
     #[default]
     LineStart,
-    /// A CR: a line begins after the next LF.
+    /// With a CR: a line begins after the next LF.
     Cr,
-    /// Anything else.
+    /// In any other way.
     Within,
 }
 
@@ -27,17 +27,17 @@ pub struct Stuffer {
 }
 
 impl Stuffer {
-    /// At the start of a content.
+    /// Creates a stuffer at the start of a content.
     pub fn new() -> Stuffer {
         Stuffer::default()
     }
 
-    /// Within a line.
+    /// Creates a stuffer within a line.
     pub(super) fn within() -> Stuffer {
         Stuffer { tail: Tail::Within }
     }
 
-    /// After a byte of the content; a LF is taken for the end of a CRLF.
+    /// Creates a stuffer after a byte of the content. A LF counts as the end of a CRLF.
     pub(super) fn after(byte: u8) -> Stuffer {
         let tail = match byte {
             b'\n' => Tail::LineStart,
@@ -71,8 +71,8 @@ impl Stuffer {
         };
     }
 
-    /// Ends the content: CRLF unless it ends in one, then the end of data, `.` CRLF. An empty content needs no CRLF
-    /// (RFC 5321 4.1.1.4).
+    /// Ends the content: CRLF unless it ends in CRLF already, then the end of data, `.` CRLF. An empty content needs no
+    /// CRLF (RFC 5321 4.1.1.4).
     pub fn finish(self, out: &mut Vec<u8>) {
         if self.tail != Tail::LineStart {
             out.extend_from_slice(b"\r\n");
@@ -86,8 +86,8 @@ pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a listener makes of a DATA stream: the content, and how many bytes it took. Written line by line, so that it
-    /// shares nothing with the stuffer.
+    /// Returns the content that a listener reads from a DATA stream, and how many bytes it took. It works line by line,
+    /// so that it shares no code with the stuffer.
     pub(in crate::mail) fn unstuff(stream: &[u8]) -> Option<(Vec<u8>, usize)> {
         let (mut content, mut taken) = (Vec::new(), 0);
         loop {

@@ -1,21 +1,22 @@
-//! Messages from files: found and read once before the run, then sent from memory or, if they are too many for that, from
-//! the files themselves, a block at a time.
+//! Messages from files. All files are found and read once before the run. Then messages are sent from memory, or, if
+//! the files are too large for that, from the files themselves, one block at a time.
 //!
 //! # Decisions
-//! - What is declared and what is sent is the content with every line ended by CRLF, whatever the file has. A CR that ends
-//!   no line stays as it is: some listeners refuse it, and that is a thing to test.
-//! - A corpus of up to [`HELD`] bytes is held in memory: no file is touched during the run, and none can vanish.
-//! - A larger one is read during the run with blocking calls on the worker's thread, `BLOCK` bytes at a time. From the
-//!   page cache that takes about as long as copying them; from a slow disk it holds up the thread's other sessions, which
-//!   shows in `lag`. A thread of its own for reading would cost two wake-ups a block.
-//! - No descriptor is held between two blocks: each block opens its file and looks whether it is still what was read
-//!   before the run (device, inode, length, time of change), before and after it reads. If not, the content is lost: a
+//! - The declared size and the sent bytes are those of the content with CRLF at the end of every line, whatever the
+//!   file has. A CR that ends no line stays unchanged: some listeners refuse it, and this can be tested.
+//! - A corpus of up to [`HELD`] bytes is held in memory. No file is touched during the run, so none can vanish.
+//! - A larger corpus is read during the run with blocking calls on the worker's thread, `BLOCK` bytes at a time. From
+//!   the page cache this takes about as long as a copy. A slow disk delays the thread's other sessions, which shows in
+//!   `lag`. A separate thread for reading would cost two wake-ups for each block.
+//! - No file stays open between two blocks. For each block, the file is opened again, and checked before and after the
+//!   read: device, inode, length and time of change must be those of the first read. If not, the content is lost. A
 //!   message that is half old and half new is worse than none.
 //! - Only the name may be a pattern, not the folders before it: a profile from another person must not walk the whole disk.
-//! - Only regular files are opened, and never waited for: a FIFO or a device would hang.
-//! - Of a folder or a pattern, what is no message is passed over, counted and named: an empty file, an mbox, a file of
-//!   another name. A file that is named itself must be a message.
-//! - A folder with `cur` and `new` is a Maildir: all files of the two are messages, those of `tmp` are not yet.
+//! - Only regular files are opened, and never with waiting: a FIFO or a device would hang.
+//! - In a folder or a pattern, files that are not messages are skipped, counted and named: an empty file, an mbox, a
+//!   file of another name. A file that is named itself must be a message.
+//! - A folder with `cur` and `new` is a Maildir. All files of these two are messages; files in `tmp` are not complete
+//!   yet.
 
 mod found;
 
@@ -37,56 +38,56 @@ use super::encode::Stuffer;
 use super::stuffed::{ContentForm, Stuffed};
 use crate::smtp::transaction::Lost;
 
-/// A corpus of up to so many bytes is held in memory.
+/// The largest corpus in bytes that is held in memory.
 pub const HELD: u64 = 64 << 20;
-/// What is read of a file at a time, in bytes.
+/// How many bytes of a file are read at a time.
 const BLOCK: usize = 64 * 1024;
-/// The most bytes of one file, and of all.
+/// The most bytes of one file, and of all files.
 const LARGEST_FILE: u64 = 1 << 31;
 const LARGEST_CORPUS: u64 = 1 << 36;
 
 /// Why there are no messages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFiles {
-    /// The operating system's word.
+    /// An error of the operating system.
     #[error("{path} cannot be read: {reason}")]
     Io {
-        /// Which.
+        /// The path.
         path: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// A device, a FIFO, a socket.
     #[error("{0} is no regular file")]
     NotRegular(String),
-    /// Nothing in it.
+    /// An empty file.
     #[error("{0} is empty")]
     Empty(String),
-    /// Too large.
+    /// Too many bytes.
     #[error("{path} has {bytes} bytes: {allowed} are allowed")]
     Large {
-        /// Which.
+        /// The path.
         path: String,
-        /// What it has.
+        /// Its size.
         bytes: u64,
-        /// What it may have.
+        /// The largest allowed size.
         allowed: u64,
     },
-    /// A pattern that is none.
+    /// An invalid pattern.
     #[error("{0} is no pattern of file names: {1}")]
     Pattern(String, String),
-    /// A pattern for folders.
+    /// A pattern in the name of a folder.
     #[error("{0} has a pattern for a folder: only the name of the files may have `*`, `?` and `[...]`")]
     Folder(String),
-    /// None found.
+    /// No file was found.
     #[error("no file matches {0}")]
     None(String),
-    /// Found, and none of them a message.
+    /// Files were found, and none of them is a message.
     #[error("no file of {path} is a message that can be sent: {skipped}")]
     Skipped {
-        /// Where.
+        /// The path.
         path: String,
-        /// What there is.
+        /// The skipped files.
         skipped: Skipped,
     },
     /// Many messages in one file.
@@ -94,13 +95,13 @@ pub enum InvalidFiles {
         "{0} begins with a line `From ...`, as an mbox does, in which many messages stand: split it into one file a message, as with `git mailsplit -oFOLDER {0}`"
     )]
     Mbox(String),
-    /// A text that is none of mail.
+    /// A text in an encoding that no message has.
     #[error("{0} is UTF-16, and no message is: save it in the form in which it was received")]
     Utf16(String),
-    /// Too many.
+    /// Too many files.
     #[error("{0} has more than {1} entries")]
     Many(String, usize),
-    /// It changed while it was being read.
+    /// It changed while it was read.
     #[error("{0} changed while it was read")]
     Changed(String),
 }
@@ -118,10 +119,10 @@ fn shown(path: &Path) -> String {
 /// Reads a small file whole.
 ///
 /// # Errors
-/// It is no regular file, is empty, has more than `most` bytes, or cannot be read.
+/// The file is not a regular file, is empty, has more than `most` bytes, or cannot be read.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, InvalidFiles> {
     let (file, found) = open(path, most)?;
-    // No more than it had when it was looked at: some files have no end.
+    // At most as many bytes as it had when it was opened: some files have no end.
     let mut content = Vec::new();
     file.take(found.len()).read_to_end(&mut content).map_err(|error| InvalidFiles::io(path, &error))?;
     if content.len() as u64 == found.len() { Ok(content) } else { Err(InvalidFiles::Changed(shown(path))) }
@@ -129,7 +130,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, InvalidFiles> {
 
 fn open(path: &Path, allowed: u64) -> Result<(File, Metadata), InvalidFiles> {
     let io = |error| InvalidFiles::io(path, &error);
-    // Without waiting: a FIFO may stand where a file was looked for.
+    // Without waiting, because the path may be a FIFO.
     let nonblocking = nix::fcntl::OFlag::O_NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(io)?;
     let found = file.metadata().map_err(io)?;
@@ -141,7 +142,7 @@ fn open(path: &Path, allowed: u64) -> Result<(File, Metadata), InvalidFiles> {
     }
 }
 
-/// What makes a file the one that was read.
+/// The facts that identify the file that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileIdentity {
     device: u64,
@@ -161,18 +162,18 @@ impl From<&Metadata> for FileIdentity {
     }
 }
 
-/// What there is to say of the messages, each a number of files.
+/// Remarks about the messages, each a number of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remarks {
-    /// With bytes above 127, which want 8BITMIME (RFC 6152).
+    /// Files with bytes above 127, which need 8BITMIME (RFC 6152).
     pub eight_bit: u32,
-    /// With a CR that ends no line.
+    /// Files with a CR that ends no line.
     pub bare_cr: u32,
-    /// With a line of more than 998 bytes (RFC 5322 2.1.1).
+    /// Files with a line of more than 998 bytes (RFC 5322 2.1.1).
     pub long_lines: u32,
-    /// With lines that end in LF, sent as CRLF.
+    /// Files with lines that end in LF. They are sent with CRLF.
     pub bare_lf: u32,
-    /// With a byte order mark before the first field.
+    /// Files with a byte order mark before the first field.
     pub byte_order_mark: u32,
 }
 
@@ -187,7 +188,7 @@ pub struct Corpus {
 struct Entry {
     path: PathBuf,
     identity: FileIdentity,
-    /// Bytes of the content, every line ended by CRLF.
+    /// The size of the content, with CRLF at the end of every line.
     size: u64,
     has_message_id: bool,
     bytes: FileBytes,
@@ -195,7 +196,7 @@ struct Entry {
 
 enum FileBytes {
     Held(Stuffed),
-    /// The place in the content at which each block of the file begins.
+    /// The offset in the content at which each block of the file begins.
     Streamed(Vec<u64>),
 }
 
@@ -212,10 +213,11 @@ impl PartialEq for Corpus {
 }
 
 impl Corpus {
-    /// Finds the files and reads each once. `pattern`: a file, a folder (its `*.eml`), or a folder with a pattern of names.
+    /// Finds the files and reads each once. `pattern` is a file, a folder (its `*.eml`), or a folder with a pattern of
+    /// names.
     ///
     /// # Errors
-    /// The first thing in the way, with the file's name.
+    /// The first error, with the file's name.
     pub fn read(pattern: &Path) -> Result<Corpus, InvalidFiles> {
         Corpus::read_holding(pattern, HELD)
     }
@@ -252,7 +254,7 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// Passes over a file that is none to be sent, unless it was asked for by its name.
+    /// Skips a file that cannot be sent, unless it was named itself.
     fn skip(&mut self, path: &Path, error: InvalidFiles, alone: bool) -> Result<(), InvalidFiles> {
         match Unfit::of(&error).filter(|_| !alone) {
             Some(why) => {
@@ -307,7 +309,7 @@ impl Corpus {
         Ok(Entry { path: path.to_owned(), identity, size, has_message_id: seen.has_message_id, bytes })
     }
 
-    /// How many messages there are.
+    /// Returns the number of messages.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.files.len()
@@ -318,13 +320,13 @@ impl Corpus {
         matches!(self.files[0].bytes, FileBytes::Held(_))
     }
 
-    /// The sizes of the smallest and of the largest, in bytes as they are sent.
+    /// Returns the sizes of the smallest and of the largest message as they are sent, in bytes.
     pub fn sizes(&self) -> (u64, u64) {
         let sizes = self.files.iter().map(|file| file.size);
         (sizes.clone().min().unwrap_or_default(), sizes.max().unwrap_or_default())
     }
 
-    /// Memory in bytes.
+    /// Returns the memory that the messages take, in bytes.
     pub fn memory(&self) -> u64 {
         let bytes = |file: &Entry| match &file.bytes {
             FileBytes::Held(text) => text.length() + 8 * text.doubled(),
@@ -333,22 +335,22 @@ impl Corpus {
         self.files.iter().map(bytes).sum()
     }
 
-    /// SHA-256 over the names, lengths and contents of all files.
+    /// Returns the SHA-256 over the names, lengths and contents of all files.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
 
-    /// What there is to say of the messages.
+    /// Returns the remarks about the messages.
     pub fn remarks(&self) -> Remarks {
         self.remarks
     }
 
-    /// What was found beside them.
+    /// Returns the skipped files.
     pub fn skipped(&self) -> &Skipped {
         &self.skipped
     }
 
-    /// The size of message `index`.
+    /// Returns the size of message `index`.
     pub(super) fn size(&self, index: usize) -> u64 {
         self.files[index].size
     }
@@ -357,8 +359,8 @@ impl Corpus {
         self.files[index].has_message_id
     }
 
-    /// Appends what follows the place `from` of message `index`: about `most` bytes if it is held, else the rest of a
-    /// block. Returns the place it ends at.
+    /// Appends message `index` from the offset `from` on: about `most` bytes if it is held in memory, else the rest of
+    /// a block. Returns the new offset.
     pub(super) fn append(
         &self,
         index: usize,
@@ -390,7 +392,7 @@ thread_local! {
 }
 
 impl Entry {
-    /// Appends a block of the file, without so many bytes at its start.
+    /// Appends a block of the file, without its first `skip` bytes.
     fn append(&self, block: usize, skip: u64, form: ContentForm, out: &mut Vec<u8>) -> Result<(), String> {
         let (file, found) = open(&self.path, LARGEST_FILE).map_err(|error| match error {
             InvalidFiles::Io { reason, .. } => format!("cannot be read any more: {reason}"),
@@ -435,8 +437,8 @@ impl Entry {
     }
 }
 
-/// Hands on the bytes of a block, with CRLF at the end of each line. `before`: the byte before the block; `ends`: the
-/// file ends with it, and so does a line.
+/// Passes the bytes of a block to `sink`, with CRLF at the end of each line. `before` is the byte before the block.
+/// `ends` says that the file, and so its last line, ends with this block.
 fn normalise(block: &[u8], before: u8, ends: bool, mut sink: impl FnMut(&[u8])) {
     let mut from = 0;
     for lf in memchr_iter(b'\n', block) {
@@ -456,7 +458,7 @@ fn normalise(block: &[u8], before: u8, ends: bool, mut sink: impl FnMut(&[u8])) 
     }
 }
 
-/// What was seen of a file so far.
+/// The facts about a file, as far as it is scanned.
 #[derive(Default)]
 struct ScannedFile {
     has_message_id: bool,
@@ -489,7 +491,7 @@ impl ScannedFile {
         self.line += (block.len() - from) as u64;
     }
 
-    /// `last`: the last byte of the file.
+    /// Adds the facts of a whole file to `remarks`. `last` is its last byte.
     fn remark(&mut self, last: u8, remarks: &mut Remarks) {
         self.longest_line = self.longest_line.max(self.line - u64::from(last == b'\r' && self.line > 0));
         remarks.eight_bit += u32::from(self.eight_bit);
@@ -500,7 +502,7 @@ impl ScannedFile {
     }
 }
 
-/// Whether the header has a Message-ID, as far as its first block shows.
+/// Whether the header has a Message-ID, as far as the first block shows it.
 fn has_message_id(block: &[u8]) -> bool {
     block
         .split(|byte| *byte == b'\n')

@@ -1,14 +1,15 @@
-//! The text that messages are filled up with: rendered once, dot-stuffed once, copied from then on.
+//! The text that fills messages up. It is rendered and dot-stuffed once, and then copied.
 
 use rand_chacha::rand_core::Rng;
 
 use super::random::{self, MailDraw};
 use super::stuffed::{ContentForm, Stuffed};
 
-/// The filler repeats itself after about this many bytes, so that it takes no more memory however large messages are.
+/// The filler repeats after about this many bytes, so that it takes no more memory for large messages.
 pub(super) const PERIOD: u64 = 1 << 20;
 
-/// The most characters of a line, without its CRLF: one less than 78, so that a line can be ended where it would be cut.
+/// The longest line in characters, without its CRLF. It is one less than 78, which leaves room for a `-` where a line
+/// is cut.
 const LINE: usize = 77;
 
 /// 64 words, so that six random bits choose one.
@@ -17,18 +18,18 @@ const WORDS: &str = "queue relay mailbox envelope sender reply greeting session 
     deliver limit burst ramp steady load stress trial sample median tail noise signal clock offset anchor \
     ledger account verdict margin bound upper lower search width value quota spool letter stamp post office courier";
 
-/// Lines of seeded words, endlessly. Every eighth line begins with a dot, every 32nd is a lone dot: what dot stuffing is for.
-/// The first dot is in the second line.
+/// Endless lines of seeded words. To exercise dot stuffing, every eighth line begins with a dot, and every 32nd line is
+/// a lone dot. The first dot is in the second line.
 #[derive(Clone)]
 pub(super) struct Filler {
-    /// One period; whole lines.
+    /// One period, in whole lines.
     lines: Stuffed,
-    /// Its bytes, before stuffing.
+    /// The bytes of one period, before stuffing.
     period: u64,
 }
 
 impl Filler {
-    /// Filler for messages of up to `largest` bytes.
+    /// Creates the filler for messages of up to `largest` bytes.
     pub(super) fn new(seed: u64, largest: u64) -> Filler {
         let words: Vec<&str> = WORDS.split_ascii_whitespace().collect();
         let mut stream = random::stream(seed, MailDraw::Filler);
@@ -57,7 +58,7 @@ impl Filler {
         Filler { lines: Stuffed::new(&text, true), period: text.len() as u64 }
     }
 
-    /// Appends the bytes `from..to`; places count bytes before stuffing.
+    /// Appends the bytes `from..to`. Offsets count bytes before stuffing.
     pub(super) fn append(&self, form: ContentForm, mut from: u64, to: u64, out: &mut Vec<u8>) {
         while from < to {
             let start = from % self.period;
@@ -67,7 +68,7 @@ impl Filler {
         }
     }
 
-    /// The byte at a place, before stuffing.
+    /// Returns the byte at an offset, before stuffing.
     pub(super) fn byte(&self, place: u64) -> u8 {
         self.lines.byte(place % self.period)
     }

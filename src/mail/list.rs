@@ -1,8 +1,9 @@
-//! Mailboxes from a CSV file: the first column, or the one headed `mailbox` or `email`. Which is used when, `message` decides.
+//! Mailboxes from a CSV file: the first column, or the one with the heading `mailbox` or `email`. `message` decides
+//! which mailbox is used when.
 //!
 //! # Decisions
-//! - Columns are separated by what the file uses: a first line `sep=;` says it, else tabs, semicolons or commas of its
-//!   first line do.
+//! - A first line `sep=;` sets the separator of the columns. Without it, the first line shows it: tabs, semicolons or
+//!   commas.
 //! - `Name <a@b.example>` and `<a@b.example>` are read as the address in them, and `<>` as the null reverse path.
 //! - All lines are read before an error is reported, so that one report lists all faults.
 
@@ -12,24 +13,24 @@ use super::address::{self, InvalidAddress, Rules};
 
 /// The most mailboxes of a list.
 const MOST: usize = 10_000_000;
-/// What heads the column of mailboxes, without regard to case, spaces and hyphens.
+/// The headings of the column with mailboxes, without regard to case, spaces and hyphens.
 const HEADINGS: [&str; 5] = ["mailbox", "email", "emailaddress", "mail", "address"];
-/// So many bad lines are named.
+/// How many bad lines an error names.
 const NAMED: usize = 5;
 
-/// Why a file is no list of mailboxes.
+/// Why a file is not a list of mailboxes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidList {
-    /// A line that is none of CSV.
+    /// A line that is not CSV.
     #[error("is no CSV: {0}")]
     Csv(String),
-    /// Lines without a mailbox that can be used.
+    /// Lines without a usable mailbox.
     #[error("{0}")]
     Lines(BadLines),
     /// No mailbox at all.
     #[error("has no mailbox")]
     Empty,
-    /// Too many.
+    /// Too many mailboxes.
     #[error("has more than {MOST} mailboxes")]
     Many,
 }
@@ -37,35 +38,35 @@ pub enum InvalidList {
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLine {
-    /// Its mailbox is none.
+    /// Its mailbox is invalid.
     #[error("{0}")]
     Mailbox(#[from] InvalidAddress),
-    /// It has not the column, or nothing in it.
+    /// Its column is missing or empty.
     #[error("it has no mailbox")]
     Missing,
     /// Each of its columns is a mailbox.
     #[error("it has {0} mailboxes: write one a line, or head the column to use `mailbox`")]
     Several(usize),
-    /// The null path, among recipients.
+    /// It has the null path in a list of recipients.
     #[error("`<>` is the null path: only a sender can be that")]
     Null,
 }
 
-/// The lines of a file without a mailbox that can be used.
+/// The lines of a file without a usable mailbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BadLines {
     count: u64,
-    /// The first of them, by their numbers from 1.
+    /// The first of these lines, with their numbers from 1.
     first: Vec<(u64, BadLine)>,
 }
 
 impl BadLines {
-    /// How many there are.
+    /// Returns the number of these lines.
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether one of them could be sent all the same, where addresses need not keep the grammar.
+    /// Whether one of these addresses could be sent if addresses need not keep the grammar.
     pub fn has_sendable(&self) -> bool {
         self.first.iter().any(|(_, line)| matches!(line, BadLine::Mailbox(reason) if reason.is_sendable()))
     }
@@ -77,7 +78,7 @@ impl BadLines {
         }
     }
 
-    /// The first of them, each with its number and what is wrong with it.
+    /// Returns the first of these lines, each with its number and its fault.
     pub fn named(&self) -> String {
         let named: Vec<String> =
             self.first.iter().map(|(line, what)| format!("line {line}: {what}")).collect();
@@ -99,32 +100,32 @@ impl fmt::Display for BadLines {
     }
 }
 
-/// How a list is read.
+/// The rules for a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// What its addresses may be.
+    /// The rules for its addresses.
     pub rules: Rules,
-    /// It is of senders, which may be the null reverse path.
+    /// Whether it is a list of senders, which may hold the null reverse path.
     pub senders: bool,
-    /// Bad lines are passed over, and counted.
+    /// Whether bad lines are skipped and counted.
     pub skip: bool,
 }
 
-/// Mailboxes, in the order of their file; at least one. An empty one is the null reverse path.
+/// Mailboxes in the order of their file, at least one. An empty mailbox is the null reverse path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List {
     text: Vec<u8>,
-    /// Where each ends in the text.
+    /// The end of each mailbox in the text.
     ends: Vec<u32>,
     longest: u64,
     skipped: BadLines,
 }
 
 impl List {
-    /// Reads the file's content: UTF-8, without a byte order mark.
+    /// Parses the file's content: UTF-8, without a byte order mark.
     ///
     /// # Errors
-    /// All lines that hold no mailbox, unless they are to be passed over; or a file that is no list.
+    /// All lines without a usable mailbox, unless they are to be skipped; or why the file is not a list.
     pub fn parse(file: &[u8], reading: Reading) -> Result<List, InvalidList> {
         let whole = file;
         let (delimiter, file) = delimiter(whole);
@@ -176,51 +177,52 @@ impl List {
         Ok(())
     }
 
-    /// The lines that were passed over.
+    /// Returns the skipped lines.
     pub fn skipped(&self) -> &BadLines {
         &self.skipped
     }
 
-    /// Whether an address is beyond ASCII.
+    /// Whether an address has characters beyond ASCII.
     pub(super) fn needs_utf8(&self) -> bool {
         !self.text.is_ascii()
     }
 
-    /// How many there are.
+    /// Returns the number of mailboxes.
     #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Memory in bytes.
+    /// Returns the memory that the list takes, in bytes.
     pub fn memory(&self) -> u64 {
         (self.text.capacity() + 4 * self.ends.capacity()) as u64
     }
 
-    /// The mailbox of a number: in turn, and again from the first.
+    /// Returns the mailbox with this number. After the last mailbox the first follows again.
     pub(super) fn mailbox(&self, number: u64) -> &[u8] {
         let place = (number % self.ends.len() as u64) as usize;
         let start = place.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         &self.text[start..self.ends[place] as usize]
     }
 
-    /// Bytes of the longest.
+    /// Returns the size of the longest mailbox in bytes.
     pub(super) fn longest(&self) -> u64 {
         self.longest
     }
 }
 
-/// The number of the line, from 1, of the record at a place: the reader's own count is one short behind CRLF.
+/// Returns the number of the line, from 1, of the record at an offset. The reader's own count is one too small after
+/// CRLF.
 pub fn line_of(file: &[u8], at: usize) -> u64 {
     let skipped = file[at.min(file.len())..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let before = &file[..(at + skipped).min(file.len())];
-    // Files of old end their lines in CR alone.
+    // Old files end their lines in a lone CR.
     let end = if memchr::memchr(b'\n', file).is_some() { b'\n' } else { b'\r' };
     memchr::memchr_iter(end, before).count() as u64 + 1
 }
 
-/// What separates the columns of a CSV file, which a first line `sep=;` says, or else its first line shows; and the rest
-/// of the file.
+/// Returns the separator of the columns of a CSV file, from a first line `sep=;` or else from the text of its first
+/// line, and the rest of the file.
 pub fn delimiter(file: &[u8]) -> (u8, &[u8]) {
     let first = file.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.trim_ascii().is_empty());
     let Some(first) = first else { return (b',', file) };
@@ -251,7 +253,7 @@ pub fn delimiter(file: &[u8]) -> (u8, &[u8]) {
     (delimiter, file)
 }
 
-/// Whether a line begins as `"a b"@` does, which is a mailbox and no quoted field.
+/// Whether a line begins like `"a b"@`, which is a mailbox and not a quoted field.
 fn begins_with_a_quoted_local_part(line: &[u8]) -> bool {
     let inner = line.trim_ascii_start().strip_prefix(b"\"");
     inner
@@ -268,7 +270,7 @@ fn is_heading(field: &[u8]) -> bool {
     HEADINGS.iter().any(|heading| heading.as_bytes() == plain)
 }
 
-/// The field without the quotes around it.
+/// Returns the field without its quotes.
 fn unquoted(field: &[u8]) -> &[u8] {
     match field {
         [b'"', inner @ .., b'"'] if !inner.contains(&b'"') => inner.trim_ascii(),
@@ -276,7 +278,7 @@ fn unquoted(field: &[u8]) -> &[u8] {
     }
 }
 
-/// The mailbox of a line: of its first column, or of the one that is headed.
+/// Returns the mailbox of a line: from its first column, or from the column with the heading.
 fn mailbox_of(record: &csv::ByteRecord, column: Option<usize>, reading: Reading) -> Result<String, BadLine> {
     let read = |field: &[u8]| -> Result<String, BadLine> {
         let text = String::from_utf8_lossy(unquoted(field));

@@ -1,5 +1,5 @@
-//! The messages of a run: what they share, and each as the content of a transaction. Which number a message has, the
-//! generator decides.
+//! The messages of a run: the parts that all share, and each message as the content of a transaction. The generator
+//! decides the number of each message.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,26 +19,28 @@ use super::{Body, CheckedMailboxes, Order, Parts, Spec};
 use crate::smtp::Content;
 use crate::smtp::transaction::Lost;
 
-/// The author of mail with the null reverse path.
+/// The author in the header of mail with the null reverse path.
 const MAIL_SYSTEM: &str = "mailer-daemon@smtpress.invalid";
 
-/// How many unstuffed bytes a piece has at most.
+/// The most unstuffed bytes of a piece.
 const PIECE: u64 = 64 * 1024;
 
-/// Makes the messages of a run: all that they share, rendered once.
+/// Makes the messages of a run. The parts that they share are rendered once.
 ///
 /// # The message
-/// CRLF, and US-ASCII unless a file says otherwise, or addresses and fields of UTF-8 were asked for (RFC 6532). The header: From, To (the recipient, or `undisclosed-recipients:;` when
-/// there are many), Subject, Date, Message-ID, X-Smtpress-Run, X-Smtpress-Seq, the user's fields, MIME-Version,
-/// Content-Type, Content-Transfer-Encoding. Then the user's text, and filler up to the size, of which some lines begin with
-/// a dot. Lines have at most 78 characters, but for what the user wrote, and header lines with a longer address or run id.
-/// A message from a file has X-Smtpress-Run, X-Smtpress-Seq, the user's fields, and a Message-ID if it has none, before it.
+/// Lines end in CRLF. The text is US-ASCII, except in messages from files, and if addresses and header fields in UTF-8
+/// were asked for (RFC 6532). The header has From, To (the recipient, or `undisclosed-recipients:;` for several),
+/// Subject, Date, Message-ID, X-Smtpress-Run, X-Smtpress-Seq, the user's fields, MIME-Version, Content-Type and
+/// Content-Transfer-Encoding. Then come the user's text, and filler up to the size; some of its lines begin with a dot.
+/// Lines have at most 78 characters, except those that the user wrote, and header lines with a longer address or run
+/// id. A message from a file is preceded by X-Smtpress-Run, X-Smtpress-Seq, the user's fields, and a Message-ID if it
+/// has none.
 pub struct Mailer {
-    /// `None`: the null reverse path.
+    /// The senders; `None` for the null reverse path.
     from: Option<RenderedMailboxes>,
     to: RenderedMailboxes,
     recipients: u32,
-    /// All that stands before the filler or the file.
+    /// Everything before the filler or the file.
     head: Template,
     rest: Rest,
     signer: Option<Arc<Signer>>,
@@ -46,10 +48,10 @@ pub struct Mailer {
     run_id: Box<str>,
 }
 
-/// Mailboxes as they are rendered.
+/// Mailboxes, ready to be rendered.
 struct RenderedMailboxes {
     template: Template,
-    /// Where they are drawn from; `None`: in turn.
+    /// The stream of random numbers that chooses them; `None` for in turn.
     random: Option<ChaCha8Rng>,
 }
 
@@ -59,7 +61,7 @@ impl RenderedMailboxes {
         RenderedMailboxes { template: Template::new(draft.clone()), random }
     }
 
-    /// The number of a mailbox: the first of a message that has `each` of them.
+    /// Returns the number of a message's first mailbox, where each message uses `each` mailboxes.
     fn number(&self, message: u64, each: u32) -> u64 {
         match &self.random {
             None => message.wrapping_mul(u64::from(each)),
@@ -77,7 +79,7 @@ enum Rest {
         sizes: ChaCha8Rng,
         filler: Filler,
     },
-    /// A file. `head_with_id` goes before one that has no Message-ID.
+    /// A file. `head_with_id` precedes a file without a Message-ID.
     File {
         corpus: Arc<Corpus>,
         random: Option<ChaCha8Rng>,
@@ -86,9 +88,9 @@ enum Rest {
 }
 
 impl Mailer {
-    /// Everything about message n follows from `spec`, `seed` and n, but for the run id, the date (RFC 5322 3.3), and the
-    /// session's number where a template asks for it. Characters of `run_id` other than letters, digits, `-`, `_` and `.`,
-    /// and those of `date` that are not printable ASCII, are written as `-`.
+    /// Creates the mailer. `spec`, `seed` and the number n determine message n, except for the run id, the date (RFC
+    /// 5322 3.3), and the session's number where a template asks for it. Characters of `run_id` other than letters,
+    /// digits, `-`, `_` and `.` are written as `-`, and so are characters of `date` that are not printable ASCII.
     ///
     /// # Panics
     /// If [`Spec::check`] fails: a plan holds only specs that passed it.
@@ -124,18 +126,18 @@ impl Mailer {
         mailer
     }
 
-    /// The least size of a message that is filled up, in bytes: what stands before the filler with the longest numbers,
-    /// and one CRLF; about 400. Smaller sizes that are asked for become this one.
+    /// Returns the smallest size of a message with filler, in bytes: the part before the filler with the longest
+    /// numbers, and one CRLF; about 400. A smaller size in the spec is raised to this one.
     pub fn minimum(&self) -> u64 {
         self.least
     }
 
-    /// Message `n`, sent outside any session.
+    /// Returns message `n`, sent outside any session.
     pub fn message(self: &Arc<Mailer>, n: u64) -> Message {
         self.message_of_session(n, 0)
     }
 
-    /// Message `n`, sent in a session. It is signed here, if it is to be.
+    /// Returns message `n`, sent in a session. If messages are signed, it is signed here.
     pub fn message_of_session(self: &Arc<Mailer>, n: u64, session: u64) -> Message {
         let mut message =
             Message { mailer: Arc::clone(self), n, session, size: 0, signature: None, only: None };
@@ -170,7 +172,7 @@ fn addresses(addresses: &CheckedMailboxes, of: Of, binding: &mut Binding<'_>) ->
     }
 }
 
-/// What stands before the filler or the file, and that.
+/// Returns the part before the filler or the file, and what follows it.
 fn content(
     spec: &Spec,
     parts: &Parts,
@@ -181,7 +183,7 @@ fn content(
     let filler = || Rest::Filler {
         sampler: parts.sampler.clone(),
         sizes: Sampler::stream(seed),
-        // Its size depends on the head.
+        // The filler's size depends on the head.
         filler: Filler::new(seed, 1),
     };
     let mut head = match spec.body {
@@ -212,27 +214,27 @@ fn content(
     }
 }
 
-/// One message: a handle of a few words, whose bytes are rendered when they are asked for.
+/// One message: a handle of a few words, whose bytes are rendered on demand.
 #[derive(Clone, Debug)]
 pub struct Message {
     mailer: Arc<Mailer>,
     n: u64,
     session: u64,
     size: u64,
-    /// A DKIM-Signature field, before all else.
+    /// The DKIM-Signature field, which precedes everything else.
     signature: Option<Arc<[u8]>>,
-    /// Who of its recipients it is sent to, by place; `None`: all.
+    /// The indices of the recipients to which it is sent; `None` for all.
     only: Option<Arc<[u32]>>,
 }
 
 impl Message {
-    /// The same message for some of its recipients, by their places: the envelope names these alone.
+    /// Returns the same message with only these recipients in its envelope, by their indices.
     #[must_use]
     pub fn to_some(self, recipients: Arc<[u32]>) -> Message {
         Message { only: Some(recipients), ..self }
     }
 
-    /// Its number.
+    /// Returns its number.
     pub fn number(&self) -> u64 {
         self.n
     }
@@ -246,7 +248,7 @@ impl Message {
         }
     }
 
-    /// Which file it is, if it is one.
+    /// Returns the index of its file; 0 for a message without one.
     fn file(&self) -> usize {
         match &self.mailer.rest {
             Rest::File { corpus, random, .. } => {
@@ -277,8 +279,8 @@ impl Message {
         self.signature = Some(signature.into());
     }
 
-    /// How many bytes of filler it has, and what stands after them: CRLF, and a `-` before it if the filler would be cut
-    /// between CR and LF.
+    /// Returns the number of filler bytes, and the bytes behind them: CRLF, with a `-` before it if the filler would be
+    /// cut between CR and LF.
     fn end(&self, head: u64, filler: &Filler) -> (u64, &'static [u8]) {
         let bytes = self.size - head - 2;
         match bytes.checked_sub(1) {
@@ -287,13 +289,13 @@ impl Message {
         }
     }
 
-    /// Appends what follows the place `offset`, about `most` bytes, at least one. Returns the place it ends at.
+    /// Appends about `most` bytes from `offset` on, at least one. Returns the new offset.
     fn append(&self, form: ContentForm, offset: u64, most: u64, out: &mut Vec<u8>) -> Result<u64, Lost> {
         let (numbers, template) = (self.numbers(), self.head());
         let signature = self.signature.as_deref().unwrap_or_default();
         let signed = signature.len() as u64;
         let (head, at) = if offset == 0 && template.longest() <= most {
-            // Rendered content needs no computation: most messages are one piece.
+            // In the common case the message is one piece, and the head is rendered whole.
             out.extend_from_slice(signature);
             let head = signed + template.render(form, &numbers, out);
             (head, head)
@@ -331,10 +333,10 @@ impl Message {
         }
     }
 
-    /// The whole content, dots not stuffed.
+    /// Returns the whole content, without dot stuffing.
     ///
     /// # Errors
-    /// It is gone: a file that was removed.
+    /// The content is gone: its file was removed.
     pub fn content(&self) -> Result<Vec<u8>, Lost> {
         let (mut content, mut at) = (Vec::with_capacity(usize::try_from(self.size).unwrap_or(0)), 0);
         while at < self.size {
@@ -384,7 +386,7 @@ impl Content for Message {
         let before = out.len();
         let to = self.append(ContentForm::Plain, offset, limit.min(PIECE), out)?;
         let beyond = to.saturating_sub(offset.saturating_add(limit));
-        // A piece is cut where the limit is.
+        // A piece is cut at the limit.
         out.truncate(out.len() - usize::try_from(beyond).unwrap_or(out.len() - before));
         Ok(to - beyond)
     }
@@ -396,18 +398,19 @@ impl Content for Message {
     }
 }
 
-/// What all headers of a run share. None of its lines begins with a dot.
+/// The parts of the header that all messages of a run share. None of its lines begins with a dot.
 struct Header<'a> {
-    /// `None`: the mail is from the mail system.
+    /// The sender; `None` for the mail system.
     from: Option<Draft>,
-    /// `None`: to many.
+    /// The recipient; `None` for several.
     to: Option<&'a Draft>,
     run_id: &'a str,
     date: &'a str,
 }
 
 impl Header<'_> {
-    /// The header up to what is said of the content. The user's fields take the place of ours of the same name.
+    /// Returns the header up to the fields about the content. The user's fields replace those of smtpress with the same
+    /// name.
     fn draft(
         &self,
         subject: Option<&HeaderField>,
@@ -452,7 +455,7 @@ impl Header<'_> {
         draft
     }
 
-    /// What goes before the header of a file.
+    /// Returns the fields that precede the header of a file.
     fn of_file(&self, fields: &[HeaderField], binding: &mut Binding<'_>) -> Draft {
         let mut draft = Draft::default();
         draft.text(format!("X-Smtpress-Run: {}\r\nX-Smtpress-Seq: ", self.run_id));
@@ -469,7 +472,7 @@ impl Header<'_> {
     }
 }
 
-/// The text with `-` for each character that is not `right`.
+/// Returns the text with `-` for each character that is not `right`.
 fn replaced(text: &str, right: impl Fn(char) -> bool) -> String {
     text.chars().map(|c| if right(c) { c } else { '-' }).collect()
 }

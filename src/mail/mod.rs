@@ -1,13 +1,13 @@
-//! What: addresses, envelopes and message bytes, all from seed and sequence number.
+//! Addresses, envelopes and message bytes, all determined by seed and sequence number.
 //!
-//! A [`Spec`] says what is asked ([`Spec::check`] whether it can be). A [`Mailer`] renders once what all messages share;
-//! a [`Message`] is a handle to one of them and implements [`Content`](crate::smtp::Content). [`encode`] stuffs dots.
-//! [`files`] and [`List`] bring in what the user has in files, before the run.
+//! A [`Spec`] describes the messages, and [`Spec::check`] checks that they are possible. A [`Mailer`] renders once what
+//! all messages share. A [`Message`] is a handle to one of them and implements [`Content`](crate::smtp::Content).
+//! [`encode`] stuffs dots. [`files`] and [`List`] read the user's files before the run.
 //!
 //! # Decisions
-//! - The filler is rendered once, stuffed once, and shared: a piece of a body is one copy of bytes that stand ready.
-//! - Content and size of message n follow from spec, seed, n, run id, date and (only where `{session}` is written) the
-//!   session's number alone: two runs differ in the documented fields only.
+//! - The filler is rendered once, stuffed once, and shared: a piece of a body is one copy of prepared bytes.
+//! - Content and size of message n depend only on spec, seed, n, run id, date and (where `{session}` is used) the
+//!   session's number. So two runs differ only in the documented fields.
 
 mod address;
 pub mod encode;
@@ -41,28 +41,28 @@ pub enum MessageSize {
     Fixed(u64),
     /// Uniform between the two, both included.
     Uniform {
-        /// Smallest.
+        /// The smallest size.
         min: u64,
-        /// Largest.
+        /// The largest size.
         max: u64,
     },
     /// One of these, by weight.
     Weighted(Vec<(u64, f64)>),
-    /// Log-normal, and nothing beyond the bounds.
+    /// Log-normal, within the bounds.
     LogNormal {
-        /// Half are smaller and half are larger, whatever the bounds cut off.
+        /// The median: half of the sizes are smaller and half are larger, whatever the bounds are.
         median: u64,
         /// The standard deviation of the size's natural logarithm: 0.5 is narrow, 2 is wide.
         sigma: f64,
-        /// Smallest.
+        /// The smallest size.
         min: u64,
-        /// Largest.
+        /// The largest size.
         max: u64,
     },
 }
 
 impl MessageSize {
-    /// The smallest and the largest there is.
+    /// Returns the smallest and the largest possible size.
     pub fn bounds(&self) -> (u64, u64) {
         match self {
             MessageSize::Fixed(size) => (*size, *size),
@@ -75,17 +75,17 @@ impl MessageSize {
     }
 }
 
-/// Which of many comes next.
+/// The order in which entries are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// One after the other, and again from the first.
+    /// One after the other; after the last one the first follows again.
     #[default]
     InTurn,
-    /// Any, by seed and the message's number; the recipients of one message follow each other.
+    /// Random, by seed and the message's number. The recipients of one message are consecutive entries.
     Random,
 }
 
-/// Where mailboxes come from.
+/// The source of mailboxes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A pattern with placeholders.
@@ -99,7 +99,7 @@ pub enum Source {
 pub struct Mailboxes {
     /// Where they come from.
     pub source: Source,
-    /// Which comes next.
+    /// The order in which they are used.
     pub order: Order,
 }
 
@@ -115,62 +115,63 @@ impl From<String> for Mailboxes {
     }
 }
 
-/// What a message says.
+/// The body of a message.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Body {
-    /// Seeded words, up to the size.
+    /// Seeded words up to the size.
     #[default]
     Words,
-    /// The user's.
+    /// The user's text.
     Text {
         /// A template.
         text: String,
-        /// Seeded words follow, up to the size; else the size is what the text has.
+        /// Whether seeded words follow up to the size. Otherwise the text determines the size.
         filled: bool,
     },
     /// A text, and attachments of seeded bytes (`multipart/mixed`).
     Attached {
         /// A template.
         text: String,
-        /// Bytes of each attachment, before base64.
+        /// The size of each attachment in bytes, before base64.
         attachments: Vec<u64>,
     },
-    /// Messages from files, as they are.
+    /// Messages from files, unchanged.
     Files {
         /// The files.
         corpus: Arc<Corpus>,
-        /// Which comes next.
+        /// The order in which they are used.
         order: Order,
     },
 }
 
-/// What the messages of a run are.
+/// The description of the messages of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// The reverse path; in a pattern `{n}` is the message's number. Empty: the null reverse path (RFC 5321 4.5.5).
+    /// The reverse path. In a pattern, `{n}` is the message's number. Empty stands for the null reverse path (RFC 5321
+    /// 4.5.5).
     pub from: Mailboxes,
-    /// The forward path; in a pattern `{n}` is the recipient's number: the message's number times `recipients` plus its
-    /// place.
+    /// The forward path. In a pattern, `{n}` is the recipient's number: the message's number times `recipients` plus
+    /// the recipient's index.
     pub to: Mailboxes,
-    /// Recipients of a message, at least one.
+    /// The number of recipients of each message, at least one.
     pub recipients: u32,
-    /// How large messages are, if they are made of words.
+    /// The size of messages that consist of words.
     pub size: MessageSize,
-    /// The subject, a template; `None`: one of ours.
+    /// The subject, a template; `None` for a default.
     pub subject: Option<String>,
-    /// Further header fields, `Name: value`, templates.
+    /// More header fields as `Name: value`, templates.
     pub headers: Vec<String>,
-    /// What they say.
+    /// The body.
     pub body: Body,
-    /// Signs them; not those from files.
+    /// The signer of the messages. It does not sign messages from files.
     pub dkim: Option<Arc<Signer>>,
-    /// What patterns of addresses may be; lists were read by rules of their own. With UTF-8, subject and header fields
-    /// may have it too (RFC 6532).
+    /// The rules for patterns of addresses; lists were read with rules of their own. With UTF-8, subject and header
+    /// fields may have it too (RFC 6532).
     pub rules: Rules,
 }
 
 impl Default for Spec {
-    /// 4 KiB of words to one recipient.
+    /// Returns messages of 4 KiB of words to one recipient.
     fn default() -> Self {
         Spec {
             from: "load@sender.example".into(),
@@ -186,63 +187,63 @@ impl Default for Spec {
     }
 }
 
-/// Why a spec cannot be.
+/// Why a spec is invalid.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InvalidSpec {
-    /// The reverse path.
+    /// The reverse path is invalid.
     #[error("the sender {0}")]
     From(#[source] InvalidAddress),
-    /// The forward path.
+    /// The forward path is invalid.
     #[error("the recipient {0}")]
     To(#[source] InvalidAddress),
-    /// No recipients.
+    /// There are no recipients.
     #[error("a message has no recipients: give it at least one")]
     NoRecipients,
-    /// More recipients than there are.
+    /// A message has more recipients than the list.
     #[error("a message has {recipients} recipients and the list {listed}: some would get it twice")]
     FewListed {
-        /// Of a message.
+        /// The number of recipients of a message.
         recipients: u32,
-        /// In the list.
+        /// The number of recipients in the list.
         listed: usize,
     },
-    /// The size.
+    /// The size is invalid.
     #[error("the message size {0}")]
     Size(#[source] InvalidSize),
-    /// The subject.
+    /// The subject is invalid.
     #[error("the subject {0}")]
     Subject(#[source] InvalidField),
-    /// A header field, by its place.
+    /// A header field is invalid.
     #[error("the header field {field:?} {reason}")]
     Header {
-        /// From 0.
+        /// Its index, from 0.
         index: usize,
-        /// As it is written.
+        /// The field as it is written.
         field: String,
         /// What is wrong with it.
         reason: InvalidField,
     },
-    /// The text.
+    /// The text is invalid.
     #[error("the text {0}")]
     Text(#[source] InvalidText),
-    /// The attachments.
+    /// The attachments are too many or too large.
     #[error("{0} attachments of {1} bytes together: at most {most} of {bytes} bytes are possible", most = text::MOST_ATTACHMENTS, bytes = text::MOST_ATTACHED)]
     Attachments(usize, u64),
-    /// Files are sent as they are.
+    /// The spec would change messages from files, which are sent unchanged.
     #[error("messages from files are sent as they are: they cannot be signed, nor have another subject")]
     OfFiles,
 }
 
 impl Spec {
-    /// Whether messages can be made of it, whatever their numbers.
+    /// Checks that messages can be made, whatever their numbers are.
     ///
     /// # Errors
-    /// The first thing that is wrong, in the order of the fields.
+    /// The first fault, in the order of the fields.
     pub fn check(&self) -> Result<(), InvalidSpec> {
         self.parts().map(drop)
     }
 
-    /// Memory that is held for all messages, in bytes, roughly.
+    /// Returns the approximate memory that is held for all messages, in bytes.
     pub fn memory(&self) -> u64 {
         let list = |mailboxes: &Mailboxes| match &mailboxes.source {
             Source::List(list) => list.memory(),
@@ -256,7 +257,7 @@ impl Spec {
         body + list(&self.from) + list(&self.to)
     }
 
-    /// What of the user's files is not sent, a sentence each.
+    /// Returns the parts of the user's files that are not sent, one sentence for each.
     pub fn passed_over(&self) -> Vec<String> {
         let lists =
             [("senders", &self.from), ("recipients", &self.to)].into_iter().filter_map(|(of, from)| {
@@ -280,7 +281,7 @@ impl Spec {
         lists.chain(files).collect()
     }
 
-    /// Whether a template has the session's number in it.
+    /// Whether a template uses the session's number.
     pub fn names_session(&self) -> bool {
         let pattern = |mailboxes: &Mailboxes| match &mailboxes.source {
             Source::Pattern(pattern) => Some(pattern.clone()),
@@ -298,7 +299,7 @@ impl Spec {
         })
     }
 
-    /// Bytes of a recipient's address, at most.
+    /// Returns the largest size of a recipient's address in bytes.
     fn longest_recipient(&self) -> u64 {
         match &self.to.source {
             Source::List(list) => list.longest(),
@@ -308,7 +309,8 @@ impl Spec {
         }
     }
 
-    /// Memory that a session holds of its message, in bytes, roughly: the commands of a group, and what is signed.
+    /// Returns the approximate memory that a session holds for its message, in bytes: the commands of a group, and the
+    /// signature.
     pub fn memory_of_session(&self, grouped: bool) -> u64 {
         // `RCPT TO:<...>` and its line end.
         let commands = u64::from(self.recipients) * (self.longest_recipient() + 13);
@@ -319,7 +321,8 @@ impl Spec {
         (if grouped { commands } else { 0 }) + (if self.dkim.is_some() { signed } else { 0 })
     }
 
-    /// Whether an address or a header field is beyond ASCII, so that a listener must offer SMTPUTF8 (RFC 6531).
+    /// Whether an address or a header field has characters beyond ASCII, so that the listener must offer SMTPUTF8 (RFC
+    /// 6531).
     pub fn needs_utf8(&self) -> bool {
         let beyond = |mailboxes: &Mailboxes| match &mailboxes.source {
             Source::Pattern(pattern) => !pattern.is_ascii(),
@@ -329,7 +332,7 @@ impl Spec {
         beyond(&self.from) || beyond(&self.to) || fields
     }
 
-    /// The parts that a mailer is made of.
+    /// Returns the checked parts from which a mailer is made.
     fn parts(&self) -> Result<Parts, InvalidSpec> {
         let from = match &self.from.source {
             Source::Pattern(none) if none.is_empty() => None,
@@ -375,15 +378,15 @@ impl Spec {
     }
 }
 
-/// A spec that has been checked.
+/// The parts of a spec that has been checked.
 struct Parts {
-    /// `None`: the null reverse path.
+    /// The senders; `None` for the null reverse path.
     from: Option<CheckedMailboxes>,
     to: CheckedMailboxes,
     sampler: size::Sampler,
     subject: Option<text::HeaderField>,
     fields: Vec<text::HeaderField>,
-    /// Of a body that has one.
+    /// The text of a body that has one.
     text: Vec<placeholder::TemplatePiece>,
 }
 

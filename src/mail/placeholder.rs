@@ -1,30 +1,30 @@
-//! How placeholders are written in a text. Their values, `template` puts in.
+//! The syntax of placeholders in a text. `template` inserts their values.
 
 /// The most letters of one `{random:N}`.
 pub(super) const MOST_LETTERS: u8 = 64;
-/// The most bytes that a run id has in a template; what is longer is cut.
+/// The most bytes of a run id in a template. A longer run id is cut.
 pub(super) const RUN_ID: usize = 24;
 
-/// Why a text with placeholders is none.
+/// Why a text with placeholders is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTemplate {
-    /// A brace without its partner.
+    /// A brace without its counterpart.
     #[error("has a `{{` that is not closed: write `{{n}}` for the number, and `{{{{` for the brace itself")]
     Unclosed,
-    /// A placeholder that does not exist.
+    /// An unknown placeholder.
     #[error(
         "has the unknown placeholder `{{{0}}}`: known are `{{n}}`, `{{n:1..500}}`, `{{session}}`, `{{run}}`, `{{date}}` and `{{random:8}}`; write `{{{{` for the brace itself"
     )]
     Unknown(String),
-    /// A range of numbers that is none.
+    /// An invalid range of numbers.
     #[error("has the range `{{{0}}}`: write it from the smaller to the larger number, as in `{{n:1..500}}`")]
     Range(String),
-    /// A number of random letters that cannot be.
+    /// An invalid number of random letters.
     #[error("has `{{{0}}}`: write 1 to {MOST_LETTERS} letters, as in `{{random:8}}`")]
     Letters(String),
 }
 
-/// A part of a template as it is written.
+/// A part of a template, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TemplatePiece {
     Text(String),
@@ -37,7 +37,7 @@ pub(super) enum TemplatePiece {
     Letters(u8),
 }
 
-/// Takes a text apart. `{{` stands for a brace, and so does `}}`.
+/// Divides a text into its parts. `{{` stands for one brace, and so does `}}`.
 pub(super) fn parse(text: &str) -> Result<Vec<TemplatePiece>, InvalidTemplate> {
     let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), text);
     while let Some(brace) = rest.find(['{', '}']) {
@@ -91,7 +91,7 @@ fn placeholder(name: &str) -> Result<TemplatePiece, InvalidTemplate> {
     }
 }
 
-/// The longest that it can become, with stand-ins for what is not known yet.
+/// Returns the longest possible result, with substitutes for values that are not known yet.
 pub(super) fn widest(pieces: &[TemplatePiece]) -> String {
     let widest = |piece: &TemplatePiece| match piece {
         TemplatePiece::Text(text) => text.clone(),

@@ -1,7 +1,7 @@
 //! The random numbers of messages: streams by seed and purpose, with direct access to any position.
 //!
-//! ChaCha8 with the seed in its key, as for schedules: its values are fixed by its specification, and the library's own
-//! seeding and distributions may change from release to release.
+//! They come from ChaCha8 with the seed in its key, as for schedules. Its specification fixes the values, while the
+//! library's own seeding and distributions may change from release to release.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -13,11 +13,11 @@ pub(super) enum MailDraw {
     Size,
     /// The filler's words.
     Filler,
-    /// Which sender.
+    /// The choice of the sender.
     Sender,
-    /// Which recipients.
+    /// The choice of the recipients.
     Recipient,
-    /// Which file.
+    /// The choice of the file.
     File,
     /// The bytes of attachments.
     Attachment,
@@ -26,7 +26,7 @@ pub(super) enum MailDraw {
 }
 
 impl MailDraw {
-    /// These numbers must never change: they decide what a seeded run sends.
+    /// Returns the stream's number. These numbers must never change: they decide what a seeded run sends.
     fn stream(self) -> u64 {
         match self {
             MailDraw::Size => 0,
@@ -40,7 +40,7 @@ impl MailDraw {
     }
 }
 
-/// The stream of a seed for a purpose.
+/// Returns the stream of a seed for a purpose.
 pub(super) fn stream(seed: u64, purpose: MailDraw) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -50,7 +50,7 @@ pub(super) fn stream(seed: u64, purpose: MailDraw) -> ChaCha8Rng {
     stream
 }
 
-/// The 64 random bits at place `n` of a stream.
+/// Returns the 64 random bits at position `n` of a stream.
 pub(super) fn draw(stream: &ChaCha8Rng, n: u64) -> u64 {
     let mut at = stream.clone();
     at.set_word_pos(2 * u128::from(n));

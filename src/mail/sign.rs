@@ -1,32 +1,32 @@
-//! DKIM signatures (RFC 6376), by mail-auth; only in a build with the feature `dkim`.
+//! DKIM signatures (RFC 6376), computed by mail-auth. They need a build with the feature `dkim`.
 //!
 //! # Decisions
-//! - A message is signed when a session takes it, before its MAIL: the time counts as our own lateness (`lag`), and never
-//!   as the listener's. It is signed whole, as a sender would: From, To, Subject, Date, Message-ID and what is said of the
-//!   content, relaxed/relaxed.
-//! - What it costs: the whole message is rendered and hashed once more, and signed, on the worker's thread. Ed25519
-//!   (RFC 8463) costs a small part of what RSA does.
+//! - A message is signed when a session takes it, before its MAIL. So the time counts as lateness of the generator
+//!   (`lag`), and never as the listener's. The signature covers the whole message, as a real sender's does: From, To,
+//!   Subject, Date, Message-ID and the fields about the content, relaxed/relaxed.
+//! - The cost: the whole message is rendered and hashed once more, and signed, on the worker's thread. Ed25519 (RFC
+//!   8463) costs a small part of what RSA costs.
 
 #[cfg(feature = "dkim")]
 pub use with::Signer;
 #[cfg(not(feature = "dkim"))]
 pub use without::Signer;
 
-/// Why nothing can be signed.
+/// Why messages cannot be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSigner {
-    /// This build cannot.
+    /// This build has no DKIM.
     #[error("this smtpress was built without DKIM: build it with `--features dkim`")]
     Missing,
-    /// The file holds no key.
+    /// The file holds no usable key.
     #[error("holds no private key: it is to be PEM, PKCS#8 or PKCS#1 (RSA), or PKCS#8 (Ed25519)")]
     Key,
-    /// The domain or the selector.
+    /// The domain or the selector is invalid.
     #[error("{0:?} is no domain")]
     Domain(String),
 }
 
-/// Whether a text can stand as `d=` or `s=`: labels with dots between them.
+/// Checks that a text can be the value of `d=` or `s=`: labels with dots between them.
 #[cfg_attr(not(feature = "dkim"), expect(dead_code, reason = "only what signs asks"))]
 fn check_domain(domain: &str) -> Result<(), InvalidSigner> {
     let label = |label: &str| {
@@ -41,12 +41,12 @@ fn check_domain(domain: &str) -> Result<(), InvalidSigner> {
 mod without {
     use super::InvalidSigner;
 
-    /// Nothing: this build cannot sign.
+    /// A type without values, because this build cannot sign.
     #[derive(Debug, PartialEq, Eq)]
     pub enum Signer {}
 
     impl Signer {
-        /// A signer with a key in PEM.
+        /// Creates a signer with a key in PEM.
         ///
         /// # Errors
         /// Always: this build cannot sign.
@@ -54,7 +54,7 @@ mod without {
             Err(InvalidSigner::Missing)
         }
 
-        /// Bytes of the DKIM-Signature field.
+        /// Returns the size of the DKIM-Signature field in bytes.
         pub fn length(&self) -> u64 {
             match *self {}
         }
@@ -76,7 +76,7 @@ mod with {
 
     use super::{InvalidSigner, check_domain};
 
-    /// What is signed; those that a message has not are left out.
+    /// The signed fields. Fields that a message does not have are omitted.
     const SIGNED: [&str; 8] = [
         "From",
         "To",
@@ -92,12 +92,12 @@ mod with {
     pub struct Signer {
         signer: DkimSigner<DkimKey, Done>,
         length: u64,
-        /// Of key, domain and selector.
+        /// The digest of key, domain and selector.
         digest: [u8; 32],
     }
 
     impl std::fmt::Debug for Signer {
-        /// Without the key.
+        /// Shows the signer without its key.
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.debug_struct("Signer").finish_non_exhaustive()
         }
@@ -110,10 +110,10 @@ mod with {
     }
 
     impl Signer {
-        /// A signer with a key in PEM: RSA (PKCS#1 or PKCS#8) or Ed25519 (PKCS#8).
+        /// Creates a signer with a key in PEM: RSA (PKCS#1 or PKCS#8) or Ed25519 (PKCS#8).
         ///
         /// # Errors
-        /// There is no such key, or no such domain.
+        /// The key or the domain is invalid.
         pub fn new(pem: &[u8], domain: &str, selector: &str) -> Result<Signer, InvalidSigner> {
             check_domain(domain)?;
             check_domain(selector)?;
@@ -133,19 +133,19 @@ mod with {
                 digest.update(part);
             }
             let mut signer = Signer { signer, length: 0, digest: digest.finalize().into() };
-            // One message with all that is signed, to learn the length: it depends on nothing else.
+            // Signs one message with all signed fields, to learn the length of the field. It depends on nothing else.
             let probe: String = SIGNED.iter().map(|name| format!("{name}: x\r\n")).collect();
             let signed = signer.try_sign(format!("{probe}\r\nx\r\n").as_bytes()).ok_or(InvalidSigner::Key)?;
             signer.length = signed.len() as u64;
             Ok(signer)
         }
 
-        /// Bytes of the DKIM-Signature field.
+        /// Returns the size of the DKIM-Signature field in bytes.
         pub fn length(&self) -> u64 {
             self.length
         }
 
-        /// The DKIM-Signature field of a message, with its CRLF.
+        /// Returns the DKIM-Signature field of a message, with its CRLF.
         pub(in crate::mail) fn sign(&self, message: &[u8]) -> Vec<u8> {
             self.try_sign(message).expect("a key that has signed once signs again")
         }

@@ -1,48 +1,48 @@
-//! How large message n is. The least that a message can be, `message` knows.
+//! The size of message n. `message` knows the smallest possible size.
 
 use rand_chacha::ChaCha8Rng;
 
 use super::MessageSize;
 use super::random::{self, MailDraw};
 
-/// Why no sizes can be drawn.
+/// Why sizes are invalid.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum InvalidSize {
-    /// The bounds are the wrong way round.
+    /// The smallest size is larger than the largest.
     #[error("has a smallest value of {min} above its largest of {max}: exchange them")]
     Reversed {
-        /// The smallest, as it was given.
+        /// The smallest size, as given.
         min: u64,
-        /// The largest, as it was given.
+        /// The largest size, as given.
         max: u64,
     },
     /// A weight is negative or not a number.
     #[error("has the weight {weight} for {size} bytes: a weight is a number from 0")]
     Weight {
-        /// The size it is for.
+        /// The size that has this weight.
         size: u64,
         /// The weight.
         weight: f64,
     },
-    /// A spread that is none.
+    /// An invalid spread.
     #[error("has the spread {0}: sigma is a number above 0 and at most {MOST_SIGMA}")]
     Sigma(f64),
-    /// A median that the bounds leave no room for.
+    /// A median that does not fit between the bounds.
     #[error("has a median of {median} that is not between {min} and {max}")]
     Median {
         /// The median.
         median: u64,
-        /// The smallest.
+        /// The smallest size.
         min: u64,
-        /// The largest.
+        /// The largest size.
         max: u64,
     },
-    /// There is nothing to choose from.
+    /// There are no sizes to choose from.
     #[error("has no value with a weight above 0: give at least one")]
     Empty,
 }
 
-/// Draws sizes: the size of message n depends on the seed and n alone.
+/// Draws sizes. The size of message n depends only on the seed and n.
 #[derive(Clone, Debug)]
 pub(super) enum Sampler {
     Fixed(u64),
@@ -50,26 +50,27 @@ pub(super) enum Sampler {
         min: u64,
         max: u64,
     },
-    /// Each size with the sum of the weights up to it.
+    /// Each size, with the sum of the weights up to it.
     Weighted(Vec<(u64, f64)>),
     LogNormal(LogNormal),
 }
 
-/// The widest spread of sizes: with it, one in six is 20,000 times the median.
+/// The widest spread of sizes. With it, one size in six exceeds 20,000 times the median.
 const MOST_SIGMA: f64 = 10.0;
 
-/// 2^-53: the upper 53 bits of a draw become a multiple of it in [0, 1).
+/// 2^-53. The upper 53 bits of a draw, times this, give a number in [0, 1).
 const UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
 
-/// Sizes whose logarithm is normal: many small ones and a long tail, as mail has. What the bounds cut off is not drawn, on
-/// either side of the median by itself: whatever the bounds, half of the sizes are at most the median, and half at least.
+/// Sizes whose logarithm is normally distributed: many small ones and a long tail, as in real mail. Each side of the
+/// median is truncated at its bound separately. So the median is kept whatever the bounds are: half of the sizes are at
+/// most the median, and half are at least the median.
 #[derive(Clone, Debug)]
 pub(super) struct LogNormal {
     median: f64,
     sigma: f64,
     min: u64,
     max: u64,
-    /// The share of the whole distribution that lies below the smallest, and up to the largest.
+    /// The shares of the whole distribution below the smallest size (`from`) and up to the largest (`to`).
     from: f64,
     to: f64,
 }
@@ -89,7 +90,7 @@ impl LogNormal {
     }
 
     fn draw(&self, bits: u64) -> u64 {
-        // The middle of one of 2^53 equal parts, so that neither end is met.
+        // The middle of one of 2^53 equal parts, so that the share is never 0 or 1.
         let share = ((bits >> 11) as f64 + 0.5) * UNIT;
         let share = match share < 0.5 {
             true => self.from + (0.5 - self.from) * (2.0 * share),
@@ -127,12 +128,12 @@ impl Sampler {
         }
     }
 
-    /// The stream that sizes are drawn from.
+    /// Returns the stream of random numbers for sizes.
     pub(super) fn stream(seed: u64) -> ChaCha8Rng {
         random::stream(seed, MailDraw::Size)
     }
 
-    /// The largest size there is.
+    /// Returns the largest possible size.
     pub(super) fn largest(&self) -> u64 {
         match self {
             Sampler::Fixed(size) => *size,
@@ -142,7 +143,7 @@ impl Sampler {
         }
     }
 
-    /// The size of message `n`.
+    /// Returns the size of message `n`.
     pub(super) fn draw(&self, stream: &ChaCha8Rng, n: u64) -> u64 {
         match self {
             Sampler::Fixed(size) => *size,
@@ -160,8 +161,9 @@ impl Sampler {
     }
 }
 
-/// The value below which this share of a standard normal distribution lies, to 16 digits: Wichura, "Algorithm AS 241",
-/// Applied Statistics 37 (1988), PPND16. Ours, because the samplers of libraries change their values.
+/// Returns the value below which this share of a standard normal distribution lies, to 16 digits: Wichura, "Algorithm
+/// AS 241", Applied Statistics 37 (1988), PPND16. It is implemented here, because libraries change the values of their
+/// samplers.
 fn normal_quantile(share: f64) -> f64 {
     #[rustfmt::skip]
     const MIDDLE: [[f64; 8]; 2] = [
@@ -197,7 +199,7 @@ fn normal_quantile(share: f64) -> f64 {
     distance.copysign(from_middle)
 }
 
-/// The share of a standard normal distribution below a value: the quantile turned round, by halving.
+/// Returns the share of a standard normal distribution below a value: the inverse of the quantile, by bisection.
 fn normal_share(value: f64) -> f64 {
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     for _ in 0..60 {

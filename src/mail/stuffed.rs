@@ -1,28 +1,28 @@
-//! A text that is dot-stuffed once and copied from then on, in either form, from any place to any other.
+//! A text that is dot-stuffed once and then copied, stuffed or plain, between any two offsets.
 
 use memchr::memmem;
 
 use super::encode::Stuffer;
 
-/// How content is written.
+/// The form in which content is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContentForm {
-    /// As it is, for BDAT (RFC 3030).
+    /// Unchanged, for BDAT (RFC 3030).
     Plain,
-    /// With the dots at the start of its lines doubled, for DATA (RFC 5321 4.5.2).
+    /// With a second dot before each dot at the start of a line, for DATA (RFC 5321 4.5.2).
     Stuffed,
 }
 
-/// The text. Places in it count its bytes as they are, before stuffing.
+/// The text. Offsets in it count bytes before stuffing.
 #[derive(Clone)]
 pub(super) struct Stuffed {
     bytes: Vec<u8>,
-    /// Where the dots stand that were doubled.
+    /// The offsets of the doubled dots.
     dots: Vec<u64>,
 }
 
 impl Stuffed {
-    /// A text that begins at the start of a line, or within one.
+    /// Creates a text that begins at the start of a line, or within one.
     pub(super) fn new(text: &[u8], starts_line: bool) -> Stuffed {
         let first = (starts_line && text.first() == Some(&b'.')).then_some(0);
         let others = memmem::find_iter(text, b"\r\n.").map(|line_end| line_end as u64 + 2);
@@ -33,17 +33,17 @@ impl Stuffed {
         Stuffed { bytes, dots }
     }
 
-    /// Bytes before stuffing.
+    /// Returns the number of bytes before stuffing.
     pub(super) fn length(&self) -> u64 {
         (self.bytes.len() - self.dots.len()) as u64
     }
 
-    /// How many dots were doubled.
+    /// Returns the number of doubled dots.
     pub(super) fn doubled(&self) -> u64 {
         self.dots.len() as u64
     }
 
-    /// Appends all of it.
+    /// Appends the whole text.
     pub(super) fn append_all(&self, form: ContentForm, out: &mut Vec<u8>) {
         if form == ContentForm::Stuffed || self.dots.is_empty() {
             out.extend_from_slice(&self.bytes);
@@ -66,12 +66,12 @@ impl Stuffed {
         out.extend_from_slice(&self.bytes[place..end]);
     }
 
-    /// The byte at a place.
+    /// Returns the byte at an offset.
     pub(super) fn byte(&self, place: u64) -> u8 {
         self.bytes[self.at(place)]
     }
 
-    /// Where the byte at a place stands in the stuffed text; for a doubled dot, the first of the two.
+    /// Returns the position of a byte in the stuffed text; for a doubled dot, that of the first of the two.
     fn at(&self, place: u64) -> usize {
         place as usize + self.dots.partition_point(|&dot| dot < place)
     }

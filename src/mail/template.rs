@@ -1,10 +1,11 @@
-//! Texts with placeholders: their rendering, which copies and patches and allocates nothing. How they are written, `placeholder` says.
+//! Texts with placeholders, and their rendering, which only copies and patches and never allocates. `placeholder`
+//! defines the syntax.
 //!
-//! What stands where in a message, `message` decides.
+//! `message` decides where each template stands in a message.
 //!
 //! # Decisions
-//! - What is the same in the whole run (`{run}`, `{date}`) is text before the run begins.
-//! - `{random:N}` is letters and digits of base 32: five random bits each, so that none is likelier than another.
+//! - Values that are the same in the whole run (`{run}`, `{date}`) become text before the run begins.
+//! - `{random:N}` gives letters and digits of base 32: five random bits each, so that all are equally likely.
 
 use std::sync::Arc;
 
@@ -15,12 +16,12 @@ use super::placeholder::{RUN_ID, TemplatePiece};
 use super::random::{self, MailDraw};
 use super::stuffed::{ContentForm, Stuffed};
 
-/// What `{random:N}` is written in.
+/// The characters of `{random:N}`.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-/// How many of them 64 random bits give.
+/// How many of these characters 64 random bits give.
 const LETTERS_OF_A_DRAW: u64 = 12;
 
-/// Which number a placeholder means.
+/// The number that a placeholder stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Of {
     Message,
@@ -49,18 +50,18 @@ impl Numbers {
     }
 }
 
-/// What differs from message to message.
+/// A part that differs from message to message.
 #[derive(Clone)]
 enum Patch {
     Number(Of),
-    /// From the first of these on, that many of them, again and again.
+    /// A number of a range, repeated: whose number, the lowest number, and how many numbers the range has.
     Ranged(Of, u64, u64),
     Letters(Of, u8, Arc<ChaCha8Rng>),
-    /// A mailbox of the list, or the stand-in for an empty one.
+    /// A mailbox of the list, or the substitute for an empty one.
     Listed(Of, Arc<List>, &'static str),
 }
 
-/// The mailbox of a number, or the stand-in for an empty one.
+/// Returns the mailbox with this number, or the substitute for an empty one.
 fn listed<'a>(list: &'a List, number: u64, null: &'static str) -> &'a [u8] {
     match list.mailbox(number) {
         [] => null.as_bytes(),
@@ -99,7 +100,7 @@ impl Patch {
     }
 }
 
-/// A template being put together.
+/// A template that is not complete yet.
 #[derive(Clone, Default)]
 pub(super) struct Draft {
     parts: Vec<Result<Vec<u8>, Patch>>,
@@ -121,7 +122,7 @@ impl Draft {
         self.parts.push(Err(Patch::Listed(of, Arc::clone(list), "")));
     }
 
-    /// The same with this in the place of every null path.
+    /// Returns the draft with this substitute for every null path.
     pub(super) fn with_null(mut self, stand_in: &'static str) -> Draft {
         for part in &mut self.parts {
             if let Err(Patch::Listed(.., null)) = part {
@@ -141,22 +142,22 @@ impl Draft {
     }
 }
 
-/// Turns what is written into what is rendered, for one run.
+/// Turns parsed templates into drafts for one run.
 pub(super) struct Binding<'a> {
     seed: u64,
     run: &'a str,
     date: &'a str,
-    /// Placeholders of random letters so far: each has letters of its own.
+    /// The number of placeholders of random letters so far: each has letters of its own.
     letters: u32,
 }
 
 impl<'a> Binding<'a> {
-    /// `run` and `date` are fit for a header.
+    /// Creates a binding. `run` and `date` must be valid in a header.
     pub(super) fn new(seed: u64, run: &'a str, date: &'a str) -> Binding<'a> {
         Binding { seed, run: run.get(..RUN_ID).unwrap_or(run), date, letters: 0 }
     }
 
-    /// A run id that is fit for any place in an address.
+    /// Binds the pieces of an address, with a run id that is valid anywhere in an address.
     pub(super) fn in_address(&mut self, pieces: &[TemplatePiece], of: Of) -> Draft {
         let run = self.run.replace(['.', '_'], "-");
         let run = match run.trim_matches('-') {
@@ -169,7 +170,7 @@ impl<'a> Binding<'a> {
         draft
     }
 
-    /// `write` makes of each piece of text what is sent of it. `{n}` is the number `of`.
+    /// Binds pieces. `write` encodes each piece of text as it is sent. `{n}` is the number `of`.
     pub(super) fn bound(
         &mut self,
         pieces: &[TemplatePiece],
@@ -203,7 +204,7 @@ enum TemplatePart {
     Patch(Patch),
 }
 
-/// A template that is ready to be rendered. No patch holds a CR, LF or dot that could begin a line.
+/// A template that is ready to be rendered. No patch holds a CR or LF, or a dot at the start of a line.
 pub(super) struct Template {
     parts: Vec<TemplatePart>,
     longest: u64,
@@ -231,7 +232,7 @@ impl Template {
         Template { parts, longest, doubled }
     }
 
-    /// Its length with the longest numbers.
+    /// Returns its length with the longest numbers.
     pub(super) fn longest(&self) -> u64 {
         self.longest
     }
@@ -244,10 +245,10 @@ impl Template {
         self.parts.iter().map(length).sum()
     }
 
-    /// Appends all of it, and returns its length (before stuffing).
+    /// Appends the whole text, and returns its length (before stuffing).
     pub(super) fn render(&self, form: ContentForm, numbers: &Numbers, out: &mut Vec<u8>) -> u64 {
         let before = out.len();
-        // Most numbers are the message's, and a header has several.
+        // Most numbers in a template are the message's number, so its digits are computed once.
         let mut message = None;
         for part in &self.parts {
             match part {
@@ -263,7 +264,7 @@ impl Template {
         (out.len() - before) as u64 - doubled
     }
 
-    /// Appends what follows the place `from`, about `most` bytes. Returns the place it ends at.
+    /// Appends about `most` bytes from the offset `from` on. Returns the new offset.
     pub(super) fn append(
         &self,
         form: ContentForm,
@@ -304,12 +305,12 @@ impl Template {
     }
 }
 
-/// How many decimal digits a number has.
+/// Returns the number of decimal digits of a number.
 pub(super) fn digits(number: u64) -> u64 {
     number.checked_ilog10().map_or(1, |log| u64::from(log) + 1)
 }
 
-/// A number in decimal digits, to be written as often as it is wanted.
+/// A number in decimal digits, which can be written several times.
 pub(super) struct Decimal {
     digits: [u8; 20],
     first: usize,

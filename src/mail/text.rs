@@ -1,9 +1,9 @@
-//! What the user writes of a message: its header fields, its text, its attachments; made into templates of what is sent.
+//! The parts of a message that the user writes (header fields, text, attachments), as templates.
 //!
 //! # Decisions
-//! - MIME is mail-builder's, rendered once: base64 of seeded bytes, boundaries that depend on the seed alone.
-//! - A text of short lines of ASCII is sent as it is. Any other is quoted-printable (RFC 2045 6.7), its placeholders
-//!   between soft line breaks, so that no line grows too long whatever they become.
+//! - mail-builder writes the MIME structure once: base64 of seeded bytes, and boundaries that depend only on the seed.
+//! - A text of short ASCII lines is sent unchanged. Any other text is quoted-printable (RFC 2045 6.7). Its placeholders
+//!   stand between soft line breaks, so that no line grows too long whatever their values are.
 
 use mail_builder::headers::content_type::ContentType;
 use mail_builder::mime::{BodyPart, MimePart};
@@ -13,66 +13,66 @@ use super::placeholder::{self, InvalidTemplate, TemplatePiece};
 use super::random::{self, MailDraw};
 use super::template::{Binding, Draft, Of};
 
-/// The most bytes of a line, without its CRLF (RFC 5322 2.1.1).
+/// The longest line in bytes, without its CRLF (RFC 5322 2.1.1).
 const LINE: usize = 998;
 /// The most bytes of a text.
 pub(super) const MOST_TEXT: usize = 256 * 1024;
 /// The most header fields.
 const MOST_FIELDS: usize = 1000;
-/// The most bytes of all attachments together: they are rendered before the run.
+/// The most bytes of all attachments together. They are rendered before the run.
 pub(super) const MOST_ATTACHED: u64 = 128 << 20;
 /// The most attachments.
 pub(super) const MOST_ATTACHMENTS: usize = 1000;
 
-/// What smtpress itself writes, and what it says of the content.
+/// The fields that smtpress always writes itself.
 const OWN_FIELDS: [&str; 4] = ["message-id", "x-smtpress-run", "x-smtpress-seq", "mime-version"];
 
-/// Stands for the text while mail-builder writes what is around it.
+/// Stands for the text while mail-builder writes the parts around it.
 const TEXT_MARK: &str = "smtpress puts the text here\r\n";
 
-/// Why a header field cannot be.
+/// Why a header field is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidField {
-    /// No name, or one that is none (RFC 5322 2.2).
+    /// No name, or an invalid name (RFC 5322 2.2).
     #[error("is no header field: write it as `Name: value`")]
     ContentForm,
-    /// Smtpress writes it.
+    /// A field that smtpress writes itself.
     #[error("is written by smtpress itself")]
     Own,
     /// The subject has a key of its own.
     #[error("is what the key `subject` is for")]
     Subject,
-    /// Something that a header cannot carry.
+    /// A character that a header cannot carry.
     #[error(
         "has the character {0:?}: a header is of printable ASCII; write others as an encoded word such as `=?utf-8?q?Gr=C3=BC=C3=9Fe?=`"
     )]
     Character(char),
-    /// Something that a header carries with SMTPUTF8 only.
+    /// A character that a header carries only with SMTPUTF8.
     #[error(
         "has the character {0:?}: a header is of printable ASCII; write others as an encoded word such as `=?utf-8?q?Gr=C3=BC=C3=9Fe?=`, or `smtputf8 = \"require\"` in [session.extensions] (RFC 6532)"
     )]
     NotAscii(char),
-    /// Longer than a line may be (RFC 5322 2.1.1).
+    /// A line that is too long (RFC 5322 2.1.1).
     #[error("has {0} bytes when its placeholders are at their longest: a line has at most 998")]
     Long(usize),
-    /// A placeholder.
+    /// An invalid placeholder.
     #[error("{0}")]
     Template(#[from] InvalidTemplate),
-    /// Too many of them.
+    /// Too many fields.
     #[error("is one of more than 1000")]
     Many,
 }
 
-/// Why a text cannot be.
+/// Why a text is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
-    /// There is none.
+    /// It is empty.
     #[error("is empty: write at least a line")]
     Empty,
-    /// It has too much.
+    /// It is too long.
     #[error("has {0} bytes: {MOST_TEXT} are allowed; use `size` for larger messages")]
     Long(usize),
-    /// A placeholder.
+    /// An invalid placeholder.
     #[error("{0}")]
     Template(#[from] InvalidTemplate),
 }
@@ -85,7 +85,7 @@ pub(super) struct HeaderField {
 }
 
 impl HeaderField {
-    /// `utf8`: it may be beyond ASCII (RFC 6532).
+    /// Checks a field. With `utf8` it may hold characters beyond ASCII (RFC 6532).
     fn new(name: &str, value: &str, utf8: bool) -> Result<HeaderField, InvalidField> {
         let carried = |c: char| match c {
             ' '..='~' | '\t' => true,
@@ -107,7 +107,7 @@ impl HeaderField {
         }
     }
 
-    /// The subject's value.
+    /// Checks the value of the subject.
     pub(super) fn subject(value: &str, utf8: bool) -> Result<HeaderField, InvalidField> {
         HeaderField::new("Subject", value, utf8)
     }
@@ -121,7 +121,7 @@ impl HeaderField {
     }
 }
 
-/// Reads `Name: value`. `of_files`: it goes before the header of a file, which has a subject of its own.
+/// Parses `Name: value`. With `of_files` the field precedes the header of a file, which has a subject of its own.
 pub(super) fn field(
     line: &str,
     index: usize,
@@ -143,7 +143,7 @@ pub(super) fn field(
     }
 }
 
-/// Reads a text. Its lines may end in CRLF or LF.
+/// Parses a text. Its lines may end in CRLF or LF.
 pub(super) fn text(text: &str) -> Result<Vec<TemplatePiece>, InvalidText> {
     match text.len() {
         0 => Err(InvalidText::Empty),
@@ -158,7 +158,7 @@ pub(super) fn text(text: &str) -> Result<Vec<TemplatePiece>, InvalidText> {
     }
 }
 
-/// A text as it is sent.
+/// A text in the form in which it is sent.
 struct WrittenText {
     content_type: &'static str,
     encoding: &'static str,
@@ -190,7 +190,7 @@ impl WrittenText {
     }
 }
 
-/// The end of a header from MIME-Version on, the empty line, and the text.
+/// Returns the end of a header from MIME-Version on, the empty line, and the text.
 pub(super) fn simple(pieces: &[TemplatePiece], binding: &mut Binding<'_>) -> Draft {
     let WrittenText { content_type, encoding, draft: text } = WrittenText::new(pieces, binding);
     let mut draft = Draft::default();
@@ -201,7 +201,7 @@ pub(super) fn simple(pieces: &[TemplatePiece], binding: &mut Binding<'_>) -> Dra
     draft
 }
 
-/// The same with attachments of so many bytes (before base64): `multipart/mixed` (RFC 2046 5.1.3).
+/// Does the same with attachments of these sizes in bytes (before base64): `multipart/mixed` (RFC 2046 5.1.3).
 pub(super) fn multipart(
     pieces: &[TemplatePiece],
     attachments: &[u64],

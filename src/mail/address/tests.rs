@@ -23,7 +23,7 @@ fn patterns_are_taken() {
     ] {
         assert!(parse(pattern).is_ok(), "{pattern}");
     }
-    // A brace may stand in an atom (RFC 5322 3.2.3).
+    // An atom may hold a brace (RFC 5322 3.2.3).
     assert_eq!(parse("a{{b}}@c"), Ok(vec![TemplatePiece::Text("a{b}@c".into())]));
 }
 
@@ -202,12 +202,12 @@ fn addresses_beyond_ascii_need_smtputf8() {
     for wrong in ["a@-\u{fc}.test", "a@\u{fc}..test", "a..\u{fc}@b.test"] {
         assert!(check_mailbox(wrong, UTF8).is_err(), "{wrong}");
     }
-    // Lengths are of bytes, not of characters.
+    // Lengths count bytes, not characters.
     assert!(check_mailbox(&format!("{}@b", "\u{fc}".repeat(33)), UTF8).is_err());
 }
 
 proptest::proptest! {
-    /// Whatever is sent, the path ends at the one `>` that the command puts behind it.
+    /// Whatever address is sent, the path ends at the one `>` that the command appends.
     #[test]
     fn what_is_sent_is_one_path_on_one_line(mailbox in "[a-z\"\\\\<>@. \r\n\t\u{e4}\u{0}\u{85}]{0,12}", strict: bool, utf8: bool) {
         if check_mailbox(&mailbox, Rules { strict, utf8 }).is_ok() {

@@ -1,4 +1,4 @@
-//! Which files a pattern names, and what is found beside them and passed over. What is in them, `files` reads.
+//! Finds the files that a pattern names, and notes the skipped ones. `files` reads their content.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,12 +13,12 @@ use super::{InvalidFiles, shown};
 
 /// The most files.
 const MOST_FILES: usize = 100_000;
-/// The most entries of a folder that are looked at.
+/// The most entries of a folder that are examined.
 const MOST_ENTRIES: usize = 1_000_000;
-/// What files a folder gives.
+/// The files that a folder stands for.
 const IN_FOLDER: &str = "*.eml";
 
-/// Why a file is no message that can be sent.
+/// Why a file is not a message that can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Unfit {
     Hidden,
@@ -49,7 +49,7 @@ impl Unfit {
         }
     }
 
-    /// Why a folder or a pattern goes without a file that gives this error; `None`: it cannot.
+    /// Returns why a file with this error is skipped in a folder or a pattern; `None` if the error is fatal.
     pub(super) fn of(error: &InvalidFiles) -> Option<Unfit> {
         match error {
             InvalidFiles::Empty(_) => Some(Unfit::Empty),
@@ -63,17 +63,17 @@ impl Unfit {
     }
 }
 
-/// What was found beside the messages, and passed over: by reason how many, and the name of the first.
+/// The skipped files: for each reason their number and the name of the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skipped(BTreeMap<Unfit, (u64, String)>);
 
 impl Skipped {
-    /// Whether all that was found is a message.
+    /// Whether no file was skipped.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there are.
+    /// Returns the number of skipped files.
     pub fn count(&self) -> u64 {
         self.0.values().map(|(count, _)| count).sum()
     }
@@ -95,30 +95,30 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// What a pattern names.
+/// The files that a pattern names.
 #[derive(Default)]
 pub(super) struct FoundFiles {
-    /// By name.
+    /// The paths, sorted by name.
     pub(super) paths: Vec<PathBuf>,
     pub(super) skipped: Skipped,
-    /// It is one file, by its own name.
+    /// Whether it is a single file that was named itself.
     pub(super) alone: bool,
 }
 
 /// Which files of a folder are messages.
 enum Names {
     Pattern(glob::Pattern),
-    /// `*.eml`, in whatever case.
+    /// `*.eml`, in upper or lower case.
     Eml,
-    /// All, as in a Maildir.
+    /// All files, as in a Maildir.
     All,
 }
 
 impl Names {
-    /// Why a name is not taken; `Some(None)`: the pattern's own choice, of which nothing need be said.
+    /// Returns why a name is skipped; `Some(None)` if the pattern excludes it, which is not reported.
     fn refuse(&self, name: &str) -> Option<Option<Unfit>> {
         match self {
-            // As in a shell, `*` does not take what is hidden.
+            // As in a shell, `*` does not match hidden files.
             Names::Pattern(pattern) if !pattern.matches(name) => Some(None),
             Names::Pattern(pattern) if pattern.as_str().starts_with('.') => None,
             _ if name.starts_with('.') => Some(Some(Unfit::Hidden)),
@@ -131,7 +131,7 @@ impl Names {
     }
 }
 
-/// The files that a pattern names.
+/// Returns the files that a pattern names.
 pub(super) fn find(pattern: &Path) -> Result<FoundFiles, InvalidFiles> {
     let is_pattern = |part: &OsStr| part.as_bytes().iter().any(|byte| memchr(*byte, b"*?[").is_some());
     let name = pattern.file_name().unwrap_or_default();
@@ -165,7 +165,7 @@ pub(super) fn find(pattern: &Path) -> Result<FoundFiles, InvalidFiles> {
 }
 
 impl FoundFiles {
-    /// Adds the regular files of a folder whose names are taken; the others are passed over.
+    /// Adds the regular files of a folder with matching names. The others are skipped.
     fn add(&mut self, folder: &Path, names: &Names) -> Result<(), InvalidFiles> {
         let io = |error: io::Error| InvalidFiles::io(folder, &error);
         let folder_or_here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

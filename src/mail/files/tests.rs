@@ -1,4 +1,4 @@
-//! Files of every shape: found, read, sent whole or in blocks, and changed under our hands.
+//! Files of every shape: found, read, sent whole or in blocks, and changed during the run.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ fn folder(files: &[(&str, &[u8])]) -> TempDir {
     folder
 }
 
-/// All of a message, from the place on.
+/// Returns the rest of a message from this offset on.
 fn sent(corpus: &Corpus, index: usize, form: ContentForm, from: u64) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), from);
     while at < corpus.size(index) {
@@ -49,7 +49,7 @@ fn both(file: &[u8]) -> [Corpus; 2] {
     let [held, streamed] =
         [u64::MAX, 0].map(|held| Corpus::read_holding(&folder.path().join("a.eml"), held).unwrap());
     assert!(held.is_held() && !streamed.is_held());
-    // The folder is to live as long as what streams from it.
+    // The folder must live as long as a corpus that streams from it.
     std::mem::forget(folder);
     [held, streamed]
 }
@@ -77,7 +77,7 @@ fn check(file: &[u8], places: &[u64]) {
 
 #[test]
 fn lines_end_in_crlf_and_dots_are_stuffed_at_every_border() {
-    // Each shape with its parts before, on and after the border of two blocks.
+    // Each shape, with its parts before, on and after the border of two blocks.
     for shape in ["\n.x\n", "\r\n.x\r\n", "\r.\n", "\r\r\n..\n", "x", "\n", "\r", ".\n"] {
         for before in BLOCK - 5..=BLOCK + 1 {
             let mut file = vec![b'a'; before];
@@ -178,7 +178,7 @@ fn a_file_that_vanishes_or_changes_is_lost() {
         lost(|path| OpenOptions::new().write(true).open(path).unwrap().set_len(100_000).unwrap()),
         changed
     );
-    // Another file of the same length and time in its place.
+    // Another file of the same length and time replaces it.
     assert_eq!(
         lost(|path| {
             let time = fs::metadata(path).unwrap().modified().unwrap();
@@ -247,12 +247,12 @@ fn a_folder_is_taken_as_people_have_it_and_the_rest_is_named() {
     ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
-    // By its own name nothing is passed over.
+    // A file that is named itself is never skipped.
     let error = |name: &str| Corpus::read(&folder.path().join(name)).unwrap_err().to_string();
     assert!(error("d.eml").contains("begins with a line `From ...`, as an mbox does"));
     assert!(error("e.eml").contains("is UTF-16"));
     assert!(error("c.*").contains("no file of ") && error("c.*").ends_with("1 empty: c.eml"));
-    // A pattern chooses for itself, and takes what is hidden only if it says so.
+    // A pattern chooses files of any name, but takes hidden files only if it begins with a dot.
     let of = |pattern: &str| Corpus::read(&folder.path().join(pattern)).unwrap();
     assert!(of("[ab].*").skipped().is_empty());
     assert_eq!((of(".hid*").len(), of("*a.*").skipped().count()), (1, 1));

@@ -54,7 +54,7 @@ fn files_are_read_as_people_have_them() {
     assert_eq!(all("sep=;\r\nname;mail\r\nDoe, Jane;a@b\r\n"), ["a@b"]);
     assert_eq!(all("\"sep=|\"\na@b|x\n"), ["a@b"]);
     assert_eq!(all("\"Doe, Jane\" <a@b>\nJane Doe <c@d>\n<e@f>\n  g@h  \n\n"), ["a@b", "c@d", "e@f", "g@h"]);
-    // A quoted local part, bare and as CSV has it.
+    // A quoted local part, bare and as in CSV.
     assert_eq!(all("\"a b\"@c\n\"d@e\"\n"), ["\"a b\"@c", "d@e"]);
     assert_eq!(all("\"\"\"a b\"\"@c\"\n"), ["\"a b\"@c"]);
     assert_eq!(all("a@b\rc@d\r"), ["a@b", "c@d"], "line ends of old");

@@ -1,4 +1,4 @@
-//! Messages of every kind as a listener reads them: exact sizes, cuts at any place, and the result of a parser.
+//! Messages of every kind as a listener reads them: exact sizes, pieces cut anywhere, and the result of a parser.
 
 use super::*;
 use crate::mail::encode::tests::unstuff;
@@ -17,7 +17,7 @@ fn mailer(spec: &Spec) -> Arc<Mailer> {
     Arc::new(Mailer::new(spec, 42, "run-1", DATE))
 }
 
-/// The wire form, from pieces, and the offsets between them.
+/// Returns the stuffed content, rendered in pieces, and the offsets between them.
 fn wire(message: &Message) -> (Vec<u8>, Vec<u64>) {
     let (mut out, mut offsets) = (Vec::new(), vec![0]);
     while offsets[offsets.len() - 1] < message.size() {
@@ -170,7 +170,7 @@ fn a_spec_that_cannot_be_is_refused_in_clear_words() {
     );
 }
 
-/// The whole content, unchanged.
+/// Returns the whole content without stuffing.
 fn plain(message: &Message) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), 0);
     while at < message.size() {
@@ -181,7 +181,7 @@ fn plain(message: &Message) -> Vec<u8> {
     out
 }
 
-/// Whether the content from `offset` on, appended to the beginning of its line, equals that part of the whole.
+/// Checks that the content from `offset` on, behind the beginning of its line, equals that part of the whole.
 fn goes_on(message: &Message, whole: &[u8], offset: u64) {
     let (mut rest, mut at) = (Vec::new(), offset);
     while at < message.size() {
@@ -217,7 +217,7 @@ proptest! {
     }
 }
 
-/// Compares both forms of a message, from several offsets on; returns its content.
+/// Checks both forms of a message from several offsets on. Returns its content.
 fn checked(message: &Message) -> Vec<u8> {
     let whole = content(message);
     assert_eq!(whole.len() as u64, message.size(), "what is declared is what is sent");
@@ -375,7 +375,7 @@ fn lists_are_used_in_turn_or_at_random() {
     let firsts: std::collections::BTreeSet<&String> = drawn.iter().map(|pair| &pair[0]).collect();
     assert_eq!(firsts.len(), 5);
     assert_eq!(drawn[..50], (0..50).map(|n| recipients(Order::Random, n)).collect::<Vec<_>>()[..]);
-    // One recipient is in the header, too.
+    // A single recipient is also in the header.
     let one =
         mailer(&Spec { to: listed(list, Order::Random), ..spec(1, MessageSize::Fixed(600)) }).message(8);
     let to = rendered(|out| one.recipient(0, out));

@@ -1,5 +1,5 @@
-//! Signatures checked by a reading of RFC 6376 of our own: what is signed is put together here, and only the arithmetic of
-//! RSA and Ed25519 is a library's.
+//! Checks signatures with an independent implementation of RFC 6376. The signed input is built here, and only the
+//! arithmetic of RSA and Ed25519 comes from a library.
 
 use std::sync::Arc;
 
@@ -36,14 +36,16 @@ fn content(message: &Message) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// RFC 6376 3.4.2, `relaxed` for a field: its name small, unfolded, blanks as one, none at the ends.
+/// RFC 6376 3.4.2, `relaxed` for a field: name in lower case, unfolded, each run of blanks one space, no blanks at the
+/// ends.
 fn relaxed_field(field: &str) -> String {
     let (name, value) = field.split_once(':').unwrap();
     let value: Vec<&str> = value.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty()).collect();
     format!("{}:{}", name.trim().to_lowercase(), value.join(" "))
 }
 
-/// RFC 6376 3.4.4, `relaxed` for a body: blanks as one, none at the end of a line, no empty lines at the end.
+/// RFC 6376 3.4.4, `relaxed` for a body: each run of blanks one space, no blanks at the end of a line, no empty lines
+/// at the end.
 fn relaxed_body(body: &str) -> String {
     let squeezed = |line: &str| {
         let mut out = String::new();
@@ -62,7 +64,7 @@ fn relaxed_body(body: &str) -> String {
     if trimmed.is_empty() { String::new() } else { format!("{trimmed}\r\n") }
 }
 
-/// Whether the message carries a signature that is right.
+/// Checks that the message has a valid signature.
 fn verify(content: &str, record: &str) -> Result<(), String> {
     let (header, body) = content.split_once("\r\n\r\n").unwrap();
     let mut fields: Vec<String> = Vec::new();
@@ -93,10 +95,10 @@ fn verify(content: &str, record: &str) -> Result<(), String> {
     let mut signed = String::new();
     for name in names.split(':') {
         let field = fields.iter().rfind(|field| field.split(':').next().unwrap().eq_ignore_ascii_case(name));
-        // One that is not there stands for nothing (RFC 6376 5.4.2).
+        // A field that is missing adds nothing (RFC 6376 5.4.2).
         signed += &field.map_or(String::new(), |field| relaxed_field(field) + "\r\n");
     }
-    // The signature's own field, without the signature and without a CRLF (RFC 6376 3.7).
+    // The field of the signature itself, without the signature value and without a CRLF (RFC 6376 3.7).
     let own = relaxed_field(&fields[0]);
     let value = own.find("; b=").map(|place| place + 4).ok_or("no b=")?;
     let after = own[value..].find(';').map_or("", |end| &own[value + end..]);

@@ -41,11 +41,12 @@ fn quantiles_are_those_of_the_normal_distribution() {
 fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
     let whole = MessageSize::LogNormal { median: 20_000, sigma: 1.0, min: 0, max: 1 << 31 };
     let mut sizes = draws(&whole, 0..20_000);
-    // By the uniform draws of the same numbers (0.00734, 0.60948, ...) and a table of the normal distribution.
+    // Computed from the uniform draws of the same numbers (0.00734, 0.60948, ...) and a table of the normal
+    // distribution.
     let golden = [1743, 26_409, 8816, 18_058];
     assert_eq!(sizes[..4], golden, "a change here changes every seeded run");
     sizes.sort_unstable();
-    // Standard errors: 1.25 sigma / sqrt(n) of the median's logarithm, 2.1 of p95's.
+    // Standard errors: 1.25 sigma / sqrt(n) for the logarithm of the median, 2.1 sigma / sqrt(n) for that of p95.
     for (rank, expected, error) in [(10_000, 20_000.0, 0.027), (19_000, 20_000.0 * 5.180_251, 0.045)] {
         let off = (sizes[rank] as f64 / expected).ln().abs();
         assert!(off < error, "rank {rank} is {}", sizes[rank]);
@@ -53,7 +54,7 @@ fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
     let bounded = MessageSize::LogNormal { median: 20_000, sigma: 1.0, min: 10_000, max: 40_000 };
     let sizes = draws(&bounded, 0..20_000);
     assert!(sizes.iter().all(|size| (10_000..=40_000).contains(size)));
-    // What was cut off has not gathered at the bounds.
+    // The truncated sizes have not gathered at the bounds.
     let at_bounds = sizes.iter().filter(|size| [10_000, 40_000].contains(*size)).count();
     assert!(at_bounds < 10, "{at_bounds}");
 }
@@ -61,7 +62,8 @@ fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 60, ..Default::default() })]
 
-    /// Whatever the bounds cut off: as many draws below as above, within four standard errors of a coin's.
+    /// Whatever the bounds are, there are as many draws below the median as above it, within four standard errors of a
+    /// fair coin.
     #[test]
     fn the_median_of_what_is_drawn_is_the_one_that_is_stated(
         median in 1_000_u64..1_000_000, sigma in 0.05_f64..4.0, below in 0.0_f64..1.0, above in 1.0_f64..50.0, seed: u64,
