@@ -30,7 +30,7 @@ use serve::{LivePage, Serving};
 /// The maximum time for viewers to fetch the final page after the end of the run.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The user's way to stop the run from the page.
+/// The way to stop the run from the page.
 pub struct StopControl {
     /// Asks the run to stop: no more arrivals start, and those in flight may end.
     pub ask: Box<dyn Fn() + Send + Sync>,
@@ -47,16 +47,17 @@ pub struct PageSocket {
 }
 
 impl PageSocket {
-    /// Returns a page on this port. With a `token` each request must carry it; without one the port must be on loopback.
+    /// Creates a page on this port. With a `token` each request must carry it; without one the port must be on
+    /// loopback.
     ///
     /// # Errors
-    /// The kernel's errors.
+    /// The kernel's error.
     pub fn new(listener: TcpListener, token: Option<AccessToken>) -> io::Result<PageSocket> {
         listener.set_nonblocking(true)?;
         Ok(PageSocket { address: listener.local_addr()?, listener, token })
     }
 
-    /// Returns its URL, with the token if there is one.
+    /// Returns the URL of the page, with the token if there is one.
     pub fn url(&self) -> String {
         let token = self.token.as_ref().map(|token| format!("?token={}", token.told())).unwrap_or_default();
         format!("http://{}/{token}", self.address)
@@ -103,7 +104,7 @@ impl Exporter for Dashboard {
     }
 }
 
-/// Returns the stored report. If there is none, it is rendered from the result alone.
+/// Returns the stored report. If it is missing, the report is rendered from the result alone.
 fn report(files: &Path, result: &RunResult) -> String {
     std::fs::read_to_string(files.join(PAGE)).unwrap_or_else(|_| {
         let (profile, environment, timeline) = (None, None, None);

@@ -1,4 +1,4 @@
-//! The endpoints that a run in progress is exported to: ports that are bound, receivers that are allowed.
+//! The endpoints to which a run in progress is exported. Binds their ports, and checks that the addresses are allowed.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -17,21 +17,21 @@ use super::prometheus::Prometheus;
 use super::{Exporter, RunInProgress};
 use crate::report::RunDescription;
 
-/// How long the final metrics wait for a scrape if nothing else is asked.
+/// How long the final metrics wait for a scrape by default.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// Where a run is to be exported to.
+/// The endpoints that the user asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The live page's port.
+    /// The port of the live page.
     pub dashboard: Option<SocketAddr>,
     /// The port that Prometheus scrapes.
     pub prometheus: Option<SocketAddr>,
     /// How long the final metrics wait for a scrape.
     pub linger: Option<Duration>,
-    /// The URL of a receiver of OTLP.
+    /// The URL of an OTLP receiver.
     pub otlp: Option<String>,
-    /// Addresses beyond loopback are allowed.
+    /// Whether addresses beyond loopback are allowed.
     pub beyond_loopback: bool,
 }
 
@@ -52,19 +52,19 @@ pub enum SetupError {
     Io(#[from] io::Error),
 }
 
-/// The run that is to be exported.
+/// The run that is exported.
 pub struct ObservedRun<'a> {
-    /// What is asked.
+    /// The description of the run.
     pub description: RunDescription,
     /// The run directory.
     pub directory: &'a Path,
-    /// How it is stopped.
+    /// The way to stop it.
     pub stop_control: StopControl,
     /// Prints a line for the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
-/// The endpoints that were asked for: ports are bound, addresses are allowed.
+/// The endpoints that the user asked for. Their ports are bound, and their addresses are allowed.
 #[derive(Debug)]
 pub struct Endpoints {
     dashboard: Option<PageSocket>,
@@ -73,14 +73,14 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// Binds all that was asked for.
+    /// Binds all endpoints of the settings.
     ///
     /// # Errors
-    /// A port cannot be bound, or an address is not allowed; nothing was sent yet.
+    /// A port cannot be bound, or an address is not allowed. Nothing was sent yet.
     pub fn bind(settings: &Settings) -> Result<Endpoints, SetupError> {
         let socket = |address: SocketAddr| {
             let listener = settings.bind("--dashboard", address)?;
-            // On this machine alone nobody needs to know a secret.
+            // A page that only this machine can reach needs no token.
             let local = address.ip().to_canonical().is_loopback();
             let token = if local { None } else { Some(token()?) };
             Ok::<_, SetupError>(PageSocket::new(listener, token)?)
@@ -106,13 +106,13 @@ impl Endpoints {
     /// Returns the exporters of this run, and prints their URLs.
     ///
     /// # Errors
-    /// The kernel took a port back.
+    /// The kernel's errors.
     pub fn exporters(self, run: ObservedRun<'_>) -> Result<Vec<Box<dyn Exporter>>, SetupError> {
         let ObservedRun { description, directory, stop_control, say } = run;
         let info = RunInfo::new(&description);
         let mut exporters: Vec<Box<dyn Exporter>> = Vec::new();
         if let Some(socket) = self.dashboard {
-            // Printed even with --quiet: there is no other way to the page.
+            // Printed even with --quiet, because there is no other way to learn the URL.
             say(&format!("smtpress: live page at {}", socket.url()));
             let run = RunInProgress::new(description);
             exporters.push(Box::new(Dashboard { socket, run, stop_control, files: directory.to_owned() }));
@@ -129,10 +129,10 @@ impl Endpoints {
 }
 
 impl Settings {
-    /// Binds a port: on loopback unless the user allows otherwise.
+    /// Binds a port. It must be on loopback unless the user allows other addresses.
     ///
     /// # Errors
-    /// The address is not loopback and was not allowed, or the kernel refuses it.
+    /// The address is not loopback and was not allowed, or the kernel refuses to bind it.
     fn bind(&self, flag: &str, address: SocketAddr) -> Result<TcpListener, SetupError> {
         self.allows(flag, address)?;
         TcpListener::bind(address).map_err(|error| {
@@ -145,7 +145,7 @@ impl Settings {
         })
     }
 
-    /// Whether a run may be exported to this address.
+    /// Checks that a run may be exported to this address.
     ///
     /// # Errors
     /// It is not loopback and was not allowed.
@@ -159,7 +159,7 @@ impl Settings {
     }
 }
 
-/// Drawn by the system's randomness: it is a secret, and no seed may reveal it.
+/// Draws a token from the system's randomness: it is a secret, and no seed may reveal it.
 fn token() -> Result<AccessToken, SetupError> {
     let mut random = [0; 32];
     SysRng

@@ -1,7 +1,7 @@
-//! Whether a request names this machine's loopback, as every request from this machine does.
+//! Checks whether a request names this machine's loopback, as every request from this machine does.
 //!
-//! A foreign page can have a name of its own lead here (DNS rebinding), and its browser then sends that name. The port
-//! says nothing: behind `ssh -L` the browser speaks to another one.
+//! A foreign page can have a domain of its own that resolves to this machine (DNS rebinding), and the browser then
+//! sends that domain. The port does not matter: behind `ssh -L` the browser uses another one.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use axum::http::uri::Authority;
 pub fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();
-    // Neither a user before it nor anything but a port behind it.
+    // The name must have no user before it, and only a port may follow.
     let whole = match host.strip_prefix(name) {
         Some("") => true,
         Some(_) => authority.port_u16().is_some(),
@@ -22,7 +22,7 @@ pub fn is_loopback(host: &str) -> bool {
     whole
         && match inner.parse::<IpAddr>() {
             Ok(address) => address.to_canonical().is_loopback(),
-            // Never asked of a server of names (RFC 6761 6.3).
+            // Names that are never resolved by DNS (RFC 6761 6.3).
             Err(_) => named == "localhost" || named.ends_with(".localhost"),
         }
 }

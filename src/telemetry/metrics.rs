@@ -1,17 +1,17 @@
-//! What is exported of a run for machines that keep metrics: the values so far, and the one table of names, units and labels.
+//! The metrics of a run for monitoring systems: the current values, and the only table of names, units and labels.
 //!
-//! `prometheus` and `otlp` write it; both read the table, so that they cannot differ. How a distribution becomes
-//! buckets is `buckets`' business.
+//! `prometheus` and `otlp` write the metrics. Both use the table, so that they cannot differ. `buckets` turns a
+//! distribution into buckets.
 //!
 //! # Decisions
-//! - Names follow Prometheus' conventions (base units, `_total`, `_info`); what is not counted by phase has no label `phase`.
-//!   The names of durations are those of [`Metric`]; steps are one family, told apart by the label `step`.
-//! - A condition belongs to a step and an outcome, not to a transaction: a session may be refused before there is one.
-//!   So conditions have a family of their own, and the sum over a family counts nothing twice.
-//! - The number of series is bounded: outcomes, steps and conditions are closed sets, the collector stops telling codes apart
-//!   after a thousand rows a phase, and no text of a reply is ever a label.
-//! - What a phase counts is there from the start as a zero, so that a rate sees the first event; conditions and distributions
-//!   appear when they are met.
+//! - Names follow Prometheus' conventions (base units, `_total`, `_info`). A metric that is not counted by phase has no
+//!   label `phase`. The names of durations are those of [`Metric`]. All steps are one family with a label `step`.
+//! - A condition belongs to a step and an outcome, not to a transaction: a session may be refused before it has one. So
+//!   conditions have a family of their own, and the sum over a family counts nothing twice.
+//! - The number of series is bounded. Outcomes, steps and conditions are closed sets. The collector merges codes after
+//!   a thousand rows for each phase. The text of a reply is never a label.
+//! - The counts of a phase exist from the start as zeros, so that a rate includes the first event. Conditions and
+//!   distributions appear with their first value.
 
 pub mod buckets;
 
@@ -29,13 +29,13 @@ use crate::collector::tally::{ByOutcome, Counts, PhaseTally, Tally};
 use crate::collector::{Metric, Outcome};
 use crate::report::RunDescription;
 
-/// What the names of the steps' metrics begin with.
+/// The prefix of the names of the steps' metrics.
 const STEP: &str = "step.";
 
-/// What is known of a run before it begins.
+/// The facts about a run that are known before it begins.
 #[derive(Clone, Debug)]
 pub struct RunInfo {
-    /// Identifies the run, as in its messages.
+    /// The identifier of the run, as in its messages.
     pub run_id: String,
     /// The profile's name.
     pub profile: String,
@@ -48,7 +48,7 @@ pub struct RunInfo {
 }
 
 impl RunInfo {
-    /// Of the run that is described so.
+    /// Creates the facts from the description of a run.
     pub fn new(run: &RunDescription) -> RunInfo {
         let plan = &run.plan;
         RunInfo {
@@ -67,20 +67,20 @@ pub struct RunMetrics {
     info: RunInfo,
     tally: Tally,
     gauges: Gauges,
-    /// How far the run is, since its epoch.
+    /// The time of the values, since the run's epoch.
     at: Duration,
-    /// The exit code; none while the run goes on.
+    /// The exit code; `None` while the run is in progress.
     over: Option<u8>,
 }
 
 impl RunMetrics {
-    /// All zero.
+    /// Creates the metrics with all values zero.
     pub fn new(info: RunInfo) -> RunMetrics {
         let tally = Tally::new(info.phases.len());
         RunMetrics { info, tally, gauges: Gauges::default(), at: Duration::ZERO, over: None }
     }
 
-    /// Adds what was events.
+    /// Adds an event of the run.
     pub fn hear(&mut self, events: &RunEvent) {
         match events {
             RunEvent::Second(interval) => {
@@ -88,7 +88,7 @@ impl RunMetrics {
                 self.gauges = interval.gauges;
                 self.at = interval.start + interval.length;
             }
-            // No number of theirs is known before the end.
+            // No value of a command is known before the end.
             RunEvent::Commands(_) => {}
             RunEvent::Over(result) => {
                 self.at = self.at.max(Duration::try_from_secs_f64(result.took_s).unwrap_or_default());
@@ -97,22 +97,22 @@ impl RunMetrics {
         }
     }
 
-    /// Whether the run is over: the values are final.
+    /// Whether the run is over, so that the values are final.
     pub fn is_over(&self) -> bool {
         self.over.is_some()
     }
 
-    /// What was known before.
+    /// Returns the facts that were known before the run.
     pub fn info(&self) -> &RunInfo {
         &self.info
     }
 
-    /// When the values were so, since the Unix epoch.
+    /// Returns the time of the values, since the Unix epoch.
     pub fn time(&self) -> Duration {
         self.info.started_at + self.at
     }
 
-    /// The distributions that hold values: phase, metric, outcome.
+    /// Returns the distributions that hold values: phase, metric, outcome.
     fn spreads(&self) -> impl Iterator<Item = (&str, Metric, &'static str, &Hist)> {
         self.phases().flat_map(|(phase, tally)| {
             let spreads = tally.hists.iter().filter(|(_, hist)| !hist.is_empty());
@@ -120,26 +120,26 @@ impl RunMetrics {
         })
     }
 
-    /// The phases with their names.
+    /// Returns the phases with their names.
     fn phases(&self) -> impl Iterator<Item = (&str, &PhaseTally)> {
         self.info.phases.iter().map(String::as_str).zip(&self.tally.phases)
     }
 }
 
-/// What a family is.
+/// The type of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It only grows.
+    /// A value that only grows.
     Counter,
-    /// It comes and goes.
+    /// A value that rises and falls.
     Gauge,
     /// A distribution of durations.
     Histogram,
-    /// A constant 1 whose labels say what the run is.
+    /// A constant 1 whose labels describe the run.
     Info,
 }
 
-/// What a family is measured in, where that is no mere number.
+/// The unit of a family that has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricUnit {
     /// Seconds.
@@ -149,7 +149,7 @@ pub enum MetricUnit {
 }
 
 impl MetricUnit {
-    /// Its name as part of a metric's.
+    /// Returns the unit as part of a metric's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             MetricUnit::Seconds => "seconds",
@@ -161,31 +161,31 @@ impl MetricUnit {
 /// One row of the table.
 #[derive(Debug)]
 pub struct MetricFamily {
-    /// Its name without unit and without `_total` or `_info`.
+    /// The name, without unit and without `_total` or `_info`.
     pub name: &'static str,
-    /// What it is measured in.
+    /// The unit.
     pub unit: Option<MetricUnit>,
-    /// What it is.
+    /// The type.
     pub kind: MetricKind,
-    /// What it counts, in a sentence.
+    /// The meaning, in one sentence.
     pub help: &'static str,
     /// The names of the labels of its series.
     pub labels: &'static [&'static str],
     read: Read,
 }
 
-/// Where the series of a family come from.
+/// The source of the series of a family.
 #[derive(Debug)]
 enum Read {
-    /// One a phase.
+    /// One series for each phase.
     ByPhase(fn(&Counts) -> u64),
-    /// One a phase and outcome.
+    /// One series for each phase and outcome.
     ByOutcome(fn(&Counts) -> &ByOutcome, &'static [Outcome]),
-    /// One of the run, as it stands.
+    /// One series with the current state of the run.
     State(fn(&Gauges) -> u64),
-    /// One a phase and outcome that holds values.
+    /// One series for each phase and outcome that holds values.
     Spread(Metric),
-    /// As it says.
+    /// A function that returns the series.
     Own(for<'a> fn(&'a RunMetrics) -> Vec<MetricSample<'a>>),
 }
 
@@ -199,7 +199,7 @@ impl MetricFamily {
         MetricFamily { name, unit, kind, help, labels: &[], read: Read::Own(|_| Vec::new()) }
     }
 
-    /// Its name in Prometheus' own formats, with unit and `_total` or `_info`.
+    /// Returns the name in Prometheus' own formats, with unit and `_total` or `_info`.
     pub fn exposed_name(&self) -> String {
         let unit = self.unit.map(|unit| format!("_{}", unit.as_str())).unwrap_or_default();
         let suffix = match self.kind {
@@ -210,23 +210,23 @@ impl MetricFamily {
         format!("{}{unit}{suffix}", self.name)
     }
 
-    /// A count of every phase.
+    /// Creates a family that counts by phase.
     const fn count(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> MetricFamily {
         MetricFamily::new(name, None, MetricKind::Counter, help).labels(&["phase"], Read::ByPhase(pick))
     }
 
-    /// Bytes of every phase.
+    /// Creates a family that counts bytes by phase.
     const fn bytes(name: &'static str, help: &'static str, pick: fn(&Counts) -> u64) -> MetricFamily {
         MetricFamily::new(name, Some(MetricUnit::Bytes), MetricKind::Counter, help)
             .labels(&["phase"], Read::ByPhase(pick))
     }
 
-    /// The state of the run.
+    /// Creates a family with the state of the run.
     const fn state(name: &'static str, help: &'static str, pick: fn(&Gauges) -> u64) -> MetricFamily {
         MetricFamily::new(name, None, MetricKind::Gauge, help).labels(&[], Read::State(pick))
     }
 
-    /// The durations of one name.
+    /// Creates a family with the durations of a metric.
     const fn durations(name: &'static str, help: &'static str, metric: Metric) -> MetricFamily {
         let family = MetricFamily::new(name, Some(MetricUnit::Seconds), MetricKind::Histogram, help);
         family.labels(&["phase", "outcome"], Read::Spread(metric))
@@ -236,7 +236,7 @@ impl MetricFamily {
         MetricFamily { labels, read, ..self }
     }
 
-    /// Its series, as they stand.
+    /// Returns the current series.
     pub fn samples<'a>(&self, metrics: &'a RunMetrics) -> Vec<MetricSample<'a>> {
         match &self.read {
             Read::ByPhase(pick) => {
@@ -271,18 +271,18 @@ impl MetricFamily {
 pub struct MetricSample<'a> {
     /// The values of the labels, in the order of the row.
     pub labels: Vec<Cow<'a, str>>,
-    /// Where it stands.
+    /// The value.
     pub value: SampleValue<'a>,
 }
 
-/// Where a series stands.
+/// The value of a series.
 #[derive(Clone, Copy, Debug)]
 pub enum SampleValue<'a> {
     /// A whole number.
     Count(u64),
-    /// In the family's unit.
+    /// A number in the family's unit.
     Number(f64),
-    /// A distribution that holds something.
+    /// A distribution that is not empty.
     Spread(&'a Hist),
 }
 
@@ -304,10 +304,10 @@ impl<'a> MetricSample<'a> {
     }
 }
 
-/// How transactions end; they are never shed.
+/// How transactions end. They are never shed.
 const ENDED: &[Outcome] = Outcome::ALL.split_at(Outcome::Shed as usize).0;
 
-/// The table of what is exported.
+/// The table of the exported metrics.
 pub static TABLE: &[MetricFamily] = &[
     MetricFamily::new("smtpress_run", None, MetricKind::Info, "The run that these metrics are of.")
         .labels(&["run_id", "profile", "seed", "version"], Read::Own(info)),
@@ -527,7 +527,7 @@ fn recipients(metrics: &RunMetrics) -> Vec<MetricSample<'_>> {
     metrics.phases().flat_map(both).collect()
 }
 
-/// The rows of the conditions without their enhanced codes, which a listener may make up by the million.
+/// Returns the rows of the conditions without their enhanced codes, because a listener could invent millions of codes.
 fn conditions(metrics: &RunMetrics) -> Vec<MetricSample<'_>> {
     let mut counts = BTreeMap::new();
     for (phase, tally) in metrics.phases() {
@@ -567,7 +567,7 @@ fn steps(metrics: &RunMetrics) -> Vec<MetricSample<'_>> {
     metrics.spreads().filter_map(of).collect()
 }
 
-/// What the process has used of its processors, in seconds; nothing where the kernel does not say.
+/// Returns the CPU time of this process in seconds; `None` if the kernel does not report it.
 fn process_cpu() -> Option<f64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
     let used = usage.user_time() + usage.system_time();

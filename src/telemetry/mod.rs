@@ -1,7 +1,8 @@
-//! Exports a run in progress: as a live page for people, as metrics for machines. It measures and judges nothing.
+//! Exports a run in progress: as a live page for people, and as metrics for machines. It measures and judges nothing.
 //!
-//! Each [`Exporter`] has one output. All exporters share one thread with a runtime of its own. The workers do not know them;
-//! the thread that adds up the seconds hands each second over and never waits. A slow exporter delays only itself.
+//! Each [`Exporter`] has one output. All exporters share one thread with a runtime of its own. The workers do not know
+//! them. The thread that adds up the seconds passes each second on and never waits, so a slow exporter delays only
+//! itself.
 
 pub mod dashboard;
 pub mod endpoints;
@@ -33,23 +34,24 @@ pub use run_in_progress::RunInProgress;
 /// How often the wait for the exporters checks whether the user has cancelled it.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What an exporter receives of a run.
+/// An event of a run, for its exporters.
 #[derive(Clone, Debug)]
 pub enum RunEvent {
-    /// A second has passed: all that was counted in it. One event for each second of the run, in order.
+    /// A second has passed. Holds everything that was counted in it. There is one event for each second of the run, in
+    /// order.
     Second(Arc<Interval>),
-    /// A command of an `[[event]]` began or ended: all of them, as far as they are known.
+    /// A command of an `[[event]]` began or ended. Holds all of them, as far as they are known.
     Commands(Arc<Vec<EventRun>>),
-    /// The run has ended and is judged; no event follows.
+    /// The run has ended and has its verdict. No event follows.
     Over(Arc<RunResult>),
 }
 
 /// One output of a run in progress.
 pub trait Exporter: Send {
-    /// Exports the run until its end, and after [`RunEvent::Over`] for as long as a reader may still fetch the end. A channel
-    /// that closes without that event means that the run failed; then it returns at once.
+    /// Exports the run until its end, and after [`RunEvent::Over`] for as long as a reader may still fetch the final
+    /// values. A channel that closes without that event means that the run failed; then the exporter returns at once.
     ///
-    /// Returns warnings for the user, a sentence each. The future is dropped when the user does not want to wait.
+    /// Returns warnings for the user, one sentence each. The future is dropped when the user cancels the wait.
     fn export(self: Box<Self>, events: UnboundedReceiver<RunEvent>) -> LocalBoxFuture<'static, Vec<String>>;
 }
 
@@ -63,17 +65,17 @@ pub struct Exporters {
 #[derive(Debug)]
 struct Thread {
     handle: JoinHandle<()>,
-    /// Dropped when the user does not want to wait.
+    /// Dropped when the user cancels the wait.
     patience: oneshot::Sender<()>,
     /// Warnings for the user.
     remarks: mpsc::Receiver<Vec<String>>,
 }
 
 impl Exporters {
-    /// Starts the exporters; without any there is no thread.
+    /// Starts the exporters. Without any exporter no thread is started.
     ///
     /// # Errors
-    /// No thread, or no descriptor for its runtime, is left.
+    /// There is no thread, or no descriptor for its runtime.
     pub fn start(exporters: Vec<Box<dyn Exporter>>) -> io::Result<Exporters> {
         if exporters.is_empty() {
             return Ok(Exporters::default());
@@ -91,13 +93,13 @@ impl Exporters {
                     _ = lost => {}
                 }
             });
-            // Connections that are still open must not hold the thread.
+            // Open connections must not keep the thread.
             runtime.shutdown_background();
         })?;
         Ok(Exporters { exporters: senders, thread: Some(Thread { handle, patience, remarks }) })
     }
 
-    /// Hands a second over. Never waits.
+    /// Passes a second on. Never waits.
     pub fn second(&self, interval: &Interval) {
         if self.exporters.is_empty() {
             return;
@@ -106,14 +108,14 @@ impl Exporters {
         self.send(&RunEvent::Second(interval));
     }
 
-    /// Hands over what is known of the run's `[[event]]`s. Never waits.
+    /// Passes the state of the run's `[[event]]`s on. Never waits.
     pub fn events(&self, events: &[EventRun]) {
         if !self.exporters.is_empty() {
             self.send(&RunEvent::Commands(Arc::new(events.to_vec())));
         }
     }
 
-    /// Hands the end over and waits until all exporters are done, or until `cancelled` returns true.
+    /// Passes the end of the run on, and waits until all exporters have finished, or until `cancelled` returns true.
     ///
     /// Returns the exporters' warnings.
     pub fn over(mut self, result: &Arc<RunResult>, cancelled: impl Fn() -> bool) -> Vec<String> {
@@ -122,14 +124,14 @@ impl Exporters {
         let said = loop {
             match remarks.recv_timeout(POLL) {
                 Ok(said) => break said,
-                // An exporter that panicked has printed it.
+                // An exporter that panicked has printed the panic.
                 Err(mpsc::RecvTimeoutError::Disconnected) => break Vec::new(),
                 Err(mpsc::RecvTimeoutError::Timeout) if cancelled() => break Vec::new(),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
         };
         drop(patience);
-        // A panic was printed when it happened; the run's result stands.
+        // A panic was printed when it happened. The run's result stays valid.
         handle.join().ok();
         said
     }
@@ -149,7 +151,7 @@ mod tests {
     use crate::collector::tally::Tally;
     use crate::report::fixtures;
 
-    /// Counts the seconds, and waits for ever after the end if told to.
+    /// Counts the seconds. It can be made to wait forever after the end.
     struct Counting {
         waits: bool,
     }

@@ -59,10 +59,10 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 /// The path for metrics in OTLP over HTTP, relative to the receiver's URL.
 const PATH: &str = "v1/metrics";
 
-/// Where a receiver is: its URL, and the address that it was resolved to.
+/// A receiver: its URL, and the address to which it was resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpReceiver {
-    /// The whole URL, path included.
+    /// The whole URL, including the path.
     url: Uri,
     address: SocketAddr,
 }
@@ -106,7 +106,7 @@ impl OtlpReceiver {
         Ok(OtlpReceiver { url, address })
     }
 
-    /// Returns the address that pushes connect to.
+    /// Returns the address to which pushes connect.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -218,7 +218,7 @@ async fn end(events: &mut UnboundedReceiver<RunEvent>, metrics: &mut RunMetrics,
     }
 }
 
-/// Pushes to a receiver, and counts those made and those that failed.
+/// Pushes to a receiver. Counts the pushes and those that failed.
 struct Pushes<'a> {
     receiver: &'a OtlpReceiver,
     made: u32,
@@ -261,7 +261,7 @@ impl Exporter for Otlp {
     }
 }
 
-/// Returns the request that carries the current values of all metrics.
+/// Returns the request with the current values of all metrics.
 fn request(run: &RunMetrics) -> ExportMetricsServiceRequest {
     let span = ObservedTime { from: nanoseconds(run.info().started_at), to: nanoseconds(run.time()) };
     let metrics = TABLE.iter().filter_map(|family| metric(family, &family.samples(run), span)).collect();

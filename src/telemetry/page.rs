@@ -11,28 +11,29 @@ use crate::report::view::{Cell, Column, Head, ReportTable, Section, SectionPart,
 pub struct RunProgress {
     /// The planned duration of the load, in seconds; `None` if it is not known.
     pub planned_s: Option<f64>,
-    /// The user has asked it to stop.
+    /// Whether the user has asked it to stop.
     pub stopping: bool,
     /// Arrivals that were scheduled and wait for their start.
     pub waiting: u64,
     /// Arrivals that have started and not ended.
     pub in_flight: u64,
-    /// What a receiver behind the relay has seen; `None` without one.
+    /// The messages that a receiver behind the relay has seen; `None` without a relay.
     pub relay: Option<RelayProgress>,
 }
 
-/// What has come out of a relay so far.
+/// The messages that the relay has delivered so far.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayProgress {
-    /// Accepted recipients.
+    /// The number of accepted recipients.
     pub accepted: u64,
-    /// Those of them that came out.
+    /// How many of them were delivered.
     pub delivered: u64,
-    /// Those that have neither come out nor bounced.
+    /// How many of them were neither delivered nor bounced.
     pub queued: u64,
 }
 
-/// Returns what the live page has in addition to the page of the report. `whole`: the page, not only what changes in it.
+/// Returns the parts that the live page has in addition to the report. `whole` asks for the whole page, not only for
+/// the parts that change.
 pub fn live_part(whole: bool) -> LivePart {
     LivePart { script: include_str!("page/live.js"), style: include_str!("page/live.css"), whole }
 }
@@ -129,7 +130,7 @@ fn outcomes(result: &RunResult, section: &mut Section, progress: RunProgress) {
     }
 }
 
-/// The section on what came out of the relay: what is missing and what only takes its time is not told apart before the end.
+/// Returns the section on the relay. Before the end, a lost message cannot be told apart from a slow one.
 fn delivery(relay: RelayProgress) -> Section {
     let mut table = ReportTable::new(["accepted", "delivered", "in the relay"].map(Column::number));
     table.row([relay.accepted, relay.delivered, relay.queued].map(|n| Cell::number(format::count(n))));
@@ -147,7 +148,7 @@ fn not_ended(phase: &StoredPhase) -> u64 {
     phase.scheduled.saturating_sub(ended)
 }
 
-/// Keeps the rows on the generator whose values are known before the end.
+/// Keeps the rows about the generator whose values are known before the end.
 fn generator(block: &mut SectionPart) {
     if let SectionPart::Facts(table) = block {
         let known = ["lag p99", "own failures"];

@@ -1,13 +1,15 @@
-//! Metrics for Prometheus to scrape: `/metrics` while the run goes on, and after it until the final values were seen.
+//! Serves metrics for Prometheus: `/metrics` during the run, and after it until the final values were scraped.
 //!
 //! # Decisions
-//! - OpenMetrics is written by `prometheus-client`, which takes distributions made elsewhere (`encode_histogram`): ours are
-//!   HDR counts, not observations. Prometheus' classic text, which it does not know, is `classic`'s, its messages `protobuf`'s.
+//! - `prometheus-client` writes OpenMetrics, because it accepts complete distributions (`encode_histogram`): the
+//!   collector has HDR counts, not observations. `classic` writes Prometheus' classic text, which that library lacks,
+//!   and `protobuf` writes its messages.
 //! - A request without `Accept` gets classic text; `exposition` decides what `Accept` prefers.
-//! - On loopback a request must name loopback (see `hosts`): no page in a browser of this machine may read the metrics.
-//! - The values are those of the last whole second. They are written for each request, on the exporters' thread.
-//! - The end is a scrape that began after the run was over. A scraper that came before may come once more, and a run
-//!   shorter than the scrape interval is first seen then, so the exporter waits for it, but not for ever.
+//! - On loopback a request must name loopback (see `hosts`), so that no page in a browser of this machine can read the
+//!   metrics.
+//! - The values are those of the last whole second. They are rendered for each request, on the exporters' thread.
+//! - The exporter ends after a scrape that began when the run was over. It waits for one, though not forever: an
+//!   earlier scraper may come once more, and a run shorter than the scrape interval is first seen then.
 
 mod classic;
 mod exposition;
@@ -39,7 +41,7 @@ use super::metrics::{
 use super::{Exporter, RunEvent};
 use exposition::ExpositionFormat;
 
-/// How long an answer in progress may take at the end.
+/// How long an answer in progress may take after the end.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Serves the metrics of a run.
@@ -50,7 +52,7 @@ pub struct Prometheus {
     shared: Arc<ScrapeState>,
 }
 
-/// What the server and the exporter share; they are on one thread.
+/// The state that the server and the exporter share. Both are on one thread.
 struct ScrapeState {
     metrics: Arc<Mutex<RunMetrics>>,
     registry: Registry,
@@ -60,7 +62,7 @@ struct ScrapeState {
     local: bool,
 }
 
-/// Who has come.
+/// The scrapes so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Scraped {
     #[default]
@@ -70,10 +72,11 @@ enum Scraped {
 }
 
 impl Prometheus {
-    /// On a port that is bound. After the run it waits `linger` for a scrape of the final values; `say` prints what it does.
+    /// Creates an exporter on a bound port. After the run it waits `linger` for a scrape of the final values. `say`
+    /// prints its messages.
     ///
     /// # Errors
-    /// The kernel says no.
+    /// The kernel's error.
     pub fn new(
         listener: net::TcpListener,
         info: RunInfo,
@@ -110,7 +113,7 @@ impl Prometheus {
         };
         let remark = if over { wait(&shared, address, linger, &*say).await } else { None };
         drop(stop);
-        // A client that does not read its answer must not hold the run.
+        // A client that does not read its answer must not delay the run.
         timeout(LAST_ANSWER, server).await.ok();
         Ok(remark.into_iter().collect())
     }
@@ -150,7 +153,7 @@ async fn wait(
     }
 }
 
-/// A lock that nobody can hold for long: all is on one thread, and nobody waits while holding it.
+/// Locks a mutex. It never blocks for long: all users are on one thread, and none waits while it holds the lock.
 fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -185,7 +188,7 @@ async fn answer(State(shared): State<Arc<ScrapeState>>, headers: HeaderMap) -> R
     }
 }
 
-/// Writes the table down as the values stand.
+/// Encodes the current values of the table.
 struct Scrape(Arc<Mutex<RunMetrics>>);
 
 impl fmt::Debug for Scrape {
@@ -228,7 +231,7 @@ fn write(
             family.labels.iter().copied().zip(sample.labels.iter().map(|value| &**value)).collect();
         match (family.kind, sample.value) {
             (MetricKind::Info, _) => all.encode_info(&labels)?,
-            // Without labels there are no braces.
+            // A series without labels has no braces.
             (MetricKind::Counter, SampleValue::Number(number)) if labels.is_empty() => {
                 all.encode_counter::<NoLabelSet, _, u64>(&number, None)?;
             }

@@ -1,5 +1,5 @@
-//! A run in progress, as far as it is known: the same result and the same page as at its end, of what has been counted so
-//! far. It is never a verdict; what cannot be known before the end is not there.
+//! A run in progress: the same result and the same page as at its end, with the values counted so far. It has no
+//! verdict, and values that are unknown before the end are absent.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use crate::report::{RunDescription, RunResult};
 #[derive(Debug)]
 pub struct RunInProgress {
     description: RunDescription,
-    /// So far.
+    /// The values so far.
     measured: Measured,
-    /// What its charts are drawn from; `None`: the counts alone are wanted.
+    /// The source of the charts; `None` if only counts are kept.
     timeline: Option<GrowingTimeline>,
-    /// The user has asked it to stop; since when.
+    /// When the user asked the run to stop, if so.
     stopped: Option<Duration>,
 }
 
 impl RunInProgress {
-    /// Returns a run of which nothing is known yet.
+    /// Creates a run without any values yet.
     pub fn new(description: RunDescription) -> RunInProgress {
         let names = description.infos.iter().map(|info| info.name.clone()).collect();
         let has_retries = description.plan.retry.is_some();
@@ -33,7 +33,8 @@ impl RunInProgress {
         RunInProgress { timeline: Some(timeline), ..RunInProgress::counting(description) }
     }
 
-    /// Returns one that keeps counts only, no distributions and no charts: small enough to be stored each second.
+    /// Creates a run that keeps only counts, without distributions and charts, so that it is small enough to be stored
+    /// each second.
     pub fn counting(description: RunDescription) -> RunInProgress {
         let count = description.infos.len();
         let measured = Measured {
@@ -64,7 +65,7 @@ impl RunInProgress {
             None => tally.add_counts(&second.tally),
         }
         *took = second.start + second.length;
-        // The peak within a second is reported only where it is the peak of the run.
+        // The peak within a second is reported only if it is the peak of the run.
         let most = if second.gauges.peak_sessions > gauges.peak_sessions {
             second.gauges.peak_sessions
         } else {
@@ -86,7 +87,7 @@ impl RunInProgress {
             }
             let ends = match info.length {
                 Some(_) => over.min(until),
-                // Until it is used up.
+                // A phase without a length lasts until its list is used up.
                 None if counts.scheduled > 0 || counts.arrivals.ended() > 0 => until,
                 None => starts[i] + windows[i],
             };
@@ -97,12 +98,12 @@ impl RunInProgress {
         }
     }
 
-    /// What is known of its events.
+    /// Sets the state of the run's events.
     pub fn set_events(&mut self, events: Vec<EventRun>) {
         self.measured.events = events;
     }
 
-    /// The user has asked it to stop: no arrivals are scheduled from now on.
+    /// Notes that the user has asked the run to stop: no arrivals are scheduled from now on.
     pub fn stopping(&mut self) {
         self.stopped.get_or_insert(self.measured.took);
     }
@@ -112,7 +113,7 @@ impl RunInProgress {
         self.measured.took
     }
 
-    /// What is known so far. It has no verdict.
+    /// Returns the result so far. It has no verdict.
     pub fn result(&self) -> RunResult {
         RunResult::so_far(&self.description, &self.measured)
     }
@@ -127,7 +128,7 @@ impl RunInProgress {
         })
     }
 
-    /// The page so far: whole, or only what changes of it.
+    /// Returns the page so far: with `whole` the whole page, otherwise only the parts that change.
     pub fn page(&mut self, whole: bool) -> String {
         let result = self.result();
         let timeline = self.timeline.as_mut().map(GrowingTimeline::so_far);
@@ -150,12 +151,12 @@ impl RunInProgress {
     }
 }
 
-/// How long the whole load is to take, if that is known.
+/// Returns the planned duration of the whole load, if it is known.
 fn planned(infos: &[PhaseInfo]) -> Option<Duration> {
     infos.iter().map(|info| info.length).sum()
 }
 
-/// When each phase is to begin.
+/// Returns the planned start of each phase.
 fn starts(infos: &[PhaseInfo]) -> Vec<Duration> {
     let mut at = Duration::ZERO;
     let begin = |info: &PhaseInfo| {

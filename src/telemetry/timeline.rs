@@ -1,9 +1,9 @@
-//! The timeline of a run in progress: shown at any second, and thinned out where it would grow without end.
+//! The timeline of a run in progress. It can be shown at any second, and is thinned out so that its size stays bounded.
 //!
 //! # Decisions
-//! - The length of such a run may not be known, so what reaches its bound is made coarser: counts are added up, columns of
-//!   the heat map two by two. Quantiles cannot be added, and written rows of the series stay; the next ones are wider, so
-//!   that their number grows with the logarithm of the time.
+//! - The length of a run may be unknown, so parts that reach their bound are made coarser: counts are added, and
+//!   columns of the heat map are merged two by two. Quantiles cannot be added, and rows of the series that are written
+//!   stay. Instead the next ones are wider, so that their number grows with the logarithm of the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,23 +15,24 @@ use crate::report::html::timeline::{
     Bands, ConditionRates, ENOUGH, FEWEST, Heat, LEVELS, ROWS_A_DECADE, STRETCHES, StepTimes, Timeline,
 };
 
-/// Rows that a run has before they become wider: as many as a screen can show.
+/// The number of rows before they become wider: as many as a screen can show.
 const ROWS: f64 = 300.0;
-/// Columns of its heat map.
+/// The number of columns of the heat map.
 const COLUMNS: f64 = 150.0;
 
 /// The timeline of a run in progress.
 #[derive(Debug)]
 pub struct GrowingTimeline {
     timeline: Timeline,
-    /// How long the run is to take, in seconds; 0 if nobody knows.
+    /// The planned duration of the run in seconds; 0 if it is unknown.
     planned: f64,
-    /// The times that quantiles were taken of, so far.
+    /// How many durations the quantiles include so far.
     values: u64,
 }
 
 impl GrowingTimeline {
-    /// Of a run with these phases that is to take so long, if that is known. `has_retries`: messages are tried again.
+    /// Creates the timeline of a run with these phases and this planned duration, if it is known. `has_retries` says
+    /// that messages are tried again.
     pub fn new(phases: Vec<String>, planned: Option<Duration>, has_retries: bool) -> GrowingTimeline {
         let planned = planned.map_or(0.0, |planned| planned.as_secs_f64());
         let wide = |most: f64| (planned / most).ceil().max(1.0);
@@ -60,7 +61,7 @@ impl GrowingTimeline {
         self.values += own.sum::<u64>();
     }
 
-    /// The timeline so far, and the time series that belongs to it.
+    /// Returns the timeline so far, and its time series.
     pub fn so_far(&mut self) -> (Timeline, String) {
         let own = &mut self.timeline;
         let mut timeline = Timeline {
@@ -99,7 +100,7 @@ impl GrowingTimeline {
                 *own = (own.0 + ended, own.1 + refused);
             }
         }
-        // Between two stretches the next one may have another length: as long as its quantiles need (M18).
+        // Between two stretches the length may change: a stretch is as long as its quantiles need (M18).
         let point = (at / timeline.bands.step_s) as u64;
         if timeline.bands.open.as_ref().is_none_or(|open| open.point != point) && at > 0.0 {
             let (rate, took) = (self.values as f64 / at, at.max(self.planned));
@@ -127,7 +128,7 @@ mod tests {
     fn every_second_is_shown_at_once_and_none_is_lost() {
         for (seconds, planned) in [(1, None), (60, None), (61, Some(60)), (7, Some(3600)), (7200, None)] {
             let mut growing = run(seconds, planned);
-            // To look twice changes nothing.
+            // A second call changes nothing.
             growing.so_far();
             let (timeline, series) = growing.so_far();
             let offered: u64 = series
@@ -158,7 +159,7 @@ mod tests {
         let (timeline, series) = run(36_000, None).so_far();
         assert!(series.lines().count() < 1500, "{}", series.lines().count());
         assert!(timeline.heat.cells.iter().all(|(column, _, _)| *column < 150));
-        // A run whose end is known has rows of one width.
+        // A run with a known end has rows of one width.
         let (_, series) = run(3600, Some(3600)).so_far();
         assert_eq!(series.lines().count() - 1, 300);
     }
@@ -168,7 +169,7 @@ mod tests {
         let (timeline, _) = run(4000, Some(4000)).so_far();
         assert_eq!(timeline.bands.step_s, 60.0);
         let known: Vec<bool> = timeline.bands.response.p99.iter().map(Option::is_some).collect();
-        // The last stretch is not over: 400 values say no 99th percentile.
+        // The last stretch is not complete: 400 values are too few for a 99th percentile.
         assert_eq!(known[known.len() - 2..], [true, false]);
     }
 }

@@ -23,7 +23,7 @@ use crate::telemetry::hosts::is_loopback;
 pub struct AccessToken(String);
 
 impl AccessToken {
-    /// Returns a token that is made of `random`, in base64url.
+    /// Creates a token from `random`, in base64url.
     pub fn new(random: [u8; 32]) -> AccessToken {
         AccessToken(URL_SAFE_NO_PAD.encode(random))
     }
@@ -45,7 +45,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// Why a request is refused: the status of the response, and a sentence for its body.
+/// The refusal of a request: the status of the response, and a sentence for its body.
 pub type TurnedAway = (StatusCode, &'static str);
 
 const NO_TOKEN: TurnedAway = (
@@ -65,7 +65,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Returns the guard of a page on loopback, which checks `Host`. With a token the guard checks the token instead of
+    /// Creates the guard of a page on loopback, which checks `Host`. With a token the guard checks the token instead of
     /// `Host`, on any address.
     pub fn new(token: Option<AccessToken>) -> Guard {
         Guard { token }
@@ -74,7 +74,7 @@ impl Guard {
     /// Checks whether a request may be answered.
     ///
     /// # Errors
-    /// The reason why it may not.
+    /// The reason for the refusal.
     pub fn admit(&self, method: &Method, query: Option<&str>, headers: &HeaderMap) -> Result<(), TurnedAway> {
         let host = headers.get(HOST).and_then(text).unwrap_or_default();
         match &self.token {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn on_loopback_only_its_names_are_answered_at_any_port() {
         let get = |host| asked(&here(), Method::GET, None, &[("host", host)]);
-        // Behind `ssh -L 9000:127.0.0.1:8025` a browser asks for port 9000, and for 80 it leaves the port out.
+        // With `ssh -L 9000:127.0.0.1:8025` a browser asks for port 9000. For port 80 it omits the port.
         for host in
             ["127.0.0.1:8025", "localhost:9000", "LOCALHOST:8025", "[::1]:9000", "localhost", "127.0.0.2:81"]
         {
@@ -177,7 +177,7 @@ mod tests {
             &[("origin", "null")],
             &[("origin", "https://localhost:8025")],
             &[("origin", "http://localhost:8026")],
-            // A name of loopback, but not the one in `Host`.
+            // A name of loopback, but not the name in `Host`.
             &[("origin", "http://127.0.0.1:8025")],
             &[("origin", "http://localhost:8025"), ("sec-fetch-site", "cross-site")],
             &[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")],

@@ -1,5 +1,5 @@
-//! What the live page's server answers: the page, its events, and the request to stop. Every amount is bounded: connections,
-//! viewers, heads of requests, the time to send one; bodies are not read.
+//! The server of the live page. It answers with the page and its events, and takes the request to stop. Connections,
+//! viewers, the size of a request's head and the time to send it are limited. Bodies are not read.
 
 use std::convert::Infallible;
 use std::io;
@@ -34,37 +34,37 @@ use crate::collector::snapshot::Interval;
 use crate::event::EventRun;
 use crate::telemetry::RunInProgress;
 
-/// Connections at once; more wait until one ends.
+/// The most connections at once. More connections wait until one ends.
 const CONNECTIONS: usize = 64;
-/// Of them, those that receive every second.
+/// The most connections that receive every second.
 const VIEWERS: usize = 16;
-/// The head of a request, in bytes, and the time that it may take.
+/// The largest head of a request in bytes, and the longest time to send it.
 const HEAD: usize = 16 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// How long to wait when a connection could not be taken.
+/// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// What every viewer is sent.
+/// The content of the event for all viewers.
 #[derive(Clone, Debug)]
 enum Broadcast {
-    /// Nothing yet.
+    /// There is no event yet.
     Nothing,
-    /// The state of a second, ready to be sent.
+    /// The state of a second, encoded.
     State(Arc<str>),
-    /// The report.
+    /// The report, encoded.
     Over(Arc<str>),
 }
 
-/// What is sent to a viewer.
+/// The event that a viewer receives.
 #[derive(Serialize)]
 struct Sent<'a> {
-    /// The page, or all that changes of it.
+    /// The whole page, or only the parts that change.
     page: &'a str,
-    /// Where the run's files are.
+    /// The folder of the run's files.
     files: &'a str,
 }
 
-/// The run as viewers see it.
+/// The live page of a run.
 pub struct LivePage {
     pages: Mutex<Pages>,
     told: watch::Sender<Broadcast>,
@@ -74,16 +74,16 @@ pub struct LivePage {
     files: String,
 }
 
-/// The run so far, and the pages made of it.
+/// The run so far, and the pages rendered from it.
 struct Pages {
     run: RunInProgress,
-    /// The whole page, and the time of the run that it was made at.
+    /// The whole page, and the time of the run at which it was rendered.
     page: Option<(Duration, Arc<str>)>,
     report: Option<Arc<str>>,
 }
 
 impl LivePage {
-    /// Of a run that begins, whose files are in `files`.
+    /// Creates the page of a run that begins. `files` is the folder of its files.
     pub fn new(run: RunInProgress, guard: Guard, stop_control: StopControl, files: &Path) -> LivePage {
         LivePage {
             pages: Mutex::new(Pages { run, page: None, report: None }),
@@ -108,12 +108,12 @@ impl LivePage {
         }
     }
 
-    /// Takes what is known of the run's events; viewers see it with the next second.
+    /// Sets the state of the run's events. Viewers see it with the next second.
     pub fn events(&self, events: &[EventRun]) {
         self.pages().run.set_events(events.to_vec());
     }
 
-    /// The run is over, and this is its report.
+    /// Notes that the run is over, and sends its report.
     pub fn over(&self, report: String) {
         self.told.send_replace(Broadcast::Over(self.sent(&report)));
         self.pages().report = Some(report.into());
@@ -124,7 +124,7 @@ impl LivePage {
         serde_json::to_string(&sent).expect("texts have a JSON form").into()
     }
 
-    /// The page as it is now, made at most once a second.
+    /// Returns the current page, rendered at most once a second.
     fn page(&self) -> Arc<str> {
         let mut pages = self.pages();
         if let Some(report) = &pages.report {
@@ -142,7 +142,7 @@ impl LivePage {
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        // A panic while it was held has been printed; a page that is half wrong is better than none.
+        // A panic of the lock's holder was printed. A page that may be wrong in part is better than none.
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,7 +151,7 @@ impl LivePage {
     }
 }
 
-/// A server at work.
+/// A running server.
 pub struct Serving {
     enough: oneshot::Sender<()>,
     task: JoinHandle<()>,
@@ -161,7 +161,7 @@ impl Serving {
     /// Starts to answer requests.
     ///
     /// # Errors
-    /// The runtime does not take the listener.
+    /// The runtime refuses the listener.
     pub fn start(listener: TcpListener, live_page: Arc<LivePage>) -> io::Result<Serving> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let (enough, end) = oneshot::channel();
@@ -169,7 +169,7 @@ impl Serving {
         Ok(Serving { enough, task })
     }
 
-    /// Accepts no more connections, and waits until the open ones have received the end.
+    /// Accepts no more connections, and waits until the open ones have received the final event.
     pub async fn finish(self) {
         drop(self.enough);
         self.task.await.ok();
@@ -189,7 +189,7 @@ async fn serve(listener: tokio::net::TcpListener, routes: Router, mut end: onesh
             _ = &mut end => break,
         };
         let Ok((stream, _)) = accepted else {
-            // Out of descriptors, most likely: the load has them.
+            // Most likely there are no free descriptors, because the load uses them.
             tokio::time::sleep(PAUSE).await;
             continue;
         };
@@ -199,7 +199,7 @@ async fn serve(listener: tokio::net::TcpListener, routes: Router, mut end: onesh
             http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes.clone()));
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
-            // A viewer may close its page at any time.
+            // A viewer may close the page at any time.
             watched.await.ok();
             drop(room);
         });
@@ -228,7 +228,7 @@ async fn door(State(live_page): State<Arc<LivePage>>, request: Request, next: Ne
         (CACHE_CONTROL, "no-store"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        // What the page may do stands in the page; it adds up with this.
+        // The page itself holds the rest of its policy, and a browser applies both.
         (CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
@@ -249,7 +249,7 @@ async fn events(State(live_page): State<Arc<LivePage>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response();
     };
     let mut told = live_page.told.subscribe();
-    // The page that asks is of this second, unless the run is over meanwhile.
+    // Skips the current state, which the viewer's page already shows, unless the run has ended since.
     if !live_page.is_over() {
         told.mark_unchanged();
     } else {
@@ -258,16 +258,16 @@ async fn events(State(live_page): State<Arc<LivePage>>) -> Response {
     Sse::new(stream::unfold(Some((told, seat)), next_event)).keep_alive(KeepAlive::default()).into_response()
 }
 
-/// A viewer: its updates, and its seat.
+/// A viewer: the channel of its updates, and its permit.
 type Viewer = (watch::Receiver<Broadcast>, OwnedSemaphorePermit);
 
-/// The next event for a viewer: the latest state, whatever came between. Nothing follows the end.
+/// Returns the next event for a viewer: the latest state, without those between. Nothing follows the end.
 async fn next_event(viewer: Option<Viewer>) -> Option<(Result<Event, Infallible>, Option<Viewer>)> {
     let (mut told, seat) = viewer?;
     loop {
         told.changed().await.ok()?;
         let now = told.borrow_and_update().clone();
-        // In a line of JSON nothing can end the line.
+        // JSON on one line has no line end, which would end the event.
         match now {
             Broadcast::Nothing => {}
             Broadcast::State(state) => {

@@ -1,31 +1,32 @@
-//! A distribution in the buckets that systems of metrics know: fixed bounds, and exponential ones.
+//! A distribution in the buckets that metrics systems use: fixed bounds, and exponential ones.
 //!
 //! # Decisions
-//! - A bucket of ours (0.1 % wide) is filed where its greatest value lies, the value that every report shows for it. So a
-//!   value may count as up to 0.1 % longer than it was, and with that cross one bound; none is lost or counted twice, and
-//!   count, sum, least and greatest are exact beside the buckets.
-//! - The exponential buckets are those that Prometheus and OpenTelemetry share, the upper bound included. Of scale 4 each is
-//!   4.4 % wide: quantiles are good to that, and a duration from 10 µs to 10 s needs 320 buckets at most.
+//! - A bucket of the collector (0.1 % wide) counts for the place of its greatest value, which is the value that every
+//!   report shows for it. So a value may count as up to 0.1 % longer than it was, and may cross one bound. No value is
+//!   lost or counted twice. Count, sum, least and greatest value are exact beside the buckets.
+//! - The exponential buckets are those that Prometheus and OpenTelemetry share, with the upper bound included. At scale
+//!   4 each is 4.4 % wide, which is also the precision of quantiles. Durations from 10 µs to 10 s need at most 320
+//!   buckets.
 
 use crate::collector::histogram::Hist;
 
-/// The upper bounds of the classic buckets, in seconds; what is longer is in the bucket of all.
+/// The upper bounds of the classic buckets, in seconds. Longer durations count only in the bucket without a bound.
 pub const BOUNDS: [f64; 20] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0, 60.0, 120.0, 300.0,
 ];
 
-/// The scale (or schema) of the exponential buckets: each bound is 2 to the power of 2^-4 times the one below.
+/// The scale (or schema) of the exponential buckets: each bound is 2^(2^-4) times the bound below.
 pub const SCALE: i32 = 4;
 
 const NS: f64 = 1e9;
 
-/// The sum in seconds.
+/// Returns the sum in seconds.
 pub fn sum(hist: &Hist) -> f64 {
     hist.sum_ns() as f64 / NS
 }
 
-/// The count of each of [`BOUNDS`], and of what is longer than the last.
+/// Returns the count of each bucket of [`BOUNDS`], and of the durations above the last bound.
 pub fn classic(hist: &Hist) -> [u64; BOUNDS.len() + 1] {
     let mut counts = [0; BOUNDS.len() + 1];
     for (ns, count) in hist.buckets() {
@@ -35,8 +36,9 @@ pub fn classic(hist: &Hist) -> [u64; BOUNDS.len() + 1] {
     counts
 }
 
-/// The same in exponential buckets: (index, count), rising, none empty. The bucket of index i ends with, and includes,
-/// 2^(i / 16) seconds. Nothing is zero: the least bucket of ours is that of a nanosecond.
+/// Returns the exponential buckets that are not empty, as (index, count) with rising indexes. The bucket of index i
+/// ends with 2^(i / 16) seconds, included. No value counts as zero: the least bucket of the collector is that of a
+/// nanosecond.
 pub fn exponential(hist: &Hist) -> Vec<(i32, u64)> {
     let mut filled: Vec<(i32, u64)> = Vec::new();
     for (ns, count) in hist.buckets() {
@@ -49,9 +51,9 @@ pub fn exponential(hist: &Hist) -> Vec<(i32, u64)> {
     filled
 }
 
-/// The index of the bucket that a positive duration lies in.
+/// Returns the index of the bucket that holds a positive duration.
 fn index(seconds: f64) -> i32 {
-    // At most 35 * 16 for what a u64 of nanoseconds holds.
+    // The result is at most 35 * 16 for a u64 of nanoseconds.
     (seconds.log2() * f64::from(1 << SCALE)).ceil() as i32
 }
 
@@ -67,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_bound_belongs_to_the_bucket_below() {
-        // Below 2048 ns a bucket of ours is one value; above, a tenth of a per cent may cross the bound.
+        // Below 2048 ns a bucket of the collector holds one value. Above, 0.1 % of a value may cross the bound.
         let counts = classic(&hist([0, 1, 99_000, 101_000, 5_000_000_000_000]));
         assert_eq!((counts[0], counts[1], counts[BOUNDS.len()]), (3, 1, 1));
         assert_eq!(counts.iter().sum::<u64>(), 5);

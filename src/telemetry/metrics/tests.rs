@@ -10,10 +10,10 @@ use crate::condition::Condition;
 use crate::report::fixtures;
 use crate::smtp::{Enhanced, Step};
 
-/// A name as hostile as a profile can make it.
+/// A name with every character that needs escaping.
 pub const HOSTILE: &str = "st\"ea\\dy\n{x=\"1\"} 7";
 
-/// Two phases, hostile names.
+/// Returns a run with two phases and hostile names.
 pub fn info() -> RunInfo {
     RunInfo {
         run_id: "8c1f7a3e".into(),
@@ -24,7 +24,7 @@ pub fn info() -> RunInfo {
     }
 }
 
-/// A second in which something of everything was counted.
+/// Returns a second that counts at least one of everything.
 pub fn second(start: u64) -> RunEvent {
     let mut tally = Tally::new(2);
     let phase = &mut tally.phases[1];
@@ -69,7 +69,7 @@ pub fn second(start: u64) -> RunEvent {
     RunEvent::Second(Arc::new(Interval { transactions: Vec::new(), start, length, tally, gauges }))
 }
 
-/// The metrics after all that.
+/// Returns the metrics after these events.
 pub fn metrics(events: impl IntoIterator<Item = RunEvent>) -> RunMetrics {
     let mut metrics = RunMetrics::new(info());
     events.into_iter().for_each(|events| metrics.hear(&events));
@@ -80,7 +80,7 @@ fn family(name: &str) -> &'static MetricFamily {
     TABLE.iter().find(|family| family.name == name).unwrap()
 }
 
-/// A family's series as text: labels and value.
+/// Returns a family's series as text: labels and value.
 fn series(name: &str, metrics: &RunMetrics) -> Vec<String> {
     let of = |sample: MetricSample<'_>| {
         let value = match sample.value {
@@ -101,7 +101,7 @@ fn the_names_are_those_of_the_conventions_and_each_is_there_once() {
         assert!(seen.insert(name), "{name} twice");
         assert!(name.chars().all(|char| char.is_ascii_lowercase() || char == '_'), "{name}");
         assert!(name.starts_with("smtpress_") || name == "process_cpu", "{name}");
-        // What the writers append must not stand there already.
+        // Names must not already hold the suffixes that the writers append.
         for suffix in ["_total", "_info", "_seconds", "_bytes", "_count", "_sum", "_bucket"] {
             assert!(!name.ends_with(suffix), "{name}");
         }

@@ -1,4 +1,4 @@
-//! What is pushed, and what a receiver's URL may be.
+//! The pushed values, and the valid URLs of a receiver.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn text(attributes: &[KeyValue]) -> Vec<(String, String)> {
 
 fn pushed() -> ResourceMetrics {
     let metrics = metrics([second(0), second(1), RunEvent::Over(Arc::new(fixtures::accepted()))]);
-    // Over the wire and back.
+    // Encoded and decoded again.
     let body = request(&metrics).encode_to_vec();
     let mut read = ExportMetricsServiceRequest::decode(body.as_slice()).unwrap();
     read.resource_metrics.pop().unwrap()
@@ -82,7 +82,7 @@ fn a_value_lies_in_the_bucket_that_names_it() {
     };
     let point = &response.data_points[0];
     let buckets = point.positive.as_ref().unwrap();
-    // Twice a nanosecond, 1.5 ms and 3 s.
+    // Two values each of a nanosecond, 1.5 ms and 3 s.
     assert_eq!((point.count, buckets.bucket_counts.iter().sum::<u64>()), (6, 6));
     assert!((point.sum.unwrap() - 2.0 * 3.0015).abs() < 1e-2, "{:?}", point.sum);
     let base = 2_f64.powf(2_f64.powi(-point.scale));
@@ -93,7 +93,7 @@ fn a_value_lies_in_the_bucket_that_names_it() {
         .filter(|(_, count)| **count > 0)
         .map(|(at, count)| {
             let index = buckets.offset + i32::try_from(at).unwrap();
-            // A bucket of OpenTelemetry is above base^index, up to and with base^(index + 1).
+            // A bucket of OpenTelemetry holds values above base^index, up to and including base^(index + 1).
             (base.powi(index), base.powi(index + 1), *count)
         })
         .collect();

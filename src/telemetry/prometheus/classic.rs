@@ -6,7 +6,7 @@ use crate::telemetry::metrics::{
     MetricFamily, MetricKind, MetricSample, RunMetrics, SampleValue, TABLE, buckets,
 };
 
-/// All metrics as they stand.
+/// Writes the current values of all metrics.
 pub fn write(metrics: &RunMetrics) -> String {
     let mut out = String::new();
     for family in TABLE {
@@ -19,7 +19,7 @@ pub fn write(metrics: &RunMetrics) -> String {
 }
 
 fn one(out: &mut String, family: &MetricFamily, samples: &[MetricSample<'_>]) {
-    // The format has no type of its own for what only says something.
+    // The format has no type for a metric that only carries information.
     let kind = match family.kind {
         MetricKind::Counter => "counter",
         MetricKind::Gauge | MetricKind::Info => "gauge",

@@ -1,6 +1,6 @@
-//! Which form of the metrics an `Accept` likes best (RFC 9110 12.5.1).
+//! Chooses the form of the metrics that an `Accept` header prefers (RFC 9110 12.5.1).
 
-/// A form of the metrics. In this order they are preferred where only a wildcard speaks for them.
+/// A form of the metrics. If `Accept` matches only by a wildcard, the first form in this order is preferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExpositionFormat {
     /// Prometheus' delimited messages, with native histograms.
@@ -15,7 +15,7 @@ impl ExpositionFormat {
     const ALL: [ExpositionFormat; 3] =
         [ExpositionFormat::Protobuf, ExpositionFormat::OpenMetrics, ExpositionFormat::Classic];
 
-    /// The media type with its parameters.
+    /// Returns the media type with its parameters.
     pub const fn content_type(self) -> &'static str {
         match self {
             ExpositionFormat::Protobuf => {
@@ -26,8 +26,8 @@ impl ExpositionFormat {
         }
     }
 
-    /// What decides which form it is; a range that asks for another value of these does not mean it. Others (`charset`,
-    /// `escaping`) change nothing for plain names.
+    /// Returns the parameters that identify the form. A range with another value for one of them does not match. Other
+    /// parameters (`charset`, `escaping`) change nothing for plain names.
     const fn parameters(self) -> &'static [(&'static str, &'static str)] {
         match self {
             ExpositionFormat::Protobuf => {
@@ -38,15 +38,15 @@ impl ExpositionFormat {
         }
     }
 
-    /// The form for a header `Accept`; classic text without one, and where nothing we have is liked: a scraper that cannot
-    /// read it says so more clearly than one that got nothing.
+    /// Returns the form for an `Accept` header. It is classic text without a header, and if no form is accepted: a
+    /// scraper that cannot parse an answer reports this more clearly than one that gets no answer.
     pub fn liked(accept: &str) -> ExpositionFormat {
         let ranges: Vec<MediaRange> = accept.split(',').filter_map(MediaRange::read).collect();
         let liking = |form: ExpositionFormat| {
-            // The range that says most about a form speaks for it.
+            // The range that describes a form most closely decides its weight.
             let own = ranges.iter().filter_map(|range| Some((range.speaks_for(form)?, range.quality)));
             let (says, quality) = own.max_by_key(|(says, quality)| (*says, *quality))?;
-            // Where a form is called by its name, the richer one is meant.
+            // Among forms that are named in the header, the richer one is preferred.
             let rank = if says >= NAMED { ExpositionFormat::Classic as u8 - form as u8 } else { form as u8 };
             (quality > 0).then_some(((quality, says.min(NAMED), rank), form))
         };
@@ -58,20 +58,20 @@ impl ExpositionFormat {
     }
 }
 
-/// A range that says type and subtype.
+/// The rank of a range that names type and subtype.
 const NAMED: usize = 2;
 
-/// One of the ranges that are accepted, in lower case.
+/// One range of an `Accept` header, in lower case.
 struct MediaRange {
     kind: String,
     subtype: String,
     parameters: Vec<(String, String)>,
-    /// In thousandths.
+    /// The weight in thousandths.
     quality: u32,
 }
 
 impl MediaRange {
-    /// `None`: it is none, and says nothing.
+    /// Parses a range; `None` if it is invalid, and is ignored.
     fn read(text: &str) -> Option<MediaRange> {
         let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
         let media = parts.next()?;
@@ -91,7 +91,7 @@ impl MediaRange {
         Some(range)
     }
 
-    /// How much it says about a form: 0 for all of everything, more the closer it describes it; `None`: it does not mean it.
+    /// Returns how closely the range describes a form: 0 for `*/*`, more for a closer match, `None` for no match.
     fn speaks_for(&self, form: ExpositionFormat) -> Option<usize> {
         let (kind, subtype) = form.content_type().split(';').next()?.split_once('/')?;
         match (self.kind.as_str(), self.subtype.as_str()) {
@@ -105,7 +105,7 @@ impl MediaRange {
             match self.parameters.iter().find(|(own, _)| own == name) {
                 Some((_, own)) if own == value => says += 1,
                 Some(_) => return None,
-                // There are other messages of that type, and only one text of it.
+                // That media type has other messages too, but only one text form.
                 None if form == ExpositionFormat::Protobuf => return None,
                 None => {}
             }
@@ -133,9 +133,9 @@ mod tests {
             "text/plain; version=0.0.4; charset=utf-8",
             "text/*",
             "text/plain, */*;q=0.1",
-            // curl, Go's client, a browser.
+            // As sent by curl, by Go's client, and by a browser.
             "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-            // Nothing that is here.
+            // No form that is served.
             "application/json",
             "application/openmetrics-text;version=0.0.1",
             "nonsense",
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_liked_best_is_given() {
         for (accept, form) in [
-            // As Prometheus 2.42 asks with native histograms and without, and as 3.x asks.
+            // As sent by Prometheus 2.42 with and without native histograms, and by 3.x.
             (
                 format!(
                     "{PROTOBUF},{TEXT};q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
@@ -179,12 +179,13 @@ mod tests {
             ("application/openmetrics-text".into(), OpenMetrics),
             ("APPLICATION/OpenMetrics-Text; VERSION=1.0.0".into(), OpenMetrics),
             ("application/openmetrics-text; version=\"1.0.0\"".into(), OpenMetrics),
-            // All the same to the scraper: by name before by wildcard, and the one with most in it.
+            // The scraper has no preference: a form that is named comes before a wildcard, and the richest named form
+            // wins.
             (format!("text/plain, {TEXT}, {PROTOBUF}"), Protobuf),
             (format!("*/*, {TEXT}"), OpenMetrics),
             ("application/vnd.google.protobuf; proto=other; encoding=text".into(), Classic),
             ("application/vnd.google.protobuf".into(), Classic),
-            // What is no weight is no range.
+            // A range with an invalid weight is ignored.
             (format!("{TEXT};q=2, text/plain;q=0.1"), Classic),
             (format!("{TEXT};q=, text/plain;q=0.1"), Classic),
         ] {

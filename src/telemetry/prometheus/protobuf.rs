@@ -1,8 +1,8 @@
-//! Prometheus' delimited messages, which alone have native histograms beside classic ones.
+//! Prometheus' delimited messages, the only form with native histograms beside the classic ones.
 //!
 //! # Decisions
-//! - The messages are declared here, with the fields that a run has, under the names and numbers of `metrics.proto` of
-//!   `io.prometheus.client`. The library that generates them all needs a compiler of protobuf in every build.
+//! - The messages are declared here, with the fields that a run needs, under the names and numbers of `metrics.proto`
+//!   of `io.prometheus.client`. A library that generates all of them needs a protobuf compiler in every build.
 
 use prost::Message;
 
@@ -11,7 +11,7 @@ use crate::telemetry::metrics::{
     MetricFamily, MetricKind, MetricSample, MetricUnit, RunMetrics, SampleValue, TABLE, buckets,
 };
 
-/// Values below this are zeros to Prometheus: 2^-128, its own default; ours begin at a nanosecond.
+/// Prometheus counts smaller values as zero: 2^-128, its own default. The values of a run begin at a nanosecond.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
 #[derive(Clone, PartialEq, Message)]
@@ -56,7 +56,7 @@ struct LabelPair {
     value: String,
 }
 
-/// `Gauge` and `Counter`.
+/// The message for `Gauge` and `Counter`.
 #[derive(Clone, PartialEq, Message)]
 struct SingleValue {
     #[prost(double, tag = "1")]
@@ -97,7 +97,7 @@ struct BucketSpan {
     length: u32,
 }
 
-/// All metrics as they stand.
+/// Encodes the current values of all metrics.
 pub fn write(metrics: &RunMetrics) -> Vec<u8> {
     let mut out = Vec::new();
     for family in TABLE {
@@ -112,7 +112,7 @@ pub fn write(metrics: &RunMetrics) -> Vec<u8> {
 fn message(family: &MetricFamily, samples: &[MetricSample<'_>]) -> FamilyMessage {
     let kind = match family.kind {
         MetricKind::Counter => TypeInMessage::Counter,
-        // The format has no type of its own for what only says something.
+        // The format has no type for a metric that only carries information.
         MetricKind::Gauge | MetricKind::Info => TypeInMessage::Gauge,
         MetricKind::Histogram => TypeInMessage::Histogram,
     };
@@ -143,7 +143,7 @@ fn metric(family: &MetricFamily, sample: &MetricSample<'_>) -> MetricMessage {
     }
 }
 
-/// A distribution as a classic and a native histogram in one.
+/// Returns a distribution as a classic and a native histogram in one message.
 fn histogram(hist: &Hist) -> HistogramMessage {
     let bounds = buckets::BOUNDS.into_iter().chain([f64::INFINITY]);
     let below = buckets::classic(hist).into_iter().scan(0, |sum, count| {
@@ -165,7 +165,8 @@ fn histogram(hist: &Hist) -> HistogramMessage {
     }
 }
 
-/// Runs of filled buckets as (empty ones before, length), and the counts as differences; the first run's distance is from 0.
+/// Returns runs of filled buckets as (number of empty buckets before, length), and the counts as differences. The
+/// distance of the first run counts from 0.
 fn spans(filled: &[(i32, u64)]) -> (Vec<BucketSpan>, Vec<i64>) {
     let (mut spans, mut deltas) = (Vec::<BucketSpan>::new(), Vec::new());
     let (mut next, mut before) = (0, 0_i64);
@@ -198,7 +199,7 @@ mod tests {
         let pairs: Vec<(i32, u32)> = spans.iter().map(|span| (span.offset, span.length)).collect();
         assert_eq!(pairs, [(-40, 2), (8, 1), (31, 2)]);
         assert_eq!(deltas, [3, 2, -4, 6, 0]);
-        // Read back as Prometheus does.
+        // Decoded in the way Prometheus does it.
         let (mut read, mut index, mut count, mut deltas) = (Vec::new(), 0, 0, deltas.into_iter());
         for (offset, length) in pairs {
             index += offset;
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(read, filled.map(|(index, count)| (index, i64::try_from(count).unwrap_or(0))));
     }
 
-    /// The messages as the lines of the classic text.
+    /// Returns the messages as lines of the classic text.
     fn as_text(mut messages: &[u8]) -> String {
         let mut out = String::new();
         while !messages.is_empty() {
@@ -253,7 +254,7 @@ mod tests {
         let classic = classic::write(&metrics);
         assert!(classic.lines().count() > 100);
         let ours = as_text(&write(&metrics));
-        // What this process used has grown between the two.
+        // The CPU time of this process has grown between the two.
         let moves = |line: &str| line.starts_with("process_cpu_seconds_total ");
         let odd: Vec<(&str, &str)> =
             ours.lines().zip(classic.lines()).filter(|(a, b)| a != b && !(moves(a) && moves(b))).collect();

@@ -1,4 +1,4 @@
-//! What is written, who gets which form, and how the end is waited for.
+//! The served text, the form that each client gets, and the wait after the end of the run.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::report::fixtures;
 use crate::telemetry::Exporters;
 use crate::telemetry::metrics::tests::{info, metrics, second};
 
-/// A minute: more than any step of a test takes, and bounded.
+/// A minute: a bound that no step of a test reaches.
 const LONG: Duration = Duration::from_secs(60);
 
 #[test]
@@ -19,7 +19,7 @@ fn the_text_is_openmetrics_with_everything_hostile_escaped() {
     registry.register_collector(Box::new(Scrape(Arc::new(Mutex::new(metrics)))));
     let mut body = String::new();
     text::encode(&mut body, &registry).unwrap();
-    // What this process used and which version it is change from build to build.
+    // The process's CPU time and its version change from build to build.
     let stable: String = body
         .replace(env!("CARGO_PKG_VERSION"), "VERSION")
         .lines()
@@ -29,7 +29,7 @@ fn the_text_is_openmetrics_with_everything_hostile_escaped() {
     insta::assert_snapshot!(stable);
 }
 
-/// What a text of either form says: series and value, as a set of lines that both write alike.
+/// Returns the series and values of a text of either form, as lines that are the same for both.
 fn series(text: &str) -> Vec<String> {
     let mut all: Vec<String> = text
         .lines()
@@ -37,7 +37,7 @@ fn series(text: &str) -> Vec<String> {
         .map(|line| {
             let (series, value) = line.rsplit_once(' ').unwrap();
             let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
-            // The place of a label says nothing: `le` stands first in one and last in the other.
+            // The order of labels does not matter: `le` is first in one form and last in the other.
             let behind = labels.strip_prefix("le=\"").or_else(|| labels.split_once(",le=\"").map(|(_, b)| b));
             let bound = behind.map(|rest| rest.split('"').next().unwrap().to_owned());
             let labels = bound.as_ref().map_or(labels.to_owned(), |bound| {
@@ -60,7 +60,7 @@ fn classic_text_says_what_openmetrics_says() {
     let mut open = String::new();
     text::encode(&mut open, &registry).unwrap();
     assert_eq!(series(&classic), series(&open));
-    // And in its own words: a counter is called by its whole name, and there are no types but three.
+    // The classic form uses the whole name of a counter, and has only three types.
     assert!(!classic.contains("# EOF") && !classic.contains("# UNIT"));
     assert!(classic.contains("# TYPE smtpress_arrivals_total counter\n"), "{classic}");
     assert!(classic.contains("# TYPE smtpress_run_info gauge\n"));
@@ -104,7 +104,7 @@ fn everybody_gets_the_form_that_is_asked_for() {
     drop(live);
 }
 
-/// An exporter on a port of its own, and what it says.
+/// Returns an exporter on a port of its own, and its messages.
 fn started(linger: Duration) -> (Exporters, SocketAddr, mpsc::Receiver<String>) {
     let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -114,12 +114,12 @@ fn started(linger: Duration) -> (Exporters, SocketAddr, mpsc::Receiver<String>) 
     (Exporters::start(vec![Box::new(exporter)]).unwrap(), address, says)
 }
 
-/// The whole answer to a request for a path, in OpenMetrics.
+/// Returns the whole answer to a request for a path, in OpenMetrics.
 fn ask(address: SocketAddr, path: &str) -> String {
     asking(address, &format!("Host: {address}\r\nAccept: application/openmetrics-text\r\n"), path)
 }
 
-/// The whole answer to a request with these lines in its head.
+/// Returns the whole answer to a request with these lines in its head.
 fn asking(address: SocketAddr, head: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
