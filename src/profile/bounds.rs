@@ -1,6 +1,6 @@
-//! The bounds of single keys: what is wrong with a value beyond them, and what to write instead.
+//! The bounds of single keys: the error for a value beyond them, and the remedy.
 //!
-//! What depends on another key is checked in `compile`.
+//! `compile` checks what depends on another key.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use crate::smtp::{Reply, Step};
 
 type ValueBound = Result<(), UnitError>;
 
-/// The most messages, steps or stages of some kind, and the longest BY= in seconds (RFC 2852 4.1: nine digits).
+/// The largest number of messages, steps or stages, and the longest BY= in seconds (RFC 2852 4.1: nine digits).
 const MOST_STEPS: u64 = 10_000;
-/// The finest that loads are searched to, as a share.
+/// The finest resolution of a search, in percent of the load.
 const FINEST_PERCENT: f64 = 0.1;
 
 pub(super) fn hold(holds: bool, message: impl Display, remedy: &str) -> ValueBound {
@@ -47,7 +47,7 @@ pub(super) fn threads(threads: &u32) -> ValueBound {
     hold(*threads <= 1024, "more than 1024 threads", remedy)
 }
 
-/// A name that may stand in expressions, file names and tags.
+/// Checks a name that may stand in expressions, file names and tags.
 pub(super) fn plain_name(name: &str) -> ValueBound {
     let plain = !name.is_empty()
         && name.len() <= 64
@@ -61,7 +61,8 @@ pub(super) fn timeout(Time(time): &Time) -> ValueBound {
     hold(!time.is_zero(), "a time-out of 0 is over before it begins", "write a duration such as \"30s\"")
 }
 
-/// Any word is sent: a wrong HELO name is a thing to test. What would break the command line is not.
+/// Checks the name of a hello. Every word is allowed, because a wrong HELO name is worth a test, except a word that
+/// would break the command line.
 pub(super) fn hello_name(name: &str) -> ValueBound {
     let sendable = !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_graphic());
     let message = format_args!("{name:?} cannot be said with HELO or EHLO");
@@ -179,7 +180,7 @@ pub(super) fn reply_code(code: &u16) -> ValueBound {
     hold((200..=599).contains(code), message, "write a number from 200 to 599")
 }
 
-/// `sessions > 50` or `sessions >= 51`.
+/// Parses `sessions > 50` or `sessions >= 51`.
 pub(super) fn when(text: &str) -> Option<When> {
     let rest = text.trim().strip_prefix("sessions")?.trim_start();
     let number = |text: &str| Count::read(text.trim()).ok().map(|Count(n)| n);
@@ -205,7 +206,7 @@ pub(super) fn condition_of_reply(condition: &Condition) -> ValueBound {
     hold(is_reply, message, "name a condition of a reply; `smtpress codes` lists them")
 }
 
-/// The pattern of a `[[classify]]`, without regard to case.
+/// Compiles the pattern of a `[[classify]]`, which ignores case.
 pub(super) fn regular_expression(pattern: &str) -> Result<Regex, UnitError> {
     RegexBuilder::new(pattern).case_insensitive(true).build().map_err(|error| {
         let why = error.to_string();
@@ -267,7 +268,7 @@ pub(super) fn listener_burst(burst: &Count) -> ValueBound {
     count(burst)
 }
 
-/// Beyond the longest path of all the limit could never be met.
+/// Checks a limit of the path length. A limit above the longest path of all could never be reached.
 pub(super) fn path(Size(bytes): &Size) -> ValueBound {
     let message =
         format_args!("{bytes} bytes are no limit: no path has more than {MAX_PATH} (RFC 5321 4.5.3.1.3)");
@@ -285,7 +286,7 @@ pub(super) fn reply(text: &str) -> ValueBound {
     Reply::parse(text).map(drop).map_err(|error| UnitError::new(format!("this is no reply: {error}"), remedy))
 }
 
-/// The steps at which a listener has something to say.
+/// The steps to which a listener replies.
 const SPOKEN: [Step; 9] = [
     Step::Greeting,
     Step::Hello,

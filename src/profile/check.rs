@@ -1,6 +1,6 @@
-//! What `smtpress check` prints of a compiled profile: what it needs of this machine, and a preview of its schedule.
+//! The report of `smtpress check` on a compiled profile: its needs of this machine, and a preview of its schedule.
 //!
-//! Pure arithmetic: nothing is opened, and the caller says what the machine has.
+//! This module only computes. It opens nothing, and the caller passes in the resources of the machine.
 
 mod pace;
 
@@ -27,62 +27,62 @@ pub use pace::{never_retried, too_slow};
 
 /// How long the kernel keeps the port of a closed connection (TIME_WAIT on Linux).
 const TIME_WAIT: Duration = Duration::from_secs(60);
-/// Descriptors that are open whatever the load: standard streams, files, epoll, timers.
+/// The descriptors that are open without any load: standard streams, files, epoll, timers.
 const OWN_DESCRIPTORS: u64 = 64;
-/// Descriptors of a thread: its epoll, its wake-up, its channel.
+/// The descriptors of a thread: its epoll, its wake-up, its channel.
 const THREAD_DESCRIPTORS: u64 = 4;
-/// Memory whatever the load: code, histograms, intervals.
+/// The memory without any load: code, histograms, intervals.
 const OWN_MEMORY: u64 = 32 << 20;
-/// Memory of a thread: its runtime, its stack, its histograms at rest.
+/// The memory of a thread: its runtime, its stack, its empty histograms.
 const THREAD_MEMORY: u64 = 512 << 10;
-/// Memory of a phase: its distributions in the report, and those of each thread.
+/// The memory of a phase: its distributions in the report, and those of each thread.
 const PHASE_MEMORY: u64 = 256 << 10;
 const PHASE_MEMORY_OF_THREAD: u64 = 128 << 10;
-/// Memory of a session at work: its socket's buffers in the process, the machine, a piece of content.
+/// The memory of an active session: its socket's buffers in the process, the machine, a piece of content.
 const SESSION_MEMORY: u64 = 32 << 10;
-/// Memory of an arrival that waits: its numbers and times, with the room that a growing queue leaves.
+/// The memory of a waiting arrival: its numbers and times, with the spare room of a growing queue.
 const WAITING_MEMORY: u64 = 96;
-/// Memory of a session's TLS besides.
+/// The additional memory for a session's TLS.
 const TLS_MEMORY: u64 = 30 << 10;
-/// Arrivals shown of each phase.
+/// How many arrivals of each phase are shown.
 const SHOWN: usize = 5;
 
-/// What a profile needs.
+/// The needs of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// Sessions open at once, at most.
+    /// The most sessions open at once.
     pub sessions_peak: u64,
-    /// Descriptors open at once, at most; with the embedded listener both ends of each session.
+    /// The most descriptors open at once. With the embedded listener they include both ends of each session.
     pub descriptors: u64,
-    /// Local ports busy at once: open sessions, and connections opened within a minute, which TIME_WAIT may hold. For
-    /// closed loads, whose rate the target decides, only the sessions are counted.
-    /// None over a unix socket.
+    /// The most local ports in use at once: those of open sessions, and of connections opened within a minute, which
+    /// TIME_WAIT may hold. For closed loads, whose rate the target decides, only the sessions count. Zero for a unix
+    /// socket.
     pub ports: u64,
-    /// Addresses that these ports are shared by: the sources that sessions are bound to, else 1.
+    /// How many addresses share these ports: the sources to which sessions are bound, otherwise 1.
     pub addresses: u64,
-    /// Memory in bytes, roughly.
+    /// The approximate memory in bytes.
     pub memory: u64,
-    /// Arrivals that may wait at once, if the listener serves none.
+    /// The most arrivals that may wait at once, if the listener serves none.
     pub waiting: u64,
-    /// Arrivals of each phase; `None` where time and target decide.
+    /// The arrivals of each phase; `None` if time and target decide.
     pub arrivals: Vec<Option<u64>>,
-    /// How long the phases last together; `None` if the last ends when its messages are used up.
+    /// The length of all phases together; `None` if the last one ends when its messages are used up.
     pub duration: Option<Duration>,
 }
 
-/// What a machine has. `None`: not known.
+/// The resources of a machine. `None` means unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Has {
-    /// Descriptors a process may open.
+    /// The descriptors that a process may open.
     pub descriptors: Option<u64>,
-    /// Local ports for one target address.
+    /// The local ports for one target address.
     pub ports: Option<u64>,
-    /// Free memory in bytes.
+    /// The free memory in bytes.
     pub memory: Option<u64>,
 }
 
 impl Needs {
-    /// What the plan needs.
+    /// Returns the needs of a plan.
     pub fn of(plan: &Plan) -> Needs {
         let sessions_peak = plan.phases.iter().map(sessions).max().unwrap_or_default();
         let ends = if plan.target.is_embedded() { 2 } else { 1 };
@@ -106,7 +106,7 @@ impl Needs {
                 sessions_peak.max(busiest)
             },
             addresses: plan.origin.bound().map_or(1, |sources| {
-                // Of a target whose family is not known yet all may serve.
+                // If the family of the target is unknown, all addresses may be used.
                 let literal = plan.target.host().and_then(|host| host.parse::<IpAddr>().ok());
                 let serve = literal.map_or(sources.len(), |target| sources.len_of(target.is_ipv4()));
                 u64::try_from(serve).unwrap_or(u64::MAX).max(1)
@@ -120,7 +120,7 @@ impl Needs {
         }
     }
 
-    /// What the machine lacks, one sentence each.
+    /// Returns what the machine lacks, one sentence each.
     pub fn lacking(&self, has: &Has) -> Vec<String> {
         let mut lacking = Vec::new();
         if let Some(have) = has.descriptors.filter(|have| *have < self.descriptors) {
@@ -146,7 +146,7 @@ impl Needs {
         lacking
     }
 
-    /// Whether the memory is lacking, in a sentence.
+    /// Returns a sentence if the memory is not enough.
     pub fn lacking_memory(&self, has: &Has) -> Option<String> {
         let have = has.memory.filter(|have| *have < self.memory)?;
         let waiting = match (self.waiting * WAITING_MEMORY) >> 20 {
@@ -164,19 +164,19 @@ impl Needs {
 }
 
 impl Needs {
-    /// Local ports busy at once, of each address.
+    /// Returns the most local ports in use at once, for each address.
     pub fn ports_each(&self) -> u64 {
         self.ports.div_ceil(self.addresses)
     }
 }
 
-/// Sessions of a phase open at once, at most.
+/// Returns the most open sessions of a phase.
 fn sessions(phase: &Phase) -> u64 {
     let most = u64::from(phase.max_sessions);
     expected_arrivals(&phase.load).map_or(most, |arrivals| most.min(arrivals))
 }
 
-/// Arrivals of a phase that may wait at once.
+/// Returns the most waiting arrivals of a phase.
 fn waiting(phase: &Phase) -> u64 {
     match phase.on_saturation {
         OnSaturation::Queue if !phase.load.model.is_closed() => {
@@ -186,7 +186,7 @@ fn waiting(phase: &Phase) -> u64 {
     }
 }
 
-/// Connections that a phase opens within the busiest minute, at most; for closed loads its sessions.
+/// Returns the most connections that a phase opens within the busiest minute; for closed loads, its sessions.
 fn connections(phase: &Phase, messages: &Messages) -> u64 {
     let window = phase.load.length.unwrap_or(TIME_WAIT).min(TIME_WAIT).as_secs_f64();
     let busiest = match &phase.load.model {
@@ -196,7 +196,7 @@ fn connections(phase: &Phase, messages: &Messages) -> u64 {
         LoadModel::Held { sessions, .. } | LoadModel::Shared { sessions, .. } => *sessions as f64,
         LoadModel::Sessions { .. } => f64::from(phase.max_sessions),
     };
-    // No more than come in all: a ramp is at its peak for a moment only.
+    // There are no more connections than arrivals: a ramp is at its peak only for a moment.
     let all = expected_arrivals(&phase.load).filter(|_| !phase.load.model.is_closed());
     let arrivals = all.map_or(busiest, |arrivals| busiest.min(arrivals as f64));
     let each = match (phase.unit, messages) {
@@ -211,10 +211,10 @@ fn connections(phase: &Phase, messages: &Messages) -> u64 {
     (arrivals / each.max(1.0)).ceil() as u64
 }
 
-/// Writes what would be done: the phases with their windows, arrivals and first moments, and what they need.
+/// Writes the preview: the phases with their windows, arrivals and first arrival times, and their needs.
 ///
 /// # Errors
-/// When `out` cannot be written.
+/// `out` cannot be written.
 pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> {
     let plan = &compiled.plan;
     let needs = Needs::of(plan);
@@ -322,7 +322,7 @@ fn shell_command(command: &ShellCommand, out: &mut impl io::Write) -> io::Result
     writeln!(out, "  folder    {}", harmless(&command.folder.display().to_string()))
 }
 
-/// Writes how long the run takes, and what it needs of this machine.
+/// Writes how long the run takes, and its needs of this machine.
 fn requirements(needs: &Needs, out: &mut impl io::Write) -> io::Result<()> {
     let duration =
         needs.duration.map_or("until the messages are used up".to_owned(), |d| Time(d).to_string());
@@ -349,7 +349,7 @@ fn requirements(needs: &Needs, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "memory       about {}{waiting}", mebibytes(needs.memory))
 }
 
-/// What `smtpress capacity` would search, and when a trial is bad.
+/// Writes what `smtpress capacity` would search, and when a trial is bad.
 fn search(capacity: &CapacityPlan, is_behind_relay: bool, out: &mut impl io::Write) -> io::Result<()> {
     let rules = &capacity.rules;
     let length = |seconds: f64| Time(Duration::from_secs_f64(seconds));
@@ -390,7 +390,7 @@ fn search(capacity: &CapacityPlan, is_behind_relay: bool, out: &mut impl io::Wri
     Ok(())
 }
 
-/// A command of several lines, so that none of them looks like one of ours.
+/// Indents a command of several lines, so that none of them looks like a line of this report.
 fn indented(command: &str) -> String {
     harmless(command).replace('\n', "\n            ")
 }
@@ -414,7 +414,7 @@ fn arrivals(phase: &Phase, expected: Option<u64>) -> String {
     }
 }
 
-/// The first moments of a phase, since the run's start.
+/// Returns the first arrival times of a phase, since the start of the run.
 fn first(phase: &load::PhaseLoad, index: usize, start: Duration, seed: u64) -> String {
     let index = u32::try_from(index).expect("phases are few");
     let mut times = Vec::new();

@@ -1,4 +1,4 @@
-//! From a document to a [`Plan`]: every value is checked against every other, and nothing is silently ignored.
+//! Compiles a document to a [`Plan`]: every value is checked against the others, and nothing is silently ignored.
 
 mod auth;
 mod capacity;
@@ -38,73 +38,72 @@ use faults::Faults;
 
 pub use tls::describe as tls_description;
 
-/// What a profile is compiled for; it decides what must be there.
+/// The purpose of a profile. It decides which keys are required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// A run: a target and phases.
+    /// A run. It needs a target and phases.
     Run,
-    /// A search for limits or capacity: a target. Phases, if any, are not run.
+    /// A search for limits or capacity. It needs a target, and does not run the phases.
     Search,
-    /// The embedded listener alone: nothing else.
+    /// The embedded listener alone. It needs nothing else.
     Listen,
-    /// The receiver behind a relay alone: `[receive]`, and nothing else.
+    /// The receiver behind a relay alone. It needs only `[receive]`.
     Receive,
 }
 
 impl Purpose {
-    /// Whether messages are sent. If not, all that is about them may be missing.
+    /// Whether messages are sent. If not, every key about them may be absent.
     pub fn sends(self) -> bool {
         matches!(self, Purpose::Run | Purpose::Search)
     }
 }
 
-/// What comes from outside the profile.
+/// The values from outside the profile.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// What it is for.
+    /// The purpose.
     pub purpose: Purpose,
-    /// The seed if the profile has none; drawn by the caller.
+    /// The seed if the profile has none. The caller draws it.
     pub seed: u64,
-    /// Identifies the run in its messages.
+    /// The identifier of the run in its messages.
     pub run_id: String,
-    /// Threads if the profile does not say; at least 1.
+    /// The number of threads if the profile does not set it; at least 1.
     pub threads: u32,
-    /// Which part of the load this process carries.
+    /// The part of the load that this process carries.
     pub shard: Shard,
 }
 
-/// A profile, decided.
+/// A compiled profile.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// What is done.
+    /// The plan of the load.
     pub plan: Plan,
-    /// What must hold: the built-in assertions that are not removed, then the user's.
+    /// The assertions: the built-in ones that are not removed, then the user's.
     pub assertions: Vec<Assertion>,
-    /// What the embedded listener enforces.
+    /// The limits that the embedded listener enforces.
     pub listener: Limits,
-    /// Where it listens, if the profile says so.
+    /// Where the listener listens, if the profile sets it.
     pub listen: Option<Bind>,
-    /// The receiver behind the relay, if there is to be one.
+    /// The receiver behind the relay, if there is one.
     pub receiver: Option<ReceiverSettings>,
-    /// What the administrator configured, for `smtpress limit`: by the name of its kind, in its unit.
+    /// The configured limits for `smtpress limit`, by kind, each in its unit.
     pub limits: BTreeMap<LimitKind, u64>,
-    /// What `smtpress capacity` is to do, if the profile says so.
+    /// The search of `smtpress capacity`, if the profile has one.
     pub capacity: Option<CapacityPlan>,
     /// The profile with its defaults.
     pub profile: Profile,
-    /// The same as TOML: the run directory's `profile.toml`.
+    /// The profile with its defaults as TOML: the `profile.toml` of the run directory.
     pub resolved: String,
-    /// SHA-256 of `resolved`, in hexadecimal: `sha256sum profile.toml` gives the same.
+    /// SHA-256 of `resolved` in hexadecimal, as `sha256sum profile.toml` prints it.
     pub sha256: String,
-    /// SHA-256 of the load alone: of the profile without the address of its target, and without the hosts that are allowed
-    /// to be one.
+    /// SHA-256 of the load alone: of the profile without the address of its target and without the allowed hosts.
     pub load_sha256: String,
 }
 
 /// Compiles a document.
 ///
 /// # Errors
-/// Everything in it that cannot be done, each with its place.
+/// Everything in it that is impossible, each with its place.
 pub fn compile(document: &Document, context: &Context) -> Result<Compiled, ProfileError> {
     let (written, mut faults) = Faults::read(document);
     let written_target = written.target();
@@ -223,7 +222,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     })
 }
 
-/// The receiver behind the relay, if the command has one.
+/// Returns the receiver behind the relay, if the command has one.
 fn receiver(
     document: &Document,
     profile: &Profile,
@@ -247,7 +246,7 @@ fn hash(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The file's name, made fit to be a profile's.
+/// Returns a name for the profile, made from the name of its file.
 fn default_name(document: &Document) -> String {
     let name: String = document
         .stem()

@@ -1,10 +1,11 @@
-//! A profile's text as a tree whose every node knows where it came from: a file, `--set` or a flag.
+//! A profile's text as a tree. Each node knows its source: a file, `--set` or a flag.
 //!
-//! It finds the place of a key for an error, and takes overrides in; what the keys mean it does not know.
+//! It finds the place of a key for an error, and applies overrides. It does not know what the keys mean.
 //!
 //! # Decisions
-//! - Overrides change the tree, not the text. Each brings its own text as a further source; the spans of all sources share
-//!   one row of numbers, as the files of a compiler do. An error about an overridden key therefore shows the override.
+//! - Overrides change the tree, not the text. Each override adds its own text as a further source. The spans of all
+//!   sources share one range of numbers, as the files of a compiler do. So an error about an overridden key shows the
+//!   override.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,7 +20,7 @@ use super::nearest::choose;
 use super::overrides::Override;
 use super::schema::Profile;
 
-/// The keys at the top that are lists of tables: an override may begin one.
+/// The top-level keys that are lists of tables. An override may begin such a list.
 const ELEMENTS: [&str; 5] = ["phase", "expect", "assert", "classify", "event"];
 
 /// A step down the tree.
@@ -27,7 +28,7 @@ const ELEMENTS: [&str; 5] = ["phase", "expect", "assert", "classify", "event"];
 pub enum Key {
     /// Into a table.
     Name(Cow<'static, str>),
-    /// Into a list.
+    /// Into an element of a list.
     Index(usize),
 }
 
@@ -49,28 +50,28 @@ impl From<usize> for Key {
     }
 }
 
-/// A way down the tree, as an array of [`Key`]s.
+/// A path through the tree, as an array of [`Key`]s.
 macro_rules! keys {
     ($($key:expr),* $(,)?) => { [$($crate::profile::document::Key::from($key)),*] };
 }
 pub(super) use keys;
 
-/// A text that part of the tree comes from.
+/// A text from which a part of the tree comes.
 #[derive(Clone, Debug)]
 struct SourceText {
     origin: String,
     text: String,
-    /// The number of its first byte in the row of all sources.
+    /// The number of its first byte in the range that all sources share.
     base: usize,
 }
 
-/// A profile's text, with the overrides that were made to it.
+/// A profile's text with its overrides.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The file first, then one for each override.
     sources: Vec<SourceText>,
     overrides: Vec<Override>,
-    /// A table at the top that every place lies in: see [`Document::within`].
+    /// A top-level table that contains every place: see [`Document::within`].
     table: Option<Key>,
 }
 
@@ -78,7 +79,7 @@ impl Document {
     /// Parses the text of a file called `name`.
     ///
     /// # Errors
-    /// Where it is no TOML.
+    /// The place where the text is not TOML.
     pub fn parse(name: &str, text: &str) -> Result<Document, ProfileError> {
         let source = SourceText { origin: name.to_owned(), text: text.to_owned(), base: 0 };
         let document = Document { sources: vec![source], overrides: Vec::new(), table: None };
@@ -86,10 +87,11 @@ impl Document {
         Ok(document)
     }
 
-    /// Takes an override in. Tables on its way are made; a list's elements must exist, or be the next.
+    /// Applies an override. Missing tables on its path are created. In a list, an element must exist or be the next
+    /// one.
     ///
     /// # Errors
-    /// A path that leads nowhere, or a value that is no TOML. The document is then as it was.
+    /// A path that leads nowhere, or a value that is not TOML. The document is then unchanged.
     pub fn apply(&mut self, change: Override) -> Result<(), ProfileError> {
         let base = self.sources.last().map_or(0, |source| source.base + source.text.len() + 1);
         self.sources.push(SourceText {
@@ -108,7 +110,8 @@ impl Document {
         }
     }
 
-    /// The tree with all overrides. It borrows the texts, so it is made when it is needed: profiles are small.
+    /// Returns the tree with all overrides. It borrows the texts, so it is built whenever it is needed; profiles are
+    /// small.
     fn tree(&self) -> Result<Spanned<DeTable<'_>>, ProfileFault> {
         let mut root = DeTable::parse(&self.sources[0].text).map_err(|error| self.toml_error(&error))?;
         for (change, source) in self.overrides.iter().zip(&self.sources[1..]) {
@@ -117,7 +120,7 @@ impl Document {
         Ok(root)
     }
 
-    /// Puts one override into the tree.
+    /// Applies one override to the tree.
     fn graft<'s>(
         &'s self,
         root: &mut DeTable<'s>,
@@ -184,17 +187,18 @@ impl Document {
         Ok(())
     }
 
-    /// Reads the tree as a profile: every key known, every value of its kind and within its bounds.
+    /// Reads the tree as a profile. Every key must be known, and every value must have its type and be within its
+    /// bounds.
     ///
     /// # Errors
-    /// All that are not.
+    /// Every key and value that does not fit.
     pub fn read(&self) -> Result<Profile, ProfileError> {
         let reading = self.read_what_can_be();
         ProfileError::of(reading.faults).map_or(Ok(reading.profile), Err)
     }
 
-    /// Reads the tree as a profile. A key that cannot be read is left out, and the rest is read again, so that one fault
-    /// does not hide another.
+    /// Reads the tree as a profile as far as possible. A key that cannot be read is left out, and the rest is read
+    /// again, so that one fault does not hide another.
     pub(super) fn read_what_can_be(&self) -> PartialProfile {
         let mut reading = PartialProfile::default();
         let mut spans: Vec<Range<usize>> = Vec::new();
@@ -206,12 +210,12 @@ impl Document {
             for way in &reading.left_out {
                 remove(root.get_mut(), way);
             }
-            // The deserializer takes the tree; the place of an error is looked up in another.
+            // The deserializer consumes a tree. The place of an error is looked up in another copy.
             match Profile::deserialize(toml::de::Deserializer::from(root.clone())) {
                 Ok(profile) => return PartialProfile { profile, ..reading },
                 Err(error) => {
                     let span = error.span().unwrap_or_default();
-                    // A value that lacks what was left out of it has one fault, not two.
+                    // A value that contains a reported fault gets no second one.
                     if !spans.iter().any(|inner| covers(&span, inner)) {
                         reading.faults.push(self.toml_error(&error));
                     }
@@ -227,17 +231,17 @@ impl Document {
         reading
     }
 
-    /// Where the value of a key stands; if it is not given, the nearest table around it that is.
+    /// Returns the place of a key's value. If the key is absent, it is the nearest table around it that exists.
     pub fn place(&self, path: &[Key]) -> Option<TextPlace> {
         self.find(path, false)
     }
 
-    /// Where a key itself stands; if it is not given, the nearest table around it that is.
+    /// Returns the place of a key itself. If the key is absent, it is the nearest table around it that exists.
     pub fn place_of_key(&self, path: &[Key]) -> Option<TextPlace> {
         self.find(path, true)
     }
 
-    /// An error about a value.
+    /// Returns an error about a value.
     pub(super) fn error_at(
         &self,
         path: &[Key],
@@ -247,7 +251,7 @@ impl Document {
         ProfileFault::new(message, remedy, self.find(path, false))
     }
 
-    /// An error about a key.
+    /// Returns an error about a key.
     pub(super) fn error_at_key(
         &self,
         path: &[Key],
@@ -257,7 +261,7 @@ impl Document {
         ProfileFault::new(message, remedy, self.find(path, true))
     }
 
-    /// An error about a part of a text; the whole of it is underlined if it was written with escapes.
+    /// Returns an error about a part of a text. If the text was written with escapes, all of it is underlined.
     pub(super) fn error_within(
         &self,
         path: &[Key],
@@ -269,7 +273,7 @@ impl Document {
         let place = self.find(path, false).map(|mut place| {
             let start = place.span.start + place.text[place.span.clone()].find(text).unwrap_or(0);
             if place.text[start..].starts_with(text) {
-                // An empty part stands at the end: show the character after the text, its closing quote.
+                // An empty part is at the end: the character after the text, its closing quote, is shown.
                 let end = (start + part.end).max(start + part.start + 1).min(place.text.len());
                 place.span = start + part.start..end;
             }
@@ -278,7 +282,7 @@ impl Document {
         ProfileFault::new(message, remedy, place)
     }
 
-    /// The end of the file, for what is missing there.
+    /// Returns the end of the file, for an error about something that is missing there.
     pub(super) fn end(&self) -> Option<TextPlace> {
         let source = self.sources.first()?;
         let end = source.text.trim_end().len();
@@ -290,19 +294,19 @@ impl Document {
         })
     }
 
-    /// What the file is called, without directory and extension.
+    /// Returns the file's name without directory and extension.
     pub(super) fn stem(&self) -> &str {
         let origin = &self.sources[0].origin;
         let file = origin.rsplit(['/', '\\']).next().unwrap_or(origin);
         file.strip_suffix(".toml").unwrap_or(file)
     }
 
-    /// The folder that the file is in; that of no file is the current one.
+    /// Returns the folder of the file; without a file, the current one.
     pub(super) fn folder(&self) -> &Path {
         Path::new(&self.sources[0].origin).parent().unwrap_or(Path::new(""))
     }
 
-    /// The same document for a reader whose keys lie in this table at the top.
+    /// Returns the same document for a reader whose keys are in this top-level table.
     pub(super) fn within(&self, table: &'static str) -> Document {
         Document { table: Some(table.into()), ..self.clone() }
     }
@@ -332,7 +336,7 @@ impl Document {
         span.and_then(|span| self.locate(&span))
     }
 
-    /// The source that a span lies in.
+    /// Returns the place of a span, in the source that contains it.
     fn locate(&self, span: &Range<usize>) -> Option<TextPlace> {
         let source = self.sources.iter().rev().find(|source| source.base <= span.start)?;
         Some(TextPlace {
@@ -349,14 +353,14 @@ impl Document {
     }
 }
 
-/// What could be read of a profile.
+/// The part of a profile that could be read.
 #[derive(Debug, Default)]
 pub(super) struct PartialProfile {
-    /// The profile without what could not be read.
+    /// The profile without the keys that could not be read.
     pub profile: Profile,
-    /// Why something could not be read.
+    /// The reason for each key that could not be read.
     pub faults: Vec<ProfileFault>,
-    /// The keys that are left out; an empty way: there is no profile to speak of.
+    /// The keys that are left out. An empty path means that there is no profile at all.
     pub left_out: Vec<Vec<Key>>,
 }
 
@@ -364,7 +368,7 @@ fn covers(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }
 
-/// The way to the innermost key whose name or value a span lies in.
+/// Returns the path to the innermost key whose name or value contains a span.
 fn innermost(root: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<Key>> {
     let mut best: Option<(usize, Vec<Key>)> = None;
     let mut tables = vec![(Vec::new(), root)];
@@ -390,7 +394,7 @@ fn innermost(root: &DeTable<'_>, span: &Range<usize>) -> Option<Vec<Key>> {
     best.map(|(_, way)| way)
 }
 
-/// Removes the key at the end of a way.
+/// Removes the key at the end of a path.
 fn remove(table: &mut DeTable<'_>, way: &[Key]) {
     match way {
         [Key::Name(name)] => {
@@ -413,7 +417,7 @@ fn remove(table: &mut DeTable<'_>, way: &[Key]) {
     }
 }
 
-/// Which element of a list is meant: by number, or by the element's `name`.
+/// Returns the index of an element of a list, chosen by number or by the element's `name`.
 fn element(list: &[Spanned<DeValue<'_>>], list_name: &str, chosen: &str) -> Result<usize, (String, String)> {
     let names: Vec<Cow<'_, str>> = list
         .iter()
@@ -439,7 +443,7 @@ fn element(list: &[Spanned<DeValue<'_>>], list_name: &str, chosen: &str) -> Resu
     }
 }
 
-/// The same value with all its spans moved on.
+/// Returns the same value with all its spans moved by this many bytes.
 fn moved(node: Spanned<DeValue<'_>>, by: usize) -> Spanned<DeValue<'_>> {
     let move_on = |span: Range<usize>| span.start + by..span.end + by;
     let span = move_on(node.span());

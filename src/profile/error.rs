@@ -1,7 +1,7 @@
-//! What a user sees of a wrong profile: the place underlined, one sentence, and the remedy.
+//! The error for a wrong profile: the place underlined, one sentence, and the remedy.
 //!
-//! Everything wrong with a profile, from TOML syntax to keys that do not go together, is a [`ProfileFault`]; all faults that
-//! are found in one go are a [`ProfileError`].
+//! Each fault of a profile, from TOML syntax to incompatible keys, is a [`ProfileFault`]. A [`ProfileError`] holds all
+//! faults that are found together.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::fmt;
@@ -15,14 +15,14 @@ use super::units::REMEDY;
 /// The most faults that are shown at once.
 pub const MOST_SHOWN: usize = 20;
 
-/// One thing that is wrong. `Display` gives one line; [`ProfileFault::render`] shows the place.
+/// One fault. `Display` gives one line, and [`ProfileFault::render`] shows the place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ProfileFault {
-    /// What is wrong: a sentence without its full stop.
+    /// The fault: a sentence without its full stop.
     pub message: String,
-    /// What to do about it.
+    /// The remedy.
     pub remedy: Option<String>,
-    /// Where; `None` if nothing was written that could be shown.
+    /// The place; `None` if there is no text that could be shown.
     pub place: Option<Box<TextPlace>>,
 }
 
@@ -41,7 +41,7 @@ impl fmt::Display for ProfileFault {
 }
 
 impl ProfileFault {
-    /// An error with its remedy; an empty remedy is none.
+    /// Creates a fault with its remedy. An empty remedy counts as none.
     pub(super) fn new(
         message: impl Into<String>,
         remedy: impl Into<String>,
@@ -57,12 +57,13 @@ impl ProfileFault {
         ProfileFault { message, remedy, place: place.map(Box::new) }
     }
 
-    /// Where it stands among all texts of its document; what has no place comes last.
+    /// Returns the position among all texts of the document. A fault without a place comes last.
     pub(super) fn position(&self) -> usize {
         self.place.as_ref().map_or(usize::MAX, |place| place.base + place.span.start)
     }
 
-    /// The fault as a compiler shows one: message, place, the offending text underlined, remedy. No final line end.
+    /// Returns the fault in the form of a compiler error: message, place, the offending text underlined, remedy. There
+    /// is no final line end.
     pub fn render(&self, color: bool) -> String {
         let mut report =
             Level::ERROR.primary_title(self.message.as_str()).elements(self.place.as_deref().map(|place| {
@@ -78,26 +79,26 @@ impl ProfileFault {
     }
 }
 
-/// Why a profile cannot be used: everything that is wrong with it, in order of place; at least one fault.
+/// Why a profile cannot be used: all faults in order of place, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct ProfileError {
     faults: Vec<ProfileFault>,
 }
 
 impl ProfileError {
-    /// All of these faults; `None` if there are none.
+    /// Returns an error with these faults; `None` if there are none.
     pub(super) fn of(mut faults: Vec<ProfileFault>) -> Option<ProfileError> {
         faults.sort_by_key(ProfileFault::position);
         faults.dedup();
         (!faults.is_empty()).then_some(ProfileError { faults })
     }
 
-    /// What is wrong, in order of place.
+    /// Returns the faults in order of place.
     pub fn faults(&self) -> &[ProfileFault] {
         &self.faults
     }
 
-    /// All faults as a compiler shows them, but no more than [`MOST_SHOWN`]. No final line end.
+    /// Returns the faults in the form of compiler errors, at most [`MOST_SHOWN`]. There is no final line end.
     pub fn render(&self, color: bool) -> String {
         let mut shown: Vec<String> =
             self.faults.iter().take(MOST_SHOWN).map(|fault| fault.render(color)).collect();
@@ -121,18 +122,19 @@ impl From<ProfileFault> for ProfileError {
     }
 }
 
-/// Without what a terminal would obey: a profile may be a stranger's, and its words are repeated.
+/// Replaces the control characters that a terminal would follow. A profile may come from a stranger, and errors repeat
+/// its text.
 pub(super) fn harmless(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
 
-/// The same for a text that is shown line by line, as long as before, so that the span stays right: what ASCII has of
-/// controls is drawn as pictures then, and only the other set (ISO 6429 C1) is replaced here.
+/// Replaces the C1 controls (ISO 6429) in a text that is shown line by line. The length stays the same, so that the
+/// span stays right. The renderer itself draws the ASCII controls as pictures.
 fn of_one_set_of_controls(text: &str) -> String {
     text.replace(|c: char| c.is_control() && !c.is_ascii(), "\u{b7}")
 }
 
-/// Says what serde or the TOML parser said in the words of this tool: message and remedy.
+/// Translates an error of serde or of the TOML parser. Returns message and remedy.
 pub(super) fn explain(said: &str) -> (String, String) {
     if let Some((message, remedy)) = said.split_once(REMEDY) {
         return (message.to_owned(), remedy.to_owned());
@@ -174,7 +176,7 @@ pub(super) fn explain(said: &str) -> (String, String) {
     (format!("not valid TOML: {said}"), String::new())
 }
 
-/// What serde expects, in a user's words.
+/// Returns what serde expects, in a user's words.
 fn in_words(expected: &str) -> String {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number".to_owned(),
@@ -188,7 +190,7 @@ fn in_words(expected: &str) -> String {
     }
 }
 
-/// The words in backticks: the first, and all others.
+/// Returns the words in backticks: the first, and all others.
 fn quoted(text: &str) -> (String, Vec<String>) {
     let Some((word, known)) = text.strip_prefix('`').and_then(|rest| rest.split_once("`, ")) else {
         return (text.trim_matches('`').to_owned(), Vec::new());

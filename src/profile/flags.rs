@@ -1,12 +1,12 @@
-//! The flags of `smtpress run` that users know from k6, oha, hey and vegeta, as changes to a profile, or as a profile of
-//! their own when no file is given. Which variable or argument a value comes from, the command line knows.
+//! The flags of `smtpress run` that users know from k6, oha, hey and vegeta. They change a profile, or form a profile
+//! of their own if no file is given. The command line knows from which variable or argument a value comes.
 //!
 //! # Decisions
-//! - A flag is an [`Override`] of a key, so that it is read, checked and shown by the same code, and `--print-profile`
-//!   shows what it does. Which key, the key's declaration says (`flag "--rate"`).
-//! - A flag about the load changes every measured phase that has its key; warm-ups stay as they are. Of several keys with
-//!   one flag it is the first that the phase's load takes: `--sessions` are the sessions of closed loads, the most sessions
-//!   of open ones.
+//! - A flag is an [`Override`] of a key. So the same code reads, checks and shows it, and `--print-profile` shows its
+//!   effect. The declaration of the key names the flag (`flag "--rate"`).
+//! - A flag about the load changes every measured phase that has its key; warm-ups stay unchanged. If several keys have
+//!   the same flag, it sets the first one that the phase's load takes: `--sessions` sets the sessions of closed loads,
+//!   and the most sessions of open loads.
 
 use super::document::{Document, PartialProfile};
 use super::error::{ProfileError, ProfileFault, TextPlace};
@@ -19,15 +19,15 @@ use super::schema::session::Session;
 use super::schema::target::Target;
 use super::table::KeyTable;
 
-/// The flag of an assertion: each is one more.
+/// The flag of an assertion. Each use adds one more.
 pub const ASSERT: &str = "--assert";
 
-/// How long a run without `--for` and `--messages` lasts.
+/// The length of a run without `--for` and `--messages`.
 const DEFAULT_LENGTH: &str = "10s";
-/// How many sessions a run without `--sessions` and `--rate` has.
+/// The number of sessions of a run without `--sessions` and `--rate`.
 const DEFAULT_SESSIONS: &str = "10";
 
-/// The key of a flag, if it is not one of phases or lists.
+/// Returns the key of a flag, except for keys of phases or lists.
 fn key(flag: &str) -> Option<String> {
     let tables = [
         ("", Profile::FLAGS),
@@ -40,7 +40,7 @@ fn key(flag: &str) -> Option<String> {
     tables.into_iter().find_map(find)
 }
 
-/// The key of a flag in this phase, if its load has one. A ramp in stages has its lengths there.
+/// Returns the key of a flag in this phase, if its load has one. A ramp in stages has its lengths in the stages.
 fn key_in(flag: &str, phase: &Phase) -> Option<&'static str> {
     let takes = phase.load?.keys(phase.from);
     let is_taken = |key: &&str| takes.contains(key) && !(*key == "for" && phase.stages.is_some());
@@ -54,7 +54,7 @@ fn keys_of(
     keys.iter().filter(move |(_, flags)| flags.contains(&flag)).map(|(key, _)| *key)
 }
 
-/// What the user wrote: the flag, or the variable that stands for it (`SMTPRESS_MESSAGES_PER_SESSION`).
+/// Returns the flag, or the name of the variable that stands for it (`SMTPRESS_MESSAGES_PER_SESSION`).
 fn written(flag: &str, origin: OverrideOrigin) -> String {
     match origin {
         OverrideOrigin::Environment => {
@@ -64,24 +64,25 @@ fn written(flag: &str, origin: OverrideOrigin) -> String {
     }
 }
 
-/// A flag as it was given, on the command line or by a variable.
+/// A flag that was given, on the command line or by a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
     /// Its long form, as in `--rate`.
     pub flag: &'static str,
-    /// Where.
+    /// The origin.
     pub origin: OverrideOrigin,
     /// Its value, as a text.
     pub value: String,
 }
 
-/// The profile that flags alone stand for: a target, and one phase whose load model follows from what is given. The
-/// values are not in it yet: apply [`overrides`].
+/// Returns the profile for flags without a file: a target, and one phase whose load model follows from the given flags.
+/// It does not hold the values yet: apply [`overrides`].
 ///
-/// A rate makes an open load; a number of messages shares them among the sessions; else the sessions send for a time.
+/// A rate makes an open load. A number of messages is shared among the sessions. Otherwise the sessions send for a
+/// time.
 ///
 /// # Panics
-/// Never: the text is ours, and TOML.
+/// Never: the text is a constant of this function, and valid TOML.
 pub fn document(given: &[Given]) -> Document {
     let has = |flag| given.iter().any(|one| one.flag == flag);
     let mut phase = match (has("--rate"), has("--messages")) {
@@ -99,13 +100,13 @@ pub fn document(given: &[Given]) -> Document {
     Document::parse("command line", &text).expect("our own text is TOML")
 }
 
-/// What flags change in a document, in the order of precedence of their origins. `--set` comes before them: apply it first,
-/// so that the phases it changes are seen here.
+/// Returns the changes of a document by flags, in the order of precedence of their origins. Apply `--set` first, so
+/// that the phases that it changes are seen here.
 ///
 /// # Errors
-/// A flag that no measured phase has a use for.
+/// A flag that fits no measured phase.
 pub fn overrides(document: &Document, given: &[Given]) -> Result<Vec<Override>, ProfileError> {
-    // What cannot be read is reported when the document is compiled.
+    // Keys that cannot be read are reported when the document is compiled.
     let PartialProfile { profile, faults, .. } = document.read_what_can_be();
     let mut asserts = profile.assert().len();
     let mut changes = Vec::new();

@@ -1,9 +1,10 @@
-//! What the user's files hold, in whatever form they were saved: read within a bound, and without what an editor put
-//! before it.
+//! Reads the user's files in the encoding in which they were saved, up to a size, and without a byte order mark.
 //!
 //! # Decisions
-//! - A byte order mark is never content: with it a password is another password, and the first certificate of a file none.
-//! - UTF-16 is recognised by its mark, as spreadsheets and Windows write it. Without one nothing is guessed.
+//! - A byte order mark is never content. With it a password would be another password, and the first certificate of a
+//!   file would be invalid.
+//! - UTF-16 is recognised by its byte order mark, which spreadsheets and Windows write. Without a mark no encoding is
+//!   guessed.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -17,18 +18,18 @@ pub const LARGEST: u64 = 64 << 20;
 /// A byte order mark in UTF-8.
 const MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// The content of a file, decoded. A pipe may stand in its place, as a shell's `<(...)` does.
+/// Returns the decoded content of a file, which may be a pipe such as a shell's `<(...)`.
 ///
 /// # Errors
-/// It cannot be read, or is larger than [`LARGEST`]: some files have no end.
+/// The file cannot be read, or is larger than [`LARGEST`]: some files have no end.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     read_from(File::open(path)?)
 }
 
-/// The content of standard input.
+/// Returns the decoded content of standard input.
 ///
 /// # Errors
-/// As of [`read`].
+/// The same as of [`read`].
 pub fn read_stdin() -> io::Result<Vec<u8>> {
     read_from(io::stdin().lock())
 }
@@ -42,7 +43,7 @@ fn read_from(source: impl Read) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The content without its byte order mark; UTF-16 with one as UTF-8.
+/// Returns the content without its byte order mark, and UTF-16 with a mark as UTF-8.
 pub fn decoded(content: Vec<u8>) -> Vec<u8> {
     match Encoding::for_bom(&content) {
         None => content,
@@ -54,7 +55,7 @@ pub fn decoded(content: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// A text in PEM without byte order marks anywhere in it: files that are joined have one before each.
+/// Returns a text in PEM without any byte order marks. In a concatenation of files each part may begin with one.
 pub fn pem(content: Vec<u8>) -> Vec<u8> {
     let mut text = decoded(content);
     while let Some(at) = memchr::memmem::find(&text, MARK) {

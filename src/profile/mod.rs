@@ -1,7 +1,7 @@
-//! From what the user wrote (TOML) to what is done ([`Plan`](crate::plan::Plan)), with errors that show the place.
+//! Turns the user's TOML into a [`Plan`](crate::plan::Plan), with errors that show the place.
 //!
-//! It knows no network and measures nothing. The walk: [`Document`] (text and overrides, with their places) becomes a
-//! [`schema::Profile`], is filled up with defaults by [`resolved`], and decided by [`compile()`].
+//! It uses no network and measures nothing. The steps: a [`Document`] (text and overrides, with their places) becomes a
+//! [`schema::Profile`], [`resolved`] fills in the defaults, and [`compile()`] makes the plan.
 
 mod bounds;
 pub mod check;

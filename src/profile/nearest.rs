@@ -1,6 +1,6 @@
-//! The word that was probably meant.
+//! Finds the known word that the user probably meant.
 
-/// The nearest of the known words as a remedy, or all of them after `otherwise`.
+/// Returns the nearest known word as a remedy, or all known words after `otherwise`.
 pub(super) fn choose<S: AsRef<str>>(word: &str, known: &[S], otherwise: &str) -> String {
     if let Some(nearest) = nearest(word, known) {
         return format!("did you mean `{nearest}`?");
@@ -9,9 +9,9 @@ pub(super) fn choose<S: AsRef<str>>(word: &str, known: &[S], otherwise: &str) ->
     if known.is_empty() { String::new() } else { format!("{otherwise} {}", known.join(", ")) }
 }
 
-/// The known word that is most likely meant, if one is near enough.
+/// Returns the known word that the user most likely meant, if one is near enough.
 pub fn nearest<'a, S: AsRef<str>>(word: &str, known: &'a [S]) -> Option<&'a str> {
-    // `max-sessions` and `maxSessions` are the same slip.
+    // `max-sessions` and `maxSessions` are the same mistake.
     let plain = |word: &str| word.replace(['-', '_', ' '], "").to_lowercase();
     let wanted = plain(word);
     let distance = |known: &str| strsim::damerau_levenshtein(&wanted, &plain(known));

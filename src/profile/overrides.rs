@@ -1,10 +1,10 @@
-//! What changes a profile from outside: `--set phase.steady.rate=200/s`, and flags that stand for a key.
+//! Changes of a profile from outside: `--set phase.steady.rate=200/s`, and flags that stand for a key.
 //!
-//! Only the text of a change is read here; `document` applies it.
+//! This module only parses the text of a change. `document` applies it.
 //!
 //! # Decisions
-//! - Precedence is order: what is applied later wins. The command line applies `--set` first, then `SMTPRESS_*` variables,
-//!   then flags ([`apply_in_order`]).
+//! - The order decides the precedence: the change that is applied last wins. The command line applies `--set` first,
+//!   then `SMTPRESS_*` variables, then flags ([`apply_in_order`]).
 
 use std::ops::Range;
 
@@ -17,17 +17,17 @@ use super::error::{ProfileError, ProfileFault, TextPlace};
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Override {
-    /// Where it comes from.
+    /// The origin of the change.
     pub(super) origin: OverrideOrigin,
     /// The text as the user would write it.
     pub(super) text: String,
-    /// Where the segments of the path stand in `text`; at least one.
+    /// The positions of the path's segments in `text`; at least one.
     pub(super) path: Vec<Range<usize>>,
-    /// Where the value stands in `text`.
+    /// The position of the value in `text`.
     pub(super) value: Range<usize>,
 }
 
-/// Where a change comes from; the order is the precedence, the last wins.
+/// The origin of a change, in order of precedence: the last one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OverrideOrigin {
     /// `--set`.
@@ -39,7 +39,7 @@ pub enum OverrideOrigin {
 }
 
 impl OverrideOrigin {
-    /// What stands in place of a file's name in errors.
+    /// Returns the text that stands in place of a file's name in errors.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             OverrideOrigin::Set => "--set",
@@ -50,7 +50,8 @@ impl OverrideOrigin {
 }
 
 impl Override {
-    /// Reads `--set`'s argument: a dotted path, `=`, a value. List elements go by name or by number from 0.
+    /// Parses the argument of `--set`: a dotted path, `=`, a value. Elements of lists are chosen by name or by number
+    /// from 0.
     ///
     /// # Errors
     /// No `=`, or an empty path.
@@ -76,15 +77,16 @@ impl Override {
         Ok(Override { origin: OverrideOrigin::Set, text: argument.to_owned(), path: segments, value })
     }
 
-    /// A flag or a variable that stands for a key: `Override::for_key(OverrideOrigin::Flag, "--rate", "phase.0.rate", "200/s")`.
+    /// Creates the change of a flag or a variable that stands for a key: `Override::for_key(OverrideOrigin::Flag,
+    /// "--rate", "phase.0.rate", "200/s")`.
     ///
     /// # Panics
-    /// If the path is empty: paths are ours, not the user's.
+    /// If the path is empty. Paths come from this program, not from the user.
     pub fn for_key(origin: OverrideOrigin, name: &str, path: &str, value: &str) -> Override {
         let between = if origin == OverrideOrigin::Flag { ' ' } else { '=' };
         let head = format!("{name}{between}{value}");
         let value = head.len() - value.len()..head.len();
-        // The path is not what the user wrote, but an error about it must find it: it stands behind the text.
+        // The user did not write the path, but an error about it needs a position. So the path is appended to the text.
         let text = format!("{head}  # {path}");
         let base = head.len() + 4;
         let path = segments(path)
@@ -95,13 +97,13 @@ impl Override {
         Override { origin, text, path, value }
     }
 
-    /// Where it comes from.
+    /// Returns the origin.
     pub fn origin(&self) -> OverrideOrigin {
         self.origin
     }
 
-    /// The value: TOML if it begins as a quoted text, a list or a table, or if it is a number or a truth value; else the
-    /// text as it stands (`200/s`, `4KiB`, `ehlo`). `text` is the override's own.
+    /// Returns the value. It is TOML if it begins like a quoted text, a list or a table, or if it is a number or a
+    /// truth value. Otherwise it is the text itself (`200/s`, `4KiB`, `ehlo`). `text` is the override's own text.
     pub(super) fn parse_value<'t>(&self, text: &'t str) -> Result<Spanned<DeValue<'t>>, toml::de::Error> {
         let value = &text[self.value.clone()];
         match DeValue::parse(value) {
@@ -112,7 +114,7 @@ impl Override {
     }
 }
 
-/// The parts of a dotted path. Names of limits have dots of their own: behind `limits` all is one part.
+/// Returns the parts of a dotted path. Names of limits contain dots, so everything behind `limits` is one part.
 fn segments(path: &str) -> Vec<Range<usize>> {
     let mut start = 0;
     let parts = if path.starts_with("limits.") { 2 } else { usize::MAX };
@@ -126,10 +128,10 @@ fn segments(path: &str) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Applies changes by precedence, whatever order they come in; those of one origin keep theirs.
+/// Applies changes by precedence, in whatever order they are given. Changes of one origin keep their order.
 ///
 /// # Errors
-/// The first that cannot be applied.
+/// The first change that cannot be applied.
 pub fn apply_in_order(
     document: &mut Document,
     changes: impl IntoIterator<Item = Override>,

@@ -1,22 +1,22 @@
-//! Where something stands in what the user wrote.
+//! Places in the user's input.
 
 use std::ops::Range;
 
-/// Where something stands: in which text, and where in it.
+/// A place: the text that contains it, and the bytes within the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextPlace {
-    /// The file's name, or `--set`, or the flag's name.
+    /// The name of the file, or `--set`, or the name of the flag.
     pub origin: String,
-    /// The whole text of it.
+    /// The whole text.
     pub text: String,
     /// The offending part, in bytes of `text`.
     pub span: Range<usize>,
-    /// Where its text begins in the row of all texts of a document; errors are shown in that order.
+    /// Where this text begins in the range that all texts of a document share. Errors are shown in this order.
     pub base: usize,
 }
 
 impl TextPlace {
-    /// Line and column, both from 1; the column in characters.
+    /// Returns line and column, both from 1. The column counts characters.
     pub fn line_and_column(&self) -> (usize, usize) {
         let before = self.text.get(..self.span.start).unwrap_or(&self.text);
         let line = before.matches('\n').count() + 1;
@@ -24,7 +24,8 @@ impl TextPlace {
         (line, column)
     }
 
-    /// The offending part cut to whole characters of its first line, so that a table is shown by its first line.
+    /// Returns the offending part within its first line, cut to whole characters, so that a table is shown by its first
+    /// line.
     pub(super) fn first_line(&self) -> Range<usize> {
         let mut start = self.span.start.min(self.text.len());
         while !self.text.is_char_boundary(start) {

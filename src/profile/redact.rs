@@ -1,5 +1,5 @@
-//! What is repeated to the user, without what may be a secret: a password that was written into a profile or a URL although
-//! it must not be is not shown with the error that says so.
+//! Removes possible secrets from text that is repeated to the user. If a profile or a URL holds a password, although it
+//! must not, the error about it does not show the password.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -9,17 +9,17 @@ use regex::{Captures, Regex};
 use super::nearest::nearest;
 use super::place::TextPlace;
 
-/// A text of TOML, or a word without quotes.
+/// A value in TOML, or a word without quotes.
 const VALUE: &str = r#""{3}[\s\S]*?"{3}|'{3}[\s\S]*?'{3}|"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^\s,{}\[\]"'=]+"#;
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is a constant")
 }
 
-/// A sentence without the user and the password of URLs in it.
+/// Returns a sentence without the user and the password of URLs in it.
 pub fn sentence(text: &str) -> Cow<'_, str> {
     static URL: LazyLock<Regex> = LazyLock::new(|| pattern(r#"(?i)(://)[^\s"]*(@|%40)"#));
-    // Without a scheme only what has a port is taken for an address, not `Reply-To:a@b.example`.
+    // Without a scheme only a text with a port counts as an address, not `Reply-To:a@b.example`.
     static ADDRESS: LazyLock<Regex> =
         LazyLock::new(|| pattern(r#"(?i)[^\s:@/"'`{}]+:[^\s"{}]*(@|%40)([^\s:@/"]+:\d)"#));
     if !(text.contains('@') || text.contains("%40")) {
@@ -29,12 +29,12 @@ pub fn sentence(text: &str) -> Cow<'_, str> {
     if shown == text { Cow::Borrowed(text) } else { Cow::Owned(shown) }
 }
 
-/// A place with stars for every value whose key names a secret, misspelt or not, and for the user and the password of
-/// every URL. As long as before, so that its span stays right.
+/// Replaces by stars every value whose key names a secret, misspelt or not, and the user and the password of every URL.
+/// The length of the text stays the same, so that the span stays right.
 pub(super) fn place(place: TextPlace) -> TextPlace {
     static PAIR: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"([\w-]+)(["']?\s*=\s*)({VALUE})"#)));
     static ANY: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r#"[\w+.-]+://[^\s"']*|{VALUE}|=+"#)));
-    // What stands for the target alone: `--target user:password@host:25  # target.address`, `target.address=...`.
+    // Texts that hold the target alone: `--target user:password@host:25  # target.address`, `target.address=...`.
     static TARGET: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"^(\S+?[ =])(.*)(\s+# target\.(?:address|allow))$"));
     static SET: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(target\.(?:address|allow)\s*=)(.*)()$"));
@@ -71,7 +71,7 @@ fn names_a_secret(key: &str) -> bool {
     !names_a_place && (near || ["pass", "pwd", "secret", "token"].iter().any(|word| key.contains(word)))
 }
 
-/// The value with stars from `start` on to its last `@`, if it has one. A scheme and a quote stay.
+/// Returns the value with stars from `start` to its last `@`, if it has one. A scheme and a quote stay.
 fn before_host(value: &str, start: usize) -> String {
     let end = value.rfind('@').into_iter().chain(value.to_ascii_lowercase().rfind("%40")).max();
     let scheme = value.find("://").map_or(0, |scheme| scheme + 3);
@@ -83,7 +83,7 @@ fn before_host(value: &str, start: usize) -> String {
     }
 }
 
-/// As many stars as the text has bytes; line ends stay.
+/// Returns as many stars as the text has bytes. Line ends stay.
 fn stars(text: &str) -> String {
     text.bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' }).collect()
 }

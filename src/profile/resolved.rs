@@ -1,7 +1,7 @@
-//! The profile with every default filled in, and its rendering as TOML: what the run directory stores.
+//! The profile with every default filled in, and its rendering as TOML, which the run directory stores.
 //!
-//! Rendering and parsing again gives the same profile, so a stored one repeats its run. A default that no other key decides
-//! stands in the declaration of its key; those here follow from other keys.
+//! The rendered text parses to the same profile, so a stored profile repeats its run. A default that depends on no
+//! other key stands in the declaration of its key. The defaults in this file follow from other keys.
 
 use super::schema::Profile;
 use super::schema::message::Message;
@@ -14,10 +14,10 @@ use crate::net::address::{Protocol, Target as Address};
 use crate::plan::Unit;
 use crate::smtp::script::TlsMode;
 
-/// Fills in what is absent and does not depend on the machine. `seed` and `name` are used if the profile has none.
+/// Fills in absent values that do not depend on the machine. `seed` and `name` are used if the profile has none.
 ///
-/// What has no default (the target's address, a rate) stays absent, for `compile` to name; so do keys that a load model
-/// has no use for.
+/// Keys without a default (the target's address, a rate) stay absent, and `compile` reports them. Keys that a load
+/// model does not use stay absent too.
 pub fn fill(mut profile: Profile, seed: u64, name: &str) -> Profile {
     profile.fill();
     profile.name.get_or_insert_with(|| name.to_owned());
@@ -39,7 +39,7 @@ pub fn fill(mut profile: Profile, seed: u64, name: &str) -> Profile {
     profile
 }
 
-/// The profile as TOML.
+/// Returns the profile as TOML.
 ///
 /// # Panics
 /// Never: every type of the schema has a TOML form.
@@ -47,8 +47,9 @@ pub fn render(profile: &Profile) -> String {
     toml::to_string(profile).expect("every type of the schema has a TOML form")
 }
 
-/// The profile with its target's protocol in place of the address, and no hosts allowed: the same for two targets of which
-/// the same is asked. A listener inside the process is kept apart from any other: it takes from the generator's own time.
+/// Returns the profile with the target's protocol in place of its address, and without allowed hosts. The result is
+/// equal for two targets that get the same load. The embedded listener stays apart from all others, because it takes
+/// time from the generator.
 pub fn addressless(profile: &Profile, to: &Address) -> Profile {
     let mut profile = profile.clone();
     let target = profile.target.get_or_insert_default();
@@ -68,7 +69,7 @@ pub fn addressless(profile: &Profile, to: &Address) -> Profile {
 
 fn target(target: &mut Target) {
     target.fill();
-    // An address with TLS in it has said so.
+    // The scheme `smtps://` implies TLS.
     let implicit = target.address.as_deref().is_some_and(|address| address.starts_with("smtps://"));
     target.tls.get_or_insert(if implicit { TlsMode::Implicit } else { TlsMode::None });
 }

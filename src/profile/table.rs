@@ -1,4 +1,4 @@
-//! How a key of the profile is declared: `tables!` for keys, `words!` for the words that a value may be.
+//! How a key of the profile is declared: `tables!` for keys, `words!` for the words of a value.
 //!
 //! ```text
 //! /// How long each step may take.
@@ -8,18 +8,19 @@
 //! }
 //! ```
 //!
-//! One declaration gives name, type, default, bounds, flag and doc text. From it follow: the field of the table, reading
-//! with its errors, the check of unknown keys, the default in the stored profile, the accessor, the override by flag, the
-//! JSON Schema, and with it `docs/profile.md`.
+//! One declaration gives name, type, default, bounds, flag and doc text. From it follow the field of the table, the
+//! parsing with its errors, the check of unknown keys, the default in the stored profile, the accessor, the override by
+//! flag, and the JSON Schema, from which `docs/profile.md` is made.
 //!
-//! - `key as "name"`: the name in TOML where it is no Rust name.
+//! - `key as "name"`: the name in TOML if it is not a Rust name.
 //! - `= value`: the default, which the stored profile shows.
-//! - `or value`: the default, which the stored profile leaves out.
+//! - `or value`: the default, which the stored profile omits.
 //! - `if check`: the bounds, a function of `super::bounds`.
 //! - `flag "--name"`: the flag of `smtpress run` that sets the key.
 //!
 //! # Decisions
-//! - A table is read here and not by a derive: an error of `check` then has the place of the value, as one of its type has.
+//! - This module reads a table instead of a derive, so that an error of a check has the place of the value, as an error
+//!   of its type has.
 //! - Every field is an `Option`, so that "not given" differs from "given as the default".
 
 use std::fmt;
@@ -39,25 +40,25 @@ pub trait KeyTable: Default {
     const NAME: &'static str;
     /// The names of its keys, in order.
     const KEYS: &'static [&'static str];
-    /// Every key with the flags that set it, one or none.
+    /// Every key with the flags that set it: one or none.
     const FLAGS: &'static [(&'static str, &'static [&'static str])];
 
     /// Reads the value of the key `name`.
     ///
     /// # Errors
-    /// A value of another kind, or out of its bounds.
+    /// A value of another type, or out of its bounds.
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error>;
 
-    /// The keys that are given, in order.
+    /// Returns the given keys, in order.
     fn given(&self) -> Vec<&'static str>;
 
     /// Fills in the defaults that the stored profile shows.
     fn fill(&mut self);
 }
 
-/// The words that a value may be.
+/// The words of a value.
 pub trait Keyword: Copy {
-    /// The word in the profile.
+    /// Returns the word in the profile.
     fn word(self) -> &'static str;
 }
 
@@ -80,7 +81,7 @@ impl<'de, T: KeyTable> Visitor<'de> for TableVisitor<T> {
     }
 }
 
-/// Reads the name of a key, one of these.
+/// Reads the name of a key, which must be one of these.
 struct KeyName(&'static [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for KeyName {
@@ -108,12 +109,12 @@ impl Visitor<'_> for KeyName {
 pub(super) struct CheckedValue<T>(fn(&T) -> Result<(), UnitError>);
 
 impl<T> CheckedValue<T> {
-    /// A value without bounds.
+    /// Returns a reader of a value without bounds.
     pub fn any() -> CheckedValue<T> {
         CheckedValue(|_| Ok(()))
     }
 
-    /// A value within these bounds.
+    /// Returns a reader of a value within these bounds.
     pub fn within(self, check: fn(&T) -> Result<(), UnitError>) -> CheckedValue<T> {
         CheckedValue(check)
     }
@@ -129,7 +130,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for CheckedValue<T> {
     }
 }
 
-/// The JSON Schema of a key.
+/// Returns the JSON Schema of a key.
 pub(super) fn property<T: JsonSchema>(
     generator: &mut SchemaGenerator,
     description: &str,
@@ -137,14 +138,14 @@ pub(super) fn property<T: JsonSchema>(
 ) -> Value {
     let mut schema = generator.subschema_for::<T>();
     schema.insert("description".to_owned(), description.trim().into());
-    // What is empty when absent has no default to speak of.
+    // A list that is empty by default shows no default.
     if let Some(default) = default.filter(|value| *value != Value::Array(Vec::new())) {
         schema.insert("default".to_owned(), default);
     }
     schema.to_value()
 }
 
-/// The JSON Schema of a table.
+/// Returns the JSON Schema of a table.
 pub(super) fn object<const N: usize>(description: &str, keys: [(&'static str, Value); N]) -> Schema {
     let properties: serde_json::Map<String, Value> =
         keys.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
@@ -156,12 +157,12 @@ pub(super) fn object<const N: usize>(description: &str, keys: [(&'static str, Va
     })
 }
 
-/// A default as the JSON Schema shows it.
+/// Returns a default in the form of the JSON Schema.
 pub(super) fn json<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).expect("every value of a profile has a JSON form")
 }
 
-/// The name of a key in TOML.
+/// Returns the name of a key in TOML.
 macro_rules! key_name {
     ($field:ident) => {
         stringify!($field)
@@ -172,7 +173,7 @@ macro_rules! key_name {
 }
 pub(super) use key_name;
 
-/// Declares tables of keys; see the module.
+/// Declares tables of keys. See the documentation of the module.
 macro_rules! tables {
     ($($(#[doc = $doc:literal])* $table:ident {
         $($(#[doc = $key_doc:literal])* $field:ident $(as $name:literal)?: $type:ty $(= $stored:expr)?
@@ -265,7 +266,8 @@ macro_rules! tables {
 }
 pub(super) use tables;
 
-/// Declares the words that a value may be, with their aliases: `enum Name` defines the type, `for Name` is one that exists.
+/// Declares the words of a value, with their aliases. `enum Name` defines the type, and `for Name` uses an existing
+/// one.
 macro_rules! words {
     ($($(#[doc = $doc:literal])* $how:ident $name:ident { $($words:tt)* })*) => {
         $($crate::profile::table::words!(@$how [$($doc)*] $name { $($words)* });)*
@@ -299,7 +301,7 @@ macro_rules! words {
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                // serde's list of variants makes the error for a wrong word.
+                // serde's list of variants is used in the error for a wrong word.
                 #[derive(serde::Deserialize)]
                 enum Spelled {
                     $(#[serde(rename = $word, $(alias = $alias),*)] $variant,)*

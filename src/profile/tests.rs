@@ -1,4 +1,5 @@
-//! Tests of the whole walk from text to plan: what is compiled, what is refused and how it is shown, what is shipped.
+//! Tests of the whole way from text to plan: what is compiled, what is refused, how an error is shown, and the shipped
+//! profiles.
 
 mod bounds;
 mod messages;

@@ -1,12 +1,12 @@
 //! The quantities of a profile as the user writes them: `"10s"`, `"50/s"`, `"4KiB"`, `"20k"`, `"5%"`, `"5ms..40ms"`.
 //!
-//! Each remembers what was written exactly enough to be written again; what a quantity is for, and whether it is sensible
-//! there, is the business of `compile`.
+//! Each quantity keeps enough of its text to write it again. `compile` knows what a quantity is for and whether its
+//! value makes sense.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Why a text is no quantity: what is wrong, and what to write instead.
+/// Why a text is not a quantity: the fault, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}; {remedy}")]
 pub struct UnitError {
@@ -22,30 +22,30 @@ impl UnitError {
     }
 }
 
-/// Parts a message from its remedy in an error that had to pass through serde, which carries one text.
+/// Separates a message from its remedy in an error that passes through serde, which carries only one text.
 pub(super) const REMEDY: &str = "\u{1f}";
 
-/// A quantity that is written as a text, or as a bare number where it needs no unit.
+/// A quantity that is written as a text, or as a bare number if it needs no unit.
 pub trait Quantity: Sized + fmt::Display {
     /// The type's name in the JSON Schema.
     const NAME: &'static str;
     /// What is expected, as in "expected ...", with an example.
     const EXPECTED: &'static str;
-    /// What its text looks like, a regular expression for the JSON Schema.
+    /// The form of its text: a regular expression for the JSON Schema.
     const PATTERN: &'static str;
-    /// Whether a bare whole number is one (and how it is written again).
+    /// Whether a bare whole number is allowed; such a number is also written without quotes.
     const BARE: bool;
 
-    /// Reads the text.
+    /// Parses the text.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The fault of the text.
     fn read(text: &str) -> Result<Self, UnitError>;
 
-    /// Reads a bare whole number.
+    /// Converts a bare whole number.
     ///
     /// # Errors
-    /// The unit that is missing.
+    /// The missing unit.
     fn from_integer(number: u64) -> Result<Self, UnitError> {
         if Self::BARE || number == 0 {
             Self::read(&number.to_string())
@@ -59,11 +59,11 @@ pub trait Quantity: Sized + fmt::Display {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub Duration);
 
-/// The longest time a profile may ask for; clocks can add it without overflow.
+/// The longest time that a profile may set. Clocks can add it without overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Time {
-    /// So many seconds.
+    /// Returns a time of this many seconds.
     pub const fn seconds(seconds: u64) -> Time {
         Time(Duration::from_secs(seconds))
     }
@@ -124,14 +124,14 @@ impl fmt::Display for Time {
     }
 }
 
-/// When a sender tries again: pauses one after the other, or those of an MTA.
+/// When a sender tries again: a list of pauses, or the pauses of an MTA.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetryTimes {
-    /// Those of Postfix with its defaults.
+    /// The pauses of Postfix with its defaults.
     Postfix,
-    /// Those of Exim's default rule.
+    /// The pauses of Exim's default rule.
     Exim,
-    /// These.
+    /// These pauses.
     Pauses(Vec<Time>),
 }
 
@@ -167,12 +167,12 @@ impl fmt::Display for RetryTimes {
     }
 }
 
-/// A length of time, or anything between two.
+/// A length of time, or a range of lengths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeRange {
-    /// At least.
+    /// The shortest time.
     pub min: Duration,
-    /// At most.
+    /// The longest time.
     pub max: Duration,
 }
 
@@ -208,7 +208,7 @@ impl fmt::Display for TimeRange {
     }
 }
 
-/// What a rate is counted in.
+/// The unit of time of a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Per {
     /// `/s`
@@ -219,22 +219,22 @@ pub enum Per {
     Hour,
 }
 
-/// So many in a unit of time.
+/// A number in a unit of time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
-    /// How many; finite, not negative.
+    /// The number; finite and not negative.
     pub amount: f64,
-    /// In what time.
+    /// The unit of time.
     pub per: Per,
 }
 
 impl Rate {
-    /// So many a second.
+    /// Returns a rate of this number each second.
     pub const fn per_second(amount: f64) -> Rate {
         Rate { amount, per: Per::Second }
     }
 
-    /// The rate a second.
+    /// Returns the rate in 1/s.
     pub fn hertz(self) -> f64 {
         match self.per {
             Per::Second => self.amount,
@@ -284,7 +284,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// A number, perhaps with `k` (thousand) or `m` (million); finite and not negative.
+/// Parses a number, with an optional `k` (thousand) or `m` (million); finite and not negative.
 fn amount_of(text: &str) -> Option<f64> {
     let (number, factor) = match text.strip_suffix(['k', 'K']) {
         Some(number) => (number, 1e3),
@@ -293,18 +293,18 @@ fn amount_of(text: &str) -> Option<f64> {
             None => (text, 1.0),
         },
     };
-    // `f64` reads "inf", "nan" and "1e9" too, which nobody means here.
+    // `f64` also parses "inf", "nan" and "1e9", which are not meant here.
     let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
         && number.starts_with(|c: char| c.is_ascii_digit());
     plain.then(|| number.parse::<f64>().ok()).flatten().map(|n| n * factor)
 }
 
-/// How many.
+/// A number of things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u64);
 
 impl Count {
-    /// The number of a key whose bounds are below 2^32.
+    /// Returns the number of a key whose bounds are below 2^32.
     pub fn small(self) -> u32 {
         u32::try_from(self.0).unwrap_or(u32::MAX)
     }
@@ -378,7 +378,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// A share of a hundred.
+/// A percentage.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Percent(pub f64);
 
@@ -412,7 +412,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// How much load: a rate (`"10/s"`) or a number of sessions (`10`); how it is written decides.
+/// An amount of load: a rate (`"10/s"`) or a number of sessions (`10`). The form of the text decides.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Level {
     /// Arrivals in a unit of time.
@@ -446,14 +446,14 @@ impl fmt::Display for Level {
     }
 }
 
-/// What a capacity search varies: a rate, a number of sessions, or a size.
+/// The load that a capacity search varies: a rate, a number of sessions, or a size.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SearchSetting {
     /// Arrivals in a unit of time.
     Rate(Rate),
     /// Sessions at a time.
     Sessions(Count),
-    /// Bytes of a message.
+    /// The size of a message in bytes.
     Size(Size),
 }
 
@@ -482,14 +482,14 @@ impl fmt::Display for SearchSetting {
         match self {
             SearchSetting::Rate(rate) => rate.fmt(f),
             SearchSetting::Sessions(count) => count.fmt(f),
-            // As it is read again: a number without a unit is one of sessions.
+            // In the form that is read again: a number without a unit would be a number of sessions.
             SearchSetting::Size(Size(bytes)) if bytes % 1024 != 0 || *bytes == 0 => write!(f, "{bytes}B"),
             SearchSetting::Size(size) => size.fmt(f),
         }
     }
 }
 
-/// The seed of all randomness. TOML's integers end at 2^63 - 1; a larger one is written as a text.
+/// The seed of all randomness. TOML's integers end at 2^63 - 1, so a larger seed is written as a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
 

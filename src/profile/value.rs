@@ -17,7 +17,7 @@ use super::units::{
 use crate::condition::Condition;
 use crate::smtp::Step;
 
-/// An error for serde, which `error` takes apart again.
+/// Returns an error for serde. `error` separates it into message and remedy again.
 pub(super) fn error<E: de::Error>(error: &UnitError) -> E {
     E::custom(format_args!("{}{REMEDY}{}", error.message, error.remedy))
 }
@@ -96,21 +96,21 @@ macro_rules! quantities {
 
 quantities!(Time, TimeRange, RetryTimes, Rate, Count, Size, Percent, Level, SearchSetting, Seed);
 
-/// Always the same, anything between two, or one of a weighted list.
+/// One value, any value between two bounds, or one of a weighted list.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Distribution<T> {
-    /// Always this.
+    /// Always this value.
     Fixed(T),
-    /// Anything from `min` to `max`.
+    /// Any value from `min` to `max`.
     Range(RangeTable<T>),
-    /// Log-normal: many small ones and a long tail.
+    /// Log-normal: many small values and a long tail.
     LogNormal(LogNormalTable<T>),
-    /// One of these, by weight.
+    /// One of these values, by weight.
     Weighted(Vec<Share<T>>),
 }
 
 impl<T: Quantity + Copy + PartialOrd> Distribution<T> {
-    /// The values that it names.
+    /// Returns the values that the distribution names.
     pub fn values(&self) -> Vec<T> {
         match self {
             Distribution::Fixed(value) => vec![*value],
@@ -143,33 +143,33 @@ impl<T: Quantity + Copy + PartialOrd> Distribution<T> {
     }
 }
 
-/// Anything from `min` to `max`, both included, equally likely.
+/// Any value from `min` to `max`, both included, with equal probability.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RangeTable<T> {
-    /// The smallest.
+    /// The smallest value.
     pub min: T,
-    /// The largest.
+    /// The largest value.
     pub max: T,
 }
 
-/// Half below the median, most within a factor of it, and a long tail above. Where the bounds cut a tail off, the values of
-/// that half lie within the bound: the median of what is drawn is the one that is stated.
+/// Half of the values are below the median, most are within a factor of it, and there is a long tail above. Where a
+/// bound cuts a tail off, the values of that half are within the bound. So the drawn values have the stated median.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogNormalTable<T> {
-    /// Half are smaller, half are larger.
+    /// The median: half of the values are smaller, half are larger.
     pub median: T,
     /// The standard deviation of the natural logarithm: 0.5 is narrow, 2 is wide.
     pub sigma: f64,
-    /// The smallest. Default 0.
+    /// The smallest value. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min: Option<T>,
-    /// The largest.
+    /// The largest value.
     pub max: T,
 }
 
-/// Any table that is a distribution: which, its keys say.
+/// The table of any distribution. Its keys show which one it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Spread<T> {
@@ -200,7 +200,7 @@ impl<T> Spread<T> {
     }
 }
 
-/// One of a weighted list.
+/// One value of a weighted list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Share<T> {
@@ -281,7 +281,7 @@ impl<T: Quantity + JsonSchema> JsonSchema for Distribution<T> {
     }
 }
 
-/// A number, or a quantity whose kind the key decides (`[limits]`).
+/// A number, or a quantity whose type the key decides (`[limits]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plain {
     /// A bare number.
@@ -343,7 +343,7 @@ impl JsonSchema for Plain {
     }
 }
 
-/// Reads names of this program's own: steps and conditions.
+/// Reads names that smtpress defines: steps and conditions.
 macro_rules! names {
     ($($type:ident: $wrong:literal, $remedy:expr;)*) => {$(
         impl<'de> Deserialize<'de> for $type {

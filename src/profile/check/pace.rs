@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::load::LoadModel;
 use crate::plan::{Messages, Phase, Plan, Unit};
 
-/// A sentence for each phase whose `connect_rate` is below the connections that its arrivals need.
+/// Returns a sentence for each phase whose `connect_rate` is below the connections that its arrivals need.
 pub fn too_slow(plan: &Plan) -> Vec<String> {
     plan.phases.iter().filter_map(|phase| of_phase(phase, &plan.messages)).collect()
 }
 
-/// A sentence if the run ends before any message is tried again.
+/// Returns a sentence if the run ends before any message is tried again.
 pub fn never_retried(plan: &Plan) -> Option<String> {
     let retry = plan.retry.as_ref()?;
     let first = retry.schedule.pause_after(1)?;
@@ -29,8 +29,8 @@ fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
     let offered = match &phase.load.model {
         LoadModel::Rate { curve, .. } => curve.peak(),
         LoadModel::Burst { size, every } if !every.is_zero() => *size as f64 / every.as_secs_f64(),
-        // A burst may wait for its connections; a closed load waits by itself; held sessions are held when they are
-        // open.
+        // A single burst may wait for its connections. A closed load limits its own rate. Sessions are held once they
+        // are open.
         LoadModel::Burst { .. }
         | LoadModel::Held { .. }
         | LoadModel::Sessions { .. }
@@ -60,7 +60,7 @@ fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
     })
 }
 
-/// The mean number of messages of a session; `None`: unlimited.
+/// Returns the mean number of messages of a session; `None` if it is unlimited.
 fn most(messages: &Messages) -> Option<f64> {
     let mean = match messages {
         Messages::Unlimited => return None,

@@ -2,7 +2,7 @@
 //! environment or from files.
 //!
 //! # Decisions
-//! - No error and no stored profile holds a secret: a profile names its place, and errors name that place.
+//! - No error and no stored profile holds a secret. A profile names the place of a secret, and errors name that place.
 //! - Paths are relative to the folder in which smtpress was started.
 
 use std::collections::BTreeMap;
@@ -23,9 +23,9 @@ use crate::smtp::script::{Hello, Script, TlsMode};
 
 /// The source of secrets.
 trait SecretSource {
-    /// The variable's value; an error says what is wrong with it.
+    /// Returns the variable's value. An error says what is wrong with it.
     fn variable(&self, name: &str) -> Result<String, &'static str>;
-    /// The file's content; an error says why there is none.
+    /// Returns the file's content. An error says why there is none.
     fn file(&self, path: &str) -> Result<String, String>;
 }
 
@@ -142,7 +142,7 @@ fn users_of(auth: &Auth) -> Users {
     Users { user, user_env, user_file, password_env, password_file, token_env, token_file, users_file }
 }
 
-/// Reads users and secrets, and names the key that leads to a wrong one.
+/// Reads users and secrets. An error names the key that leads to a wrong one.
 struct SecretReader<'a> {
     document: &'a Document,
     at: &'a [Key],
@@ -155,7 +155,7 @@ impl SecretReader<'_> {
         self.document.error_at(&path, message, remedy)
     }
 
-    /// `wants`: the kind of secret that the mechanism has; none: any.
+    /// Returns the users. `wants` is the kind of secret that the mechanism needs; `None` for any.
     fn users(
         &self,
         written: &Users,
@@ -200,7 +200,7 @@ impl SecretReader<'_> {
         Ok(vec![(of_user, Secret::new(&secret))])
     }
 
-    /// A value from its variable or its file.
+    /// Returns a value from its variable or its file.
     fn one(
         &self,
         names: [&'static str; 2],
@@ -237,7 +237,7 @@ impl SecretReader<'_> {
         })
     }
 
-    /// The users of a CSV file.
+    /// Returns the users of a CSV file.
     fn list(&self, path: &str, wants: Option<&'static str>) -> Result<Vec<(String, Secret)>, ProfileFault> {
         let key = "users_file";
         let text = self.file(key, path)?;

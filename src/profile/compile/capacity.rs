@@ -1,10 +1,10 @@
-//! The `[capacity]` table: what is varied, how far and how finely, and the goals. How it is searched is the business of
-//! `experiment::capacity`.
+//! The `[capacity]` table: what is varied, how far and how finely, and the goals. `experiment::capacity` performs the
+//! search.
 //!
 //! # Decisions
-//! - A trial is the profile's first measured phase of the kind that is varied (arrivals at a rate, or sessions at a time)
-//!   with another rate or number, so that a run at the capacity does what its trials did. Without one: messages at an even
-//!   rate over at most 1,000 sessions, or sessions that begin again.
+//! - The load of a trial is the first measured phase of the varied kind (arrivals at a rate, or sessions at a time),
+//!   with another rate or number. So a run at the capacity does what its trials did. Without such a phase a trial is
+//!   messages at an even rate over at most 1,000 sessions, or sessions that begin again.
 
 use std::time::Duration;
 
@@ -24,13 +24,13 @@ use crate::profile::units::{Count, SearchSetting, Size, Time};
 use crate::verdict::Assertion;
 use crate::verdict::grammar::Subject;
 
-/// Good and bad trials weigh the same (RFC 9971: goal exceed ratio).
+/// Good and bad trials have the same weight (RFC 9971: goal exceed ratio).
 const EXCEED: f64 = 0.5;
 
-/// Makes the search of a profile with defaults. `phases`, `mail` and `assertions` are those of its plan.
+/// Compiles the search of a profile with its defaults. `phases`, `mail` and `assertions` are those of its plan.
 ///
 /// # Errors
-/// The first thing in the table that makes no sense.
+/// The first fault in the table.
 pub(super) fn compile(
     document: &Document,
     profile: &Profile,
@@ -44,7 +44,7 @@ pub(super) fn compile(
     let (phase, of_phase) = reader.phase(profile, phases, knob, mail)?;
     let messages = session::messages(document, &profile.session(), std::slice::from_ref(&phase))?;
     let Time(trial) = written.trial();
-    // Three trials decide, unless it is said otherwise.
+    // By default three trials decide.
     let sum = written.duration_sum.map_or(trial * 3, |Time(sum)| sum);
     if sum < trial {
         let remedy = "write at least as much as `trial`, which is three of them by default";
@@ -102,7 +102,7 @@ impl CapacityReader<'_> {
         self.document.error_at(&keys!["capacity", key], message, remedy)
     }
 
-    /// What is varied, from where to where.
+    /// Returns what is varied, and its range.
     fn range(&self) -> Result<(Knob, f64, f64), ProfileFault> {
         let knob = self.written.by();
         let (first, last): (f64, f64) = match knob {
@@ -111,7 +111,7 @@ impl CapacityReader<'_> {
             Knob::Size => (4096.0, 67_108_864.0),
         };
         let start = self.level("start", self.written.start, knob)?;
-        // A start beyond the usual end moves it.
+        // A start beyond the default maximum moves the maximum.
         let max =
             self.level("max", self.written.max, knob)?.unwrap_or_else(|| last.max(start.unwrap_or(first)));
         let start = start.unwrap_or_else(|| first.min(max));
@@ -156,7 +156,7 @@ impl CapacityReader<'_> {
         Ok(Some(value))
     }
 
-    /// The load that is varied, and the index of its phase in the profile.
+    /// Returns the load that is varied, and the index of its phase in the profile.
     fn phase(
         &self,
         profile: &Profile,
@@ -217,7 +217,7 @@ impl CapacityReader<'_> {
     }
 }
 
-/// The load of a trial where the profile has no phase of the kind.
+/// Returns the load of a trial if the profile has no phase of the kind.
 fn usual(knob: Knob, think: load::Think) -> Phase {
     let (load, unit, model) = match knob {
         Knob::Sessions => {
@@ -243,7 +243,7 @@ fn usual(knob: Knob, think: load::Think) -> Phase {
     }
 }
 
-/// The phase with the greatest load that it comes to, all the time.
+/// Returns the phase with its peak load for the whole time.
 fn phase_at_peak(mut phase: Phase) -> Phase {
     if let Some(curve) = phase.load.model.curve_mut() {
         *curve = Curve::constant(curve.peak());

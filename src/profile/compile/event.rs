@@ -1,4 +1,4 @@
-//! `[[event]]` and `folder`: what is done to the listener, when, and where the commands run.
+//! `[[event]]` and `folder`: the commands that act on the listener, their times, and the folder in which they run.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,14 +13,15 @@ use crate::profile::schema::Profile;
 use crate::profile::schema::event::{Event, EventAt};
 use crate::profile::units::Time;
 
-/// Makes the folder of the commands absolute, if there are any, so that a stored profile repeats its run from anywhere.
+/// Makes the folder of the commands absolute, if there are any, so that a stored profile repeats its run from any
+/// folder.
 pub(super) fn anchor(document: &Document, profile: &mut Profile) {
     let between = profile.capacity.as_ref().is_some_and(|capacity| capacity.between_trials.is_some());
     if profile.folder.is_none() && profile.event().is_empty() && !between {
         return;
     }
     let whole = match &profile.folder {
-        // A path is relative to where it is written.
+        // A path is relative to the place where it is written.
         Some(folder) => {
             let place = document.place(&keys!["folder"]);
             let base = place.as_ref().and_then(|place| Path::new(&place.origin).parent());
@@ -28,18 +29,18 @@ pub(super) fn anchor(document: &Document, profile: &mut Profile) {
         }
         None => document.folder().to_owned(),
     };
-    // The empty path is the current folder, of which there is no absolute form.
+    // The empty path means the current folder, and has no absolute form.
     let whole = if whole.as_os_str().is_empty() { PathBuf::from(".") } else { whole };
     let whole = std::path::absolute(&whole).unwrap_or(whole);
     profile.folder = Some(whole.display().to_string());
 }
 
-/// A command of the profile.
+/// Returns a command of the profile.
 pub(super) fn command(profile: &Profile, text: &str) -> ShellCommand {
     ShellCommand { text: text.to_owned(), folder: profile.folder.clone().unwrap_or_default().into() }
 }
 
-/// The `[[event]]` of this index.
+/// Compiles the `[[event]]` of this index.
 pub(super) fn compile(
     document: &Document,
     profile: &Profile,

@@ -1,4 +1,4 @@
-//! `chunking` and `[session.extensions]`, made into what a session wants of the listener.
+//! `chunking` and `[session.extensions]`: the extensions that a session asks for.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::profile::table::Keyword;
 use crate::smtp::extensions::{Chunking, DeliverBy, Dsn, Use, Wishes};
 use crate::smtp::script::{Hello, Pipelining};
 
-/// The longest time that BY= can say, in seconds (RFC 2852 4.1: nine digits).
+/// The longest time of BY=, in seconds (RFC 2852 4.1: nine digits).
 const LONGEST: u64 = 999_999_999;
 
-/// What the session wants.
+/// Returns the extensions that the session asks for.
 ///
 /// # Errors
-/// A wish that no listener could grant.
+/// A value that no listener can accept.
 pub(super) fn wishes(document: &Document, session: &Session) -> Result<Wishes, ProfileFault> {
     let written = session.extensions();
     let default = Chunking::default().size;
@@ -48,7 +48,7 @@ pub(super) fn wishes(document: &Document, session: &Session) -> Result<Wishes, P
     Ok(wishes)
 }
 
-/// A session that says HELO has no extensions: none can be required.
+/// Checks that a session with HELO requires no extensions, because HELO offers none.
 fn helo_has_none(document: &Document, session: &Session, wishes: &Wishes) -> Result<(), ProfileFault> {
     let required = [
         (session.pipelining() == Pipelining::Require, keys!["session", "pipelining"].to_vec()),

@@ -1,49 +1,49 @@
-//! The faults of a profile that is being compiled: all that are independent of each other are reported in one go.
+//! The faults of a profile that is being compiled. All faults that are independent of each other are reported together.
 //!
 //! # Decisions
-//! - What could not be read is left out, and a table from which something is left out is not judged further: what it seems
-//!   to lack is what was misspelt. The same holds for what depends on such a table.
+//! - Keys that could not be read are left out. A table with such a key is not judged further, because a key that seems
+//!   to be missing may be the misspelt one. The same holds for everything that depends on the table.
 
 use super::super::document::{Document, Key, PartialProfile};
 use super::super::error::{ProfileError, ProfileFault};
 use super::super::schema::Profile;
 
-/// The keys at the top on which nothing else depends. A profile of another schema is not judged further.
+/// The top-level keys on which nothing else depends. A profile of another schema is not judged further.
 const SCALARS: [&str; 4] = ["name", "seed", "threads", "folder"];
 
-/// What is wrong so far.
+/// The faults so far.
 pub(super) struct Faults {
     found: Vec<ProfileFault>,
     left_out: Vec<Vec<Key>>,
 }
 
 impl Faults {
-    /// Reads a document: what of it is a profile, and the faults of the rest.
+    /// Reads a document. Returns the part that is a profile, and the faults of the rest.
     pub fn read(document: &Document) -> (Profile, Faults) {
         let PartialProfile { profile, faults, left_out } = document.read_what_can_be();
         (profile, Faults { found: faults, left_out })
     }
 
-    /// The value of a result. Its fault is noted if all these tables at the top could be read whole.
+    /// Returns the value of a result. Its fault is noted only if all these top-level tables could be read whole.
     pub fn keep<T>(&mut self, tables: &[&'static str], result: Result<T, ProfileFault>) -> Option<T> {
         let is_whole = tables.iter().all(|table| self.is_whole(&[Key::from(*table)]));
         self.note(is_whole, result)
     }
 
-    /// The same for one element of a list of tables.
+    /// Does the same for one element of a list of tables.
     pub fn keep_element<T>(
         &mut self,
         list: &'static str,
         index: usize,
         result: Result<T, ProfileFault>,
     ) -> Option<T> {
-        // Without a name that could not be read another element may seem to name nothing.
+        // If a name could not be read, another element may seem to refer to an unknown name.
         let has_names = self.left_out.iter().all(|way| way.last() != Some(&Key::from("name")));
         let is_whole = self.is_whole(&[Key::from(list), Key::from(index)]);
         self.note(is_whole && has_names, result)
     }
 
-    /// Makes something of each element of a list; `None` if one cannot be.
+    /// Compiles each element of a list; `None` if one of them is invalid.
     pub fn keep_each<T, U>(
         &mut self,
         list: &'static str,
@@ -58,7 +58,7 @@ impl Faults {
         made.into_iter().collect()
     }
 
-    /// Ends the compiling if anything is wrong.
+    /// Ends the compilation if there are faults.
     ///
     /// # Errors
     /// All faults, in order of place.
@@ -70,7 +70,7 @@ impl Faults {
         result.map_err(|fault| self.found.extend(is_judged.then_some(fault))).ok()
     }
 
-    /// Whether nothing is left out of a table. Where a key at the top is left out, no table is whole: it may be another one
+    /// Whether nothing of a table is left out. If a top-level key is left out, no table is whole: it may be this table
     /// with its name misspelt.
     fn is_whole(&self, table: &[Key]) -> bool {
         let is_scalar = |way: &[Key]| SCALARS.iter().any(|key| way == [Key::from(*key)]);

@@ -1,4 +1,4 @@
-//! The `[listener]` table: its keys, and what they make of the embedded listener's [`Limits`].
+//! The `[listener]` table: its keys, and the [`Limits`] of the embedded listener that follow from them.
 //!
 //! `listener` enforces the limits.
 
@@ -15,11 +15,11 @@ use crate::profile::units::{Count, Percent, Rate, Time, TimeRange};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::script::TlsMode;
 
-/// What the table makes of the listener. `clients`: how its clients speak TLS, if it is the embedded one. `serves`: it will
+/// Compiles the table. `clients` is the TLS of its clients, if it is the embedded listener. `serves` says that it will
 /// be started, and needs its users' secrets.
 ///
 /// # Errors
-/// A value that no listener can have.
+/// A value that is impossible for any listener.
 pub(super) fn compile(
     document: &Document,
     listener: &Listener,
@@ -117,7 +117,7 @@ pub(super) fn compile(
     })
 }
 
-/// A rate, and how many may come at once.
+/// Returns a rate with its burst.
 fn rate(
     document: &Document,
     [key, burst_key]: [&'static str; 2],
@@ -137,7 +137,7 @@ fn rate(
     }
 }
 
-/// Who nobody knows. A limit of such recipients that none can ever reach is a slip.
+/// Returns the patterns of unknown recipients. A limit of such recipients without any pattern is a mistake.
 fn unknown_recipients(document: &Document, listener: &Listener) -> Result<limits::Patterns, ProfileFault> {
     let texts = listener.unknown_recipients();
     let patterns = limits::Patterns::parse(&texts).map_err(|index| {
@@ -157,7 +157,7 @@ fn unknown_recipients(document: &Document, listener: &Listener) -> Result<limits
     Ok(patterns)
 }
 
-/// The end of an outage. One that never begins is a slip.
+/// Returns the end of an outage. An outage without a beginning is a mistake.
 fn unavailable_for(document: &Document, listener: &Listener) -> Result<Option<Duration>, ProfileFault> {
     if listener.unavailable_for.is_some() && listener.unavailable_after.is_none() {
         return Err(document.error_at(
@@ -183,7 +183,7 @@ fn offers(extensions: &[Extension]) -> Offers {
     }
 }
 
-/// The tarpit. One that holds nothing back is a slip.
+/// Returns the tarpit. A tarpit without a delay is a mistake.
 fn error_delay(document: &Document, listener: &Listener) -> Result<Option<limits::ErrorDelay>, ProfileFault> {
     let Some(tarpit) = &listener.error_delay else { return Ok(None) };
     let Some(Time(delay)) = tarpit.delay else {

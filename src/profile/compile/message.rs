@@ -1,11 +1,11 @@
-//! The `[message]` table: its keys, what they make of the messages, and what `smtpress check` tells of them.
+//! The `[message]` table: its keys, the messages that follow from them, and what `smtpress check` reports about them.
 //!
-//! The files that it names are read here, before anything is sent. What makes a message possible, `mail` knows.
+//! The files that it names are read here, before anything is sent. `mail` knows which messages are possible.
 //!
 //! # Decisions
-//! - A path is relative to where it is written: the profile's folder, or for `--set` the current one. In the resolved
-//!   profile it is absolute, so that a stored profile repeats its run from anywhere, and a line beside it has the digest of
-//!   the messages: other files make another profile.
+//! - A path is relative to the place where it is written: the profile's folder, or the current folder for `--set`. In
+//!   the resolved profile it is absolute, so that a stored profile repeats its run from any folder. A line beside it
+//!   has the digest of the messages, so that other files make another profile.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,17 +30,17 @@ use crate::smtp::{Content, Script};
 
 /// The largest message in bytes that a profile may ask for.
 const LARGEST_MESSAGE: u64 = 1 << 31;
-/// The largest that is signed: it is rendered whole for that.
+/// The largest message that is signed. It is rendered whole for the signature.
 const LARGEST_SIGNED: u64 = 64 << 20;
-/// The largest file of mailboxes, of a text, and of a key.
+/// The largest file of mailboxes, of a text, or of a key, in bytes.
 const LARGEST_LIST: u64 = 256 << 20;
 const LARGEST_TEXT: u64 = 256 << 10;
 const LARGEST_KEY: u64 = 64 << 10;
 
-/// What a message with attachments says.
+/// The text of a message with attachments.
 const TEXT: &str = "This is smtpress message {n}.\n";
 
-/// Makes the table's paths absolute. For a listener they have no use, and need not be there.
+/// Makes the table's paths absolute. For a listener the files are not used, and need not exist.
 pub(super) fn anchor(document: &Document, profile: &mut Profile, purpose: Purpose) {
     let Some(message) = &mut profile.message else { return };
     if !purpose.sends() {
@@ -68,7 +68,7 @@ pub(super) fn anchor(document: &Document, profile: &mut Profile, purpose: Purpos
     }
 }
 
-/// A line for the resolved profile that changes with the files.
+/// Returns a line for the resolved profile that changes with the files.
 pub(super) fn footprint(spec: &Spec) -> String {
     match &spec.body {
         Body::Files { corpus, .. } => {
@@ -79,14 +79,14 @@ pub(super) fn footprint(spec: &Spec) -> String {
     }
 }
 
-/// `utf8`: the session may say addresses and send headers beyond ASCII.
+/// Compiles the table. With `utf8` the session may send addresses and header fields beyond ASCII.
 pub(super) fn compile(document: &Document, profile: &Profile, utf8: bool) -> Result<Spec, ProfileFault> {
     let written = profile.message();
     let rules = Rules { strict: written.strict_addresses(), utf8 };
     MessageReader { document, written: &written, rules }.spec()
 }
 
-/// The table on its way to a spec.
+/// Compiles the table to a spec.
 struct MessageReader<'a> {
     document: &'a Document,
     written: &'a Message,
@@ -147,7 +147,7 @@ impl MessageReader<'_> {
         Err(self.document.error_at(&path, error.to_string(), remedy))
     }
 
-    /// Keys that say the same thing twice, or have nothing to say.
+    /// Checks for keys that contradict each other, or have no effect.
     fn exclusive(&self) -> Result<(), ProfileFault> {
         let given = self.written.given();
         let is_given = |key: &str| given.contains(&key);
@@ -188,7 +188,7 @@ impl MessageReader<'_> {
         Ok(())
     }
 
-    /// Keys: a pattern, a file, an order.
+    /// Reads the keys of mailboxes: a pattern, a file, an order.
     fn mailboxes(&self, [key, file_key, order_key]: [&'static str; 3]) -> Result<Mailboxes, ProfileFault> {
         let Message { from, from_file, to, to_file, .. } = self.written;
         let (pattern, file, order) = match key {
@@ -216,7 +216,7 @@ impl MessageReader<'_> {
                     }
                 }
             }
-            // As it stands in a command.
+            // `<>` is accepted as it stands in a command.
             None if key == "from" && pattern.as_deref() == Some("<>") => Source::Pattern(String::new()),
             None => Source::Pattern(pattern.clone().unwrap_or_default()),
         };
@@ -331,10 +331,10 @@ impl MessageReader<'_> {
     }
 }
 
-/// Whether the messages can be sent in these phases.
+/// Checks that the messages can be sent in these phases.
 ///
 /// # Errors
-/// They name the session, and whichever is free sends them.
+/// The messages name the session, and any free session may send them.
 pub(super) fn fits(document: &Document, mail: &Spec, phases: &[Phase]) -> Result<(), ProfileFault> {
     match phases.iter().find(|phase| phase.unit == Unit::Message) {
         Some(phase) if mail.names_session() => Err(document.error_at(
@@ -349,7 +349,7 @@ pub(super) fn fits(document: &Document, mail: &Spec, phases: &[Phase]) -> Result
     }
 }
 
-/// The script with SMTPUTF8 required where the messages need it: they must not go without it (RFC 6531 3.2).
+/// Returns the script with SMTPUTF8 required if the messages need it: they must not be sent without it (RFC 6531 3.2).
 pub(super) fn requiring_utf8(script: Script, mail: &Spec) -> Script {
     match mail.needs_utf8() {
         true => Script { wishes: Wishes { utf8: Use::Require, ..script.wishes }, ..script },
@@ -357,10 +357,10 @@ pub(super) fn requiring_utf8(script: Script, mail: &Spec) -> Script {
     }
 }
 
-/// The Date of messages that are only looked at.
+/// The Date of messages that are only inspected.
 const SOME_DATE: &str = "Thu, 01 Jan 1970 00:00:00 +0000";
 
-/// What will be sent, for `check`: a name and a value each.
+/// Returns what will be sent, for `check`: pairs of name and value.
 pub(in crate::profile) fn describe(plan: &Plan) -> Vec<(&'static str, String)> {
     let Spec { from, to, recipients, body, .. } = &plan.mail;
     let spread = |(least, largest): (u64, u64)| match least == largest {
@@ -416,7 +416,7 @@ fn source(mailboxes: &Mailboxes) -> String {
     }
 }
 
-/// What is asked and will be done in another way, or may surprise.
+/// Returns notes on requests that are changed, or that may surprise.
 pub(in crate::profile) fn notes(plan: &Plan) -> Vec<String> {
     let mut notes = plan.mail.passed_over();
     if plan.mail.needs_utf8() {
@@ -428,7 +428,7 @@ pub(in crate::profile) fn notes(plan: &Plan) -> Vec<String> {
     let is_sized = matches!(plan.mail.body, Body::Words | Body::Text { filled: true, .. });
     if is_sized {
         let (least, _) = plan.mail.size.bounds();
-        // A mailer renders its filler once; one of the least size asked for knows the least possible as well.
+        // A mailer renders its filler once. A mailer for the least requested size also knows the least possible size.
         let small = Spec { size: mail::MessageSize::Fixed(least.min(1 << 10)), ..plan.mail.clone() };
         let possible = Mailer::new(&small, plan.seed, &plan.run_id, SOME_DATE).minimum();
         if least < possible {

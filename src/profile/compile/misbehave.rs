@@ -1,4 +1,4 @@
-//! `[session] misbehave`: how clients behave badly on purpose, so that a listener's time-outs and rules can be tested.
+//! `[session] misbehave`: misbehaviour of clients on purpose, to test a listener's time-outs and rules.
 
 use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
@@ -24,7 +24,7 @@ pub(super) fn compile(document: &Document, session: &Session) -> Result<Manners,
         garbage: written.garbage().small(),
         half_close: written.half_close,
         deaf: written.never_read(),
-        // Whole and below 2^32 by its bounds.
+        // The bounds of the key make it whole and below 2^32.
         trickle: written.trickle.map(|rate| rate.hertz().round() as u32),
     })
 }

@@ -1,7 +1,8 @@
-//! The `[[phase]]` tables: load models with their keys, made into phases of the plan.
+//! The `[[phase]]` tables: load models with their keys become phases of the plan.
 //!
 //! # Decisions
-//! - Ramps, staircases and constants are one curve. A key that the load model has no use for is an error, never ignored.
+//! - Ramps, staircases and constants are one curve. A key that the load model does not use is an error, and never
+//!   ignored.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,10 +20,10 @@ use crate::profile::schema::phase::{Load, Phase};
 use crate::profile::table::{KeyTable, Keyword};
 use crate::profile::units::{Count, Level, Time};
 
-/// The fastest rate of arrivals, a second: a hundred times what one core can start.
+/// The fastest rate of arrivals in 1/s: a hundred times what one core can start.
 const FASTEST: f64 = 1e7;
 
-/// Makes the phases of the plan; `None` if one cannot be.
+/// Compiles the phases of the plan; `None` if one of them is invalid.
 pub(super) fn compile_all(
     document: &Document,
     profile: &Profile,
@@ -83,7 +84,7 @@ fn ordinal(index: usize) -> String {
     }
 }
 
-/// One phase on its way into the plan.
+/// Compiles one phase.
 struct PhaseReader<'d> {
     document: &'d Document,
     phase: &'d Phase,
@@ -91,7 +92,7 @@ struct PhaseReader<'d> {
     load: Load,
 }
 
-/// Makes a phase of the plan; `phase` has its defaults. `last`: no phase comes after it.
+/// Compiles a phase; `phase` has its defaults. `last` says that no phase comes after it.
 ///
 /// # Errors
 /// A key that is missing, superfluous or impossible.
@@ -176,7 +177,7 @@ impl PhaseReader<'_> {
         )
     }
 
-    /// What no machine could do is refused before it takes all memory and time that there is.
+    /// Refuses a load that no machine can carry, before it takes all memory and time.
     fn within_reach(&self, phase: &load::PhaseLoad) -> Result<(), ProfileFault> {
         let refused = |message: String, remedy: &str| {
             Err(self.document.error_at(&keys!["phase", self.index], message, remedy.to_owned()))
@@ -230,7 +231,7 @@ impl PhaseReader<'_> {
         }
     }
 
-    /// Keys of other load models.
+    /// Refuses keys of other load models.
     fn superfluous(&self) -> Result<(), ProfileFault> {
         let takes = self.load.keys(self.phase.from);
         match self.phase.given().into_iter().find(|key| !takes.contains(key)) {
@@ -333,7 +334,7 @@ impl PhaseReader<'_> {
         self.phase.steps.map(|Count(steps)| steps).ok_or_else(|| self.missing("steps", "10"))
     }
 
-    /// A level as the number it stands for, if it is of the wanted kind; 0 is of both kinds.
+    /// Returns the number of a level, if the level is of the wanted kind. 0 is of both kinds.
     fn level(&self, key: &'static str, level: Option<Level>, rate: bool) -> Result<f64, ProfileFault> {
         match (level, rate) {
             (None | Some(Level::Sessions(Count(0))), _) => Ok(0.0),
@@ -421,7 +422,7 @@ impl PhaseReader<'_> {
         Ok(Curve { points })
     }
 
-    /// The most sessions open at once: what the profile says, or what a closed load asks for.
+    /// Returns the most sessions open at once: the profile's number, or the number that a closed load asks for.
     fn most_sessions(&self, load: &load::LoadModel) -> Result<u32, ProfileFault> {
         let (key, most) = match load {
             load::LoadModel::Rate { .. } | load::LoadModel::Burst { .. } => {

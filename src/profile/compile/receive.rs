@@ -1,4 +1,4 @@
-//! The `[receive]` table: the receiver behind the relay. What comes out of it, `delivery` counts.
+//! The `[receive]` table: the receiver behind the relay. `delivery` counts the relay's deliveries.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::profile::schema::Profile;
 use crate::profile::schema::receive::Receive;
 use crate::smtp::script::TlsMode;
 
-/// Whether the run itself learns what comes out of the relay.
+/// Whether the run itself observes the relay's deliveries.
 pub(super) fn is_behind_relay(profile: &Profile) -> bool {
     let is_given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     profile
@@ -22,11 +22,11 @@ pub(super) fn is_behind_relay(profile: &Profile) -> bool {
         .is_some_and(|receive| is_given(&receive.address) || is_given(&receive.deliveries))
 }
 
-/// What the table makes of the receiver. `mail`: the messages that are to be known again; `None`: this process sends none, and
-/// listens whatever log there is.
+/// Compiles the table. `mail` describes the messages that the receiver must recognise. It is `None` if this process
+/// sends none; then it listens even if a log is given.
 ///
 /// # Errors
-/// The first thing in the table that makes no sense.
+/// The first fault in the table.
 pub(super) fn compile(
     document: &Document,
     receive: &Receive,

@@ -1,5 +1,5 @@
-//! The `[[expect]]`, `[[assert]]`, `[[classify]]` and `[limits]` tables: names of phases, steps and conditions made
-//! into rules. `collector` and `verdict` apply the rules.
+//! The `[[expect]]`, `[[assert]]`, `[[classify]]` and `[limits]` tables: names of phases, steps and conditions become
+//! rules. `collector` and `verdict` apply the rules.
 
 use std::collections::BTreeMap;
 
@@ -19,11 +19,11 @@ use crate::profile::units::{Count, Quantity, Rate, Size, Time, UnitError};
 use crate::profile::value::Plain;
 use crate::verdict::grammar::{Assertion, Subject};
 
-/// The largest limits that are looked for: bytes, and a count.
+/// The largest limits that a search can find: in bytes, and as a count.
 const LARGEST_LIMIT: u64 = 1 << 30;
 const MOST_LIMIT: u64 = 1_000_000;
 
-/// The `[[expect]]` of this index.
+/// Compiles the `[[expect]]` of this index.
 pub(super) fn expect(
     document: &Document,
     phases: &[Phase],
@@ -51,7 +51,7 @@ pub(super) fn expect(
     })
 }
 
-/// The built-in assertions that are not removed, then the user's.
+/// Returns the assertions: the built-in ones that are not removed, then the user's.
 pub(super) fn assertions(document: &Document, profile: &Profile, faults: &mut Faults) -> Vec<Assertion> {
     let mut builtin = Assertion::builtin();
     if is_behind_relay(profile) {
@@ -66,7 +66,7 @@ pub(super) fn assertions(document: &Document, profile: &Profile, faults: &mut Fa
     builtin
 }
 
-/// The assertion of this index; `None`: it removes a built-in one.
+/// Compiles the assertion of this index; `None` if it removes a built-in one.
 fn assertion(
     document: &Document,
     profile: &Profile,
@@ -143,7 +143,7 @@ fn assertion(
     }))
 }
 
-/// An expression may name an `[[expect]]` by its name; one without a name by its place in the profile, from 1.
+/// Checks the `[[expect]]` that an expression names. One without a name has its number in the profile, from 1.
 fn known_expect(document: &Document, at: &[Key], expects: &[Expect], name: &str) -> Result<(), ProfileFault> {
     let names: Vec<&str> = expects.iter().filter_map(|expect| expect.name.as_deref()).collect();
     let unnamed =
@@ -171,7 +171,7 @@ fn known_event(document: &Document, at: &[Key], profile: &Profile, name: &str) -
     Err(document.error_within(at, &format!("event.{name}"), start..start + name.len(), message, remedy))
 }
 
-/// The objective of a capacity search's goal, of this index.
+/// Compiles the objective of a goal of the capacity search, by index.
 pub(super) fn objective(document: &Document, index: usize, goal: &Goal) -> Result<Assertion, ProfileFault> {
     let Some(slo) = &goal.slo else {
         return Err(document.error_at(
@@ -194,7 +194,7 @@ fn expression(document: &Document, at: &[Key], text: &str) -> Result<Assertion, 
     })
 }
 
-/// The `[[classify]]` of this index.
+/// Compiles the `[[classify]]` of this index.
 pub(super) fn classify(
     document: &Document,
     index: usize,
@@ -215,7 +215,7 @@ pub(super) fn classify(
         ));
     }
     Ok(UserRule {
-        // Its bounds have compiled it once.
+        // Its bounds have compiled it once already.
         pattern: written.pattern.as_deref().and_then(|pattern| bounds::regular_expression(pattern).ok()),
         code: written.code,
         step: written.step,
@@ -223,7 +223,7 @@ pub(super) fn classify(
     })
 }
 
-/// The `[limits]` table, in the unit of each limit.
+/// Compiles the `[limits]` table, each limit in its unit.
 pub(super) fn limits(
     document: &Document,
     written: &BTreeMap<String, Plain>,
@@ -266,7 +266,7 @@ fn limit(kind: LimitKind, value: &Plain) -> Result<u64, UnitError> {
         false => Ok(value),
     };
     match kind.measure() {
-        // A content is held whole while its limit is looked for.
+        // The whole content is held in memory while its limit is searched.
         LimitMeasure::Bytes => most(read::<Size>(value)?.0, LARGEST_LIMIT, "\"1GiB\""),
         LimitMeasure::Time => {
             read::<Time>(value).map(|Time(time)| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))

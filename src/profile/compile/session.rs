@@ -1,4 +1,4 @@
-//! The `[timeouts]` and `[session]` tables, made into the script and the messages of a session.
+//! The `[timeouts]` and `[session]` tables: the script and the messages of a session.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ pub(super) fn think(session: &Session) -> Think {
     Think { min, max }
 }
 
-/// Whether the session's ways go together with the phases.
+/// Checks that the keys of the session fit the phases.
 ///
 /// # Errors
-/// A key that no phase has a use for.
+/// A key that fits no phase.
 pub(super) fn fits(document: &Document, session: &Session, phases: &[Phase]) -> Result<(), ProfileFault> {
     let thinks = think(session).max > Duration::ZERO;
     if thinks && !phases.is_empty() && !phases.iter().any(|phase| phase.load.model.is_closed()) {
@@ -44,11 +44,11 @@ pub(super) fn fits(document: &Document, session: &Session, phases: &[Phase]) -> 
     Ok(())
 }
 
-/// The pauses of closed loads after a session failed.
+/// Returns the pauses of closed loads after a failed session.
 pub(super) fn reconnect(document: &Document, session: &Session) -> Result<plan::Reconnect, ProfileFault> {
     let written = session.reconnect();
     let Time(first) = written.first();
-    // A first pause that is longer than the default's longest is meant.
+    // If the first pause is longer than the default maximum, it is the maximum too.
     let longest = plan::Reconnect::default().max.max(first);
     let Time(max) = written.max.unwrap_or(Time(longest));
     if max < first {
@@ -61,7 +61,7 @@ pub(super) fn reconnect(document: &Document, session: &Session) -> Result<plan::
     Ok(plan::Reconnect { first, factor: written.factor(), max })
 }
 
-/// When messages are tried again, and for a run only.
+/// Returns when messages are tried again; only for a run.
 pub(super) fn retry(
     document: &Document,
     session: &Session,
@@ -113,7 +113,7 @@ pub(super) fn retry(
     Ok((purpose == Purpose::Run).then_some(Retry { schedule, wait }))
 }
 
-/// The dialogue, but for TLS and logins.
+/// Returns the dialogue, without TLS and logins.
 pub(super) fn script(
     document: &Document,
     profile: &Profile,
@@ -134,7 +134,7 @@ pub(super) fn script(
         wishes: wishes?,
         verify: Verify {
             times: session.verify().small(),
-            // The recipients' pattern, cut where the number stands.
+            // The pattern of the recipients, cut where the number stands.
             whom: profile
                 .message()
                 .to
@@ -168,7 +168,7 @@ fn hello(document: &Document, session: &Session, protocol: Protocol) -> Result<H
     }
 }
 
-/// Messages of a session. 0 opens and closes a session; where the arrivals are messages, it is as many as there are.
+/// Returns the messages of a session. 0 opens and closes a session. If the arrivals are messages, 0 means no limit.
 pub(super) fn messages(
     document: &Document,
     session: &Session,

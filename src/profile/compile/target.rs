@@ -1,4 +1,5 @@
-//! What a profile's `[target]` means: where sessions go and where they come from. And whom the listener trusts.
+//! A profile's `[target]`: where sessions go, and the addresses that they come from. Also the clients that the listener
+//! trusts.
 
 use std::net::IpAddr;
 
@@ -13,12 +14,12 @@ use crate::profile::schema::Profile;
 use crate::profile::schema::listener::Listener;
 use crate::profile::schema::target::Proxy;
 
-/// The most addresses that are bound: each is tried before a run.
+/// The most addresses for binding. Each is tried before a run.
 const MOST_BOUND: u128 = 1 << 16;
-/// The most addresses that are carried: as many as an IPv4 /8 has.
+/// The most addresses for PROXY and XCLIENT: as many as an IPv4 /8 has.
 const MOST_CARRIED: u128 = 1 << 24;
 
-/// Where the load goes.
+/// Returns the target's address.
 pub(super) fn address(
     document: &Document,
     profile: &Profile,
@@ -38,7 +39,7 @@ pub(super) fn address(
     }
 }
 
-/// Hosts beyond loopback that may be loaded.
+/// Returns the hosts beyond loopback that may be loaded.
 pub(super) fn allowed(document: &Document, profile: &Profile) -> Result<Vec<String>, ProfileFault> {
     let hosts = profile.target().allow();
     let is_host = |host: &String| {
@@ -55,7 +56,7 @@ pub(super) fn allowed(document: &Document, profile: &Profile) -> Result<Vec<Stri
     }
 }
 
-/// The client address of each session.
+/// Returns the client address of each session.
 pub(super) fn origin(
     document: &Document,
     profile: &Profile,
@@ -141,7 +142,7 @@ pub(super) fn origin(
     })
 }
 
-/// Whether the target's address is IPv4; `None` where that is not known yet, or there is none.
+/// Whether the target's address is IPv4; `None` if that is not known yet, or if there is no address.
 fn family(target: &Target, listens: Option<&Bind>) -> Option<bool> {
     match &target.transport {
         Transport::Tcp { host, .. } => Some(host.parse::<IpAddr>().ok()?.is_ipv4()),
@@ -154,14 +155,14 @@ fn family(target: &Target, listens: Option<&Bind>) -> Option<bool> {
     }
 }
 
-/// Where the listener listens, if the profile says so.
+/// Returns where the listener listens, if the profile sets it.
 pub(super) fn listen(document: &Document, profile: &Profile) -> Result<Option<Bind>, ProfileFault> {
     let address = profile.listener().address;
     let wrong = |error: BindError| document.error_at(&keys!["listener", "address"], error.to_string(), "");
     address.map(|address| address.parse().map_err(wrong)).transpose()
 }
 
-/// Whom the listener lets speak for others, if the profile says so.
+/// Returns the peers that may announce the address of another client, if the profile sets them.
 pub(super) fn trusted(document: &Document, listener: &Listener) -> Result<Option<Addresses>, ProfileFault> {
     let trusted = listener.trusted.as_deref();
     trusted.map(|texts| addresses(document, "listener", "trusted", texts)).transpose()

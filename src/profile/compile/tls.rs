@@ -1,7 +1,7 @@
-//! TLS in a profile: `tls` and `tls_options` of `[target]`, and the keys of `[listener]` about it. Certificates and keys are
-//! read here, so that a wrong one is an error with its place, before anything is sent.
+//! TLS in a profile: `tls` and `tls_options` of `[target]`, and the keys of `[listener]` about it. Certificates and
+//! keys are read here, before anything is sent, so that a wrong one is an error with its place.
 //!
-//! Files are named from the directory in which smtpress is started.
+//! Paths are relative to the directory in which smtpress is started.
 
 use std::path::Path;
 
@@ -19,10 +19,10 @@ use crate::profile::schema::target;
 use crate::profile::table::{KeyTable, Keyword};
 use crate::smtp::script::TlsMode;
 
-/// Whether and how sessions are encrypted: as `tls` says, or as the address does. `written`: without defaults.
+/// Returns whether and how sessions are encrypted: as `tls` says, or as the address does. `written` has no defaults.
 ///
 /// # Errors
-/// The two contradict each other, or TLS has details and is not asked for.
+/// The two contradict each other, or TLS has details although it is not used.
 pub(super) fn mode(
     document: &Document,
     written: &target::Target,
@@ -49,10 +49,10 @@ pub(super) fn mode(
     Ok(tls.unwrap_or(TlsMode::None))
 }
 
-/// The client's side.
+/// Compiles the client's side.
 ///
 /// # Errors
-/// A file that cannot be used, or a name that no certificate can have.
+/// A file that cannot be used, or a name that cannot stand in a certificate.
 pub(super) fn client(
     document: &Document,
     profile: &Profile,
@@ -102,7 +102,7 @@ pub(super) fn client(
     })
 }
 
-/// What `check` says of a plan's TLS.
+/// Returns what `check` reports about a plan's TLS.
 pub fn describe(plan: &Plan) -> String {
     let tls = &plan.tls;
     let mode = match plan.script.tls {
@@ -132,17 +132,17 @@ fn counted(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
 }
 
-/// The keys of `[listener]` that decide how TLS is spoken.
+/// The keys of `[listener]` about TLS.
 pub(super) struct OfListener {
     pub tls: TlsMode,
     pub credential: Option<Credential>,
     pub client_authorities: Option<Vec<CertificateDer<'static>>>,
 }
 
-/// The listener's side. The embedded listener speaks TLS as its clients do, unless `tls` says otherwise.
+/// Compiles the listener's side. The embedded listener uses TLS as its clients do, unless `tls` says otherwise.
 ///
 /// # Errors
-/// A file that cannot be used, or keys without TLS.
+/// A file that cannot be used, or keys about TLS without TLS.
 pub(super) fn listener(
     document: &Document,
     listener: &Listener,
@@ -183,7 +183,7 @@ pub(super) fn listener(
     })
 }
 
-/// A certificate and its key, which come together.
+/// Reads a certificate and its key, which must be given together.
 fn credential(
     document: &Document,
     (cert_at, cert): (&[Key], Option<&str>),

@@ -1,4 +1,5 @@
-//! `[session] auth` and `[listener] users`: who logs in, and who may. Never a secret in the profile.
+//! `[session] auth` and `[listener] users`: the logins of clients and the users of the listener. A profile never holds
+//! a secret.
 
 use crate::mail::Order;
 use crate::profile::table::{tables, words};

@@ -1,4 +1,4 @@
-//! `[[event]]`: what is done to the listener while the load goes on.
+//! `[[event]]`: commands that run on the listener's side during the load.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! `[message]`: what is sent, from whom and to whom.
+//! `[message]`: the messages, their senders and their recipients.
 
 use crate::mail::Order;
 use crate::profile::bounds;

@@ -1,13 +1,14 @@
-//! What a profile may say: every table and key, declared once (see [`super::table`]), and the JSON Schema that follows
-//! (`smtpress schema profile`).
+//! The format of a profile: every table and key, declared once (see [`super::table`]), and the JSON Schema that is
+//! derived from the declarations (`smtpress schema profile`).
 //!
-//! Nothing is decided here: `resolved` fills in defaults, `compile` checks keys against each other.
+//! This module decides nothing: `resolved` fills in defaults, and `compile` checks keys against each other.
 //!
 //! # Decisions
-//! - No `flatten` and no untagged enums: they lose the place of an error.
-//! - A phase is one flat table for all load models, so that a key of another model gets an error that says so.
-//! - Places of later errors come from the document (`Document::place`), not from spans in these types: a profile that is
-//!   made from flags has the same types.
+//! - No `flatten` and no untagged enums, because they lose the place of an error.
+//! - A phase is one flat table for all load models, so that a key of another model gets an error that names this
+//!   reason.
+//! - The places of later errors come from the document (`Document::place`), not from spans in these types. So a profile
+//!   that is made from flags has the same types.
 
 pub mod auth;
 pub mod capacity;
@@ -81,7 +82,7 @@ tables! {
     }
 }
 
-/// The JSON Schema of a profile (2020-12).
+/// Returns the JSON Schema of a profile (2020-12).
 pub fn json_schema() -> schemars::Schema {
     schemars::schema_for!(Profile)
 }

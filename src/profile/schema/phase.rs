@@ -8,9 +8,9 @@ use crate::profile::bounds;
 use crate::profile::table::{tables, words};
 use crate::profile::units::{Count, Level, Rate, Time};
 
-/// Sessions that an open load may have open at once unless the profile says otherwise.
+/// The most open sessions of an open load, unless the profile sets another number.
 pub const MAX_SESSIONS: u64 = 1000;
-/// How long arrivals may take to end after their phase unless the profile says otherwise.
+/// How long arrivals may take to end after their phase, unless the profile sets another time.
 pub const GRACEFUL_STOP: Duration = Duration::from_secs(30);
 
 words! {
@@ -58,7 +58,7 @@ words! {
 }
 
 impl Load {
-    /// Whether the load is arrivals at a rate; a staircase may be one, by its first value.
+    /// Whether the load is a rate of arrivals. For a staircase the first value decides.
     pub fn is_rate(self, from: Option<Level>) -> bool {
         match self {
             Load::ConstantRate | Load::RampingRate => true,
@@ -71,7 +71,7 @@ impl Load {
         }
     }
 
-    /// The keys that a phase of this load takes.
+    /// Returns the keys that a phase of this load takes.
     pub fn keys(self, from: Option<Level>) -> Vec<&'static str> {
         let own: &[&str] = match self {
             Load::ConstantRate => &["rate", "for"],

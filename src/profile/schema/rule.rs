@@ -1,4 +1,4 @@
-//! `[[expect]]`, `[[assert]]` and `[[classify]]`: what is right, what must hold, and names for replies.
+//! `[[expect]]`, `[[assert]]` and `[[classify]]`: expected replies, assertions, and the user's conditions.
 
 use crate::condition::Condition;
 use crate::profile::bounds;

@@ -1,4 +1,4 @@
-//! `[target]`: where the load goes.
+//! `[target]`: the listener under test.
 
 use crate::net::address::tls::Version;
 use crate::profile::table::{tables, words};

@@ -1,4 +1,4 @@
-//! What a profile may ask for at the most, and what `check` says that it needs.
+//! The upper bounds of a profile, and the needs that `check` reports.
 
 use super::super::check::{Has, Needs};
 use super::compiled;

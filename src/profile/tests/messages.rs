@@ -1,4 +1,4 @@
-//! The `[message]` table: what is made of it, what is refused and how, and that a stored profile repeats its messages.
+//! The `[message]` table: its messages, its errors, and that a stored profile repeats its messages.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::smtp::Content;
 const BEFORE: &str =
     "[target]\naddress = \"embedded\"\n[[phase]]\nload = \"constant-rate\"\nrate = \"50/s\"\nfor = \"10s\"\n";
 
-/// A folder with a profile's neighbours: a corpus, lists, a text.
+/// Returns a folder with the files of a profile: a corpus, lists, a text.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).unwrap();

@@ -1,4 +1,4 @@
-//! What profiles become.
+//! Profiles and the plans that they become.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::plan::{Messages, OnSaturation, Plan, Unit};
 use crate::smtp::Step;
 use crate::smtp::script::{Hello, Pipelining, Timeouts};
 
-/// The profile of the contract, with every key that it names.
+/// The profile of the contract, with every key that the contract names.
 pub(super) const CONTRACT: &str = r#"
 schema = 1
 name = "mx-rollout"
@@ -98,12 +98,12 @@ max_messages_per_session = 10
 delays = { greeting = "2ms", body = "5ms..40ms" }
 "#;
 
-/// The contract's profile without what this version refuses.
+/// Returns the contract's profile without the parts that this version refuses.
 fn supported() -> String {
     CONTRACT.lines().filter(|line| !line.starts_with("auth")).collect::<Vec<_>>().join("\n")
 }
 
-/// The load of the only phase of a profile.
+/// Returns the load of the only phase of a profile.
 fn load(phase: &str) -> crate::plan::Phase {
     let text = format!("[target]\naddress = \"embedded\"\n[[phase]]\n{phase}\n");
     compiled(&text, &[]).unwrap_or_else(|e| panic!("{}", e.render(false))).plan.phases.remove(0)
@@ -412,7 +412,7 @@ fn an_expect_without_a_name_is_named_by_its_place_from_one() {
         compiled(&text, &[]).is_ok()
     };
     assert!(asking("1") && asking("own"));
-    // The second has a name, and there is no third; numbers begin at 1, as the verdict counts.
+    // The second expectation has a name, and there is no third. Numbers begin at 1, as in the verdict.
     assert!(!asking("0") && !asking("2") && !asking("3"));
 }
 
@@ -422,7 +422,7 @@ fn tls_is_what_key_and_address_say() {
     let of = |head: &str, listener: &str| {
         let phase = "[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n";
         let compiled = compiled(&format!("[target]\n{head}\n{phase}{listener}"), &[]).unwrap();
-        // What is stored repeats the run.
+        // The stored profile repeats the run.
         let again = super::compiled(&compiled.resolved, &[]).unwrap();
         assert_eq!(again.resolved, compiled.resolved);
         (compiled.plan.script.tls, compiled.listener.tls)

@@ -1,4 +1,4 @@
-//! Each class of bad input, with exactly what the user sees.
+//! Each class of bad input, with exactly the text that the user sees.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ const TARGET: &str = "[target]\naddress = \"embedded\"\n";
 const PHASE: &str =
     "[[phase]]\nname = \"steady\"\nload = \"constant-rate\"\nrate = \"50/s\"\nfor = \"10s\"\n";
 
-/// What the user sees of each case: its text follows a target and a phase.
+/// Returns what the user sees for each case. Its text follows a target and a phase.
 fn seen(cases: &[(&str, &str)]) -> String {
     let mut seen = String::new();
     for (case, text) in cases {
@@ -22,7 +22,7 @@ fn seen(cases: &[(&str, &str)]) -> String {
     seen
 }
 
-/// What the user sees of each case: its text is the whole profile.
+/// Returns what the user sees for each case. Its text is the whole profile.
 fn seen_alone(cases: &[(&str, &str)]) -> String {
     let mut seen = String::new();
     for (case, text) in cases {
@@ -309,8 +309,8 @@ fn overrides_that_lead_nowhere() {
     insta::assert_snapshot!(seen);
 }
 
-/// Profiles with faults of many kinds: a key, a word, a unit, a type, a bound, keys that do not go together, names of
-/// nothing. Each is shown once, in order of place; what only follows from another is not.
+/// Profiles with faults of many kinds: a key, a word, a unit, a type, a bound, incompatible keys, unknown names. Each
+/// fault is shown once, in order of place. A fault that only follows from another one is not shown.
 #[test]
 fn all_faults_are_shown_in_order_of_place() {
     let seen = seen_alone(&[
@@ -363,7 +363,7 @@ fn an_error_in_one_line_names_file_line_and_column() {
     assert_eq!(error.faults()[0].to_string(), "profile.toml:3:1: unknown key `tsl`; did you mean `tls`?");
 }
 
-/// Text that is nearly a profile: lines of it in any order, with pieces cut out.
+/// A text that is nearly a profile: its lines in any order, with pieces cut out.
 fn nearly() -> impl Strategy<Value = String> {
     let whole = include_str!("../../../profiles/quickstart.toml").to_owned() + super::plans::CONTRACT;
     let lines: Vec<String> = whole.lines().map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! The profiles in `profiles/`: each compiles, and its schedule and messages stay what they are.
+//! The profiles in `profiles/`: each compiles, and its schedule and messages do not change.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -37,10 +37,10 @@ fn hex(bytes: &[u8]) -> String {
     bytes[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The first messages with their envelopes, as they would be sent.
+/// Returns the first messages with their envelopes, as they would be sent.
 fn messages(plan: &Plan) -> String {
     let mailer = Arc::new(Mailer::new(&plan.mail, plan.seed, "run", "Thu, 01 Jan 1970 00:00:00 +0000"));
-    // Hundreds of megabytes of the larger profiles: no need for a cryptographic hash.
+    // The larger profiles have hundreds of megabytes, and the hash need not be cryptographic.
     let mut hash = Xxh3::new();
     let mut bytes = Vec::new();
     for n in 0..10_000 {

@@ -1,4 +1,4 @@
-//! Quantities: what is read, what is refused with which words, and that what is written is read again.
+//! Quantities: accepted texts, refused texts with their errors, and texts that are read again after they are written.
 
 use super::*;
 use proptest::prelude::*;

@@ -1,10 +1,10 @@
-//! Users and secrets from where a profile says that they stand.
+//! Users and secrets from the places that a profile names.
 
 use super::*;
 
 const SECRET: &str = "correct horse";
 
-/// One variable and some files.
+/// A source of one variable and some files.
 struct Made;
 
 impl SecretSource for Made {
