@@ -1,4 +1,4 @@
-//! The agents of a fleet, as they are stored. Part of [`RunResult`](super::RunResult).
+//! The agents of a fleet in their stored form. Part of [`RunResult`](super::RunResult).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,33 +10,33 @@ use crate::collector::agents::{AgentEnd, AgentRun};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Agent")]
 pub struct StoredAgent {
-    /// Its name in the fleet.
+    /// The name in the fleet.
     pub name: String,
-    /// Its machine.
+    /// The machine.
     pub host: String,
-    /// The version of its smtpress.
+    /// The version of smtpress on the agent.
     pub version: String,
-    /// Its shard, from 0.
+    /// The shard, from 0.
     pub shard: u32,
-    /// How it ended.
+    /// How the agent ended.
     pub state: StoredAgentState,
-    /// How far its clock's offset may be from the truth, at most.
+    /// The bound of the error of the clock's offset, in seconds.
     pub clock_bound_s: f64,
-    /// It started within this of the common start: the bound of its clock and the greatest lateness of its generator in the
-    /// first second in which an arrival ended. `null`: none did.
+    /// The bound of the agent's start against the common start. It is the sum of the clock's bound and the greatest
+    /// lateness of the generator in the first second in which an arrival ended. `null` if no arrival ended.
     pub skew_bound_s: Option<f64>,
     /// Arrivals whose scheduled time came.
     pub scheduled: u64,
     /// Arrivals that started.
     pub started: u64,
-    /// Arrivals accepted.
+    /// Arrivals that were accepted.
     pub accepted: u64,
-    /// Its generator's threads; `null`: it did not report its end.
+    /// The threads of the generator; `null` if the agent did not report its end.
     pub threads: Option<u32>,
-    /// The share of its cores that it used; `null`: it did not report its end.
+    /// The share of the cores that the agent used; `null` if it did not report its end.
     pub cpu_share: Option<f64>,
-    /// The 99th percentile of its generator's lateness in measured phases; `null`: it did not report its end, or had
-    /// no arrival.
+    /// The 99th percentile of the generator's lateness in measured phases; `null` if the agent did not report its end,
+    /// or had no arrival.
     pub lag_p99_ns: Option<u64>,
 }
 
@@ -45,15 +45,15 @@ pub struct StoredAgent {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "AgentState")]
 pub enum StoredAgentState {
-    /// All of its seconds are counted.
+    /// All seconds of the agent are counted.
     Done,
-    /// It was lost: no message of it came any more.
+    /// The agent was lost: no more message came from it.
     Lost,
-    /// It ended its load by itself, because no message of the coordinator came.
+    /// The agent ended its load itself, because no message of the coordinator came.
     LeaseOver,
-    /// Its reports are not what it says that it sent.
+    /// The reports that came are not those that the agent says it sent.
     Incomplete,
-    /// Its load could not begin.
+    /// The load of the agent could not begin.
     Failed,
 }
 
@@ -62,7 +62,7 @@ named!(StoredAgentState {
     Failed => "failed",
 });
 
-/// An agent as it is stored.
+/// Converts an agent to its stored form.
 pub fn agent(own: &AgentRun) -> StoredAgent {
     StoredAgent {
         name: own.name.clone(),

@@ -1,6 +1,6 @@
-//! From what was asked, measured and judged to the one result.
+//! Makes the result of a run from its plan, its measurement and its verdict.
 //!
-//! It only carries over: nothing is computed here that is not a name, a unit or a date.
+//! It only copies: it computes nothing except names, units and dates.
 
 mod capacity;
 pub(in crate::report) mod delivery;
@@ -28,19 +28,19 @@ use crate::plan::{Plan, silence};
 use crate::report::format;
 use crate::verdict;
 
-/// How the warning of a shard that is shown alone begins.
+/// The first words of the warning about a shard that is shown alone.
 pub const ALONE: &str = "this is one shard alone";
 
-/// All that a result is made from.
+/// The input of a result.
 #[derive(Clone, Debug)]
 pub struct BuildInput<'a> {
-    /// What was asked.
+    /// The plan.
     pub plan: &'a Plan,
-    /// What was measured; the distributions are taken from it.
+    /// The measurement. The distributions are taken from it.
     pub measured: &'a Measured,
-    /// What it amounts to, made from `measured`.
+    /// The summary, made from `measured`.
     pub summary: &'a Summary,
-    /// How it is judged.
+    /// The verdict.
     pub verdict: &'a verdict::Verdict,
     /// The profile's file, if there is one.
     pub profile_path: Option<String>,
@@ -52,18 +52,18 @@ pub struct BuildInput<'a> {
     pub schedule_sha256: String,
     /// When the run began, since the Unix epoch.
     pub started_at: Duration,
-    /// What the embedded listener counted.
+    /// The embedded listener's own counts.
     pub ledger: Option<serde_json::Value>,
 }
 
-/// What was asked of a run.
+/// The description of a run.
 #[derive(Clone, Debug)]
 pub struct RunDescription {
-    /// What is done.
+    /// The plan.
     pub plan: Plan,
-    /// Its phases, in its order.
+    /// The phases, in the order of the plan.
     pub infos: Vec<PhaseInfo>,
-    /// What is asserted.
+    /// The assertions.
     pub assertions: Vec<verdict::grammar::Assertion>,
     /// The profile's file, if there is one.
     pub profile_path: Option<String>,
@@ -76,7 +76,7 @@ pub struct RunDescription {
 }
 
 impl RunResult {
-    /// The result of a run in progress: what has been counted so far, and no verdict.
+    /// Returns the result of a run in progress: the counts so far, without a verdict.
     pub fn so_far(run: &RunDescription, measured: &Measured) -> RunResult {
         let mut summary = Summary::new(measured, &run.infos);
         // Counts need not reconcile while arrivals are in flight, and a phase need not be steady before it is over.
@@ -92,7 +92,7 @@ impl RunResult {
             verdict: &verdict,
             profile_path: run.profile_path.clone(),
             profile_sha256: run.profile_sha256.clone(),
-            // Of the whole schedule: that takes its time, and is known at the end.
+            // The hash of the whole schedule takes time, and is only computed for the final result.
             schedule_sha256: String::new(),
             load_sha256: String::new(),
             started_at: run.started_at,
@@ -102,7 +102,7 @@ impl RunResult {
         result
     }
 
-    /// The result of one run.
+    /// Returns the result of one run.
     pub fn build(input: BuildInput<'_>) -> RunResult {
         let BuildInput { plan, measured, summary, verdict, .. } = input;
         let reasons = &summary.validity.reasons;
@@ -153,7 +153,7 @@ impl RunResult {
     }
 }
 
-/// What a phase was to do and did, as it is stored.
+/// Converts the work of a phase.
 pub(in crate::report) fn work(work: &Work) -> super::StoredWork {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     super::StoredWork {
@@ -216,10 +216,10 @@ fn phase_counts(plan: &Plan, measured: &Measured, index: usize, phase: &PhaseSum
     }
 }
 
-/// What all addresses after the hundredth are called together.
+/// The name that stands for all addresses after the hundredth.
 const OTHERS: &str = "others";
 
-/// The addresses of a phase.
+/// Returns the addresses of a phase.
 fn addresses(measured: &Measured, index: usize) -> Vec<Address> {
     let Some(tally) = measured.tally.phases.get(index) else { return Vec::new() };
     let row = |(address, count): (&Option<std::net::SocketAddr>, &_)| {
@@ -233,7 +233,7 @@ fn addresses(measured: &Measured, index: usize) -> Vec<Address> {
     tally.addresses.iter().map(row).collect()
 }
 
-/// The address with the distribution of its connect times.
+/// Returns the address with the distribution of its connect times.
 pub(in crate::report) fn with_times(address: Address, connect: &Hist) -> Address {
     let median = connect.quantiles(&[0.5]).first().copied();
     Address {
@@ -243,7 +243,7 @@ pub(in crate::report) fn with_times(address: Address, connect: &Hist) -> Address
     }
 }
 
-/// What came after the phase's window.
+/// Returns the counts after the phase's window.
 fn drained(plan: &Plan, phase: &PhaseSummary) -> StoredDrained {
     let counts = &phase.counts.drained;
     let arrivals = |outcome| counts.arrivals.of(outcome);
@@ -266,7 +266,7 @@ fn drained(plan: &Plan, phase: &PhaseSummary) -> StoredDrained {
     }
 }
 
-/// The transactions, each outcome by itself.
+/// Returns the transactions by outcome.
 fn transactions(attempted: u64, of: impl Fn(Outcome) -> u64) -> StoredTransactions {
     StoredTransactions {
         attempted,
@@ -282,7 +282,7 @@ fn transactions(attempted: u64, of: impl Fn(Outcome) -> u64) -> StoredTransactio
     }
 }
 
-/// What each `[[expect]]` covered, by the name that an expression calls it.
+/// Returns how much each `[[expect]]` covered, by the name that expressions use.
 fn expects(plan: &Plan, phase: &PhaseSummary, of: fn(Covered) -> u64) -> BTreeMap<String, u64> {
     let covered =
         |index: u32| phase.expects.iter().find(|(own, _)| *own == index).map_or(0, |(_, count)| of(*count));
@@ -292,7 +292,7 @@ fn expects(plan: &Plan, phase: &PhaseSummary, of: fn(Covered) -> u64) -> BTreeMa
     (0..).zip(&plan.expects).map(name).collect()
 }
 
-/// The handshakes of a phase.
+/// Returns the handshakes of a phase.
 fn tls(measured: &Measured, index: usize) -> StoredTls {
     let mut tls = StoredTls::default();
     let Some(tally) = measured.tally.phases.get(index) else { return tls };
@@ -315,7 +315,7 @@ fn tls(measured: &Measured, index: usize) -> StoredTls {
     tls
 }
 
-/// What must not be overlooked.
+/// Returns the warnings of a run.
 fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> {
     let mut warnings = summary.warnings.clone();
     warnings.extend(measured.delivered.iter().flat_map(|delivered| delivered.remarks.clone()));
@@ -353,7 +353,7 @@ fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> 
     warnings
 }
 
-/// The distributions of a phase.
+/// Returns the distributions of a phase.
 pub(in crate::report) fn metrics(
     measured: &Measured,
     index: usize,
@@ -412,7 +412,7 @@ fn condition(summary: &Summary, row: &summary::ConditionRow) -> StoredCondition 
     }
 }
 
-/// An assertion as it is stored.
+/// Converts an assertion.
 pub fn assertion(result: &verdict::AssertionResult) -> StoredAssertion {
     StoredAssertion {
         expr: result.expr.clone(),
@@ -445,7 +445,7 @@ fn generator(plan: &Plan, measured: &Measured, summary: &Summary) -> Generator {
             0 => plan.threads,
             of_agents => of_agents,
         },
-        // A clock that was set by months.
+        // The wall clock may have been set by months.
         clock_drift_ns: health.clock_drift_ns.min(MOST_INTEGER),
         own_failures: summary.phases.iter().map(|phase| phase.counts.own_failures).sum(),
         allowed_cores: finite(health.allowed_cores),
@@ -466,13 +466,13 @@ impl From<verdict::VerdictStatus> for StoredStatus {
     }
 }
 
-/// JSON has no infinity and no NaN; a rate over an empty window is 0.
+/// JSON has no infinity and no NaN. A rate over an empty window is 0.
 pub(in crate::report) fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }
 
 impl Generator {
-    /// With what kept the load threads from running.
+    /// Adds what kept the load threads from running.
     #[must_use]
     pub fn with(self, hindrance: Option<Hindrance>) -> Generator {
         let Some(met) = hindrance else { return self };

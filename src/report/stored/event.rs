@@ -1,33 +1,35 @@
-//! What was done to the listener during a run, as it is stored. Part of [`RunResult`](super::RunResult).
+//! The events of a run in their stored form. Part of [`RunResult`](super::RunResult).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::search::named;
 
-/// An event of a run: its command, how that ended, and what it did to the arrivals. Times are since the start of the run.
+/// An event of a run: its command, how the command ended, and its effect on the arrivals. Times count from the start of
+/// the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Event")]
 pub struct StoredEvent {
-    /// Its name.
+    /// The name of the event.
     pub name: String,
     /// The command, as the profile has it.
     pub command: String,
-    /// When it was to start; `null`: the phase that it waited for never began.
+    /// The scheduled time; `null` if the phase of the event never began.
     pub due_s: Option<f64>,
-    /// When its command started; `null`: it did not.
+    /// When the command started; `null` if it did not.
     pub started_s: Option<f64>,
-    /// When its command ended.
+    /// When the command ended.
     pub ended_s: Option<f64>,
-    /// How its command ended.
+    /// How the command ended.
     pub status: StoredEventStatus,
-    /// The exit code; `null` if the command did not end by itself.
+    /// The exit code; `null` if a signal ended the command.
     pub exit_code: Option<i32>,
-    /// How its command ended, in words.
+    /// How the command ended, in words.
     pub explanation: String,
-    /// What the command wrote, the middle of a long text left out. It may hold anything.
+    /// The output of the command, without the middle of a long text. It may hold anything.
     pub output: String,
-    /// What it did to the arrivals of the measured phases; `null` until the run is over, and if the command did not start.
+    /// The effect on the arrivals of the measured phases; `null` until the run is over, and if the command did not
+    /// start.
     pub effect: Option<StoredEffect>,
 }
 
@@ -36,21 +38,21 @@ pub struct StoredEvent {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "EventStatus")]
 pub enum StoredEventStatus {
-    /// Its time has not come.
+    /// The time of the event has not come.
     Waiting,
-    /// It runs.
+    /// The command is running.
     Running,
-    /// By itself, with exit code 0.
+    /// The command ended with exit code 0.
     Done,
-    /// By itself, with another exit code, or by a signal.
+    /// The command ended with another exit code, or by a signal.
     Failed,
-    /// It took too long and was killed.
+    /// The command took too long and was killed.
     TimedOut,
-    /// The run was stopped, and it was killed.
+    /// The run was stopped, and the command was killed.
     Stopped,
-    /// It could not be started.
+    /// The command could not be started.
     NotStarted,
-    /// The run was over before its time came.
+    /// The run ended before the time of the event came.
     NotRun,
 }
 
@@ -59,89 +61,92 @@ named!(StoredEventStatus {
     Stopped => "stopped", NotStarted => "not-started", NotRun => "not-run",
 });
 
-/// What an event did to the arrivals.
+/// The effect of an event on the arrivals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "EventEffect")]
 pub struct StoredEffect {
-    /// The time in which arrivals failed; `null`: none did.
+    /// The time in which arrivals failed; `null` if none failed.
     pub outage: Option<StoredOutage>,
-    /// From the event until, for five seconds, 99 % of the offered arrivals were accepted and the 99th percentile of the response
-    /// time was within 1.5 times that from before, or 10 ms above it; `null`: not in this run, or it cannot be said.
+    /// The time from the event until the load recovered. It has recovered when, for five seconds, 99 % of the offered
+    /// arrivals were accepted and the 99th percentile of the response time was within 1.5 times the value before the
+    /// event, or 10 ms above it. `null` if it did not recover in this run, or if that is unknown.
     pub recovery_s: Option<f64>,
-    /// It did not recover in this time, and what was left of the run is too short to say more; `null`: it did, or it cannot be said.
+    /// The time in which the load did not recover, when the rest of the run is too short to tell more; `null` if it
+    /// recovered, or if that is unknown.
     pub not_recovered_within_s: Option<f64>,
-    /// Why it cannot be said whether it recovered.
+    /// Why it is unknown whether the load recovered.
     pub recovery_unknown: Option<String>,
-    /// The arrivals that were due since the event before, or the start of the measured phases.
+    /// The arrivals that were due since the event before, or since the start of the measured phases.
     pub before: StoredEventSide,
-    /// Those that were due until the next event, or the end.
+    /// The arrivals that were due until the next event, or until the end.
     pub after: StoredEventSide,
 }
 
-/// The time in which arrivals failed, right to a tenth of a second.
+/// The time in which arrivals failed, to a tenth of a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Outage")]
 pub struct StoredOutage {
-    /// From the first to the last failed arrival.
+    /// The time from the first to the last failed arrival.
     pub s: f64,
-    /// It was no longer than this: from the last accepted arrival before it to the first after it; `null`: none was accepted any more.
+    /// An upper bound: from the last accepted arrival before it to the first after it; `null` if no more arrival was
+    /// accepted.
     pub at_most_s: Option<f64>,
     /// When the first arrival failed.
     pub from_s: f64,
-    /// When the last one that failed had started.
+    /// The start of the last arrival that failed.
     pub to_s: f64,
     /// How many arrivals failed.
     pub failed: u64,
 }
 
-/// The arrivals on one side of an event: those that were due in this time, and how they ended, whenever that was. To a tenth of a
-/// second, of which the one in which the event started belongs to the side after it.
+/// The arrivals on one side of an event: those that were due in this time, with their outcomes, whenever they ended.
+/// The times are exact to a tenth of a second; the tenth in which the event started belongs to the side after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "EventSide")]
 pub struct StoredEventSide {
-    /// From when on.
+    /// The start of the time.
     pub from_s: f64,
-    /// Until when.
+    /// The end of the time.
     pub to_s: f64,
-    /// Arrivals that were due: the sum of the others.
+    /// Arrivals that were due. It is the sum of the outcomes below.
     pub offered: u64,
-    /// Arrivals that ended well.
+    /// Arrivals that were accepted.
     pub accepted: u64,
-    /// Refusals that the profile expects.
+    /// Arrivals with a refusal that the profile expects.
     pub expected: u64,
-    /// Ended by a 4yz reply.
+    /// Arrivals that ended with a 4yz reply.
     pub deferred: u64,
-    /// Ended by a 5yz reply.
+    /// Arrivals that ended with a 5yz reply.
     pub rejected: u64,
-    /// There was no session.
+    /// Arrivals that got no session.
     pub refused: u64,
-    /// The connection was lost.
+    /// Arrivals whose connection was lost.
     pub dropped: u64,
-    /// A time-out passed.
+    /// Arrivals that reached a time-out.
     pub timed_out: u64,
-    /// Lost between the final dot and its reply.
+    /// Arrivals whose connection was lost between the final dot and its reply.
     pub in_doubt: u64,
-    /// The listener broke the protocol.
+    /// Arrivals for which the listener broke the protocol.
     pub malformed: u64,
-    /// Still in flight when the run ended.
+    /// Arrivals that were in flight when the run ended.
     pub interrupted: u64,
-    /// Never started.
+    /// Arrivals that never started.
     pub shed: u64,
-    /// What became of what was accepted in this time, behind the relay; absent without a receiver.
+    /// The relay's deliveries of the messages accepted in this time; absent without a receiver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<StoredSideDelivery>,
 }
 
-/// What became of the recipients that were accepted on one side of an event: `accepted_recipients = delivered + bounced + missing`.
+/// The recipients that were accepted on one side of an event: `accepted_recipients = delivered + bounced + missing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "EventSideDelivery")]
 pub struct StoredSideDelivery {
     /// Recipients that the relay accepted.
     pub accepted_recipients: u64,
-    /// Those that came out, whenever that was.
+    /// Recipients that were delivered, at any time.
     pub delivered: u64,
-    /// Those that a notification reported as failed before anything came out.
+    /// Recipients that a notification reported as failed before any delivery.
     pub bounced: u64,
-    /// Those of which nothing was seen.
+    /// Recipients without a delivery or a notification.
     pub missing: u64,
 }

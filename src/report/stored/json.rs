@@ -1,35 +1,35 @@
-//! `result.json`: writing it, reading it back, and its schema.
+//! Writes `result.json`, reads it, and returns its schema.
 
 use super::{RunResult, SCHEMA_VERSION};
 use crate::report::format;
 
-/// The largest whole number that every reader of JSON takes as it is (RFC 8259 6): readers who know only floating point, such
-/// as JavaScript and jq, round what is larger.
+/// The largest whole number that every reader of JSON keeps exactly (RFC 8259 6). Readers that only have floating
+/// point, such as JavaScript and jq, round larger numbers.
 pub const MOST_INTEGER: u64 = (1 << 53) - 1;
 
 /// Why a stored result cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// Not JSON.
+    /// The text is not JSON.
     #[error("it is no JSON: {0}")]
     Json(serde_json::Error),
-    /// No version.
+    /// The result has no version.
     #[error("it has no schema_version: it is no result of smtpress")]
     NoVersion,
-    /// A version that this program does not know.
+    /// The result has a version that this program does not know.
     #[error(
         "it has schema_version {found}, and this smtpress reads up to {SCHEMA_VERSION}: use the version that wrote it, or a later one"
     )]
     Version {
-        /// The version it has.
+        /// The version of the result.
         found: u64,
     },
-    /// The right version in another shape.
+    /// The version is known, but the fields do not fit it.
     #[error("it is not of the shape of schema_version {SCHEMA_VERSION}: {0}")]
     Shape(serde_json::Error),
 }
 
-/// The result as text, indented, fields in the order of the types, with a line end.
+/// Returns the result as indented text with a line end. The fields are in the order of the types.
 pub fn write(result: &RunResult) -> String {
     let mut text = format::harmless_json(
         serde_json::to_string_pretty(result).expect("a result has only text keys and plain values"),
@@ -38,10 +38,10 @@ pub fn write(result: &RunResult) -> String {
     text
 }
 
-/// Reads a stored result. Fields that a later program added are passed over.
+/// Reads a stored result. Fields that a later program added are ignored.
 ///
 /// # Errors
-/// When it is none, or of another version, which is looked at first.
+/// The text is not a result, or has another version. The version is checked first.
 pub fn read(text: &str) -> Result<RunResult, ReadError> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(ReadError::Json)?;
     match value.get("schema_version").and_then(serde_json::Value::as_u64) {
@@ -53,7 +53,7 @@ pub fn read(text: &str) -> Result<RunResult, ReadError> {
     }
 }
 
-/// The JSON Schema (2020-12) of `result.json`.
+/// Returns the JSON Schema (2020-12) of `result.json`.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(RunResult).to_value()
 }

@@ -1,4 +1,4 @@
-//! The attempts of messages that are tried again, as they are stored.
+//! The attempts of messages that are tried again, in their stored form.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,20 +7,21 @@ use crate::collector::Outcome;
 use crate::collector::summary::PhaseSummary;
 use crate::collector::tally::{ByOutcome, PhaseTally};
 
-/// The attempts of the messages of a phase that are tried again. `attempts` = the messages that started + `retries` = the sum
-/// of `outcomes`, once all attempts have ended. Each message that started ends once: accepted, expected, given up or pending.
+/// The attempts of the messages of a phase that are tried again. When all attempts have ended, `attempts` = the started
+/// messages + `retries` = the sum of `outcomes`. Each started message ends once: accepted, expected, given up or
+/// pending.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Retry")]
 pub struct StoredRetry {
     /// Attempts that started.
     pub attempts: u64,
-    /// Those of them that were not the first of their message.
+    /// Attempts that were not the first of their message.
     pub retries: u64,
-    /// Attempts over messages that started; 0 if none did.
+    /// Attempts for each started message; 0 if none started.
     pub amplification: f64,
     /// Messages that were given up: after their last attempt, or a 5yz reply.
     pub gave_up: u64,
-    /// Messages without an end when the run ended: in an attempt, or before their next one. Equal to `interrupted`.
+    /// Messages without an end when the run ended: during an attempt, or before the next one. Equal to `interrupted`.
     pub pending: u64,
     /// Messages that were accepted after an attempt in doubt: the listener may have them twice.
     pub possibly_doubled: u64,
@@ -34,45 +35,45 @@ pub struct StoredRetry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "AttemptOutcomes")]
 pub struct StoredAttemptOutcomes {
-    /// The positive reply after the final dot was read.
+    /// Attempts with a positive reply after the final dot.
     pub accepted: u64,
-    /// Refusals that the profile expects.
+    /// Attempts with a refusal that the profile expects.
     pub expected: u64,
-    /// Ended by a 4yz reply.
+    /// Attempts that ended with a 4yz reply.
     pub deferred: u64,
-    /// Ended by a 5yz reply.
+    /// Attempts that ended with a 5yz reply.
     pub rejected: u64,
-    /// There was no session.
+    /// Attempts that got no session.
     pub refused: u64,
-    /// The connection was lost.
+    /// Attempts whose connection was lost.
     pub dropped: u64,
-    /// A time-out passed.
+    /// Attempts that reached a time-out.
     pub timed_out: u64,
-    /// Lost between the final dot and its reply.
+    /// Attempts whose connection was lost between the final dot and its reply.
     pub in_doubt: u64,
-    /// The listener broke the protocol.
+    /// Attempts in which the listener broke the protocol.
     pub malformed: u64,
-    /// Still in flight when the run ended.
+    /// Attempts that were in flight when the run ended.
     pub interrupted: u64,
 }
 
-/// The messages that were tried so many times.
+/// The messages that were tried this number of times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Attempts")]
 pub struct StoredAttempts {
-    /// How many attempts.
+    /// The number of attempts.
     pub attempts: u32,
-    /// Messages accepted with the last of them.
+    /// Messages that were accepted in the last of these attempts.
     pub accepted: u64,
-    /// Messages refused with the last of them as the profile expects.
+    /// Messages with a refusal in the last of these attempts that the profile expects.
     pub expected: u64,
-    /// Messages given up after them.
+    /// Messages that were given up after these attempts.
     pub gave_up: u64,
     /// Messages without an end when the run ended.
     pub pending: u64,
 }
 
-/// A macro of its own for one table: field and outcome.
+/// Defines one table of fields and outcomes for the functions below.
 macro_rules! outcomes {
     ($($field:ident $outcome:ident,)*) => {
         impl StoredAttemptOutcomes {
@@ -105,7 +106,7 @@ outcomes! {
 }
 
 impl StoredRetry {
-    /// Of a phase whose messages are tried again.
+    /// Returns the attempts of a phase whose messages are tried again.
     pub fn of(phase: &PhaseSummary) -> StoredRetry {
         let counts = &phase.counts;
         let row = |(attempts, ends): &(u32, ByOutcome)| StoredAttempts {
@@ -151,7 +152,7 @@ impl StoredRetry {
         }
     }
 
-    /// Adds them to a tally, as far as assertions ask.
+    /// Adds the attempts to a tally, as far as assertions need them.
     pub fn count(&self, tally: &mut PhaseTally) {
         let retry = &mut tally.counts.retry;
         retry.retries += self.retries;

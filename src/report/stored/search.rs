@@ -1,13 +1,13 @@
-//! What searches found, as it is stored: limits and capacities. Part of [`RunResult`](super::RunResult).
+//! The results of searches in their stored form: limits and capacities. Part of [`RunResult`](super::RunResult).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Gives each variant of a plain enum its stored name, for text.
+/// Gives each variant of a plain enum its stored name, as text.
 macro_rules! named {
     ($type:ident { $($variant:ident => $name:literal),* $(,)? }) => {
         impl $type {
-            /// The name, as it is stored.
+            /// Returns the stored name.
             pub const fn as_str(self) -> &'static str {
                 match self { $($type::$variant => $name,)* }
             }
@@ -27,55 +27,55 @@ pub(super) use named;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Limit")]
 pub struct StoredLimit {
-    /// The condition that shows it; behind a dot, of which kind it is, as in `line-too-long.command`.
+    /// The condition that shows the limit. A suffix names the kind, as in `line-too-long.command`.
     pub name: String,
-    /// The largest that was still served; `null` if that is not known to the unit.
+    /// The largest value that was served; `null` if it is not known exactly.
     pub value: Option<u64>,
-    /// The largest known to be served.
+    /// The largest value that is known to be served.
     pub at_least: Option<u64>,
-    /// The largest that can be served, as far as known.
+    /// The largest value that can be served, as far as it is known.
     pub at_most: Option<u64>,
-    /// What is counted: `sessions`, `messages`, `bytes`, `ms`, ...
+    /// The unit: `sessions`, `messages`, `bytes`, `ms`, ...
     pub unit: String,
-    /// What the administrator configured.
+    /// The value that the administrator configured.
     pub expected: Option<u64>,
     /// The result.
     pub verdict: StoredLimitVerdict,
-    /// How the listener showed it.
+    /// How the listener showed the limit.
     pub shown_by: Option<StoredShownBy>,
-    /// The reply as it came.
+    /// The reply.
     pub reply: Option<String>,
     /// The reply's code.
     pub code: Option<u16>,
     /// The reply's enhanced code.
     pub enhanced: Option<String>,
-    /// What it means.
+    /// The condition that the reply means.
     pub condition: Option<String>,
-    /// Where it showed.
+    /// The step at which the limit showed.
     pub step: Option<String>,
-    /// Whether the listener closed the connection with it.
+    /// Whether the listener closed the connection with the refusal.
     pub closed: Option<bool>,
     /// Whether the open sessions were still served while the limit refused others.
     pub inside_alive: Option<bool>,
-    /// How long after a session was closed a new one was served; `null`: it never was, or it was not tried.
+    /// How long after the close of a session a new one was served; `null` if none was, or if it was not tried.
     pub release_ms: Option<f64>,
-    /// Trials made.
+    /// The number of trials.
     pub trials: u64,
-    /// How often the result was the same.
+    /// How many repeats had the same result.
     pub repeats: u64,
-    /// How often it was repeated.
+    /// The number of repeats.
     #[serde(default)]
     pub looked: u64,
     /// Why the value is not exact.
     #[serde(default)]
     pub inexact: Option<String>,
-    /// Limits by time: how long the window is, or how long until one more is served.
+    /// For limits by time: the length of the window, or the time until one more is served.
     #[serde(default)]
     pub window_ms: Option<f64>,
     /// How long the listener held back its reply to the last error before the limit (a tarpit).
     #[serde(default)]
     pub delay_ms: Option<f64>,
-    /// What else is to be known, in words.
+    /// More remarks, in words.
     #[serde(default)]
     pub remarks: Vec<String>,
 }
@@ -85,21 +85,21 @@ pub struct StoredLimit {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "LimitVerdict")]
 pub enum StoredLimitVerdict {
-    /// It is enforced where it was expected.
+    /// The limit is enforced at the expected value.
     AsExpected,
-    /// It is enforced elsewhere.
+    /// The limit is enforced at another value.
     Differs,
-    /// It was not met up to the highest value tried.
+    /// The limit was not reached up to the highest value tried.
     NotReached,
-    /// It is enforced at different values.
+    /// The limit is enforced at changing values.
     Unstable,
-    /// More than was configured is served.
+    /// More than the configured value is served.
     NotEnforced,
-    /// What is served here does harm.
+    /// A value that is served here is unsafe.
     Unsafe,
-    /// It was found; nothing was expected of it.
+    /// The limit was found, and no value was expected.
     Found,
-    /// Something else was in the way, and nothing is known.
+    /// Another obstacle prevented the measurement.
     #[default]
     Obstructed,
 }
@@ -115,9 +115,9 @@ pub enum StoredShownBy {
     Reset,
     /// An orderly close without a reply.
     Close,
-    /// A greeting, or another reply, that never came.
+    /// A greeting, or another reply, did not come.
     NoGreeting,
-    /// A connection that was never established.
+    /// The connection was not established.
     NoConnect,
 }
 
@@ -125,19 +125,20 @@ pub enum StoredShownBy {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Trial")]
 pub struct StoredTrial {
-    /// Its number, from 1.
+    /// The number of the trial, from 1.
     pub number: usize,
     /// The load, in the unit of the goals' bounds.
     pub load: f64,
-    /// Its intended length.
+    /// The intended length in seconds.
     pub length_s: f64,
-    /// Why it was made: `start`, `down`, `double`, `bisect`, `classify` or `confirm`.
+    /// The purpose: `start`, `down`, `double`, `bisect`, `classify` or `confirm`.
     pub why: String,
-    /// When it began, since the search began.
+    /// When the trial began, since the start of the search.
     pub began_s: f64,
-    /// It was ended as soon as no goal could be met any more.
+    /// Whether it was ended as soon as no goal could be met any more.
     pub ended_early: bool,
-    /// Why it says more about the generator than about the listener, by name and in a sentence; then it counts for no goal.
+    /// Why the trial describes the generator rather than the listener, by name and in a sentence. Such a trial counts
+    /// for no goal.
     pub invalid: Vec<StoredTrialFault>,
     /// Arrivals that were scheduled.
     pub scheduled: u64,
@@ -145,74 +146,75 @@ pub struct StoredTrial {
     pub started: u64,
     /// Arrivals that were accepted.
     pub accepted: u64,
-    /// Arrivals that were never started.
+    /// Arrivals that never started.
     pub shed: u64,
-    /// Arrivals that were scheduled, a second.
+    /// Scheduled arrivals for each second.
     pub offered_per_s: f64,
-    /// Arrivals that were accepted, a second.
+    /// Accepted arrivals for each second.
     pub accepted_per_s: f64,
-    /// Arrivals in flight, on average.
+    /// The average number of arrivals in flight.
     pub concurrency: f64,
     /// The most sessions open at once.
     pub peak_sessions: u64,
-    /// The median of the response times of accepted arrivals; `null` where there are too few to say.
+    /// The median of the response times of accepted arrivals; `null` if there are too few.
     pub p50_ns: Option<u64>,
-    /// Their 90th percentile.
+    /// The 90th percentile of these response times.
     pub p90_ns: Option<u64>,
-    /// Their 99th percentile.
+    /// The 99th percentile of these response times.
     pub p99_ns: Option<u64>,
-    /// The longest of them.
+    /// The longest of these response times.
     pub max_ns: Option<u64>,
-    /// How the arrivals that were not finished grew in number; `null`: that was not asked, or the trial is invalid, cut short, or too
-    /// short for any answer.
+    /// How the number of unfinished arrivals grew. `null` if that was not asked, or if the trial is invalid, cut short,
+    /// or too short for any answer.
     #[serde(default)]
     pub backlog: Option<StoredBacklogGrowth>,
-    /// What came out of the relay; `null`: no receiver stood behind it.
+    /// The deliveries of the relay; `null` without a receiver behind it.
     #[serde(default)]
     pub delivery: Option<StoredTrialDelivery>,
-    /// By goal, in their order: whether it was met. Empty if the trial is invalid.
+    /// Whether each goal was met, in the order of the goals. Empty if the trial is invalid.
     pub goals: Vec<StoredGoalVerdict>,
-    /// What failures and expected refusals meant.
+    /// The conditions of failures and expected refusals.
     pub conditions: Vec<StoredTrialCondition>,
-    /// How long the listener took, after the trial, to be as fast as before the search; `null`: it was not waited for.
+    /// How long after the trial the listener took to be as fast as before the search; `null` if the search did not wait
+    /// for it.
     pub cooldown_s: Option<f64>,
-    /// It did not come back to that within the time allowed.
+    /// Whether the listener did not become as fast again within the allowed time.
     pub backlog_left: bool,
 }
 
-/// What came out of the relay in a trial, in recipients.
+/// The deliveries of the relay in a trial, counted in recipients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "TrialDelivery")]
 pub struct StoredTrialDelivery {
-    /// Those that the relay accepted.
+    /// Recipients that the relay accepted.
     pub accepted: u64,
-    /// Those that came out.
+    /// Recipients that were delivered.
     pub delivered: u64,
-    /// Those that a notification reported as failed, and that did not come out.
+    /// Recipients that a notification reported as failed, and that were not delivered.
     pub bounced: u64,
-    /// Those of which nothing was seen when the wait ended.
+    /// Recipients without a delivery or a notification when the wait ended.
     pub missing: u64,
     /// Deliveries beyond the first of a recipient.
     pub duplicated: u64,
-    /// Those that came out with a change.
+    /// Recipients whose message was delivered with a change.
     pub altered: u64,
-    /// Those that came out although they were refused.
+    /// Recipients that were delivered although they were refused.
     pub unexpected: u64,
-    /// Messages that came out and are of another trial, or of none.
+    /// Delivered messages of another trial, or of none.
     pub foreign: u64,
-    /// Those in the relay's queue when the load ended.
+    /// Recipients in the relay's queue when the load ended.
     pub queued_at_end: u64,
-    /// The most in its queue.
+    /// The most recipients in the relay's queue.
     pub queued_max: u64,
-    /// From the last accepted message to the last delivery; `null`: one of both was never seen.
+    /// The time from the last accepted message to the last delivery; `null` if one of them was never seen.
     pub drain_s: Option<f64>,
-    /// The wait for deliveries was over, and they still came out.
+    /// Whether deliveries still came when the wait for them ended.
     pub is_queue_left: bool,
-    /// How the relay's queue grew; `null`: as of the backlog.
+    /// How the relay's queue grew; `null` as for the backlog.
     pub queue_growth: Option<StoredBacklogGrowth>,
-    /// By how much the relay accepted less than was offered; `null`: as of the backlog.
+    /// How far the accepted load fell behind the offered load; `null` as for the backlog.
     pub shortfall: Option<StoredBacklogGrowth>,
-    /// The assertions about these counts that do not hold, with what was found.
+    /// The assertions about these counts that failed, with the observed values.
     pub failed: Vec<String>,
 }
 
@@ -220,63 +222,64 @@ pub struct StoredTrialDelivery {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "TrialFault")]
 pub struct StoredTrialFault {
-    /// `generator-lag`, `own-resource`, ...
+    /// The name: `generator-lag`, `own-resource`, ...
     pub code: String,
-    /// In a sentence.
+    /// The reason in a sentence.
     pub sentence: String,
 }
 
-/// A condition that was met in a trial.
+/// A condition that occurred in a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "TrialCondition")]
 pub struct StoredTrialCondition {
-    /// What it means.
+    /// The condition.
     pub condition: String,
-    /// Where it showed.
+    /// The step at which it occurred.
     pub step: String,
-    /// The reply's code; `null` if it was no reply.
+    /// The reply's code; `null` without a reply.
     pub code: Option<u16>,
-    /// How often.
+    /// How often it occurred.
     pub count: u64,
-    /// The profile expects it.
+    /// Whether the profile expects it.
     pub expected: bool,
-    /// The first reply of this kind, cut to some length.
+    /// The first reply of this kind, cut to a maximum length.
     pub sample: String,
 }
 
-/// What a trial says about a goal.
+/// The result of a trial for a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "GoalVerdict")]
 pub struct StoredGoalVerdict {
-    /// The goal was met, the load lasts, and everything came out of the relay.
+    /// Whether the goal was met, the load was sustained, and the relay delivered everything.
     pub good: bool,
-    /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those known by then.
+    /// Bad arrivals: not accepted, or too slow. In a trial that was ended early, those known by then.
     pub bad: u64,
-    /// Those of them that were not accepted.
+    /// Bad arrivals that were not accepted.
     pub failed: u64,
-    /// The bad ones as a share of all that were scheduled.
+    /// Bad arrivals as a share of all scheduled arrivals.
     pub bad_share: f64,
-    /// The goal was met, and the trial is bad because its backlog or the relay's queue grew, or too little was accepted.
+    /// Whether the goal was met but the trial is bad, because its backlog or the relay's queue grew, or too little was
+    /// accepted.
     #[serde(default)]
     pub unsustained: bool,
-    /// The goal was met, and the trial is bad because of what came out of the relay, or did not.
+    /// Whether the goal was met but the trial is bad because of the relay's deliveries.
     #[serde(default)]
     pub undelivered: bool,
 }
 
-/// How a backlog or a queue grew, in arrivals or recipients a second, with the interval that holds the truth in 95 of 100 cases.
+/// The growth of a backlog or a queue, in arrivals or recipients a second, with its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "BacklogGrowth")]
 pub struct StoredBacklogGrowth {
     /// The growth.
     pub per_s: f64,
-    /// The lower end.
+    /// The lower end of the interval.
     pub low_per_s: f64,
-    /// The upper end.
+    /// The upper end of the interval.
     pub high_per_s: f64,
-    /// What that says about the load.
+    /// What the growth says about the load.
     pub verdict: StoredSustained,
-    /// A trial of about this length would decide; `null` where this one does.
+    /// The length of a trial that would decide, approximately; `null` if this trial decides.
     pub needed_s: Option<f64>,
 }
 
@@ -285,37 +288,37 @@ pub struct StoredBacklogGrowth {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Sustained")]
 pub enum StoredSustained {
-    /// It does not grow.
+    /// The backlog does not grow.
     Sustained,
-    /// The lower end of its growth is above 1 % of the load.
+    /// The backlog grows: the lower end of the interval is above 1 % of the load.
     Unsustained,
-    /// The interval is wider than 2 % of the load: the trial is too short to say.
+    /// The interval is wider than 2 % of the load: the trial is too short to decide.
     Undecided,
 }
 
-/// The latency at a share of the capacity, from the trial whose load is nearest.
+/// The latency at a share of the capacity, from the trial with the nearest load.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Latency")]
 pub struct StoredLatency {
-    /// The share that was looked for.
+    /// The requested share.
     pub share: f64,
     /// The load of the trial.
     pub load: f64,
     /// The median of the response times of accepted arrivals.
     pub p50_ns: Option<u64>,
-    /// Their 99th percentile.
+    /// The 99th percentile of these response times.
     pub p99_ns: Option<u64>,
 }
 
-/// Where a condition was met first.
+/// The load at which a condition first occurred.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Onset")]
 pub struct StoredOnset {
-    /// The lowest load at which it was met.
+    /// The lowest load at which it occurred.
     pub from: f64,
-    /// The greatest load below that was tried without meeting it; `null`: there is none.
+    /// The largest lower load that was tried without it; `null` if there is none.
     pub not_at: Option<f64>,
-    /// What was met there; the count is of the trial.
+    /// The condition at that load. The count is that of the trial.
     pub met: StoredTrialCondition,
 }
 
@@ -332,105 +335,106 @@ named!(StoredShownBy {
     Reply => "reply", Reset => "reset", Close => "close", NoGreeting => "no-greeting", NoConnect => "no-connect",
 });
 
-/// The capacity that was looked for.
+/// The result of a capacity search.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
-    /// What was raised: `rate`, `sessions` or `size`.
+    /// The parameter that was varied: `rate`, `sessions` or `size`.
     pub by: String,
-    /// What was found, goal by goal.
+    /// The result for each goal.
     pub goals: Vec<CapacityGoal>,
     /// The trials, in order.
     pub trials: Vec<StoredTrial>,
-    /// How close the bounds were to come: the gap as a share of the upper one.
+    /// The intended gap between the bounds, as a share of the upper one.
     #[serde(default)]
     pub width: f64,
     /// How the whole search ended.
     #[serde(default)]
     pub ended: CapacityEnd,
-    /// Why it ended before its end, in a sentence.
+    /// Why the search ended early, in a sentence.
     #[serde(default)]
     pub ended_by: Option<String>,
-    /// The generator is trusted up to this load; `null`: no such figure was used.
+    /// The highest load at which the generator is trusted; `null` if no such figure was used.
     #[serde(default)]
     pub ceiling: Option<f64>,
     /// The median of the response times of an idle listener, before the first trial.
     #[serde(default)]
     pub base_ns: Option<u64>,
-    /// Where each condition was met first, the lowest load first.
+    /// The load at which each condition first occurred, the lowest load first.
     #[serde(default)]
     pub onsets: Vec<StoredOnset>,
 }
 
-/// What was found for one goal: the capacity lies between the bounds.
+/// The result for one goal. The capacity lies between the bounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CapacityGoal {
-    /// The goal's name.
+    /// The name of the goal.
     pub name: String,
     /// The highest load that is known to meet the goal.
     pub lower: Option<f64>,
-    /// The lowest load that is known to miss it.
+    /// The lowest load that is known to miss the goal.
     pub upper: Option<f64>,
-    /// The unit of both.
+    /// The unit of both bounds.
     pub unit: String,
     /// How the search ended.
     pub status: CapacityStatus,
-    /// What it asks, as it was written.
+    /// The objective as it was written.
     #[serde(default)]
     pub objective: String,
     /// The share of arrivals that need not be accepted.
     #[serde(default)]
     pub failures: f64,
-    /// The conditional throughput at the lower bound (RFC 9971): the load less what was bad there.
+    /// The conditional throughput at the lower bound (RFC 9971): the load without its bad arrivals.
     #[serde(default)]
     pub throughput: Option<f64>,
-    /// The lower bound was confirmed by a long trial.
+    /// Whether a long trial confirmed the lower bound.
     #[serde(default)]
     pub confirmed: bool,
-    /// Loads above the upper bound met the goal: the results are inverted, and the bounds those of the first miss.
+    /// Whether loads above the upper bound met the goal. Then the results are inverted, and the bounds are those of the
+    /// first miss.
     #[serde(default)]
     pub inverted: bool,
-    /// Whether the lower bound lasts, by its longest trial; `null`: that was not asked.
+    /// Whether the load at the lower bound can be sustained, by its longest trial; `null` if that was not asked.
     #[serde(default)]
     pub sustained: Option<StoredSustained>,
-    /// What bound first: time, failures (and which), a backlog or queue that grows, or deliveries.
+    /// The first cause of the bound: time, failures (and which), a growing backlog or queue, or deliveries.
     #[serde(default)]
     pub bound_by: Option<String>,
-    /// What is to be known of the result, in sentences.
+    /// Notes on the result, in sentences.
     #[serde(default)]
     pub notes: Vec<String>,
-    /// The latency at 10, 50 and 90 % of the lower bound, where a trial was near.
+    /// The latency at 10, 50 and 90 % of the lower bound, if there was a trial near that load.
     #[serde(default)]
     pub latency: Vec<StoredLatency>,
 }
 
-/// How a capacity search came to its end.
+/// How a capacity search ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CapacityEnd {
-    /// It had nothing more to ask.
+    /// The search reached its result.
     #[default]
     Complete,
-    /// Its time was up.
+    /// The time of the search was used up.
     Deadline,
     /// The user stopped it.
     Interrupted,
     /// The user's command between the trials failed.
     HookFailed,
-    /// The relay did not hand on what it had accepted, so that no further trial would have meant anything.
+    /// The relay did not deliver what it had accepted, so that further trials would have no meaning.
     Undelivered,
 }
 
-/// How a capacity search ended.
+/// The status of the result for one goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CapacityStatus {
     /// Both bounds are known.
     Found,
-    /// The generator could do no more.
+    /// The generator reached its own maximum.
     GeneratorLimited,
-    /// The highest load allowed still met the goal.
+    /// The highest allowed load still met the goal.
     MaxReached,
-    /// It did not settle.
+    /// The results did not converge.
     Inconclusive,
 }
 

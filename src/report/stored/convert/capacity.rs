@@ -6,7 +6,7 @@ use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, SearchEnd, 
 use crate::report::stored::{Capacity, CapacityEnd, CapacityGoal, CapacityStatus, StoredSustained};
 
 impl Capacity {
-    /// Converts the result of a search, for any end.
+    /// Converts the result of a search, for every way in which it can end.
     pub fn found(asked: &CapacityPlan, state: &SearchState, end: &SearchEnd) -> Capacity {
         let (ended, ended_by) = match end {
             SearchEnd::Complete => (CapacityEnd::Complete, None),
@@ -71,7 +71,7 @@ fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal
     }
 }
 
-/// Whether the lower bound can be sustained; `None`: not asked, or unknown.
+/// Returns whether the lower bound can be sustained; `None` if that was not asked, or is unknown.
 fn sustained(asked: &CapacityPlan, state: &SearchState, bounds: &GoalBounds) -> Option<StoredSustained> {
     let lower = bounds.lower.filter(|_| asked.judges_backlog())?;
     let growths: Vec<_> =

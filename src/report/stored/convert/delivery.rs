@@ -1,4 +1,4 @@
-//! From what came out of a relay to what is stored of it.
+//! Converts the deliveries of a relay to their stored form.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::report::stored::delivery::{
     StoredPhaseDelivery, StoredReceiver,
 };
 
-/// What came out of a phase.
+/// Converts the deliveries of a phase.
 pub(in crate::report) fn phase(delivery: &PhaseDelivery, window: Duration) -> StoredPhaseDelivery {
     let counts = &delivery.counts;
     let growth = |Growth { slope, low, high }| StoredGrowth { value: slope, low, high };
@@ -34,7 +34,7 @@ pub(in crate::report) fn phase(delivery: &PhaseDelivery, window: Duration) -> St
     }
 }
 
-/// What came out of a run.
+/// Converts the deliveries of a run.
 pub(in crate::report) fn of_run(delivered: &Delivered, phases: &[PhaseSummary]) -> StoredDelivery {
     let name =
         |phase: u32| phases.get(phase as usize).map(|phase| phase.info.name.clone()).unwrap_or_default();

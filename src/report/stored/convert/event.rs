@@ -1,4 +1,4 @@
-//! From an event of a run to what is stored of it.
+//! Converts an event of a run to its stored form.
 
 use crate::collector::Outcome;
 use crate::collector::effect::{EventEffect, EventRecovery, EventSide, Outage};
@@ -8,7 +8,7 @@ use crate::report::stored::event::{
     StoredEffect, StoredEvent, StoredEventSide, StoredEventStatus, StoredOutage, StoredSideDelivery,
 };
 
-/// An event and its effect, as they are stored.
+/// Converts an event and its effect.
 pub(super) fn event((event, effect): &(EventRun, Option<EventEffect>)) -> StoredEvent {
     let status = status(event);
     StoredEvent {
@@ -24,7 +24,7 @@ pub(super) fn event((event, effect): &(EventRun, Option<EventEffect>)) -> Stored
         },
         explanation: event.end.as_ref().map_or_else(|| status.to_string(), CommandEnd::to_string),
         output: event.output.clone(),
-        // Before its end nothing can be said of it.
+        // Before the end of the event its effect is unknown.
         effect: effect.as_ref().filter(|_| event.end.is_some()).map(stored_effect),
     }
 }

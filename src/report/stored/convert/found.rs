@@ -1,4 +1,4 @@
-//! From what searches found to what is stored of them.
+//! Converts the results of searches to their stored form.
 
 use crate::experiment::capacity::describe::{Latency, Onset};
 use crate::experiment::capacity::goal::GoalVerdict;
@@ -11,7 +11,7 @@ use crate::report::stored::{
     StoredShownBy, StoredSustained, StoredTrial, StoredTrialCondition, StoredTrialDelivery, StoredTrialFault,
 };
 
-/// Carries the fields of the same names over; those in braces are converted first.
+/// Copies the fields of the same names. Fields in braces are converted first.
 macro_rules! carry {
     ($from:ident => $to:ident, $own:ident { $($inner:ident: $value:expr),* } $($field:ident)*) => {
         impl From<$from> for $to {

@@ -1,4 +1,4 @@
-//! The result of a search for limits or capacity: the head of a result, without phases, to which the findings are added.
+//! The result of a search for limits or capacity: the head of a result, without phases. The search adds what it found.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use crate::report::stored::{
 };
 use crate::verdict::SearchVerdict;
 
-/// All that the head of a search's result is made from.
+/// The input for the head of a search's result.
 #[derive(Clone, Debug)]
 pub struct Searched<'a> {
-    /// What was asked.
+    /// The plan of the search.
     pub plan: &'a Plan,
     /// The profile's file, if there is one.
     pub profile_path: Option<String>,
     /// SHA-256 of the resolved profile, in hexadecimal.
     pub profile_sha256: String,
-    /// When it began, since the Unix epoch.
+    /// When the search began, since the Unix epoch.
     pub started_at: Duration,
-    /// How long it took.
+    /// How long the search took.
     pub took: Duration,
-    /// How it is judged.
+    /// The verdict.
     pub verdict: SearchVerdict,
-    /// What the embedded listener counted.
+    /// The embedded listener's own counts.
     pub ledger: Option<serde_json::Value>,
 }
 
 impl RunResult {
-    /// The result of a search, with nothing found yet.
+    /// Returns the result of a search, with nothing found yet.
     pub fn searched(input: Searched<'_>) -> RunResult {
         let plan = input.plan;
         let SearchVerdict { status, exit_code, reason } = input.verdict;
@@ -44,7 +44,7 @@ impl RunResult {
     }
 }
 
-/// A result of this plan with nothing in it. `times`: when it started, since the Unix epoch, and how long it took.
+/// Returns an empty result of this plan. `times` holds when it started, since the Unix epoch, and how long it took.
 pub(super) fn empty(plan: &Plan, path: Option<String>, sha256: String, times: [Duration; 2]) -> RunResult {
     RunResult {
         schema_version: SCHEMA_VERSION,
