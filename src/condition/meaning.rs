@@ -27,7 +27,7 @@ meanings! {
         "If the limit is intended, add an `[[expect]]`; else raise the listener's connection limit, or lower `sessions` or `max_sessions`.";
     TooManyConnectionsFromHost: "The listener refuses the connection because too many are open from this client address, network or host name.",
         "If the limit is intended, add an `[[expect]]`; else raise the limit for this client, or send from more addresses (`sources`, `proxy`, `xclient`).";
-    TooManyConnectionsToHost: "The listener refuses the connection because the whole server has too many open, over all its ports and processes.",
+    TooManyConnectionsToHost: "The listener refuses the connection because the whole server has too many open connections, over all its ports and processes.",
         "If the limit is intended, add an `[[expect]]`; else raise the server's connection or process limit, or lower `sessions` or `max_sessions`.";
     TooManyConnectionsToListener: "The listener refuses the connection because too many are open to this address and port.",
         "If the limit is intended, add an `[[expect]]`; else raise the limit of this listener, or lower `sessions` or `max_sessions`.";
@@ -62,11 +62,11 @@ meanings! {
     HeaderSizeExceeded: "The message's header has more bytes or more fields than the listener allows.",
         "Send fewer or shorter header fields (`headers`, `files`), or raise the limit.";
     LineTooLong: "A command line or a line of the content is longer than the listener allows (RFC 5321 4.5.3.1: 512 and 1000 bytes).",
-        "Read in the transcript which line it was; lines of messages from `files` are sent as they are.";
+        "Read in the transcript which line it was; lines of messages from `files` are sent unchanged.";
     TooManyHops: "The message carries too many `Received:` fields; the listener takes it for a mail loop (RFC 5321 6.3).",
         "Look for a mail loop, and remove `Received:` fields from the messages in `files`.";
     BareCrLf: "The content holds a CR or an LF alone; lines must end in CR LF (RFC 5321 2.3.8).",
-        "End the lines of `files` with CR LF; the refusal is right, it prevents SMTP smuggling.";
+        "End the lines of `files` with CR LF. The refusal is right: it prevents SMTP smuggling.";
 
     // Rates.
     RateLimited: "The client, the sender or the user sends more messages, recipients, logins or bytes per unit of time than the listener allows.",
@@ -83,11 +83,11 @@ meanings! {
         "Let the queue drain, or send to a destination that discards mail; find out why it drains slower than it fills.";
     InsufficientStorage: "The server is short of disk space for the message (RFC 5321: 452).",
         "Free disk space on the server, also for its queue and its temporary files.";
-    TemporarySystemError: "The server could not process the command for now: something in it, or a service that it depends on, failed.",
+    TemporarySystemError: "The server could not process the command for now: a part of it, or a service that it depends on, failed.",
         "Read the server's log of that time; often a lookup, a content filter or a database did not answer.";
-    ServerError: "The server reports an internal error that it does not expect to pass.",
-        "Read the server's log of that time: something in it failed.";
-    ServiceUnavailable: "The server says that the mail service is not available (RFC 5321: 421), without a further reason.",
+    ServerError: "The server reports an internal error that it does not expect to go away.",
+        "Read the server's log of that time: a part of the server failed.";
+    ServiceUnavailable: "The server says that the mail service is not available (RFC 5321: 421), and gives no other reason.",
         "Check that the service runs and accepts mail; under load its process limit is often reached.";
     ServiceShuttingDown: "The server is being shut down or restarted.",
         "Run again once the server is up; it was stopped or restarted during the run.";
@@ -124,7 +124,7 @@ meanings! {
     SyntaxError: "The listener does not accept the syntax of a command, a parameter or an address (RFC 5321: 501).",
         "Read in the transcript which command it was.";
     UnrecognizedCommand: "The listener does not know the command, or has it disabled (RFC 5321: 500, 502).",
-        "Read in the transcript which command it was; with `hello = \"helo\"` a listener may know no extensions.";
+        "Read in the transcript which command it was; after HELO (`hello = \"helo\"`) a listener may know no extensions.";
     UnsupportedParameter: "The listener does not know a parameter of MAIL or RCPT, or its value (RFC 5321: 504, 555).",
         "Set the extension to `off` or `auto` in `[session.extensions]`.";
     BadSequence: "The listener does not expect the command at this point of the session (RFC 5321: 503).",
@@ -145,7 +145,7 @@ meanings! {
         "Choose recipients whose mailboxes are active.";
     HostNotAcceptingMail: "The recipient's domain accepts no mail (RFC 7505: null MX; RFC 7504: 521, 556).",
         "Choose a recipient in a domain that accepts mail.";
-    RelayingDenied: "The recipient's domain is none that the listener accepts mail for, and this client may not relay.",
+    RelayingDenied: "The listener does not accept mail for the recipient's domain, and this client may not relay.",
         "Choose a recipient in a domain of the listener, or allow the generator's address to relay.";
 
     // Policy.
@@ -165,12 +165,12 @@ meanings! {
         "Check that the service runs and listens on this address and port.";
     ConnectTimeout: "The host did not answer the connection attempt (SYN) in time.",
         "Check firewalls on the way, and the listener's backlog: a full accept queue drops attempts.";
-    HostUnreachable: "There is no route to the host, or the host no longer acknowledges what is sent.",
+    HostUnreachable: "There is no route to the host, or the host no longer acknowledges sent data.",
         "Correct the route or the address; if sessions were open before, check whether the host was restarted or cut off.";
     NameNotResolved: "DNS does not resolve the listener's name.",
         "Correct the name, or write the address instead.";
     NoGreeting: "The host accepted the connection, but sent no greeting (220) within the time-out.",
-        "Check the listener's process limit: accepted connections wait for a free process; or it waits for DNS.";
+        "Check the listener's process limit, because accepted connections wait for a free process; or the listener waits for DNS.";
     ClosedBeforeGreeting: "The host accepted the connection and closed it without a greeting.",
         "Look for a connection limit that sends no reply, a firewall or a TCP wrapper; if it is intended, add an `[[expect]]`.";
     ResetBeforeGreeting: "The host accepted the connection and reset it without a greeting.",
@@ -183,15 +183,15 @@ meanings! {
         "Find out what the listener waits for at this step, or raise the step's value in `[timeouts]`.";
     SessionTimeout: "The session took longer than `session` in `[timeouts]` allows.",
         "Raise `session` in `[timeouts]`, or send fewer messages per session.";
-    LostAfterDot: "The connection was lost after the whole message was sent and before its reply: it may or may not have been accepted (RFC 1047).",
+    LostAfterDot: "The connection was lost between the end of the message and its reply: the message may or may not have been accepted (RFC 1047).",
         "Search the listener's queue or log for the message.";
-    MalformedReply: "The listener sent lines that are no SMTP reply (RFC 5321 4.2).",
-        "Read the transcript: is it an SMTP listener, does it expect TLS from the first byte?";
+    MalformedReply: "The listener sent lines that are not an SMTP reply (RFC 5321 4.2).",
+        "Read the transcript: is it an SMTP listener, and does it expect TLS from the first byte?";
     UnexpectedReply: "The reply's code does not fit the command, such as 250 to DATA.",
         "Read the transcript: the listener breaks the protocol at this step.";
-    SurplusReply: "The listener sent a reply too many, so that later replies cannot be matched to their commands.",
-        "Read the transcript: the listener, or a proxy before it, answers twice. Nothing more counts as accepted in that session.";
-    MixedReply: "The lines of one reply have different codes; the last line's code counts.",
+    SurplusReply: "The listener sent a surplus reply, so that later replies cannot be matched to their commands.",
+        "Read the transcript: the listener, or a proxy before it, answers twice. No later message of the session counts as accepted.";
+    MixedReply: "The lines of one reply have different codes; the code of the last line counts.",
         "Read the transcript: RFC 5321 4.2.1 requires the same code on all lines of a reply.";
     RepliesMissing: "An LMTP listener sent fewer replies to the content than the message has recipients (RFC 2033 4.2).",
         "Check that the listener speaks LMTP: an SMTP listener sends one reply for all recipients.";
@@ -202,7 +202,7 @@ meanings! {
 
     // The generator.
     OutOfDescriptors: "The generator ran out of file descriptors (EMFILE, ENFILE).",
-        "Raise `ulimit -n` for the generator; `smtpress check` says how many the profile needs.";
+        "Raise `ulimit -n` for the generator; `smtpress check` says how many descriptors the profile needs.";
     OutOfPorts: "The generator's machine ran out of local ports (EADDRNOTAVAIL).",
         "Send from more addresses (`sources`), or send more messages per session.";
     OutOfBuffers: "The generator's kernel ran out of socket buffers (ENOBUFS).",
@@ -211,7 +211,7 @@ meanings! {
         "Lower the number of sessions, or give the generator more memory.";
     ContentLost: "A message file disappeared or changed while it was sent.",
         "Do not change the files of `files` during a run.";
-    NoSourceAddress: "The generator's machine has no address from which it can reach the listener's.",
+    NoSourceAddress: "The generator's machine has no address from which it can reach the listener.",
         "Give this machine an address of the listener's family (IPv4, IPv6), or list one in `sources`.";
     TargetNotAllowed: "The listener's name resolves to an address that was not allowed; nothing was sent there.",
         "Find out who changed the name; if that host may be put under load, use `--allow-target`.";

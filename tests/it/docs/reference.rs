@@ -316,10 +316,10 @@ fn conditions() -> String {
 
 <!-- Written by `SMTPRESS_UPDATE_DOCS=1 cargo test --test it docs` from src/condition/meaning.rs. -->
 
-Every failure of a run has one of these names, whatever words the listener chose. A star marks a limit whose threshold
-`smtpress limit` or a load can be driven to. A refusal that is right (the limit was set there) belongs into an `[[expect]]` of
-the [profile](profile.md#expect), and is then no failure. `smtpress codes` prints the same names with every row of Cisco's list of
-bounces; `smtpress classify FILE` names the condition of each reply of a log.
+Every failure of a run has one of these names, however the listener words its reply. A star marks a limit that `smtpress limit` or
+a load can reach. If a refusal is intended, because the limit was set there, put it into an `[[expect]]` of the
+[profile](profile.md#expect): then it is not a failure. `smtpress codes` prints the same names with every row of Cisco's list of
+bounces. `smtpress classify FILE` names the condition of each reply of a log.
 
 ",
     );
