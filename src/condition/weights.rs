@@ -7,6 +7,7 @@
 //! - A weight belongs to a word, never to a reply or a server; two words in a row count only if two servers use them.
 //! - Without one telling word, or with one beside an enhanced code, the codes alone decide: there is nothing to weigh.
 
+use std::cmp::Ordering;
 use std::sync::{LazyLock, OnceLock};
 
 use super::Condition;
@@ -94,8 +95,8 @@ type Weight = (u16, i16);
 /// What has been learned. A line is read when its feature is first met: to read them all takes longer than a short run.
 pub(super) struct WordWeights<'t> {
     conditions: Vec<Condition>,
-    /// A feature and its weights as they are written, in the order of the features.
-    lines: Vec<(&'t str, &'t str)>,
+    /// A feature, a tab and its weights, as they are written, in the order of the features.
+    lines: Vec<&'t str>,
     /// The weights of each line that was read.
     read: Vec<OnceLock<Box<[Weight]>>>,
 }
@@ -108,22 +109,26 @@ const WRITTEN: &str = "written by `learning`, and read by its tests";
 impl<'t> WordWeights<'t> {
     /// Takes what `learning` wrote: the conditions, then a line for each feature, in their order.
     pub(super) fn new(text: &'t str) -> WordWeights<'t> {
-        let mut lines = text.lines().filter(|line| !line.starts_with("//"));
-        let names = lines.next().expect(WRITTEN).split(' ');
-        let conditions = names.map(|name| name.parse().expect(WRITTEN)).collect();
-        let lines: Vec<_> = lines.map(|line| line.split_once('\t').expect(WRITTEN)).collect();
-        debug_assert!(lines.is_sorted_by_key(|(feature, _)| *feature));
+        let mut lines: Vec<&str> = Vec::new();
+        let mut rest = text;
+        while let Some(end) = memchr::memchr(b'\n', rest.as_bytes()) {
+            lines.push(&rest[..end]);
+            rest = &rest[end + 1..];
+        }
+        lines.drain(..lines.iter().take_while(|line| line.starts_with("//")).count());
+        let conditions = lines.remove(0).split(' ').map(|name| name.parse().expect(WRITTEN)).collect();
         WordWeights { conditions, read: lines.iter().map(|_| OnceLock::new()).collect(), lines }
     }
 
     /// The weights of a feature.
     fn of(&self, feature: &str) -> Option<&[Weight]> {
-        let line = self.lines.binary_search_by_key(&feature, |(feature, _)| feature).ok()?;
+        let place = self.lines.binary_search_by(|line| order(line, feature)).ok()?;
         let weight = |pair: &str| {
             let (place, weight) = pair.split_once(':').expect(WRITTEN);
             (place.parse().expect(WRITTEN), weight.parse().expect(WRITTEN))
         };
-        Some(self.read[line].get_or_init(|| self.lines[line].1.split(' ').map(weight).collect()))
+        let read = || self.lines[place][feature.len() + 1..].split(' ').map(weight).collect();
+        Some(self.read[place].get_or_init(read))
     }
 
     /// The condition for which most speaks, of the possible ones: what its words have meant, and `trust` for what the
@@ -168,6 +173,41 @@ impl<'t> WordWeights<'t> {
     /// Every feature that has a weight.
     #[cfg(test)]
     pub(super) fn known(&self) -> impl Iterator<Item = &str> {
-        self.lines.iter().map(|(feature, _)| *feature)
+        self.lines.iter().map(|line| line.split('\t').next().expect(WRITTEN))
+    }
+}
+
+/// Compares the feature of a line with another one. A tab is less than every byte of a feature.
+fn order(line: &str, feature: &str) -> Ordering {
+    let (line, feature) = (line.as_bytes(), feature.as_bytes());
+    let head = &line[..line.len().min(feature.len())];
+    head.cmp(feature).then_with(|| match line.get(feature.len()) {
+        Some(b'\t') => Ordering::Equal,
+        _ => Ordering::Greater,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_feature_is_found_and_no_other() {
+        let all: HashSet<&str> = LEARNED.known().collect();
+        let mut last = "";
+        for (line, feature) in LEARNED.lines.iter().zip(LEARNED.known()) {
+            assert!(last < feature, "{last:?} stands before {feature:?}");
+            assert!(!feature.is_empty() && feature.bytes().all(|byte| byte > b'\t'), "{feature:?}");
+            let found = LEARNED.of(feature).unwrap();
+            let written: Vec<String> =
+                found.iter().map(|(place, weight)| format!("{place}:{weight}")).collect();
+            assert_eq!(*line, format!("{feature}\t{}", written.join(" ")));
+            let without = &feature[..feature.char_indices().last().unwrap().0];
+            assert_eq!(LEARNED.of(without).is_some(), all.contains(without), "{without:?}");
+            last = feature;
+        }
+        assert!(LEARNED.of("").is_none() && LEARNED.of("no such feature").is_none());
     }
 }

@@ -49,6 +49,7 @@ use self::reply_check::{failure, is_refusal, surplus, unexpected};
 use self::reply_wording::ReplyWordings;
 use self::transactions::Transactions;
 use super::command;
+use super::extensions::Use;
 use super::machine::Close;
 use super::reply::{RawReply, Scanner};
 use super::script::{Quit, Script, SessionIdentity};
@@ -392,7 +393,9 @@ impl<C: Content> Client<C> {
         }
         self.alive = now;
         let several = step == Step::Body && self.transactions.order() == ReplyOrder::Several;
-        let notes = self.opening.is_some() || self.transactions.goes_in_chunks() || several;
+        // Only replies to chunks are compared with those of the opening.
+        let opens = self.opening.is_some() && self.script.wishes.chunking.wanted != Use::Off;
+        let notes = opens || self.transactions.goes_in_chunks() || several;
         let again = self.state == ClientState::Extra(ExtraCommand::Again);
         if notes && !again && (failure.is_none() || self.transactions.is_last_chunk()) {
             self.wordings.note(step, self.transactions.is_midway(), raw);

@@ -41,20 +41,32 @@ impl Offer {
             // `AUTH=PLAIN` is an old spelling of the same offer, and often stands beside the right one.
             let mut words =
                 line.split(|c: char| c.is_ascii_whitespace() || c == '=').filter(|word| !word.is_empty());
-            match words.next().unwrap_or_default().to_ascii_uppercase().as_str() {
-                "AUTH" => offer.auth.extend(words.map(str::to_ascii_uppercase)),
-                "XCLIENT" => offer.xclient = true,
-                "PIPELINING" => offer.pipelining = true,
-                "STARTTLS" => offer.starttls = true,
-                "CHUNKING" => offer.chunking = true,
-                "SIZE" => offer.size = Some(number(words.next())),
-                "8BITMIME" => offer.eight_bit_mime = true,
-                "BINARYMIME" => offer.binary_mime = true,
-                "SMTPUTF8" => offer.smtp_utf8 = true,
-                "DSN" => offer.dsn = true,
-                "REQUIRETLS" => offer.require_tls = true,
-                "DELIVERBY" => offer.deliver_by = Some(number(words.next())),
-                _ => {}
+            let keyword = words.next().unwrap_or_default();
+            let is = |name: &str| keyword.eq_ignore_ascii_case(name);
+            if is("AUTH") {
+                offer.auth.extend(words.map(str::to_ascii_uppercase));
+            } else if is("XCLIENT") {
+                offer.xclient = true;
+            } else if is("PIPELINING") {
+                offer.pipelining = true;
+            } else if is("STARTTLS") {
+                offer.starttls = true;
+            } else if is("CHUNKING") {
+                offer.chunking = true;
+            } else if is("SIZE") {
+                offer.size = Some(number(words.next()));
+            } else if is("8BITMIME") {
+                offer.eight_bit_mime = true;
+            } else if is("BINARYMIME") {
+                offer.binary_mime = true;
+            } else if is("SMTPUTF8") {
+                offer.smtp_utf8 = true;
+            } else if is("DSN") {
+                offer.dsn = true;
+            } else if is("REQUIRETLS") {
+                offer.require_tls = true;
+            } else if is("DELIVERBY") {
+                offer.deliver_by = Some(number(words.next()));
             }
         }
         offer

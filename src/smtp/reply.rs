@@ -150,7 +150,14 @@ fn find_enhanced(line: &str) -> Option<(Enhanced, usize, usize)> {
     if let Some((code, rest)) = Enhanced::prefix(&bytes[start..]) {
         return Some((code, lead, bytes.len() - rest.len()));
     }
-    let open = line.rfind("(#")?;
+    let mut end = bytes.len();
+    let open = loop {
+        let open = memchr::memrchr(b'(', &bytes[..end])?;
+        if bytes.get(open + 1) == Some(&b'#') {
+            break open;
+        }
+        end = open;
+    };
     let (code, rest) = Enhanced::prefix(&bytes[open + 2..])?;
     (rest.first() == Some(&b')')).then(|| (code, open, bytes.len() - rest.len() + 1))
 }

@@ -64,7 +64,7 @@ impl ReplyWordings {
     pub(super) fn note(&mut self, step: Step, midway: bool, raw: RawReply<'_>) {
         // The replies to RSET and NOOP may be the same without a fault.
         let step = if step == Step::Idle { Step::Command } else { step };
-        let (kind, text, wording) = ((step, midway), raw.fingerprint(), raw.wording());
+        let (kind, text) = ((step, midway), raw.fingerprint());
         let whole = kind == (Step::Body, false);
         if let Some((before, known)) = self.last {
             self.alike |= before != kind && known == text;
@@ -73,11 +73,12 @@ impl ReplyWordings {
         self.last = Some((kind, text));
         match kind {
             (Step::Body, false) => {
+                let wording = raw.wording();
                 self.misplaced |= self.others.holds(wording) && !self.whole.holds(wording);
                 self.unusual |= self.others.holds(wording) || !self.whole.holds(wording);
                 self.fresh.learn(wording);
             }
-            (Step::Mail | Step::Rcpt | Step::Body, _) => self.others.learn(wording),
+            (Step::Mail | Step::Rcpt | Step::Body, _) => self.others.learn(raw.wording()),
             _ => {}
         }
     }
@@ -104,6 +105,9 @@ impl ReplyWordings {
 
     /// Ends the current message. `proven` says that its replies were in step.
     pub(super) fn settle(&mut self, proven: bool) {
+        if self.last.is_none() {
+            return;
+        }
         let fresh = std::mem::take(&mut self.fresh);
         if proven {
             self.proven |= !fresh.is_empty();
