@@ -238,14 +238,22 @@ impl Default for PhaseRecorder {
 }
 
 impl PhaseRecorder {
+    #[inline]
     fn hist(&mut self, metric: Metric, outcome: Outcome, free: &mut Free) -> &mut Hist {
-        let slot = &mut self.slots[cell(metric, outcome)];
-        if *slot == EMPTY {
-            *slot = self.filled.len() as u16;
-            let key = (metric, outcome);
-            self.filled.push((key, free.get_mut(&key).and_then(Vec::pop).unwrap_or_default()));
-        }
-        &mut self.filled[usize::from(*slot)].1
+        let slot = match self.slots[cell(metric, outcome)] {
+            EMPTY => self.begin((metric, outcome), free),
+            slot => slot,
+        };
+        &mut self.filled[usize::from(slot)].1
+    }
+
+    /// Makes a distribution; returns its index.
+    #[cold]
+    fn begin(&mut self, key: (Metric, Outcome), free: &mut Free) -> u16 {
+        let slot = self.filled.len() as u16;
+        self.slots[cell(key.0, key.1)] = slot;
+        self.filled.push((key, free.get_mut(&key).and_then(Vec::pop).unwrap_or_default()));
+        slot
     }
 
     fn hand_over(&mut self, into: &mut PhaseTally) {

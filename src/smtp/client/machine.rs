@@ -39,8 +39,9 @@ impl<C: Content> Machine for Client<C> {
             // The next transaction may be sent behind the last chunk of the current one. It is offered before the
             // current one is answered, however the replies were split into reads.
             if self.state == ClientState::Mail {
-                let early = self.offer();
-                self.events.extend(early);
+                if let Some(ready) = self.offer() {
+                    self.events.push_back(ready);
+                }
             }
         }
         self.scanner = scanner;
