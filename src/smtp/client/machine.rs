@@ -106,12 +106,19 @@ impl<C: Content> Machine for Client<C> {
         self.fail(now, failure, true);
     }
 
+    #[inline]
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
         // In a normal session nothing is due before the next event.
         let is_plain = self.held.is_none() && self.silent_until.is_none() && !self.finishing;
         if is_plain && let Some(event) = self.events.pop_front() {
             return Need::Emit(event);
         }
+        self.poll_further(now, out)
+    }
+}
+
+impl<C: Content> Client<C> {
+    fn poll_further(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
         if self.silent_until.take_if(|until| *until <= now).is_some() && self.is_handshake() {
             (self.since, self.alive) = (now, now);
         }
@@ -138,7 +145,7 @@ impl<C: Content> Machine for Client<C> {
         if self.half_closed == HalfClose::Done && !self.is_waiting() {
             // Every outstanding reply was read, and the client cannot write any more.
             self.end(now, Close::Clean, false);
-            return self.poll(now, out);
+            return self.poll_further(now, out);
         }
         let early = !self.is_waiting() && self.scanner.is_partial();
         if self.half_closed == HalfClose::Open && self.write(now, out) {
@@ -154,7 +161,7 @@ impl<C: Content> Machine for Client<C> {
         }
         if self.is_over() {
             // What was to be written is lost, and the poll reports it.
-            return self.poll(now, out);
+            return self.poll_further(now, out);
         }
         let until = self.deadline();
         if self.state == ClientState::Deaf { Need::Wait { until } } else { Need::Read { until } }
