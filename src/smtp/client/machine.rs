@@ -38,10 +38,10 @@ impl<C: Content> Machine for Client<C> {
             }
             // The next transaction may be sent behind the last chunk of the current one. It is offered before the
             // current one is answered, however the replies were split into reads.
-            if self.state == ClientState::Mail {
-                if let Some(ready) = self.offer() {
-                    self.events.push_back(ready);
-                }
+            if self.state == ClientState::Mail
+                && let Some(ready) = self.offer()
+            {
+                self.events.push_back(ready);
             }
         }
         self.scanner = scanner;
