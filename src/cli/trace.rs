@@ -121,7 +121,7 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
     }
 }
 
-/// Returns the plan of one session, compiled as any other.
+/// Returns the plan of one session, compiled like every other plan.
 fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
     let mut document = Document::parse("command line", "")?;
     let hello = if args.helo { "helo" } else { "ehlo" };
@@ -203,7 +203,7 @@ struct TracedSession {
     /// The note that is printed if the listener is silent, and the time at which it is printed.
     silence: Option<Silence>,
     transcript: TranscriptWriter,
-    /// Bytes that are no complete line yet.
+    /// The start of a line that is not complete yet.
     rest: Vec<u8>,
     /// Distinguishes content from commands.
     dialogue: Dialogue,
@@ -293,7 +293,7 @@ impl TracedSession {
             Some((_, fault @ (ConnectFault::Own(_) | ConnectFault::NotAllowed(_)))) => {
                 self.remark(&dialed.in_words(*fault), false)
             }
-            // For a single address the condition says the same.
+            // For a single address the condition gives the same information.
             Some(_) if dialed.attempts.len() < 2 => {}
             _ => {
                 for Attempt { address, fault, .. } in &dialed.attempts {
@@ -363,7 +363,7 @@ impl TracedSession {
         }));
     }
 
-    /// Writes the end. `reached`: `None`: the user ended the session.
+    /// Writes the end of the transcript. `reached` is `None` if the user ended the session.
     fn close(&mut self, reached: Option<bool>, done: bool) {
         let total = clock::now() - self.started;
         let word = match (reached, done, self.accepted) {
@@ -470,7 +470,7 @@ impl MachineOwner<Client<Message>> for TracedSession {
     }
 }
 
-/// Joins neighbouring lines of one kind; the final dot belongs to its content.
+/// Joins neighbouring lines of one kind. The final dot belongs to its content.
 fn run_together(pieces: Vec<(DialoguePart, &[u8])>) -> Vec<(DialoguePart, Vec<u8>)> {
     let mut runs: Vec<(DialoguePart, Vec<u8>)> = Vec::new();
     for (part, piece) in pieces {

@@ -1,9 +1,10 @@
-//! Checks for environment variables that are named like those of smtpress and are unknown.
+//! Checks for unknown environment variables with the prefix of smtpress.
 //!
 //! # Decisions
-//! - A variable that resembles a known one is a typing error, and refused: the setting would silently be missing, and
-//!   the wrong run might pass. One that resembles none may belong to another program; a warning names it.
-//! - A name in the profile or on the command line is known: logins choose their variables.
+//! - A variable whose name resembles a known one is a typing error, and is refused. Otherwise the setting would
+//!   silently be missing, and the wrong run might pass. Any other unknown variable may belong to another program, so it
+//!   only causes a warning.
+//! - A variable that the profile or the command line names counts as known, because logins choose their variables.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +16,15 @@ use crate::profile::error::nearest;
 
 /// The prefix of all variables.
 const PREFIX: &str = "SMTPRESS_";
-/// The variables that smtpress sets for the command between two trials and for events; such a command may be smtpress,
-/// too.
+/// The variables that smtpress sets for the commands between trials and of events. Such a command may itself run
+/// smtpress.
 const OWN: [&str; 2] = ["SMTPRESS_TRIAL", "SMTPRESS_EVENT"];
 
-/// Returns a warning about the unknown variables of this process; `mentioned`: whether the profile or the command line
-/// names a variable.
+/// Returns a warning about the unknown variables of this process. `mentioned` tells whether the profile or the command
+/// line names a variable.
 ///
 /// # Errors
-/// One of them resembles a known one.
+/// The name of a variable resembles a known one.
 pub fn unread(mentioned: impl Fn(&str) -> bool) -> Result<Option<String>, CommandError> {
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     judge(set.filter(|name| !mentioned(name)))
@@ -33,7 +34,7 @@ fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, CommandErr
     let mut known = BTreeSet::from(OWN.map(str::to_owned));
     gather(&Cli::command(), &mut known);
     let strange: Vec<String> = set.filter(|name| name.starts_with(PREFIX) && !known.contains(name)).collect();
-    // Compared without the prefix, which all of them share.
+    // Names are compared without their common prefix.
     let rests: Vec<&str> = known.iter().filter_map(|name| name.strip_prefix(PREFIX)).collect();
     for name in &strange {
         if let Some(near) = nearest(&name[PREFIX.len()..], &rests) {

@@ -1,11 +1,11 @@
-//! The series of offered and finished arrivals over time, in bounded memory. The growth of a backlog is computed from
-//! it.
+//! The numbers of offered and finished arrivals over time, in bounded memory. The growth of a backlog is computed from
+//! this series.
 //!
 //! # Decisions
-//! - Both counts are kept, not only their difference: so the speed of the listener can be told from the randomness of
+//! - Both numbers are kept, not only their difference. So a slow listener can be told apart from a random burst of
 //!   arrivals.
-//! - Another thread reads the counts ten times a second, so that the path of an arrival stays the same.
-//! - When the series is full every other sample is dropped and the interval doubled, so that a run of any length takes
+//! - Another thread reads the counts ten times a second, so that the sampling adds no work to an arrival.
+//! - When the series is full, every other sample is dropped and the interval is doubled. So a run of any length takes
 //!   the same memory.
 
 use std::time::Duration;
@@ -17,23 +17,23 @@ pub const EVERY: Duration = Duration::from_millis(100);
 /// The largest number of samples; even.
 const MOST: usize = 2048;
 
-/// The counts at one moment.
+/// The counts at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BacklogSample {
-    /// The number of arrivals offered until then.
+    /// The number of arrivals that were offered so far.
     pub offered: u64,
-    /// The number of them that were finished.
+    /// The number of these arrivals that are finished.
     pub finished: u64,
 }
 
 impl BacklogSample {
-    /// The number of arrivals that are offered and not finished.
+    /// Returns the number of arrivals that are offered and not finished.
     pub fn backlog(self) -> u64 {
         self.offered.saturating_sub(self.finished)
     }
 }
 
-/// Samples at 0, `every`, 2 `every`, ... since the run's epoch.
+/// Samples at 0, `every`, 2 `every`, ... since the epoch of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BacklogSeries {
     every: Duration,
@@ -47,33 +47,33 @@ impl Default for BacklogSeries {
 }
 
 impl BacklogSeries {
-    /// The interval of the samples.
+    /// Returns the interval of the samples.
     pub fn every(&self) -> Duration {
         self.every
     }
 
-    /// The samples.
+    /// Returns the samples.
     pub fn samples(&self) -> &[BacklogSample] {
         &self.samples
     }
 
-    /// Returns the counts at a time: those of the last sample before it.
+    /// Returns the counts at a time, from the last sample before it.
     pub fn at(&self, time: Duration) -> BacklogSample {
         let index = (time.as_nanos() / self.every.as_nanos()) as usize;
         self.samples.get(index).or(self.samples.last()).copied().unwrap_or_default()
     }
 
-    /// The time of the last sample.
+    /// Returns the time of the last sample.
     pub fn end(&self) -> Duration {
         self.due().saturating_sub(self.every)
     }
 
-    /// The time of the next sample.
+    /// Returns the time of the next sample.
     pub fn due(&self) -> Duration {
         self.every * u32::try_from(self.samples.len()).expect("the samples are few")
     }
 
-    /// Takes the current counts as the next sample, and as those that were missed.
+    /// Stores the current counts as the next sample. Samples that were missed get the same counts.
     pub fn take(&mut self, now: Duration, sample: BacklogSample) {
         while self.due() <= now {
             self.samples.push(sample);
@@ -83,7 +83,7 @@ impl BacklogSeries {
         }
     }
 
-    /// Adds the counts of another series of the same run. The last sample of the shorter series is kept for the rest.
+    /// Adds the counts of another series of the same run. After the end of the shorter series its last sample counts.
     pub fn add(&mut self, mut other: BacklogSeries) {
         while self.every < other.every && !self.samples.is_empty() {
             self.thin();

@@ -1,11 +1,12 @@
-//! How a load is shared out: by number, so that the union of the shards is the whole. Knows nothing of threads or machines.
+//! The division of a load into shards by the numbers of its arrivals. All shards together are the whole load. This
+//! module knows no threads and no machines.
 
-/// Part `index` of `of` equal parts of a load: arrival n belongs to shard n mod `of`.
+/// One of `of` equal parts of a load. Arrival n belongs to shard n mod `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// From 0.
+    /// The number of this part, from 0.
     pub index: u32,
-    /// At least 1.
+    /// The number of all parts, at least 1.
     pub of: u32,
 }
 
@@ -13,7 +14,7 @@ impl Shard {
     /// The whole load.
     pub const WHOLE: Shard = Shard { index: 0, of: 1 };
 
-    /// How many of the numbers `0..total` belong to this shard.
+    /// Returns how many of the numbers `0..total` belong to this shard.
     pub fn share(self, total: u64) -> u64 {
         let (index, of) = (u64::from(self.index), u64::from(self.of.max(1)));
         total / of + u64::from(total % of > index)

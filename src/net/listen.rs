@@ -108,7 +108,7 @@ impl Listening {
         }
     }
 
-    /// Returns the socket for another thread. Only the first one removes the file.
+    /// Returns the socket for another thread. Only the original removes the file.
     ///
     /// # Errors
     /// There is no free descriptor.

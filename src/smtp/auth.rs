@@ -35,7 +35,7 @@ pub enum Mechanism {
     CramMd5,
     /// RFC 7677.
     ScramSha256,
-    /// The same, bound to the TLS session by `tls-exporter` (RFC 9266).
+    /// SCRAM-SHA-256 bound to the TLS session by `tls-exporter` (RFC 9266).
     ScramSha256Plus,
     /// Google's mechanism, older than the standard.
     Xoauth2,

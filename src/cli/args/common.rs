@@ -58,7 +58,7 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// The display of the load.
+    /// Returns the display of progress.
     pub fn shown(&self) -> ProgressMode {
         if self.quiet { ProgressMode::None } else { self.progress.unwrap_or(ProgressMode::Auto) }
     }

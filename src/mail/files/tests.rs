@@ -178,7 +178,7 @@ fn a_file_that_vanishes_or_changes_is_lost() {
         lost(|path| OpenOptions::new().write(true).open(path).unwrap().set_len(100_000).unwrap()),
         changed
     );
-    // Another file of the same length and time replaces it.
+    // Another file with the same length and time replaces the first one.
     assert_eq!(
         lost(|path| {
             let time = fs::metadata(path).unwrap().modified().unwrap();

@@ -3,34 +3,34 @@
 /// A chart.
 #[derive(Clone, Copy, Debug)]
 pub struct Chart {
-    /// Its name in the script.
+    /// The name in the script.
     pub kind: &'static str,
-    /// Its title.
+    /// The title.
     pub title: &'static str,
-    /// How to read it.
+    /// The explanation for the reader.
     pub words: &'static str,
 }
 
 /// The data that is available for charts.
 #[derive(Clone, Copy, Debug)]
 pub struct Charts {
-    /// The run over time.
+    /// Whether there is a timeline of the run.
     pub has_timeline: bool,
-    /// When conditions were seen.
+    /// Whether the times of conditions are known.
     pub has_conditions: bool,
-    /// Whole distributions.
+    /// Whether there are whole distributions.
     pub has_spectra: bool,
-    /// Trials of a capacity search.
+    /// Whether there are trials of a capacity search.
     pub has_curve: bool,
-    /// Some arrivals were refused.
+    /// Whether some arrivals were refused.
     pub has_refusals: bool,
-    /// Messages were tried again.
+    /// Whether messages were tried again.
     pub has_retries: bool,
-    /// There was a receiver behind the relay.
+    /// Whether there was a receiver behind the relay.
     pub has_receiver: bool,
 }
 
-/// Section, whether it is below the tables, name, title, explanation.
+/// All charts: the section, whether the chart is below the tables, and the chart.
 const ALL: [(&str, bool, Chart); 16] = [
     at(
         "load",

@@ -88,8 +88,8 @@ pub struct StoredEffect {
 pub struct StoredOutage {
     /// The time from the first to the last failed arrival.
     pub s: f64,
-    /// An upper bound: from the last accepted arrival before it to the first after it; `null` if no more arrival was
-    /// accepted.
+    /// The upper bound of its length: from the last accepted arrival before the outage to the first after it; `null` if
+    /// no more arrival was accepted.
     pub at_most_s: Option<f64>,
     /// When the first arrival failed.
     pub from_s: f64,
@@ -100,7 +100,7 @@ pub struct StoredOutage {
 }
 
 /// The arrivals on one side of an event: those that were due in this time, with their outcomes, whenever they ended.
-/// The times are exact to a tenth of a second; the tenth in which the event started belongs to the side after it.
+/// The times are exact to a tenth of a second. The tenth of the event's start belongs to the side after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "EventSide")]
 pub struct StoredEventSide {

@@ -8,23 +8,23 @@ use crate::report::stored::{RunResult, StoredCondition};
 /// A failure or an expected refusal.
 #[derive(Clone, Debug)]
 pub struct ConditionView {
-    /// Its count.
+    /// The number of occurrences.
     pub count: Cell,
-    /// Its name, with its severity.
+    /// The name, with its severity.
     pub name: Cell,
-    /// Its step and its codes.
+    /// The step and the codes.
     pub at: String,
-    /// Its phase, share and time, and whether the profile expects it.
+    /// The phase, the share, the time, and whether the profile expects it.
     pub facts: Vec<String>,
-    /// Its meaning and, unless it is expected, the remedy; empty if this version does not know the name.
+    /// The meaning and, unless it is expected, the remedy. Empty if this version does not know the name.
     pub advice: Vec<&'static str>,
     /// The first reply of its kind, line by line.
     pub sample: Vec<String>,
-    /// The start and the length of the time in which it was seen, in percent of the run.
+    /// The start and the length of the time in which it occurred, in percent of the run.
     pub seen_percent: [String; 2],
 }
 
-/// The conditions of a run.
+/// Returns the section of the conditions of a run.
 pub fn section(result: &RunResult) -> Section {
     let mut rows: Vec<(usize, &StoredCondition)> =
         result.conditions.iter().enumerate().filter(|(_, row)| row.count > 0).collect();
@@ -46,7 +46,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// The most frequent unexpected condition, of one phase or of the run.
+/// Returns the most frequent unexpected condition of one phase or of the run.
 pub(super) fn foremost(result: &RunResult, phase: Option<&str>) -> Option<ConditionView> {
     let is_of_phase = |row: &StoredCondition| phase.is_none_or(|phase| row.phase == phase);
     let rows = result.conditions.iter().enumerate();
@@ -93,13 +93,13 @@ fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionVi
     }
 }
 
-/// The order of conditions: what failed first, then how sessions ended beside their messages, then what is expected; of each
-/// the most frequent first.
+/// Returns the sort key of a condition: failures come first, then ends of sessions beside their messages, then expected
+/// refusals. Within each group the most frequent comes first.
 fn rank(row: &StoredCondition) -> (bool, bool, std::cmp::Reverse<u64>) {
     (row.expected, row.is_manner(), std::cmp::Reverse(row.count))
 }
 
-/// Returns how it counts.
+/// Returns whether the condition counts as a failure, in words.
 fn effect(row: &StoredCondition) -> String {
     match (row.expected, row.is_manner()) {
         (true, _) => "expected by the profile".to_owned(),

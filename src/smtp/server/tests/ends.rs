@@ -80,7 +80,7 @@ fn each_state_has_a_patience_of_its_own_and_the_others_that_of_idle() {
         for (bring, _) in &says[..=index] {
             pair.send(if chunked && *bring == "DATA\r\n" { b"BDAT 5\r\n" } else { bring.as_bytes() });
         }
-        // Any input restarts it.
+        // Any input restarts the wait.
         pair.advance(60);
         pair.send(says[index].1.as_bytes());
         pair.advance(10_000);
