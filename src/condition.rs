@@ -1,7 +1,7 @@
 //! The conditions: one name for each kind of failure, for any wording of the listener.
 //!
-//! The names of reply conditions are those of the shared taxonomy; the groups `transport` and `generator` hold failures
-//! without a reply. `classify` names the condition of a reply, `meaning` says what it means and what to do about it.
+//! The names of reply conditions are those of the shared taxonomy. The groups `transport` and `generator` hold failures
+//! without a reply. `classify` names the condition of a reply. `meaning` says what it means and what to do about it.
 
 pub mod cisco;
 mod classify;
@@ -23,7 +23,7 @@ use std::str::FromStr;
 
 pub use classify::{Classifier, classify, prepare};
 
-/// The families of conditions; a classifier that misses the name may still hit the group.
+/// The families of conditions. A classifier that finds the wrong name may still find the right group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
     /// The listener refuses or delays a new connection.
@@ -32,7 +32,7 @@ pub enum Group {
     SessionLimit,
     /// A limit of one message.
     MessageLimit,
-    /// Too much per time.
+    /// Too many things in a time.
     Rate,
     /// The state of the server.
     ServerState,
@@ -40,20 +40,20 @@ pub enum Group {
     Tls,
     /// Authentication.
     Auth,
-    /// The dialogue is wrong.
+    /// A wrong dialogue.
     Protocol,
     /// The recipient.
     Recipient,
     /// Policy.
     Policy,
-    /// Not a reply: the connection itself.
+    /// The connection itself, without a reply.
     Transport,
-    /// The generator and its machine; never charged to the listener.
+    /// The generator and its machine. It is never charged to the listener.
     Generator,
 }
 
 impl Group {
-    /// The group's name.
+    /// Returns the name of the group.
     pub const fn as_str(self) -> &'static str {
         match self {
             Group::ConnectionLimit => "connection-limit",
@@ -78,10 +78,10 @@ impl fmt::Display for Group {
     }
 }
 
-/// Writes the enum, its names and groups from one table.
+/// Defines the enum, its names and its groups from one table.
 macro_rules! conditions {
     ($($variant:ident, $name:literal, $group:ident, $limit:literal;)*) => {
-        /// What a failure means.
+        /// The meaning of a failure.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Condition {
             $(#[doc = concat!("`", $name, "`: see [`Condition::meaning`].")] $variant,)*
@@ -91,17 +91,17 @@ macro_rules! conditions {
             /// Every condition, by group.
             pub const ALL: &'static [Condition] = &[$(Condition::$variant),*];
 
-            /// The condition's name in profiles, JSON, CSV and text.
+            /// Returns the condition's name in profiles, JSON, CSV and text.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Condition::$variant => $name,)* }
             }
 
-            /// The family it belongs to.
+            /// Returns the group of the condition.
             pub const fn group(self) -> Group {
                 match self { $(Condition::$variant => Group::$group,)* }
             }
 
-            /// Whether it shows a limit whose threshold a tester can reach and verify.
+            /// Whether it shows a limit that a tester can reach and verify.
             pub const fn is_verifiable_limit(self) -> bool {
                 match self { $(Condition::$variant => $limit,)* }
             }

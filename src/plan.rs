@@ -1,8 +1,8 @@
-//! One trial, fully decided: the centre between what is asked (a profile, flags, a search) and what is done.
+//! One trial in every detail: the centre between the request (a profile, flags, a search) and its execution.
 //!
 //! # Decisions
-//! - A plan may name conditions (`condition::expect`): the rules that tell an expected refusal from a failure are part of
-//!   what is asked, and the vocabulary of conditions is the collector's.
+//! - A plan may name conditions (`condition::expect`): the rules that distinguish an expected refusal from a failure
+//!   are part of the request. The vocabulary of conditions belongs to the collector.
 
 pub mod retry;
 pub mod silence;
@@ -27,7 +27,7 @@ use crate::smtp::script::Quit;
 use crate::smtp::{Script, script};
 use retry::Retry;
 
-/// What one arrival is.
+/// The unit of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// A session with all its messages: connect to close.
@@ -37,7 +37,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The unit's name.
+    /// Returns the name of the unit.
     pub const fn as_str(self) -> &'static str {
         match self {
             Unit::Session => "session",
@@ -46,39 +46,39 @@ impl Unit {
     }
 }
 
-/// The most arrivals of open loads that wait at once in one process; what comes due beyond them is shed. It bounds the
-/// memory of a run against a listener that stands still, however long and fast the load is.
+/// The most arrivals of open loads that wait at once in one process. Further arrivals are shed. This bounds the memory
+/// of a run against a listener that stands still, however long and fast the load is.
 pub const MOST_WAITING: u64 = 1 << 20;
 
-/// What becomes of an arrival that is due when no session is free.
+/// What happens to an arrival that is due when no session is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSaturation {
-    /// It waits, with its intended time.
+    /// The arrival waits, with its intended time.
     Queue,
-    /// It is shed.
+    /// The arrival is shed.
     Drop,
 }
 
 /// How many messages a session carries.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Messages {
-    /// As many as there are (only over the pool).
+    /// No limit (only for sessions of the pool).
     Unlimited,
-    /// Always so many; 0 opens and closes the session.
+    /// Always this number; 0 opens and closes the session.
     Fixed(u32),
     /// Uniform between the two, both included, drawn by seed and session.
     Uniform {
-        /// At least.
+        /// The smallest number.
         min: u32,
-        /// At most.
+        /// The largest number.
         max: u32,
     },
-    /// One of these, by weight.
+    /// One of these numbers, by weight.
     Weighted(Vec<(u32, f64)>),
 }
 
 impl Messages {
-    /// The number of messages of session `serial`, by seed; `u64::MAX`: as many as there are.
+    /// Returns the number of messages of session `serial`, drawn by seed; `u64::MAX` for no limit.
     pub fn draw(&self, seed: u64, serial: u64) -> u64 {
         let random = || {
             let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x6d65_7373_6167_6573);
@@ -95,7 +95,7 @@ impl Messages {
             }
             Messages::Weighted(choices) => {
                 let total: f64 = choices.iter().map(|(_, weight)| weight).sum();
-                // 53 bits: every value is exact in a double.
+                // With 53 bits, every value is exact in a double.
                 let mut left = (random() >> 11) as f64 / (1u64 << 53) as f64 * total;
                 let drawn = choices.iter().find(|(_, weight)| {
                     left -= weight;
@@ -106,8 +106,8 @@ impl Messages {
         }
     }
 
-    /// The most messages of a session that is an arrival itself; at least 1. Message i of arrival n has the number
-    /// n times this plus i.
+    /// Returns the most messages of a session that is an arrival itself; at least 1. Message i of arrival n has the
+    /// number n times this value plus i.
     pub fn most(&self) -> u64 {
         match self {
             Messages::Unlimited => 1,
@@ -120,17 +120,17 @@ impl Messages {
     }
 }
 
-/// Who logs in, session by session.
+/// The logins of the sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Logins {
-    /// All who do; empty: nobody logs in.
+    /// The users; empty if no session logs in.
     pub users: Vec<Login>,
-    /// Drawn by seed and session; otherwise one after the other.
+    /// Whether users are drawn by seed and session. Otherwise they are used in turn.
     pub random: bool,
 }
 
 impl Logins {
-    /// The login of session `serial`.
+    /// Returns the login of session `serial`.
     pub fn of(&self, seed: u64, serial: u64) -> Option<&Login> {
         let count = self.users.len() as u64;
         let index = if self.random {
@@ -144,14 +144,14 @@ impl Logins {
     }
 }
 
-/// The pauses of a closed load before it opens the next session after one failed. An open load has none.
+/// The pauses of a closed load before the next session after a failed one. An open load has no pauses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reconnect {
-    /// After the first failure.
+    /// The pause after the first failure.
     pub first: Duration,
-    /// By how much each further pause is longer; at least 1.
+    /// The factor from each pause to the next; at least 1.
     pub factor: f64,
-    /// No pause is longer.
+    /// The longest pause.
     pub max: Duration,
 }
 
@@ -176,139 +176,141 @@ impl fmt::Display for Reconnect {
 }
 
 impl Reconnect {
-    /// The pause after a failure that follows on `failures` others.
+    /// Returns the pause after a failure that follows `failures` others.
     pub fn after(&self, failures: i32) -> Duration {
-        // Beyond all bounds, and none of nothing: infinity times zero is no number.
+        // The power is bounded, because infinity times zero is not a number.
         let times = self.factor.powi(failures).min(f64::MAX);
         Duration::from_secs_f64((self.first.as_secs_f64() * times).min(self.max.as_secs_f64()))
     }
 }
 
-/// A named part of the run.
+/// A phase: a named part of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
-    /// Its name, unique in the plan.
+    /// The name, unique in the plan.
     pub name: String,
-    /// When arrivals are due.
+    /// The load, which determines when arrivals are due.
     pub load: load::PhaseLoad,
     /// The name of the load model as the user wrote it.
     pub model: String,
-    /// What an arrival is.
+    /// The unit of an arrival.
     pub unit: Unit,
-    /// Never measured.
+    /// Whether it is a warm-up, which is never measured.
     pub warmup: bool,
     /// The most sessions open at once.
     pub max_sessions: u32,
-    /// The most connections opened a second; `None`: as the load asks.
+    /// The most connections opened a second; `None` for no limit.
     pub connect_rate: Option<f64>,
-    /// What becomes of an arrival when no session is free.
+    /// What happens to an arrival when no session is free.
     pub on_saturation: OnSaturation,
-    /// All sessions of the pool are open before the first message starts (closed loads of messages).
+    /// Whether all sessions of the pool are opened before the first message starts (closed loads of messages).
     pub open_first: bool,
-    /// How long arrivals may take to end after the phase's end, before they are interrupted.
+    /// How long arrivals may take to end after the end of the phase, before they are interrupted.
     pub graceful_stop: Duration,
 }
 
 impl Phase {
-    /// The most sessions that it has open at once.
+    /// Returns the most sessions that the phase has open at once.
     pub fn most_sessions(&self) -> u64 {
         u64::from(self.max_sessions).min(self.load.model.most_sessions().unwrap_or(u64::MAX))
     }
 }
 
-/// Which part of what its profile asks for a plan is: from both it can be made again on another machine.
+/// The part of a profile's request that a plan executes. From the profile and this part, another machine can make the
+/// same plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum PlanPart {
     /// The run.
     #[default]
     Run,
-    /// The warm-up of a search for the capacity.
+    /// The warm-up of a capacity search.
     WarmUp {
-        /// How long.
+        /// The length.
         length: Duration,
     },
-    /// A trial of it.
+    /// A trial of a capacity search.
     Trial {
-        /// From 1.
+        /// The number, from 1.
         number: usize,
         /// The load, in the unit of the search.
         load: f64,
-        /// How long.
+        /// The length.
         length: Duration,
     },
     /// Sessions of a search for limits, which the coordinator drives step by step.
     Limits {
-        /// How long a reply may take.
+        /// The longest wait for a reply.
         patience: Duration,
-        /// How many sessions there may be at once.
+        /// The most sessions at once.
         sessions: u64,
     },
     /// One arrival between two trials.
     Probe {
-        /// From 1.
+        /// The number of the trial before it, from 1.
         number: usize,
     },
 }
 
-/// One trial, fully decided.
+/// One trial in every detail.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The profile's name.
     pub name: String,
-    /// All randomness of the run.
+    /// The seed of all randomness of the run.
     pub seed: u64,
-    /// Identifies the run in its messages (`X-Smtpress-Run`).
+    /// The identifier of the run in its messages (`X-Smtpress-Run`).
     pub run_id: String,
-    /// Where the load goes.
+    /// The target of the load.
     pub target: Target,
     /// The client address of each session.
     pub origin: ClientAddress,
     /// Hosts beyond loopback that the user allows.
     pub allow: Vec<String>,
-    /// How TLS is spoken, if the script asks for it.
+    /// The TLS settings, if the script uses TLS.
     pub tls: ClientTls,
     /// The dialogue.
     pub script: Script,
-    /// Who logs in.
+    /// The logins.
     pub logins: Logins,
-    /// Messages in a session.
+    /// The number of messages in a session.
     pub messages: Messages,
-    /// What the messages are.
+    /// The messages.
     pub mail: mail::Spec,
-    /// The pauses of closed loads after a session failed.
+    /// The pauses of closed loads after a failed session.
     pub reconnect: Reconnect,
-    /// When messages are tried again that were not accepted; `None`: never. Only with phases of messages.
+    /// When messages that were not accepted are tried again; `None` for never. Only with phases of messages.
     pub retry: Option<Retry>,
     /// The phases, in order.
     pub phases: Vec<Phase>,
-    /// Refusals that are right.
+    /// Expected refusals.
     pub expects: Vec<Expect>,
     /// The user's own names for replies.
     pub classify: Vec<UserRule>,
-    /// Generator threads.
+    /// The number of generator threads.
     pub threads: u32,
-    /// Which part of the whole load this process carries.
+    /// The part of the whole load that this process carries.
     pub shard: load::Shard,
-    /// What is done to the listener meanwhile.
+    /// The events during the load.
     pub events: Vec<PlannedEvent>,
-    /// The end of each transaction is wanted, to be matched with what comes out of a relay.
+    /// Whether the end of each transaction is recorded, to match it with the deliveries of a relay.
     pub lists_transactions: bool,
-    /// Which part of what its profile asks for it is.
+    /// The part of the profile's request that this plan executes.
     pub part: PlanPart,
 }
 
 impl Plan {
-    /// The loads of its phases, in order.
+    /// Returns the loads of the phases, in order.
     pub fn loads(&self) -> Vec<load::PhaseLoad> {
         self.phases.iter().map(|phase| phase.load.clone()).collect()
     }
 
-    /// The sessions that every phase has for sharing out, over all shards: more shards than that would leave one without any.
+    /// Returns how many sessions every phase can divide among all shards. With more shards than that, one would have no
+    /// session.
     pub fn sessions_to_share(&self) -> u64 {
         self.phases.iter().map(Phase::most_sessions).min().unwrap_or(1)
     }
 
-    /// What a summary needs to know of its phases.
+    /// Returns what a summary needs to know about the phases.
     pub fn phase_infos(&self) -> Vec<PhaseInfo> {
         let info = |phase: &Phase| PhaseInfo {
             name: phase.name.clone(),
@@ -323,12 +325,12 @@ impl Plan {
         self.phases.iter().map(info).collect()
     }
 
-    /// Whether its sessions are encrypted.
+    /// Whether the sessions are encrypted.
     pub fn speaks_tls(&self) -> bool {
         self.script.tls != script::TlsMode::None
     }
 
-    /// Whether the sessions of a phase stay open to its end when they have nothing more to send.
+    /// Whether the sessions of a phase stay open until its end when they have nothing more to send.
     pub fn holds(&self, phase: u32) -> bool {
         let phase = &self.phases[phase as usize];
         phase.load.model.holds() || self.script.quit == Quit::Hold && phase.unit == Unit::Session

@@ -1,7 +1,8 @@
-//! How often the classifier is right, on labelled replies; the figures stand in the tests' output.
+//! Measures how often the classifier is right, on labelled replies. The tests print the figures.
 //!
-//! "Primary": the first label; "alternative": another label a careful person could give; "group": the family of either.
-//! A miss is listed with the concepts of its sentences: that is where the vocabulary or a rule is mended.
+//! "Primary" means the first label, "alternative" another label that a careful person could give, and "group" the
+//! family of either. A miss is listed with the concepts of its sentences, which show where to mend the vocabulary or a
+//! rule.
 
 use std::io::Write as _;
 
@@ -36,7 +37,7 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// At least these per cent, primary or alternative and by group.
+    /// Checks these lower bounds in per cent: primary or alternative, and by group.
     pub(super) fn must_reach(&self, lenient: usize, group: usize) {
         assert!(self.lenient * 100 >= self.rows * lenient, "below {lenient} %\n{}", self.misses);
         assert!(self.group * 100 >= self.rows * group, "group below {group} %\n{}", self.misses);
@@ -65,7 +66,7 @@ fn score<'r>(rows: impl IntoIterator<Item = &'r LabelledReply>, with_step: bool)
     score_by(rows, with_step, &LEARNED)
 }
 
-/// [`score`] with what was learned.
+/// Does the same as [`score`] with these learned weights.
 pub(super) fn score_by<'r>(
     rows: impl IntoIterator<Item = &'r LabelledReply>,
     with_step: bool,

@@ -1,31 +1,32 @@
-//! Cisco's list of the 52 conversational bounces of its mail appliances: row, reply, condition, and how a client provokes it.
+//! Cisco's list of the 52 conversational bounces of its mail appliances: row, reply, condition, and how a client causes
+//! it.
 //!
 //! The list is reference data for `smtpress codes`; the classifier does not read it.
 
 use super::Condition;
 
-/// How sure the text of a row is.
+/// How certain the text of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Certainty {
-    /// As the list prints it.
+    /// The list prints this text.
     Exact,
-    /// Put together from a list entry that holds several replies.
+    /// The text is put together from a list entry that holds several replies.
     Reconstructed,
 }
 
-/// How a row can be seen.
+/// How the bounce of a row can be caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provocation {
-    /// A client provokes it in plain SMTP, in this way.
+    /// A client causes it in plain SMTP, in this way.
     Smtp(&'static str),
-    /// A client could, with what smtpress does not speak yet (TLS, AUTH, mail merge).
+    /// A client could cause it with protocol parts that smtpress does not have yet (TLS, AUTH, mail merge).
     NotYet(&'static str),
-    /// No client can: it shows a state that the listener's side brings about.
+    /// No client can cause it: it shows a state of the listener.
     Outside(&'static str),
 }
 
 impl Provocation {
-    /// The way, or the reason why there is none.
+    /// Returns the way, or the reason why there is none.
     pub const fn describe(self) -> &'static str {
         match self {
             Provocation::Smtp(text) | Provocation::NotYet(text) | Provocation::Outside(text) => text,
@@ -36,19 +37,19 @@ impl Provocation {
 /// One row of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounce {
-    /// Its number, 1 to 52.
+    /// The number, 1 to 52.
     pub number: u8,
-    /// The reply, code first. `XXX` and `<hostname>` stand for what the listener fills in.
+    /// The reply with its code first. `XXX` and `<hostname>` stand for text that the listener fills in.
     pub reply: &'static str,
-    /// What it means.
+    /// The condition.
     pub condition: Condition,
-    /// How sure the text is.
+    /// How certain the text is.
     pub certainty: Certainty,
-    /// How it can be seen.
+    /// How it can be caused.
     pub provocation: Provocation,
 }
 
-/// Writes the rows without their field names.
+/// Defines the rows without their field names.
 macro_rules! rows {
     ($($number:literal, $reply:literal, $condition:ident, $certainty:ident, $provocation:ident, $text:literal;)*) => {
         &[$(Bounce {
@@ -61,7 +62,7 @@ macro_rules! rows {
     };
 }
 
-/// The whole list, in its order.
+/// The whole list in its original order.
 pub const BOUNCES: &[Bounce] = rows! {
     1, "421 #4.4.5 Too many TLS sessions at this time", TooManyTlsSessions, Exact, NotYet, "needs TLS: hold more TLS sessions open at once than the appliance allows";
     2, "421 #4.4.5 Too many connections from your host", TooManyConnectionsFromHost, Exact, Smtp, "hold more connections open from one address than the sender group's limit, then open one more";

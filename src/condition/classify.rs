@@ -1,7 +1,8 @@
-//! The engine: asks the rules what a reply says, weighs it with what its words have meant, and asks its codes and its step
-//! when no word is known.
+//! The classifier: finds the meaning of a reply by the rules, weighs it with the learned weights of its words, and uses
+//! the codes and the step if no word is known.
 //!
-//! The rules are data in `rules`, the vocabulary in `words`, the weights in `evidence`; nothing here names a server.
+//! The rules are data in `rules`, the vocabulary is in `lexicon`, and the weights are in `weights`. Nothing here names
+//! a server.
 
 use std::sync::LazyLock;
 
@@ -12,17 +13,17 @@ use super::{Condition, Group};
 use crate::condition::expect::UserRule;
 use crate::smtp::{Reply, Step};
 
-/// Names the condition of a reply that is a failure, or does not fit its step, by the built-in rules.
+/// Names the condition of a reply that is a failure or does not fit its step, by the built-in rules.
 ///
-/// What the rules find in the text is weighed with what its words have meant elsewhere; without a known word the enhanced
-/// code, the code and the step (`None`: not known) decide. `closed` says whether the peer closed the connection with the
-/// reply. It never fails: what cannot be told is `deferred-unspecified`, `rejected-unspecified` or, for a 2yz or 3yz,
-/// `unexpected-reply`.
+/// The result of the rules is weighed with the learned weights of the words. Without a known word, the enhanced code,
+/// the code and the step decide (`None` for an unknown step). `closed` says whether the peer closed the connection with
+/// the reply. The function never fails: an unknown meaning is `deferred-unspecified`, `rejected-unspecified` or, for a
+/// 2yz or 3yz, `unexpected-reply`.
 pub fn classify(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     classify_by(&LEARNED, step, reply, closed)
 }
 
-/// [`classify`] with what was learned.
+/// Does the same as [`classify`] with these learned weights.
 pub(super) fn classify_by(
     learned: &WordWeights,
     step: Option<Step>,
@@ -45,7 +46,7 @@ pub(super) fn classify_by(
     learned.weigh(step, reply, &meaning, (ruled, trust), possible)
 }
 
-/// What the rules find in the words, else in the codes, and how far that is to be trusted.
+/// Returns what the rules find in the words or else in the codes, and how far the result can be trusted.
 pub(super) fn by_rules(
     step: Option<Step>,
     reply: &Reply,
@@ -64,8 +65,8 @@ pub(super) fn by_rules(
     (said.unwrap_or_else(|| by_code(step, reply, closed)), trust(said))
 }
 
-/// How much it counts, beside what the words have meant, that the rules say so. A limit of connections and sessions is rare
-/// in what was learned from, and its words are plain; what the codes say without a word is little more than a guess.
+/// Returns the weight of the rules' result beside the weights of the words. Limits of connections and sessions are rare
+/// in the learned replies, and their words are clear. A result from codes alone is little more than a guess.
 fn trust(said: Option<Condition>) -> i32 {
     match said.map(Condition::group) {
         None => 24,
@@ -74,26 +75,26 @@ fn trust(said: Option<Condition>) -> i32 {
     }
 }
 
-/// Reads the vocabulary and the weights, so that the first refusal of a load does not stand still for it.
+/// Reads the vocabulary and the weights, so that the first refusal of a load does not wait for that.
 pub fn prepare() {
     LazyLock::force(&LEARNED);
     ReplyConcepts::prepare();
 }
 
-/// The built-in rules with the user's own in front.
+/// The built-in rules, preceded by the user's own rules.
 #[derive(Clone, Debug, Default)]
 pub struct Classifier {
     user: Vec<UserRule>,
 }
 
 impl Classifier {
-    /// A classifier that asks these rules first, in their order.
+    /// Creates a classifier that applies these rules first, in their order.
     pub fn new(user: Vec<UserRule>) -> Classifier {
         prepare();
         Classifier { user }
     }
 
-    /// Names the condition of a reply; see [`classify`].
+    /// Names the condition of a reply. See [`classify`].
     pub fn classify(&self, step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
         let mut wire = None;
         let mut holds = |rule: &UserRule| {
@@ -121,7 +122,7 @@ impl ReplyRule {
     }
 }
 
-/// The first rule that holds for one of the sentences, else for all of them together.
+/// Returns the condition of the first rule that matches one of the sentences, or else all of them together.
 fn by_words(sentences: &[ConceptSet], reply: &Reply) -> Option<Condition> {
     let all = sentences.iter().fold(ConceptSet::NONE, |all, &s| all.or(s));
     RULES
@@ -131,7 +132,7 @@ fn by_words(sentences: &[ConceptSet], reply: &Reply) -> Option<Condition> {
         .map(|rule| rule.condition)
 }
 
-/// Whether the words said no more than that it is refused or put off: a link may name the cause.
+/// Whether the words only say that the reply refuses or defers. Then a link may name the cause.
 fn is_bare_refusal(condition: Condition) -> bool {
     matches!(
         condition,
@@ -139,18 +140,19 @@ fn is_bare_refusal(condition: Condition) -> bool {
     )
 }
 
-/// Whether a 2yz or 3yz reply is a refusal in disguise ("221 2.7.0 Error: I can break rules, too").
+/// Whether a 2yz or 3yz reply is really a refusal ("221 2.7.0 Error: I can break rules, too").
 fn sounds_like_failure(meaning: &ReplyConcepts) -> bool {
     use super::lexicon::{EXCESS, MANY, PIPELINE, SHUT, TIMEOUT};
     meaning.own.iter().any(|s| s.meets(MANY.or(EXCESS).or(PIPELINE).or(TIMEOUT).or(SHUT)))
 }
 
-/// "Authentication credentials invalid" (RFC 4954 6), and nothing else: the words of such a reply are about users, their
-/// names and what they are allowed, and sound like much.
+/// "Authentication credentials invalid" (RFC 4954 6). The words of such a reply are about users, their names and their
+/// rights, and could be misread.
 const LOGIN_REFUSED: u16 = 535;
 
-/// Whether words may say so of a reply with this code. Of a login that is refused they say which refusal it is, that TLS
-/// is the reason, or a limit; of a command that is not understood they are no judgement on the mailbox or the content.
+/// Whether a condition found in the words fits this code. For a refused login, the words can tell which refusal it is,
+/// that TLS is the reason, or that a limit is. For a command that is not understood, they do not judge the mailbox or
+/// the content.
 fn fits_the_code(condition: Condition, code: u16) -> bool {
     match code {
         LOGIN_REFUSED => {
@@ -168,7 +170,7 @@ fn fits_the_code(condition: Condition, code: u16) -> bool {
     }
 }
 
-/// Whether words may say so of a reply at this step: before the first MAIL there is no message and no recipient yet.
+/// Whether a condition found in the words fits this step: before the first MAIL there is no message and no recipient.
 fn fits_the_step(condition: Condition, step: Option<Step>) -> bool {
     let of_transaction = match condition.group() {
         Group::Recipient => condition != Condition::HostNotAcceptingMail,
@@ -178,13 +180,13 @@ fn fits_the_step(condition: Condition, step: Option<Step>) -> bool {
     !of_transaction || !matches!(step, Some(Step::Greeting | Step::Hello | Step::Starttls | Step::Auth))
 }
 
-/// An address that is wrong as it is written (RFC 3463 3.2: x.1.3) is no user that is not there.
+/// Refines a condition by the enhanced code: an address with wrong syntax (RFC 3463 3.2: x.1.3) is not an unknown user.
 fn refined(condition: Condition, reply: &Reply) -> Condition {
     let written = reply.enhanced.is_some_and(|e| (e.subject, e.detail) == (Some(1), Some(3)));
     if condition == Condition::UnknownUser && written { Condition::SyntaxError } else { condition }
 }
 
-/// What the codes alone say.
+/// Returns the condition by the codes alone.
 fn by_code(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     if reply.class() < 4 {
         return Condition::UnexpectedReply;
@@ -200,7 +202,7 @@ fn by_code(step: Option<Step>, reply: &Reply, closed: bool) -> Condition {
     })
 }
 
-/// RFC 3463 and its registry, where a code has one meaning.
+/// Returns the condition by RFC 3463 and its registry, if the enhanced code has one meaning.
 fn by_enhanced(reply: &Reply, step: Option<Step>) -> Option<Condition> {
     let enhanced = reply.enhanced?;
     let permanent = reply.class() == 5;
@@ -237,7 +239,7 @@ fn by_enhanced(reply: &Reply, step: Option<Step>) -> Option<Condition> {
     })
 }
 
-/// RFC 5321 and 4954, where a code has one meaning at its step.
+/// Returns the condition by RFC 5321 and 4954, if the code has one meaning at its step.
 fn by_reply_code(code: u16, step: Option<Step>) -> Option<Condition> {
     Some(match (code, step) {
         (421, _) => Condition::ServiceUnavailable,
@@ -369,7 +371,7 @@ mod tests {
         }
     }
 
-    /// A quota on what may be submitted is no full mailbox, and names that do not match are the DNS's business.
+    /// A submission quota is not a full mailbox, and a mismatch of names concerns DNS.
     #[test]
     fn quotas_and_names_in_dns_are_distinguished_from_their_neighbours() {
         for text in [

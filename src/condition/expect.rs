@@ -1,11 +1,11 @@
-//! The rules a profile brings about replies: refusals that are expected, and names for replies of its own.
+//! The rules of a profile about replies: expected refusals, and the user's names for replies.
 
 use regex::Regex;
 
 use super::Condition;
 use crate::smtp::Step;
 
-/// When a refusal is expected, by the number of our sessions open at that moment (the refused one included).
+/// When a refusal is expected, by the number of sessions that the generator has open (including the refused one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// Always.
@@ -17,7 +17,8 @@ pub enum When {
 }
 
 impl When {
-    /// The same of one of several generators that open sessions in turn; `share`: how many of the first so many are its own.
+    /// Returns the rule for one of several generators that open sessions in turn. `share` tells how many of the first n
+    /// sessions are its own.
     #[must_use]
     pub fn shared(self, share: impl FnOnce(u64) -> u64) -> When {
         match self {
@@ -28,12 +29,12 @@ impl When {
     }
 }
 
-/// One `[[expect]]`: an answer that is right and no failure. All that is given must hold.
+/// One `[[expect]]`: a reply that is expected and no failure. All given fields must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expect {
-    /// Its name in expressions (`expect.NAME rate >= 99%`) and reports; the place in the profile if absent.
+    /// The name in expressions (`expect.NAME rate >= 99%`) and reports; the number in the profile if absent.
     pub name: Option<String>,
-    /// Only in the phase of this index.
+    /// Only in the phase with this index.
     pub phase: Option<u32>,
     /// Only at this step.
     pub step: Option<Step>,
@@ -41,12 +42,12 @@ pub struct Expect {
     pub condition: Option<Condition>,
     /// Only this reply code.
     pub code: Option<u16>,
-    /// Only then.
+    /// Only at this number of open sessions.
     pub when: When,
 }
 
 impl Expect {
-    /// Whether it covers this refusal, `sessions` being open.
+    /// Whether it covers this refusal with this number of open `sessions`.
     pub fn covers(
         &self,
         phase: u32,
@@ -77,16 +78,16 @@ impl Expect {
     }
 }
 
-/// One `[[classify]]`: the user's own name for a reply; asked before the built-in rules. All that is given must hold.
+/// One `[[classify]]`: the user's own name for a reply, checked before the built-in rules. All given fields must match.
 #[derive(Clone, Debug)]
 pub struct UserRule {
-    /// Matched against the whole reply as it came, lines separated by `\n`, without regard to case.
+    /// The pattern for the whole reply, with lines separated by `\n`. It ignores case.
     pub pattern: Option<Regex>,
-    /// Only this code.
+    /// Only this reply code.
     pub code: Option<u16>,
     /// Only at this step.
     pub step: Option<Step>,
-    /// What it means.
+    /// The condition.
     pub condition: Condition,
 }
 
@@ -94,7 +95,8 @@ pub struct UserRule {
 mod tests {
     use super::*;
 
-    /// Sessions that several generators open in turn: the one that holds the k-th judges as one that holds all.
+    /// For sessions that several generators open in turn: the generator of the k-th session decides as a single
+    /// generator would.
     #[test]
     fn a_generator_that_sees_its_own_sessions_alone_judges_as_one_that_sees_all() {
         let holds = |when: When, sessions: u64| match when {

@@ -1,7 +1,8 @@
 //! Learns the weights of `weights.txt` from the labelled replies: a softmax regression with AdaGrad, the same every time.
 //!
-//! `SMTPRESS_LEARN=1 cargo test --lib weights_are_learned -- --ignored` writes them anew, after a change of the labelled
-//! replies, the vocabulary or the reader; a test measures how well it reads servers that it did not learn from.
+//! `SMTPRESS_LEARN=1 cargo test --lib weights_are_learned -- --ignored` writes the weights again. Run it after a change
+//! of the labelled replies, the vocabulary or the tokenizer. A test measures how well the weights work for servers that
+//! were not learned.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -13,18 +14,19 @@ use super::weights::{Feature, LEARNED, WordWeights, features};
 use super::{Condition, classify};
 use crate::smtp::Reply;
 
-/// The unit of the weights: this many are one unit of log-likelihood.
+/// The unit of the weights: this number is one unit of log-likelihood.
 const SCALE: f32 = 32.0;
-/// How strongly weights are held near nothing: the larger, the freer.
+/// The strength of the regularization: the larger the value, the larger the weights may become.
 const FREEDOM: f32 = 3.0;
-/// The share of a reply's features that is hidden each time, so that no word is relied on that others could stand for.
+/// The share of a reply's features that is hidden in each step, so that no single word is relied on if others could
+/// replace it.
 const HIDDEN: f32 = 0.3;
-/// What the other labels of a reply share.
+/// The share of the other labels of a reply.
 const SHARED: f32 = 0.15;
 const EPOCHS: usize = 40;
 const RATE: f32 = 0.3;
 
-/// One labelled reply: the numbers of its features, and of its condition.
+/// One labelled reply: the numbers of its features and of its condition.
 struct Example {
     features: Vec<usize>,
     label: usize,
@@ -32,7 +34,7 @@ struct Example {
     others: Vec<usize>,
 }
 
-/// What is hidden while learning, by a linear congruence: the same every time.
+/// The random choice of hidden features, by a linear congruence: the same every time.
 struct Chance(u64);
 
 impl Chance {
@@ -42,7 +44,7 @@ impl Chance {
     }
 }
 
-/// The weights by feature and label, in the file's unit.
+/// Returns the weights by feature and label, in the unit of the file.
 fn learn(examples: &[Example], features: usize, labels: usize) -> Vec<Vec<i32>> {
     let mut weights = vec![vec![0f32; labels]; features];
     let mut slopes = vec![vec![1e-2f32; labels]; features];
@@ -56,7 +58,7 @@ fn learn(examples: &[Example], features: usize, labels: usize) -> Vec<Vec<i32>> 
     let mut present: Vec<usize> = Vec::new();
     let mut chance = Chance(1);
     for epoch in 0..EPOCHS {
-        // Steps that are prime to their number visit every example, each time in another order.
+        // A step width that is coprime to the number of examples visits every example, in another order each time.
         let stride = [7919, 104_729, 1_299_709, 15_485_863][epoch % 4];
         for turn in 0..examples.len() {
             let example = &examples[(turn * stride + epoch) % examples.len()];
@@ -88,7 +90,7 @@ fn learn(examples: &[Example], features: usize, labels: usize) -> Vec<Vec<i32>> 
     weights.iter().map(|of_labels| rounded(of_labels)).collect()
 }
 
-/// What all labels have in common tells none from another: most of a feature's weights become nothing.
+/// Returns the rounded weights. The part that all labels share is removed, so most weights of a feature become 0.
 fn rounded(weights: &[f32]) -> Vec<i32> {
     let mut sorted = weights.to_vec();
     sorted.sort_by(f32::total_cmp);
@@ -97,7 +99,7 @@ fn rounded(weights: &[f32]) -> Vec<i32> {
     weights.iter().map(|w| ((w - middle) * SCALE).round() as i32).collect()
 }
 
-/// What one row can teach: its features with its step known and not known, and its label.
+/// Returns the two lessons of a row, with its step known and unknown, and its label.
 fn lessons(row: &LabelledReply) -> [BTreeSet<String>; 2] {
     let reply = Reply::parse(&row.reply).unwrap();
     let meaning = ReplyConcepts::of(&reply);
@@ -111,12 +113,12 @@ fn lessons(row: &LabelledReply) -> [BTreeSet<String>; 2] {
     })
 }
 
-/// Two words in a row; codes and steps have a blank too.
+/// Whether the feature is two words in a row. Codes and steps have a blank too.
 fn is_pair(feature: &str) -> bool {
     feature.contains(' ') && !feature.starts_with(['#', '@'])
 }
 
-/// Learns from these rows, and writes what it learned.
+/// Learns from these rows. Returns the learned weights as text.
 fn learned(rows: &[&LabelledReply]) -> String {
     let taught: Vec<[BTreeSet<String>; 2]> = rows.iter().map(|row| lessons(row)).collect();
     let mut servers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -154,7 +156,7 @@ fn learned(rows: &[&LabelledReply]) -> String {
     text
 }
 
-/// Every labelled reply but the blind ones.
+/// Returns every labelled reply except the blind ones.
 fn all_rows() -> Vec<LabelledReply> {
     use accuracy::{CISCO, MORE, SHARED};
     [CISCO, SHARED, MORE].into_iter().flat_map(accuracy::rows).collect()

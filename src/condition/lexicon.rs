@@ -3,9 +3,9 @@
 //! It declares the concepts and matches their phrases; `rules` decides what a set of concepts means.
 //!
 //! # Decisions
-//! - Every phrase found counts. The words of an idiom (written `=idiom`) belong to no other phrase: a "mail server" is
-//!   no mail, and "in 5 minutes" is no rate.
-//! - The vocabulary is a text file: people who work with replies, and not with code, read and correct it.
+//! - Every phrase that is found counts. The words of an idiom (written `=idiom`) belong to no other phrase: a "mail
+//!   server" is not a mail, and "in 5 minutes" is not a rate.
+//! - The vocabulary is a text file, so that people who work with replies and not with code can read and correct it.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -31,7 +31,7 @@ impl ConceptSet {
     }
 }
 
-/// Declares the concepts: a constant each, and their names.
+/// Declares the concepts: one constant for each, and their names.
 macro_rules! concepts {
     ($($name:ident)*) => {
         #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ macro_rules! concepts {
 }
 
 concepts! {
-    // How things are said.
+    // Forms of expression.
     NEG MANY EXCESS FAIL DENY INVALID UNKNOWN ALREADY FIRST REQUIRED TEMP RETRY DELAY PERMANENT ERROR
     // Rates and quotas.
     RATE RATESURE PERTIME PERDAY QUOTA
@@ -72,7 +72,7 @@ struct Phrase {
 
 struct Lexicon {
     words: HashMap<String, u16>,
-    /// By first word; the longest first.
+    /// The phrases by first word, the longest first.
     phrases: Vec<Vec<Phrase>>,
 }
 
@@ -117,14 +117,14 @@ impl Lexicon {
         }
     }
 
-    /// The concepts of one sentence.
+    /// Returns the concepts of one sentence.
     fn concepts(&self, ids: &[u16]) -> ConceptSet {
         let mut sentence = ConceptSet::NONE;
         let mut at = 0;
         while at < ids.len() {
             let id = ids[at];
             at += 1;
-            // The end of a sentence is in no phrase.
+            // No phrase contains the end of a sentence.
             let Some(phrases) = self.phrases.get(usize::from(id)) else { continue };
             let after = &ids[at..];
             for found in phrases.iter().filter(|p| after.starts_with(&p.rest)) {
@@ -138,7 +138,7 @@ impl Lexicon {
         sentence
     }
 
-    /// The number of a word of the vocabulary; 0 is every other word.
+    /// Returns the number of a word of the vocabulary; 0 for every other word.
     fn number(&mut self, word: &str) -> u16 {
         let mut word = word.to_owned();
         tokenizer::stem(&mut word);
@@ -149,29 +149,29 @@ impl Lexicon {
     }
 }
 
-/// A sentence's end, among the words' numbers.
+/// The end of a sentence, among the numbers of the words.
 const STOP: u16 = u16::MAX;
-/// The beginning of a quoted reply, among the words' numbers.
+/// The beginning of a quoted reply, among the numbers of the words.
 const QUOTE: u16 = u16::MAX - 1;
 
-/// What a reply says: the concepts of each sentence.
+/// The concepts of each sentence of a reply.
 #[derive(Debug, Default)]
 pub(super) struct ReplyConcepts {
     /// The listener's own sentences.
     pub(super) own: Vec<ConceptSet>,
-    /// What it quotes of another host.
+    /// The sentences that it quotes from another host.
     pub(super) quoted: Vec<ConceptSet>,
-    /// What the paths of its links are about.
+    /// The concepts in the paths of its links.
     pub(super) links: ConceptSet,
 }
 
 impl ReplyConcepts {
-    /// Reads the vocabulary, unless it has been.
+    /// Reads the vocabulary, unless it was read already.
     pub(super) fn prepare() {
         LazyLock::force(&LEXICON);
     }
 
-    /// Reads a reply.
+    /// Returns the concepts of a reply.
     pub(super) fn of(reply: &Reply) -> ReplyConcepts {
         let matcher = &*LEXICON;
         let number = |word: &str| matcher.words.get(word).copied().unwrap_or(0);
@@ -196,7 +196,7 @@ impl ReplyConcepts {
         meaning
     }
 
-    /// Hands the name of every concept of its sentences to `take`.
+    /// Passes the name of every concept of its sentences to `take`.
     pub(super) fn each_name(&self, take: impl FnMut(&'static str)) {
         let said = self.own.iter().chain(&self.quoted).fold(ConceptSet::NONE, |said, &s| said.or(s));
         CONCEPTS.iter().filter(|(_, concept)| concept.meets(said)).map(|&(name, _)| name).for_each(take);
@@ -205,7 +205,7 @@ impl ReplyConcepts {
 
 #[cfg(test)]
 impl ConceptSet {
-    /// The names of the concepts, for a person who looks for the cause of a wrong condition.
+    /// Returns the names of the concepts, for a person who looks for the cause of a wrong condition.
     pub(super) fn names(self) -> String {
         let names: Vec<&str> =
             CONCEPTS.iter().filter(|(_, c)| c.meets(self)).map(|(name, _)| *name).collect();

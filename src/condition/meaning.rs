@@ -4,7 +4,7 @@
 
 use super::Condition;
 
-/// Writes both lookups from one table.
+/// Defines both lookups from one table.
 macro_rules! meanings {
     ($($($condition:ident)|+: $meaning:literal, $remedy:literal;)*) => {
         impl Condition {

@@ -1,27 +1,30 @@
-//! The rules: which concepts, said in one sentence, mean which condition. Data; the first rule that holds wins.
+//! The rules: which concepts in one sentence mean which condition. The rules are data, and the first rule that matches
+//! wins.
 //!
 //! # Order
-//! The more specific stands before the more general (taxonomy, label rule 3): a limit with its scope, a limit, a named
-//! cause, a state of the server, a bare refusal. Codes only narrow a rule where the words alone could mean two things.
+//! The more specific rule stands before the more general one (taxonomy, label rule 3): a limit with its scope, a limit,
+//! a named cause, a state of the server, a bare refusal. Codes only narrow a rule if the words alone could mean two
+//! things.
 
 use super::Condition;
 use super::lexicon::*;
 
 /// One rule.
 pub(super) struct ReplyRule {
-    /// What it concludes.
+    /// The condition that the rule concludes.
     pub(super) condition: Condition,
     /// The sentence must hold one concept of each.
     pub(super) all: &'static [ConceptSet],
     /// The sentence must hold none of these.
     pub(super) none: ConceptSet,
-    /// Codes (`421`) or their classes (`4`) it is for; empty: any.
+    /// The codes (`421`) or code classes (`4`) of the rule; empty for all.
     pub(super) codes: &'static [u16],
-    /// Subjects of the enhanced code (the 7 of 5.7.1) it is for; empty: any, or no enhanced code.
+    /// The subjects of the enhanced code (the 7 of 5.7.1); empty for all, including no enhanced code.
     pub(super) subjects: &'static [u16],
 }
 
-/// `Condition: [A | B, C] - [D] if [4, 550] at [7];` = one of A and B, and C, and no D, for a 4yz or a 550, with x.7.z.
+/// `Condition: [A | B, C] - [D] if [4, 550] at [7];` means: one of A and B, and C, and no D, for a 4yz or a 550, with
+/// x.7.z.
 macro_rules! rules {
     ($($condition:ident: [$($($all:ident)|+),+] $(- [$($none:ident)|+])? $(if [$($code:literal),+])? $(at [$($subject:literal),+])?;)*) => {
         &[$(ReplyRule {
@@ -35,7 +38,7 @@ macro_rules! rules {
 }
 
 pub(super) const RULES: &[ReplyRule] = rules! {
-    // Words that leave no doubt.
+    // Words without ambiguity.
     BareCrLf: [SMTPLF];
     TemporarySystemError: [GREYLIST | CONTENT, BACKEND, UNAVAILABLE | FAIL | ERROR] - [PERTIME | DELAY | FIRST] if [4];
     Greylisted: [GREYLIST];
@@ -51,7 +54,7 @@ pub(super) const RULES: &[ReplyRule] = rules! {
     BareCrLf: [LINEEND, MUSTCRLF | NEG] - [LONG | TIMEOUT | SYNTAXSURE];
     HeaderSizeExceeded: [HEADER, TOOBIG | MANY | LONG | SIZE | EXCESS] - [SPF | PERTIME | CONTENT];
 
-    // Errors, logins and TLS sessions counted.
+    // Limits that count errors, logins and TLS sessions.
     QuotaExceeded: [EXCESS | QUOTA | MANY, PERDAY] - [MAILBOX | DISABLED];
     QuotaExceeded: [EXCESS | MANY, PERDAY] - [FULL | DISABLED];
     QuotaExceeded: [FULL | SHORT | NEG, PERDAY, SUBMIT | MESSAGE] - [MAILBOX];
@@ -65,7 +68,7 @@ pub(super) const RULES: &[ReplyRule] = rules! {
     TooManyAuthFailures: [MANY | EXCESS, AUTH, FAIL | ATTEMPT | ERROR | INVALID] - [SPF | CONCURRENT];
     BadCommandLimitExceeded: [MANY, LOGIN, CMDERR];
 
-    // A rate limited because of something: the cause (label rule 7).
+    // A rate that is limited for a reason: the reason decides (label rule 7).
     SenderAuthFailed: [SPF, RATE | RATESURE];
     DnsPolicyRejected: [DNSCHECK, RATE | RATESURE];
     EncryptionRequired: [TLS | ENCRYPT, RATE | RATESURE];

@@ -1,31 +1,34 @@
-//! From a reply to words: what carries meaning is kept and brought to one form, what names a place or a thing is taken out.
+//! Turns a reply into words. Words with a meaning are brought to one form, and names of places and things are removed.
 //!
-//! It knows English (and a little of mail), not conditions; `words` holds the vocabulary, `classify` reads the result.
+//! It knows English (and a little about mail), not conditions. `lexicon` holds the vocabulary, and `classify` uses the
+//! result.
 //!
 //! # Decisions
-//! - Host names, addresses, URLs and identifiers become a *kind* (`anip`, `ahost`, `anaddr`) or nothing: a host called
-//!   `queue-full.example` must not look like a full queue, while "from 192.0.2.10" does say "from your address".
-//! - A light stemmer folds endings and spellings. It need not be right, only the same for the vocabulary and the reply.
+//! - Host names, addresses, URLs and identifiers become a *kind* (`anip`, `ahost`, `anaddr`) or are removed. A host
+//!   called `queue-full.example` must not look like a full queue, while "from 192.0.2.10" does mean "from your
+//!   address".
+//! - A light stemmer folds endings and spellings. It need not be linguistically right, only the same for the vocabulary
+//!   and the reply.
 
 use crate::smtp::Reply;
 
-/// The most words read of one reply: 64 KiB of prose would say no more than its beginning.
+/// The most words that are read from one reply. A long text says no more than its beginning.
 const MAX_WORDS: usize = 400;
 
-/// What the reader meets in a reply, in order.
+/// The items of a reply, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReplyToken<'a> {
-    /// A word, stemmed.
+    /// A stemmed word.
     Word(&'a str),
     /// The end of a sentence.
     Stop,
     /// From here on another host is quoted ("host X said: ...").
     Quote,
-    /// A word of a link's path, stemmed: it says what a reply is about that says "see http://..." and no more.
+    /// A stemmed word from the path of a link. It gives the topic of a reply that only says "see http://...".
     Link(&'a str),
 }
 
-/// Public names that tell what a refusal is about, wherever they stand in a host name or URL.
+/// Public names that tell the topic of a refusal, wherever they stand in a host name or URL.
 const TELLING_NAMES: &[(&str, &str)] = &[
     ("spamhaus", "spamhaus"),
     ("spamcop", "spamcop"),
@@ -41,7 +44,7 @@ const TELLING_NAMES: &[(&str, &str)] = &[
     ("smtplf", "smtplf"),
 ];
 
-/// Hands every item of the reply to `take`.
+/// Passes every item of the reply to `take`.
 pub(super) fn read(reply: &Reply, mut take: impl FnMut(ReplyToken<'_>)) {
     let mut scratch = String::with_capacity(64);
     let mut words = 0;
@@ -60,13 +63,13 @@ pub(super) fn read(reply: &Reply, mut take: impl FnMut(ReplyToken<'_>)) {
                 read_chunk(chunk, first, next, reply.code, &mut scratch, &mut take);
             }
             before = chunk;
-            // Host names come first, alone or after a tag; anything else ends the search for them.
+            // Host names come first, alone or after a tag. Anything else ends the search for them.
             first &= chunk.ends_with(':') && !chunk.contains('.');
         }
     }
 }
 
-/// The line without the enhanced code at its start.
+/// Returns the line without the enhanced code at its start.
 fn without_enhanced(line: &str) -> &str {
     let trimmed = line.trim_start();
     let code = trimmed.strip_prefix('#').unwrap_or(trimmed);
@@ -77,7 +80,7 @@ fn without_enhanced(line: &str) -> &str {
     }
 }
 
-/// One blank-separated piece.
+/// Reads one piece between blanks.
 fn read_chunk(
     chunk: &str,
     first: bool,
@@ -132,7 +135,8 @@ fn read_chunk(
     }
 }
 
-/// A tag that only says that what follows is an error. "Protocol error:" says which.
+/// Whether the piece is a tag that only says that an error follows. "Protocol error:" names the error, so it is not
+/// such a tag.
 fn is_label(chunk: &str, before: &str) -> bool {
     let same = |names: &[&str], word: &str| names.iter().any(|name| word.eq_ignore_ascii_case(name));
     let Some(core) = chunk.strip_suffix(':') else { return false };
@@ -145,7 +149,7 @@ fn is_line_end(core: &str) -> bool {
     ["cr", "lf", "crlf", "cr/lf", "cr><lf", "crlf>.<crlf"].iter().any(|end| core.eq_ignore_ascii_case(end))
 }
 
-/// An IPv4 or IPv6 address, a network, or `client.example.net[192.0.2.10]`.
+/// Whether the text is an IPv4 or IPv6 address, a network, or `client.example.net[192.0.2.10]`.
 fn is_address(core: &str) -> bool {
     let core = core.rsplit('[').next().unwrap_or(core);
     let core = core.strip_prefix("IPv6:").unwrap_or(core);
@@ -156,7 +160,7 @@ fn is_address(core: &str) -> bool {
     v4 || v6
 }
 
-/// Something dotted that is no end of a sentence: a host, a version, a file, an enhanced code.
+/// Whether the text has dots that do not end a sentence: a host, a version, a file, an enhanced code.
 fn is_host(core: &str) -> bool {
     let bytes = core.as_bytes();
     let Some(dot) = core.find('.') else { return false };
@@ -168,8 +172,9 @@ fn is_host(core: &str) -> bool {
     !tls && !sentence && bytes.get(dot + 1).is_some_and(|b| b.is_ascii_alphanumeric())
 }
 
-/// A dotted name of a program's making ("Store.Submission.Exception:SubmissionQuotaExceededException"): its parts are
-/// words. A host name has no capitals within.
+/// Whether the text is a dotted identifier of a program
+/// ("Store.Submission.Exception:SubmissionQuotaExceededException"), whose parts are words. A host name has no capitals
+/// inside.
 fn is_identifier(core: &str) -> bool {
     let capital = |w: &[u8]| {
         w[0].is_ascii_lowercase()
@@ -180,7 +185,7 @@ fn is_identifier(core: &str) -> bool {
     core.as_bytes().windows(4).any(capital)
 }
 
-/// The words of a URL's path, file endings and host left out.
+/// Reads the words of a URL's path, without file endings and the host.
 fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(ReplyToken<'_>)) {
     let after = url.split_once("://").map_or(url, |(_, rest)| rest);
     let Some((_, path)) = after.split_once('/') else { return };
@@ -195,7 +200,7 @@ fn read_path(url: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(R
     });
 }
 
-/// The words of [`TELLING_NAMES`] within a host name or URL.
+/// Reads the words of [`TELLING_NAMES`] in a host name or URL.
 fn telling(core: &str, scratch: &mut String, take: &mut impl FnMut(ReplyToken<'_>)) {
     scratch.clear();
     scratch.extend(core.chars().map(|c| c.to_ascii_lowercase()));
@@ -207,7 +212,7 @@ fn telling(core: &str, scratch: &mut String, take: &mut impl FnMut(ReplyToken<'_
     }
 }
 
-/// Cuts at everything that is no letter or digit, at `camelCase`, and between a number and its unit.
+/// Splits the text at everything that is not a letter or digit, at `camelCase`, and between a number and its unit.
 fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMut(ReplyToken<'_>)) {
     scratch.clear();
     let mut last = ' ';
@@ -224,7 +229,7 @@ fn split_words(core: &str, code: u16, scratch: &mut String, take: &mut impl FnMu
         let unit =
             last.is_ascii_digit() && c.is_ascii_alphabetic() && scratch.bytes().all(|b| b.is_ascii_digit());
         if !c.is_alphanumeric() || camel || unit {
-            // "e-mail" is one word; a full stop inside is a sentence's.
+            // "e-mail" is one word. A full stop inside belongs to a sentence.
             if !(c == '-' && scratch == "e") {
                 flush(scratch, upper, code, take);
                 upper = true;
@@ -254,7 +259,7 @@ fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Rep
             _ => "0",
         }));
     } else if upper && matches!(scratch.as_str(), "mail" | "data" | "auth") {
-        // The command, not the thing.
+        // The command is meant, not the thing.
         scratch.push_str("cmd");
         take(ReplyToken::Word(scratch));
     } else {
@@ -264,9 +269,11 @@ fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Rep
     scratch.clear();
 }
 
-/// Folds endings: "exceeded", "exceeds", "exceeding" to "exceed"; "authorisation" and "authorized" to "authoriz".
+/// Folds endings: "exceeded", "exceeds", "exceeding" become "exceed"; "authorisation" and "authorized" become
+/// "authoriz".
 pub(super) fn stem(word: &mut String) {
-    // "not accepting" says that the service is shut, "not accepted" that a thing is refused; "loading" is no load.
+    // "not accepting" means that the service is closed, "not accepted" that a thing is refused. "loading" is not a
+    // load.
     if word.len() < 4 || !word.is_ascii() || matches!(word.as_str(), "accepting" | "loading") {
         return;
     }

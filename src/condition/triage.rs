@@ -1,12 +1,12 @@
-//! The logic of `smtpress classify`: replies out of lines or JSON objects, a record for each, and its rendering.
+//! The logic of `smtpress classify`: reads replies from lines or JSON objects, makes a record of each, and renders it.
 //!
-//! It reads from a given reader and writes to a given writer; files, options and colours are the CLI's.
+//! It reads from a given reader and writes to a given writer. The CLI handles files, options and colours.
 //!
 //! # Decisions
-//! - Any bytes are read: a line is taken as lossy UTF-8 and cut at [`MAX_LINE`], so that a binary file is tried and not fatal.
-//! - A line that begins with a reply code is a reply, whatever stands in it. Only a line that does not is searched for one
-//!   (a log prefix), and there a code counts only where a log puts it: after `said:` and its kin, after a bracket or a
-//!   colon, or with an enhanced code behind it.
+//! - Any bytes are accepted: a line is read as lossy UTF-8 and cut at [`MAX_LINE`], so that a binary file is not fatal.
+//! - A line that begins with a reply code is a reply, whatever follows. Any other line is searched for a reply behind a
+//!   log prefix. There a code counts only in the places where logs have it: after `said:` and similar words, after a
+//!   bracket or a colon, or with an enhanced code behind it.
 
 use std::io::{self, BufRead, Write};
 
@@ -15,44 +15,44 @@ use serde_json::{Map, Value};
 use super::{Classifier, Condition};
 use crate::smtp::{Enhanced, Reply, Step};
 
-/// The longest line kept, in bytes; the rest of a longer one is skipped.
+/// The longest line that is kept, in bytes. The rest of a longer line is skipped.
 pub const MAX_LINE: usize = 64 * 1024;
-/// The most lines of one reply; a longer run of continuation lines is given up as malformed.
+/// The most lines of one reply. More continuation lines are malformed.
 const MAX_LINES: usize = 256;
 
-/// How the input is written.
+/// The format of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputFormat {
-    /// One reply a line; continuation lines (`421-`) belong to their last.
+    /// One reply on each line. Continuation lines (`421-`) belong to the last line of their reply.
     Lines,
-    /// One JSON object a line: `reply` (lines separated by `\n`), perhaps `step`, and anything else.
+    /// One JSON object on each line: `reply` (lines separated by `\n`), optionally `step`, and any other fields.
     Json,
 }
 
-/// How the records are written.
+/// The format of the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
-    /// One line a reply, columns for a reader.
+    /// One line for each reply, with columns for people.
     Table,
-    /// One JSON object a reply: the input's fields and `code, enhanced, condition, group`.
+    /// One JSON object for each reply: the input's fields and `code, enhanced, condition, group`.
     Json,
 }
 
-/// What one reply means.
+/// The meaning of one reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The fields of the input object; for plain lines, only `reply`.
     pub fields: Map<String, Value>,
-    /// The reply code; `None` if the input is no reply.
+    /// The reply code; `None` if the input is not a reply.
     pub code: Option<u16>,
     /// The enhanced code.
     pub enhanced: Option<Enhanced>,
-    /// What it means.
+    /// The condition.
     pub condition: Condition,
 }
 
 impl Record {
-    /// The reply, or the line that is none, as it was read.
+    /// Returns the reply, or the line that is not one, as it was read.
     pub fn text(&self) -> &str {
         self.fields.get("reply").and_then(Value::as_str).unwrap_or_default()
     }
@@ -88,12 +88,12 @@ pub struct Records<'c, R> {
     source: R,
     input: InputFormat,
     classifier: &'c Classifier,
-    /// A line that was read and belongs to the next reply.
+    /// A line that was read already and belongs to the next reply.
     ahead: Option<String>,
 }
 
 impl<'c, R: BufRead> Records<'c, R> {
-    /// Records of what `source` holds.
+    /// Creates the records of the content of `source`.
     pub fn new(source: R, input: InputFormat, classifier: &'c Classifier) -> Records<'c, R> {
         Records { source, input, classifier, ahead: None }
     }
@@ -130,7 +130,7 @@ impl<'c, R: BufRead> Records<'c, R> {
         Ok(Some(Record::of(Map::new(), &whole(text), self.classifier)))
     }
 
-    /// The next line that is not blank, without its end, cut at [`MAX_LINE`].
+    /// Returns the next line that is not blank, without its end, cut at [`MAX_LINE`].
     fn next_line(&mut self) -> io::Result<Option<String>> {
         if let Some(line) = self.ahead.take() {
             return Ok(Some(line));
@@ -177,10 +177,10 @@ impl<R: BufRead> Iterator for Records<'_, R> {
     }
 }
 
-/// Reads every reply of `source` and writes its record to `out`; returns how many.
+/// Reads every reply of `source` and writes its record to `out`. Returns the number of replies.
 ///
 /// # Errors
-/// When reading or writing fails; what was written before stands.
+/// Reading or writing failed. What was written before stays valid.
 pub fn triage(
     source: impl BufRead,
     input: InputFormat,
@@ -213,19 +213,19 @@ pub fn triage(
     Ok(count)
 }
 
-/// A record of a line that could not even be read as its kind of input.
+/// Returns the record of a line that could not be parsed in the input's format.
 fn not_a_reply(line: &str) -> Record {
     let fields = Map::from_iter([("reply".to_owned(), Value::from(line))]);
     Record { fields, code: None, enhanced: None, condition: Condition::MalformedReply }
 }
 
-/// The code of a continuation line (`421-text`).
+/// Returns the code of a continuation line (`421-text`).
 fn continued(line: &str) -> Option<&str> {
     let bytes = line.as_bytes();
     (bytes.len() > 3 && bytes[..3].iter().all(u8::is_ascii_digit) && bytes[3] == b'-').then(|| &line[..3])
 }
 
-/// A reply whose last line is missing (a log that was cut) is read as if its last line were the last.
+/// Completes a reply whose last line is missing (a log that was cut): its last line counts as the final one.
 fn whole(mut text: String) -> String {
     let last = text.rfind('\n').map_or(0, |at| at + 1);
     if continued(&text[last..]).is_some() {
@@ -234,7 +234,7 @@ fn whole(mut text: String) -> String {
     text
 }
 
-/// A reply within a log line that does not begin with one.
+/// Finds a reply within a log line that does not begin with one.
 fn find_reply(line: &str) -> Option<&str> {
     let bytes = line.as_bytes();
     let mut weak = None;
@@ -270,7 +270,7 @@ fn find_reply(line: &str) -> Option<&str> {
     weak
 }
 
-/// A reply on one line of a table, control characters made visible.
+/// Returns a reply on one line of a table, with visible control characters.
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_plain_reply_is_never_searched_and_other_lines_are_not_replies() {
-        // The code at the start wins over the one quoted.
+        // The code at the start has precedence over the quoted code.
         assert_eq!(said("550 host m said: 421 4.7.0 Too many connections")[0].0, Some(550));
         for line in
             ["hello", "we sent 300 mails", "12345 421", "421", "42", "port 587", "\u{1f600}421 ab", "é 421"]

@@ -1,11 +1,13 @@
-//! What words have meant so far: how much each word, pair of words, concept, code and step speaks for a condition.
+//! The learned weights of words: how strongly each word, pair of words, concept, code and step points to a condition.
 //!
-//! The rules say what a reply means whose words they know. No list of words is complete, so what they say is weighed with
-//! what the labelled replies of `tests/data` teach: `learning` (a test) writes their sum, `weights.txt`, from them.
+//! The rules decide the meaning of replies whose words they know. No list of words is complete, so the result of the
+//! rules is weighed with weights learned from the labelled replies of `tests/data`. A test, `learning`, writes these
+//! weights to `weights.txt`.
 //!
 //! # Decisions
-//! - A weight belongs to a word, never to a reply or a server; two words in a row count only if two servers use them.
-//! - Without one telling word, or with one beside an enhanced code, the codes alone decide: there is nothing to weigh.
+//! - A weight belongs to a word, never to a reply or a server. Two words in a row count only if two servers use them.
+//! - Without a telling word, or with a single one beside an enhanced code, the codes alone decide: there is nothing to
+//!   weigh.
 
 use std::cmp::Ordering;
 use std::sync::{LazyLock, OnceLock};
@@ -17,23 +19,23 @@ use crate::smtp::{Reply, Step};
 
 const WEIGHTS: &str = include_str!("weights.txt");
 
-/// The most words read; what follows says no more.
+/// The most words that are read. Later words add nothing.
 const MAX_WORDS: usize = 60;
-/// Word forms with these first letters in common count as one word too.
+/// Word forms that share this many first letters also count as one word.
 const STEM: usize = 5;
 
-/// A word below this tells nothing.
+/// A word with a weight below this tells nothing.
 const TELLING: i16 = 20;
 
-/// Something that is in a reply or is not.
+/// A feature that a reply has or does not have.
 pub(super) enum Feature<'a> {
-    /// A code, a step, a concept: always there to see.
+    /// A code, a step or a concept: it is always known whether the reply has it.
     Frame(&'a str),
     /// A word, its beginning, or two words in a row.
     Word(&'a str),
 }
 
-/// Hands every feature of the reply to `take`; one that is there twice is handed over twice.
+/// Passes every feature of the reply to `take`. A feature that occurs twice is passed twice.
 pub(super) fn features(
     step: Option<Step>,
     reply: &Reply,
@@ -89,25 +91,26 @@ pub(super) fn features(
     });
 }
 
-/// A condition's place in [`WordWeights::conditions`], and how much speaks for it.
+/// The index of a condition in [`WordWeights::conditions`], and the weight for it.
 type Weight = (u16, i16);
 
-/// What has been learned. A line is read when its feature is first met: to read them all takes longer than a short run.
+/// The learned weights. A line is parsed when its feature first occurs: to parse all of them takes longer than a short
+/// run.
 pub(super) struct WordWeights<'t> {
     conditions: Vec<Condition>,
-    /// A feature, a tab and its weights, as they are written, in the order of the features.
+    /// The lines as they are written: a feature, a tab and its weights, in the order of the features.
     lines: Vec<&'t str>,
-    /// The weights of each line that was read.
+    /// The parsed weights of each line that was needed.
     read: Vec<OnceLock<Box<[Weight]>>>,
 }
 
-/// What the program knows.
+/// The weights that are built into the program.
 pub(super) static LEARNED: LazyLock<WordWeights<'static>> = LazyLock::new(|| WordWeights::new(WEIGHTS));
 
 const WRITTEN: &str = "written by `learning`, and read by its tests";
 
 impl<'t> WordWeights<'t> {
-    /// Takes what `learning` wrote: the conditions, then a line for each feature, in their order.
+    /// Reads the text that `learning` wrote: the conditions, then a line for each feature, in order.
     pub(super) fn new(text: &'t str) -> WordWeights<'t> {
         let mut lines: Vec<&str> = Vec::new();
         let mut rest = text;
@@ -120,7 +123,7 @@ impl<'t> WordWeights<'t> {
         WordWeights { conditions, read: lines.iter().map(|_| OnceLock::new()).collect(), lines }
     }
 
-    /// The weights of a feature.
+    /// Returns the weights of a feature.
     fn of(&self, feature: &str) -> Option<&[Weight]> {
         let place = self.lines.binary_search_by(|line| order(line, feature)).ok()?;
         let weight = |pair: &str| {
@@ -131,8 +134,8 @@ impl<'t> WordWeights<'t> {
         Some(self.read[place].get_or_init(read))
     }
 
-    /// The condition for which most speaks, of the possible ones: what its words have meant, and `trust` for what the
-    /// rules said.
+    /// Returns the most likely of the possible conditions: by the weights of the words, and by `trust` for the result
+    /// of the rules.
     pub(super) fn weigh(
         &self,
         step: Option<Step>,
@@ -153,7 +156,7 @@ impl<'t> WordWeights<'t> {
                 seen.push(weights);
             }
         });
-        // One word is not weighed against an enhanced code that says something (RFC 3463 3.1: x.0.0 says nothing).
+        // A single word is not weighed against an enhanced code with a meaning (RFC 3463 3.1: x.0.0 has none).
         let is_coded = reply.enhanced.and_then(|code| code.subject).is_some_and(|subject| subject != 0);
         if words == 0 || words == 1 && is_coded {
             return ruled;
@@ -170,14 +173,14 @@ impl<'t> WordWeights<'t> {
             .map_or(ruled, |(condition, _)| condition)
     }
 
-    /// Every feature that has a weight.
+    /// Returns every feature that has a weight.
     #[cfg(test)]
     pub(super) fn known(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(|line| line.split('\t').next().expect(WRITTEN))
     }
 }
 
-/// Compares the feature of a line with another one. A tab is less than every byte of a feature.
+/// Compares the feature of a line with another feature. A tab is less than every byte of a feature.
 fn order(line: &str, feature: &str) -> Ordering {
     let (line, feature) = (line.as_bytes(), feature.as_bytes());
     let head = &line[..line.len().min(feature.len())];

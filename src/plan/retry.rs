@@ -1,10 +1,11 @@
-//! When a sender tries a message again that was not accepted: the schedule of `[session.retry]`.
+//! The schedule of `[session.retry]`: when a sender tries a message again that was not accepted.
 //!
 //! # Decisions
 //! - Every schedule is a list of pauses, each from the end of one attempt to the intended start of the next. After the last
 //!   pause there is one more attempt, and then the message is given up.
-//! - `postfix` and `exim` are what those do with their defaults when each attempt takes no time. Postfix looks at its queue
-//!   every 300 s, and Exim at its own every 30 min on Debian; how much later than due they may be for that is not part of it.
+//! - `postfix` and `exim` are the schedules of these MTAs with their defaults, if each attempt takes no time. Postfix
+//!   checks its queue every 300 s, and Exim every 30 min on Debian. The additional delay that this causes is not part
+//!   of the schedule.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,12 +24,12 @@ pub struct RetrySchedule {
 }
 
 impl RetrySchedule {
-    /// These pauses, one after the other.
+    /// Returns a schedule of these pauses, one after the other.
     pub fn listed(pauses: Vec<Duration>) -> RetrySchedule {
         RetrySchedule { pauses }
     }
 
-    /// `attempts` attempts with pauses that grow from `first` by `factor` each, up to `max`.
+    /// Returns a schedule of `attempts` attempts. The pauses grow from `first` by `factor` each, up to `max`.
     pub fn growing(first: Duration, factor: f64, max: Duration, attempts: u32) -> RetrySchedule {
         let mut pause = first.min(max);
         let pauses = (1..attempts.min(MOST_ATTEMPTS)).map(|_| {
@@ -38,14 +39,14 @@ impl RetrySchedule {
         RetrySchedule { pauses: pauses.collect() }
     }
 
-    /// Postfix (qmgr(8)): the pause is the age of the message, at least `minimal_backoff_time` (300s) and at most
-    /// `maximal_backoff_time` (4000s), until the message is as old as `maximal_queue_lifetime` (5d).
+    /// Returns the schedule of Postfix (qmgr(8)). The pause is the age of the message, at least `minimal_backoff_time`
+    /// (300s) and at most `maximal_backoff_time` (4000s), until the message is as old as `maximal_queue_lifetime` (5d).
     pub fn postfix() -> RetrySchedule {
         RetrySchedule::by_age(|age, _| (age < 5 * DAY).then(|| age.clamp(300, 4000)))
     }
 
-    /// Exim's default rule `F,2h,15m; G,16h,1h,1.5; F,4d,6h`: every 15 minutes while a message has failed for 2 hours, then
-    /// after 1 hour and 1.5 times as long each time for 16 hours, then every 6 hours for 4 days.
+    /// Returns the schedule of Exim's default rule `F,2h,15m; G,16h,1h,1.5; F,4d,6h`: every 15 minutes in the first 2
+    /// hours, then after 1 hour and 1.5 times as long each time for 16 hours, then every 6 hours for 4 days.
     pub fn exim() -> RetrySchedule {
         RetrySchedule::by_age(|age, last| match age {
             _ if age <= 2 * HOUR => Some(15 * MINUTE),
@@ -56,7 +57,8 @@ impl RetrySchedule {
         })
     }
 
-    /// The pauses that follow from how old a message is at an attempt and how long the last pause was, in seconds.
+    /// Returns the pauses that `pause` computes from the age of a message at an attempt and the length of the last
+    /// pause, in seconds.
     fn by_age(pause: impl Fn(u64, u64) -> Option<u64>) -> RetrySchedule {
         let (mut age, mut last) = (0, 0);
         let pauses = std::iter::from_fn(|| {
@@ -67,7 +69,7 @@ impl RetrySchedule {
         RetrySchedule { pauses: pauses.collect() }
     }
 
-    /// The same with every pause times `scale`, so that hours fit a test.
+    /// Returns the same schedule with every pause times `scale`, so that hours fit a test.
     #[must_use]
     pub fn scaled(&self, scale: f64) -> RetrySchedule {
         let scaled = |pause: &Duration| {
@@ -76,24 +78,24 @@ impl RetrySchedule {
         RetrySchedule { pauses: self.pauses.iter().map(scaled).collect() }
     }
 
-    /// The pause after the attempt of this number, from 1; `None`: it was the last.
+    /// Returns the pause after the attempt with this number, from 1; `None` after the last attempt.
     pub fn pause_after(&self, attempt: u32) -> Option<Duration> {
         self.pauses.get(usize::try_from(attempt.checked_sub(1)?).ok()?).copied()
     }
 
-    /// The pauses, in order.
+    /// Returns the pauses, in order.
     pub fn pauses(&self) -> &[Duration] {
         &self.pauses
     }
 
-    /// The most attempts of a message.
+    /// Returns the most attempts of a message.
     pub fn attempts(&self) -> usize {
         self.pauses.len() + 1
     }
 }
 
 impl fmt::Display for RetrySchedule {
-    /// `up to 4 attempts, after 5m, 15m and 1h`, the first few pauses at least.
+    /// Writes `up to 4 attempts, after 5m, 15m and 1h`, with at least the first few pauses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 6;
         write!(f, "up to {} attempts, with pauses of ", self.attempts())?;
@@ -107,12 +109,12 @@ impl fmt::Display for RetrySchedule {
     }
 }
 
-/// How senders try again.
+/// How senders try messages again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// When.
+    /// The schedule.
     pub schedule: RetrySchedule,
-    /// How long after the last phase retries are still started; `None`: for its `graceful_stop`.
+    /// How long after the last phase retries are still started; `None` for its `graceful_stop`.
     pub wait: Option<Duration>,
 }
 
@@ -213,7 +215,7 @@ mod tests {
             let scaled = schedule.scaled(scale);
             prop_assert_eq!(scaled.attempts(), schedule.attempts());
             let (asked, got) = (total(&schedule).as_secs_f64() * scale, total(&scaled).as_secs_f64());
-            // A nanosecond is lost at most with each pause.
+            // Each pause loses at most a nanosecond.
             prop_assert!((asked - got).abs() <= 1e-9 * schedule.attempts() as f64 + asked * 1e-9, "{asked} {got}");
         }
     }

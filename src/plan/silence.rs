@@ -1,5 +1,5 @@
-//! A listener that says nothing at first: the connection is open, and neither a greeting nor a TLS handshake follows. The
-//! likely causes are reported while the run is still in progress.
+//! Detects a listener that is silent at first: the connection is open, and neither a greeting nor a TLS handshake
+//! follows. The likely causes are reported while the run is still in progress.
 //!
 //! # Decisions
 //! - No further connection is opened to find the cause: the listener would count it, and a full listener would get one more.
@@ -21,19 +21,19 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Lookout {
     step: Step,
-    /// When the first connection was there, since the run's epoch.
+    /// When the first connection was established, since the run's epoch.
     since: Option<Duration>,
     sentence: Option<String>,
 }
 
 impl Lookout {
-    /// For a run of `plan`.
+    /// Creates a lookout for a run of `plan`.
     pub fn new(plan: &Plan) -> Lookout {
         let step = first_step(plan);
         Lookout { step, since: None, sentence: Some(sentence(&plan.target, step)) }
     }
 
-    /// A second is over, and `total` is everything up to its end. Returns the sentence to report, once.
+    /// Processes the end of a second. `total` counts everything up to that time. Returns the sentence to report, once.
     pub fn second(&mut self, interval: &Interval, total: &Tally) -> Option<String> {
         if self.sentence.is_none() || !is_connected(total) {
             return None;
@@ -48,7 +48,7 @@ impl Lookout {
     }
 }
 
-/// What is to be kept of it in the report: nothing, if an answer came in time.
+/// Returns the remark for the report; `None` if an answer came in time.
 pub fn remark(plan: &Plan, total: &Tally, took: Duration) -> Option<String> {
     let step = first_step(plan);
     let first = values(total, step).map(|hist| hist.min_ns()).min();
@@ -56,7 +56,7 @@ pub fn remark(plan: &Plan, total: &Tally, took: Duration) -> Option<String> {
     (is_connected(total) && is_silent).then(|| sentence(&plan.target, step))
 }
 
-/// What a session waits for first.
+/// Returns the first step for which a session waits.
 pub fn first_step(plan: &Plan) -> Step {
     if plan.script.tls == TlsMode::Implicit { Step::Tls } else { Step::Greeting }
 }
@@ -74,12 +74,12 @@ fn is_connected(total: &Tally) -> bool {
     total.phases.iter().any(|phase| phase.hists.contains_key(&connect))
 }
 
-/// Whether the step ended in any session, however it did.
+/// Whether the step ended in any session, with any outcome.
 fn is_answered(total: &Tally, step: Step) -> bool {
     values(total, step).next().is_some()
 }
 
-/// What a silent listener probably means, and what to do.
+/// Returns a sentence with the probable cause of the silence, and what to do.
 pub fn sentence(target: &Target, step: Step) -> String {
     let silence = |what: &str| format!("connected, and no {what} came within {} s", PATIENCE.as_secs());
     let others = "other causes: the listener holds its greeting back, is full and lets connections wait, or expects a PROXY \

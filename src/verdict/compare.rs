@@ -33,7 +33,8 @@ pub use sample::{BLOCK, RunBlocks, TimeBlock, TimeMetric};
 use super::exit_code::ExitCode;
 use sample::{MetricValue, RunSample};
 
-/// The number of runs a side from which on runs are tested; with fewer the variation from run to run is unknown.
+/// The number of runs on each side from which on runs are tested. With fewer runs the variation from run to run is
+/// unknown.
 pub const ENOUGH_RUNS: usize = 4;
 /// The chance of a false finding among all metrics together.
 const ALPHA: f64 = 0.05;
@@ -65,7 +66,7 @@ impl Measure {
         Measure::Time(TimeMetric::Delivery, 0.99),
     ];
 
-    /// The margin: 0.05 is 5 %, or 5 percentage points of a share.
+    /// Returns the margin: 0.05 is 5 %, or 5 percentage points of a share.
     pub fn margin(self) -> f64 {
         match self {
             Measure::Time(_, q) if q >= 0.99 => 0.10,
@@ -74,12 +75,12 @@ impl Measure {
         }
     }
 
-    /// Whether the change is a ratio; else it is a difference.
+    /// Whether the change is a ratio. Otherwise it is a difference.
     pub fn is_ratio(self) -> bool {
         self != Measure::UnexpectedRate
     }
 
-    /// A change on the scale of [`Measure::margin`] in which 0 is none and the other direction is the exact negative.
+    /// Converts a change to the inner scale, on which 0 is no change and the opposite change is the exact negative.
     fn inner(self, change: f64) -> f64 {
         if self.is_ratio() { change.ln_1p() } else { change }
     }
@@ -99,7 +100,7 @@ impl Measure {
         }
     }
 
-    /// Returns a change in the direction in which more is worse.
+    /// Returns a change with the sign that makes larger values worse.
     fn worse(self, change: ChangeInterval) -> ChangeInterval {
         match self {
             Measure::AcceptedRate => {
@@ -110,7 +111,7 @@ impl Measure {
     }
 }
 
-/// The judgement of a metric, or of the whole.
+/// The verdict on a metric, or on the whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// The candidate is worse.
@@ -119,12 +120,12 @@ pub enum Judgement {
     Improved,
     /// The difference is within the margin.
     Equivalent,
-    /// Neither is shown.
+    /// Neither a regression nor an improvement nor equivalence is shown.
     Inconclusive,
 }
 
 impl Judgement {
-    /// The name in JSON and text.
+    /// Returns the name in JSON and text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Judgement::Regressed => "regressed",
@@ -134,7 +135,7 @@ impl Judgement {
         }
     }
 
-    /// The exit code of a comparison that ends so.
+    /// Returns the exit code of a comparison with this verdict.
     pub const fn exit_code(self) -> ExitCode {
         match self {
             Judgement::Regressed => ExitCode::Failed,
@@ -147,11 +148,11 @@ impl Judgement {
 /// A change and its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ChangeInterval {
-    /// Of the medians.
+    /// The change of the medians.
     pub middle: f64,
-    /// The lower end.
+    /// The lower end of the interval.
     pub low: f64,
-    /// The upper end.
+    /// The upper end of the interval.
     pub high: f64,
 }
 
@@ -164,11 +165,11 @@ impl ChangeInterval {
 /// A phase of the runs of both sides.
 #[derive(Clone, Debug, Default)]
 pub struct PhaseRuns {
-    /// Its name.
+    /// The name of the phase.
     pub name: String,
-    /// By run.
+    /// The runs of the base.
     pub base: Vec<RunBlocks>,
-    /// By run.
+    /// The runs of the candidate.
     pub candidate: Vec<RunBlocks>,
 }
 
@@ -177,32 +178,33 @@ pub struct PhaseRuns {
 pub struct MetricComparison {
     /// The phase.
     pub phase: String,
-    /// What.
+    /// The metric.
     pub measure: Measure,
-    /// The values of the base by run, in nanoseconds, a second or as a share; absent if a run has too few values.
+    /// The values of the base by run: in nanoseconds, in 1/s or as a share. A value is absent if the run has too few
+    /// values.
     pub base: Vec<Option<f64>>,
-    /// Those of the candidate.
+    /// The values of the candidate by run.
     pub candidate: Vec<Option<f64>>,
     /// The ratio of the medians (or their difference, see [`Measure::is_ratio`]), candidate to base.
     pub change: Option<ChangeInterval>,
-    /// The chance of such a difference between runs that are alike, before and after Holm's correction.
+    /// The probability of such a difference between equal runs, before and after Holm's correction.
     pub p: Option<(f64, f64)>,
-    /// The judgement.
+    /// The verdict.
     pub judgement: Judgement,
-    /// Why there is none, in words, where that is not plain from the numbers.
+    /// Why there is no verdict, in words, if the numbers do not show it.
     pub why: Option<String>,
 }
 
 /// The comparison of runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// The numbers of runs of the sides.
+    /// The number of runs of each side.
     pub runs: (usize, usize),
-    /// By phase and metric.
+    /// The comparisons by phase and metric.
     pub rows: Vec<MetricComparison>,
     /// Notes for the reader, in sentences.
     pub notes: Vec<String>,
-    /// Over all metrics: regressed if one is; else inconclusive if one is; else improved if one is.
+    /// The verdict over all metrics: regressed if one metric is, else inconclusive if one is, else improved if one is.
     pub judgement: Judgement,
 }
 
@@ -213,7 +215,7 @@ impl Comparison {
     }
 }
 
-/// Compares the runs of the phases. Every phase has the same number of runs on a side, at least one.
+/// Compares the runs of the phases. All phases have the same number of runs on a side, at least one.
 pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Comparison {
     let runs = phases.first().map_or((0, 0), |phase| (phase.base.len(), phase.candidate.len()));
     let few = runs.0.min(runs.1) < ENOUGH_RUNS;
@@ -265,7 +267,7 @@ impl LeftOut {
     }
 }
 
-/// Returns a row, without its judgement unless that is clear already; or why the metric is left out.
+/// Returns a row, without its verdict unless that is clear already, or why the metric is left out.
 fn row(
     phase: &str,
     at: usize,
@@ -321,7 +323,7 @@ fn row(
     Ok(row)
 }
 
-/// Holm's correction over all metrics that could differ at all, and the judgement of each.
+/// Applies Holm's correction over all metrics that can differ at all, and judges each.
 fn correct(rows: &mut [MetricComparison], few: bool) {
     let mut family: Vec<usize> =
         (0..rows.len()).filter(|at| rows[*at].p.is_some() && rows[*at].varies()).collect();
@@ -343,7 +345,7 @@ fn correct(rows: &mut [MetricComparison], few: bool) {
 }
 
 impl MetricComparison {
-    /// The medians of the sides, base first; absent where a run of the side cannot say the value.
+    /// Returns the medians of the sides, base first. A median is absent if a run of that side has no value.
     pub fn medians(&self) -> (Option<f64>, Option<f64>) {
         let median = |side: &[Option<f64>]| {
             let known: Option<Vec<f64>> = side.iter().copied().collect();
@@ -364,7 +366,7 @@ fn judge(measure: Measure, shown: ChangeInterval, p: f64, few: bool) -> Judgemen
     let inner = |value: f64| if measure.is_ratio() { value.ln() } else { value };
     let change = measure.worse(shown.map(inner));
     let margin = measure.inner(measure.margin());
-    // The nearer end of the interval, and the change, each taken as if it were for the worse.
+    // The nearer end of the interval and the change, both with the sign of a change for the worse.
     let beyond = |middle: f64, near: f64| if few { near > margin } else { middle > margin && near > 0.0 };
     if p < ALPHA && beyond(change.middle, change.low) {
         Judgement::Regressed
@@ -387,8 +389,8 @@ fn overall(rows: &[MetricComparison]) -> Judgement {
     }
 }
 
-/// Returns a note if even the clearest difference could not be shown with this few runs for this many metrics, and what
-/// would be enough.
+/// Returns a note if even the largest difference could not be shown with this few runs for this many metrics. The note
+/// says how many runs are enough.
 fn powerless(rows: &[MetricComparison], runs: (usize, usize)) -> Option<String> {
     let metrics = rows.iter().filter(|row| row.p.is_some() && row.varies()).count();
     let shows = |a: usize, b: usize| rank_sum::least(a, b) * metrics as f64 <= ALPHA;
@@ -402,7 +404,7 @@ fn powerless(rows: &[MetricComparison], runs: (usize, usize)) -> Option<String> 
     ))
 }
 
-/// The name of a metric, as text and JSON have it: `response p99`.
+/// Returns the name of a metric in text and JSON: `response p99`.
 pub fn measure_name(measure: Measure) -> String {
     match measure {
         Measure::Time(metric, q) => format!("{} p{}", metric.as_str(), (q * 1e5).round() / 1e3),

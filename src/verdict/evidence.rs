@@ -8,8 +8,10 @@
 //! - A rate a second counts only the window: later events are in no rate (M21).
 //! - Shares of attempts, retries and their outcomes are relative to the messages that started.
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
-//! - What is only known to lie between two bounds (M12) holds or fails if it does so wherever it lies between them; else there
-//!   is no data. So does what was timed by the clock of another machine, by the bound of its offset. Mostly there is no upper one: it can break an upper limit and keep a lower one.
+//! - A value that is only known to lie between two bounds (M12) holds or fails if it does so for every value between
+//!   them. Otherwise there are no data. The same rule applies to times measured by the clock of another machine, within
+//!   the bound of its offset. Mostly there is no upper bound: then the value can break an upper limit and keep a lower
+//!   one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +35,7 @@ pub(super) struct Evidence {
     counts: Counts,
     /// The count of the condition or the `[[expect]]` that the expression names.
     named: u64,
-    /// How often of that after the window.
+    /// How many of these occurrences came after the window.
     named_late: u64,
     own: Option<Box<Hist>>,
     censored: Option<Box<Hist>>,
@@ -53,7 +55,7 @@ impl Answer {
         Answer { status: AssertionStatus::NoData, observed: why.into() }
     }
 
-    /// The same for a run that was stopped.
+    /// Returns the answer for a run that was stopped.
     pub(super) fn until_stopped(self) -> Answer {
         let observed = format!("{} until the run was stopped", self.observed);
         Answer { status: AssertionStatus::NotJudged, observed }
@@ -61,7 +63,7 @@ impl Answer {
 }
 
 impl Evidence {
-    /// From the counts of one phase over this stretch of time.
+    /// Returns the evidence of one phase from its counts over this stretch of time.
     pub(super) fn gather(expr: &Expr, expects: &[Expect], tally: &PhaseTally, window: Duration) -> Evidence {
         let mut found = Evidence { counts: tally.counts, window, ..Evidence::default() };
         match &expr.subject {
@@ -97,12 +99,12 @@ impl Evidence {
         self.window += other.window;
     }
 
-    /// The stretch of time it stands for.
+    /// Returns the stretch of time of this evidence.
     pub(super) fn window(&self) -> Duration {
         self.window
     }
 
-    /// Sets the stretch of time, where phases were open at the same time.
+    /// Sets the stretch of time, for phases that were open at the same time.
     pub(super) fn over(self, window: Duration) -> Evidence {
         Evidence { window, ..self }
     }
@@ -112,7 +114,8 @@ impl Evidence {
         self.answer_by(expr, ClockRelation::Own)
     }
 
-    /// The same where what came out of the relay was timed by a clock that is related so to ours.
+    /// Judges the expression. `clock` is the relation of the clock that timed the deliveries to the clock of this
+    /// machine.
     pub(super) fn answer_by(&self, expr: &Expr, clock: ClockRelation) -> Answer {
         match expr.subject {
             Subject::Latency(Metric::Transit | Metric::Delivery, _) if expr.aggregate.is_duration() => {
@@ -123,7 +126,7 @@ impl Evidence {
         }
     }
 
-    /// Judges a time that may be wrong by so many nanoseconds.
+    /// Judges a time that may be wrong by `error` nanoseconds.
     fn timed(&self, expr: &Expr, error: f64) -> Answer {
         let none = Hist::default();
         let own = self.own.as_deref().unwrap_or(&none);
@@ -143,7 +146,7 @@ impl Evidence {
                 let most = if found.at_most_ns == u64::MAX { f64::INFINITY } else { found.at_most_ns as f64 };
                 (found.value_ns as f64, most)
             }
-            // An arrival without an end may be longer than all, but never shorter than recorded.
+            // An arrival without an end may be longer than all others, but never shorter than recorded.
             Aggregate::Min if own.is_empty() => bound(censored.min_ns() as f64, true),
             Aggregate::Min if without_end => {
                 (own.min_ns().min(censored.min_ns()) as f64, own.min_ns() as f64)
@@ -155,7 +158,7 @@ impl Evidence {
         compare(expr, (least - error).max(0.0), most + error, duration_text)
     }
 
-    /// What of the subject came after the window.
+    /// Returns the part of the subject that came after the window.
     fn drained(&self, subject: &Subject) -> u64 {
         let drained = &self.counts.drained;
         match subject {
@@ -241,16 +244,16 @@ impl Evidence {
     }
 }
 
-/// By how many nanoseconds each time of the relay may be wrong.
+/// Returns by how many nanoseconds each time of the relay may be wrong.
 fn clock_error(clock: ClockRelation) -> f64 {
     match clock {
         ClockRelation::Offset { bound, .. } => bound.as_nanos() as f64,
-        // Of a clock that is unknown there are no times.
+        // With an unknown clock there are no times.
         ClockRelation::Own | ClockRelation::Same | ClockRelation::Unknown => 0.0,
     }
 }
 
-/// Judges what came out of a relay, over these phases with their windows.
+/// Judges the deliveries of a relay over these phases with their windows.
 pub(super) fn behind_relay(
     expr: &Expr,
     delivered: &Delivered,
@@ -305,7 +308,7 @@ pub(super) fn behind_relay(
         }
         Subject::Queued(QueueMeasure::Growth) => {
             let grown = phases.iter().filter_map(|(phase, _)| phase.queued_growth);
-            // The phase in which it grew fastest.
+            // The phase in which the queue grew fastest decides.
             match grown.max_by(|one, other| one.slope.total_cmp(&other.slope)) {
                 None => Answer::no_data("the window is too short to say how the queue grew"),
                 Some(Growth { slope, low, high }) => compare(expr, slope, slope, |_| {
@@ -353,7 +356,7 @@ pub(super) fn of_event(expr: &Expr, measure: EventMeasure, effect: &EventEffect)
     }
 }
 
-/// Judges what was done of what was asked, over these phases: each counts as much as the others.
+/// Judges the share of the work that was done over these phases. Each phase has the same weight.
 pub(super) fn done(expr: &Expr, phases: &[&Work]) -> Answer {
     if phases.is_empty() {
         return Answer::no_data("known at the end of the run");
@@ -367,7 +370,7 @@ pub(super) fn done(expr: &Expr, phases: &[&Work]) -> Answer {
     compare(expr, share, share, |_| told.join(": "))
 }
 
-/// The index of the `[[expect]]` of this name; one without a name goes by its place in the profile, from 1.
+/// Returns the index of the `[[expect]]` with this name. One without a name has its number in the profile, from 1.
 pub(super) fn expect_index(expects: &[Expect], name: &str) -> Option<u32> {
     let named = |(i, expect): (usize, &Expect)| match &expect.name {
         Some(own) => own == name,
@@ -415,7 +418,7 @@ fn compare(expr: &Expr, least: f64, most: f64, text: impl Fn(f64) -> String) -> 
     Answer { status, observed }
 }
 
-/// A time in nanoseconds, in the unit in which it is easily read.
+/// Returns a time in nanoseconds as text, in a unit that is easy to read.
 pub fn duration_text(ns: f64) -> String {
     let (unit, length) = match ns {
         _ if ns < 1e3 => ("ns", 1.0),

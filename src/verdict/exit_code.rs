@@ -1,4 +1,4 @@
-//! The exit codes of the process, as the contract has them.
+//! The exit codes of the process, as the contract defines them.
 
 /// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum ExitCode {
     Fault = 1,
     /// Wrong usage or a wrong profile; nothing was sent.
     Usage = 2,
-    /// The target is not reached, not allowed, or does not serve; no load ran.
+    /// The target was not reached, is not allowed, or does not serve; no load ran.
     Preflight = 3,
     /// Nothing was measured.
     NoData = 4,
@@ -20,12 +20,12 @@ pub enum ExitCode {
     Invalid = 98,
     /// An assertion failed, or something is not as expected.
     Failed = 99,
-    /// The user stopped it; the result so far is stored.
+    /// The user stopped the run or search; the result so far is stored.
     Interrupted = 105,
 }
 
 impl ExitCode {
-    /// All of them, in the order of their numbers.
+    /// All codes, in the order of their numbers.
     pub const ALL: [ExitCode; 9] = [
         ExitCode::Success,
         ExitCode::Fault,
@@ -38,12 +38,12 @@ impl ExitCode {
         ExitCode::Interrupted,
     ];
 
-    /// The number that the operating system gets and result.json holds.
+    /// Returns the number for the operating system and for result.json.
     pub const fn number(self) -> u8 {
         self as u8
     }
 
-    /// The code of a number, such as a stored one; a number that is none is a fault.
+    /// Returns the code of a number, such as a stored one. An unknown number counts as a fault.
     pub fn of(number: u8) -> ExitCode {
         ExitCode::ALL.into_iter().find(|code| code.number() == number).unwrap_or(ExitCode::Fault)
     }

@@ -16,14 +16,15 @@
 //!           | NUMBER (% /s /m /h)           with rate: the share of all, or so many in that time
 //! ```
 //!
-//! It parses expressions and locates errors; `evidence` finds the number, `judge` compares.
+//! It parses expressions and locates errors. `evidence` finds the number, and `judge` compares.
 //!
 //! # Decisions
-//! - `done` is a share and nothing else: messages, sessions and time are not counted in one number.
-//! - `amplification` is a plain number, the attempts over the messages that started: it has no aggregate and no unit.
+//! - `done` is only a share: messages, sessions and time are not counted in one number.
+//! - `amplification` is a plain number: the attempts divided by the messages that started. It has no aggregate and no
+//!   unit.
 //! - Lag, wait and setup are before the service of the listener: without an outcome they include all outcomes.
 //! - A rate in /s counts only the window (M21), also for conditions and expects.
-//! - `m` is minutes after a duration's number and a million after a count's.
+//! - `m` means minutes after the number of a duration, and a million after a count.
 
 mod parse;
 
@@ -37,24 +38,24 @@ use crate::condition::Condition;
 /// One assertion of a profile or of `--assert`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Assertion {
-    /// What must hold.
+    /// The expression that must hold.
     pub expr: Expr,
-    /// In this phase; in all measured phases together if absent.
+    /// The phase in which it must hold; `None` for all measured phases together.
     pub phase: Option<String>,
-    /// Over every stretch of this length instead of the whole.
+    /// The length of the stretches in each of which it must hold; `None` for the whole.
     pub window: Option<Duration>,
-    /// End the run as soon as it fails.
+    /// Whether the run ends as soon as it fails.
     pub abort: bool,
-    /// Not looked at before the phase is this old.
+    /// The age of the phase from which on it is checked.
     pub grace: Duration,
-    /// Whether it is built in, and not the user's.
+    /// Whether it is built in.
     pub builtin: bool,
 }
 
-/// An expression, understood.
+/// A parsed expression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expr {
-    /// As it was written.
+    /// The text as the user wrote it.
     pub text: String,
     /// The subject.
     pub subject: Subject,
@@ -62,28 +63,29 @@ pub struct Expr {
     pub aggregate: Aggregate,
     /// The operator.
     pub operator: Operator,
-    /// The expected value: nanoseconds, a count, a share (0.01 for 1 %) or a number a second, as the aggregate asks.
+    /// The expected value: nanoseconds, a count, a share (0.01 for 1 %) or a number in 1/s, as the aggregate needs.
     pub value: f64,
 }
 
 /// The subject of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A distribution of durations; `None`: all outcomes (for lag and wait).
+    /// A distribution of durations, of this outcome; `None` for all outcomes (for lag and wait).
     Latency(Metric, Option<Outcome>),
     /// Arrivals that were scheduled.
     Scheduled,
     /// Arrivals that were started.
     Started,
-    /// Arrivals that ended so.
+    /// Arrivals that ended with this outcome.
     Arrivals(Outcome),
     /// Arrivals neither accepted nor expected.
     Unexpected,
     /// The share of the work that was done.
     Done,
-    /// Attempts that were started, of messages that are tried again; without `[session.retry]` the arrivals that were.
+    /// Attempts that were started, of messages that are tried again; without `[session.retry]` the arrivals that were
+    /// started.
     Attempts,
-    /// Those of them that were not the first.
+    /// Attempts that were not the first of their message.
     Retries,
     /// Messages that were given up.
     GaveUp,
@@ -91,40 +93,40 @@ pub enum Subject {
     Pending,
     /// Messages that were accepted after an attempt in doubt.
     PossiblyDoubled,
-    /// Attempts over messages.
+    /// Attempts divided by messages.
     Amplification,
     /// Transactions that were started.
     Attempted,
-    /// Transactions that ended so.
+    /// Transactions that ended with this outcome.
     Transactions(Outcome),
-    /// How often a condition was met.
+    /// The number of occurrences of a condition.
     Condition(Condition),
     /// Refusals that the `[[expect]]` of this name covered.
     Expect(String),
     /// A time of the event of this name.
     Event(String, EventMeasure),
-    /// Recipients behind the relay.
+    /// A count of recipients behind the relay.
     Delivery(DeliveryCount),
     /// The relay's queue.
     Queued(QueueMeasure),
-    /// From the last accepted message to the last first delivery.
+    /// The time from the last accepted message to the last first delivery.
     Drain,
 }
 
-/// What is counted behind the relay.
+/// A count behind the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryCount {
-    /// Accepted recipients that came out.
+    /// Accepted recipients that were delivered.
     Delivered,
-    /// Those that were reported as failed.
+    /// Recipients that were reported as failed.
     Bounced,
-    /// Those of which nothing was seen.
+    /// Recipients without a delivery or a notification.
     Missing,
     /// Deliveries beyond the first.
     Duplicated,
-    /// Recipients that came out with a change.
+    /// Recipients whose message was delivered with a change.
     Altered,
-    /// Recipients that came out although they were refused.
+    /// Recipients that were delivered although they were refused.
     Unexpected,
     /// Messages of another run.
     Foreign,
@@ -143,28 +145,28 @@ impl DeliveryCount {
     ];
 }
 
-/// What is measured of the relay's queue.
+/// A measure of the relay's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueMeasure {
-    /// The most recipients in it.
+    /// The most recipients in the queue.
     Max,
-    /// How fast it grew.
+    /// How fast the queue grew.
     Growth,
 }
 
 impl Subject {
-    /// Whether it is known only with a receiver behind the relay, and at the end of the run.
+    /// Whether the subject is known only with a receiver behind the relay, and at the end of the run.
     pub const fn is_behind_relay(&self) -> bool {
         matches!(self, Subject::Delivery(_) | Subject::Queued(_) | Subject::Drain)
     }
 }
 
-/// What is measured of an event.
+/// A measure of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventMeasure {
-    /// From the first to the last failed arrival.
+    /// The time from the first to the last failed arrival.
     Outage,
-    /// From the event until the listener was as before.
+    /// The time from the event until the listener had recovered.
     Recovery,
 }
 
@@ -174,29 +176,29 @@ impl EventMeasure {
         [("outage", EventMeasure::Outage), ("recovery", EventMeasure::Recovery)];
 }
 
-/// Which number of the subject.
+/// The aggregate of the subject.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Aggregate {
     /// The percentile, above 0 and below 1.
     Quantile(f64),
-    /// The least.
+    /// The smallest value.
     Min,
-    /// The greatest.
+    /// The largest value.
     Max,
     /// The mean.
     Mean,
-    /// The one time that there is.
+    /// The only value of the subject.
     Only,
-    /// How many.
+    /// The number of values.
     Count,
-    /// Which share of all.
+    /// The share of all.
     Share,
-    /// How many a second.
+    /// The number for each second.
     PerSecond,
 }
 
 impl Aggregate {
-    /// Whether it is a time.
+    /// Whether the aggregate is a duration.
     pub const fn is_duration(self) -> bool {
         matches!(
             self,
@@ -223,7 +225,7 @@ pub enum Operator {
 }
 
 impl Operator {
-    /// Every operator as it is written.
+    /// Every operator, as the user writes it.
     pub const ALL: [(&'static str, Operator); 6] = [
         ("<", Operator::Less),
         ("<=", Operator::AtMost),
@@ -233,7 +235,7 @@ impl Operator {
         ("!=", Operator::Unequal),
     ];
 
-    /// Whether it holds between what was found and what was asked.
+    /// Whether the comparison holds between the observed and the expected value.
     pub fn holds(self, found: f64, asked: f64) -> bool {
         match self {
             Operator::Less => found < asked,
@@ -252,23 +254,23 @@ impl fmt::Display for Expr {
     }
 }
 
-/// Why an expression is not understood.
+/// Why an expression is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}{}", nearest.as_ref().map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
 pub struct GrammarError {
-    /// The offending piece, in bytes of the expression; empty, at its place, when something is missing.
+    /// The wrong piece, in bytes of the expression. If something is missing, it is empty at that place.
     pub span: Range<usize>,
-    /// What is wrong with it, as a lowercase fragment.
+    /// The fault, as a lowercase fragment.
     pub message: String,
     /// The nearest valid word, if one is near.
     pub nearest: Option<String>,
 }
 
 impl Assertion {
-    /// Reads an expression; it holds over all measured phases, without window, until the caller says otherwise.
+    /// Parses an expression. It holds over all measured phases and without a window, until the caller changes that.
     ///
     /// # Errors
-    /// With the place and the nearest valid word, when it is not understood.
+    /// The place of the fault, and the nearest valid word.
     pub fn parse(expr: &str) -> Result<Assertion, GrammarError> {
         Ok(Assertion {
             expr: parse::expr(expr)?,
@@ -280,7 +282,7 @@ impl Assertion {
         })
     }
 
-    /// They stand unless the profile removes them.
+    /// Returns the assertions that hold unless the profile removes them.
     pub fn builtin() -> Vec<Assertion> {
         let ours = |expr| Assertion {
             builtin: true,
@@ -294,7 +296,7 @@ impl Assertion {
         ]
     }
 
-    /// They stand as well where there is a receiver behind the relay.
+    /// Returns the additional built-in assertions for a run with a receiver behind the relay.
     pub fn builtin_behind_relay() -> Vec<Assertion> {
         ["missing == 0", "duplicated == 0", "altered == 0", "delivery.unexpected == 0"]
             .map(|expr| Assertion {

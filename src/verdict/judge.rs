@@ -1,10 +1,11 @@
 //! Makes the verdict and the exit code of a run from its measurement.
 //!
 //! # Decisions
-//! - When several things are true of a run, the one that says most about whether its numbers can be used comes first:
-//!   interrupted, invalid, nothing measured, an assertion failed. The results of all assertions are given in any case.
-//! - No assertion is judged when the user stopped the run: arrivals that the stop left waiting are shed, and what was asked for
-//!   was not done, through no fault of the listener. What was observed until then is reported.
+//! - If several statuses apply to a run, the first of this list wins, because it says most about whether the numbers
+//!   can be used: interrupted, invalid, nothing measured, an assertion failed. The results of all assertions are always
+//!   given.
+//! - If the user stopped the run, no assertion is judged: waiting arrivals are shed and the work is incomplete, through
+//!   no fault of the listener. The values observed until then are reported.
 //! - An assertion without data fails the run like a failed one: a check without data must not pass.
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use crate::condition::expect::Expect;
 /// The verdict of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VerdictStatus {
-    /// Measured, valid, and every assertion held.
+    /// The run was measured and is valid, and every assertion held.
     Pass,
     /// An assertion failed.
     Fail,
@@ -38,7 +39,7 @@ pub enum VerdictStatus {
 }
 
 impl VerdictStatus {
-    /// The status's name in JSON and text.
+    /// Returns the name in JSON and text.
     pub const fn as_str(self) -> &'static str {
         match self {
             VerdictStatus::Pass => "pass",
@@ -49,7 +50,7 @@ impl VerdictStatus {
         }
     }
 
-    /// The exit code of a run with this status.
+    /// Returns the exit code of a run with this status.
     pub const fn exit_code(self) -> ExitCode {
         match self {
             VerdictStatus::Pass => ExitCode::Success,
@@ -61,19 +62,19 @@ impl VerdictStatus {
     }
 }
 
-/// The judgement of a run.
+/// The verdict of a run, with its exit code and its assertions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// In a word.
+    /// The verdict in one word.
     pub status: VerdictStatus,
     /// The process's exit code.
     pub exit_code: ExitCode,
-    /// By assertion, in their order.
+    /// The results of the assertions, in their order.
     pub results: Vec<AssertionResult>,
 }
 
 impl Verdict {
-    /// Judges a run. `expects` are the plan's; `windows` watched the run with the same assertions.
+    /// Judges a run. `expects` are those of the plan. `windows` has watched the run with the same assertions.
     pub fn judge(
         measured: &Measured,
         summary: &Summary,
@@ -184,7 +185,8 @@ fn answer(
 /// The largest number of unexpected outcomes that are named.
 const NAMED: usize = 3;
 
-/// What was unexpected in these phases, the most frequent first: `: 31 malformed-reply at body, 20 no-greeting at greeting`.
+/// Returns the unexpected outcomes of these phases, the most frequent first: `: 31 malformed-reply at body, 20
+/// no-greeting at greeting`.
 fn unexpected(measured: &Measured, scope: &[usize]) -> String {
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     for tally in scope.iter().filter_map(|index| measured.tally.phases.get(*index)) {

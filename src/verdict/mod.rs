@@ -1,4 +1,4 @@
-//! Judges runs, searches and comparisons, and gives the exit code that follows.
+//! Judges runs, searches and comparisons, and returns the exit code that follows.
 //!
 //! It measures nothing and prints nothing: `grammar` parses an assertion, `evidence` finds its value in the collector's counts,
 //! `window` evaluates sliding windows during the run, and `judge` gives the verdict of a run. `search` judges searches for limits

@@ -8,18 +8,18 @@ use crate::collector::summary::PhaseInfo;
 /// The status of an assertion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AssertionStatus {
-    /// It passed.
+    /// The assertion passed.
     Pass,
-    /// It failed.
+    /// The assertion failed.
     Fail,
-    /// It could not be judged, which is a failure.
+    /// There were no data, which counts as a failure.
     NoData,
     /// The user stopped the run, so the whole is unknown.
     NotJudged,
 }
 
 impl AssertionStatus {
-    /// The status's name in JSON and text.
+    /// Returns the name in JSON and text.
     pub const fn as_str(self) -> &'static str {
         match self {
             AssertionStatus::Pass => "pass",
@@ -31,7 +31,7 @@ impl AssertionStatus {
 }
 
 impl Assertion {
-    /// Its result.
+    /// Returns the result of the assertion.
     pub(super) fn result(&self, observed: String, status: AssertionStatus) -> AssertionResult {
         AssertionResult {
             expr: self.expr.text.clone(),
@@ -48,26 +48,26 @@ impl Assertion {
 /// The result of one assertion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssertionResult {
-    /// The expression as written.
+    /// The expression as the user wrote it.
     pub expr: String,
-    /// The phase, if it is about one.
+    /// The phase, if the assertion is about one.
     pub phase: Option<String>,
-    /// What was found, with its unit, or why nothing was.
+    /// The observed value with its unit, or why there is none.
     pub observed: String,
-    /// How it is judged.
+    /// The status.
     pub status: AssertionStatus,
-    /// Whether it is built in, and not the user's.
+    /// Whether the assertion is built in.
     pub builtin: bool,
     /// Whether it ends the run as soon as it fails.
     pub abort: bool,
-    /// Over every stretch of this length instead of the whole.
+    /// The length of the stretches in each of which it must hold; `None` for the whole.
     pub window: Option<Duration>,
 }
 
-/// The indices of the phases that an assertion is about.
+/// Returns the indices of the phases that an assertion is about.
 ///
 /// # Errors
-/// In words, when there is none.
+/// Why there is no such phase, in words.
 pub(super) fn scope<'a>(
     assertion: &Assertion,
     phases: impl IntoIterator<Item = &'a PhaseInfo>,

@@ -4,10 +4,10 @@ use super::exit_code::ExitCode;
 use super::judge::VerdictStatus;
 use super::outcome::{AssertionResult, AssertionStatus};
 
-/// The judgement of a search.
+/// The verdict of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchVerdict {
-    /// In a word.
+    /// The verdict in one word.
     pub status: VerdictStatus,
     /// The process's exit code.
     pub exit_code: ExitCode,
@@ -18,9 +18,9 @@ pub struct SearchVerdict {
 /// Why a measurement is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchReason {
-    /// Its name in result.json.
+    /// The name in result.json.
     pub code: String,
-    /// What happened.
+    /// The reason in a sentence.
     pub sentence: String,
 }
 
@@ -33,18 +33,18 @@ impl SearchVerdict {
         SearchVerdict { reason: Some(SearchReason { code: code.to_owned(), sentence }), ..self }
     }
 
-    /// Of a search that ran to its end; `as_expected`: no limit is other than expected.
+    /// Returns the verdict of a search that ran to its end. `as_expected` says that all limits are as expected.
     pub fn complete(as_expected: bool) -> SearchVerdict {
         SearchVerdict::new(if as_expected { VerdictStatus::Pass } else { VerdictStatus::Fail })
     }
 
-    /// Of a search that the user stopped.
+    /// Returns the verdict of a search that the user stopped.
     pub fn stopped() -> SearchVerdict {
         SearchVerdict::new(VerdictStatus::Interrupted)
     }
 
-    /// Of a search that did not begin, because its first session was not served; `reply`: what came instead, `hint`: what
-    /// that probably means.
+    /// Returns the verdict of a search that did not begin, because its first session was not served. `reply` is what
+    /// came instead, and `hint` what that probably means.
     pub fn not_served(reply: &str, hint: Option<&str>) -> SearchVerdict {
         let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
         let sentence = format!("the listener does not serve a first session: {reply}{hint}");
@@ -52,38 +52,38 @@ impl SearchVerdict {
         SearchVerdict { exit_code: ExitCode::Preflight, ..verdict }
     }
 
-    /// Of a search after whose limit `after` the listener served no session.
+    /// Returns the verdict of a search in which the listener served no session after the limit `after`.
     pub fn listener_lost(after: &str, reply: &str) -> SearchVerdict {
         let sentence = format!("after {after} the listener served no further session: {reply}");
         SearchVerdict::new(VerdictStatus::Invalid).because("listener-lost", sentence)
     }
 
-    /// Of a search that this machine could not continue.
+    /// Returns the verdict of a search that this machine could not continue.
     pub fn own_failure(why: &str) -> SearchVerdict {
         let sentence = format!("the generator could not continue: {why}");
         SearchVerdict::new(VerdictStatus::Invalid).because("own-failure", sentence)
     }
 
-    /// Of a search that a fault in smtpress ended.
+    /// Returns the verdict of a search that a fault in smtpress ended.
     pub fn fault(limit: &str, why: &str) -> SearchVerdict {
         let sentence = format!("a fault in smtpress ended the search for {limit}, please report it: {why}");
         let verdict = SearchVerdict::new(VerdictStatus::Invalid).because("fault", sentence);
         SearchVerdict { exit_code: ExitCode::Fault, ..verdict }
     }
 
-    /// Of a search that used up its budget of `what` before its last limit.
+    /// Returns the verdict of a search that used up its budget of `what` before its last limit.
     pub fn budget_spent(what: &str) -> SearchVerdict {
         let sentence = format!("the budget of {what} is used up, and some limits were not looked for");
         SearchVerdict::new(VerdictStatus::Invalid).because("spent", sentence)
     }
 
-    /// Of a search for the capacity whose command between two trials failed.
+    /// Returns the verdict of a capacity search whose command between two trials failed.
     pub fn hook_failed() -> SearchVerdict {
         SearchVerdict { exit_code: ExitCode::Preflight, ..SearchVerdict::new(VerdictStatus::NoData) }
     }
 
-    /// Of a search for the capacity that ran to its end. `is_settled`: every goal has a capacity that was confirmed;
-    /// `no_valid_trial`: why no trial can be believed, if that is so.
+    /// Returns the verdict of a capacity search that ran to its end. `is_settled` says that every goal has a confirmed
+    /// capacity. `no_valid_trial` is the reason if no trial is valid.
     pub fn capacity(
         is_settled: bool,
         expectations: &[AssertionResult],

@@ -27,11 +27,11 @@ impl Default for Effort {
     }
 }
 
-/// The drawn changes of one metric, rising, on the inner scale.
+/// The drawn changes of one metric in rising order, on the inner scale.
 pub(super) struct Drawn(Vec<f64>);
 
 impl Drawn {
-    /// The 95 % interval; swapped sides give exactly the opposite.
+    /// Returns the 95 % interval. Swapped sides give exactly the opposite.
     pub(super) fn interval(&self) -> (f64, f64) {
         let cut = self.0.len() / 40;
         match (self.0.get(cut), self.0.get(self.0.len().saturating_sub(cut + 1))) {
@@ -40,7 +40,7 @@ impl Drawn {
         }
     }
 
-    /// Twice the share of draws on the rarer side of no change.
+    /// Returns twice the share of the draws on the rarer side of no change.
     pub(super) fn p_value(&self) -> f64 {
         let up = self.0.iter().filter(|change| **change >= 0.0).count();
         let down = self.0.iter().filter(|change| **change <= 0.0).count();
@@ -48,7 +48,7 @@ impl Drawn {
     }
 }
 
-/// By [`Measure::ALL`]. `fixed`: the runs are fixed, and only blocks are drawn.
+/// Returns the drawn changes, by [`Measure::ALL`]. With `fixed` the runs are fixed, and only blocks are drawn.
 pub(super) fn changes(
     base: &[RunSample],
     candidate: &[RunSample],
@@ -67,7 +67,7 @@ pub(super) fn changes(
 
 /// Returns the resampled medians of a side.
 fn medians(side: &[RunSample], fixed: bool, effort: Effort) -> Vec<[f64; Measure::ALL.len()]> {
-    // In an order that does not depend on the order of the arguments.
+    // The runs are sorted, so that the order of the arguments does not matter.
     let mut runs: Vec<&RunSample> = side.iter().collect();
     runs.sort_by_key(|run| run.digest);
     if runs.is_empty() || runs.iter().any(|run| run.pool.is_empty()) {
@@ -87,14 +87,14 @@ fn medians(side: &[RunSample], fixed: bool, effort: Effort) -> Vec<[f64; Measure
     (0..effort.sides).map(one).collect()
 }
 
-/// The runs of a side, whatever their order.
+/// Returns the digests of the runs of a side, independent of their order.
 pub(super) fn digests(side: &[RunSample]) -> Vec<[u8; 32]> {
     let mut digests: Vec<[u8; 32]> = side.iter().map(|run| run.digest).collect();
     digests.sort_unstable();
     digests
 }
 
-/// The middle value, or the mean of the two.
+/// Returns the middle value, or the mean of the two middle values.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
@@ -105,12 +105,12 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// The random generator, seeded by the measurement.
+/// Returns the random generator, seeded by the measurement.
 pub(super) fn stream(seed: &[u8; 32]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(*seed)
 }
 
-/// One of `n`, which is small: the bias of the multiplication is below n / 2^32.
+/// Returns a random index below `n`. For a small `n` the bias of the multiplication is below n / 2^32.
 pub(super) fn pick(random: &mut ChaCha8Rng, n: usize) -> usize {
     ((u64::from(random.next_u32()) * n as u64) >> 32) as usize
 }

@@ -10,9 +10,9 @@ use super::{Comparison, Judgement};
 /// The faults of the deliveries of one side, all runs together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryFaults {
-    /// Accepted recipients.
+    /// The accepted recipients.
     pub recipients: u64,
-    /// Those that are missing.
+    /// The missing recipients.
     pub missing: u64,
     /// Deliveries beyond the first.
     pub duplicated: u64,
@@ -23,7 +23,7 @@ pub struct DeliveryFaults {
 }
 
 impl Comparison {
-    /// Adds the deliveries of a run; `None`: a side had no receiver.
+    /// Adds the deliveries of a run. `None` means that this side had no receiver.
     pub fn add_deliveries(&mut self, base: Option<DeliveryFaults>, candidate: Option<DeliveryFaults>) {
         let (base, candidate) = match (base, candidate) {
             (Some(base), Some(candidate)) => (base, candidate),

@@ -1,12 +1,12 @@
 //! The exact two-sided Mann-Whitney test, ties included: all assignments of the values to the two sides are counted.
 
-/// The share of all assignments that separate the two sides at least as far as these (mid-ranks; H. B. Mann, D. R.
-/// Whitney 1947).
+/// Returns the share of all assignments that separate the two sides at least as far as the given one (mid-ranks; H. B.
+/// Mann, D. R. Whitney 1947).
 pub(super) fn p_value(a: &[f64], b: &[f64]) -> f64 {
     let mut all: Vec<(f64, bool)> =
         a.iter().map(|value| (*value, true)).chain(b.iter().map(|value| (*value, false))).collect();
     all.sort_by(|x, y| x.0.total_cmp(&y.0));
-    // Twice the ranks: mid-ranks of ties are halves.
+    // Ranks are doubled, because mid-ranks of ties are halves.
     let mut ranks = Vec::with_capacity(all.len());
     let mut found = 0;
     while ranks.len() < all.len() {
@@ -29,13 +29,13 @@ pub(super) fn p_value(a: &[f64], b: &[f64]) -> f64 {
     as_far / total
 }
 
-/// The smallest p that this many runs can give.
+/// Returns the smallest p that this many runs can give.
 pub(super) fn least(a: usize, b: usize) -> f64 {
     let deals = (1..=a.min(b)).fold(1.0, |deals, i| deals * (a.max(b) + i) as f64 / i as f64);
     2.0 / deals
 }
 
-/// In how many ways `n` of the ranks add up to each sum.
+/// Returns in how many ways `n` of the ranks add up to each sum.
 fn ways(ranks: &[usize], n: usize) -> Vec<f64> {
     let most: usize = ranks.iter().rev().take(n).sum();
     let mut ways = vec![vec![0.0; most + 1]; n + 1];
@@ -60,10 +60,11 @@ mod tests {
         // Complete separation: 2 of C(8, 4) = 70 and of C(10, 5) = 252 deals.
         assert_eq!(p_value(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]), 2.0 / 70.0);
         assert_eq!(p_value(&[1.0, 2.0, 3.0, 4.0, 5.0], &[6.0, 7.0, 8.0, 9.0, 10.0]), 2.0 / 252.0);
-        // U = 3 of 4 and 4: as R's wilcox.test(c(1,2,3,7), c(4,5,6,8), exact = TRUE) has it.
+        // U = 3 of 4 and 4, as in R's wilcox.test(c(1,2,3,7), c(4,5,6,8), exact = TRUE).
         assert_eq!(p_value(&[1.0, 2.0, 3.0, 7.0], &[4.0, 5.0, 6.0, 8.0]), 14.0 / 70.0);
         assert_eq!(p_value(&[1.0; 4], &[1.0; 4]), 1.0);
-        // Of 3 and 3 with a tie across: sums 1 + 2 + 3.5 = 6.5 and the other end, each in 2 of 20 deals.
+        // 3 and 3 values with a tie across the sides: the sums 1 + 2 + 3.5 = 6.5 and the other end, each in 2 of 20
+        // deals.
         assert_eq!(p_value(&[1.0, 2.0, 3.0], &[3.0, 4.0, 5.0]), 4.0 / 20.0);
         assert_eq!((least(4, 4), least(5, 4)), (2.0 / 70.0, 2.0 / 126.0));
     }

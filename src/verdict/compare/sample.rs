@@ -10,7 +10,7 @@ use crate::collector::histogram::{Hist, Status, needed, rank};
 
 /// The length of a block: longer than the correlation between the seconds of a listener.
 pub const BLOCK: Duration = Duration::from_secs(10);
-/// The largest number of blocks; those of a long run are longer.
+/// The largest number of blocks. A long run has longer blocks.
 const MOST_BLOCKS: usize = 60;
 
 /// The times of accepted arrivals whose quantiles are compared.
@@ -25,10 +25,10 @@ pub enum TimeMetric {
 }
 
 impl TimeMetric {
-    /// All, by their index.
+    /// All metrics, by their index.
     pub const ALL: [TimeMetric; 3] = [TimeMetric::Response, TimeMetric::Transit, TimeMetric::Delivery];
 
-    /// The name in JSON and text.
+    /// Returns the name in JSON and text.
     pub const fn as_str(self) -> &'static str {
         match self {
             TimeMetric::Response => "response",
@@ -41,15 +41,16 @@ impl TimeMetric {
 /// The measurement of one stretch of time.
 #[derive(Clone, Debug, Default)]
 pub struct TimeBlock {
-    /// Its length.
+    /// The length of the block.
     pub length: Duration,
-    /// By [`TimeMetric`], of what was accepted and of what had no end: (greatest value of the bucket in nanoseconds, count).
+    /// The times by [`TimeMetric`], of accepted arrivals and of those without an end: (greatest value of the bucket in
+    /// nanoseconds, count).
     pub times: [Vec<(u64, u64)>; TimeMetric::ALL.len()],
-    /// Arrivals accepted.
+    /// The number of accepted arrivals.
     pub accepted: u64,
-    /// Arrivals that ended neither accepted nor as expected, shed ones included.
+    /// The number of arrivals that ended neither accepted nor as expected, including shed ones.
     pub unexpected: u64,
-    /// Arrivals that ended, shed ones included.
+    /// The number of arrivals that ended, including shed ones.
     pub ended: u64,
 }
 
@@ -66,13 +67,13 @@ impl TimeBlock {
 /// One phase of one run.
 #[derive(Clone, Debug, Default)]
 pub struct RunBlocks {
-    /// The denominator of its rates.
+    /// The denominator of the rates.
     pub window: Duration,
-    /// By [`TimeMetric`].
+    /// The times by [`TimeMetric`].
     pub times: [Hist; TimeMetric::ALL.len()],
-    /// Those of which only a lower bound is known (M12).
+    /// The times of which only a lower bound is known (M12), by [`TimeMetric`].
     pub censored: [Hist; TimeMetric::ALL.len()],
-    /// Its blocks, in order.
+    /// The blocks, in order.
     pub blocks: Vec<TimeBlock>,
 }
 
@@ -80,9 +81,9 @@ pub struct RunBlocks {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum MetricValue {
     Known(f64),
-    /// Too few values (M18).
+    /// There are too few values (M18).
     Few,
-    /// Only a lower bound (M12).
+    /// There is only a lower bound (M12).
     AtLeast,
     /// There was no time, or no arrival.
     Nothing,
@@ -114,13 +115,13 @@ impl MetricValue {
 /// A prepared run.
 #[derive(Clone, Debug)]
 pub(super) struct RunSample {
-    /// By [`Measure::ALL`].
+    /// The values by [`Measure::ALL`].
     pub(super) values: Vec<MetricValue>,
     /// The values of resamples of the run, drawn from its blocks.
     pub(super) pool: Vec<[f64; Measure::ALL.len()]>,
-    /// The values of the whole run.
+    /// The digest of the values of the whole run.
     pub(super) digest: [u8; 32],
-    /// How many blocks there are.
+    /// The number of blocks.
     pub(super) blocks: usize,
 }
 
@@ -172,7 +173,8 @@ fn value(course: &RunBlocks, measure: Measure) -> MetricValue {
     }
 }
 
-/// Joins neighbouring blocks until there are few enough; a rest of less than half a block is added to the one before.
+/// Joins neighbouring blocks until there are at most [`MOST_BLOCKS`]. A rest of less than half a block is added to the
+/// block before.
 fn folded(blocks: &[TimeBlock]) -> Vec<TimeBlock> {
     let joined = blocks.len().div_ceil(MOST_BLOCKS).max(1);
     let mut folded: Vec<TimeBlock> = Vec::new();
@@ -209,17 +211,18 @@ fn digest(window: Duration, blocks: &[TimeBlock]) -> [u8; 32] {
 /// The distributions of the blocks over one common list of values, so that a draw is a sum of rows.
 struct Dense<'a> {
     blocks: &'a [TimeBlock],
-    /// By [`TimeMetric`].
+    /// The distributions by [`TimeMetric`].
     times: [DenseTimes; TimeMetric::ALL.len()],
-    /// What makes the rate of all blocks that of the phase: its window may be shorter than the time its values took.
+    /// The factor that makes the rate of all blocks equal to the phase's rate. The window of the phase may be shorter
+    /// than the time in which its values came.
     stretch: f64,
 }
 
-/// Those of one metric.
+/// The distributions of one metric.
 struct DenseTimes {
-    /// Rising.
+    /// The values, rising.
     values: Vec<u64>,
-    /// By block, by value.
+    /// The counts by block and by value.
     counts: Vec<Vec<u64>>,
 }
 
@@ -240,7 +243,7 @@ impl DenseTimes {
         DenseTimes { values, counts }
     }
 
-    /// These blocks' counts added up, by value.
+    /// Returns the sum of the counts of these blocks, by value.
     fn pooled(&self, picks: &[usize]) -> Vec<u64> {
         let mut pooled = vec![0; self.values.len()];
         for block in picks {
@@ -269,7 +272,7 @@ impl Dense<'_> {
         }
     }
 
-    /// By [`Measure::ALL`], of these blocks.
+    /// Returns the values of these blocks, by [`Measure::ALL`].
     fn values(&self, picks: &[usize]) -> [f64; Measure::ALL.len()] {
         let mut whole = TimeBlock::default();
         for block in picks {

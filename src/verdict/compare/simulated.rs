@@ -1,4 +1,5 @@
-//! Runs with a known truth: log-normal times, seconds that resemble the one before, and runs that differ by 3 %.
+//! Runs with a known true difference: log-normal times, seconds that resemble the one before, and runs that differ by 3
+//! %.
 
 use std::time::Duration;
 
@@ -7,14 +8,14 @@ use rand::{Rng, RngExt};
 use super::{BLOCK, RunBlocks, TimeBlock};
 use crate::collector::histogram::Hist;
 
-/// What is done to the times of a run.
+/// The factors for the times of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Truth {
-    /// All of them by this.
+    /// The factor for all times.
     pub(super) all: f64,
-    /// The slowest 4 % by this.
+    /// The factor for the slowest 4 %.
     pub(super) tail: f64,
-    /// How far one run is from another, as a share of the time.
+    /// The difference from run to run, as a share of the time.
     pub(super) run: f64,
 }
 
@@ -25,7 +26,7 @@ fn normal(random: &mut impl Rng) -> f64 {
     radius * (std::f64::consts::TAU * random.random::<f64>()).cos()
 }
 
-/// A run of so many blocks at this rate a second, all accepted.
+/// Returns a run of this many blocks at this rate a second, with all arrivals accepted.
 pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth) -> RunBlocks {
     let own = truth.all.ln() + truth.run * normal(random);
     let (mut second, mut course) = (0.0, RunBlocks::default());
@@ -35,7 +36,7 @@ pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth)
             second = 0.7 * second + 0.04 * normal(random);
             for _ in 0..rate {
                 let place = normal(random);
-                // Beyond 1.75 standard deviations lie 4 %.
+                // 4 % of the values lie beyond 1.75 standard deviations.
                 let tail = if place > 1.75 { truth.tail.ln() } else { 0.0 };
                 hist.record((20e6 * (own + second + 0.5 * place + tail).exp()) as u64);
             }
@@ -55,7 +56,7 @@ pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth)
     course
 }
 
-/// So many runs.
+/// Returns this many runs.
 pub(super) fn runs(
     random: &mut impl Rng,
     n: usize,

@@ -1,4 +1,4 @@
-//! The comparison held against runs whose truth is known.
+//! Comparisons of runs whose true difference is known.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::simulated::{ALIKE, Truth, run, runs};
 use super::*;
 
-/// Enough for a judgement, and quick in a debug build.
+/// Enough draws for a verdict, and quick in a debug build.
 const QUICK: Effort = Effort { within: 20, sides: 200 };
 const P50: Measure = Measure::Time(TimeMetric::Response, 0.5);
 const P99: Measure = Measure::Time(TimeMetric::Response, 0.99);
@@ -19,7 +19,7 @@ fn of(comparison: &Comparison, measure: Measure) -> &MetricComparison {
     comparison.rows.iter().find(|row| row.measure == measure).unwrap()
 }
 
-/// How many of so many comparisons of runs that are alike find a regression.
+/// Returns how many of this number of comparisons of equal runs find a regression.
 fn false_alarms(comparisons: usize, alike: Truth) -> usize {
     let mut random = ChaCha8Rng::seed_from_u64(2026);
     let alarm = |_| {
@@ -34,19 +34,20 @@ fn false_alarms(comparisons: usize, alike: Truth) -> usize {
 
 #[test]
 fn runs_that_are_alike_are_seldom_called_regressed() {
-    // The bound for 2,000 is 5 %; of 200 at that rate 20 or more come once in a thousand times, and the seed is fixed.
+    // The bound for 2,000 is 5 %. At that rate, 20 or more of 200 come once in a thousand times, and the seed is fixed.
     let found = false_alarms(200, ALIKE);
     assert!(found < 20, "{found} of 200");
 }
 
-/// Who takes messages or blocks for the evidence finds a difference between any two of these.
+/// A test that counts messages or blocks as the evidence would find a difference between any two of these runs.
 #[test]
 fn runs_that_differ_more_from_each_other_than_within_are_no_regression_either() {
     let found = false_alarms(100, Truth { run: 0.15, ..ALIKE });
     assert!(found <= 10, "{found} of 100");
 }
 
-/// A verdict needs the test and the interval, so that one of them may be wrong unseen: each by itself.
+/// A verdict needs both the test and the interval, so a fault of one of them could stay hidden. Here each is checked
+/// alone.
 #[test]
 fn the_test_and_the_interval_each_take_the_run_for_the_unit() {
     let mut random = ChaCha8Rng::seed_from_u64(15);
@@ -60,7 +61,8 @@ fn the_test_and_the_interval_each_take_the_run_for_the_unit() {
         let change = row.change.unwrap();
         beside += usize::from(change.low > 1.0 || change.high < 1.0);
     }
-    // 4.1 of 100 are the exact test's own (2 * 19 of 924 deals); an interval of six runs misses some more than 5.
+    // The exact test itself has 4.1 of 100 (2 * 19 of 924 deals). An interval of six runs is wrong a little more often
+    // than 5.
     assert!(tested <= 12, "{tested} of 100 tests find what is not there");
     assert!(beside <= 20, "{beside} of 100 intervals lie beside the truth");
 }
@@ -196,7 +198,7 @@ fn refusals_and_lost_rate_are_regressions_and_missing_percentiles_no_answer() {
     let found = compare(&sides(base.clone(), silent.clone()), &[P99], QUICK);
     assert_eq!(found.judgement, Judgement::Inconclusive);
     assert!(found.rows[0].why.as_deref().unwrap().contains("needs 459"));
-    // Neither side can say it: it is left out, and that is reported.
+    // Neither side has a value, so the metric is left out, and that is reported.
     let found = compare(&sides(silent.clone(), silent), &[P99], QUICK);
     assert!(found.rows.is_empty() && found.notes[0].contains("response p99 left out"), "{found:?}");
 
@@ -216,7 +218,7 @@ fn two_short_runs_are_not_judged_by_a_single_block() {
     assert!(of(&found, P50).why.as_deref().unwrap().contains("shorter than 30 s"));
 }
 
-/// The same runs, behind a relay that holds each message for three times its response time, times this.
+/// Returns the same runs behind a relay that holds each message for three times its response time, times `factor`.
 fn relayed(mut runs: Vec<RunBlocks>, factor: f64) -> Vec<RunBlocks> {
     let longer = |value: u64| (value as f64 * 3.0 * factor) as u64;
     for course in &mut runs {
@@ -259,7 +261,7 @@ fn times_that_a_side_has_not_are_left_out_and_that_is_reported_where_they_are_na
         let note = "transit p99 left out, a side has no times";
         assert!(found.notes.iter().any(|known| known.contains(note)), "{:?}", found.notes);
     }
-    // One run of several without is something else than none.
+    // One run of several without a receiver is another case than no receiver at all.
     let mut some = relayed(base.clone(), 1.0);
     some[2] = base[2].clone();
     let found = compare(&sides(relayed(base, 1.0), some), &[transit], QUICK);

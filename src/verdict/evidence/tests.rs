@@ -78,7 +78,7 @@ fn m12_lower_bounds_break_upper_limits_and_keep_lower_ones_only() {
         assert_eq!(answer(text, &tally), bound(status), "{text}");
     }
     assert_eq!(answer("min == 10ns", &tally), judged(Pass, "10 ns"));
-    // Lost at once: by so many ranks the percentile may be higher, and no more.
+    // Arrivals that are lost at once raise the percentile by at most this many ranks.
     let mut lost = PhaseTally::default();
     end(&mut lost, Outcome::Accepted, 1..=1000);
     end(&mut lost, Outcome::InDoubt, [1; 20]);
@@ -99,7 +99,7 @@ fn m12_lower_bounds_break_upper_limits_and_keep_lower_ones_only() {
     assert_eq!(answer("p90 < 5ns", &hung), judged(Fail, ">= 7 ns"));
 }
 
-/// 452 at this step.
+/// Returns the condition of a 452 at this step.
 fn busy(step: Step) -> ConditionKey {
     ConditionKey {
         step,
@@ -172,7 +172,7 @@ fn m21_what_was_met_after_the_window_is_in_no_rate() {
     ] {
         assert_eq!(answer(text, &tally), judged(status, observed), "{text}");
     }
-    // Over two phases, and over two workers of one.
+    // Over two phases, and over two workers of one phase.
     let expr = Assertion::parse("condition.resource-low rate == 0.2/s").unwrap().expr;
     let mut both = Evidence::gather(&expr, &[], &tally, Duration::from_secs(10));
     both.add(&Evidence::gather(&expr, &[], &tally, Duration::from_secs(10)));
@@ -220,7 +220,7 @@ fn a_time_of_an_event_holds_only_if_it_does_wherever_between_its_bounds_it_lies(
         ("event.a.outage < 5s", None, Pass),
         ("event.a.outage < 5s", Some((3, Some(3))), Pass),
         ("event.a.outage < 5s", Some((6, Some(6))), Fail),
-        // Nobody tried in between, or nothing was accepted any more.
+        // There was no attempt in between, or no arrival was accepted any more.
         ("event.a.outage < 5s", Some((3, Some(30))), NoData),
         ("event.a.outage < 5s", Some((3, None)), NoData),
         ("event.a.outage < 5s", Some((6, None)), Fail),
@@ -232,7 +232,7 @@ fn a_time_of_an_event_holds_only_if_it_does_wherever_between_its_bounds_it_lies(
         (after(), Pass),
         (EventRecovery::After(s(11)), Fail),
         (EventRecovery::NotWithin(s(12)), Fail),
-        // It may have come right after the end of the run.
+        // The recovery may have come just after the end of the run.
         (EventRecovery::NotWithin(s(4)), NoData),
         (EventRecovery::Unknown("nothing was accepted before it".to_owned()), NoData),
     ] {

@@ -1,4 +1,4 @@
-//! From the text of an expression to its parts, or to the place that cannot be read.
+//! Parses the text of an expression into its parts, or finds the place of the error.
 
 use std::ops::Range;
 
@@ -83,7 +83,7 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
     Ok(Expr { text: text.trim().to_owned(), subject, aggregate, operator, value })
 }
 
-/// A piece without blanks, either of operator signs or of none, and where it begins.
+/// A piece without blanks, either of operator signs only or without any, and its position.
 #[derive(Clone, Copy)]
 struct ExprWord<'a> {
     text: &'a str,
@@ -204,7 +204,7 @@ fn delivery(name: &str) -> Option<Subject> {
     DeliveryCount::ALL.into_iter().find(|(word, _)| *word == name).map(|(_, count)| Subject::Delivery(count))
 }
 
-/// Every subject; of the event that `name` names, if it names one.
+/// Returns every subject, with those of the event in `name` if it names one.
 fn subjects(name: &str) -> impl Iterator<Item = String> {
     let event = name.strip_prefix("event.").map(|rest| rest.split('.').next().unwrap_or(rest).to_owned());
     let events = event.into_iter().flat_map(|event| {
@@ -245,7 +245,8 @@ fn latency_aggregate(word: &str) -> Option<Aggregate> {
     }
 }
 
-/// `99.9` as 0.999, digit by digit: dividing by 100 would be off in the last place, and miss the percentile of that name.
+/// Returns `99.9` as 0.999, digit by digit. A division by 100 would be wrong in the last place, and miss the percentile
+/// of that name.
 fn percentile(number: &str) -> Option<f64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
@@ -314,7 +315,7 @@ fn unknown_aggregate<T>(word: ExprWord<'_>, nearest: Option<&str>) -> Result<T, 
     })
 }
 
-/// A number and its unit, which may stand apart.
+/// A number and its unit, which may be separated.
 struct ParsedValue<'a> {
     number: ExprWord<'a>,
     unit: &'a str,
@@ -344,7 +345,7 @@ fn value<'a>(words: &[ExprWord<'a>], end: usize) -> Result<ParsedValue<'a>, Gram
 }
 
 /// A unit: its name, and its size as a power of ten and a factor. The power is applied to the digits, so that `1.1%` is
-/// the number nearest to 0.011, and a share of exactly that compares equal.
+/// the number nearest to 0.011, and a share of exactly that value compares equal.
 type ValueUnit = (&'static str, i8, f64);
 
 const DURATIONS: [ValueUnit; 8] = [
@@ -368,7 +369,7 @@ const RATES: [ValueUnit; 5] = [
 ];
 
 impl ParsedValue<'_> {
-    /// In the unit of [`Expr::value`].
+    /// Returns the value in the unit of [`Expr::value`].
     fn read(&self, aggregate: Aggregate) -> Result<f64, GrammarError> {
         let scaled = |power: i8| format!("{}e{power}", self.number.text).parse::<f64>();
         if !scaled(0).is_ok_and(f64::is_finite) {

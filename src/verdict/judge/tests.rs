@@ -25,7 +25,7 @@ fn infos() -> [PhaseInfo; 3] {
     })
 }
 
-/// Accepted arrivals with these times in nanoseconds, by phase.
+/// Returns accepted arrivals with these times in nanoseconds, by phase.
 fn run(phases: [&[u64]; 3]) -> Measured {
     let mut tally = Tally::new(3);
     for (phase_tally, values) in tally.phases.iter_mut().zip(phases) {
@@ -56,7 +56,7 @@ fn run(phases: [&[u64]; 3]) -> Measured {
     }
 }
 
-/// The work of ten messages, of which this many are done.
+/// Returns the work of ten messages, of which this many are done.
 fn work(done: u64) -> Work {
     Work { unit: WorkUnit::Messages, asked: 10, done, short_since: None, why: None }
 }

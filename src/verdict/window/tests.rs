@@ -18,7 +18,7 @@ fn info(name: &str, seconds: Option<u64>) -> PhaseInfo {
     }
 }
 
-/// One second of two phases; in each so many were accepted and so many deferred.
+/// Returns one second of two phases, each with these numbers of accepted and deferred arrivals.
 fn second(start: u64, phases: [(u64, u64); 2]) -> Interval {
     let mut tally = Tally::new(2);
     for (phase_tally, (accepted, deferred)) in tally.phases.iter_mut().zip(phases) {
@@ -40,7 +40,8 @@ fn assertion(expr: &str, window: Option<u64>, abort: bool) -> Assertion {
     Assertion { window: window.map(Duration::from_secs), abort, ..Assertion::parse(expr).unwrap() }
 }
 
-/// Feeds a phase of these (accepted, deferred) a second; says in which second and by whom it was ended.
+/// Feeds a phase with these (accepted, deferred) counts for each second. Returns the second in which an assertion ended
+/// it, and the assertion.
 fn watch(windows: &mut Windows, seconds: &[(u64, u64)]) -> Option<(usize, usize)> {
     let fed = |(i, counts): (usize, &(u64, u64))| {
         windows.feed(&second(i as u64, [*counts, (0, 0)])).map(|who| (i, who))

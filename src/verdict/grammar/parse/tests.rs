@@ -1,4 +1,4 @@
-//! Every form that is read, and every mistake that is named.
+//! Every valid form, and the error for every mistake.
 
 use proptest::prelude::*;
 
@@ -65,7 +65,7 @@ fn counts_and_rates_are_read() {
 
 #[test]
 fn every_mistake_is_underlined_and_the_nearest_word_named() {
-    // Expression, the piece that is underlined (empty: something is missing there), part of the message, nearest word.
+    // Expression, the underlined piece (empty if something is missing there), part of the message, nearest word.
     let table = [
         ("", "", "empty", None),
         ("respnse p99 < 1s", "respnse", "unknown name", Some("response")),
@@ -154,11 +154,11 @@ proptest! {
         let name = &names[index % names.len()];
         let timed = name.parse::<Metric>().is_ok();
         let (tail, factor) = match name.as_str() {
-            // A share and nothing else.
+            // `done` takes only a share.
             "done" => (format!("rate < {number}%"), 0.01),
-            // A plain number and nothing else.
+            // `amplification` takes only a plain number.
             "amplification" => (format!("< {number}"), 1.0),
-            // The measure stands apart, and is in the name.
+            // The measure is part of the name, behind a space.
             "queued max" => (format!("< {number}"), 1.0),
             name if name == "drain" || name.starts_with("event.") => (format!("< {number}ms"), 1e6),
             _ if timed => (format!("p99 < {number}ms"), 1e6),
