@@ -1,9 +1,9 @@
-//! The account of one run: what its relay accepted and what came out, from a receiver in this process or from delivery
-//! logs.
+//! The account of one run: the recipients that its relay accepted, and the deliveries, from a receiver in this process
+//! or from delivery logs.
 //!
 //! # Decisions
-//! - The lock is held for a few additions only, by the threads that take deliveries and once a second by the thread
-//!   that adds up; never in the path of an arrival. Contents are compared before it is taken.
+//! - The lock is held only for a few additions, by the threads that take deliveries and once a second by the thread
+//!   that adds up. It is never taken in the path of an arrival. Contents are compared before it is taken.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ use crate::smtp::{Content, Reply, Step};
 
 /// The largest number of recipients and messages that are named.
 const NAMED: usize = 20;
-/// The largest number of kinds of bounces that are counted apart.
+/// The largest number of kinds of bounces that are counted separately.
 const KINDS: usize = 100;
 /// The largest length of a sample, in characters.
 const SAMPLE: usize = 500;
@@ -32,7 +32,7 @@ const SAMPLE: usize = 500;
 /// The content of a message that came out.
 #[derive(Clone, Copy, Debug)]
 pub enum SeenContent<'a> {
-    /// The whole content, dots unstuffed.
+    /// The whole content, without dot stuffing.
     Whole(&'a [u8]),
     /// The fingerprint by which it is compared.
     Fingerprint(&'a Fingerprint),
@@ -44,12 +44,12 @@ pub struct RunAccount {
     id: String,
     mailer: Arc<Mailer>,
     recipients: u32,
-    /// Whether times are known. If not, there are counts only.
+    /// Whether times are known. If not, there are only counts.
     is_timed: bool,
     state: Mutex<ReceivedSoFar>,
 }
 
-/// What came out so far.
+/// The deliveries so far.
 #[derive(Debug)]
 struct ReceivedSoFar {
     matcher: Matcher,
@@ -59,8 +59,8 @@ struct ReceivedSoFar {
 }
 
 impl RunAccount {
-    /// The account of a run that begins. `date`: the Date of its messages. `is_timed`: the times of deliveries are
-    /// known; if not, the given times only set their order.
+    /// Creates the account of a run that begins. `date` is the Date of its messages. `is_timed` says that the times of
+    /// deliveries are known. If not, the given times only set their order.
     pub fn new(plan: &Plan, date: &str, is_timed: bool) -> RunAccount {
         let recipients = plan.mail.recipients;
         let phases = u32::try_from(plan.phases.len()).unwrap_or(u32::MAX);
@@ -78,25 +78,25 @@ impl RunAccount {
         }
     }
 
-    /// The run id.
+    /// Returns the run id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Takes transactions that have ended.
+    /// Processes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         let mut state = self.lock();
         transactions.iter().for_each(|transaction| state.matcher.answered(transaction));
     }
 
-    /// Returns what came out since the last call, by phase, and the relay's queue at this time of the run.
+    /// Returns the deliveries since the last call, by phase, and the relay's queue at this time of the run.
     pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         let mut state = self.lock();
         let tally = self.take_tally(&mut state, false);
         (tally, self.is_timed.then(|| state.matcher.flow().queued_at(until)))
     }
 
-    /// Counts and times since the last call.
+    /// Returns the counts and times since the last call.
     fn take_tally(&self, state: &mut ReceivedSoFar, last: bool) -> Tally {
         let mut tally = state.matcher.recorder().snapshot(0, Gauges::default(), last).tally;
         if !self.is_timed {
@@ -105,26 +105,26 @@ impl RunAccount {
         tally
     }
 
-    /// When the last delivery or bounce came, since the run's epoch.
+    /// Returns when the last delivery or bounce came, since the run's epoch.
     pub fn last_seen(&self) -> Option<Duration> {
         self.lock().matcher.last_seen()
     }
 
-    /// The number of recipients that are still awaited, those in doubt included.
+    /// Returns the number of recipients that are still missing, including those in doubt.
     pub fn outstanding(&self) -> u64 {
         self.lock().matcher.outstanding()
     }
 
     /// Whether the wait can end at this time since the run's epoch: no accepted recipient is missing, and either none
-    /// in doubt is missing or nothing has come out for `quiet`.
+    /// in doubt is missing or there was no delivery for `quiet`.
     pub fn is_settled(&self, now: Duration, quiet: Duration) -> bool {
         let state = self.lock();
         let is_quiet = || state.matcher.last_seen().is_none_or(|last| now.saturating_sub(last) >= quiet);
         state.matcher.queued() == 0 && (state.matcher.outstanding() == 0 || is_quiet())
     }
 
-    /// Closes the account; the run ended at `ended` since its epoch. `windows`: the start and the end of each phase.
-    /// Missing recipients are added to `tally` as times of which only a lower bound is known.
+    /// Closes the account. The run ended at `ended` since its epoch. `windows` holds the start and the end of each
+    /// phase. Missing recipients are added to `tally` as times of which only a lower bound is known.
     pub fn finish(
         &self,
         windows: &[(Duration, Duration)],
@@ -198,7 +198,7 @@ impl RunAccount {
         }
     }
 
-    /// Takes a notification about recipients of a message of the run.
+    /// Processes a notification about recipients of a message of the run.
     pub fn notified(&self, notification: &Notification, at: Duration) {
         let seq = notification.identity.seq;
         let ends: Vec<(Option<u32>, &RecipientStatus)> = notification
@@ -208,7 +208,7 @@ impl RunAccount {
             .collect();
         let mut state = self.lock();
         if ends.is_empty() {
-            // It names no recipients: it is about all of them.
+            // A notification without recipients is about all of them.
             for recipient in 0..self.recipients {
                 state.matcher.bounced(seq, Some(recipient), at);
             }
@@ -230,12 +230,12 @@ impl RunAccount {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The content of a message as it was sent; `None`: its file was removed.
+    /// Returns the content of a message as it was sent; `None` if its file was removed.
     fn content(&self, seq: u64) -> Option<Vec<u8>> {
         self.mailer.message(seq).content().ok()
     }
 
-    /// The index of this recipient in its message; `None`: the relay rewrote the address.
+    /// Returns the index of this recipient in its message; `None` if the relay rewrote the address.
     fn recipient(&self, seq: u64, address: &str) -> Option<u32> {
         let message = self.mailer.message(seq);
         let mut own = Vec::new();

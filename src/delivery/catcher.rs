@@ -25,7 +25,7 @@ pub struct Catcher {
 pub struct CaughtMessage {
     /// Its recipients.
     pub recipients: Vec<String>,
-    /// The whole message, dots unstuffed.
+    /// The whole message, without dot stuffing.
     pub content: Vec<u8>,
     /// When its end was read.
     pub ended: Instant,
@@ -50,19 +50,20 @@ impl Catcher {
         Ok(Catcher { next_hop: NextHop::start(settings, seed, &sink)?, caught })
     }
 
-    /// Where it listens, in the order of its addresses.
+    /// Returns where it listens, in the order of its addresses.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.next_hop.places()
     }
 
-    /// What came out so far.
+    /// Returns the messages that came out so far.
     pub fn caught(&self) -> Vec<CaughtMessage> {
         self.caught.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl CaughtMessage {
-    /// The number of recipients that it settles: those that have the message, or those that the relay gave up on.
+    /// Returns the number of recipients that it settles: those that have the message, or those that the relay gave up
+    /// on.
     pub fn ends(&self) -> usize {
         let failed = |about: &Notification| {
             about.recipients.iter().filter(|own| own.action == DeliveryAction::Failed).count()

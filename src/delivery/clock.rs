@@ -1,7 +1,8 @@
 //! Relates the clocks of two processes.
 //!
 //! # Decisions
-//! - Processes of one boot and one time namespace share the monotonic clock of the kernel: times taken by either can be subtracted.
+//! - Processes of one boot and one time namespace share the kernel's monotonic clock, so times of both can be
+//!   subtracted.
 //! - Between two machines only the wall clocks can be related, by a measured offset with its bound. Without an offset
 //!   the times of the other machine are unknown.
 
@@ -32,7 +33,7 @@ impl ClockReading {
         ClockReading { wall: read_clock(ClockId::CLOCK_REALTIME), mono: read_clock(ClockId::CLOCK_MONOTONIC) }
     }
 
-    /// Returns what the clocks show at another moment, computed from a reading of now.
+    /// Returns the clocks at another moment, computed from the present reading.
     pub fn at(moment: Instant) -> ClockReading {
         let (here, now) = (now(), ClockReading::now());
         let (ahead, behind) =
@@ -57,7 +58,7 @@ fn read_clock(clock: ClockId) -> Duration {
     clock_gettime(clock).map(Duration::from).unwrap_or_default()
 }
 
-/// Returns the name of the monotonic clock of this process, made of the boot and the time namespace; `None`: they
+/// Returns the name of the monotonic clock of this process, made of the boot and the time namespace; `None` if they
 /// cannot be read.
 pub fn clock_name() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -66,10 +67,10 @@ pub fn clock_name() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()).trim_end().to_owned())
 }
 
-/// The measured offset by which the wall clock of the receiver is ahead of that of the run: `1.2ms+-0.3ms`.
+/// The measured offset by which the receiver's wall clock is ahead of that of the run: `1.2ms+-0.3ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockOffset {
-    /// The offset in nanoseconds; below zero: the receiver's clock is behind.
+    /// The offset in nanoseconds; below zero if the receiver's clock is behind.
     pub ahead_ns: i64,
     /// The bound of its error.
     pub bound: Duration,
@@ -101,7 +102,7 @@ impl fmt::Display for ClockOffset {
     }
 }
 
-/// Parses a length of time with a fraction, such as `1.2ms`; `0` needs no unit.
+/// Parses a length of time with a fraction, such as `1.2ms`. `0` needs no unit.
 fn seconds(text: &str) -> Option<Duration> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
@@ -126,7 +127,7 @@ pub(super) struct TwoClocks {
 }
 
 impl TwoClocks {
-    /// Relates two clocks. `run` and `other`: the names of their monotonic clocks.
+    /// Relates two clocks. `run` and `other` are the names of their monotonic clocks.
     pub fn new(
         epoch: ClockReading,
         run: Option<&str>,
@@ -141,7 +142,7 @@ impl TwoClocks {
         TwoClocks { relation, epoch }
     }
 
-    /// An unknown relation.
+    /// Returns an unknown relation.
     pub fn unrelated() -> TwoClocks {
         TwoClocks { relation: ClockRelation::Unknown, epoch: ClockReading::default() }
     }
@@ -150,7 +151,7 @@ impl TwoClocks {
         self.relation
     }
 
-    /// Nanoseconds from the run's epoch to a reading of the other process; `None`: unknown.
+    /// Returns the nanoseconds from the run's epoch to a reading of the other process; `None` if unknown.
     pub fn since_epoch(&self, reading: ClockReading) -> Option<i64> {
         let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         match self.relation {
@@ -164,8 +165,8 @@ impl TwoClocks {
 }
 
 impl TwoClocks {
-    /// The same where a few seconds of error do not matter: an unknown clock is related by its wall clock. Zero before
-    /// the epoch.
+    /// Returns the time from the run's epoch to a reading, for uses that tolerate an error of a few seconds: an unknown
+    /// clock is related by its wall clock. Zero before the epoch.
     pub fn roughly_since_epoch(&self, reading: ClockReading) -> Duration {
         match self.since_epoch(reading) {
             Some(nanos) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),

@@ -26,7 +26,7 @@ impl FarEnd {
         }
     }
 
-    /// Begins a run at this epoch. `date`: the Date of its messages.
+    /// Begins a run at this epoch. `date` is the Date of its messages.
     pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
         match self {
             FarEnd::Own(receiver) => receiver.begin(plan, date, epoch),
@@ -34,7 +34,7 @@ impl FarEnd {
         }
     }
 
-    /// Takes transactions that have ended.
+    /// Processes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         match self {
             FarEnd::Own(receiver) => receiver.answered(transactions),
@@ -42,8 +42,8 @@ impl FarEnd {
         }
     }
 
-    /// Returns what came out since the last call, by phase, and the relay's queue at this time of the run; `None`: the
-    /// log does not have the whole second yet.
+    /// Returns the deliveries since the last call, by phase, and the relay's queue at this time of the run. The queue
+    /// is `None` if the log does not have the whole second yet.
     pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         match self {
             FarEnd::Own(receiver) => receiver.second(until),
@@ -59,7 +59,7 @@ impl FarEnd {
         }
     }
 
-    /// Closes the account; the run ended at `ended` since its epoch: see
+    /// Closes the account. The run ended at `ended` since its epoch. See
     /// [`RunAccount::finish`](super::account::RunAccount::finish).
     pub fn finish(
         &self,

@@ -3,12 +3,14 @@
 //! # Decisions
 //! - Fields that relays may add or remove (trace fields, signatures, X- fields) are left out on both sides. Every other
 //!   field must be there, in order and unchanged except for folding (RFC 5322 2.2.3). An added field is a change.
-//! - Bodies are compared byte for byte. Where they differ and a part is quoted-printable or base64 (RFC 6152 3: a relay may convert)
-//!   the decoded parts are compared instead. Where the encoding changed, MIME-Version and Content-Transfer-Encoding are left out of the header. Quoted-printable
-//!   is compared without carriage returns: the library's decoder drops them.
-//! - Digests are compared: a receiver in another process can hand on nothing else, and both ways must find the same.
-//! - A rewritten Message-ID is a change, although the message is identified by other fields: replies to it can no
-//!   longer be assigned.
+//! - Bodies are compared byte for byte. If they differ and a part is quoted-printable or base64, the decoded parts are
+//!   compared instead, because a relay may convert them (RFC 6152 3). If the encoding changed, MIME-Version and
+//!   Content-Transfer-Encoding are not compared. Quoted-printable is compared without carriage returns, because the
+//!   library's decoder drops them.
+//! - Digests are compared, because a receiver in another process can pass nothing else on, and both ways must give the
+//!   same result.
+//! - A rewritten Message-ID is a change, although other fields identify the message: replies to it can no longer be
+//!   assigned.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,7 +33,7 @@ pub enum Difference {
     Order,
     /// The body differs.
     Body,
-    /// What came out cannot be read as a message.
+    /// The content that came out cannot be parsed as a message.
     NoMessage,
 }
 
@@ -86,7 +88,7 @@ impl Serialize for ContentDigest {
     }
 }
 
-/// The fingerprint of a message: all that is kept of it for the comparison.
+/// The fingerprint of a message: everything that is kept of it for the comparison.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// The fields that a relay must keep, in order: the name in lower case, and the unfolded value.
@@ -95,7 +97,7 @@ pub struct Fingerprint {
     body: ContentDigest,
     /// The content transfer encodings of all parts, in order: 0 none, 1 quoted-printable, 2 base64.
     encodings: Vec<u8>,
-    /// The decoded contents of the parts that are no multipart, in order.
+    /// The decoded contents of the parts that are not a multipart, in order.
     parts: Vec<PartPrint>,
 }
 
@@ -103,13 +105,14 @@ pub struct Fingerprint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PartPrint {
     all: ContentDigest,
-    /// Without carriage returns.
+    /// The digest of the content without carriage returns.
     letters: ContentDigest,
     quoted: bool,
 }
 
 impl Fingerprint {
-    /// Returns the fingerprint of a content with CRLF line ends, dots unstuffed; `None`: it is no message.
+    /// Returns the fingerprint of a content with CRLF line ends and without dot stuffing; `None` if it is not a
+    /// message.
     pub fn of(content: &[u8]) -> Option<Fingerprint> {
         let message = MessageParser::new().default_header_raw().with_mime_headers().parse(content)?;
         Some(Fingerprint {
@@ -120,7 +123,7 @@ impl Fingerprint {
         })
     }
 
-    /// The fields that are compared, without those of the encoding if it was converted.
+    /// Returns the fields that are compared, without those of the encoding if it was converted.
     fn fields(&self, is_converted: bool) -> Vec<(&str, ContentDigest)> {
         let counts =
             |name: &str| !(is_converted && matches!(name, "mime-version" | "content-transfer-encoding"));
@@ -157,8 +160,8 @@ impl PartPrint {
     }
 }
 
-/// Returns all differences, the header fields in the order of their names, the body last; empty: the message is
-/// unaltered. Both contents have CRLF line ends, dots unstuffed.
+/// Returns all differences: the header fields in the order of their names, then the body. Empty if the message is
+/// unaltered. Both contents have CRLF line ends and no dot stuffing.
 pub fn differences(sent: &[u8], received: &[u8]) -> Vec<Difference> {
     if let Some(added) = received.strip_suffix(sent)
         && is_trace(added)
@@ -172,7 +175,7 @@ pub fn differences(sent: &[u8], received: &[u8]) -> Vec<Difference> {
     }
 }
 
-/// The same for the fingerprints of two messages.
+/// Returns the differences between the fingerprints of two messages.
 pub fn differences_between(sent: &Fingerprint, received: &Fingerprint) -> Vec<Difference> {
     let is_converted = sent.encodings != received.encodings;
     let mut found = fields_that_differ(&sent.fields(is_converted), &received.fields(is_converted));
@@ -185,7 +188,7 @@ pub fn differences_between(sent: &Fingerprint, received: &Fingerprint) -> Vec<Di
     found
 }
 
-/// Whether the text is only fields that relays add: most messages come out unaltered behind such fields.
+/// Whether the text consists only of fields that relays add: most messages come out unaltered behind such fields.
 fn is_trace(header: &[u8]) -> bool {
     let is_own = |line: &[u8]| {
         let name = memchr::memchr(b':', line).map(|end| line[..end].trim_ascii_end().to_ascii_lowercase());
@@ -260,7 +263,7 @@ fn encodings(message: &Message<'_>) -> Vec<u8> {
     message.parts.iter().map(number).collect()
 }
 
-/// The digest of the raw body.
+/// Returns the raw body.
 fn body<'a>(message: &'a Message<'_>) -> &'a [u8] {
     message.raw_message.get(message.root_part().offset_body as usize..).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Tells what a message from the relay is: a copy of a message of a run, a notification about one, or neither.
+//! Determines what a message from the relay is: a copy of a message of a run, a notification about one, or neither.
 
 use super::notification::Notification;
 use super::received::{self, Identity};
@@ -10,12 +10,12 @@ pub enum MessageKind {
     Copy(Identity),
     /// A notification about a message of a run.
     About(Notification),
-    /// It belongs to no run.
+    /// A message that belongs to no run.
     Foreign,
 }
 
 impl MessageKind {
-    /// Returns the kind of a message with dots unstuffed. A copy that names its run is never taken for a notification.
+    /// Returns the kind of a message without dot stuffing. A copy that names its run is never taken for a notification.
     pub fn of(content: &[u8]) -> MessageKind {
         let message = received::parse(content);
         let about = || message.as_ref().and_then(Notification::read).map(MessageKind::About);

@@ -1,15 +1,15 @@
-//! The delivery log: a receiver in another process writes what it took, and a run joins it.
+//! The delivery log: a receiver in another process writes the messages that it took, and a run joins the log.
 //!
-//! One JSON object a line. The first line names the format, the host and its clock. Then follow, in the order of
-//! arrival, `delivered` (a copy of a message came out), `notified` (a delivery status notification) and `foreign`
-//! (neither); once a second a `mark`, which confirms that the log is complete up to it; and `end` when the receiver was
-//! stopped.
+//! The log has one JSON object on each line. The first line names the format, the host and its clock. Then follow, in
+//! the order of arrival, `delivered` (a copy of a message came out), `notified` (a delivery status notification) and
+//! `foreign` (neither). Once a second a `mark` confirms that the log is complete up to it. `end` follows when the
+//! receiver was stopped.
 //!
 //! # Decisions
 //! - A copy is one line with all its recipients, as the relay delivered it, so that an altered message is named once.
 //! - A line holds the fingerprint of a content: the receiver does not know the content that the run sent.
 //! - Only whole lines count. A log whose marks stop is incomplete, and a run that joins it is invalid: messages that
-//!   the log does not have may still have come out.
+//!   are not in the log may still have come out.
 
 mod entry;
 mod join;
@@ -47,7 +47,7 @@ pub enum LogError {
         /// The reason.
         source: io::Error,
     },
-    /// The file is no delivery log.
+    /// The file is not a delivery log.
     #[error("{} is no delivery log ({why}): give the file that `smtpress receive --deliveries FILE` writes", path.display())]
     NoLog {
         /// The file.
@@ -73,7 +73,7 @@ pub enum LogError {
     NotAlive {
         /// The file.
         path: PathBuf,
-        /// What is known of its writer.
+        /// What is known about its writer.
         why: String,
     },
 }

@@ -15,12 +15,12 @@ use crate::listener::{ListenError, Sink, TakenMessage};
 use crate::net::address::bind::Bind;
 use crate::smtp::script::Protocol;
 
-/// The largest number of runs that are counted apart.
+/// The largest number of runs that are counted separately.
 const RUNS: usize = 1000;
 /// The largest length of a reply in a notification, in characters.
 const DIAGNOSTIC: usize = 500;
 
-/// Why it cannot start.
+/// Why the receiver cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     /// It cannot listen on an address.
@@ -68,7 +68,7 @@ struct LogSink {
 }
 
 impl LoggingReceiver {
-    /// Starts a receiver on all its addresses. `host`: the name of this machine, for the log. Without a log it only
+    /// Starts a receiver on all its addresses. `host` is the name of this machine, for the log. Without a log it only
     /// counts.
     ///
     /// # Errors
@@ -109,12 +109,12 @@ impl LoggingReceiver {
         }
     }
 
-    /// Where it listens, in the order of its addresses.
+    /// Returns where it listens, in the order of its addresses.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.next_hop.places()
     }
 
-    /// Whether a write to the log has failed: nothing more is written.
+    /// Whether a write to the log has failed. Then nothing more is written.
     pub fn log_has_failed(&self) -> bool {
         self.log.as_ref().is_some_and(LogWriter::has_failed)
     }
@@ -151,7 +151,7 @@ impl LoggingReceiver {
 }
 
 impl ReceivedInAll {
-    /// Copies, notifications and foreign messages.
+    /// Returns the number of copies, notifications and foreign messages.
     pub fn messages(&self) -> u64 {
         let of = |run: &ReceivedOfRun| run.copies + run.notifications;
         self.runs.values().map(of).sum::<u64>() + of(&self.others) + self.foreign

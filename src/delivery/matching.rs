@@ -1,16 +1,16 @@
-//! Matches what the relay accepted with what came out of it, and counts each accepted recipient once (M31).
+//! Matches the recipients that the relay accepted with its deliveries, and counts each accepted recipient once (M31).
 //!
 //! The two sides are reported in any order: a delivery may be seen before the reply that accepted its message.
 //!
 //! # Decisions
-//! - One byte a recipient and two a message are kept for the whole run, to recognize a second delivery. The times of a
-//!   message are kept until its recipients are settled, by page of `PAGE` messages: ten million messages of one
-//!   recipient that all came out cost 30 MB, ten million that are all missing 190 MB.
-//! - Transit and delivery times exist for accepted recipients only: one in doubt has no reply to measure from. A
-//!   recipient that was delivered before it was accepted, after an attempt in doubt or refused, has no times either.
-//! - Deliveries of messages that were never sent are kept apart up to a limit, so that a faulty relay cannot fill the
+//! - One byte for each recipient and two for each message are kept for the whole run, to recognize a second delivery.
+//!   The times of a message are kept until its recipients are settled, in pages of `PAGE` messages. Ten million
+//!   messages of one recipient cost 30 MB if all came out, and 190 MB if all are missing.
+//! - Transit and delivery times exist for accepted recipients only, because a recipient in doubt has no reply to
+//!   measure from. A recipient that was delivered before it was accepted, after an attempt in doubt or refused, has no
+//!   times either.
 //!   memory. They count as unexpected, and those beyond the limit as foreign.
-//! - A recipient that was both delivered and bounced counts as delivered; the bounce is counted apart.
+//! - A recipient that was both delivered and bounced counts as delivered. The bounce is counted separately.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -25,8 +25,8 @@ use crate::collector::{Metric, Outcome};
 
 /// The number of messages of a page.
 const PAGE: u64 = 4096;
-/// The largest number of recipients that came out before their transaction was over: normally below what one second
-/// brings.
+/// The largest number of recipients that came out before their transaction was over. Normally there are fewer than
+/// those of one second.
 const MOST_EARLY: usize = 1 << 20;
 
 /// The properties of a run's messages that matching needs.
@@ -40,7 +40,7 @@ pub struct MessageForm {
     pub phases: u32,
 }
 
-/// Matches what a relay accepted with what came out of it.
+/// Matches the recipients that a relay accepted with its deliveries.
 #[derive(Debug)]
 pub struct Matcher {
     messages: MessageForm,
@@ -67,26 +67,26 @@ struct PhaseMatch {
 /// The state of the messages of one page.
 #[derive(Debug)]
 struct Page {
-    /// By message and recipient.
+    /// The states by message and recipient.
     states: Box<[RecipientState]>,
-    /// By message: the index of its phase.
+    /// The index of the phase, by message.
     phases: Box<[u16]>,
-    /// The times by message; dropped while nothing of the page is missing.
+    /// The times by message. They are dropped while no recipient of the page is missing.
     times: Option<Box<[MessageTimes]>>,
-    /// The number of recipients that are accepted or in doubt and were not seen yet.
+    /// The number of recipients that are accepted or in doubt, and were not seen yet.
     missing: u32,
 }
 
 /// The times of a message.
 #[derive(Clone, Copy, Debug, Default)]
 struct MessageTimes {
-    /// Nanoseconds since the run's epoch.
+    /// The time of the reply, in nanoseconds since the run's epoch.
     answered: u64,
-    /// Seconds from the intended start to the reply; precise to one part in ten million.
+    /// The seconds from the intended start to the reply, precise to one part in ten million.
     response: f32,
 }
 
-/// The state of one recipient in one byte: the relay's answer in the two lowest bits, and what was seen of it.
+/// The state of one recipient in one byte: the relay's answer in the two lowest bits, then the events that were seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RecipientState(u8);
 
@@ -108,13 +108,13 @@ impl RecipientState {
         self.0 & flag != 0
     }
 
-    /// Whether it is awaited: accepted or in doubt, and not seen.
+    /// Whether the recipient is missing: accepted or in doubt, and not seen.
     fn is_missing(self) -> bool {
         matches!(self.answer(), Some(FinalAnswer::Accepted | FinalAnswer::InDoubt)) && self.0 >> 2 == 0
     }
 }
 
-/// What was seen of a recipient before the end of its transaction.
+/// The events of a recipient before the end of its transaction.
 #[derive(Clone, Copy, Debug, Default)]
 struct Early {
     /// The time of the first delivery.
@@ -126,7 +126,7 @@ struct Early {
 }
 
 impl Matcher {
-    /// A matcher without any messages.
+    /// Creates a matcher without any messages.
     pub fn new(messages: MessageForm) -> Matcher {
         Matcher {
             messages,
@@ -140,8 +140,8 @@ impl Matcher {
         }
     }
 
-    /// Takes a transaction that is over. If a message was tried again, the best answer for each recipient counts, from
-    /// the time at which it was given first.
+    /// Processes a transaction that is over. If a message was tried again, the best answer for each recipient counts,
+    /// from the time of its first occurrence.
     pub fn answered(&mut self, transaction: &Transaction) {
         let Transaction { seq, phase, intended, answered, ref answers } = *transaction;
         let response = answered.saturating_sub(intended).as_secs_f32();
@@ -184,8 +184,8 @@ impl Matcher {
         self.forget_times(seq);
     }
 
-    /// Takes a copy of a message for a recipient at this time since the run's epoch. An unknown recipient stands for
-    /// the first missing one of the message.
+    /// Processes a copy of a message for a recipient at this time since the run's epoch. An unknown recipient stands
+    /// for the first missing one of the message.
     pub fn delivered(&mut self, seq: u64, recipient: Option<u32>, at: Duration, is_altered: bool) {
         let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
         self.last_seen = self.last_seen.max(Some(at));
@@ -203,7 +203,7 @@ impl Matcher {
         }
     }
 
-    /// Takes a bounce of a recipient that arrived at this time.
+    /// Processes a bounce of a recipient that arrived at this time.
     pub fn bounced(&mut self, seq: u64, recipient: Option<u32>, at: Duration) {
         let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
         self.last_seen = self.last_seen.max(Some(at));
@@ -216,7 +216,7 @@ impl Matcher {
         }
     }
 
-    /// The early state of a recipient; `None`: the limit is reached.
+    /// Returns the early state of a recipient; `None` if the limit is reached.
     fn early(&mut self, seq: u64, recipient: u32) -> Option<&mut Early> {
         let is_full = self.early.len() >= MOST_EARLY;
         match self.early.entry((seq, recipient)) {
@@ -231,42 +231,43 @@ impl Matcher {
         self.last_seen = self.last_seen.max(Some(at));
     }
 
-    /// The number of messages that are not of this run.
+    /// Returns the number of messages that are not of this run.
     pub fn foreign_messages(&self) -> u64 {
         self.foreign
     }
 
-    /// The number of recipients in the relay's queue: accepted, and neither delivered nor bounced.
+    /// Returns the number of recipients in the relay's queue: accepted, and neither delivered nor bounced.
     pub fn queued(&self) -> u64 {
         self.phases.iter().map(|phase| phase.counts.missing).sum()
     }
 
-    /// The number of recipients that are still awaited, those in doubt included.
+    /// Returns the number of recipients that are still missing, including those in doubt.
     pub fn outstanding(&self) -> u64 {
         self.phases.iter().map(|phase| phase.counts.missing + phase.counts.in_doubt_missing).sum()
     }
 
-    /// What the relay accepted and what came out, over time.
+    /// Returns the accepted recipients and the deliveries over time.
     pub fn flow(&self) -> &Flow {
         &self.flow
     }
 
-    /// The recorder of transit and delivery times.
+    /// Returns the recorder of transit and delivery times.
     pub fn recorder(&mut self) -> &mut Recorder {
         &mut self.recorder
     }
 
-    /// When the last delivery or bounce came, since the run's epoch.
+    /// Returns when the last delivery or bounce came, since the run's epoch.
     pub fn last_seen(&self) -> Option<Duration> {
         self.last_seen
     }
 
-    /// The seconds of a phase in which something was accepted or came out for the first time.
+    /// Returns the seconds of a phase with an accepted recipient or a first delivery.
     pub fn phase_seconds(&self, phase: usize) -> &BTreeMap<u64, DeliverySecond> {
         &self.phases[phase].seconds
     }
 
-    /// The counts of a phase. Deliveries of messages without a transaction count as unexpected, in the first phase.
+    /// Returns the counts of a phase. Deliveries of messages without a transaction count as unexpected, in the first
+    /// phase.
     pub fn phase_counts(&self, phase: usize) -> DeliveryCounts {
         let mut counts = self.phases[phase].counts;
         if phase == 0 {
@@ -276,13 +277,14 @@ impl Matcher {
         counts
     }
 
-    /// The time from the last accepted message of a phase to its last first delivery; `None`: one of them is missing.
+    /// Returns the time from the last accepted message of a phase to its last first delivery; `None` if one of them is
+    /// missing.
     pub fn drain(&self, phase: usize) -> Option<Duration> {
         let PhaseMatch { last_accepted, last_delivered, .. } = self.phases[phase];
         Some(last_delivered?.saturating_sub(last_accepted?))
     }
 
-    /// The recipients that are accepted and missing, by message number.
+    /// Returns the recipients that are accepted and missing, by message number.
     pub fn missing(&self) -> impl Iterator<Item = MissingRecipient> + '_ {
         let recipients = u64::from(self.messages.recipients);
         let of_page = move |(number, page): (&u64, &'_ Page)| {
@@ -308,7 +310,7 @@ impl Matcher {
         })
     }
 
-    /// The index of the recipient that a delivery is for; `None`: the message has no such recipient.
+    /// Returns the index of the recipient of a delivery; `None` if the message has no such recipient.
     fn find(&self, seq: u64, recipient: Option<u32>) -> Option<u32> {
         let all = 0..self.messages.recipients;
         let recipient = recipient.unwrap_or_else(|| {
@@ -328,7 +330,7 @@ impl Matcher {
         })
     }
 
-    /// The state of a recipient; empty for a message without a reply.
+    /// Returns the state of a recipient; empty for a message without a reply.
     fn known(&self, seq: u64, recipient: u32) -> RecipientState {
         let at = (seq % PAGE) as usize * self.messages.recipients as usize + recipient as usize;
         self.pages.get(&(seq / PAGE)).map_or(RecipientState::default(), |page| page.states[at])
@@ -353,7 +355,7 @@ impl Matcher {
         &mut self.phases[phase].counts
     }
 
-    /// Takes the first delivery of a recipient whose answer is known.
+    /// Processes the first delivery of a recipient whose answer is known.
     fn deliver(&mut self, seq: u64, recipient: u32, at: Duration, is_altered: bool) {
         let phase = self.phase(seq);
         let times = self.times(seq, recipient);
@@ -378,7 +380,7 @@ impl Matcher {
         self.see(seq, recipient, RecipientState::DELIVERED, at);
     }
 
-    /// Notes that something was seen of a recipient.
+    /// Notes an event of a recipient.
     fn see(&mut self, seq: u64, recipient: u32, what: u8, at: Duration) {
         let state = self.state(seq, recipient);
         let before = *state;
@@ -395,7 +397,7 @@ impl Matcher {
         self.forget_times(seq);
     }
 
-    /// Notes the first sight of a recipient that was accepted at this time.
+    /// Notes the first event of a recipient that was accepted at this time.
     fn ended(&mut self, accepted: Duration, is_delivered: bool) {
         match is_delivered {
             true => self.flow.came_out(accepted),
@@ -463,12 +465,12 @@ fn add(counts: &mut DeliveryCounts, state: RecipientState, is_added: bool) {
 }
 
 impl MessageForm {
-    /// The number of times that are kept for a message.
+    /// Returns the number of times that are kept for a message.
     fn times_of_each(self) -> usize {
         if self.is_retried { self.recipients as usize } else { 1 }
     }
 
-    /// The index of a recipient's times in its page.
+    /// Returns the index of a recipient's times in its page.
     fn place_of_times(self, seq: u64, recipient: u32) -> usize {
         let each = self.times_of_each();
         (seq % PAGE) as usize * each + (recipient as usize).min(each - 1)

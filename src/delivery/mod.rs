@@ -1,11 +1,12 @@
-//! Delivery end to end: a receiver takes what a relay delivers, and matches it with what the relay accepted.
+//! Deliveries end to end: a receiver takes the messages that a relay delivers, and matches them with those that the
+//! relay accepted.
 //!
-//! [`Receiver`] listens and counts; [`settings`] holds its settings. A [`LoggingReceiver`] is a process of its own and
-//! writes a [`log`], from which a run gets the same counts; [`FarEnd`] is one or the other, and [`clock`] relates their
-//! times. [`received`] identifies a message that came out, [`integrity`] compares it with the one that was sent,
-//! [`notification`] reads a bounce, [`matching`] counts each accepted recipient once, [`flow`](crate::collector::flow)
-//! follows the relay's queue, and [`account`] adds all of it up for one run. [`transactions`] stores what is needed to
-//! join a run with a log later.
+//! [`Receiver`] listens and counts, and [`settings`] holds its settings. A [`LoggingReceiver`] is a process of its own
+//! and writes a [`log`], from which a run gets the same counts. [`FarEnd`] is one of the two, and [`clock`] relates
+//! their times. [`received`] identifies a message that came out, [`integrity`] compares it with the sent one, and
+//! [`notification`] reads a bounce. [`matching`] counts each accepted recipient once, [`flow`](crate::collector::flow)
+//! follows the relay's queue, and [`account`] adds everything up for one run. [`transactions`] stores the data that is
+//! needed to join a run with a log later.
 
 pub mod account;
 mod catcher;

@@ -17,8 +17,8 @@ const THREADS: usize = 1;
 #[derive(Debug)]
 pub(super) struct NextHop(Vec<Listener>);
 
-/// The health of a receiver's threads. Turns, late turns and the longest lateness count since the last call; all else
-/// counts since the start.
+/// The health of a receiver's threads. Turns, late turns and the longest lateness count since the last call. Everything
+/// else counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HopHealth {
     /// The number of threads.
@@ -29,7 +29,7 @@ pub struct HopHealth {
     pub connections: u64,
     /// The number of refusing replies.
     pub refusals: u64,
-    /// The number of connections that failed for want of a descriptor.
+    /// The number of connections that failed because no descriptor was free.
     pub accept_errors: u64,
     /// The number of turns of their timers.
     pub turns: u64,
@@ -54,12 +54,12 @@ impl NextHop {
         settings.addresses.iter().map(listen).collect::<Result<_, _>>().map(NextHop)
     }
 
-    /// The addresses on which they listen, in the given order.
+    /// Returns the addresses on which they listen, in the given order.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.0.iter().map(Listener::place)
     }
 
-    /// The health of their threads.
+    /// Returns the health of their threads.
     pub fn health(&self) -> HopHealth {
         let mut health = HopHealth { threads: (self.0.len() * THREADS) as u64, ..HopHealth::default() };
         for listener in &self.0 {
@@ -84,7 +84,7 @@ impl NextHop {
 }
 
 impl HopHealth {
-    /// The health over a time of this length; turns and lateness are those of this time.
+    /// Returns the health over a time of this length. Turns and lateness are those of this time.
     pub fn since(&self, before: &HopHealth, length: Duration) -> ReceiverHealth {
         let cores = self.threads.max(1) as f64 * length.as_secs_f64();
         let time = |ms: f64| Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default();

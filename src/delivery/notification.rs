@@ -4,8 +4,8 @@
 //! - A part of type message/delivery-status makes a notification, in any kind of multipart: OpenSMTPD sends it in a
 //!   multipart/mixed.
 //! - If the status gives only its class (`5.0.0`), the enhanced code of the reply is used (RFC 3464 2.3.6).
-//! - A library reads MIME and header fields. A bounce that is no `multipart/report`, as some servers send, is read by
-//!   the message that it quotes and by `X-Failed-Recipients`: the recipients that it names failed.
+//! - A library reads MIME and header fields. Some servers send bounces that are not a `multipart/report`. They are read
+//!   by the message that they quote and by `X-Failed-Recipients`: the recipients named there failed.
 //! - The message is identified by its returned header, else by the envelope id (RFC 3461 4.4), which holds the run id
 //!   and the number.
 
@@ -38,7 +38,7 @@ pub struct RecipientStatus {
     pub address: String,
     /// What the relay did.
     pub action: DeliveryAction,
-    /// The enhanced status code (RFC 3463), `5.1.1`; empty if none is given.
+    /// The enhanced status code (RFC 3463), such as `5.1.1`; empty if none is given.
     pub status: String,
     /// The reply of the next server, or another reason; empty if none is given.
     pub diagnostic: String,
@@ -54,7 +54,7 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// Reads a message as a notification; `None`: it is none, or names no message of a run.
+    /// Reads a message as a notification; `None` if it is not one, or names no message of a run.
     pub fn read(message: &Message<'_>) -> Option<Notification> {
         let report = is_report(message.root_part());
         let failed = message.header_raw("X-Failed-Recipients");
@@ -155,8 +155,8 @@ fn recipient(group: &Message<'_>) -> Option<RecipientStatus> {
     })
 }
 
-/// Takes the reply for a recipient from the human-readable text if the status part has none, as in `<user@host>: 550
-/// 5.1.1 ...`.
+/// Reads the reply for a recipient from the human-readable text, such as `<user@host>: 550 5.1.1 ...`, if the status
+/// part has none.
 fn complete(recipient: &mut RecipientStatus, message: &Message<'_>) {
     if !recipient.diagnostic.is_empty() || recipient.action != DeliveryAction::Failed {
         return;
@@ -186,7 +186,7 @@ fn failed_one(address: &str) -> RecipientStatus {
     }
 }
 
-/// Decodes a text as of RFC 3461 4 (`+2B` for `+`).
+/// Decodes a text in xtext (RFC 3461 4: `+2B` for `+`).
 fn decoded(xtext: &str) -> String {
     let bytes = xtext.as_bytes();
     let (mut text, mut at) = (Vec::with_capacity(bytes.len()), 0);

@@ -20,7 +20,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity in the header of a message; `None`: there is none.
+    /// Returns the identity in the header of a message; `None` if there is none.
     pub fn of(message: &Message<'_>) -> Option<Identity> {
         let field = |name: &str| message.header_raw(name.to_owned()).map(str::trim);
         let fields = || {
@@ -30,7 +30,7 @@ impl Identity {
         fields().or_else(|| Identity::in_text(message.message_id()?.as_bytes(), DOMAIN))
     }
 
-    /// Returns the first identity in the text that is written as `RUN.SEQ@smtpress.invalid`.
+    /// Returns the first identity in the text, written as `RUN.SEQ@smtpress.invalid`.
     pub(super) fn find(text: &[u8]) -> Option<Identity> {
         memchr::memmem::find_iter(text, DOMAIN).find_map(|at| {
             let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -48,7 +48,7 @@ impl Identity {
     }
 }
 
-/// Parses a message; `None`: it has no header at all.
+/// Parses a message; `None` if it has no header at all.
 pub fn parse(content: &[u8]) -> Option<Message<'_>> {
     MessageParser::new().with_minimal_headers().with_message_ids().with_mime_headers().parse(content)
 }

@@ -53,31 +53,31 @@ impl Receiver {
         Ok(Receiver { next_hop, account, quiet: settings.quiet, before: Mutex::default() })
     }
 
-    /// The addresses on which it listens, in the given order.
+    /// Returns the addresses on which it listens, in the given order.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.next_hop.places()
     }
 
-    /// How long without a delivery the relay counts as silent.
+    /// Returns how long without a delivery the relay counts as silent.
     pub fn quiet(&self) -> Duration {
         self.quiet
     }
 
-    /// Begins a run at this epoch: messages that come out from now on belong to it. `date`: the Date of its messages.
+    /// Begins a run at this epoch: messages that come out from now on belong to it. `date` is the Date of its messages.
     pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
         let run = RunOfReceiver { epoch, account: RunAccount::new(plan, date, true) };
         *lock(&self.before) = self.next_hop.health();
         *self.account.run.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(run));
     }
 
-    /// Takes transactions that have ended.
+    /// Processes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         if let Some(run) = self.account.run() {
             run.account.answered(transactions);
         }
     }
 
-    /// Returns what came out since the last call, by phase, and the relay's queue at this time of the run.
+    /// Returns the deliveries since the last call, by phase, and the relay's queue at this time of the run.
     pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         self.account.run().map_or_else(|| (Tally::new(0), None), |run| run.account.second(until))
     }

@@ -20,14 +20,14 @@ pub struct ReceiverSettings {
     pub keeps_transactions: bool,
     /// The settings of its listeners: those of a realistic next hop.
     pub limits: Limits,
-    /// How long to wait for deliveries after the last arrival, at most.
+    /// The longest wait for deliveries after the last arrival.
     pub drain: Duration,
     /// How long to wait without any delivery for messages in doubt, once no accepted one is missing.
     pub quiet: Duration,
 }
 
 impl ReceiverSettings {
-    /// The addresses on which it listens, for people: `127.0.0.1:2600, 127.0.0.1:2601`.
+    /// Returns the addresses on which it listens, for people: `127.0.0.1:2600, 127.0.0.1:2601`.
     pub fn places(&self) -> String {
         self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }

@@ -1,8 +1,9 @@
 //! Stores the transactions of a run, so that a delivery log can be joined when the run is over.
 //!
 //! The first line holds the run id, the Date of its messages, and the reading of its clocks when its load began. Each
-//! further line is a transaction: `[seq, phase, intended_ns, answered_ns, "a"]`, times since the load began, phases by
-//! index, and a letter a recipient, or one for all: `a` accepted, `d` in doubt, `r` refused.
+//! further line is a transaction: `[seq, phase, intended_ns, answered_ns, "a"]`. Times count from the start of the
+//! load, and phases are given by index. The last field has one letter for each recipient, or one for all: `a` accepted,
+//! `d` in doubt, `r` refused.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -25,7 +26,7 @@ pub struct TransactionHeader {
     pub run: String,
     /// The Date of its messages.
     pub date: String,
-    /// The name of its monotonic clock; `null`: unknown.
+    /// The name of its monotonic clock; `null` if unknown.
     pub clock: Option<String>,
     /// The reading of the clocks when the load began.
     pub at: ClockReading,
@@ -41,7 +42,7 @@ impl TransactionFile {
     /// Begins the file of a run whose load began at `epoch`.
     ///
     /// # Errors
-    /// It cannot be written, or is there already.
+    /// The file cannot be written, or exists already.
     pub fn create(path: &Path, run: &str, date: &str, epoch: Instant) -> io::Result<TransactionFile> {
         let header = TransactionHeader {
             smtpress_transactions: VERSION,
@@ -56,10 +57,10 @@ impl TransactionFile {
         Ok(file)
     }
 
-    /// Writes transactions; the kernel has them when the call returns.
+    /// Writes transactions. The kernel has them when the call returns.
     ///
     /// # Errors
-    /// They cannot be written.
+    /// The transactions cannot be written.
     pub fn add(&mut self, transactions: &[Transaction]) -> io::Result<()> {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         for Transaction { seq, phase, intended, answered, answers } in transactions {
@@ -75,10 +76,10 @@ impl TransactionFile {
     }
 }
 
-/// Reads the file of a run that is over.
+/// Reads the transactions file of a run that is over.
 ///
 /// # Errors
-/// It cannot be read, or is no such file: the place and the reason.
+/// The file cannot be read, or is not a transactions file. Holds the place and the reason.
 pub fn read(path: &Path) -> Result<(TransactionHeader, Vec<Transaction>), String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut lines = text.lines().zip(1_u64..);

@@ -1,7 +1,7 @@
 //! Events: the user's commands that run at a given time of a run, for example to restart the listener.
 //!
-//! A run has events (`[[event]]`), a search for a capacity has a command between two trials; both are a
-//! [`ShellCommand`]. `collector::effect` measures the effect of an event on the arrivals.
+//! A run has events (`[[event]]`), and a capacity search has a command between two trials. Both are a [`ShellCommand`].
+//! `collector::effect` measures the effect of an event on the arrivals.
 //!
 //! # Decisions
 //! - Commands come only from a profile or a flag that the user gives, never from an environment variable.
@@ -36,9 +36,9 @@ pub enum EventTime {
     Phase {
         /// The index of the phase.
         index: usize,
-        /// Its name.
+        /// The name of the phase.
         name: String,
-        /// The time after it.
+        /// The time after the start of its load.
         after: Duration,
     },
 }
@@ -50,20 +50,20 @@ pub struct EventRun {
     pub name: String,
     /// The command.
     pub command: String,
-    /// The scheduled start, since the run's epoch; `None`: the phase that it waits for never started.
+    /// The scheduled start, since the run's epoch; `None` if the phase of the event never started.
     pub due: Option<Duration>,
-    /// When it started; `None`: it has not.
+    /// When the command started; `None` if it has not.
     pub started: Option<Duration>,
-    /// When it ended.
+    /// When the command ended.
     pub ended: Option<Duration>,
-    /// How it ended; `None`: it has not.
+    /// How the command ended; `None` if it has not.
     pub end: Option<CommandEnd>,
     /// Its output, without the middle of a long text. It may hold any bytes.
     pub output: String,
 }
 
 impl EventRun {
-    /// The record of an event that waits for its time.
+    /// Returns the record of an event that waits for its time.
     pub fn waiting(event: &PlannedEvent) -> EventRun {
         EventRun {
             name: event.name.clone(),

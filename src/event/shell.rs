@@ -1,11 +1,12 @@
 //! Runs a command of the user, with bounds on its output and its time. A stop ends its whole process group.
 //!
 //! # Decisions
-//! - The output goes to a file and not through a pipe: a server that the command leaves running can still write, and
-//!   does not keep the command waiting by an open end of a pipe.
+//! - The output goes to a file and not through a pipe. A server that the command leaves running can still write to it,
+//!   and no open end of a pipe keeps smtpress waiting.
 //! - Processes that the command leaves running are kept when it ends by itself: it may have restarted a listener. At a
 //!   time-out or a stop the whole process group is ended: by TERM, and half a second later by KILL.
-//! - A file that grows beyond a mebibyte is truncated to where the command began, so that no command fills the disk.
+//! - A file that grows beyond a mebibyte is truncated to the offset where the command began, so that no command fills
+//!   the disk.
 //!   Reports show the first and the last part of the output.
 
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Arrivals: their numbers, their scheduled times, and the walk through the arrivals of one phase.
-//! Which phase it is, and when a closed phase is over, `schedule` knows.
+//! Arrivals: their numbers, their scheduled times, and the walk through the arrivals of one phase. `schedule` knows the
+//! current phase, and when a closed phase is over.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use super::curve::Inverse;
 use super::random::{self, LoadDraw};
 use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos};
 
-/// By how much the numbers of a phase's arrivals lie above those of the phase before: arrival n of phase p has the number
-/// p * 10^12 + n. A phase has at most so many arrivals (11 days at a million a second).
+/// The difference between the numbers of two consecutive phases: arrival n of phase p has the number p * 10^12 + n. A
+/// phase has at most this many arrivals (11 days at a million a second).
 ///
-/// How many arrivals a closed phase has is not known before it is over, so numbers cannot go on from phase to phase without
-/// depending on it. A decimal stride keeps them readable: 17 is an arrival of the first phase, 2000000000017 one of the third.
+/// The number of arrivals of a closed phase is not known before it is over, so numbers cannot continue from phase to
+/// phase. The decimal stride keeps them readable: 17 is an arrival of the first phase, 2000000000017 one of the third.
 pub const PHASE_STRIDE: u64 = 1_000_000_000_000;
 
 /// One arrival of the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// Its number: unique in the run, the same for any sharding. See [`PHASE_STRIDE`].
+    /// The number: unique in the run, and the same for any number of shards. See [`PHASE_STRIDE`].
     pub seq: u64,
-    /// Its phase, from 0.
+    /// The index of the phase, from 0.
     pub phase: u32,
     /// When it is to start.
     pub due: Due,
@@ -32,17 +32,17 @@ pub struct Arrival {
 pub enum Due {
     /// Open: at this offset from the run's epoch, whatever the target does.
     At(Duration),
-    /// Closed: when a session is free and has thought.
+    /// Closed: when a session is free and its think time is over.
     WhenIdle {
         /// Not before this offset from the run's epoch: the phase's start.
         not_before: Duration,
-        /// How long the session is to think before it.
+        /// The think time of the session before the arrival.
         think: Duration,
     },
 }
 
-/// How many arrivals a phase has: exactly for open loads and [`LoadModel::Shared`], the mean for a Poisson process.
-/// `None` if time decides ([`LoadModel::Sessions`]) or if it does not end.
+/// Returns how many arrivals a phase has: exactly for open loads and [`LoadModel::Shared`], the mean for a Poisson
+/// process. `None` if time decides ([`LoadModel::Sessions`]) or if the phase does not end.
 pub fn expected_arrivals(phase: &PhaseLoad) -> Option<u64> {
     let whole = Walk::new(phase, 0, 0, 0, Shard::WHOLE);
     match &whole.steps {
@@ -52,7 +52,8 @@ pub fn expected_arrivals(phase: &PhaseLoad) -> Option<u64> {
     }
 }
 
-/// The arrivals of a phase by itself: number `index` of a run, beginning at this offset from its epoch.
+/// Returns the arrivals of a single phase with this `index` in the run, which begins at this offset from the run's
+/// epoch.
 pub fn arrivals(phase: &PhaseLoad, index: u32, start: Duration, seed: u64) -> impl Iterator<Item = Arrival> {
     Walk::new(phase, index, nanos(start), seed, Shard::WHOLE)
 }
@@ -63,11 +64,11 @@ pub(super) struct Walk {
     phase: u32,
     /// The phase's start, in nanoseconds since the run's epoch.
     start: u64,
-    /// The place in the phase of the next arrival of this shard.
+    /// The index in the phase of the next arrival of this shard.
     next: u64,
-    /// From place to place.
+    /// The step from index to index.
     stride: u64,
-    /// Places are below this.
+    /// The upper limit of the index.
     limit: u64,
     steps: ArrivalSteps,
 }
@@ -75,9 +76,9 @@ pub(super) struct Walk {
 /// How a phase steps from arrival to arrival.
 #[derive(Clone, Debug)]
 enum ArrivalSteps {
-    /// Arrival n stands where the area under the rate curve is n.
+    /// Arrival n is at the time when the area under the rate curve is n.
     Uniform { inverse: Inverse },
-    /// Arrival n stands where the area is the sum of the first n + 1 exponentials.
+    /// Arrival n is at the time when the area is the sum of the first n + 1 exponentials.
     Poisson { inverse: Inverse, stream: Box<ChaCha8Rng>, drawn: u64, area: f64 },
     /// Arrival n belongs to burst n / size.
     Burst { size: u64, every: u64 },
@@ -86,7 +87,7 @@ enum ArrivalSteps {
 }
 
 impl Walk {
-    /// Through `phase`, which is number `index` of the run and starts at `start` nanoseconds.
+    /// Creates the walk through `phase`, which has this `index` in the run and starts at `start` nanoseconds.
     pub(super) fn new(phase: &PhaseLoad, index: u32, start: u64, seed: u64, shard: Shard) -> Walk {
         let length = phase.length.map_or(u64::MAX, nanos);
         let stream = |purpose| Box::new(random::stream(seed, index, purpose));
@@ -117,7 +118,7 @@ impl Walk {
         }
     }
 
-    /// How many of the shard's places below the limit are left.
+    /// Returns how many arrivals of the shard are left below the limit.
     pub(super) fn remaining(&self) -> u64 {
         self.limit.saturating_sub(self.next).div_ceil(self.stride)
     }
@@ -135,7 +136,7 @@ impl Iterator for Walk {
         let due = match &mut self.steps {
             ArrivalSteps::Uniform { inverse } => at(inverse.at(n as f64)?),
             ArrivalSteps::Poisson { inverse, stream, drawn, area } => {
-                // The arrivals of the other shards are drawn too: the process is one.
+                // The arrivals of the other shards are drawn too, because all shards share one process.
                 while *drawn <= n {
                     *area += random::exponential(stream);
                     *drawn += 1;
@@ -157,13 +158,14 @@ impl Iterator for Walk {
     }
 }
 
-/// Evenly spaced under the curve, the first at the start of the area: as many as begin within it.
+/// Returns the number of arrivals and their steps for even spacing under the curve. The first arrival is at the start.
 fn uniform(curve: &Curve, length: u64) -> (u64, ArrivalSteps) {
     let inverse = Inverse::new(curve, length);
     (inverse.area().ceil() as u64, ArrivalSteps::Uniform { inverse })
 }
 
-/// `size` at a time, as often as fits; once if they do not come again.
+/// Returns the number of arrivals and their steps for bursts of `size`, as many as fit in the length, or one if they do
+/// not repeat.
 fn burst(size: u64, every: u64, length: u64) -> (u64, ArrivalSteps) {
     let bursts = match every {
         0 => u64::from(length > 0),

@@ -6,21 +6,21 @@ use super::nanos;
 
 const NANOS: f64 = 1e9;
 
-/// A quantity over time: straight lines between points, constant before the first and after the last.
-/// Two points at the same time make a step. Times are offsets from the phase's start.
+/// A quantity over time: straight lines between points, constant before the first point and after the last. Two points
+/// at the same time make a step. Times are offsets from the phase's start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Curve {
-    /// (offset, value), offsets not decreasing, values finite and not negative; at least one.
+    /// The points as (offset, value), at least one. Offsets do not decrease, and values are finite and not negative.
     pub points: Vec<(Duration, f64)>,
 }
 
 impl Curve {
-    /// The same value at all times.
+    /// Returns a curve with the same value at all times.
     pub fn constant(value: f64) -> Curve {
         Curve { points: vec![(Duration::ZERO, value)] }
     }
 
-    /// The greatest value.
+    /// Returns the largest value.
     pub fn peak(&self) -> f64 {
         self.points.iter().map(|point| point.1).fold(0.0, f64::max)
     }
@@ -30,7 +30,7 @@ impl Curve {
         self.points.windows(2).all(|pair| pair[0].1 == pair[1].1)
     }
 
-    /// The value at an offset; at a step, the value after it.
+    /// Returns the value at an offset; at a step, the value after it.
     pub fn at(&self, offset: Duration) -> f64 {
         let after = self.points.partition_point(|point| point.0 <= offset);
         let value = |i: usize| self.points.get(i).map_or(0.0, |point| point.1.max(0.0));
@@ -45,14 +45,15 @@ impl Curve {
         value(after - 1) + (value(after) - value(after - 1)) * part
     }
 
-    /// The integer part of the value at an offset; a value just below a whole number by rounding counts as that number.
+    /// Returns the integer part of the value at an offset. A value that is below a whole number only by rounding counts
+    /// as that number.
     pub(super) fn count_at(&self, offset: Duration) -> u64 {
         let value = self.at(offset);
         (value + 1e-9 + value * 1e-14) as u64
     }
 
-    /// The first nanosecond after `offset` and before `end` at which `share` of the integer value changes. `share` must
-    /// not fall when its argument grows.
+    /// Returns the first nanosecond after `offset` and before `end` at which `share` of the integer value changes.
+    /// `share` must not fall when its argument grows.
     pub(super) fn next_change(
         &self,
         offset: Duration,
@@ -65,7 +66,8 @@ impl Curve {
         let differs = |at: &Duration| *at < end && count(*at) != now;
         let mut unchanged = offset;
         for &(point, _) in self.points.iter().filter(|point| point.0 > offset) {
-            // Up to the nanosecond before the next point the value is monotone, so that halving finds the first change.
+            // Up to the nanosecond before the next point the value is monotone, so that bisection finds the first
+            // change.
             let last = (point - NANO).min(end.saturating_sub(NANO));
             if last > unchanged && count(last) != now {
                 return Some(first_in(unchanged, last, |at| count(at) != now));
@@ -79,7 +81,8 @@ impl Curve {
     }
 }
 
-/// The first nanosecond in (`before`, `until`] at which `is` holds. It must hold from some moment on, and at `until`.
+/// Returns the first nanosecond in (`before`, `until`] at which `is` holds. It must hold at `until`, and at all times
+/// after the first.
 fn first_in(before: Duration, until: Duration, is: impl Fn(Duration) -> bool) -> Duration {
     let (mut before, mut until) = (nanos(before), nanos(until));
     while until - before > 1 {
@@ -92,17 +95,17 @@ fn first_in(before: Duration, until: Duration, is: impl Fn(Duration) -> bool) ->
 /// A straight piece of a rate curve under which there is an area.
 #[derive(Clone, Copy, Debug)]
 struct CurvePiece {
-    /// Nanoseconds from the phase's start.
+    /// The start, in nanoseconds from the phase's start.
     start: u64,
-    /// Nanoseconds from the phase's start; not part of the piece.
+    /// The end, in nanoseconds from the phase's start, which is not part of the piece.
     end: u64,
     /// The area under the curve up to the start.
     area: f64,
     /// The area under the curve up to the end.
     area_end: f64,
-    /// The rate at the start, a second.
+    /// The rate at the start, in 1/s.
     rate: f64,
-    /// The growth of the rate, a second squared.
+    /// The growth of the rate, in 1/s^2.
     slope: f64,
 }
 
@@ -114,7 +117,7 @@ pub(super) struct Inverse {
 }
 
 impl Inverse {
-    /// The inverse for the area under `curve` (values a second) up to `length` nanoseconds.
+    /// Creates the inverse for the area under `curve` (in 1/s) up to `length` nanoseconds.
     pub(super) fn new(curve: &Curve, length: u64) -> Inverse {
         let mut inverse = Inverse { pieces: Vec::with_capacity(curve.points.len() + 1), cursor: 0 };
         let (mut start, mut from) = (0, curve.points.first().map_or(0.0, |point| point.1.max(0.0)));
@@ -127,16 +130,17 @@ impl Inverse {
         inverse
     }
 
-    /// The area under the whole curve: how many events there are.
+    /// Returns the area under the whole curve: the number of events.
     pub(super) fn area(&self) -> f64 {
         self.pieces.last().map_or(0.0, |piece| piece.area_end)
     }
 
-    /// When the area under the curve becomes greater than `area`, in nanoseconds; `None` if it never does.
+    /// Returns when the area under the curve becomes larger than `area`, in nanoseconds; `None` if it never does.
     ///
     /// # Algorithm
-    /// In a piece with rate r0 at its start and slope a, the area x is reached after t = (-r0 + sqrt(r0^2 + 2 a x))/a,
-    /// here as 2 x/(r0 + sqrt(r0^2 + 2 a x)): the same number without the cancellation, also where a is 0 or nearly.
+    /// In a piece with rate r0 at its start and slope a, the area x is reached after t = (-r0 + sqrt(r0^2 + 2 a x))/a.
+    /// It is computed as 2 x/(r0 + sqrt(r0^2 + 2 a x)): the same number without cancellation, also if a is 0 or nearly
+    /// 0.
     pub(super) fn at(&mut self, area: f64) -> Option<u64> {
         while self.pieces.get(self.cursor)?.area_end <= area {
             self.cursor += 1;
@@ -168,8 +172,8 @@ impl Inverse {
     }
 }
 
-/// Rounds an area that is a whole number except for rounding errors: otherwise an event exactly at the end of a piece
-/// would fall before or after it by chance.
+/// Rounds an area that is a whole number except for rounding errors. Otherwise it would be chance whether an event at
+/// the end of a piece falls before or after it.
 fn snap(area: f64) -> f64 {
     let whole = area.round();
     if (area - whole).abs() <= 1e-9 + area * 1e-14 { whole } else { area }

@@ -1,4 +1,4 @@
-//! The name of a schedule: a hash that two runs share exactly when the same load was asked of both.
+//! The fingerprint of a schedule: a hash that is equal for two runs exactly if they offer the same load.
 
 use std::time::Duration;
 
@@ -10,14 +10,16 @@ use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos, spans};
 /// How many arrivals of each phase the fingerprint covers.
 pub const FINGERPRINTED_ARRIVALS: usize = 10_000;
 
-/// The fingerprint of a schedule (`schedule_sha256`): the same on any machine, and for any number of threads and shards.
+/// Returns the fingerprint of a schedule (`schedule_sha256`). It is the same on any machine, and for any number of
+/// threads and shards.
 ///
 /// # Encoding
-/// SHA-256 over, all numbers little-endian: the text `smtpress schedule 1\n`; the seed (u64); the number of phases (u64);
-/// each phase: its load's letter and fields in the order of their declaration (u64; times as u64 nanoseconds; rates as the
-/// bits of an f64; a curve as the number of its points and each time and value; spacing as `u` or `p`), its length (u64
-/// nanoseconds, 2^64 - 1 for none); then for each phase the first [`FINGERPRINTED_ARRIVALS`] arrivals of the unsharded
-/// schedule: `a`, number, due (u64 nanoseconds) or `i`, number, not before, think.
+/// SHA-256 over the following, with all numbers little-endian: the text `smtpress schedule 1\n`, the seed (u64) and the
+/// number of phases (u64). Then for each phase: its load's letter and fields in the order of their declaration (u64;
+/// times as u64 nanoseconds; rates as the bits of an f64; a curve as the number of its points and each time and value;
+/// spacing as `u` or `p`), and its length (u64 nanoseconds, 2^64 - 1 for none). Then for each phase the first
+/// [`FINGERPRINTED_ARRIVALS`] arrivals of the unsharded schedule: `a`, number, due (u64 nanoseconds) or `i`, number,
+/// not before, think.
 pub fn fingerprint(phases: &[PhaseLoad], seed: u64) -> [u8; 32] {
     let mut hash = Encoder(Sha256::new());
     hash.0.update(b"smtpress schedule 1\n");
@@ -109,7 +111,7 @@ impl Encoder {
         self.number(nanos(time));
     }
 
-    /// Both zeros are one.
+    /// Positive and negative zero have the same encoding.
     fn real(&mut self, real: f64) {
         self.number((real + 0.0).to_bits());
     }

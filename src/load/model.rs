@@ -1,4 +1,4 @@
-//! The load models, and what the rest of the crate asks of one.
+//! The load models and their properties.
 
 use std::time::Duration;
 
@@ -7,59 +7,62 @@ use super::Curve;
 /// How the events of a rate are spaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spacing {
-    /// Evenly: event k stands where the area under the rate curve is k.
+    /// Evenly: event k is at the time when the area under the rate curve is k.
     Uniform,
     /// As a Poisson process: the areas between events are exponential with mean 1.
     Poisson,
 }
 
-/// The think time of a closed session before its next arrival: uniform between the two, drawn by seed and arrival number.
+/// The think time of a closed session before its next arrival: uniform between two bounds, drawn by seed and arrival
+/// number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Think {
-    /// The least.
+    /// The shortest time.
     pub min: Duration,
-    /// The most.
+    /// The longest time.
     pub max: Duration,
 }
 
 /// The load model of a phase.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LoadModel {
-    /// Open: arrivals at a rate (per second) over time. Constant, ramping and staircase rates are this.
+    /// Open: arrivals at a rate in 1/s over time. Constant, ramping and staircase rates use this model.
     Rate {
-        /// Arrivals a second.
+        /// The rate of arrivals in 1/s.
         curve: Curve,
-        /// How they are spaced.
+        /// How the arrivals are spaced.
         spacing: Spacing,
     },
-    /// Open: `size` arrivals at once, at 0, `every`, 2 `every`, ... If `every` is zero, one burst.
+    /// Open: `size` arrivals at once, at 0, `every`, 2 `every`, ... If `every` is zero, there is one burst.
     Burst {
-        /// Arrivals in a burst.
+        /// The arrivals of a burst.
         size: u64,
-        /// From burst to burst.
+        /// The time from burst to burst.
         every: Duration,
     },
-    /// Open: this many sessions, opened at `rate` a second (all at once if infinite), and held to the phase's end.
+    /// Open: this number of sessions, opened at `rate` (all at once if it is infinite), and held to the end of the
+    /// phase.
     Held {
-        /// Sessions.
+        /// The number of sessions.
         sessions: u64,
-        /// Sessions opened a second; may be infinite.
+        /// The rate at which sessions are opened, in 1/s; may be infinite.
         rate: f64,
     },
-    /// Closed: this many sessions at a time; each takes its next arrival when it has ended the last one and thought.
+    /// Closed: a number of sessions at a time. Each takes its next arrival when it has ended the last one and its think
+    /// time is over.
     Sessions {
-        /// Sessions over time; between integers the lower counts.
+        /// The number of sessions over time. Between two integers the lower one counts.
         curve: Curve,
-        /// Between two arrivals of a session.
+        /// The think time between two arrivals of a session.
         think: Think,
     },
     /// Closed: `total` arrivals shared by `sessions` sessions.
     Shared {
-        /// Arrivals in all.
+        /// The number of arrivals.
         total: u64,
-        /// Sessions.
+        /// The number of sessions.
         sessions: u64,
-        /// Between two arrivals of a session.
+        /// The think time between two arrivals of a session.
         think: Think,
     },
 }
@@ -69,27 +72,29 @@ pub enum LoadModel {
 pub struct PhaseLoad {
     /// The load model.
     pub model: LoadModel,
-    /// How long it lasts. `None`: until its arrivals are used up (only [`LoadModel::Shared`], and only as the last phase).
+    /// The length of the phase. `None` if it lasts until its arrivals are used up (only [`LoadModel::Shared`], and only
+    /// as the last phase).
     pub length: Option<Duration>,
 }
 
 impl LoadModel {
-    /// Whether the model is closed: an arrival starts when a session is free, so that its times hold no wait for one.
+    /// Whether the model is closed: an arrival starts when a session is free, so its times include no wait for a
+    /// session.
     pub fn is_closed(&self) -> bool {
         matches!(self, LoadModel::Sessions { .. } | LoadModel::Shared { .. })
     }
 
-    /// Whether its sessions stay open to the end of the phase.
+    /// Whether the sessions stay open to the end of the phase.
     pub fn holds(&self) -> bool {
         matches!(self, LoadModel::Held { .. })
     }
 
-    /// The number of arrivals that ends the phase; `None` if only time ends it.
+    /// Returns the number of arrivals that ends the phase; `None` if only time ends it.
     pub fn total(&self) -> Option<u64> {
         if let LoadModel::Shared { total, .. } = self { Some(*total) } else { None }
     }
 
-    /// The sessions of a closed model at an offset from the phase's start; `None` for an open one.
+    /// Returns the sessions of a closed model at an offset from the phase's start; `None` for an open model.
     pub fn sessions_at(&self, offset: Duration) -> Option<u64> {
         match self {
             LoadModel::Sessions { curve, .. } => Some(curve.count_at(offset)),
@@ -98,7 +103,7 @@ impl LoadModel {
         }
     }
 
-    /// The most sessions at once, if the model sets it; `None` if arrivals open as many as they need.
+    /// Returns the most sessions at once, if the model sets it; `None` if arrivals open as many as they need.
     pub fn most_sessions(&self) -> Option<u64> {
         match self {
             LoadModel::Sessions { curve, .. } => Some(curve.peak() as u64),
@@ -107,12 +112,12 @@ impl LoadModel {
         }
     }
 
-    /// The most arrivals a second of a model that follows a rate.
+    /// Returns the highest rate in 1/s of a model that follows a rate.
     pub fn peak_rate(&self) -> Option<f64> {
         if let LoadModel::Rate { curve, .. } = self { Some(curve.peak()) } else { None }
     }
 
-    /// The curve that the model follows: arrivals a second, or sessions.
+    /// Returns the curve that the model follows: a rate in 1/s, or a number of sessions.
     pub fn curve_mut(&mut self) -> Option<&mut Curve> {
         match self {
             LoadModel::Rate { curve, .. } | LoadModel::Sessions { curve, .. } => Some(curve),
@@ -120,7 +125,7 @@ impl LoadModel {
         }
     }
 
-    /// Whether it asks the same at all times, so that Little's law must hold.
+    /// Whether the load is constant over time, so that Little's law must hold.
     pub fn is_steady(&self) -> bool {
         match self {
             LoadModel::Rate { curve, .. } | LoadModel::Sessions { curve, .. } => curve.is_constant(),
@@ -130,7 +135,7 @@ impl LoadModel {
     }
 }
 
-/// The start and the end of each phase as offsets from the run's epoch; `Duration::MAX` is never.
+/// Returns the start and the end of each phase as offsets from the run's epoch. `Duration::MAX` means never.
 pub fn spans<'a>(
     phases: impl IntoIterator<Item = &'a PhaseLoad>,
 ) -> impl Iterator<Item = (Duration, Duration)> {

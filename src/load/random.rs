@@ -1,9 +1,11 @@
 //! The random numbers of a schedule: a stream for each phase and purpose, and samplers whose values never change.
 //!
 //! # Decisions
-//! - ChaCha8 with the seed in its key: streams are independent, any position can be reached directly, and its values are
-//!   fixed by its specification. The library's `seed_from_u64` and distributions may change from release to release.
-//! - The logarithm is our own: the system's differs in the last bit from one C library to the next.
+//! - ChaCha8 has the seed in its key. Its streams are independent, any position can be reached directly, and its
+//!   specification fixes the values. The library's `seed_from_u64` and distributions may change from release to
+//!   release.
+//! - The logarithm is computed here, because the system's logarithm differs in the last bit from one C library to
+//!   another.
 
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::Think;
 
-/// What numbers are drawn for.
+/// The purpose of a random number.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LoadDraw {
     /// The areas between the arrivals of a Poisson process.
@@ -21,7 +23,7 @@ pub(super) enum LoadDraw {
     Think = 1,
 }
 
-/// The stream of a seed for a phase and a purpose.
+/// Returns the stream of a seed for a phase and a purpose.
 pub(super) fn stream(seed: u64, phase: u32, purpose: LoadDraw) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -31,14 +33,14 @@ pub(super) fn stream(seed: u64, phase: u32, purpose: LoadDraw) -> ChaCha8Rng {
     stream
 }
 
-/// The next exponential number with mean 1, by inversion. Between 0 and 36.8.
+/// Returns the next exponential number with mean 1, by inversion. It is between 0 and 36.8.
 pub(super) fn exponential(stream: &mut ChaCha8Rng) -> f64 {
-    /// 2^-53: the upper 53 bits of a draw become a multiple of it in (0, 1].
+    /// 2^-53. The upper 53 bits of a draw, times this, give a number in (0, 1].
     const UNIT: f64 = 1.0 / (1_u64 << 53) as f64;
     -ln(((stream.next_u64() >> 11) + 1) as f64 * UNIT)
 }
 
-/// The think time of arrival `n`: uniform between the two, whatever was drawn before.
+/// Returns the think time of arrival `n`: uniform between the bounds, independent of earlier draws.
 pub(super) fn think(stream: &mut ChaCha8Rng, think: Think, n: u64) -> Duration {
     let (min, max) = (super::nanos(think.min), super::nanos(think.max));
     if max <= min {
@@ -50,7 +52,8 @@ pub(super) fn think(stream: &mut ChaCha8Rng, think: Think, n: u64) -> Duration {
     Duration::from_nanos(min + above as u64)
 }
 
-/// The natural logarithm of a positive normal number, within 2 units in the last place, the same on every machine.
+/// Returns the natural logarithm of a positive normal number, within 2 units in the last place, the same on every
+/// machine.
 ///
 /// x = m 2^e with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh(s), s = (m - 1)/(m + 1), |s| < 0.1716, by its series.
 fn ln(x: f64) -> f64 {

@@ -1,5 +1,5 @@
-//! The schedule of a shard: its arrivals from phase to phase, and how many sessions it may have. Reads no clock: every
-//! question says what time it is, as an offset from the run's epoch.
+//! The schedule of a shard: its arrivals from phase to phase, and how many sessions it may have. It reads no clock: the
+//! caller passes the time as an offset from the run's epoch.
 
 use std::time::Duration;
 
@@ -8,31 +8,31 @@ use super::{LoadModel, PhaseLoad, Shard, nanos, spans};
 
 /// The arrivals of one shard of a run, in order.
 ///
-/// Phases run one after the other: each starts where the one before ends. The arrivals of an open phase are all given,
-/// however late they are asked for; those of a closed phase only until its end.
+/// Phases follow each other: each starts where the one before ends. All arrivals of an open phase are returned, however
+/// late they are requested. Those of a closed phase are returned only until its end.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     stretches: Vec<PlacedPhase>,
     shard: Shard,
-    /// The stretch that the next arrival comes from.
+    /// The phase from which the next arrival comes.
     current: usize,
     /// The next arrival, once it is known.
     ahead: Option<Arrival>,
 }
 
-/// A phase in its place.
+/// A phase with its start and end.
 #[derive(Clone, Debug)]
 struct PlacedPhase {
-    /// Since the run's epoch.
+    /// The start since the run's epoch.
     start: Duration,
-    /// Since the run's epoch; `Duration::MAX`: it does not end by time.
+    /// The end since the run's epoch; `Duration::MAX` if time does not end it.
     end: Duration,
     model: LoadModel,
     walk: Walk,
 }
 
 impl Schedule {
-    /// The part of the load that belongs to `shard`. The same phases and seed give the same arrivals, whatever the sharding.
+    /// Creates the schedule of `shard`. The same phases and seed give the same arrivals for any number of shards.
     pub fn new(phases: &[PhaseLoad], seed: u64, shard: Shard) -> Schedule {
         let stretches = (0..).zip(phases).zip(spans(phases)).map(|((index, phase), (start, end))| {
             let walk = Walk::new(phase, index, nanos(start), seed, shard);
@@ -41,9 +41,9 @@ impl Schedule {
         Schedule { stretches: stretches.collect(), shard, current: 0, ahead: None }
     }
 
-    /// The next arrival, without taking it.
+    /// Returns the next arrival, without taking it.
     ///
-    /// A closed phase that has a length ends when `now` reaches its end: then the next phase's arrival is given.
+    /// A closed phase with a length ends when `now` reaches its end. Then the next phase's arrival is returned.
     pub fn peek(&mut self, now: Duration) -> Option<Arrival> {
         loop {
             let stretch = self.stretches.get_mut(self.current)?;
@@ -58,20 +58,21 @@ impl Schedule {
         }
     }
 
-    /// The next arrival; it is not given again.
+    /// Takes the next arrival. It is not returned again.
     pub fn take(&mut self, now: Duration) -> Option<Arrival> {
         let arrival = self.peek(now);
         self.ahead = None;
         arrival
     }
 
-    /// How many arrivals of this shard the current phase still has, if that is known before it is over: [`LoadModel::Shared`].
+    /// Returns how many arrivals of this shard the current phase still has, if that is known in advance:
+    /// [`LoadModel::Shared`].
     pub fn remaining(&self) -> Option<u64> {
         let stretch = self.stretches.get(self.current)?;
         stretch.model.total().map(|_| stretch.walk.remaining() + u64::from(self.ahead.is_some()))
     }
 
-    /// Whether any arrival of a phase is still to come to this shard.
+    /// Whether this shard still has arrivals of a phase.
     ///
     /// # Panics
     /// If there is no such phase.
@@ -79,14 +80,14 @@ impl Schedule {
         self.stretches[phase as usize].walk.remaining() > 0
     }
 
-    /// How many sessions this shard may have at `now`: in a closed phase those of its numbers, in an open phase any number
-    /// (`u64::MAX`), after the last phase none. A ramp counts as soon as it reaches a whole number.
+    /// Returns how many sessions this shard may have at `now`: in a closed phase its share, in an open phase any number
+    /// (`u64::MAX`), and none after the last phase. A ramp counts as soon as it reaches a whole number.
     pub fn slots(&self, now: Duration) -> u64 {
         let Some(stretch) = self.at(now) else { return 0 };
         stretch.model.sessions_at(now - stretch.start).map_or(u64::MAX, |sessions| self.shard.share(sessions))
     }
 
-    /// The next moment after `now` at which [`slots`](Schedule::slots) changes, or a phase begins or ends.
+    /// Returns the next time after `now` at which [`slots`](Schedule::slots) changes, or a phase begins or ends.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         let stretch = self.at(now)?;
         let within = if let LoadModel::Sessions { curve, .. } = &stretch.model {
@@ -98,7 +99,7 @@ impl Schedule {
         within.or(Some(stretch.end).filter(|&end| end < Duration::MAX))
     }
 
-    /// When a phase starts; `Duration::MAX` after one that does not end by time.
+    /// Returns when a phase starts; `Duration::MAX` after a phase that time does not end.
     ///
     /// # Panics
     /// If there is no such phase.
@@ -106,7 +107,7 @@ impl Schedule {
         self.stretches[phase as usize].start
     }
 
-    /// When a phase ends; `None` if not by time.
+    /// Returns when a phase ends; `None` if time does not end it.
     ///
     /// # Panics
     /// If there is no such phase.
@@ -114,7 +115,7 @@ impl Schedule {
         Some(self.stretches[phase as usize].end).filter(|&end| end < Duration::MAX)
     }
 
-    /// The stretch that `now` lies in.
+    /// Returns the phase at `now`.
     fn at(&self, now: Duration) -> Option<&PlacedPhase> {
         self.stretches.get(self.stretches.partition_point(|stretch| stretch.end <= now))
     }

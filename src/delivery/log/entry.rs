@@ -21,7 +21,7 @@ pub struct LogHeader {
     pub host: String,
     /// The process id of the receiver.
     pub pid: u32,
-    /// The name of its monotonic clock; `null`: unknown.
+    /// The name of its monotonic clock; `null` if unknown.
     pub clock: Option<String>,
     /// The start of the log.
     pub at: ClockReading,
@@ -66,7 +66,7 @@ pub struct LogCopy {
     pub to: Vec<String>,
     /// When the end of its content was read.
     pub at: ClockReading,
-    /// The fingerprint of the content; `null`: it was no message.
+    /// The fingerprint of the content; `null` if it was not a message.
     pub content: Option<Fingerprint>,
 }
 

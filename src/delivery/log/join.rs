@@ -4,8 +4,8 @@
 //! - The account is the same as for a receiver in this process; a log is only another source.
 //! - A log counts up to its last mark. The wait for deliveries ends at a mark after its end; without such a mark the
 //!   log is incomplete, and the run invalid.
-//! - A log may hold deliveries of other runs. Messages that came out before the run, or after its end and its last
-//!   message, do not count as foreign.
+//! - A log may hold deliveries of other runs. Their messages do not count as foreign if they came out before this run,
+//!   or after its end and its last message.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,11 +46,11 @@ struct Joining {
 #[derive(Debug)]
 struct JoinedRun {
     account: RunAccount,
-    /// The epoch of the run; without meaning for a run that is over.
+    /// The epoch of the run. It has no meaning for a run that is over.
     began: Instant,
-    /// How long it took; `None`: it is in progress.
+    /// How long the run took; `None` while it is in progress.
     took: Option<Duration>,
-    /// The times at which messages of other runs came out after its end.
+    /// The times at which messages of other runs came out after the end of this run.
     foreign_after: Vec<Duration>,
 }
 
@@ -59,9 +59,9 @@ struct JoinedRun {
 struct JoinedLog {
     reader: LogReader,
     clocks: TwoClocks,
-    /// Why it cannot be read further.
+    /// Why the log cannot be read further.
     fault: Option<String>,
-    /// Its last mark, and the number of marks read.
+    /// The last mark, and the number of marks read.
     covered: LogMark,
     marks: u64,
     has_ended: bool,
@@ -82,7 +82,7 @@ impl DeliveryLogs {
     /// Opens the logs. `quiet` as in [`ReceiverSettings`](crate::delivery::settings::ReceiverSettings).
     ///
     /// # Errors
-    /// A log cannot be read, is no delivery log, or is given twice.
+    /// A log cannot be read, is not a delivery log, or is given twice.
     pub fn open(
         paths: &[PathBuf],
         offset: Option<ClockOffset>,
@@ -99,7 +99,7 @@ impl DeliveryLogs {
         Ok(DeliveryLogs { offset, quiet, joining: Mutex::new(Joining { logs, run: None }) })
     }
 
-    /// How long without a delivery the relay counts as silent.
+    /// Returns how long without a delivery the relay counts as silent.
     pub fn quiet(&self) -> Duration {
         self.quiet
     }
@@ -114,7 +114,7 @@ impl DeliveryLogs {
     /// Waits until each log has a new mark, which shows that a receiver writes to it.
     ///
     /// # Errors
-    /// None does.
+    /// A log gets no new mark.
     pub fn check_alive(&self) -> Result<(), LogError> {
         let mut joining = self.lock();
         for log in &mut joining.logs {
@@ -138,7 +138,7 @@ impl DeliveryLogs {
         Ok(())
     }
 
-    /// Begins a run at this epoch. `date`: the Date of its messages.
+    /// Begins a run at this epoch. `date` is the Date of its messages.
     pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
         let mut joining = self.lock();
         // What the logs hold already came out before the run.
@@ -153,8 +153,8 @@ impl DeliveryLogs {
         });
     }
 
-    /// Joins a run that is over, and took this long, with all that the logs hold. `epoch`: the reading of its clocks
-    /// when its load began, `clock`: the name of its monotonic clock.
+    /// Joins a run that is over, and took this long, with everything that the logs hold. `epoch` is the reading of its
+    /// clocks when its load began, and `clock` the name of its monotonic clock.
     pub fn begin_stored(
         &self,
         plan: &Plan,
@@ -243,8 +243,8 @@ impl DeliveryLogs {
 }
 
 impl Joining {
-    /// Relates the clocks of all logs to those of a run, and resets what was read for other runs. Returns whether all
-    /// can be related.
+    /// Relates the clocks of all logs to those of a run, and resets the values that were read for other runs. Returns
+    /// whether all clocks can be related.
     fn relate(&mut self, epoch: ClockReading, run: Option<&str>, offset: Option<ClockOffset>) -> bool {
         for log in &mut self.logs {
             log.clocks = TwoClocks::new(epoch, run, log.reader.header().clock.as_deref(), offset);
@@ -392,8 +392,8 @@ impl JoinedLog {
         self.sums.lag_max_ms = self.sums.lag_max_ms.max(mark.health.lag_max_ms);
     }
 
-    /// Whether everything that came out before this time since the epoch has been read. `marks`: the number of marks by
-    /// then.
+    /// Whether everything that came out before this time since the epoch has been read. `marks` is the number of marks
+    /// by then.
     fn covers(&self, time: Duration, marks: u64) -> bool {
         let is_behind = match self.clocks.since_epoch(self.covered.at) {
             Some(nanos) => u64::try_from(nanos).is_ok_and(|nanos| Duration::from_nanos(nanos) >= time),
@@ -443,7 +443,7 @@ impl JoinedLog {
         })
     }
 
-    /// The age of its last mark, if its clock is that of this process.
+    /// Returns the age of the last mark, if the log's clock is that of this process.
     fn age(&self) -> Option<Duration> {
         let is_same =
             self.reader.header().clock.is_some() && self.reader.header().clock == clock::clock_name();

@@ -31,7 +31,7 @@ impl LogReader {
     /// Opens a log and reads its first line.
     ///
     /// # Errors
-    /// It cannot be read, or is no delivery log.
+    /// The log cannot be read, or is not a delivery log.
     pub fn open(path: &Path) -> Result<LogReader, LogError> {
         let failed = |source| LogError::Read { path: path.to_owned(), source };
         let no_log = |why: String| LogError::NoLog { path: path.to_owned(), why };
@@ -76,12 +76,12 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// Its file.
+    /// Returns its file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its first line.
+    /// Returns its first line.
     pub fn header(&self) -> &LogHeader {
         &self.header
     }
@@ -91,10 +91,10 @@ impl LogReader {
         self.rest > 0
     }
 
-    /// Returns the next whole line; `None`: there is none yet.
+    /// Returns the next whole line; `None` if there is none yet.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The log cannot be read.
     pub fn entry(&mut self) -> Result<Option<LogEntry>, LogError> {
         let Some(line) = self.line()? else { return Ok(None) };
         let entry = serde_json::from_slice(&line);

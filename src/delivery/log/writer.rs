@@ -1,8 +1,8 @@
 //! Writes a delivery log, on a thread of its own.
 //!
 //! # Decisions
-//! - The receiver's threads pass whole lines to the writer. At most `WAITING` lines are queued; then a thread waits,
-//!   and the marks report how long (M32), so that a slow disk is never taken for a slow relay.
+//! - The receiver's threads pass whole lines to the writer. At most `WAITING` lines are queued. If the queue is full, a
+//!   thread waits, and the marks report for how long (M32), so that a slow disk is never taken for a slow relay.
 //! - When a write fails, the partial line is cut off, nothing more is written, and the receiver ends at once.
 
 use std::fs::{self, File, OpenOptions};
@@ -36,7 +36,7 @@ struct WriterState {
     has_failed: AtomicBool,
     /// The number of lines that were passed on and not written.
     lost: AtomicU64,
-    /// Microseconds.
+    /// How long the threads have waited for room, in microseconds.
     waited: AtomicU64,
 }
 
@@ -51,7 +51,7 @@ impl LogWriter {
     /// Begins a log. An existing file is never written to; a pipe or a device is.
     ///
     /// # Errors
-    /// It cannot be made, or its first line cannot be written.
+    /// The log cannot be created, or its first line cannot be written.
     pub fn create(path: &Path, header: &LogHeader) -> Result<LogWriter, LogError> {
         let failed = |source| LogError::Write { path: path.to_owned(), source };
         let is_special = fs::metadata(path).is_ok_and(|there| !there.is_file());
@@ -89,7 +89,7 @@ impl LogWriter {
         LogInlet { lines: self.lines.clone(), shared: Arc::clone(&self.shared) }
     }
 
-    /// Whether a write has failed: nothing more is written.
+    /// Whether a write has failed. Then nothing more is written.
     pub fn has_failed(&self) -> bool {
         self.shared.has_failed.load(Relaxed)
     }
@@ -131,7 +131,7 @@ impl LogInlet {
         self.lines.try_send(Some(line(entry))).ok();
     }
 
-    /// How long the threads have waited for room so far.
+    /// Returns how long the threads have waited for room so far.
     pub fn waited(&self) -> Duration {
         Duration::from_micros(self.shared.waited.load(Relaxed))
     }

@@ -190,7 +190,7 @@ fn a_bounce_before_the_answer_is_matched_later() {
     assert_eq!(matcher.queued(), 0);
 }
 
-/// Bytes on the heap, without the overhead of a tree's pages and of the allocator.
+/// Returns the bytes on the heap, without the overhead of a tree's pages and of the allocator.
 fn heap(matcher: &Matcher) -> usize {
     let page = |page: &Page| {
         size_of_val(&*page.states)
@@ -200,7 +200,7 @@ fn heap(matcher: &Matcher) -> usize {
     matcher.pages.values().map(page).sum::<usize>() + matcher.early.capacity() * (size_of::<Early>() + 17)
 }
 
-// 24 bytes an accepted message: ten million are 229 MiB.
+// 24 bytes for each accepted message: ten million are 229 MiB.
 #[test]
 fn a_million_messages_that_are_all_missing_cost_less_than_24_bytes_each() {
     const MILLION: u64 = 1_000_000;
@@ -237,7 +237,7 @@ fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
 /// The account of one recipient: its answer, its copies (whether each was altered), and whether it bounced.
 type Plain = (Option<FinalAnswer>, Vec<bool>, bool);
 
-/// Whether a recipient is to be counted.
+/// Whether a recipient counts.
 type OfOne<'a> = dyn Fn(Option<FinalAnswer>, &[bool], bool) -> bool + 'a;
 
 proptest! {

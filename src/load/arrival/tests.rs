@@ -14,7 +14,7 @@ fn rate(points: &[(f64, f64)], spacing: Spacing, length: f64) -> PhaseLoad {
     PhaseLoad { model: LoadModel::Rate { curve, spacing }, length: Some(seconds(length)) }
 }
 
-/// The offsets of a phase's arrivals in nanoseconds.
+/// Returns the offsets of a phase's arrivals in nanoseconds.
 fn offsets(phase: &PhaseLoad, seed: u64) -> Vec<u64> {
     Walk::new(phase, 0, 0, seed, Shard::WHOLE)
         .map(|arrival| match arrival.due {

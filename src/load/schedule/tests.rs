@@ -27,7 +27,7 @@ fn shared(total: u64, sessions: u64, length: Option<Duration>) -> PhaseLoad {
     }
 }
 
-/// The arrivals of a shard, at most `most`, asked for at the very start.
+/// Returns the arrivals of a shard, at most `most`, requested at the very start.
 fn arrivals(phases: &[PhaseLoad], seed: u64, shard: Shard, most: usize) -> Vec<Arrival> {
     let mut schedule = Schedule::new(phases, seed, shard);
     std::iter::from_fn(|| schedule.take(Duration::ZERO)).take(most).collect()
@@ -112,7 +112,8 @@ fn a_phase_without_length_is_passed_over() {
     assert_eq!(arrivals(&[], 1, Shard::WHOLE, 10), []);
 }
 
-/// The arrivals of a shard, in phases that only time ends those below `most`: then time passes to the phase's end.
+/// Returns the arrivals of a shard. For phases that only time ends, these are the arrivals below `most`; then the time
+/// moves to the end of the phase.
 fn arrivals_to(most: u64, phases: &[PhaseLoad], seed: u64, shard: Shard) -> Vec<Arrival> {
     let mut schedule = Schedule::new(phases, seed, shard);
     let (mut now, mut found) = (Duration::ZERO, Vec::new());
