@@ -5,11 +5,11 @@ use std::fmt::Debug;
 
 /// A quantity that is searched: counts and bytes (`u64`), loads (`f64`).
 pub trait Searchable: Copy + PartialOrd + Debug {
-    /// Twice as much.
+    /// Returns twice the value.
     fn doubled(self) -> Self;
-    /// One n-th of it: 4 is a quarter.
+    /// Returns the n-th part of the value: 4 gives a quarter.
     fn part(self, of: u32) -> Self;
-    /// The middle between this and `high`.
+    /// Returns the middle between this value and `high`.
     fn middle(self, high: Self) -> Self;
     /// Whether the gap up to `high` is no wider than this share of `high`.
     fn is_close(self, high: Self, width: f64) -> bool;

@@ -44,11 +44,11 @@ use timeouts::TimeWaits;
 
 /// Observes a search.
 pub trait LimitObserver {
-    /// The search of this limit starts: the `index`-th of `count`.
+    /// Notes that the search of this limit starts. It is number `index` of `count`.
     fn starts(&mut self, kind: LimitKind, index: usize, count: usize) {
         let _ = (kind, index, count);
     }
-    /// A limit is measured.
+    /// Notes that a limit was measured.
     fn measured(&mut self, result: &LimitResult) {
         let _ = result;
     }
@@ -63,7 +63,7 @@ impl LimitObserver for () {}
 /// The results of a search.
 #[derive(Clone, Debug, Default)]
 pub struct SearchOutcome {
-    /// One for each limit, up to the end of the search.
+    /// The results, one for each limit up to the end of the search.
     pub results: Vec<LimitResult>,
     /// Why it ended before the last limit.
     pub ended: Option<EndReason>,
@@ -195,7 +195,8 @@ fn one(
     (result, ended)
 }
 
-/// Withdraws what this machine spoilt by standing still (M5b): times, and each accusation of the listener.
+/// Withdraws the findings that a pause of this machine may have caused (M5b): times, and every accusation of the
+/// listener.
 fn hindered(kind: LimitKind, result: &mut LimitResult, stalled: Duration) {
     if stalled.is_zero() {
         return;
@@ -254,7 +255,7 @@ fn end_reason(halt: Halt) -> EndReason {
     }
 }
 
-/// Formats a reply, or what came in its place, at a step.
+/// Formats a reply, or the event in its place, at a step.
 pub fn reply_text(step: Step, by: &ProbeEvent, condition: Option<Condition>) -> String {
     let what = match by {
         ProbeEvent::Reply(reply) => reply.to_string().replace('\n', " / "),

@@ -54,14 +54,14 @@ pub trait Testbed {
     /// smtpress itself cannot go on.
     fn measure(&mut self, plan: &Plan, setting: &ListenerSetting) -> Result<ScenarioResult, RunError>;
 
-    /// The resident memory of the generator's process, in bytes; 0 if unknown.
+    /// Returns the resident memory of the generator's process in bytes; 0 if unknown.
     fn resident_bytes(&self) -> u64;
 }
 
 /// A figure of a check, with its bounds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
     /// Its value, in `unit`.
     pub value: f64,
@@ -98,9 +98,9 @@ impl Figure {
 /// The result of a scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Check {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// What it shows, in a sentence.
+    /// The rule that it proves, in a sentence.
     pub shows: &'static str,
     /// The figures.
     pub figures: Vec<Figure>,
@@ -113,7 +113,7 @@ impl Check {
     }
 }
 
-/// The distribution of a metric over all outcomes of the first phase but `shed`.
+/// Returns the distribution of a metric over all outcomes of the first phase except `shed`.
 fn all(measured: &Measured, metric: Metric) -> Hist {
     let mut hist = Hist::default();
     for ((name, _), values) in &measured.tally.phases[0].hists {
@@ -124,7 +124,7 @@ fn all(measured: &Measured, metric: Metric) -> Hist {
     hist
 }
 
-/// The value of rank ceil(qn), in milliseconds; 0 without values.
+/// Returns the value of rank ceil(qn) in milliseconds; 0 without values.
 fn quantile_ms(hist: &Hist, q: f64) -> f64 {
     let count = hist.count();
     if count == 0 {
@@ -138,7 +138,7 @@ fn max_ms(hist: &Hist) -> f64 {
     if hist.count() == 0 { 0.0 } else { hist.max_ns() as f64 / 1e6 }
 }
 
-/// The laws of every run: conservation (M10) and the ledger (M10b), as figures that must be zero.
+/// Returns the laws of every run as figures that must be zero: conservation (M10) and the ledger (M10b).
 fn reconciliation(observed: &ScenarioResult) -> Vec<Figure> {
     let counts = &observed.measured.tally.phases[0].counts;
     let off = |left: u64, right: u64| left.abs_diff(right) as f64;

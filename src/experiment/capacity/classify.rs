@@ -16,7 +16,8 @@ pub struct TrialVerdict {
     pub good: bool,
     /// The share of its arrivals that were bad, 0 to 1.
     pub ratio: f64,
-    /// It is good, but its backlog seems to grow: a second trial of the confirming length must decide.
+    /// Whether the load is good but its backlog seems to grow. Then a second trial of the confirming length must
+    /// decide.
     #[serde(default)]
     pub doubtful: bool,
 }
@@ -35,9 +36,9 @@ pub struct GoalWeights {
 /// The class of a load for a goal (RFC 9971, load classification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoadClass {
-    /// It meets the goal, for any further trials.
+    /// The load meets the goal, for any further trials.
     Lower,
-    /// It misses the goal, for any further trials.
+    /// The load misses the goal, for any further trials.
     Upper,
     /// More trials are needed.
     Undecided,
@@ -68,7 +69,7 @@ impl Sums {
         *sum += seconds;
     }
 
-    /// The seconds of bad minus good full-length trials.
+    /// Returns the seconds of bad minus good full-length trials.
     pub fn excess_s(&self) -> f64 {
         self.bad_s - self.good_s
     }
@@ -91,8 +92,8 @@ impl Sums {
     }
 }
 
-/// The conditional throughput of a load (RFC 9971): the load minus the bad share that its full-length trials did not
-/// exceed for the required part of the time. `trials` are (seconds, bad share).
+/// Returns the conditional throughput of a load (RFC 9971): the load minus the bad share that its full-length trials
+/// did not exceed for the required part of the time. `trials` are (seconds, bad share).
 pub fn conditional_throughput(weights: &GoalWeights, load: f64, trials: &[(f64, f64)]) -> f64 {
     let mut full: Vec<(f64, f64)> =
         trials.iter().filter(|(seconds, _)| *seconds >= weights.full_s).copied().collect();
@@ -118,7 +119,7 @@ pub fn conditional_throughput(weights: &GoalWeights, load: f64, trials: &[(f64, 
 mod tests {
     use super::*;
 
-    /// The goals of the RFC's example search, with the share of bad arrivals that each allows.
+    /// Returns the goals of the RFC's example search, with the share of bad arrivals that each allows.
     fn goals() -> [(&'static str, GoalWeights, f64); 4] {
         let goal = |full_s, sum_s, exceed| GoalWeights { full_s, sum_s, exceed };
         [

@@ -89,7 +89,7 @@ pub enum Why {
 }
 
 impl Why {
-    /// The name, as it is stored.
+    /// Returns the stored name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Why::Start => "start",
@@ -105,11 +105,11 @@ impl Why {
 /// The next trial.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NextTrial {
-    /// Its load.
+    /// The load.
     pub load: f64,
     /// Its length, in seconds.
     pub seconds: f64,
-    /// Its reason.
+    /// The reason.
     pub why: Why,
 }
 
@@ -124,7 +124,7 @@ pub enum GoalEnd {
     GeneratorLimited,
     /// Even the lowest load tried misses the goal.
     NoneGood,
-    /// It has not ended.
+    /// The search for this goal has not ended.
     Unfinished,
 }
 
@@ -137,7 +137,7 @@ pub struct GoalBounds {
     pub upper: Option<f64>,
     /// The conditional throughput at the lower bound.
     pub throughput: Option<f64>,
-    /// A trial of the confirming length was good at the lower bound, or none was asked for.
+    /// Whether a trial of the confirming length was good at the lower bound, or none was asked for.
     pub confirmed: bool,
     /// Loads above the upper bound met the goal.
     pub inverted: bool,
@@ -162,9 +162,9 @@ struct LoadTrials {
     spoilt: usize,
     /// A trial of the confirming length was clearly good, or two were good.
     confirmed: bool,
-    /// One was good, and doubtful.
+    /// Whether a trial was good and doubtful.
     doubted: bool,
-    /// One was bad.
+    /// Whether a trial was bad.
     refuted: bool,
 }
 
@@ -186,17 +186,17 @@ enum Wish {
 }
 
 impl Controller {
-    /// A new search.
+    /// Creates a new search.
     pub fn new(rules: SearchRules) -> Controller {
         Controller { rules, trials: Vec::new() }
     }
 
-    /// The rules of the search.
+    /// Returns the rules of the search.
     pub fn rules(&self) -> &SearchRules {
         &self.rules
     }
 
-    /// The trials so far.
+    /// Returns the trials so far.
     pub fn trials(&self) -> &[TrialResult] {
         &self.trials
     }
@@ -354,7 +354,7 @@ impl Controller {
         Wish::SearchEnd(ending)
     }
 
-    /// The largest number of trials; a search that reaches it does not converge.
+    /// Returns the largest number of trials. A search that reaches it does not converge.
     pub fn most(&self) -> usize {
         let GoalWeights { full_s, sum_s, .. } = self.rules.weights;
         (MOST_BY_SUM * (sum_s / full_s).ceil().max(1.0)) as usize
@@ -383,7 +383,8 @@ impl Controller {
 /// Rounds a load to few digits.
 fn rounded(load: f64) -> f64 {
     let unit = 10f64.powi(load.log10().floor() as i32 + 1 - DIGITS);
-    // Divides if the unit is no binary fraction: 0.1 times a whole number would not be the exact decimal.
+    // For a unit that is not a binary fraction the result is divided: 0.1 times a whole number would not be the exact
+    // decimal.
     if unit < 1.0 { (load / unit).round() / (1.0 / unit).round() } else { (load / unit).round() * unit }
 }
 

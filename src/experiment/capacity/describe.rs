@@ -27,13 +27,13 @@ pub struct Latency {
 pub struct Onset {
     /// The lowest load at which it occurred.
     pub from: f64,
-    /// The greatest lower load that was tried without it; `null`: there is none.
+    /// The largest lower load that was tried without it; `None` if there is none.
     pub not_at: Option<f64>,
     /// The condition; the count is of the trial.
     pub met: TrialCondition,
 }
 
-/// The latency at 10, 50 and 90 % of a capacity, where a trial was near.
+/// Returns the latency at 10, 50 and 90 % of a capacity, if there was a trial near that load.
 pub fn latency(records: &[TrialRecord], capacity: f64) -> Vec<Latency> {
     let at = |share: f64| {
         let wanted = share * capacity;
@@ -127,7 +127,7 @@ pub fn in_words(growth: &BacklogGrowth) -> String {
     format!("{:.1}/s ({:.1} to {:.1}/s)", growth.per_s, growth.low_per_s, growth.high_per_s)
 }
 
-/// The longest valid trial at a load.
+/// Returns the longest valid trial at a load.
 pub fn longest_at(state: &SearchState, load: f64) -> Option<&TrialRecord> {
     let at = state.records.iter().filter(|record| record.load == load && record.invalid.is_empty());
     at.max_by(|one, other| one.length_s.total_cmp(&other.length_s))
@@ -143,7 +143,7 @@ fn foremost<'a>(records: &[&'a TrialRecord]) -> Option<&'a TrialCondition> {
 pub(super) mod tests {
     use super::*;
 
-    /// A valid trial at a load, accepted at its rate, with this many in flight.
+    /// Returns a valid trial at a load, accepted at its rate, with this many arrivals in flight.
     pub fn record(number: usize, load: f64, concurrency: f64) -> TrialRecord {
         TrialRecord {
             number,

@@ -16,7 +16,7 @@ use crate::verdict::grammar::{Aggregate, Expr, Operator, Subject};
 /// An objective that a load must meet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Goal {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The objective as it was written.
     pub objective: String,
@@ -30,16 +30,16 @@ pub struct Goal {
     bad: f64,
 }
 
-/// Why an expression is no goal.
+/// Why an expression is not a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GoalError {
-    /// It is not about a response or service time.
+    /// The expression is not about a response or service time.
     #[error("a goal is about the response or service times of accepted arrivals")]
     Subject,
-    /// It does not decide for each arrival.
+    /// The expression does not decide for each arrival.
     #[error("a goal limits a percentile or the maximum: a mean does not say which arrivals are bad")]
     Aggregate,
-    /// It is no upper limit.
+    /// The expression is not an upper limit.
     #[error("a goal is an upper limit")]
     Operator,
 }
@@ -47,11 +47,11 @@ pub enum GoalError {
 /// The result of a trial for a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalVerdict {
-    /// The goal was met, the load lasts, and everything came out of the relay.
+    /// Whether the goal was met, the load was sustained, and the relay delivered everything.
     pub good: bool,
     /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those until then.
     pub bad: u64,
-    /// Those of them that were not accepted.
+    /// Bad arrivals that were not accepted.
     pub failed: u64,
     /// The bad ones as a share of all that were scheduled.
     pub bad_share: f64,
@@ -70,10 +70,10 @@ impl From<GoalVerdict> for TrialVerdict {
 }
 
 impl Goal {
-    /// Makes a goal of an expression such as `response p99 < 500ms`. `failures`: a share, 0 to 1.
+    /// Creates a goal from an expression such as `response p99 < 500ms`. `failures` is a share from 0 to 1.
     ///
     /// # Errors
-    /// It is no upper limit of a percentile or maximum of response or service times.
+    /// The expression is not an upper limit of a percentile or maximum of response or service times.
     pub fn new(name: &str, expr: &Expr, failures: f64) -> Result<Goal, GoalError> {
         let metric = match &expr.subject {
             Subject::Latency(metric @ (Metric::Response | Metric::Service), Some(Outcome::Accepted)) => {
@@ -145,7 +145,7 @@ impl Goal {
         within(bad, self.bad) && within(failed, self.failures)
     }
 
-    /// Accepted arrivals that took too long.
+    /// Returns the number of accepted arrivals that took too long.
     fn slow(&self, tally: &PhaseTally) -> u64 {
         let hist = tally.hists.get(&(self.metric, Outcome::Accepted));
         let beyond = hist.into_iter().flat_map(|hist| hist.buckets()).filter(|(ns, _)| *ns > self.limit_ns);
@@ -166,7 +166,8 @@ mod tests {
         Goal::new("goal", &Assertion::parse(text).unwrap().expr, failures)
     }
 
-    /// A trial with this many arrivals accepted quickly, accepted slowly (1 s), rejected, shed, and scheduled.
+    /// Returns a trial with these numbers of arrivals accepted quickly, accepted slowly (1 s), rejected, shed, and
+    /// scheduled.
     fn tally(quick: u64, slow: u64, rejected: u64, shed: u64, scheduled: u64) -> PhaseTally {
         let mut tally = PhaseTally::default();
         tally.counts.scheduled = scheduled;

@@ -62,7 +62,8 @@ pub struct TrialRecord {
     pub p99_ns: Option<u64>,
     /// The longest of them.
     pub max_ns: Option<u64>,
-    /// How its backlog grew; `null`: it was not asked, the trial is invalid, cut short, or too short for any answer.
+    /// How the backlog grew. `None` if that was not asked, or if the trial is invalid, cut short, or too short for any
+    /// answer.
     pub backlog: Option<BacklogGrowth>,
     /// The deliveries of the relay; `null`: there was no receiver.
     #[serde(default)]
@@ -73,13 +74,13 @@ pub struct TrialRecord {
     pub conditions: Vec<TrialCondition>,
     /// How long the listener took, after the trial, to be as fast as before the search; `null`: not measured.
     pub cooldown_s: Option<f64>,
-    /// It did not become as fast within the time allowed.
+    /// Whether the listener did not become as fast again within the allowed time.
     pub backlog_left: bool,
 }
 
 impl TrialRecord {
-    /// What may grow in a trial: its name, its growth, and the load that the growth is compared with. A growth is
-    /// `None` if the trial is too short, or the growth is not judged.
+    /// Returns the quantities that may grow in a trial: the name, the growth, and the load with which the growth is
+    /// compared. A growth is `None` if the trial is too short, or the growth is not judged.
     pub fn growths(&self) -> impl Iterator<Item = (&'static str, Option<BacklogGrowth>, f64)> + '_ {
         let delivery = self.delivery.iter().flat_map(|delivery| {
             [
@@ -90,7 +91,7 @@ impl TrialRecord {
         [("the backlog", self.backlog, self.load)].into_iter().chain(delivery)
     }
 
-    /// What grew, and how fast.
+    /// Returns the quantities that grew, and how fast.
     pub fn grown(&self) -> impl Iterator<Item = (&'static str, BacklogGrowth)> + '_ {
         let grown = |growth: &BacklogGrowth| growth.verdict == Sustained::Unsustained;
         self.growths().filter_map(move |(name, growth, _)| Some((name, growth.filter(grown)?)))
@@ -119,13 +120,13 @@ pub struct TrialFault {
 /// A condition of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialCondition {
-    /// Its condition.
+    /// The condition.
     pub condition: String,
-    /// Its step.
+    /// The step.
     pub step: String,
     /// The reply's code; `null` if it was no reply.
     pub code: Option<u16>,
-    /// Its count.
+    /// The number of occurrences.
     pub count: u64,
     /// Whether the profile expects it.
     pub expected: bool,
@@ -159,7 +160,7 @@ pub struct SearchState {
 pub const VERSION: u32 = 1;
 
 impl SearchState {
-    /// A new search.
+    /// Creates a new search.
     pub fn new(controller: Controller, profile_sha256: String, run_id: String) -> SearchState {
         SearchState {
             version: VERSION,

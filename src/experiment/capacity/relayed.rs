@@ -26,23 +26,23 @@ use crate::verdict::{Assertion, AssertionStatus, judge_deliveries};
 /// The deliveries of one trial, in recipients.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrialDelivery {
-    /// Those that the relay accepted.
+    /// Recipients that the relay accepted.
     pub accepted: u64,
-    /// Those that came out.
+    /// Recipients that were delivered.
     pub delivered: u64,
-    /// Those that a notification reported as failed.
+    /// Recipients that a notification reported as failed.
     pub bounced: u64,
-    /// Those of which nothing was seen when the wait ended.
+    /// Recipients without a delivery or a notification when the wait ended.
     pub missing: u64,
     /// Deliveries beyond the first of a recipient.
     pub duplicated: u64,
-    /// Those whose message was altered.
+    /// Recipients whose message was altered.
     pub altered: u64,
-    /// Those that came out although they were refused.
+    /// Recipients that were delivered although they were refused.
     pub unexpected: u64,
-    /// Messages that came out and are of another trial, or of none.
+    /// Delivered messages of another trial, or of none.
     pub foreign: u64,
-    /// Those in the relay's queue when the load ended.
+    /// Recipients in the relay's queue when the load ended.
     pub queued_at_end: u64,
     /// The most in its queue at the end of a tenth of a second.
     pub queued_max: u64,
@@ -50,11 +50,12 @@ pub struct TrialDelivery {
     pub drain_s: Option<f64>,
     /// Whether deliveries still came when the wait was over.
     pub is_queue_left: bool,
-    /// Those that the relay should accept a second at this load: the growth of its queue is compared with it.
+    /// How many recipients the relay should accept a second at this load. The growth of its queue is compared with this
+    /// rate.
     pub accepts_per_s: f64,
     /// How the relay's queue grew; `null`: as of the backlog.
     pub queue: Option<BacklogGrowth>,
-    /// Those offered a second at this load: the shortfall is compared with it.
+    /// How many recipients are offered a second at this load. The shortfall is compared with this rate.
     pub offered_per_s: f64,
     /// The growth of the shortfall: of recipients that were offered and not accepted.
     pub shortfall: Option<BacklogGrowth>,

@@ -29,7 +29,7 @@ const SLACK: Duration = Duration::from_millis(5);
 /// The host of a search. A run is one trial, warm-up or probe; with a receiver behind the relay it lasts until the
 /// relay's queue is empty, or the wait for that is over.
 pub trait SearchHost: Runner {
-    /// How long the search has taken, with the time before an interruption.
+    /// Returns how long the search has taken, including the time before an interruption.
     fn elapsed(&self) -> Duration;
 
     /// Waits; less if the user wants to stop.

@@ -27,7 +27,7 @@ pub enum Knob {
 }
 
 impl Knob {
-    /// The name in profile and result.
+    /// Returns the name in profile and result.
     pub const fn as_str(self) -> &'static str {
         match self {
             Knob::Rate => "rate",
@@ -73,7 +73,7 @@ impl CapacityPlan {
         self.sustained && self.knob == Knob::Rate
     }
 
-    /// The unit of loads.
+    /// Returns the unit of loads.
     pub fn unit(&self) -> &'static str {
         match (self.knob, self.phase.unit) {
             (Knob::Rate, Unit::Message) => "messages/s",
@@ -83,7 +83,7 @@ impl CapacityPlan {
         }
     }
 
-    /// A load in words: `640/s`, `24 sessions`, `65536 bytes`.
+    /// Returns a load in words: `640/s`, `24 sessions`, `65536 bytes`.
     pub fn format_load(&self, load: f64) -> String {
         match self.knob {
             Knob::Rate => format!("{load}/s"),
@@ -92,7 +92,7 @@ impl CapacityPlan {
         }
     }
 
-    /// The plan of the trial of this number (from 1) at this load.
+    /// Returns the plan of the trial with this number (from 1) at this load.
     pub fn trial(&self, plan: &Plan, number: usize, load: f64, length: Duration) -> Plan {
         let mut trial = self.at(plan, load, length);
         // Each trial has its own random draws and its own messages.
@@ -106,7 +106,7 @@ impl CapacityPlan {
         trial
     }
 
-    /// The plan that warms the listener up.
+    /// Returns the plan that warms the listener up.
     pub fn warm_up(&self, plan: &Plan, length: Duration) -> Plan {
         let mut warm_up = self.at(plan, self.rules.start, length);
         warm_up.run_id = format!("{}-warm-up", plan.run_id);
@@ -129,8 +129,8 @@ impl CapacityPlan {
         probe
     }
 
-    /// A part of the search, made again: the same as [`CapacityPlan::trial`], [`CapacityPlan::warm_up`] or
-    /// [`CapacityPlan::probe`] made it.
+    /// Returns the plan of a part of the search, equal to the one that [`CapacityPlan::trial`],
+    /// [`CapacityPlan::warm_up`] or [`CapacityPlan::probe`] made.
     pub fn part(&self, plan: &Plan, part: PlanPart) -> Plan {
         match part {
             PlanPart::Run | PlanPart::Limits { .. } => plan.clone(),
@@ -172,7 +172,7 @@ impl CapacityPlan {
         }
     }
 
-    /// How many arrivals a plan will have, if that is known before.
+    /// Returns how many arrivals a plan will have, if that is known in advance.
     pub fn scheduled(plan: &Plan) -> Option<u64> {
         load::expected_arrivals(&plan.phases[0].load)
     }

@@ -36,9 +36,9 @@ const START: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sustained {
-    /// It does not grow.
+    /// The backlog does not grow.
     Sustained,
-    /// It grows.
+    /// The backlog grows.
     Unsustained,
     /// The trial is too short.
     Undecided,

@@ -10,7 +10,7 @@ use crate::generator::probe::{
 };
 use crate::smtp::hello::Offer;
 
-/// What the close of a session may take beyond the end of the search's time.
+/// How long the close of a session may last beyond the end of the search's time.
 const LAST_CLOSE: Duration = Duration::from_secs(1);
 
 /// All sessions of a search.
@@ -22,7 +22,7 @@ pub(super) struct BoundedProbes<'a> {
     deadline: Duration,
     /// How long the listener may take to close a session after us.
     close_within: Duration,
-    /// The deadline cut a wait short: what came in it says nothing about the listener.
+    /// Whether the deadline cut a wait short. Then its result says nothing about the listener.
     cut_short: bool,
     /// When a session was last closed, and how many closes of the listener were not seen.
     left_at: Duration,
@@ -47,7 +47,7 @@ impl<'a> BoundedProbes<'a> {
         }
     }
 
-    /// The time that is left.
+    /// Returns the time that is left.
     pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_sub(self.probes.now())
     }
@@ -57,17 +57,17 @@ impl<'a> BoundedProbes<'a> {
         std::mem::take(&mut self.cut_short)
     }
 
-    /// When a session was last closed.
+    /// Returns when a session was last closed.
     pub(super) fn left_at(&self) -> Duration {
         self.left_at
     }
 
-    /// How many closes of the listener were not seen since the last call.
+    /// Returns how many closes of the listener were not seen since the last call.
     pub(super) fn unseen(&mut self) -> u64 {
         std::mem::take(&mut self.unseen)
     }
 
-    /// `wanted`, or what is left of the time.
+    /// Returns `wanted`, or the rest of the time if that is less.
     fn bounded(&mut self, wanted: Duration) -> Duration {
         let left = self.left();
         if wanted > left {

@@ -83,9 +83,9 @@ fn counts_all(scope: SessionScope) -> bool {
 
 /// How the opening of sessions ended.
 enum FillEnd {
-    /// Nothing was refused up to the bound.
+    /// No session was refused up to the bound.
     All,
-    /// So many are served, and one more was refused twice.
+    /// This many sessions are served, and one more was refused twice.
     Refused(u64, ProbeRefusal),
     /// Some of so many open sessions ended when one more was refused.
     Ended(u64, ProbeRefusal),
@@ -186,7 +186,7 @@ impl HeldSessions<'_, '_> {
             result.trials += 1;
             let here = self.held.len() as u64;
             let (inside, refused) = self.come(total.saturating_sub(here).max(1))?;
-            // Each session that opened is served, whatever became of the others of the same step.
+            // Each session that opened is served, whatever happened to the others of the same step.
             let served = here + inside;
             if served > search.at_least() {
                 search.tell(served, true);
@@ -208,7 +208,8 @@ impl HeldSessions<'_, '_> {
         Ok(FillEnd::All)
     }
 
-    /// `served` open sessions ended when one more was refused: measures whether they do so again, and only then.
+    /// Handles open sessions that ended when one more than `served` was refused. Measures whether they end again, and
+    /// whether they end only when one more is refused.
     fn ended(&mut self, result: &mut LimitResult, served: u64, refusal: &ProbeRefusal) -> Probed<()> {
         (result.looked, result.trials) = (2, result.trials + 1);
         self.prober.shown(result, refusal.step, &refusal.event, refusal.session);
@@ -238,7 +239,7 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// The open sessions that do not answer any more; each sends a NOOP.
+    /// Returns the open sessions that no longer answer. Each sends a NOOP.
     fn dead(&mut self) -> Vec<Probe> {
         let dead = self.prober.dead(&self.held);
         self.quiet_since = self.prober.probes.now();
@@ -285,7 +286,7 @@ impl HeldSessions<'_, '_> {
         self.come_by(count, AT_ONCE)
     }
 
-    /// The same, so many at a time.
+    /// Does the same with this many sessions at a time.
     fn come_by(&mut self, count: u64, at_once: usize) -> Probed<(u64, Option<ProbeRefusal>)> {
         self.prober.afford()?;
         if self.held.is_empty() {

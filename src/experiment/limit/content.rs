@@ -25,7 +25,7 @@ const MORE: Duration = Duration::from_millis(500);
 /// A command that no listener knows: its reply marks the end of those to the smuggled commands.
 const MARK: &[u8] = b"XYZZY\r\n";
 
-/// `Received:` fields of a message.
+/// Searches the limit of `Received:` fields of a message.
 pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     prober.one_message()?;
     let mailer = prober.mailer(None, 1);
@@ -90,7 +90,7 @@ pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
     Ok(())
 }
 
-/// So many trace fields of this name.
+/// Returns this many trace fields with this name.
 fn trace(prober: &Prober<'_>, name: &str, count: u64) -> Vec<u8> {
     let lines = (0..count).map(|n| {
         format!(
@@ -101,7 +101,7 @@ fn trace(prober: &Prober<'_>, name: &str, count: u64) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// A bare LF, or CR, within a text.
+/// Tests a bare LF or CR within a text.
 pub(super) fn bare(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -147,7 +147,7 @@ pub(super) fn bare(
     Ok(())
 }
 
-/// An invalid end of data (RFC 5321 4.1.1.4), with a second message after it.
+/// Tests an invalid end of data (RFC 5321 4.1.1.4), with a second message after it.
 pub(super) fn smuggled(prober: &mut Prober<'_>, end: &[u8], result: &mut LimitResult) -> Probed<()> {
     prober.one_message()?;
     let mailer = prober.mailer(None, 1);

@@ -23,7 +23,7 @@ pub enum LimitKind {
     Hops,
     /// A line of text that ends in these bytes and not in CRLF.
     BareLineEnd(&'static [u8]),
-    /// An end of data that is none (RFC 5321 4.1.1.4).
+    /// An invalid end of data (RFC 5321 4.1.1.4).
     Smuggling(&'static [u8]),
     /// Sessions held at once.
     Concurrency(SessionScope),
@@ -64,7 +64,7 @@ pub enum ProtocolRule {
     Pipelining,
 }
 
-/// What is made longer until it is refused.
+/// The part of the dialogue that is made longer until it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SizedPart {
     /// A message by the SIZE that MAIL declares.
@@ -81,14 +81,14 @@ pub enum SizedPart {
     Path,
 }
 
-/// Which sessions are counted together.
+/// The sessions that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionScope {
-    /// Those of one client.
+    /// The sessions of one client.
     Host,
-    /// All of the listener.
+    /// All sessions of the listener.
     Listener,
-    /// All of the host.
+    /// All sessions of the host.
     TargetHost,
     /// The encrypted ones.
     Tls,
@@ -137,7 +137,7 @@ pub enum LimitMeasure {
     Time,
     /// A number by time.
     Rate,
-    /// Nothing: a rule is kept or not.
+    /// No value: a rule is kept or not.
     Rule,
 }
 
@@ -156,7 +156,7 @@ pub enum Applies {
     ByName,
 }
 
-/// What is known of a limit before it is measured.
+/// The facts about a limit that are known before it is measured.
 #[derive(Debug)]
 struct KindRow {
     kind: LimitKind,
@@ -298,12 +298,12 @@ const TABLE: &[KindRow] = &[
 ];
 
 impl LimitKind {
-    /// Every limit, in the order in which they are searched.
+    /// Returns every limit, in the order of the search.
     pub fn all() -> impl Iterator<Item = LimitKind> {
         TABLE.iter().map(|row| row.kind)
     }
 
-    /// The limit of this name.
+    /// Returns the limit with this name.
     pub fn of(name: &str) -> Option<LimitKind> {
         LimitKind::all().find(|kind| kind.name() == name)
     }
@@ -312,32 +312,32 @@ impl LimitKind {
         TABLE.iter().find(|row| row.kind == self).expect("each limit has a row")
     }
 
-    /// Its name in profiles, flags and results.
+    /// Returns the name in profiles, flags and results.
     pub fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// In what it is counted.
+    /// Returns the measure of the limit.
     pub fn measure(self) -> LimitMeasure {
         self.row().measure
     }
 
-    /// What is counted, in a word.
+    /// Returns the unit, in a word.
     pub fn unit(self) -> &'static str {
         self.row().unit
     }
 
-    /// How it is searched, in a few words.
+    /// Returns how the limit is searched, in a few words.
     pub fn how(self) -> &'static str {
         self.row().how
     }
 
-    /// When it is searched without being asked for by name.
+    /// Returns when the limit is searched without being named.
     pub fn applies(self) -> Applies {
         self.row().applies
     }
 
-    /// The condition that shows it; none for rules.
+    /// Returns the condition that shows the limit; `None` for rules.
     pub fn condition(self) -> Option<Condition> {
         let (family, _) = self.name().split_once('.').unwrap_or((self.name(), ""));
         family.parse().ok()

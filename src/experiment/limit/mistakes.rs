@@ -113,7 +113,7 @@ fn make(
     n: u64,
     letter: &Letter,
 ) -> ProbeOutcome {
-    // A listener that delays its replies is not one that gives none.
+    // A listener that delays its replies must not be taken for a silent one.
     let patience = prober.setting.patience * PATIENT;
     let line = match attempt.mistake {
         Mistake::Command => format!("XYZZY{n}\r\n").into_bytes(),
@@ -151,7 +151,7 @@ fn closes_after(prober: &mut Prober<'_>, attempt: MistakeAttempt, count: u64) ->
     Ok(matches!(outcome.event, ProbeEvent::Closed(_)) || outcome.code() == 421)
 }
 
-/// No reply came to an error, although each was waited for longer than any before.
+/// Returns the halt for errors that got no reply, although each wait was longer than any before.
 fn silent(prober: &Prober<'_>, delays: &ObservedDelays, served: u64) -> Halt {
     let waited = prober.setting.patience * PATIENT;
     let slow = delays.from.map_or(String::new(), |from| {
@@ -164,7 +164,7 @@ fn silent(prober: &Prober<'_>, delays: &ObservedDelays, served: u64) -> Halt {
     ))
 }
 
-/// The first error was not answered as one.
+/// Returns the halt for a first error that was not answered as an error.
 fn not_an_error(mistake: Mistake, outcome: ProbeOutcome) -> Halt {
     match (mistake, outcome.code()) {
         (Mistake::Login, 523 | 530 | 538) => Halt::NotMeasurable(
@@ -184,7 +184,7 @@ fn is_answer(mistake: Mistake, outcome: &ProbeOutcome) -> bool {
     }
 }
 
-/// A session in which the first error can be made, and a letter to the recipient that does not exist.
+/// Returns a session in which the first error can be made, and a letter to a recipient that does not exist.
 fn prepare(prober: &mut Prober<'_>, mistake: Mistake) -> Probed<(Probe, Letter)> {
     let session = prober.enter()?;
     let mail = |prober: &mut Prober<'_>, session| {

@@ -124,7 +124,7 @@ pub struct Prober<'a> {
 }
 
 impl<'a> Prober<'a> {
-    /// A prober over these probes.
+    /// Creates a prober over these probes.
     pub fn new(probes: &'a mut dyn Probes, setting: &'a LimitSetting) -> Prober<'a> {
         let probes = BoundedProbes::new(probes, setting.bounds.time, setting.bounds.release);
         Prober { probes, setting, letters: 0, release: Duration::ZERO, per_host: None }
@@ -159,7 +159,7 @@ impl<'a> Prober<'a> {
         self.enter_within(way, self.setting.bounds.recovery)
     }
 
-    /// The same; a refused session is tried again for `patience`.
+    /// Does the same, and tries a refused session again for `patience`.
     pub(super) fn enter_within(&mut self, way: ProbeOptions, patience: Duration) -> Probed<Probe> {
         let start = self.probes.now();
         let mut wait = FIRST_RETRY;
@@ -191,7 +191,7 @@ impl<'a> Prober<'a> {
         self.probes.pause(length);
     }
 
-    /// The rest of that wait.
+    /// Returns the rest of that wait.
     pub(super) fn settling(&self) -> Duration {
         let until = self.probes.left_at() + self.release.mul_f64(1.5) + SETTLE;
         if self.release.is_zero() { Duration::ZERO } else { until.saturating_sub(self.probes.now()) }
@@ -215,14 +215,14 @@ impl<'a> Prober<'a> {
         self.probes.exchange(session, &line, self.setting.patience)
     }
 
-    /// MAIL, RCPT and DATA for a letter to one recipient, in one piece.
+    /// Returns MAIL, RCPT and DATA for a letter to one recipient, in one piece.
     pub(super) fn group(&self, session: Probe, letter: &Letter) -> Vec<u8> {
         let terms = self.terms(session, letter);
         let recipient = letter.recipients.first().map_or("", |to| to);
         [&letter.mail(&terms)[..], &letter.rcpt(&terms, recipient), command::DATA].concat()
     }
 
-    /// The extensions that a session uses for a letter; none before the hello.
+    /// Returns the extensions that a session uses for a letter; none before the hello.
     pub(super) fn terms(&self, session: Probe, letter: &Letter) -> Terms {
         // What is required and not offered fails the opening of the session.
         letter.wishes.agree(&self.probes.offer(session)).unwrap_or_default()
@@ -239,7 +239,8 @@ impl<'a> Prober<'a> {
         outcome.code() > 0 && outcome.code() != 421
     }
 
-    /// The sessions that have ended, and how; all are asked before any reply is read. A missing reply may be a slow one.
+    /// Returns the sessions that have ended, and how. All are asked before any reply is read. A missing reply may be a
+    /// slow one.
     pub(super) fn dead(&mut self, sessions: &[Probe]) -> Vec<(Probe, ProbeOutcome)> {
         for session in sessions {
             self.probes.send(*session, b"NOOP\r\n");
@@ -258,14 +259,14 @@ impl<'a> Prober<'a> {
         self.probes.close(&[session], CloseMode::Quit);
     }
 
-    /// Messages of this size and number of recipients; `None`: of the least size.
+    /// Returns a mailer for messages of this size (`None` for the smallest) and this number of recipients.
     pub(super) fn mailer(&self, size: Option<u64>, recipients: u32) -> Arc<Mailer> {
         let mail =
             Spec { size: MessageSize::Fixed(size.unwrap_or(0)), recipients, ..self.setting.mail.clone() };
         Arc::new(Mailer::new(&mail, self.setting.seed, &self.setting.run_id, &self.setting.date))
     }
 
-    /// The next message of a mailer.
+    /// Returns the next message of a mailer.
     pub(super) fn letter(&mut self, mailer: &Arc<Mailer>) -> Letter {
         let message = mailer.message(self.letters);
         self.letters += 1;
@@ -285,7 +286,7 @@ impl<'a> Prober<'a> {
         }
     }
 
-    /// MAIL and RCPT, one at a time.
+    /// Sends MAIL and RCPT, one at a time.
     pub(super) fn envelope(&mut self, session: Probe, letter: &Letter) -> Result<(), (Step, ProbeOutcome)> {
         let outcome = self.mail(session, letter);
         expect(Step::Mail, outcome, 2)?;
@@ -296,7 +297,7 @@ impl<'a> Prober<'a> {
         Ok(())
     }
 
-    /// DATA, and these bytes with their end.
+    /// Sends DATA, and these bytes with their end.
     pub(super) fn data(
         &mut self,
         session: Probe,
@@ -306,14 +307,14 @@ impl<'a> Prober<'a> {
         Ok(self.probes.exchange(session, bytes, self.setting.patience))
     }
 
-    /// DATA and the smallest message, after an accepted envelope.
+    /// Sends DATA and the smallest message, after an accepted envelope.
     pub(super) fn finish_message(&mut self, session: Probe) -> Result<(), (Step, ProbeOutcome)> {
         let mailer = self.mailer(None, 1);
         let letter = self.letter(&mailer);
         self.transfer(session, &letter).map(drop)
     }
 
-    /// A whole transaction; returns the reply to its end.
+    /// Sends a whole transaction. Returns the reply to its end.
     pub(super) fn send(
         &mut self,
         session: Probe,
@@ -323,7 +324,7 @@ impl<'a> Prober<'a> {
         self.transfer(session, letter)
     }
 
-    /// The content of a letter after its envelope, with DATA or in chunks; returns the reply to its end.
+    /// Sends the content of a letter after its envelope, with DATA or in chunks. Returns the reply to its end.
     fn transfer(&mut self, session: Probe, letter: &Letter) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         let Some(size) = self.terms(session, letter).chunk else {
             return expect(Step::Body, self.data(session, &letter.content)?, 2);
@@ -344,10 +345,10 @@ impl<'a> Prober<'a> {
         }
     }
 
-    /// One message in a session of its own.
+    /// Sends one message in a session of its own.
     ///
     /// # Errors
-    /// It is not accepted.
+    /// The message is not accepted.
     pub(super) fn one_message(&mut self) -> Probed<()> {
         let session = self.enter()?;
         let mailer = self.mailer(None, 1);
@@ -358,7 +359,7 @@ impl<'a> Prober<'a> {
         sent.map(drop)
     }
 
-    /// The condition of a reply, or of what came in its place, at a step.
+    /// Returns the condition of a reply, or of the event in its place, at a step.
     pub(super) fn condition(&self, step: Step, by: &ProbeEvent) -> Option<Condition> {
         Some(by.condition(&self.setting.classifier, step))
     }
@@ -369,7 +370,7 @@ impl<'a> Prober<'a> {
         self.shown_with(result, step, by, closed);
     }
 
-    /// The same, with a known `closed`.
+    /// Does the same with a known `closed`.
     pub(super) fn shown_with(
         &self,
         result: &mut LimitResult,
@@ -399,8 +400,8 @@ impl<'a> Prober<'a> {
         }
     }
 
-    /// Whether the listener closes the connection by itself; one that answers a NOOP does not. A 421 before the close is
-    /// passed over.
+    /// Whether the listener closes the connection by itself. A listener that answers a NOOP does not. A 421 before the
+    /// close is ignored.
     pub(super) fn closes(&mut self, session: Probe) -> bool {
         let mut outcome = self.probes.receive(session, GLANCE);
         if matches!(outcome.event, ProbeEvent::Silence) {
@@ -433,12 +434,12 @@ pub(super) struct Letter {
 }
 
 impl Letter {
-    /// MAIL for it.
+    /// Returns MAIL for the letter.
     pub(super) fn mail(&self, terms: &Terms) -> Vec<u8> {
         self.mail_of_size(terms, self.raw().len() as u64)
     }
 
-    /// The same; `size` is declared, if a size is.
+    /// Does the same, and declares `size` if sizes are declared.
     pub(super) fn mail_of_size(&self, terms: &Terms, size: u64) -> Vec<u8> {
         let mut out = Vec::new();
         command::mail(
@@ -451,50 +452,51 @@ impl Letter {
         out
     }
 
-    /// RCPT for one of its recipients.
+    /// Returns RCPT for one of its recipients.
     pub(super) fn rcpt(&self, terms: &Terms, recipient: &str) -> Vec<u8> {
         let mut out = Vec::new();
         command::rcpt(&mut out, terms, |out| out.extend_from_slice(recipient.as_bytes()));
         out
     }
 
-    /// Its content without the final dot.
+    /// Returns its content without the final dot.
     fn raw(&self) -> &[u8] {
         self.content.strip_suffix(command::EMPTY_CONTENT).unwrap_or(&self.content)
     }
 
-    /// The letter goes with DATA, for a limit that is about DATA.
+    /// Returns the letter for transfer with DATA, for a limit that is about DATA.
     pub(super) fn with_data(mut self) -> Letter {
         self.wishes.chunking.wanted = Use::Off;
         self.wishes.binary = Use::Off;
         self
     }
 
-    /// Its size is not declared, for a limit that is about the content: a refusal of MAIL would hide it.
+    /// Returns the letter without a declared size, for a limit that is about the content: a refusal of MAIL would hide
+    /// it.
     pub(super) fn without_size(mut self) -> Letter {
         self.wishes.size = Use::Off;
         self
     }
 
-    /// RCPT has no parameters, for a limit that is about the path.
+    /// Returns the letter without parameters of RCPT, for a limit that is about the path.
     pub(super) fn without_rcpt_parameters(mut self) -> Letter {
         (self.wishes.dsn.notify, self.wishes.dsn.orcpt) = (None, false);
         self
     }
 
-    /// The content with these bytes in front of its header.
+    /// Returns the letter with these bytes in front of its header.
     pub(super) fn with_header(&self, fields: &[u8]) -> Letter {
         Letter { content: [fields, &self.content[..]].concat(), ..self.clone() }
     }
 
-    /// Header and empty line, without the rest.
+    /// Returns header and empty line, without the rest.
     pub(super) fn head(&self) -> &[u8] {
         let end = self.content.windows(4).position(|four| four == b"\r\n\r\n");
         &self.content[..end.map_or(self.content.len(), |at| at + 4)]
     }
 }
 
-/// The content of a message without lines that begin with a dot: some listeners count stuffed dots.
+/// Returns the content of a message without lines that begin with a dot, because some listeners count stuffed dots.
 fn content(message: &impl Content) -> Vec<u8> {
     let (mut out, mut offset) = (Vec::new(), 0);
     while offset < message.size() {
@@ -519,12 +521,12 @@ fn content(message: &impl Content) -> Vec<u8> {
     out
 }
 
-/// The reply, if it is of this class.
+/// Returns the reply, if it is of this class.
 fn expect(step: Step, outcome: ProbeOutcome, class: u16) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
     if outcome.code() / 100 == class { Ok(outcome) } else { Err((step, outcome)) }
 }
 
-/// Rejects what is neither a reply nor a close: it is no refusal.
+/// Rejects an outcome that is neither a reply nor a close: it is not a refusal.
 ///
 /// # Errors
 /// The reply cannot be read, or none came although the connection is open.

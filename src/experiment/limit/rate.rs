@@ -44,11 +44,11 @@ const WHOLE: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_secs(1);
 /// How often one more is tried after a recovery that served none.
 const LATER: u32 = 4;
-/// So many refills show the rate of a bucket, or as many as come in this time.
+/// This many refills show the rate of a bucket, or as many as come in the time below.
 const REFILLS: u64 = 24;
 const FILLING: Duration = Duration::from_secs(40);
 
-/// What is counted, one after the other.
+/// The things that a rate limit counts, sent one after the other.
 trait RateProbe {
     /// Tries one more; `Err`: how it was refused.
     fn one(&mut self, prober: &mut Prober<'_>) -> Probed<Result<(), (Step, ProbeOutcome, Probe)>>;
@@ -65,7 +65,8 @@ pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Li
     find(prober, kind, result, &mut MessageProbe)
 }
 
-/// A listener may count its window in whole seconds: then it lasts up to one second longer than configured.
+/// Handles a listener that counts its window in whole seconds: the window lasts up to one second longer than
+/// configured.
 fn whole_seconds(result: &mut LimitResult, served: u64, recovery: &Recovery) {
     let seconds = recovery.least.as_secs();
     // The precision of its end is added.
@@ -250,7 +251,7 @@ fn agree(
         }))
 }
 
-/// What is served one recovery after a burst.
+/// The number that is served one recovery after a burst.
 struct AfterRecovery {
     /// At once.
     first: u64,
@@ -314,8 +315,9 @@ fn narrow(result: &mut LimitResult, is_narrow: bool) {
     }
 }
 
-/// When to try one more, since the burst began: a few times near the end of a known window, and no more than its number,
-/// because refused attempts may count as well; otherwise after silences that double.
+/// Returns when to try one more, since the burst began. Near the end of a known window there are a few attempts, but no
+/// more than its number, because refused attempts may count too. Without a known window each silence is twice as long
+/// as the last.
 fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
     let mut at = Vec::new();
     let mut next = burst.took + FIRST_SILENCE;
@@ -341,7 +343,7 @@ fn recovery(
     burst: &Burst,
     known: Option<Recovery>,
 ) -> Probed<Option<Recovery>> {
-    // The last refusal is the one that ended the burst.
+    // The last refusal ended the burst.
     let mut least = burst.took;
     for at in questions(burst, known) {
         let until = burst.start + at;
@@ -385,7 +387,7 @@ fn burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -> Probed
     Ok(Burst { start, served, took: prober.probes.now() - start, refused })
 }
 
-/// A burst whose last session is closed.
+/// Returns a burst whose last session is closed.
 fn refused_burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -> Probed<Burst> {
     let mut burst = burst(prober, item, most)?;
     if let Some((_, _, session)) = burst.refused.take() {
@@ -394,7 +396,7 @@ fn refused_burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -
     Ok(burst)
 }
 
-/// What is counted, without the minute.
+/// Returns the unit, without the minute.
 fn unit(kind: LimitKind) -> &'static str {
     kind.unit().split(' ').next().unwrap_or_default()
 }

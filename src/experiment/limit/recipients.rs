@@ -59,7 +59,7 @@ fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<Pr
     Ok((session, most, None))
 }
 
-/// The limit if it is enforced after RCPT: the most recipients with which a message is accepted.
+/// Finds the limit if it is enforced after RCPT: the most recipients with which a message is accepted.
 fn later(prober: &mut Prober<'_>, result: &mut LimitResult, most: u64, first: bool) -> Probed<Repeat> {
     let mut search = ValueSearch::new(1, most, None);
     // The largest first: if it is accepted there is nothing to search.

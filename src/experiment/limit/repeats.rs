@@ -64,7 +64,7 @@ pub(super) fn repeat(
     Ok(())
 }
 
-/// Gives the verdict, unless there is one. The reply may name another limit than the one that is searched.
+/// Sets the verdict, unless there is one already. The reply may name another limit than the searched one.
 pub(super) fn settle(kind: LimitKind, result: &mut LimitResult, slack: u64) {
     let at = result.at_least;
     let other = other_limit(kind, result);
@@ -83,7 +83,7 @@ pub(super) fn settle(kind: LimitKind, result: &mut LimitResult, slack: u64) {
     }
 }
 
-/// The other limit that a reply names, if it names one: then the limit that is searched is only known to lie higher.
+/// Returns the other limit that a reply names, if it names one. Then the searched limit is only known to be higher.
 pub(super) fn other_limit(kind: LimitKind, result: &LimitResult) -> Option<Condition> {
     let shown: Condition = result.condition.as_deref()?.parse().ok()?;
     let wanted = kind.condition()?;
@@ -104,7 +104,7 @@ pub(super) fn other_limit(kind: LimitKind, result: &LimitResult) -> Option<Condi
     other.then_some(shown)
 }
 
-/// How far a search goes: beyond what is expected, or up to `most`; never beyond `cap`, the budget.
+/// Returns how far a search goes: beyond the expected value, or up to `most`, but never beyond `cap`, the budget.
 pub(super) fn bound(expected: Option<u64>, most: u64, cap: u64) -> u64 {
     expected.map_or(most, |expected| expected.saturating_mul(2).saturating_add(10)).min(cap.max(most))
 }

@@ -9,18 +9,18 @@ use super::kind::{Applies, LimitKind};
 pub struct LimitRequest {
     /// The limits, in the order of the search.
     pub kinds: Vec<LimitKind>,
-    /// What the administrator configured.
+    /// The values that the administrator configured.
     pub expected: BTreeMap<LimitKind, u64>,
 }
 
-/// What the user asks for, and the target.
+/// The user's selection, and the target.
 #[derive(Clone, Debug, Default)]
 pub struct Selection<'a> {
-    /// Names and families, or `all`; empty: those that are expected, or all if none is.
+    /// Names and families, or `all`. Empty for those with an expected value, or for all if there are none.
     pub find: &'a [String],
     /// Names and families to leave out.
     pub skip: &'a [String],
-    /// What the administrator configured.
+    /// The values that the administrator configured.
     pub expected: BTreeMap<LimitKind, u64>,
     /// The target is this machine.
     pub loopback: bool,
@@ -45,7 +45,7 @@ pub enum SelectionError {
 }
 
 impl Selection<'_> {
-    /// The limits that are asked for.
+    /// Returns the selected limits.
     ///
     /// # Errors
     /// A name is unknown, or no limit is left.

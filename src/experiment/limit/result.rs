@@ -13,23 +13,23 @@ pub struct LimitResult {
     pub at_least: Option<u64>,
     /// The largest that can be served, as far as known.
     pub at_most: Option<u64>,
-    /// What is counted: `sessions`, `messages`, `bytes`, `ms`, ...
+    /// The unit: `sessions`, `messages`, `bytes`, `ms`, ...
     pub unit: String,
-    /// What the administrator configured.
+    /// The value that the administrator configured.
     pub expected: Option<u64>,
     /// The verdict.
     pub verdict: LimitVerdict,
-    /// How it showed.
+    /// How the listener showed the limit.
     pub shown_by: Option<ShownBy>,
-    /// The reply as it came.
+    /// The reply.
     pub reply: Option<String>,
     /// The reply's code.
     pub code: Option<u16>,
     /// The reply's enhanced code.
     pub enhanced: Option<String>,
-    /// What it means.
+    /// The condition that the reply means.
     pub condition: Option<String>,
-    /// Where it showed.
+    /// The step at which the limit showed.
     pub step: Option<String>,
     /// Whether the listener closed the connection with it.
     pub closed: Option<bool>,
@@ -56,19 +56,19 @@ pub struct LimitResult {
 /// The verdict of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LimitVerdict {
-    /// It is enforced where it was expected.
+    /// The limit is enforced at the expected value.
     AsExpected,
-    /// It is enforced elsewhere.
+    /// The limit is enforced at another value.
     Differs,
-    /// It was not reached up to the highest value tried.
+    /// The limit was not reached up to the highest value tried.
     NotReached,
     /// Its repeats differ.
     Unstable,
     /// More than was configured is served.
     NotEnforced,
-    /// What is served does harm.
+    /// A value that is served is unsafe.
     Unsafe,
-    /// It is known; nothing was expected.
+    /// The limit was found, and no value was expected.
     Found,
     /// Something else prevented the measurement.
     #[default]
@@ -91,7 +91,7 @@ pub enum ShownBy {
 }
 
 impl LimitResult {
-    /// Of this limit, with nothing known yet.
+    /// Creates the result of this limit, with nothing known yet.
     pub fn new(kind: LimitKind, expected: Option<u64>) -> LimitResult {
         LimitResult {
             name: kind.name().to_owned(),
@@ -101,23 +101,23 @@ impl LimitResult {
         }
     }
 
-    /// The limit is known exactly.
+    /// Sets the exact value of the limit.
     pub fn exactly(&mut self, value: u64) {
         (self.value, self.at_least, self.at_most) = (Some(value), Some(value), Some(value));
     }
 
-    /// The limit is known to lie between the two, and why it is not known better.
+    /// Sets the bounds between which the limit lies, and why it is not known better.
     pub fn between(&mut self, at_least: u64, at_most: u64, why: &str) {
         (self.value, self.at_least, self.at_most) = (None, Some(at_least), Some(at_most));
         self.inexact = Some(why.to_owned());
     }
 
-    /// It was not reached up to here.
+    /// Notes that the limit was not reached up to this value.
     pub fn not_reached(&mut self, tried: u64) {
         (self.value, self.at_least, self.at_most) = (None, Some(tried), None);
     }
 
-    /// Another limit is enforced first: this one lies above `tried`, and why.
+    /// Notes that another limit is enforced first, so that this one is above `tried`, and why.
     pub fn hidden(&mut self, tried: u64, why: impl Into<String>) {
         self.not_reached(tried);
         self.verdict =

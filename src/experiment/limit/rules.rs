@@ -56,7 +56,7 @@ pub(super) fn find(prober: &mut Prober<'_>, rule: ProtocolRule, result: &mut Lim
     Ok(())
 }
 
-/// Breaks a rule; returns the answer.
+/// Breaks a rule. Returns the reply.
 fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, ProbeOutcome)> {
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).with_data();
@@ -148,7 +148,7 @@ fn conclude(
     }
 }
 
-/// MAIL, RCPT and DATA in one write: each is answered, in order, whether or not PIPELINING is offered.
+/// Sends MAIL, RCPT and DATA in one write. Each is answered in order, whether or not PIPELINING is offered.
 fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).with_data();
@@ -182,7 +182,7 @@ fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     Ok(())
 }
 
-/// The codes of Cisco's list for a condition.
+/// Returns the codes of Cisco's list for a condition.
 fn cisco_codes(condition: Condition) -> Vec<u16> {
     let rows = cisco::BOUNCES.iter().filter(|row| row.condition == condition);
     let mut codes: Vec<u16> = rows.filter_map(|row| row.reply.get(..3)?.parse().ok()).collect();

@@ -143,7 +143,7 @@ pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Limit
     Ok(())
 }
 
-/// The largest last message of a session that is nearly full: to the byte.
+/// Finds the largest last message of a session that is nearly full, to the byte.
 fn closer(
     prober: &mut Prober<'_>,
     result: &mut LimitResult,

@@ -24,7 +24,7 @@ const COMMAND: u64 = 64 << 10;
 const PATH: u64 = 4096;
 /// The longest local part.
 const LOCAL: usize = 64;
-/// One field of a header that is made longer, with its CRLF: shorter than any line may be limited to.
+/// The size of one field of a header that is made longer, with its CRLF. It is shorter than the limit of any line.
 const FIELD: u64 = 76;
 
 /// The answer to one size.
@@ -90,7 +90,7 @@ fn to_the_byte(
     Ok(())
 }
 
-/// The bracket of a limit that varies by a few bytes, because the listener counts what it adds itself.
+/// Finds the bounds of a limit that varies by a few bytes, because the listener counts what it adds itself.
 fn near(prober: &mut Prober<'_>, result: &mut LimitResult, least: u64, trial: SizeTrial<'_>) -> Probed<()> {
     let value = result.value.unwrap_or(0);
     let (low, high) = (value.saturating_sub(MARGIN).max(least), value.saturating_add(MARGIN));
@@ -121,7 +121,7 @@ fn served(prober: &mut Prober<'_>, size: u64, trial: SizeTrial<'_>) -> Probed<bo
     }
 }
 
-/// The size that the listener advertises.
+/// Returns the size that the listener advertises.
 fn advertised(prober: &mut Prober<'_>) -> Probed<Option<u64>> {
     let session = prober.enter()?;
     let offer = prober.probes.offer(session);
@@ -141,7 +141,7 @@ fn compare(result: &mut LimitResult, advertised: Option<u64>) {
     }
 }
 
-/// Bytes of a part of the dialogue.
+/// Finds the limit of the size of a part of the dialogue.
 pub(super) fn find(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -158,7 +158,7 @@ pub(super) fn find(
     }
 }
 
-/// A message by what is said of its size.
+/// Finds the limit of the declared size of a message.
 fn declared(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     let advertised = advertised(prober)?;
     if advertised.is_none() {
@@ -200,7 +200,7 @@ fn whole(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> SizeOutcom
     }
 }
 
-/// A message by its content.
+/// Finds the limit of the size of a message's content.
 fn content(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     // The smallest message has to be accepted, or the reason is not its size.
     prober.one_message()?;
@@ -265,8 +265,9 @@ fn two(prober: &mut Prober<'_>, first: u64, second: u64) -> Probed<bool> {
     Ok(served)
 }
 
-/// A listener may count a line end as one byte, and what it adds itself. Where that explains the expected or advertised
-/// value, the value is that one, and a remark says how the listener counts.
+/// Checks how the listener counts: it may count a line end as one byte, or include the line of the final dot or text that
+/// it adds itself. If this explains the expected or advertised value, the result is that value, and a remark says how the
+/// listener counts.
 fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option<u64>) {
     let Some(value) = result.value else { return };
     let known: Vec<u64> = result.expected.into_iter().chain(advertised.filter(|size| *size > 0)).collect();
@@ -325,7 +326,7 @@ fn is_whole_size(prober: &mut Prober<'_>, result: &mut LimitResult, overhead: u6
     Ok(())
 }
 
-/// The header of a message.
+/// Finds the limit of the size of a message's header.
 fn header(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     prober.one_message()?;
     let mailer = prober.mailer(None, 1);
@@ -345,7 +346,7 @@ fn header(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) ->
     is_whole_size(prober, result, 0)
 }
 
-/// Header fields of so many bytes together, at least [`FIELD`].
+/// Returns header fields of this total size, at least [`FIELD`].
 fn fields(bytes: u64) -> Vec<u8> {
     let name = b"X-Smtpress-Filler: ";
     let mut out = Vec::new();
@@ -362,7 +363,7 @@ fn fields(bytes: u64) -> Vec<u8> {
     out
 }
 
-/// A line of text, with its CRLF.
+/// Finds the limit of the length of a line of text, with its CRLF.
 fn text_line(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     prober.one_message()?;
     let mailer = prober.mailer(None, 1);
@@ -380,7 +381,7 @@ fn text_line(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult)
     is_whole_size(prober, result, mailer.minimum())
 }
 
-/// A command line, with its CRLF.
+/// Finds the limit of the length of a command line, with its CRLF.
 fn command_line(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     let least = "NOOP x\r\n".len() as u64;
     let said = |size: u64| {
@@ -417,7 +418,7 @@ fn command_line(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResu
     Ok(())
 }
 
-/// A path with its angle brackets (RFC 5321 4.5.3.1.3).
+/// Finds the limit of the length of a path with its angle brackets (RFC 5321 4.5.3.1.3).
 fn path(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).without_rcpt_parameters();
@@ -497,8 +498,8 @@ fn is_of_line(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     Ok(())
 }
 
-/// A mailbox that is longer by so many bytes: first its local part, up to the length that every listener accepts (RFC 5321
-/// 4.5.3.1.1), then its domain, by labels of at most 63 bytes in front of it.
+/// Returns a mailbox that is longer by this many bytes. First its local part grows, up to the length that every
+/// listener accepts (RFC 5321 4.5.3.1.1), then its domain, by labels of at most 63 bytes in front of it.
 fn longer(local: &str, domain: &str, by: usize) -> (String, String) {
     let mut room = LOCAL.saturating_sub(local.len()).min(by);
     // A label is at least a byte and a dot.

@@ -44,7 +44,7 @@ pub(super) struct TimeWaits {
 }
 
 impl TimeWaits {
-    /// The times of a request; `wait` is how long silence lasts where nothing is expected.
+    /// Creates the times of a request. `wait` is the length of the silence if nothing is expected.
     pub(super) fn new(request: &LimitRequest, wait: Duration) -> TimeWaits {
         let times = request.kinds.iter().copied().filter(|kind| kind.measure() == LimitMeasure::Time);
         let requested = times.flat_map(|kind| {
@@ -63,7 +63,7 @@ impl TimeWaits {
 struct TimeResult {
     /// The time since the last command, or since the opening if it sent NOOPs.
     after: Duration,
-    /// What ended it; `None`: the wait ended first.
+    /// What ended the silence; `None` if the wait ended first.
     by: Option<ProbeOutcome>,
     /// Whether the connection was closed with the reply that ended it.
     closed: Option<bool>,
@@ -142,7 +142,7 @@ fn wait(prober: &mut Prober<'_>, asked: &[TimeWait]) -> Probed<BTreeMap<LimitKin
     Ok(seen)
 }
 
-/// The sessions that wait at once, and the times for which the listener served no further session.
+/// Returns the sessions that wait at once, and the limits for which the listener served no further session.
 fn begin_all(
     prober: &mut Prober<'_>,
     asked: &[TimeWait],
@@ -256,7 +256,7 @@ fn of_two(one: TimeResult, other: TimeResult) -> TimeResult {
     often
 }
 
-/// A session that is silent from here on, and the step at which it is.
+/// Returns a session that is silent from here on, and its step.
 fn begin(prober: &mut Prober<'_>, kind: LimitKind, patience: Duration) -> Probed<(Probe, Step)> {
     if kind == LimitKind::IdleTimeout(IdlePoint::Greeting) {
         return Ok((prober.enter_bare_within(patience)?, Step::Hello));
@@ -294,12 +294,12 @@ fn begin(prober: &mut Prober<'_>, kind: LimitKind, patience: Duration) -> Probed
 }
 
 impl Prober<'_> {
-    /// A session that has read the greeting and sent nothing.
+    /// Returns a session that has read the greeting and sent nothing.
     pub(super) fn enter_bare(&mut self) -> Probed<Probe> {
         self.enter_bare_within(self.setting.bounds.recovery)
     }
 
-    /// The same; a refused session is tried again for `patience`.
+    /// Does the same, and tries a refused session again for `patience`.
     fn enter_bare_within(&mut self, patience: Duration) -> Probed<Probe> {
         if self.setting.script.tls == TlsMode::Implicit {
             return Err(Halt::NotMeasurable(

@@ -11,7 +11,7 @@ use crate::experiment::bracket::{Bracket, SearchSteps};
 pub struct ValueSearch {
     bracket: Bracket<u64>,
     first: u64,
-    /// Nothing above is tried.
+    /// The highest value that is tried.
     bound: u64,
     /// The expected limit.
     guess: Option<u64>,
@@ -19,21 +19,21 @@ pub struct ValueSearch {
 }
 
 impl ValueSearch {
-    /// A search from `first` up to `bound`, both included. `guess`: the limit that is expected.
+    /// Creates a search from `first` up to `bound`, both included. `guess` is the expected limit.
     pub fn new(first: u64, bound: u64, guess: Option<u64>) -> ValueSearch {
         let bracket = Bracket { good: Some(0), bad: None };
         let (first, guess) = (first.max(1), guess.filter(|guess| *guess <= bound));
         ValueSearch { bracket, first, bound, guess, contradicted: false }
     }
 
-    /// Everything up to `value` is known to be served without a trial.
+    /// Notes that everything up to `value` is known to be served without a trial.
     #[must_use]
     pub fn known(mut self, value: u64) -> ValueSearch {
         self.bracket.good = self.bracket.good.max(Some(value));
         self
     }
 
-    /// The value to be tried next; `None`: it is over.
+    /// Returns the next value to try; `None` if the search is over.
     pub fn next(&self) -> Option<u64> {
         if self.contradicted {
             return None;
@@ -65,17 +65,17 @@ impl ValueSearch {
         }
     }
 
-    /// The largest that is known to be served; 0: none is.
+    /// Returns the largest value that is known to be served; 0 if there is none.
     pub fn at_least(&self) -> u64 {
         self.bracket.good.unwrap_or(0)
     }
 
-    /// The largest that can be served; `None`: nothing up to the bound was refused.
+    /// Returns the largest value that can be served; `None` if nothing up to the bound was refused.
     pub fn at_most(&self) -> Option<u64> {
         self.bracket.bad.map(|bad| bad.saturating_sub(1))
     }
 
-    /// The limit, once it is known exactly.
+    /// Returns the limit, once it is known exactly.
     pub fn found(&self) -> Option<u64> {
         self.at_most().filter(|most| *most == self.at_least() && !self.contradicted)
     }

@@ -16,13 +16,13 @@ const E_MS: f64 = 5.0;
 
 /// One scenario.
 pub struct Scenario {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
     /// The load.
     pub plan: Plan,
     /// The settings of listener and generator.
     pub setting: ListenerSetting,
-    /// What it shows.
+    /// The rule that it proves.
     pub shows: &'static str,
     judge: fn(&ScenarioResult) -> Vec<Figure>,
 }
@@ -36,7 +36,7 @@ impl Scenario {
     }
 }
 
-/// A plan of one phase of messages.
+/// Returns a plan of one phase of messages.
 pub(super) fn plan(load: LoadModel, length: Option<Duration>, max_sessions: u32) -> Plan {
     Plan {
         name: "selftest".into(),
@@ -91,7 +91,7 @@ fn seconds(n: u64) -> Option<Duration> {
 /// The stall of one second in a load of 20 seconds.
 const STALL_MS: f64 = 1000.0;
 const STALL_RUN_MS: f64 = 20_000.0;
-/// The least response time at quantile q after a stall of S in a load over T, minus the tolerance.
+/// Returns the smallest response time at quantile q after a stall of S in a load over T, minus the tolerance.
 fn stalled(q: f64) -> f64 {
     let bound = STALL_MS - (1.0 - q) * STALL_RUN_MS;
     bound - bound * E_SHARE - E_MS

@@ -25,7 +25,7 @@ fn rules() -> SearchRules {
     }
 }
 
-/// A capacity anywhere in the range, as likely in one decade as in another.
+/// Returns a random capacity in the range, equally likely in each decade.
 fn capacity(random: &mut ChaCha8Rng) -> f64 {
     10.0 * 1000f64.powf(random.random::<f64>())
 }
@@ -46,7 +46,7 @@ fn seeded(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
-/// The share of a load that a listener of this capacity does not carry.
+/// Returns the share of a load that a listener of this capacity does not carry.
 fn beyond(load: f64, capacity: f64) -> f64 {
     if load <= capacity { 0.0 } else { 1.0 - capacity / load }
 }
@@ -76,7 +76,8 @@ fn a_hard_limit_is_enclosed_within_the_width_by_at_most_25_trials() {
     assert!(most <= 25, "{most} trials");
 }
 
-/// Response times in an M/M/c listener, arrivals in their order, from an empty one: the share that takes too long.
+/// Returns the share of response times that are too long in an M/M/c listener that starts empty. Arrivals are served in
+/// order.
 fn m_m_c(
     random: &mut ChaCha8Rng,
     rate: f64,
@@ -107,7 +108,7 @@ fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
         let random = &mut seeded(seed);
         let workers = 2 + (random.next_u32() % 5) as usize;
         let service = 0.03 + 0.03 * random.random::<f64>();
-        // Of one that is idle 0.03 % take longer; 1 % do long before all workers are busy all the time.
+        // For an idle listener 0.03 % take longer. 1 % take longer well before all workers are always busy.
         let allowed = service * 8.0;
         let k = workers as f64 / service;
         let rules = SearchRules { start: 0.5, max: 500.0, ..rules() };

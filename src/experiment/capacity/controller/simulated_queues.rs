@@ -43,13 +43,13 @@ const M_D_4: Queue = Queue {
 const M_M_64: Queue = Queue { workers: 64, random_service: true, ..M_D_4 };
 
 impl Queue {
-    /// What it carries in the end.
+    /// Returns the rate that the queue carries in the long run.
     fn capacity(&self) -> f64 {
         let slow = if self.slows_after_s.is_finite() { 0.7 } else { 1.0 };
         slow * self.workers as f64 / self.service_s
     }
 
-    /// When arrivals come in a trial and when they are finished.
+    /// Returns when the arrivals of a trial come, and when they are finished.
     fn trial(&self, random: &mut ChaCha8Rng, load: f64, seconds: f64, began_s: f64) -> Vec<(f64, f64)> {
         let mut exponential = |mean: f64| -(1.0 - random.random::<f64>()).ln() * mean;
         let mut free = vec![0.0f64; self.workers];
@@ -78,7 +78,7 @@ struct Lengths {
 const SHORT: Lengths = Lengths { trial_s: 4.0, confirm_s: 60.0 };
 const USUAL: Lengths = Lengths { trial_s: 20.0, confirm_s: 60.0 };
 
-/// The lower bound that a search finds, and the trial time that it takes.
+/// Returns the lower bound that a search finds, and the trial time that it takes.
 fn search(queue: &Queue, lengths: Lengths, is_sustained: bool, seed: u64) -> (f64, f64) {
     let Lengths { trial_s, confirm_s } = lengths;
     let mut controller = Controller::new(SearchRules {
@@ -118,7 +118,7 @@ fn search(queue: &Queue, lengths: Lengths, is_sustained: bool, seed: u64) -> (f6
     (controller.bounds(0).lower.unwrap_or_default(), took_s)
 }
 
-/// The samples of a trial.
+/// Returns the samples of a trial.
 fn backlog(arrivals: &[(f64, f64)], length: Duration) -> BacklogSeries {
     let mut ended: Vec<f64> = arrivals.iter().map(|(_, ended)| *ended).collect();
     ended.sort_by(f64::total_cmp);
@@ -170,7 +170,7 @@ fn hold(name: &str, seeds: u64, lengths: Lengths, queue: impl Fn(u64) -> Queue) 
     assert!(seeds < 100 || after_s <= 1.2 * before_s, "{figures}");
 }
 
-/// A relay that accepts all at once and works its queue off at a rate drawn anew.
+/// Returns a relay that accepts everything at once and empties its queue at a random rate.
 fn slow_drain(seed: u64) -> Queue {
     let mut random = ChaCha8Rng::seed_from_u64(1_000_000 + seed);
     let rate = random.random_range(30.0..300.0);

@@ -114,7 +114,7 @@ fn the_generators_own_ceiling_is_never_told_as_the_listeners() {
     assert!(made.iter().all(|(load, ..)| *load <= 90.0));
     let found = controller.bounds(0);
     assert_eq!((found.lower, found.upper, found.ending), (Some(90.0), None, GoalEnd::GeneratorLimited));
-    // Beyond what was asked for it plays no part.
+    // A ceiling above the maximum load has no effect.
     let mut controller = Controller::new(SearchRules { ceiling: Some(90.0), max: 80.0, ..rules() });
     play(&mut controller, &[1e9]);
     assert_eq!(controller.bounds(0).ending, GoalEnd::MaxReached);
@@ -197,7 +197,7 @@ fn a_doubtful_confirmation_is_asked_a_second_time() {
     assert_eq!(play(&|long| long == 1), (2, true));
 }
 
-/// However often a load was asked in short, it is asked once for the confirming length.
+/// However often a load had short trials, it gets one trial of the confirming length.
 #[test]
 fn a_lower_bound_that_took_all_its_trials_is_still_confirmed() {
     let mut controller = Controller::new(SearchRules { max: 20.0, confirm_s: 60.0, ..rules() });

@@ -22,7 +22,7 @@ struct Virtual {
     now: Duration,
     workers: Vec<Duration>,
     service: Duration,
-    /// What it takes besides from this size on, in nanoseconds a byte.
+    /// The additional service time from this size on, in nanoseconds for each byte.
     by_size: u64,
     /// Trials that this machine spoils, by number.
     spoilt: Vec<usize>,
@@ -54,7 +54,7 @@ impl Virtual {
         }
     }
 
-    /// The response time of an arrival now.
+    /// Returns the response time of an arrival now.
     fn serve(&mut self, at: Duration, size: u64) -> Duration {
         let service = self.service + Duration::from_nanos(self.by_size * size);
         let worker = self.workers.iter_mut().min().unwrap();
@@ -151,7 +151,7 @@ impl Runner for Virtual {
     }
 }
 
-/// How the backlog of a trial would be sampled.
+/// Returns the samples of a trial's backlog.
 fn backlog(offered: &[Duration], mut finished: Vec<Duration>, length: Duration) -> BacklogSeries {
     finished.sort_unstable();
     let mut series = BacklogSeries::default();
@@ -205,7 +205,7 @@ impl SearchHost for Virtual {
     }
 }
 
-/// A search of the rate for one objective.
+/// Returns a search of the rate for one objective.
 fn capacity(objective: &str) -> (CapacityPlan, Plan) {
     let plan = scenarios().remove(0).plan;
     let expr = Assertion::parse(objective).unwrap().expr;
@@ -351,7 +351,7 @@ fn a_search_that_goes_on_finds_what_it_would_have_found() {
     assert_eq!(state.controller, whole.controller);
 }
 
-/// 400/s are carried; a goal of 20 s is met for a minute at a third more.
+/// The listener carries 400/s. A third more meets a goal of 20 s for a minute.
 #[test]
 fn a_load_whose_backlog_grows_is_no_capacity_though_the_goal_is_met() {
     let (mut capacity, plan) = capacity("response p99 < 20s");

@@ -4,7 +4,7 @@ use super::*;
 
 const IDLE: Duration = Duration::from_millis(38);
 
-/// A series of so many seconds: offered and finished at a time, in seconds.
+/// Returns a series of this many seconds. `offered` and `finished` give the counts at a time in seconds.
 fn series(seconds: u32, offered: impl Fn(f64) -> f64, finished: impl Fn(f64) -> f64) -> BacklogSeries {
     let mut series = BacklogSeries::default();
     for tenth in 0..=10 * seconds {

@@ -13,7 +13,7 @@ use crate::generator::probe::ProbeOptions;
 /// The most client addresses that are used.
 const MOST_HOSTS: u64 = 1 << 16;
 
-/// Client addresses by their networks.
+/// Returns the client addresses by their networks.
 fn networks(prober: &Prober<'_>) -> Vec<Vec<u64>> {
     let mut networks: BTreeMap<_, Vec<u64>> = BTreeMap::new();
     for host in 0..prober.probes.hosts().min(MOST_HOSTS) {
@@ -22,7 +22,7 @@ fn networks(prober: &Prober<'_>) -> Vec<Vec<u64>> {
     networks.into_values().collect()
 }
 
-/// The first `count` client addresses, taking one of each network in turn.
+/// Returns the first `count` client addresses, taking one of each network in turn.
 pub(super) fn spread(prober: &Prober<'_>, count: u64) -> Vec<u64> {
     let networks = networks(prober);
     let turns = networks.iter().map(Vec::len).max().unwrap_or(0);
@@ -31,7 +31,7 @@ pub(super) fn spread(prober: &Prober<'_>, count: u64) -> Vec<u64> {
 }
 
 impl HeldSessions<'_, '_> {
-    /// Which clients the limit counts, by other clients and by the reply. Returns whether it is another limit.
+    /// Finds which clients the limit counts, by other clients and by the reply. Returns whether it is another limit.
     pub(super) fn scope(
         &mut self,
         kind: LimitKind,
@@ -58,7 +58,7 @@ impl HeldSessions<'_, '_> {
             // It may count networks: the reply and what happens agree well enough.
             (Some(false), None) if is_wanted => None,
             (Some(false), None) => Some("a limit that counts all clients"),
-            // No client host was at its limit: it is none of one host, whatever the reply says.
+            // No client host was at its limit, so the limit is not one of a host, whatever the reply says.
             (None, Some(Condition::TooManyConnectionsFromHost)) if self.crowd == Clients::ManyHosts => {
                 result.remark(
                     "the reply names one host, but no client host had as many sessions as one is served",

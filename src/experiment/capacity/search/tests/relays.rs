@@ -21,9 +21,9 @@ pub struct VirtualRelay {
     /// That time is drawn from the exponential distribution.
     is_random: bool,
     random: ChaCha8Rng,
-    /// One message in so many is lost; 0: none.
+    /// One message in this many is lost; 0 for none.
     loses: u64,
-    /// One message in so many comes out twice; 0: none.
+    /// One message in this many is delivered twice; 0 for none.
     doubles: u64,
     seen: u64,
     /// How long deliveries are awaited after the load.
@@ -44,7 +44,7 @@ impl VirtualRelay {
         }
     }
 
-    /// Hands on what was accepted at these times of a run that began then, and says what came out of it.
+    /// Delivers the messages that were accepted at these times of a run that began then. Returns the deliveries.
     pub fn hand_on(
         &mut self,
         mut accepted: Vec<Duration>,
@@ -90,7 +90,7 @@ impl VirtualRelay {
     }
 }
 
-/// What a search found: the lower bound, and the time that its trials took.
+/// Returns the result of a search: the lower bound, and the time that its trials took.
 fn found(relay: VirtualRelay, workers: usize, is_poisson: bool, seed: u64) -> (SearchState, CapacityPlan) {
     let (mut asked, mut plan) = capacity("response p99 < 1s");
     plan.seed = seed;
@@ -204,7 +204,7 @@ fn a_trial_says_what_the_relay_did_and_the_next_one_finds_it_empty() {
     assert!(state.controller.bounds(0).lower > Some(1_900.0), "{:?}", state.controller.bounds(0));
 }
 
-/// Where the relay hands on faster than it accepts, the receiver costs no trial time.
+/// If the relay delivers faster than it accepts, the receiver costs no trial time.
 #[test]
 fn a_relay_that_keeps_up_is_put_where_it_is_without_a_receiver() {
     let (asked, plan) = capacity("response p99 < 200ms");
