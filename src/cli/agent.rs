@@ -199,7 +199,7 @@ async fn deliver_earlier_reports(own: &Membership, bus: &Bus, screen: &Screen) -
     Ok(())
 }
 
-/// A folder that is removed when this agent ends.
+/// Returns a folder that is removed when this agent ends.
 fn passing_folder() -> io::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("smtpress-spool-").tempdir()
 }
@@ -213,7 +213,7 @@ fn unable(name: &str, error: &BusError) -> CommandError {
     CommandError::Failed(ExitCode::Preflight, sentence)
 }
 
-/// The address of the NATS server, and the credentials of an agent or coordinator of this name.
+/// Returns the address of the NATS server, and the credentials of an agent or coordinator of this name.
 pub fn access(args: &BusArgs, name: &str) -> Result<BusAccess, CommandError> {
     let url = args.nats.clone().ok_or_else(|| {
         CommandError::usage("name the NATS server with --nats, as in nats://127.0.0.1:4222")
@@ -222,7 +222,7 @@ pub fn access(args: &BusArgs, name: &str) -> Result<BusAccess, CommandError> {
     Ok(BusAccess { url, token: None, creds, name: Some(name.to_owned()), ca })
 }
 
-/// The agent's name by its credentials: the name of a key file, which belongs to one agent. A JWT may belong to
+/// Returns the agent's name by its credentials: the name of a key file, which belongs to one agent. A JWT may belong to
 /// several, so it gives no name.
 fn name_of_credentials(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
@@ -230,7 +230,7 @@ fn name_of_credentials(path: &Path) -> Option<String> {
     is_own.then(|| path.file_stem()?.to_str().map(str::to_owned)).flatten()
 }
 
-/// The name of this machine.
+/// Returns the name of this machine.
 pub fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }

@@ -95,7 +95,7 @@ impl Cli {
         Ok(cli)
     }
 
-    /// The command with a help that fits on a screen: the names of values list the possible values, and variables are
+    /// Returns the command with a help that fits on a screen: the names of values list the possible values, and variables are
     /// not repeated at each flag.
     fn short() -> clap::Command {
         let brief = |arg: clap::Arg| match arg.get_action().takes_values() {

@@ -27,7 +27,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Comman
     capacity_on(args, screen, |_, _| Ok(None))
 }
 
-/// The same on the fleet that `gather` returns; `None`: on this machine.
+/// Returns the same on the fleet that `gather` returns; `None`: on this machine.
 pub fn capacity_on(
     args: &CapacityArgs,
     screen: &Screen,

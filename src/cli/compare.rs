@@ -92,7 +92,7 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
     Ok(comparison.judgement.exit_code())
 }
 
-/// The sum of the delivery faults of these runs; `None`: one of them had no receiver.
+/// Returns the sum of the delivery faults of these runs; `None`: one of them had no receiver.
 fn deliveries(runs: &[(String, RunResult)]) -> Option<DeliveryFaults> {
     let mut sum = DeliveryFaults::default();
     for (_, run) in runs {

@@ -40,7 +40,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     limit_on(args, screen, |_, _| Ok(None))
 }
 
-/// The same with the sessions of the fleet that `gather` returns; `None`: of this machine.
+/// Returns the same with the sessions of the fleet that `gather` returns; `None`: of this machine.
 pub fn limit_on(
     args: &LimitArgs,
     screen: &Screen,

@@ -4,7 +4,7 @@ use crate::command::CommandError;
 use crate::profile::Override;
 use crate::profile::overrides::OverrideOrigin;
 
-/// The changes of flags with text values: flag, key, and the value if given.
+/// Returns the changes of flags with text values: flag, key, and the value if given.
 pub fn flags(given: &[(&str, &str, &Option<String>)]) -> Vec<Override> {
     let change = |(flag, key, value): &(&str, &str, &Option<String>)| {
         Some(Override::for_key(OverrideOrigin::Flag, flag, key, &quoted(value.as_ref()?)))
@@ -12,12 +12,12 @@ pub fn flags(given: &[(&str, &str, &Option<String>)]) -> Vec<Override> {
     given.iter().filter_map(change).collect()
 }
 
-/// The changes that `--set` asks for.
+/// Returns the changes that `--set` asks for.
 pub fn set(arguments: &[String]) -> Result<Vec<Override>, CommandError> {
     arguments.iter().map(|argument| Ok(Override::set(argument)?)).collect()
 }
 
-/// The changes of `--receive` and `--drain`.
+/// Returns the changes of `--receive` and `--drain`.
 pub fn receiver(addresses: &[String], drain: &Option<String>) -> Vec<Override> {
     let listed = (!addresses.is_empty())
         .then(|| Override::for_key(OverrideOrigin::Flag, "--receive", "receive.address", &list(addresses)));
@@ -34,7 +34,7 @@ pub fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
-/// The hosts beyond loopback that the command line allows.
+/// Returns the hosts beyond loopback that the command line allows.
 pub fn allowed(hosts: &[String]) -> Option<Override> {
     (!hosts.is_empty())
         .then(|| Override::for_key(OverrideOrigin::Flag, "--allow-target", "target.allow", &list(hosts)))

@@ -161,7 +161,7 @@ pub fn finish(
     Ok(Prepared { compiled, path, started_at })
 }
 
-/// The only use of the system's randomness for a run.
+/// Draws a seed. This is the only use of the system's randomness for a run.
 #[expect(clippy::disallowed_methods, reason = "the seed of a run that names none, and its identity")]
 pub fn drawn() -> u64 {
     rand::Rng::next_u64(&mut rand::rng())

@@ -70,7 +70,7 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandErr
     })
 }
 
-/// The formats that need only the result.
+/// Returns the formats that need only the result.
 fn plain(format: Format, result: &RunResult) -> Vec<u8> {
     match format {
         Format::Junit => report::junit(result).into_bytes(),

@@ -87,14 +87,14 @@ impl Screen {
         }
     }
 
-    /// The width of stdout, in columns.
+    /// Returns the width of stdout, in columns.
     pub fn width(&self) -> usize {
         let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
         let seen = || terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
         asked.or_else(seen).unwrap_or(80)
     }
 
-    /// The width of stderr, in columns.
+    /// Returns the width of stderr, in columns.
     pub fn width_err(&self) -> usize {
         terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0))
     }

@@ -21,7 +21,7 @@ pub struct ChosenShard {
 }
 
 impl ChosenShard {
-    /// A message with the part and its variables; `None`: the user wrote the part.
+    /// Returns a message with the part and its variables; `None`: the user wrote the part.
     pub fn notice(&self) -> Option<String> {
         let [index, count] = self.variables?;
         let Shard { index: own, of } = self.shard;
@@ -63,7 +63,7 @@ const OTHERS: [VariablePair; 3] = [
     VariablePair { scheduler: "PMI", index: "PMI_RANK", count: "PMI_SIZE" },
 ];
 
-/// The value of `--shard`: `i/n` with i from 0, or `env`.
+/// Returns the value of `--shard`: `i/n` with i from 0, or `env`.
 ///
 /// # Errors
 /// It is no shard, or the environment is missing or contradictory.

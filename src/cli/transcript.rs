@@ -24,7 +24,7 @@ pub enum Speaker {
 }
 
 impl Speaker {
-    /// The name in JSON.
+    /// Returns the name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Speaker::Client => "client",
@@ -43,7 +43,7 @@ pub struct TranscriptWriter {
 }
 
 impl TranscriptWriter {
-    /// A writer without lines.
+    /// Returns a writer without lines.
     pub fn new(out: Box<dyn Write>, colour: bool, full: bool) -> TranscriptWriter {
         TranscriptWriter { out, colour, full, broken: None }
     }

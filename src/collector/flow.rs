@@ -81,24 +81,24 @@ impl Flow {
         stretch
     }
 
-    /// The number of recipients in the queue at a time of the run.
+    /// Returns the number of recipients in the queue at a time of the run.
     pub fn queued_at(&self, at: Duration) -> u64 {
         let over = &self.0[..index(at).min(self.0.len())];
         let sum = |of: fn(&Tick) -> u32| over.iter().map(|tick| u64::from(of(tick))).sum::<u64>();
         sum(|tick| tick.accepted).saturating_sub(sum(|tick| tick.settled))
     }
 
-    /// The number of first deliveries between two times.
+    /// Returns the number of first deliveries between two times.
     pub fn delivered_between(&self, from: Duration, to: Duration) -> u64 {
         self.between(from, to).map(|tick| u64::from(tick.delivered)).sum()
     }
 
-    /// The number of recipients accepted between two times.
+    /// Returns the number of recipients accepted between two times.
     pub fn accepted_between(&self, from: Duration, to: Duration) -> u64 {
         self.between(from, to).map(|tick| u64::from(tick.accepted)).sum()
     }
 
-    /// The queue at the end of each tick of this stretch.
+    /// Returns the queue at the end of each tick of this stretch.
     pub fn queue(&self, from: Duration, to: Duration) -> Vec<u64> {
         let mut level = self.queued_at(from);
         let step = |tick: Tick| {

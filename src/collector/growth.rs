@@ -54,7 +54,7 @@ pub fn growth(samples: &[f64], every: f64) -> Option<Growth> {
     Some(Growth { slope, low: slope - half, high: slope + half })
 }
 
-/// The same with a narrower interval, which holds the true slope in 94 of 100 cases.
+/// Returns the same with a narrower interval, which holds the true slope in 94 of 100 cases.
 pub fn sharp_growth(samples: &[f64], every: f64) -> Option<Growth> {
     let Slopes { slope, mut paths, shown } = slopes(samples, every)?;
     paths.sort_by(f64::total_cmp);
@@ -90,20 +90,20 @@ fn slopes(samples: &[f64], every: f64) -> Option<Slopes> {
     Some(Slopes { slope, paths, shown })
 }
 
-/// The standard deviation of these values, two or more.
+/// Returns the standard deviation of these values, two or more.
 fn deviation(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (squares / (values.len() - 1) as f64).sqrt()
 }
 
-/// Every k-th sample, so that there are at most [`POINTS`], and the seconds between them.
+/// Returns every k-th sample, so that there are at most [`POINTS`], and the seconds between them.
 fn thinned(samples: &[f64], every: f64) -> (Vec<f64>, f64) {
     let step = samples.len().div_ceil(POINTS);
     (samples.iter().copied().step_by(step).collect(), every * step as f64)
 }
 
-/// The median of the slopes between all pairs, a step.
+/// Returns the median of the slopes between all pairs, a step.
 fn theil_sen(samples: &[f64]) -> f64 {
     let mut slopes = Vec::with_capacity(samples.len() * (samples.len() - 1) / 2);
     for (i, low) in samples.iter().enumerate() {
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// A queue that Poisson arrivals enter and that is served at a fixed rate, sampled each second.
+    /// Returns a queue that Poisson arrivals enter and that is served at a fixed rate, sampled each second.
     fn queue(seed: u64, arrivals: f64, service: f64, seconds: usize) -> Vec<f64> {
         let mut random = rand::rngs::StdRng::seed_from_u64(seed);
         let mut level = 0.0_f64;

@@ -85,7 +85,7 @@ impl Hist {
         *self = Hist { counts, first, ..Hist::default() };
     }
 
-    /// The number of values.
+    /// Returns the number of values.
     pub fn count(&self) -> u64 {
         self.total
     }
@@ -95,22 +95,22 @@ impl Hist {
         self.total == 0
     }
 
-    /// The exact least value; 0 without values.
+    /// Returns the exact least value; 0 without values.
     pub fn min_ns(&self) -> u64 {
         if self.is_empty() { 0 } else { self.min }
     }
 
-    /// The exact greatest value; 0 without values.
+    /// Returns the exact greatest value; 0 without values.
     pub fn max_ns(&self) -> u64 {
         self.max
     }
 
-    /// The exact sum.
+    /// Returns the exact sum.
     pub fn sum_ns(&self) -> u128 {
         self.sum
     }
 
-    /// The exact mean; 0 without values.
+    /// Returns the exact mean; 0 without values.
     pub fn mean_ns(&self) -> f64 {
         if self.is_empty() { 0.0 } else { self.sum as f64 / self.count() as f64 }
     }
@@ -133,7 +133,7 @@ impl Hist {
         hdr
     }
 
-    /// The buckets from the least to the greatest value.
+    /// Returns the buckets from the least to the greatest value.
     fn filled(&self) -> Range<usize> {
         if self.is_empty() { 0..0 } else { bucket(self.min)..bucket(self.max) + 1 }
     }
@@ -184,7 +184,7 @@ fn bucket(ns: u64) -> usize {
     (ns.max(1) >> octave) as usize + octave as usize * OCTAVE
 }
 
-/// The greatest value of a bucket.
+/// Returns the greatest value of a bucket.
 fn greatest(bucket: usize) -> u64 {
     let octave = (bucket / OCTAVE).saturating_sub(1);
     let least = ((bucket - octave * OCTAVE) as u64) << octave;

@@ -41,7 +41,7 @@ impl Metric {
     /// The number of metrics, for tables by [`Metric::index`].
     pub const COUNT: usize = 10 + Step::ALL.len();
 
-    /// Every metric that can hold values, in the order of reports.
+    /// Returns every metric that can hold values, in the order of reports.
     pub fn all() -> impl Iterator<Item = Metric> {
         let of_arrivals =
             [Metric::Response, Metric::Service, Metric::Lag, Metric::Wait, Metric::Setup, Metric::Session];
@@ -52,7 +52,7 @@ impl Metric {
             .chain([Metric::TlsResumed, Metric::Transit, Metric::Delivery])
     }
 
-    /// The metric's name.
+    /// Returns the metric's name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Metric::Response => "response",

@@ -48,7 +48,7 @@ impl Outcome {
         Outcome::Shed,
     ];
 
-    /// The outcome's name in text, CSV, JSON values and expressions.
+    /// Returns the outcome's name in text, CSV, JSON values and expressions.
     pub const fn as_str(self) -> &'static str {
         match self {
             Outcome::Accepted => "accepted",

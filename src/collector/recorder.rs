@@ -52,13 +52,13 @@ impl Recorder {
         }
     }
 
-    /// The same; it also counts the arrivals of these phases in slices.
+    /// Returns the same; it also counts the arrivals of these phases in slices.
     #[must_use]
     pub fn with_slices(self, sliced: Vec<bool>) -> Recorder {
         Recorder { sliced, ..self }
     }
 
-    /// The counts of a phase.
+    /// Returns the counts of a phase.
     pub fn counts(&mut self, phase: u32) -> &mut Counts {
         &mut self.phases[phase as usize].rest.counts
     }
@@ -209,7 +209,7 @@ const CELLS: usize = Metric::COUNT * Outcome::ALL.len();
 const EMPTY: u16 = u16::MAX;
 const _: () = assert!(CELLS < EMPTY as usize, "a slot number must fit beside the mark for none");
 
-/// The number of arrivals that ended or were shed.
+/// Returns the number of arrivals that ended or were shed.
 fn finished(counts: &Counts) -> u64 {
     counts.arrivals.ended() + counts.arrivals.of(Outcome::Shed)
 }

@@ -184,13 +184,13 @@ impl Summary {
         }
     }
 
-    /// What kept the load threads from running in the measured phases; `None`: it was not watched.
+    /// Returns what kept the load threads from running in the measured phases; `None`: it was not watched.
     pub fn hindrance(&self) -> Option<Hindrance> {
         let phases = self.phases.iter().zip(&self.health.hindrances);
         phases.filter(|(phase, _)| !phase.info.warmup).map(|(_, met)| *met).reduce(Hindrance::worst)
     }
 
-    /// The measured phases (M15).
+    /// Returns the measured phases (M15).
     pub fn measured_phases(&self) -> impl Iterator<Item = &PhaseSummary> {
         self.phases.iter().filter(|phase| !phase.info.warmup)
     }

@@ -30,23 +30,23 @@ impl ByOutcome {
         self.0[outcome.index()] += count;
     }
 
-    /// The count of one outcome.
+    /// Returns the count of one outcome.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.0[outcome.index()]
     }
 
-    /// The sum over all outcomes that are neither accepted nor expected.
+    /// Returns the sum over all outcomes that are neither accepted nor expected.
     pub fn unexpected(&self) -> u64 {
         Outcome::ALL.into_iter().filter(|o| o.is_unexpected()).map(|o| self.of(o)).sum()
     }
 
-    /// The sum over the outcomes of messages that were given up: neither accepted nor expected, nor interrupted or
+    /// Returns the sum over the outcomes of messages that were given up: neither accepted nor expected, nor interrupted or
     /// shed.
     pub fn gave_up(&self) -> u64 {
         self.unexpected() - self.of(Outcome::Interrupted) - self.of(Outcome::Shed)
     }
 
-    /// The sum over all outcomes but `shed`.
+    /// Returns the sum over all outcomes but `shed`.
     pub fn ended(&self) -> u64 {
         Outcome::ALL.into_iter().filter(|o| *o != Outcome::Shed).map(|o| self.of(o)).sum()
     }

@@ -20,7 +20,7 @@ impl WorkUnit {
     /// Every unit.
     pub const ALL: [WorkUnit; 3] = [WorkUnit::Messages, WorkUnit::Sessions, WorkUnit::Time];
 
-    /// The unit's name in JSON.
+    /// Returns the unit's name in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             WorkUnit::Messages => "messages",
@@ -68,7 +68,7 @@ impl Work {
         self.done >= self.asked
     }
 
-    /// The part that was done, from 0 to 1.
+    /// Returns the part that was done, from 0 to 1.
     pub fn share(&self) -> f64 {
         if self.is_done() { 1.0 } else { self.done as f64 / self.asked as f64 }
     }

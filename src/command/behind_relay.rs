@@ -66,7 +66,7 @@ impl<R: Runner> Runner for BehindRelay<R> {
 }
 
 impl<R: Runner + 'static> BehindRelay<R> {
-    /// The same with any runner for the load.
+    /// Returns the same with any runner for the load.
     pub fn boxed(self) -> BehindRelay<Box<dyn Runner>> {
         let BehindRelay { inner, receiver, drain, date, stop, runs, awaits_always } = self;
         BehindRelay { inner: Box::new(inner), receiver, drain, date, stop, runs, awaits_always }

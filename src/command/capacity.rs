@@ -80,12 +80,12 @@ impl CapacitySearch {
         Ok(CapacitySearch { prepared, asked, expectations, stored, sessions: 0.0, fleet: None })
     }
 
-    /// The plan from which trials are made.
+    /// Returns the plan from which trials are made.
     pub fn plan(&self) -> &Plan {
         self.prepared.plan()
     }
 
-    /// When the command was started, since the Unix epoch.
+    /// Returns when the command was started, since the Unix epoch.
     pub fn started_at(&self) -> Duration {
         self.prepared.started_at
     }
@@ -213,7 +213,7 @@ impl CapacitySearch {
     }
 }
 
-/// The highest load that this machine's generator can be trusted with; `None`: unknown, or it has no such limit.
+/// Returns the highest load that this machine's generator can be trusted with; `None`: unknown, or it has no such limit.
 fn ceiling(
     asked: &CapacityPlan,
     sessions: f64,
@@ -266,7 +266,7 @@ fn sessions_possible(asked: &CapacityPlan, plan: &Plan, embedded: bool) -> Resul
     Ok((limit.saturating_sub(SPARE) / ends).max(1) as f64)
 }
 
-/// The rate up to which this machine's generator is trusted; `None`: unknown.
+/// Returns the rate up to which this machine's generator is trusted; `None`: unknown.
 fn trusted_rate(most: f64, signals: &Signals, narration: &MessageSink) -> Result<Option<f64>, CommandError> {
     let able = match machine::generator_rate() {
         Some(rate) => rate,

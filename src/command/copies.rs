@@ -78,7 +78,7 @@ impl Copies {
     }
 }
 
-/// A result as JSON, as in result.json.
+/// Returns a result as JSON, as in result.json.
 pub fn json_text(result: &RunResult) -> Vec<u8> {
     format!("{}\n", json::write(result).trim_end()).into_bytes()
 }

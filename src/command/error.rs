@@ -35,7 +35,7 @@ impl CommandError {
         CommandError::Failed(ExitCode::Usage, sentence.into())
     }
 
-    /// A failure of the run directory before the load: nothing was sent.
+    /// Returns a failure of the run directory before the load: nothing was sent.
     pub fn unwritable(error: RunDirError) -> CommandError {
         match error {
             RunDirError::Taken { .. } => CommandError::Failed(ExitCode::Usage, error.to_string()),
@@ -43,7 +43,7 @@ impl CommandError {
         }
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub fn code(&self) -> ExitCode {
         match self {
             CommandError::Profile(_) => ExitCode::Usage,

@@ -90,12 +90,12 @@ impl EventThreads {
         }
     }
 
-    /// The current record of each event.
+    /// Returns the current record of each event.
     pub fn so_far(&self) -> Vec<EventRun> {
         locked(&self.state.events).clone()
     }
 
-    /// The starts and ends since the last call, one line each.
+    /// Returns the starts and ends since the last call, one line each.
     pub fn news(&self) -> Vec<String> {
         std::mem::take(&mut *locked(&self.state.news))
     }
@@ -180,7 +180,7 @@ impl EventThread {
         }
     }
 
-    /// The scheduled start, if it is known yet.
+    /// Returns the scheduled start, if it is known yet.
     fn due(&self) -> Option<Duration> {
         match &self.event.at {
             EventTime::Run(after) => Some(*after),

@@ -35,7 +35,7 @@ pub struct GatheredFleet {
     pub processes: Box<dyn Any>,
 }
 
-/// Why another coordinator cannot go on with a run of this profile; `None`: it can.
+/// Returns why another coordinator cannot go on with a run of this profile; `None`: it can.
 pub fn cannot_be_taken_over(part: PlanPart, compiled: &Compiled) -> Option<&'static str> {
     if part != PlanPart::Run {
         return Some("it is a trial of a search for the capacity");
@@ -84,7 +84,7 @@ fn shard(spec: &RunSpec, allow: &[String]) -> Result<PreparedShard, String> {
     Ok(PreparedShard { plan, runner: Box::new(runner), probes: Box::new(probes) })
 }
 
-/// The coordinator's embedded listener, as the sessions of this machine see it.
+/// Returns the coordinator's embedded listener, as the sessions of this machine see it.
 fn as_target(listener: ListenerOfRun) -> EmbeddedListener {
     let certificate = listener.certificate.map(CertificateDer::from);
     EmbeddedListener { place: listener.address.into(), certificate }
@@ -104,7 +104,7 @@ fn probes(
     Ok((Box::new(probes), own_address(plan)))
 }
 
-/// The address that this machine has towards the target; no packet is sent for that.
+/// Returns the address that this machine has towards the target; no packet is sent for that.
 fn own_address(plan: &Plan) -> Option<IpAddr> {
     let target = preflight::check_allowed(plan).ok()?.first().copied()?;
     let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };

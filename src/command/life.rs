@@ -58,7 +58,7 @@ impl<'a> Life<'a> {
         Ok(Life { prepared, directory, listener, receiver })
     }
 
-    /// The embedded listener as its clients see it.
+    /// Returns the embedded listener as its clients see it.
     pub fn embedded(&self) -> Option<EmbeddedListener> {
         self.listener.as_ref().map(embedded)
     }
@@ -68,7 +68,7 @@ impl<'a> Life<'a> {
         self.receiver.as_ref().is_none_or(|receiver| receiver.has_times())
     }
 
-    /// The generator of this process, with the receiver behind the relay.
+    /// Returns the generator of this process, with the receiver behind the relay.
     pub fn runner(&self, stop: watch::Receiver<Stop>) -> BehindRelay<Local> {
         let local = Local::new(stop.clone(), self.prepared.date()).with_reachability_check();
         let inner = match &self.listener {
@@ -80,7 +80,7 @@ impl<'a> Life<'a> {
         self.behind_relay(inner, stop)
     }
 
-    /// The agents of a fleet, with the receiver behind the relay.
+    /// Returns the agents of a fleet, with the receiver behind the relay.
     ///
     /// # Errors
     /// Agents cannot reach the embedded listener.
@@ -95,7 +95,7 @@ impl<'a> Life<'a> {
         Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop))
     }
 
-    /// What agents know of it.
+    /// Returns what agents know of it.
     ///
     /// # Errors
     /// Agents cannot reach the embedded listener.
@@ -174,7 +174,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// The exit code of the result.
+    /// Returns the exit code of the result.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::of(self.result.verdict.exit_code)
     }

@@ -129,7 +129,7 @@ impl LimitSearch {
     }
 }
 
-/// The result so far.
+/// Returns the result so far.
 fn judged(
     prepared: &Prepared,
     outcome: SearchOutcome,

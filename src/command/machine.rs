@@ -10,7 +10,7 @@ use crate::profile::check::Has;
 /// The path of the last selftest's result, below the user's state directory.
 const SELFTEST: &str = "smtpress/selftest.json";
 
-/// The resources that a load needs.
+/// Returns the resources that a load needs.
 pub fn resources() -> Has {
     use nix::sys::resource::{Resource, getrlimit};
     let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|info| {
@@ -26,13 +26,13 @@ pub fn resources() -> Has {
     }
 }
 
-/// The highest rate at which this machine's generator was on time in the last selftest, in messages a second.
+/// Returns the highest rate at which this machine's generator was on time in the last selftest, in messages a second.
 pub fn generator_rate() -> Option<f64> {
     let text = std::fs::read_to_string(selftest_file()?).ok()?;
     serde_json::from_str::<Value>(&text).ok()?["ceiling"]["rate_per_s"].as_f64()
 }
 
-/// The file of the last selftest.
+/// Returns the file of the last selftest.
 pub fn selftest_file() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));

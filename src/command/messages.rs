@@ -8,12 +8,12 @@ use std::sync::Arc;
 pub struct MessageSink(Arc<dyn Fn(&str) + Send + Sync>);
 
 impl MessageSink {
-    /// A sink that calls this function.
+    /// Returns a sink that calls this function.
     pub fn new(print: impl Fn(&str) + Send + Sync + 'static) -> MessageSink {
         MessageSink(Arc::new(print))
     }
 
-    /// A sink that drops all messages.
+    /// Returns a sink that drops all messages.
     pub fn none() -> MessageSink {
         MessageSink::new(|_| ())
     }

@@ -22,12 +22,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The plan.
+    /// Returns the plan.
     pub fn plan(&self) -> &Plan {
         &self.compiled.plan
     }
 
-    /// The Date of all messages of a run (RFC 5322 3.3), in UTC.
+    /// Returns the Date of all messages of a run (RFC 5322 3.3), in UTC.
     pub fn date(&self) -> String {
         let stamp = format::timestamp(self.started_at);
         let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
@@ -39,7 +39,7 @@ impl Prepared {
         format!("{weekday}, {} {month} {} {} +0000", &stamp[8..10], &stamp[..4], &stamp[11..19])
     }
 
-    /// The description of the run, for its exporters and its stored result.
+    /// Returns the description of the run, for its exporters and its stored result.
     pub fn describe(&self) -> RunDescription {
         let compiled = &self.compiled;
         RunDescription {
@@ -73,7 +73,7 @@ impl Prepared {
     }
 }
 
-/// The embedded listener as its clients see it.
+/// Returns the embedded listener as its clients see it.
 pub fn embedded(listener: &Listener) -> EmbeddedListener {
     EmbeddedListener { place: listener.place().into(), certificate: listener.certificate().cloned() }
 }

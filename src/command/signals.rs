@@ -155,7 +155,7 @@ impl Signals {
         Ok(Signals { stop, ask: asking, stage, messages: for_brake })
     }
 
-    /// A handle that asks for the same as the first Ctrl-C, and shows whether a stop was asked for.
+    /// Returns a handle that asks for the same as the first Ctrl-C, and shows whether a stop was asked for.
     pub fn brake(&self) -> (impl Fn() + Send + Sync + use<>, impl Fn() -> bool + Send + Sync + use<>) {
         let (ask, messages, stage, stop) =
             (self.ask.clone(), self.messages.clone(), self.stage.clone(), self.stop.clone());

@@ -396,7 +396,7 @@ not json
         assert_eq!(table.lines().count(), 3);
     }
 
-    /// The same inputs on each run.
+    /// Returns a configuration that gives the same inputs on each run.
     fn seeded() -> proptest::test_runner::Config {
         proptest::test_runner::Config {
             rng_seed: proptest::test_runner::RngSeed::Fixed(5321),

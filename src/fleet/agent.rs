@@ -390,7 +390,7 @@ impl Agent {
         }
     }
 
-    /// When the lease runs out.
+    /// Returns when the lease runs out.
     fn deadline(&self) -> Option<Instant> {
         let work = self.work.as_ref()?;
         match self.state {

@@ -340,7 +340,7 @@ impl Bus {
         Ok(Reports { messages, parts: BTreeMap::new(), is_read: false })
     }
 
-    /// All reports of a run that are stored now.
+    /// Returns all reports of a run that are stored now.
     ///
     /// # Errors
     /// The stream cannot be read.
@@ -356,7 +356,7 @@ impl Bus {
         Ok(kept)
     }
 
-    /// The runs whose reports are stored, with the number of their messages.
+    /// Returns the runs whose reports are stored, with the number of their messages.
     ///
     /// # Errors
     /// The stream cannot be read.
@@ -393,7 +393,7 @@ impl Bus {
         Ok(kept.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?.sequence)
     }
 
-    /// The record that is kept of a run, and its number.
+    /// Returns the record that is kept of a run, and its number.
     ///
     /// # Errors
     /// The stream cannot be read.
@@ -453,7 +453,7 @@ impl Reports {
         }
     }
 
-    /// The next complete report among those that are stored now; `None`: there are no more.
+    /// Returns the next complete report among those that are stored now; `None`: there are no more.
     async fn next_stored(&mut self) -> Result<Option<StoredReport>, BusError> {
         while !self.is_read {
             let message = self.message().await?;
@@ -505,7 +505,7 @@ fn credentials(options: ConnectOptions, path: &Path) -> Result<ConnectOptions, B
     Ok(options.nkey(seed.to_owned()))
 }
 
-/// The seed of a user's nkey in a text: the line that begins with SU.
+/// Returns the seed of a user's nkey in a text: the line that begins with SU.
 pub fn seed(text: &str) -> Option<&str> {
     let is_seed = |line: &&str| line.starts_with("SU") && KeyPair::from_seed(line).is_ok();
     text.lines().map(str::trim).find(is_seed)

@@ -181,7 +181,7 @@ pub fn collect(access: &BusAccess, run: &str) -> Result<CollectedRun, FleetError
     Ok(collected(run, reports))
 }
 
-/// The runs whose reports the server holds, each with the number of its messages.
+/// Returns the runs whose reports the server holds, each with the number of its messages.
 ///
 /// # Errors
 /// The server cannot be used.

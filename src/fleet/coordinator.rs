@@ -475,7 +475,7 @@ impl<'a> CoordinatedRun<'a> {
     }
 }
 
-/// The start of each phase of a plan; `None`: not known before the run.
+/// Returns the start of each phase of a plan; `None`: not known before the run.
 fn starts(plan: &Plan) -> Vec<Option<Duration>> {
     let mut at = Some(Duration::ZERO);
     let mut starts = Vec::new();

@@ -178,7 +178,7 @@ async fn heard(
     Ok(heard)
 }
 
-/// A heartbeat, if its agent and its subject agree.
+/// Returns a heartbeat, if its agent and its subject agree.
 pub(super) fn heartbeat(at: &str, bytes: &[u8]) -> Option<Heartbeat> {
     decode(bytes)
         .ok()

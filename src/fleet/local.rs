@@ -66,7 +66,7 @@ impl AgentProcesses {
         self.children.push((child, Some(stdin)));
     }
 
-    /// The path of the running program.
+    /// Returns the path of the running program.
     ///
     /// # Errors
     /// Its file was removed.

@@ -99,7 +99,7 @@ pub enum AgentState {
 }
 
 impl AgentState {
-    /// The state in words.
+    /// Returns the state in words.
     pub const fn as_str(self) -> &'static str {
         match self {
             AgentState::Idle => "idle",

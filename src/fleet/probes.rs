@@ -445,7 +445,7 @@ impl Probes for FleetProbes {
 }
 
 impl FleetProbes {
-    /// The number of sessions opened in one call: all, if they belong to one agent, which follows `at_once` itself.
+    /// Returns the number of sessions opened in one call: all, if they belong to one agent, which follows `at_once` itself.
     fn chunk(&self, ways: &[ProbeOptions], at_once: usize) -> usize {
         let agents: BTreeSet<usize> = ways.iter().map(|way| self.agent_of(way.host).0).collect();
         if agents.len() > 1 { at_once.max(1) } else { ways.len().max(1) }

@@ -32,7 +32,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// The part `shard` (its index, of so many) of the run `run`.
+    /// Returns the part `shard` (its index, of so many) of the run `run`.
     pub(super) fn spec(&self, run: &str, shard: (u32, u32), part: PlanPart) -> RunSpec {
         let Assignment { profile, date, embedded, lists_transactions } = self.clone();
         RunSpec { run: run.to_owned(), profile, shard, date, embedded, part, lists_transactions }

@@ -128,7 +128,7 @@ impl PrivateServer {
         self.port
     }
 
-    /// The folder in which agents on this machine keep unsent reports; it is removed with the server.
+    /// Returns the folder in which agents on this machine keep unsent reports; it is removed with the server.
     pub fn spool(&self) -> PathBuf {
         self.folder.join(SPOOL)
     }
@@ -166,7 +166,7 @@ fn find(program: Option<&Path>) -> Result<PathBuf, ServerError> {
     found.ok_or_else(|| ServerError::Missing("not found on PATH".to_owned()))
 }
 
-/// The port in the file that the server writes when it listens.
+/// Returns the port in the file that the server writes when it listens.
 fn port_of(folder: &Path) -> Option<u16> {
     let file = fs::read_dir(folder)
         .ok()?

@@ -14,7 +14,7 @@ pub struct AgentSilence {
 }
 
 impl AgentSilence {
-    /// All of so many agents were heard at `now`.
+    /// Creates the state in which all of this many agents were heard at `now`.
     pub fn new(agents: usize, now: Duration) -> AgentSilence {
         AgentSilence { heard: vec![now; agents], looked: now }
     }

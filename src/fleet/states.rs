@@ -94,7 +94,7 @@ pub struct FleetRun {
 }
 
 impl FleetRun {
-    /// A run of this many shards whose agents are asked at `now`.
+    /// Returns a run of this many shards whose agents are asked at `now`.
     pub fn new(shards: u32, now: Duration) -> FleetRun {
         FleetRun {
             state: RunState::Preparing,
@@ -106,13 +106,13 @@ impl FleetRun {
         }
     }
 
-    /// A run of so many shards whose agents know when to start, as one that takes it over at `now` finds it.
+    /// Returns a run of so many shards whose agents know when to start, as one that takes it over at `now` finds it.
     pub fn taken_over(shards: u32, now: Duration) -> FleetRun {
         let own = FleetRun::new(shards, now);
         FleetRun { state: RunState::Armed, shards: vec![ShardState::Armed; shards as usize], ..own }
     }
 
-    /// How many shards it has.
+    /// Returns how many shards it has.
     pub fn shards(&self) -> u32 {
         u32::try_from(self.shards.len()).unwrap_or(u32::MAX)
     }
@@ -122,7 +122,7 @@ impl FleetRun {
         self.state
     }
 
-    /// The stop that agents get.
+    /// Returns the stop that agents get.
     pub fn stop(&self) -> Stop {
         self.stop
     }
@@ -253,7 +253,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A run of three shards whose load is on the target.
+    /// Returns a run of three shards whose load is on the target.
     fn running() -> FleetRun {
         let mut run = FleetRun::new(3, at(0));
         for shard in 0..3 {

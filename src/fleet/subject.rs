@@ -15,57 +15,57 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 64 && name.bytes().all(may)
 }
 
-/// The heartbeats of an agent.
+/// Returns the heartbeats of an agent.
 pub fn heartbeat(agent: &str) -> String {
     format!("smtpress.v1.agent.{agent}.heartbeat")
 }
 
-/// The commands to an agent.
+/// Returns the commands to an agent.
 pub fn command(agent: &str) -> String {
     format!("smtpress.v1.agent.{agent}.command")
 }
 
-/// The leases of a run.
+/// Returns the leases of a run.
 pub fn control(run: &str) -> String {
     format!("smtpress.v1.run.{run}.control")
 }
 
-/// The reports of the seconds of a shard.
+/// Returns the reports of the seconds of a shard.
 pub fn second(run: &str, shard: u32, agent: &str) -> String {
     format!("smtpress.v1.run.{run}.report.interval.{shard}.{agent}")
 }
 
-/// The last report of a shard.
+/// Returns the last report of a shard.
 pub fn last(run: &str, shard: u32, agent: &str) -> String {
     format!("smtpress.v1.run.{run}.report.final.{shard}.{agent}")
 }
 
-/// All reports of a run.
+/// Returns all reports of a run.
 pub fn reports(run: &str) -> String {
     format!("smtpress.v1.run.{run}.report.>")
 }
 
-/// The record of a run, for a coordinator that takes it over.
+/// Returns the record of a run, for a coordinator that takes it over.
 pub fn record(run: &str) -> String {
     format!("smtpress.v1.run.{run}.record")
 }
 
-/// All messages of a run in the stream.
+/// Returns all messages of a run in the stream.
 pub fn stored(run: &str) -> String {
     format!("smtpress.v1.run.{run}.>")
 }
 
-/// All reports of an agent, for any run and shard.
+/// Returns all reports of an agent, for any run and shard.
 pub fn reports_of(agent: &str) -> String {
     format!("smtpress.v1.run.*.report.*.*.{agent}")
 }
 
-/// The run of a report's subject.
+/// Returns the run of a report's subject.
 pub fn run_of(subject: &str) -> Option<&str> {
     subject.split('.').nth(3)
 }
 
-/// The shard and the agent of a report's subject.
+/// Returns the shard and the agent of a report's subject.
 pub fn of_report(subject: &str) -> Option<(u32, &str)> {
     let mut words = subject.split('.').skip(6);
     let shard = words.next()?.parse().ok()?;

@@ -29,7 +29,7 @@ impl SecondsDigest {
         self.0.update(bytes);
     }
 
-    /// The digest.
+    /// Returns the digest.
     pub fn finish(&self) -> [u8; 32] {
         self.0.clone().finalize().into()
     }
@@ -110,12 +110,12 @@ impl ShardsInStep {
             .is_some_and(|own| number < own.next || own.early.contains_key(&number))
     }
 
-    /// The sum of all seconds of a shard that came without a gap.
+    /// Returns the sum of all seconds of a shard that came without a gap.
     pub fn tally(&self, shard: u32) -> Option<&Tally> {
         self.shards.get(shard as usize).map(|own| &own.tally)
     }
 
-    /// The generator's lateness in the shard's first second in which an arrival ended.
+    /// Returns the generator's lateness in the shard's first second in which an arrival ended.
     pub fn first_lag(&self, shard: u32) -> Option<&Hist> {
         self.shards.get(shard as usize)?.first.as_ref()
     }
@@ -146,7 +146,7 @@ impl ShardsInStep {
         self.shards.get(shard as usize).is_some_and(|own| own.total.is_some_and(|total| own.next >= total))
     }
 
-    /// The next second of the whole run, once all shards have reported it.
+    /// Returns the next second of the whole run, once all shards have reported it.
     pub fn next_second(&mut self) -> Option<Interval> {
         let second = self.second;
         let has_come = |own: &SecondsOfShard| {
@@ -168,12 +168,12 @@ impl ShardsInStep {
         Some(whole)
     }
 
-    /// The sum of what came after its second was returned.
+    /// Returns the sum of what came after its second was returned.
     pub fn late(&self) -> &Tally {
         &self.late
     }
 
-    /// The sum of the states at the end of each shard's last second.
+    /// Returns the sum of the states at the end of each shard's last second.
     pub fn gauges(&self) -> Gauges {
         let mut gauges = Gauges::default();
         self.shards.iter().for_each(|own| add_gauges(&mut gauges, own.gauges));
@@ -181,7 +181,7 @@ impl ShardsInStep {
     }
 }
 
-/// The generator's lateness, of all phases and outcomes.
+/// Returns the generator's lateness, of all phases and outcomes.
 fn lag(tally: &Tally) -> Hist {
     let mut lag = Hist::default();
     let hists = tally.phases.iter().flat_map(|phase| &phase.hists);

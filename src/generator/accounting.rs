@@ -91,12 +91,12 @@ impl Accounting {
         }
     }
 
-    /// The recorder, for what the dispatcher counts.
+    /// Returns the recorder, for what the dispatcher counts.
     pub fn recorder(&self) -> RefMut<'_, Recorder> {
         self.recorder.borrow_mut()
     }
 
-    /// The notes on how much of the work was done.
+    /// Returns the notes on how much of the work was done.
     pub fn notes(&self) -> RefMut<'_, Notes> {
         self.notes.borrow_mut()
     }
@@ -315,12 +315,12 @@ impl Accounting {
         self.transcripts.borrow_mut().take()
     }
 
-    /// The end of a phase; `None`: no time ends it.
+    /// Returns the end of a phase; `None`: no time ends it.
     pub fn phase_end(&self, phase: u32) -> Option<Duration> {
         Some(self.spans[phase as usize].1).filter(|end| *end < Duration::MAX)
     }
 
-    /// The most sessions open at once since the run's start, over all threads.
+    /// Returns the most sessions open at once since the run's start, over all threads.
     pub fn peak_sessions(&self) -> u64 {
         self.phases.borrow().iter().map(|phase| phase.peak_sessions).max().unwrap_or(0)
     }

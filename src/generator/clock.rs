@@ -31,24 +31,24 @@ impl Clock {
         self.epoch
     }
 
-    /// The current offset; zero before the epoch.
+    /// Returns the current offset; zero before the epoch.
     pub fn offset(&self) -> Duration {
         self.offset_of(now())
     }
 
-    /// The offset of a moment; zero before the epoch.
+    /// Returns the offset of a moment; zero before the epoch.
     pub fn offset_of(&self, at: Instant) -> Duration {
         at.saturating_duration_since(self.epoch)
     }
 
-    /// The wall-clock time of the epoch, since the Unix epoch, computed from the current reading.
+    /// Returns the wall-clock time of the epoch, since the Unix epoch, computed from the current reading.
     pub fn wall_of_epoch(&self) -> Duration {
         let (now, wall) = (now(), wall().duration_since(std::time::UNIX_EPOCH).unwrap_or_default());
         (wall + self.epoch.saturating_duration_since(now))
             .saturating_sub(now.saturating_duration_since(self.epoch))
     }
 
-    /// How long it is until the epoch; zero after.
+    /// Returns how long it is until the epoch; zero after.
     pub fn until_epoch(&self) -> Duration {
         self.epoch.saturating_duration_since(now())
     }

@@ -65,14 +65,14 @@ impl Connector {
         Ok(Connector { plan: Arc::new(plan.clone()), endpoint, tls: tls(plan, certificate)? })
     }
 
-    /// The same with another way to resolve names.
+    /// Returns the same with another way to resolve names.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Connector {
         self.endpoint.resolver = resolver;
         self
     }
 
-    /// The same for sessions without TLS and without a login.
+    /// Returns the same for sessions without TLS and without a login.
     #[must_use]
     pub fn in_clear_text(&self) -> Connector {
         let mut plan = Plan::clone(&self.plan);
@@ -82,12 +82,12 @@ impl Connector {
         Connector { plan: Arc::new(plan), endpoint, tls: None }
     }
 
-    /// The plan.
+    /// Returns the plan.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 
-    /// The settings of its connections.
+    /// Returns the settings of its connections.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -132,12 +132,12 @@ pub struct ThreadConnector {
 }
 
 impl ThreadConnector {
-    /// The connector of all threads.
+    /// Returns the connector of all threads.
     pub fn connector(&self) -> &Connector {
         &self.connector
     }
 
-    /// The script of the sessions.
+    /// Returns the script of the sessions.
     pub fn script(&self) -> &Script {
         &self.script
     }
@@ -152,12 +152,12 @@ impl ThreadConnector {
         Client::new(self.script.clone(), self.identity(serial), clock::now())
     }
 
-    /// The same, driven line by line after its opening.
+    /// Returns the same, driven line by line after its opening.
     pub fn raw_client(&self, serial: u64) -> RawClient {
         RawClient::new(self.script.clone(), self.identity(serial), clock::now())
     }
 
-    /// The login of a session.
+    /// Returns the login of a session.
     pub fn login(&self, serial: u64) -> Option<&Login> {
         let plan = &self.connector.plan;
         plan.logins.of(plan.seed, serial)

@@ -38,12 +38,12 @@ pub(super) struct RunContext {
 }
 
 impl RunContext {
-    /// The time since the run's epoch.
+    /// Returns the time since the run's epoch.
     pub fn now(&self) -> Duration {
         self.clock.offset()
     }
 
-    /// When the load of a phase starts; `None`: unknown, because its sessions are not all open yet.
+    /// Returns when the load of a phase starts; `None`: unknown, because its sessions are not all open yet.
     pub fn load_start(&self, phase: usize) -> Option<Duration> {
         match self.plan.phases.get(phase)?.open_first {
             true => self.barriers.opened(phase),
@@ -53,7 +53,7 @@ impl RunContext {
         }
     }
 
-    /// The number of sessions open over all threads.
+    /// Returns the number of sessions open over all threads.
     pub fn open_sessions(&self) -> u64 {
         self.open.iter().map(|open| open.0.load(Ordering::Relaxed)).sum()
     }

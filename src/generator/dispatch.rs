@@ -65,12 +65,12 @@ pub struct ScheduledArrival {
 }
 
 impl ScheduledArrival {
-    /// The number of this attempt, from 1.
+    /// Returns the number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         1 + self.earlier.map_or(0, |earlier| earlier.count)
     }
 
-    /// The intended start of the first attempt.
+    /// Returns the intended start of the first attempt.
     pub fn first_intended(&self) -> Duration {
         self.earlier.map_or(self.intended, |earlier| earlier.first)
     }
@@ -225,7 +225,7 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// The dispatcher of shard `shard`.
+    /// Returns the dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
         let mut dispatch = Dispatch {
             schedule: Schedule::new(&plan.loads(), plan.seed, shard),
@@ -273,7 +273,7 @@ impl Dispatch {
         self.wind_down(now);
     }
 
-    /// The next decision.
+    /// Returns the next decision.
     pub fn action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -402,7 +402,7 @@ impl Dispatch {
         self.release_held(u32::MAX);
     }
 
-    /// The time for the next call of [`Dispatch::advance`], if nothing happens before. It is always after the last
+    /// Returns the time for the next call of [`Dispatch::advance`], if nothing happens before. It is always after the last
     /// call.
     pub fn next_wake(&mut self) -> Option<Duration> {
         let advanced = self.advanced;
@@ -434,20 +434,20 @@ impl Dispatch {
         self.slots.live() == 0 && self.is_exhausted(now) && self.actions.is_empty()
     }
 
-    /// The numbers of open sessions, arrivals in flight, arrivals that wait for a session, and messages that wait for
+    /// Returns the numbers of open sessions, arrivals in flight, arrivals that wait for a session, and messages that wait for
     /// their next attempt.
     pub fn gauges(&self) -> [u64; 4] {
         let waiting = self.waiting.len() + self.resumed.len() + self.retries.due();
         [self.slots.live(), self.slots.in_flight(), waiting as u64, self.retries.waiting()]
     }
 
-    /// The phase at `now`, for events that belong to no arrival.
+    /// Returns the phase at `now`, for events that belong to no arrival.
     pub fn phase_at(&self, now: Duration) -> u32 {
         let phases = u32::try_from(self.plan.phases.len()).expect("phases are few");
         (1..phases).rev().find(|&phase| self.schedule.phase_start(phase) <= now).unwrap_or(0)
     }
 
-    /// The largest number of sessions that may be open now.
+    /// Returns the largest number of sessions that may be open now.
     fn most(&self, now: Duration) -> u64 {
         self.shares[self.phase_at(now) as usize]
     }
@@ -478,7 +478,7 @@ impl Dispatch {
         Some(self.schedule.phase_end(phase)? + plan.graceful_stop)
     }
 
-    /// The next arrival of the schedule. Only here do open and closed loads differ.
+    /// Returns the next arrival of the schedule. Only here do open and closed loads differ.
     fn upcoming(&mut self, now: Duration) -> Option<Upcoming> {
         let load::Arrival { seq, phase, due } = self.schedule.peek(now)?;
         let (not_before, think) = match due {

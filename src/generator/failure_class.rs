@@ -239,7 +239,7 @@ mod tests {
     use crate::net::dial::LocalFault;
     use crate::smtp::auth::Mechanism;
 
-    /// Every failure of a step, each evidence as hostile as it comes.
+    /// Returns every failure of a step, each evidence as hostile as it comes.
     fn failures() -> Vec<Failure> {
         let reply = Reply::parse("550 5.1.1 \"a\\b\"").unwrap();
         let mut failures = vec![

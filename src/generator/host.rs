@@ -43,7 +43,7 @@ impl Host {
         Host { groups: find().unwrap_or_default() }
     }
 
-    /// The number of cores that this process may use; need not be whole.
+    /// Returns the number of cores that this process may use; need not be whole.
     pub fn cores(&self) -> f64 {
         let affinity = sched_getaffinity(Pid::from_raw(0)).ok().map(|cores| {
             (0..CpuSet::count()).filter(|core| cores.is_set(*core).unwrap_or(false)).count() as f64
@@ -96,7 +96,7 @@ fn directories(group: &ProcessCGroup, mounts: &[MountInfo]) -> Vec<PathBuf> {
     own.ancestors().take_while(|path| path.starts_with(&mount.mount_point)).map(Path::to_owned).collect()
 }
 
-/// The cores that a group's quota allows; `None`: no quota.
+/// Returns the cores that a group's quota allows; `None`: no quota.
 fn quota(group: &Path) -> Option<f64> {
     let read = |name: &str| std::fs::read_to_string(group.join(name)).ok();
     let (quota, period) = match read("cpu.max") {

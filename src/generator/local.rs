@@ -57,7 +57,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// A runner that stops as `stop` asks. `date`: the Date of all messages (RFC 5322).
+    /// Returns a runner that stops as `stop` asks. `date`: the Date of all messages (RFC 5322).
     pub fn new(stop: watch::Receiver<Stop>, date: String) -> Local {
         Local {
             stop,
@@ -119,7 +119,7 @@ impl Local {
     }
 }
 
-/// The number of threads that a plan can use: each thread needs at least one session.
+/// Returns the number of threads that a plan can use: each thread needs at least one session.
 fn threads(plan: &Plan) -> u32 {
     // Each shard has its own part of the sessions.
     let usable = (plan.sessions_to_share() / u64::from(plan.shard.of.max(1))).max(1);
@@ -472,7 +472,7 @@ fn greatest<T: Ord + Copy + Default>(
     reports.iter().filter_map(value).max().copied().unwrap_or_default()
 }
 
-/// The local ports that this many connections used, at most.
+/// Returns the local ports that this many connections used, at most.
 fn ports_used(plan: &Plan, connections: u64) -> u64 {
     let addresses = plan.origin.bound().map_or(1, |sources| u64::try_from(sources.len()).unwrap_or(u64::MAX));
     match plan.target.transport {
@@ -483,7 +483,7 @@ fn ports_used(plan: &Plan, connections: u64) -> u64 {
     }
 }
 
-/// What kept the worst of the threads from running, by phase.
+/// Returns what kept the worst of the threads from running, by phase.
 fn hindrances(reports: &[WorkerReport], phases: usize) -> Vec<Hindrance> {
     let of = |phase: usize| reports.iter().filter_map(move |report| report.hindrances.get(phase).copied());
     (0..phases).map(|phase| of(phase).reduce(Hindrance::worst).unwrap_or_default()).collect()

@@ -70,7 +70,7 @@ impl LoopWatch {
         }
     }
 
-    /// The next scheduled time of the timer.
+    /// Returns the next scheduled time of the timer.
     pub fn due(&self) -> Duration {
         self.due
     }

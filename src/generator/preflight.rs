@@ -82,12 +82,12 @@ pub enum PreflightError {
     },
 }
 
-/// The most sessions a plan may have open at once in this process.
+/// Returns the most sessions a plan may have open at once in this process.
 pub fn peak_sessions(plan: &Plan) -> u64 {
     plan.phases.iter().map(Phase::most_sessions).max().unwrap_or(0).div_ceil(u64::from(plan.shard.of.max(1)))
 }
 
-/// The number of descriptors that a run of `plan` needs; `embedded`: this process also holds the listener's ends.
+/// Returns the number of descriptors that a run of `plan` needs; `embedded`: this process also holds the listener's ends.
 pub fn descriptors_needed(plan: &Plan, embedded: bool) -> u64 {
     peak_sessions(plan) * if embedded { 2 } else { 1 } + RESERVE
 }

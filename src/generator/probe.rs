@@ -110,7 +110,7 @@ pub struct ProbeOutcome {
 }
 
 impl ProbeOutcome {
-    /// The reply, if it was one.
+    /// Returns the reply, if it was one.
     pub fn reply(&self) -> Option<&Reply> {
         match &self.event {
             ProbeEvent::Reply(reply) => Some(reply),
@@ -118,7 +118,7 @@ impl ProbeOutcome {
         }
     }
 
-    /// The reply's code; 0 if it was none.
+    /// Returns the reply's code; 0 if it was none.
     pub fn code(&self) -> u16 {
         self.reply().map_or(0, |reply| reply.code)
     }
@@ -154,7 +154,7 @@ pub trait Probes {
     /// `within`: the rest is [`OpenOutcome::OwnFailure`]. Returns the outcomes in the order of `ways`.
     fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome>;
 
-    /// The extensions that the listener offers to an open session; none before a hello.
+    /// Returns the extensions that the listener offers to an open session; none before a hello.
     fn offer(&self, session: Probe) -> Offer;
 
     /// Sends bytes unchanged; they include the line ends.
@@ -177,10 +177,10 @@ pub trait Probes {
     /// Waits.
     fn pause(&mut self, length: Duration);
 
-    /// The time since the probes were created.
+    /// Returns the time since the probes were created.
     fn now(&self) -> Duration;
 
-    /// The number of client addresses; 1: all sessions use the same.
+    /// Returns the number of client addresses; 1: all sessions use the same.
     fn hosts(&self) -> u64;
 
     /// Whether the user wants to end the measurement.
@@ -188,23 +188,24 @@ pub trait Probes {
         false
     }
 
-    /// Why this side cannot go on, if it cannot: what came since then says nothing about the listener.
+    /// Returns why this side cannot go on, if it cannot: what came since then says nothing about the listener.
     fn own_failure(&self) -> Option<String> {
         None
     }
 
-    /// How long this machine has stood still so far: times measured during a standstill are not the listener's.
+    /// Returns how long this machine has stood still so far: times measured during a standstill are not the listener's.
     fn stalled(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// The network of a client address: the first 24 bits of an IPv4 address, the first 64 of an IPv6 one; `None`: not known.
+    /// Returns the network of a client address: the first 24 bits of an IPv4 address, the first 64 of an IPv6 one;
+    /// `None`: not known.
     fn network(&self, host: u64) -> Option<IpAddr> {
         let _ = host;
         None
     }
 
-    /// The cost so far.
+    /// Returns the cost so far.
     fn spent(&self) -> Spent;
 
     /// Sends `bytes` and waits for the next event.

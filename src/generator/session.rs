@@ -50,7 +50,7 @@ struct ActiveArrival {
 }
 
 impl ActiveArrival {
-    /// An arrival for an open session of the pool.
+    /// Returns an arrival for an open session of the pool.
     fn pooled(arrival: ScheduledArrival, decided: Duration) -> ActiveArrival {
         ActiveArrival { arrival, decided, opened: None, started: None }
     }
@@ -252,7 +252,7 @@ impl Session {
         }
     }
 
-    /// The arrival that the session is, or for which it is opened.
+    /// Returns the arrival that the session is, or for which it is opened.
     fn opened_for(&self) -> Option<ScheduledArrival> {
         self.bound.or(self.first)
     }
@@ -293,7 +293,7 @@ impl Session {
         self.accounting.time(self.current_phase(), Metric::Step(step), outcome, length);
     }
 
-    /// The phase of the current event.
+    /// Returns the phase of the current event.
     fn current_phase(&self) -> u32 {
         self.active[0].map_or(self.phase, |active| active.arrival.phase)
     }
@@ -350,7 +350,7 @@ impl Session {
         }
     }
 
-    /// The number of message `index` of a session that is an arrival itself.
+    /// Returns the number of message `index` of a session that is an arrival itself.
     fn number_of_bound(&self, bound: ScheduledArrival, index: u64) -> u64 {
         bound.seq * self.pool.context.plan.messages.most() + index
     }

@@ -111,14 +111,14 @@ impl SessionPool {
         })
     }
 
-    /// The number of the next session of this thread, unique in the run over all its threads and processes.
+    /// Returns the number of the next session of this thread, unique in the run over all its threads and processes.
     pub fn next_serial(&self) -> u64 {
         let serial = self.serial.get();
         self.serial.set(serial + u64::from(self.shard.of));
         serial
     }
 
-    /// The next arrival for a session that can take one now; `early`: while its last one is in flight.
+    /// Returns the next arrival for a session that can take one now; `early`: while its last one is in flight.
     pub fn next_message(&self, now: Duration, slot: SlotId, early: bool) -> Option<ScheduledArrival> {
         self.dispatch.borrow_mut().next_message(now, slot, early, &mut self.accounting.recorder())
     }
@@ -160,7 +160,7 @@ impl SessionPool {
         after
     }
 
-    /// The recipients of an attempt, by index; `None`: all.
+    /// Returns the recipients of an attempt, by index; `None`: all.
     pub fn recipients_left(&self, arrival: &ScheduledArrival) -> Option<Arc<[u32]>> {
         self.dispatch.borrow().recipients_left(arrival)
     }
@@ -240,7 +240,7 @@ impl SessionPool {
         dispatch.stop(by.unwrap_or(now + grace), &mut self.accounting.recorder());
     }
 
-    /// The time for the next call of [`SessionPool::advance`], if no session reports anything before.
+    /// Returns the time for the next call of [`SessionPool::advance`], if no session reports anything before.
     pub fn next_wake(&self) -> Option<Duration> {
         self.dispatch.borrow_mut().next_wake()
     }
@@ -250,12 +250,12 @@ impl SessionPool {
         self.dispatch.borrow_mut().is_done(now)
     }
 
-    /// The phase at `now`.
+    /// Returns the phase at `now`.
     pub fn phase_at(&self, now: Duration) -> u32 {
         self.dispatch.borrow().phase_at(now)
     }
 
-    /// The numbers of open sessions, arrivals in flight, arrivals that wait for a session, and messages that wait for
+    /// Returns the numbers of open sessions, arrivals in flight, arrivals that wait for a session, and messages that wait for
     /// their next attempt.
     pub fn gauges(&self) -> [u64; 4] {
         self.dispatch.borrow().gauges()

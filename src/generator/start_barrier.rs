@@ -69,7 +69,7 @@ impl StartBarriers {
         self.states.subscribe()
     }
 
-    /// When the barrier of a phase opened.
+    /// Returns when the barrier of a phase opened.
     pub fn opened(&self, phase: usize) -> Option<Duration> {
         match self.states.borrow().get(phase) {
             Some(BarrierState::Open(at)) => Some(*at),

@@ -19,7 +19,7 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// When it started.
+    /// Returns when it started.
     pub fn started(&self) -> Duration {
         self.opened.or(self.served).unwrap_or(self.ended)
     }
@@ -59,7 +59,7 @@ pub(super) struct ResponseParts {
 }
 
 impl ResponseParts {
-    /// The time from the intended start to the end.
+    /// Returns the time from the intended start to the end.
     pub fn response(&self) -> Duration {
         self.lag + self.wait + self.setup + self.service
     }

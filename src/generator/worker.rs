@@ -196,7 +196,7 @@ impl WorkerLoop {
     }
 }
 
-/// The CPU time of the current thread: user and system.
+/// Returns the CPU time of the current thread: user and system.
 fn cpu_time() -> (Duration, Duration) {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("a thread can ask for its own usage");
     let of = |time: nix::sys::time::TimeVal| {

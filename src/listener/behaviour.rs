@@ -79,7 +79,7 @@ struct OpenTransaction {
 }
 
 impl Behaviour {
-    /// The policy of the session `number` with `peer`.
+    /// Returns the policy of the session `number` with `peer`.
     pub fn new(shared: Arc<ListenerState>, peer: Peer, number: u64) -> Behaviour {
         shared.counts.arrive();
         Behaviour {
@@ -98,7 +98,7 @@ impl Behaviour {
         }
     }
 
-    /// The next draw, in [0, 1).
+    /// Returns the next draw, in [0, 1).
     fn draw(&self) -> f64 {
         let draws = self.draws.replace(self.draws.get().wrapping_add(1));
         let mut counter = [0; 12];
@@ -137,7 +137,7 @@ impl Behaviour {
         PolicyAnswer::new(text.trim_end().to_owned())
     }
 
-    /// The forced reply at this step, if one applies.
+    /// Returns the forced reply at this step, if one applies.
     fn forced(&self, step: Step) -> Option<PolicyAnswer> {
         let mut replies = self.shared.limits.replies.iter();
         let forced = replies.find(|f| f.step == step && self.happens(f.probability))?;
@@ -148,7 +148,7 @@ impl Behaviour {
         Some(answer)
     }
 
-    /// The answer of a step with its delay: the forced one, or the listener's own.
+    /// Returns the answer of a step with its delay: the forced one, or the listener's own.
     fn at(&mut self, step: Step, own: impl FnOnce(&mut Behaviour) -> PolicyAnswer) -> PolicyAnswer {
         let answer = self.forced(step).unwrap_or_else(|| own(self));
         PolicyAnswer { delay: answer.delay + self.delay(self.shared.limits.delays.at(step)), ..answer }
@@ -325,7 +325,7 @@ impl Behaviour {
         answer
     }
 
-    /// The answer to a chunk that is not the last: a content that is too large already is refused early.
+    /// Returns the answer to a chunk that is not the last: a content that is too large already is refused early.
     fn chunk(&mut self, size: u64, seen: &ContentMeasure) -> PolicyAnswer {
         let saying = if self.shared.limits.max_message_size.is_some_and(|max| seen.size > max) {
             Saying::MessageSize

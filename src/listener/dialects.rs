@@ -23,12 +23,12 @@ macro_rules! sayings {
             /// Every saying.
             pub const ALL: &'static [Saying] = &[$(Saying::$name),*];
 
-            /// The condition a refusal shows; `None` if it is none.
+            /// Returns the condition a refusal shows; `None` if it is none.
             pub const fn condition(self) -> Option<Condition> {
                 match self { $(Saying::$name => $condition,)* }
             }
 
-            /// The reply's pattern, lines separated by `\n`.
+            /// Returns the reply's pattern, lines separated by `\n`.
             pub const fn pattern(self, style: Dialect) -> &'static str {
                 match self {
                     $(Saying::$name => match style {
@@ -321,7 +321,7 @@ mod tests {
     use crate::condition::classify;
     use crate::smtp::Reply;
 
-    /// What a client would receive.
+    /// Returns what a client would receive.
     fn said(saying: Saying, style: Dialect) -> String {
         let pattern = saying.pattern(style);
         pattern.replace("{host}", "mx.example").replace("{peer}", "192.0.2.1").replace("{arg}", "x")

@@ -31,20 +31,20 @@ const MASKED: [&[u8]; 3] = [b"date:", b"x-smtpress-run:", b"message-id:"];
 const NAME: usize = 15;
 
 impl Digest {
-    /// A message from this reverse path.
+    /// Creates the digest of a message from this reverse path.
     pub fn new(from: &str) -> Digest {
         let mut digest = Digest { hasher: Xxh3::new(), mask: Mask::Name([0; NAME], 0, false) };
         digest.path(from);
         digest
     }
 
-    /// One more recipient, or the sender.
+    /// Adds a recipient, or the sender.
     pub fn path(&mut self, path: &str) {
         self.hasher.update(path.as_bytes());
         self.hasher.update(b"\0");
     }
 
-    /// More of the content.
+    /// Adds a part of the content.
     pub fn content(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let line_end = match self.mask {
@@ -60,7 +60,7 @@ impl Digest {
         }
     }
 
-    /// Part of one header line; one byte of it while the name is not known.
+    /// Adds a part of one header line; while the name of the field is not known, one byte.
     fn line_part(&mut self, part: &[u8]) {
         let ends = part.ends_with(b"\n");
         let (mut name, length, after_masked) = match self.mask {
@@ -98,7 +98,7 @@ impl Digest {
         };
     }
 
-    /// The digest.
+    /// Returns the digest.
     pub fn finish(&self) -> u128 {
         self.hasher.digest128()
     }

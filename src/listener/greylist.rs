@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub(super) struct Triplet(u64);
 
 impl Triplet {
-    /// The key for clients without an address (a unix socket), which all count as one.
+    /// Creates the key of an attempt. Clients without an address (a unix socket) all count as one.
     pub fn new(client: Option<IpAddr>, sender: &str, recipient: &str) -> Triplet {
         let of_client = client.map_or(0, |address| xxh3_64_with_seed(address.to_string().as_bytes(), 0));
         let of_sender = xxh3_64_with_seed(sender.as_bytes(), of_client);

@@ -110,7 +110,7 @@ struct DeliveredCounts {
 }
 
 impl LedgerCounts {
-    /// All zero.
+    /// Creates counts that are all zero.
     pub fn new() -> LedgerCounts {
         let refused = Saying::ALL.iter().map(|_| AtomicU64::new(0)).collect();
         LedgerCounts { refused, ..LedgerCounts::default() }
@@ -323,7 +323,7 @@ fn over(limit: Option<u32>, sessions: u64) -> bool {
     limit.is_some_and(|limit| sessions >= u64::from(limit))
 }
 
-/// A lock that a panicking thread left is still good for counting.
+/// Locks a mutex. The counts stay valid after a panic of another thread.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -67,7 +67,7 @@ impl RefusalForm {
     pub const ALL: [RefusalForm; 4] =
         [RefusalForm::Reply, RefusalForm::Reset, RefusalForm::Close, RefusalForm::NoGreeting];
 
-    /// The name in profiles and results.
+    /// Returns the name in profiles and results.
     pub const fn as_str(self) -> &'static str {
         match self {
             RefusalForm::Reply => "reply",
@@ -116,7 +116,7 @@ pub struct ReplyDelays {
 }
 
 impl ReplyDelays {
-    /// The delay at `step`; none at steps that have no reply of their own here.
+    /// Returns the delay at `step`; none at steps that have no reply of their own here.
     pub const fn at(&self, step: Step) -> Delay {
         match step {
             Step::Greeting => self.greeting,

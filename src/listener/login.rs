@@ -58,7 +58,7 @@ impl Access {
         self.user
     }
 
-    /// The line of the answer to EHLO, if anybody can log in.
+    /// Returns the line of the answer to EHLO, if anybody can log in.
     pub fn offer(&self, limits: &Limits) -> Option<String> {
         let names = Mechanism::ALL.into_iter().filter(|mechanism| self.offers(limits, *mechanism));
         let names: String = names.flat_map(|mechanism| [" ", mechanism.as_str()]).collect();
@@ -71,7 +71,7 @@ impl Access {
             && (mechanism != Mechanism::ScramSha256Plus || self.binding.is_some())
     }
 
-    /// The AUTH command with its argument. `unique`: what no other challenge has.
+    /// Processes the AUTH command with its argument. `unique` is a text that no other challenge has.
     pub fn command(&mut self, limits: &Limits, argument: &str, unique: &str) -> LoginStep {
         let mut words = argument.split(' ').filter(|word| !word.is_empty());
         let (name, initial) = (words.next().unwrap_or_default(), words.next());
@@ -105,7 +105,7 @@ impl Access {
         self.turn(limits, turn)
     }
 
-    /// A line of the exchange.
+    /// Processes a line of the exchange.
     pub fn response(&mut self, limits: &Limits, line: &[u8]) -> LoginStep {
         if line == b"*" {
             self.give_up();

@@ -209,7 +209,7 @@ impl Listener {
         &self.place
     }
 
-    /// The address it listens on.
+    /// Returns the address it listens on.
     ///
     /// # Panics
     /// When it was started on a unix socket.
@@ -240,7 +240,7 @@ impl Listener {
         (sum(|cpu| &cpu.user), sum(|cpu| &cpu.system))
     }
 
-    /// How late the timers of its threads were since its start or the last call.
+    /// Returns how late the timers of its threads were since its start or the last call.
     pub fn timer_delay(&self) -> TimerDelay {
         let mut delay = TimerDelay::default();
         for (cpu, _) in &self.threads {

@@ -25,7 +25,7 @@ pub struct Offers {
 }
 
 impl Default for Offers {
-    /// What needs no word of the profile: what a client does unasked does not change by it.
+    /// Returns the extensions of a profile that names none. They do not change what a client does on its own.
     fn default() -> Self {
         Offers { pipelining: true, eight_bit_mime: true, ..Offers::NONE }
     }
@@ -44,7 +44,7 @@ impl Offers {
         require_tls: false,
     };
 
-    /// The keywords, in the order in which they are said. ENHANCEDSTATUSCODES is said by the style whose replies have the
+    /// Returns the keywords in the order of the reply. ENHANCEDSTATUSCODES is offered in the dialect whose replies have the
     /// codes (RFC 2034 4): Cisco's have them here and there behind a `#`, and Exim's have none.
     pub(super) fn keywords(self, style: Dialect) -> impl Iterator<Item = &'static str> {
         [
@@ -61,7 +61,7 @@ impl Offers {
         .filter_map(|(offered, keyword)| offered.then_some(keyword))
     }
 
-    /// The first parameter of MAIL that is not offered.
+    /// Returns the first parameter of MAIL that is not offered.
     pub(super) fn fault_of_mail(self, parameters: &MailParameters<'_>) -> Option<RequestFault<'static>> {
         let asked = [
             (parameters.utf8, self.smtp_utf8, "SMTPUTF8"),
@@ -79,7 +79,7 @@ impl Offers {
         body.or(option.map(|(_, _, keyword)| RequestFault::UnknownOption(keyword)))
     }
 
-    /// The first parameter of RCPT that is not offered.
+    /// Returns the first parameter of RCPT that is not offered.
     pub(super) fn fault_of_rcpt(self, parameters: &RcptParameters<'_>) -> Option<RequestFault<'static>> {
         let keyword = match parameters {
             RcptParameters { notify: Some(_), .. } => "NOTIFY",

@@ -16,7 +16,7 @@ impl ServiceQueue {
         ServiceQueue { free: Mutex::new(vec![start; count.max(1) as usize]) }
     }
 
-    /// How long from `now` on it takes until a content that takes `service` is done.
+    /// Returns how long from `now` on it takes until a content that takes `service` is done.
     pub fn serve(&self, now: Instant, service: Duration) -> Duration {
         // A session that panicked left no worker half changed.
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);

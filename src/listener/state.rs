@@ -82,7 +82,7 @@ impl ListenerState {
         }
     }
 
-    /// The number of the next session.
+    /// Returns the number of the next session.
     pub fn number(&self) -> u64 {
         self.sessions.fetch_add(1, Relaxed)
     }
@@ -92,7 +92,7 @@ impl ListenerState {
         self.outage.is_some_and(|outage| outage.from <= now && !outage.is_over(now))
     }
 
-    /// What bounds a session that begins at `now`.
+    /// Returns what bounds a session that begins at `now`.
     pub fn bounds(&self, now: Instant) -> ServerBounds {
         ServerBounds {
             max_line: self.limits.max_line_length.map_or(MAX_LINE, |max| max as usize),
@@ -113,7 +113,7 @@ pub(super) fn is_starttls_offered(limits: &Limits) -> bool {
     }
 }
 
-/// The answer to EHLO.
+/// Returns the answer to EHLO.
 fn extensions(limits: &Limits, starttls: bool) -> String {
     let mut lines = vec![limits.hostname.clone()];
     lines.extend(limits.offers.pipelining.then(|| "PIPELINING".to_owned()));

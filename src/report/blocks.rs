@@ -16,7 +16,7 @@ use crate::collector::tally::PhaseTally;
 use crate::collector::{Metric, Outcome};
 use crate::verdict::compare::{BLOCK, RunBlocks, TimeBlock, TimeMetric};
 
-/// The measured phases of a run directory, by name.
+/// Returns the measured phases of a run directory, by name.
 ///
 /// # Errors
 /// Its time series cannot be read.

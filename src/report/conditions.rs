@@ -44,7 +44,7 @@ impl<W: Write> ConditionSeries<W> {
     /// Adds an interval's rows.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The output's errors.
     pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
         let time = |time: std::time::Duration| format!("{:.3}", time.as_secs_f64());
         for ((tally, phase), known) in interval.tally.phases.iter().zip(&self.phases).zip(&mut self.known) {
@@ -75,7 +75,7 @@ impl<W: Write> ConditionSeries<W> {
     /// Flushes the output.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The output's errors.
     pub fn flush(&mut self) -> io::Result<()> {
         self.rows.flush()
     }
@@ -83,7 +83,7 @@ impl<W: Write> ConditionSeries<W> {
     /// Returns the output after everything is written.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The output's errors.
     pub fn into_inner(self) -> io::Result<W> {
         self.rows.into_inner().map_err(::csv::IntoInnerError::into_error)
     }
@@ -109,7 +109,7 @@ mod tests {
     use crate::condition::Condition;
     use crate::smtp::{Enhanced, Step};
 
-    /// The second `t` of the phase "b, c", in which so many replies of these codes came.
+    /// Returns the second `t` of the phase "b, c", with this many replies of these codes.
     fn second(t: u64, met: &[(u16, u64)]) -> Interval {
         let (start, length) = (Duration::from_secs(t), Duration::from_secs(1));
         let mut tally = Tally::new(2);

@@ -81,7 +81,7 @@ impl<W: Write> TimeSeries<W> {
     /// Adds an interval's rows.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The output's errors.
     pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
         let phases = &interval.tally.phases;
         self.current = self.current.max(phases.iter().rposition(is_active));
@@ -99,7 +99,7 @@ impl<W: Write> TimeSeries<W> {
     /// Flushes the output.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The output's errors.
     pub fn flush(&mut self) -> io::Result<()> {
         self.rows.flush()
     }
@@ -107,7 +107,7 @@ impl<W: Write> TimeSeries<W> {
     /// Returns the output after everything is written.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The output's errors.
     pub fn into_inner(self) -> io::Result<W> {
         self.rows.into_inner().map_err(csv::IntoInnerError::into_error)
     }
@@ -206,7 +206,7 @@ mod tests {
     use crate::collector::snapshot::Gauges;
     use crate::collector::tally::Tally;
 
-    /// The second `t`, in which `n` arrivals of phase `phase` are accepted, 1 ms to n ms after they were due.
+    /// Returns the second `t`, in which `n` arrivals of phase `phase` are accepted, 1 ms to n ms after they were due.
     fn second(t: u64, phase: usize, n: u64) -> Interval {
         let mut tally = Tally::new(2);
         let own = &mut tally.phases[phase];

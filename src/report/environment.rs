@@ -70,7 +70,7 @@ impl Environment {
         }
     }
 
-    /// As `environment.json`.
+    /// Returns the text of `environment.json`.
     pub fn to_json(&self) -> String {
         let mut text =
             serde_json::to_string_pretty(self).expect("an environment has only text keys and plain values");
@@ -84,7 +84,7 @@ fn bounded(limit: u64) -> Option<u64> {
     (limit <= MOST_INTEGER).then_some(limit)
 }
 
-/// The value of the first line `name : value`.
+/// Returns the value of the first line `name : value`.
 fn field(text: &str, name: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(':')?;
@@ -92,7 +92,7 @@ fn field(text: &str, name: &str) -> Option<String> {
     })
 }
 
-/// `16384 kB`, in bytes.
+/// Parses `16384 kB`. Returns bytes.
 fn kilobytes(text: &str) -> Option<u64> {
     text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -8,7 +8,7 @@ use super::stored::*;
 
 const MS: f64 = 1e6;
 
-/// Every fixture.
+/// Returns every fixture.
 pub fn all() -> Vec<RunResult> {
     vec![
         accepted(),
@@ -23,7 +23,7 @@ pub fn all() -> Vec<RunResult> {
     ]
 }
 
-/// 400 messages a second for a minute, all accepted.
+/// Returns a run of 400 messages a second for a minute, all accepted.
 pub fn accepted() -> RunResult {
     let n = 24_000;
     let mut metrics = vec![
@@ -93,7 +93,7 @@ pub fn accepted() -> RunResult {
     }
 }
 
-/// The limit of 50 connections a host is enforced; the embedded listener's ledger is there.
+/// Returns a run in which the limit of 50 connections a host is enforced, with the embedded listener's ledger.
 pub fn limit_enforced() -> RunResult {
     let mut result = accepted();
     result.target = "embedded".into();
@@ -192,7 +192,7 @@ pub fn limit_enforced() -> RunResult {
     result
 }
 
-/// The generator could not keep up.
+/// Returns a run whose generator could not keep up.
 pub fn invalid() -> RunResult {
     let mut result = accepted();
     result.verdict = StoredVerdict { status: StoredStatus::Invalid, exit_code: 98, aborted_by: None };
@@ -213,7 +213,7 @@ pub fn invalid() -> RunResult {
     result
 }
 
-/// So short that no arrival was scheduled.
+/// Returns a run that is so short that no arrival was scheduled.
 pub fn no_data() -> RunResult {
     let mut result = empty();
     result.verdict = StoredVerdict { status: StoredStatus::NoData, exit_code: 4, aborted_by: None };
@@ -234,7 +234,7 @@ pub fn no_data() -> RunResult {
     result
 }
 
-/// No listener.
+/// Returns a run without a listener at the target.
 pub fn refused() -> RunResult {
     let mut result = accepted();
     result.verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
@@ -278,7 +278,7 @@ pub fn refused() -> RunResult {
     result
 }
 
-/// Ctrl-C after 12 s.
+/// Returns a run that the user stopped with Ctrl-C after 12 s.
 pub fn interrupted() -> RunResult {
     let mut result = accepted();
     result.took_s = 12.34;
@@ -311,7 +311,7 @@ pub fn interrupted() -> RunResult {
     result
 }
 
-/// A warm-up and three measured phases.
+/// Returns a run of a warm-up and three measured phases.
 pub fn several_phases() -> RunResult {
     let mut result = accepted();
     let mut warm = phase("warm", 500, 10.0);
@@ -356,7 +356,7 @@ pub fn several_phases() -> RunResult {
     result
 }
 
-/// Stopped before the first scheduled arrival.
+/// Returns a run that was stopped before the first scheduled arrival.
 pub fn empty() -> RunResult {
     let mut result = interrupted();
     result.took_s = 0.0;

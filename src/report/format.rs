@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// A duration in nanoseconds with three significant digits: `812 us`, `12.4 ms`, `1.02 s`, `2 min 05 s`.
+/// Returns a duration in nanoseconds with three significant digits: `812 us`, `12.4 ms`, `1.02 s`, `2 min 05 s`.
 pub fn duration(ns: f64) -> String {
     if ns < 1.0 {
         return "0".to_owned();
@@ -27,12 +27,12 @@ pub fn duration(ns: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
-/// A length in seconds, as [`duration`], but whole ones without fraction: `60 s`.
+/// Returns a length in seconds, as [`duration`], but whole ones without fraction: `60 s`.
 pub fn seconds(s: f64) -> String {
     if (0.0..119.95).contains(&s) && s.fract() == 0.0 { format!("{s:.0} s") } else { duration(s * 1e9) }
 }
 
-/// A whole number with thousands separators.
+/// Returns a whole number with thousands separators.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -45,12 +45,12 @@ pub fn count(n: u64) -> String {
     text
 }
 
-/// A count with its noun: `1 session`, `2,000 sessions`.
+/// Returns a count with its noun: `1 session`, `2,000 sessions`.
 pub fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// A rate a second.
+/// Returns a rate a second.
 pub fn rate(per_s: f64) -> String {
     match per_s {
         _ if !per_s.is_finite() => "n/a".to_owned(),
@@ -61,7 +61,7 @@ pub fn rate(per_s: f64) -> String {
     }
 }
 
-/// A share with two decimals. Only zero is shown as `0 %`, and only the whole as `100 %`.
+/// Returns a share with two decimals. Only zero is shown as `0 %`, and only the whole as `100 %`.
 pub fn share(part: u64, whole: u64) -> String {
     if part == 0 || whole == 0 {
         return "0 %".to_owned();
@@ -76,7 +76,7 @@ pub fn share(part: u64, whole: u64) -> String {
     }
 }
 
-/// A share from 0 to 1 without decimals.
+/// Returns a share from 0 to 1 without decimals.
 pub fn percent(share: f64) -> String {
     match share * 100.0 {
         percent if percent > 0.0 && percent < 1.0 => "<1 %".to_owned(),
@@ -84,28 +84,28 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// A moment since the Unix epoch as [`timestamp`], to the nanosecond.
+/// Returns a moment since the Unix epoch as [`timestamp`], to the nanosecond.
 pub fn exact_timestamp(at: Duration) -> String {
     humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + at).to_string()
 }
 
-/// A ratio: `1.03`.
+/// Returns a ratio: `1.03`.
 pub fn ratio(ratio: f64) -> String {
     format!("{ratio:.2}")
 }
 
-/// The difference of two shares, in percentage points: `+0.30 pp`.
+/// Returns the difference of two shares, in percentage points: `+0.30 pp`.
 pub fn points(difference: f64) -> String {
     // Not -0.00.
     format!("{:+.2} pp", (difference * 1e4).round() / 100.0 + 0.0)
 }
 
-/// A probability.
+/// Returns a probability.
 pub fn probability(p: f64) -> String {
     if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
 }
 
-/// Bytes, in binary multiples.
+/// Returns a number of bytes in binary multiples.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if n < 1024 {
@@ -120,7 +120,7 @@ pub fn bytes(n: u64) -> String {
     format!("{} {}", three_digits(value), UNITS[unit])
 }
 
-/// A quantile's name: `p50`, `p99.9`.
+/// Returns a quantile's name: `p50`, `p99.9`.
 pub fn quantile(q: f64) -> String {
     let percent = (q * 1e8).round() / 1e6;
     format!("p{percent}")
@@ -164,7 +164,7 @@ pub fn numbers_in(text: &str) -> String {
     out.join(" ")
 }
 
-/// A bar of at most `width` columns for a share from 0 to 1; a share above zero is always visible.
+/// Returns a bar of at most `width` columns for a share from 0 to 1; a share above zero is always visible.
 pub fn bar(share: f64, width: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     if share.is_nan() || share <= 0.0 {
@@ -188,7 +188,7 @@ pub fn harmless(text: &str) -> String {
     out
 }
 
-/// The columns that a harmless text takes on a terminal. East Asian and emoji ranges count double, roughly: enough to
+/// Returns the columns that a harmless text takes on a terminal. East Asian and emoji ranges count double, roughly: enough to
 /// stay within a line.
 pub fn columns(text: &str) -> usize {
     text.chars().map(|c| if ('\u{1100}'..='\u{115f}').contains(&c) || c >= '\u{2e80}' { 2 } else { 1 }).sum()
@@ -234,12 +234,12 @@ pub fn cut(text: &str, width: usize) -> String {
     }
 }
 
-/// A time since the Unix epoch as RFC 3339 in UTC, to the second.
+/// Returns a time since the Unix epoch as RFC 3339 in UTC, to the second.
 pub fn timestamp(since_epoch: Duration) -> String {
     humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since_epoch).to_string()
 }
 
-/// Three significant digits of a value from 1 to below 999.5.
+/// Returns a value from 1 to below 999.5 with three significant digits.
 fn three_digits(value: f64) -> String {
     match value {
         _ if value < 9.995 => format!("{value:.2}"),

@@ -41,7 +41,7 @@ impl<W: Write> IntervalLog<W> {
     /// Adds an interval's lines.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The output's errors.
     pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
         // The library's writer borrows both, so one is made for each interval; without comments and times it writes no
         // header.
@@ -65,7 +65,7 @@ impl<W: Write> IntervalLog<W> {
     /// Flushes the output.
     ///
     /// # Errors
-    /// Those of the output.
+    /// The output's errors.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }

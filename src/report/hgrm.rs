@@ -31,10 +31,10 @@ pub enum HgrmError {
     Histogram(#[from] MergeError),
 }
 
-/// The distribution of this name: `phase/metric/outcome`, or `metric/outcome` for that of all measured phases together.
+/// Returns the distribution of this name: `phase/metric/outcome`, or `metric/outcome` for that of all measured phases together.
 ///
 /// # Errors
-/// There is none.
+/// There is no such distribution.
 pub fn pick(result: &RunResult, wanted: &str) -> Result<Hist, HgrmError> {
     let whole = |metric: &StoredMetric| format!("{}/{}/{}", metric.phase, metric.name, metric.outcome);
     let short = |metric: &StoredMetric| format!("{}/{}", metric.name, metric.outcome);
@@ -52,7 +52,7 @@ pub fn pick(result: &RunResult, wanted: &str) -> Result<Hist, HgrmError> {
     Ok(found)
 }
 
-/// The distribution as a table of percentiles.
+/// Returns the distribution as a table of percentiles.
 pub fn write(hist: &Hist) -> String {
     let hdr = hist.to_hdr();
     let mut text =

@@ -217,7 +217,7 @@ fn chart_event(event: &StoredEvent) -> Option<ChartEvent> {
     Some(ChartEvent { name: format::harmless(&event.name), from: event.started_s?, to: event.ended_s })
 }
 
-/// The sections with their charts; the assertions come before the generator.
+/// Returns the sections with their charts; the assertions come before the generator.
 fn sections(sections: Vec<Section>, assertions: ReportTable, charts: Charts) -> Vec<PageSection> {
     let mut sections = sections;
     if !assertions.rows.is_empty() {
@@ -309,7 +309,7 @@ fn machine(environment: Option<&str>) -> ReportTable {
     table
 }
 
-/// Writes data for a block of the page that is no script, so that nothing in it can end the block.
+/// Writes data for a block of the page that is not a script, so that nothing in the data can end the block.
 fn block(data: &impl Serialize) -> String {
     let json = serde_json::to_string(data).expect("plain values and text keys have a JSON form");
     format::harmless_json(json).replace('<', "\\u003c")

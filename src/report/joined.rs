@@ -18,7 +18,7 @@ use crate::collector::tally::Tally;
 use crate::verdict::grammar::Subject;
 use crate::verdict::{Assertion, ExitCode, Verdict, Windows};
 
-/// The start and the end of each phase of a stored run, since its load began.
+/// Returns the start and the end of each phase of a stored run, since its load began.
 pub fn windows(result: &RunResult) -> Vec<(Duration, Duration)> {
     let phase = |phase: &super::stored::StoredPhase| {
         let start = seconds(phase.start_s);
@@ -58,7 +58,7 @@ pub fn join(result: &mut RunResult, delivered: Delivered, tally: Tally, assertio
     judge(result, &measured, &summary, assertions);
 }
 
-/// Reasons about this receiver are added; those about an earlier one are removed.
+/// Adds the reasons about this receiver, and removes those about an earlier one.
 fn judge_validity(result: &mut RunResult, summary: &Summary) {
     let own = [Code::ReceiverOverloaded, Code::DeliveriesIncomplete];
     let validity = &mut result.validity;

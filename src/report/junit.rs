@@ -22,7 +22,7 @@ use super::view::{Claim, ClaimState, Head, Tone, View};
 /// The groups of claims, each a suite.
 const SUITES: [&str; 4] = ["assertions", "limits", "capacity", "events"];
 
-/// The result as JUnit XML. Every text is escaped, and what XML cannot hold at all is written out as an escape.
+/// Returns the result as JUnit XML. Every text is escaped, and what XML cannot hold at all is written out as an escape.
 pub fn junit(result: &RunResult) -> String {
     let view = View::of(result);
     let mut seen = HashSet::new();
@@ -97,7 +97,7 @@ impl Suite {
     }
 }
 
-/// One claim, with all its texts clean.
+/// A claim with cleaned texts.
 struct Case {
     class: String,
     name: String,
@@ -166,7 +166,7 @@ impl CaseClass<'_> {
         }
     }
 
-    /// The verdict as a case of its own.
+    /// Returns the verdict as a case of its own.
     fn verdict(&self, head: &Head) -> Case {
         let observed = format!("{} (exit code {})", head.word.text, head.exit_code.text);
         Case {
@@ -205,7 +205,7 @@ fn properties(result: &RunResult) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The text, lines kept, as a terminal may show it: no control characters, which XML 1.0 cannot hold even escaped.
+/// Returns the text with its lines, and without control characters, which XML 1.0 cannot hold even escaped.
 fn clean(text: &str) -> String {
     text.lines().map(format::harmless).collect::<Vec<_>>().join("\n")
 }
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(junit(&result).matches("<testcase ").count(), 0);
     }
 
-    /// CaseClass and name of each case, as they stand in the file.
+    /// Returns class and name of each case in the file.
     fn cases(result: &RunResult) -> Vec<String> {
         let text = junit(result);
         let line =

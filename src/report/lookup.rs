@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::stored::{RunResult, StoredMetric};
 
 impl RunResult {
-    /// The metrics of each phase by its name, with their places in [`RunResult::metrics`].
+    /// Returns the metrics of each phase by its name, with their places in [`RunResult::metrics`].
     pub(super) fn metrics_by_phase(&self) -> BTreeMap<&str, Vec<(usize, &StoredMetric)>> {
         let mut by_phase: BTreeMap<&str, Vec<(usize, &StoredMetric)>> = BTreeMap::new();
         for (at, metric) in self.metrics.iter().enumerate() {
@@ -14,7 +14,7 @@ impl RunResult {
         by_phase
     }
 
-    /// The names of the measured phases.
+    /// Returns the names of the measured phases.
     pub(super) fn measured_phases(&self) -> BTreeSet<&str> {
         self.phases.iter().filter(|phase| !phase.warmup).map(|phase| phase.name.as_str()).collect()
     }

@@ -15,7 +15,7 @@ const CONDITIONS: usize = 10;
 /// The largest length of a reply that is shown.
 const SAMPLE: usize = 200;
 
-/// The run as Markdown.
+/// Returns the run as Markdown.
 pub fn write(result: &RunResult) -> String {
     let view = View::of(result);
     let mut text = head(&view.head);
@@ -105,7 +105,7 @@ pub(super) fn table(table: &ReportTable) -> String {
     text
 }
 
-/// Titles of smtpress are written unchanged.
+/// Returns a title of smtpress, which needs no escape.
 fn title(text: &str) -> String {
     let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || " .-%()'".contains(c));
     if is_plain { text.to_owned() } else { code(text) }

@@ -41,7 +41,7 @@ pub enum MergeError {
         "{run} is a whole run and no shard: only the shards of one run (run --shard I/N) can be merged; use `smtpress compare` for whole runs"
     )]
     NotAShard {
-        /// Which.
+        /// The run.
         run: String,
     },
     /// A run has another load.
@@ -49,23 +49,23 @@ pub enum MergeError {
         "{run} is no shard of the same run as {other}: its {what} is another; give all shards the same profile, the same --seed and the same --shard count"
     )]
     Other {
-        /// Which.
+        /// The run.
         run: String,
         /// Than which.
         other: String,
-        /// What differs.
+        /// The difference.
         what: &'static str,
     },
     /// A shard is given twice.
     #[error("{run} and {other} are both shard {index} of {of}: give each shard once")]
     Doubled {
-        /// Which.
+        /// The run.
         run: String,
         /// And which.
         other: String,
         /// The shard's index.
         index: u32,
-        /// Of how many.
+        /// The number of all shards.
         of: u32,
     },
     /// A run has another number of shards than the user expects.
@@ -73,33 +73,33 @@ pub enum MergeError {
         "{run} is shard {index} of {of}, and --expect-shards says {expected}: give the shards of a run that was shared out over {expected}, or --expect-shards {of}"
     )]
     NotOfExpected {
-        /// Which.
+        /// The run.
         run: String,
-        /// Its index.
+        /// The index of the shard.
         index: u32,
-        /// Of how many it says it is.
+        /// The number of all shards, as the shard states it.
         of: u32,
-        /// What the user says.
+        /// The number of all shards, as the user states it.
         expected: u32,
     },
     /// Shards are missing.
     #[error("shard{} {missing} of {of} {} missing: what was not given cannot be left out; give all shards of the run", if *many { "s" } else { "" }, if *many { "are" } else { "is" })]
     Missing {
-        /// Which, as text.
+        /// The missing shards, as text.
         missing: String,
         /// More than one.
         many: bool,
-        /// Of how many.
+        /// The number of all shards.
         of: u32,
     },
     /// A stored distribution cannot be read.
     #[error("failed to read {run}: the histogram of {metric} is {source}")]
     Histogram {
-        /// Of which run.
+        /// The run.
         run: String,
-        /// Of which metric.
+        /// The metric.
         metric: String,
-        /// What is wrong with it.
+        /// The fault.
         source: DecodeError,
     },
     /// A distribution is not stored.
@@ -107,9 +107,9 @@ pub enum MergeError {
         "failed to merge {run}: the histogram of {metric} is not in it, and percentiles cannot be merged"
     )]
     NoHistogram {
-        /// Of which run.
+        /// The run.
         run: String,
-        /// Of which metric.
+        /// The metric.
         metric: String,
     },
 }
@@ -184,12 +184,12 @@ impl Shards {
         Shards { max_skew, ..self }
     }
 
-    /// The position of each shard among the given runs.
+    /// Returns the position of each shard among the given runs.
     pub fn given(&self) -> &[usize] {
         &self.given
     }
 
-    /// For each shard, how many whole seconds each phase started later than in the first shard.
+    /// Returns for each shard how many whole seconds each phase started later than in the first shard.
     pub fn shifts(&self) -> Vec<Vec<i64>> {
         let first = &self.results[0].phases;
         let of = |result: &RunResult| {
@@ -278,7 +278,7 @@ impl Shards {
         })
     }
 
-    /// The sum of the counts and distributions of all shards. Warm-ups have no stored distributions.
+    /// Returns the sum of the counts and distributions of all shards. Warm-ups have no stored distributions.
     fn tally(&self, expects: &[Expect]) -> Result<Tally, MergeError> {
         let mut tally = Tally::new(self.results[0].phases.len());
         for result in &self.results {
@@ -414,7 +414,7 @@ pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
     }
 }
 
-/// The `[[expect]]`s that expressions may name.
+/// Returns the `[[expect]]`s that expressions may name.
 fn expects(phases: &[StoredPhase]) -> Vec<Expect> {
     let mut names: Vec<&String> = phases.iter().flat_map(|phase| phase.expects.keys()).collect();
     names.sort();

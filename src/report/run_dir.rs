@@ -76,13 +76,13 @@ pub enum RunDirError {
     Taken {
         /// Where.
         path: PathBuf,
-        /// What is there, and the remedy.
+        /// The obstacle at that path, and the remedy.
         why: String,
     },
     /// The directory cannot be made.
     #[error("failed to make the run directory {}: {source}; {}", path.display(), remedy(source))]
     Create {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -90,7 +90,7 @@ pub enum RunDirError {
     /// A file in it cannot be written.
     #[error("failed to write {}: {source}; {}", path.display(), remedy(source))]
     Write {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -98,7 +98,7 @@ pub enum RunDirError {
     /// A stored result cannot be opened.
     #[error("failed to read {}: {source}; give the directory of a run, or its result.json", path.display())]
     Open {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -106,14 +106,14 @@ pub enum RunDirError {
     /// A stored result cannot be understood.
     #[error("failed to read {}: {source}", path.display())]
     Read {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Why.
         source: ReadError,
     },
 }
 
-/// What the user can do about it.
+/// Returns what the user can do about it.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -130,7 +130,7 @@ fn is_event_log(name: &str) -> bool {
     name.starts_with(EVENT_LOG.0) && name.ends_with(EVENT_LOG.1)
 }
 
-/// What is stored of a run at its end.
+/// The parts of a run that are stored at its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Contents<'a> {
     /// The result.
@@ -147,7 +147,7 @@ pub struct Contents<'a> {
 #[derive(Debug)]
 pub struct RunDir {
     place: RunPlace,
-    /// What the user calls it.
+    /// The path that the user gave.
     called: PathBuf,
     /// An unnamed file that reserves space for the result, and vanishes with the process.
     reserve: Option<File>,
@@ -202,10 +202,10 @@ impl RunDir {
         self.put(SERIES, &filled.map_err(|source| RunDirError::Write { path, source })?)
     }
 
-    /// The directory of one run of a series, in that of the series.
+    /// Creates the directory of one run of a series, within the directory of the series.
     ///
     /// # Errors
-    /// As of [`RunDir::create`].
+    /// The same as of [`RunDir::create`].
     pub fn member(&self, name: &str) -> Result<RunDir, RunDirError> {
         RunDir::taken(RunPlace::named(&self.place.work.join(name), false)?, Some(self.called.join(name)))
     }
@@ -224,12 +224,12 @@ impl RunDir {
         }
     }
 
-    /// The final path of the directory.
+    /// Returns the final path of the directory.
     pub fn path(&self) -> &Path {
         &self.called
     }
 
-    /// The current path of its files.
+    /// Returns the current path of its files.
     pub fn files(&self) -> &Path {
         &self.place.work
     }
@@ -248,7 +248,7 @@ impl RunDir {
         self.put(UNFINISHED, &json::write(&result))
     }
 
-    /// The file for the output of an event.
+    /// Returns the file for the output of an event.
     pub fn event_log(&self, name: &str) -> PathBuf {
         self.files().join([EVENT_LOG.0, name, EVENT_LOG.1].concat())
     }
@@ -326,7 +326,7 @@ impl RunDir {
     /// result that says so: [`CUT_OFF`] or [`IN_PROGRESS`] among the reasons why it is invalid.
     ///
     /// # Errors
-    /// There is none, or it is of another version.
+    /// There is no run, or it has another version.
     pub fn open(path: &Path) -> Result<RunResult, RunDirError> {
         let directory = path.is_dir();
         let file = if directory { path.join(RESULT) } else { path.to_owned() };
@@ -343,7 +343,7 @@ impl RunDir {
         }
     }
 
-    /// The directory of a run that was to replace the one in `path`, and was cut off or is in progress; `None`: there
+    /// Returns the directory of a run that was to replace the one in `path`, and was cut off or is in progress; `None`: there
     /// is none.
     pub fn newer(path: &Path) -> Option<PathBuf> {
         place::left_beside(path)

@@ -34,7 +34,7 @@ pub enum SecondsError {
     /// A file cannot be opened or read.
     #[error("failed to read {}: {source}; give the whole run directory, as smtpress wrote it", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
@@ -46,7 +46,7 @@ pub enum SecondsError {
         path: PathBuf,
         /// The line number, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The fault.
         what: String,
     },
 }
@@ -233,7 +233,7 @@ struct Lines {
     path: PathBuf,
     file: BufReader<File>,
     number: u64,
-    /// As they stand in tags.
+    /// The names of the phases as in tags.
     phases: Vec<String>,
 }
 
@@ -302,7 +302,7 @@ impl Iterator for Lines {
     }
 }
 
-/// Rounded to milliseconds, the precision of the files.
+/// Returns a time rounded to milliseconds, the precision of the files.
 fn millis(time: Duration) -> Duration {
     Duration::from_millis((time.as_secs_f64() * 1e3).round() as u64)
 }

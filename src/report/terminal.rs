@@ -58,7 +58,7 @@ pub fn write(result: &RunResult, style: TextStyle<'_>, out: &mut dyn Write) -> i
     }
 }
 
-/// The verdict in words, its reasons, and what was run.
+/// Writes the verdict in words, its reasons, and the description of the run.
 fn head(head: &Head, page: &mut TextPage<'_>) -> io::Result<()> {
     let sentence = StyledText::new(head.sentence_with_code(), Tone::Strong);
     page.flow(0, 0, &[StyledText::of(&head.word), "  ".into(), sentence])?;

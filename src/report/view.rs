@@ -57,7 +57,7 @@ pub struct View {
 }
 
 impl View {
-    /// The report of this run.
+    /// Returns the report of this run.
     pub fn of(result: &RunResult) -> View {
         let mut sections = vec![
             load::section(result),
@@ -83,7 +83,7 @@ impl View {
         }
     }
 
-    /// The section of this name.
+    /// Returns the section of this name.
     pub fn section_mut(&mut self, id: &str) -> Option<&mut Section> {
         self.sections.iter_mut().find(|section| section.id == id)
     }
@@ -100,7 +100,7 @@ pub struct Section {
     pub remark: String,
     /// How to read the numbers, in a sentence for new readers.
     pub lead: &'static str,
-    /// Its content.
+    /// The content.
     pub blocks: Vec<SectionPart>,
 }
 
@@ -176,7 +176,7 @@ pub enum Tone {
     Bad,
 }
 
-/// What kind of text a cell holds.
+/// The kind of text in a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CellKind {
     /// Text of smtpress.
@@ -195,9 +195,9 @@ pub enum CellKind {
 pub struct Cell {
     /// The text.
     pub text: String,
-    /// Its severity.
+    /// The severity.
     pub tone: Tone,
-    /// Its content.
+    /// The content.
     pub kind: CellKind,
     /// The place of the figure in `result.json`; empty: it is not there.
     pub path: String,
@@ -206,77 +206,77 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Words, made harmless.
+    /// Returns a cell of words without control characters.
     pub fn words(text: impl AsRef<str>) -> Cell {
         Cell { text: format::harmless(text.as_ref()), ..Cell::default() }
     }
 
-    /// A name that was given by the user or the listener.
+    /// Returns a cell with a name that was given by the user or the listener.
     pub fn name(text: impl AsRef<str>) -> Cell {
         Cell { kind: CellKind::Name, ..Cell::words(text) }
     }
 
-    /// Code or a reply.
+    /// Returns a cell of code or a reply.
     pub fn code(text: impl AsRef<str>) -> Cell {
         Cell { kind: CellKind::Code, ..Cell::words(text) }
     }
 
-    /// A number that is not in the result.
+    /// Returns a cell with a number that is not in the result.
     pub fn number(text: impl AsRef<str>) -> Cell {
         Cell { kind: CellKind::Number, ..Cell::words(text) }
     }
 
-    /// An unknown value.
+    /// Returns a cell with an unknown value.
     pub fn not_available() -> Cell {
         Cell::number("n/a").tone(Tone::Quiet)
     }
 
-    /// A count.
+    /// Returns a cell with a count.
     pub fn count(n: u64, path: impl Into<String>) -> Cell {
         Cell::number(format::count(n)).stored(path, "count")
     }
 
-    /// A rate a second.
+    /// Returns a cell with a rate in 1/s.
     pub fn rate(per_s: f64, path: impl Into<String>) -> Cell {
         Cell::number(format::rate(per_s)).stored(path, "rate")
     }
 
-    /// A time in nanoseconds.
+    /// Returns a cell with a time in nanoseconds.
     pub fn duration(ns: u64, path: impl Into<String>) -> Cell {
         Cell::number(format::duration(ns as f64)).stored(path, "duration")
     }
 
-    /// A time in seconds.
+    /// Returns a cell with a time in seconds.
     pub fn seconds(s: f64, path: impl Into<String>) -> Cell {
         Cell::number(format::seconds(s)).stored(path, "seconds")
     }
 
-    /// A size in bytes.
+    /// Returns a cell with a size in bytes.
     pub fn bytes(n: u64, path: impl Into<String>) -> Cell {
         Cell::number(format::bytes(n)).stored(path, "bytes")
     }
 
-    /// A name from the result.
+    /// Returns a cell with a name from the result.
     pub fn stored_name(text: &str, path: impl Into<String>) -> Cell {
         Cell::name(text).stored(path, "text")
     }
 
-    /// Code or a reply from the result.
+    /// Returns a cell of code or a reply from the result.
     pub fn stored_code(text: &str, path: impl Into<String>) -> Cell {
         Cell::code(text).stored(path, "text")
     }
 
-    /// The same, with its place in the result and the form in which it is written.
+    /// Returns the cell with its place in the result and the form in which it is written.
     pub fn stored(self, path: impl Into<String>, form: &'static str) -> Cell {
         Cell { path: path.into(), form, ..self }
     }
 
-    /// The same with this severity.
+    /// Returns the cell with this severity.
     pub fn tone(self, tone: Tone) -> Cell {
         Cell { tone, ..self }
     }
 
-    /// The figure to look at.
+    /// Returns the cell as a main figure.
     pub fn strong(self) -> Cell {
         self.tone(Tone::Strong)
     }
@@ -287,19 +287,19 @@ impl Cell {
 pub struct Note {
     /// The sentence.
     pub text: String,
-    /// Its severity.
+    /// The severity.
     pub tone: Tone,
-    /// Where it is shown.
+    /// The formats in which it is shown.
     pub place: Visibility,
 }
 
 impl Note {
-    /// A sentence, made harmless.
+    /// Returns a sentence without control characters.
     pub fn everywhere(text: impl AsRef<str>, tone: Tone) -> SectionPart {
         Note::at(text, tone, Visibility::Everywhere)
     }
 
-    /// A sentence that is not shown in every format.
+    /// Returns a sentence that is not shown in every format.
     pub fn at(text: impl AsRef<str>, tone: Tone, place: Visibility) -> SectionPart {
         SectionPart::Note(Note { text: format::harmless(text.as_ref()), tone, place })
     }
@@ -308,7 +308,7 @@ impl Note {
 /// A column of a table.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// Its title.
+    /// The title.
     pub title: String,
     /// Whether it is aligned right, as numbers are.
     pub is_number: bool,
@@ -318,12 +318,12 @@ pub struct Column {
     pub is_grouped: bool,
     /// Whether it holds sentences, which a narrow page shows below the table.
     pub is_prose: bool,
-    /// Where it is shown.
+    /// The formats in which it is shown.
     pub place: Visibility,
 }
 
 impl Column {
-    /// A column of words.
+    /// Returns a column of words.
     pub fn words(title: impl AsRef<str>) -> Column {
         let title = format::harmless(title.as_ref());
         Column {
@@ -336,27 +336,27 @@ impl Column {
         }
     }
 
-    /// A column of numbers.
+    /// Returns a column of numbers.
     pub fn number(title: impl AsRef<str>) -> Column {
         Column { is_number: true, ..Column::words(title) }
     }
 
-    /// A column of sentences.
+    /// Returns a column of sentences.
     pub fn prose(title: impl AsRef<str>) -> Column {
         Column { is_prose: true, ..Column::words(title) }
     }
 
-    /// The same, without repetition of equal values.
+    /// Returns the column without repetition of equal values.
     pub fn grouped(self) -> Column {
         Column { is_grouped: true, ..self }
     }
 
-    /// The same, left out on a narrow terminal.
+    /// Returns the column with this rank for omission on a narrow terminal.
     pub fn yields(self, yields: u8) -> Column {
         Column { yields, ..self }
     }
 
-    /// The same, shown only there.
+    /// Returns the column for these formats only.
     pub fn at(self, place: Visibility) -> Column {
         Column { place, ..self }
     }
@@ -367,20 +367,20 @@ impl Column {
 pub struct TableRow {
     /// By column.
     pub cells: Vec<Cell>,
-    /// Where it is shown.
+    /// The formats in which it is shown.
     pub place: Visibility,
 }
 
 /// A table.
 #[derive(Clone, Debug, Default)]
 pub struct ReportTable {
-    /// Its columns.
+    /// The columns.
     pub columns: Vec<Column>,
     /// Its rows; each has a cell for every column.
     pub rows: Vec<TableRow>,
     /// Whether a terminal leaves out the titles and may write each row as a paragraph.
     pub is_list: bool,
-    /// Where it is shown.
+    /// The formats in which it is shown.
     pub place: Visibility,
 }
 
@@ -390,7 +390,7 @@ impl ReportTable {
         ReportTable { columns: columns.into_iter().collect(), ..ReportTable::default() }
     }
 
-    /// One of names, values and what they mean.
+    /// Returns a table of names, values and their meanings.
     pub fn of_facts() -> ReportTable {
         ReportTable::new([
             Column::words("what"),
@@ -414,23 +414,23 @@ impl ReportTable {
         self.row([Cell::words(name), value, Cell::words(meaning).tone(Tone::Quiet)]);
     }
 
-    /// The columns that a medium shows, by their places.
+    /// Returns the columns that a medium shows, by their places.
     pub fn columns_on(&self, medium: Medium) -> Vec<usize> {
         (0..self.columns.len()).filter(|&i| self.columns[i].place.is_on(medium)).collect()
     }
 
-    /// The rows that a medium shows.
+    /// Returns the rows that a medium shows.
     pub fn rows_on(&self, medium: Medium) -> impl Iterator<Item = &TableRow> {
         self.rows.iter().filter(move |row| self.place.is_on(medium) && row.place.is_on(medium))
     }
 
-    /// A block of this table, if it has rows.
+    /// Returns a block of this table, if it has rows.
     fn block(self) -> Option<SectionPart> {
         (!self.rows.is_empty()).then_some(SectionPart::ReportTable(self))
     }
 }
 
-/// The measured phases, with their places in the result.
+/// Returns the measured phases, with their places in the result.
 fn measured(result: &RunResult) -> impl Iterator<Item = (usize, &StoredPhase)> {
     result.phases.iter().enumerate().filter(|(_, phase)| !phase.warmup)
 }
@@ -443,7 +443,7 @@ fn is_several(result: &RunResult) -> bool {
 /// A quantile that is shown in text, and the order in which it is left out on a narrow page.
 type ShownQuantile = (f64, u8);
 
-/// The columns of all quantiles of these metrics; text shows only some.
+/// Returns the columns of all quantiles of these metrics; text shows only some.
 fn quantile_columns<'a>(
     metrics: impl IntoIterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],

@@ -56,7 +56,7 @@ impl Step {
         Step::Idle,
     ];
 
-    /// The step's name in profiles, JSON, CSV and text.
+    /// Returns the step's name in profiles, JSON, CSV and text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Step::Dns => "dns",
@@ -76,7 +76,7 @@ impl Step {
         }
     }
 
-    /// A dense index, for tables by step.
+    /// Returns a dense index, for tables by step.
     pub const fn index(self) -> usize {
         self as usize
     }

@@ -25,7 +25,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The status's name in JSON and text.
+    /// Returns the status's name in JSON and text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Status::Exact => "exact",
@@ -52,7 +52,7 @@ pub struct Quantile {
     pub at_most_ns: u64,
 }
 
-/// The least number of values for which the percentile is given: ceil(ln 0.01 / ln q) (M18).
+/// Returns the least number of values for which the percentile is given: ceil(ln 0.01 / ln q) (M18).
 pub fn needed(q: f64) -> u64 {
     (0.01_f64.ln() / q.ln()).ceil() as u64
 }
@@ -87,7 +87,7 @@ impl Hist {
     }
 }
 
-/// The rank of a percentile among `n` values: ceil(q n), between 1 and n.
+/// Returns the rank of a percentile among `n` values: ceil(q n), between 1 and n.
 pub fn rank(q: f64, n: u64) -> u64 {
     // The product q n may be a rounding error above a whole number; without the correction 0.07 of 100 would be rank 8.
     let exact = q * n as f64 * (1.0 - 4.0 * f64::EPSILON);
@@ -148,7 +148,7 @@ impl Ranked<'_> {
     }
 }
 
-/// The ranks whose values enclose the percentile with 99 %: the number of values below it is binomial(n, q).
+/// Returns the ranks whose values enclose the percentile with 99 %: the number of values below it is binomial(n, q).
 fn interval(n: u64, q: f64) -> (u64, u64) {
     const TAIL: f64 = 0.005;
     const Z: f64 = 2.575_829_303_548_901;

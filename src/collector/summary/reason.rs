@@ -54,7 +54,7 @@ impl Code {
         Code::Counts,
     ];
 
-    /// The code's name in JSON and text.
+    /// Returns the code's name in JSON and text.
     pub const fn as_str(self) -> &'static str {
         match self {
             Code::GeneratorLag => "generator-lag",

@@ -25,7 +25,7 @@ fn info(name: &str) -> PhaseInfo {
     }
 }
 
-/// A run of empty phases of 10 s.
+/// Returns a run of empty phases of 10 s.
 fn run(phases: usize) -> Measured {
     Measured {
         delivered: None,

@@ -222,7 +222,7 @@ fn deliveries_incomplete(measured: &Measured) -> impl Iterator<Item = (Code, Str
     sentences.map(|sentence| (Code::DeliveriesIncomplete, sentence.clone()))
 }
 
-/// An overloaded receiver makes the relay look slow (M32).
+/// Returns the reason of an overloaded receiver, which makes the relay look slow (M32).
 fn receiver_overloaded(measured: &Measured) -> FoundReason {
     let health = measured.delivered.as_ref()?.receiver;
     let late = health.late > 1 && health.late * 100 >= health.turns;

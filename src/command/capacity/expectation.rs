@@ -94,7 +94,7 @@ fn is_settled(bounds: &GoalBounds) -> bool {
     bounds.ending == GoalEnd::Found && bounds.confirmed
 }
 
-/// The verdict of a search, and how each expectation came out.
+/// Returns the verdict of a search, and how each expectation came out.
 pub fn judge(
     asked: &CapacityPlan,
     state: &SearchState,
@@ -114,7 +114,7 @@ pub fn judge(
     (verdict, results)
 }
 
-/// Why the result of no trial can be used; `None`: one can.
+/// Returns why the result of no trial can be used; `None`: one can.
 fn no_valid_trial(state: &SearchState) -> Option<SearchReason> {
     let reasons: Option<Vec<_>> = state.records.iter().map(|record| record.invalid.first()).collect();
     reasons?

@@ -31,7 +31,7 @@ fn header(clock: &str, pid: u32) -> LogHeader {
     }
 }
 
-/// A reading of the clocks this many milliseconds after the start of the test.
+/// Returns a reading of the clocks this many milliseconds after the start of the test.
 fn at(ms: u64) -> ClockReading {
     let mono = Duration::from_secs(1_000) + Duration::from_millis(ms);
     ClockReading { wall: Duration::from_secs(1_700_000_000) + Duration::from_millis(ms), mono }
@@ -51,7 +51,7 @@ fn plan() -> Plan {
     profile::compile(&document, &context).unwrap().plan
 }
 
-/// A copy of this message of the run, `change`d.
+/// Returns a copy of this message of the run, `change`d.
 fn copy(plan: &Plan, seq: u64, ms: u64, change: impl Fn(String) -> String) -> LogEntry {
     let message = Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, DATE)).message(seq);
     let (mut content, mut to) = (Vec::new(), Vec::new());

@@ -14,7 +14,7 @@ use crate::generator::clock::Clock;
 use crate::generator::runner::Stop;
 
 impl CoordinatedRun<'_> {
-    /// The measurement of all agents together.
+    /// Returns the measurement of all agents together.
     pub(super) fn finish(mut self, clock: Clock) -> Result<Measured, String> {
         let infos = self.plan.phase_infos();
         let mut parts = Vec::new();

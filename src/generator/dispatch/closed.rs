@@ -34,7 +34,7 @@ impl Dispatch {
         self.plan.phases[phase as usize].load.model.is_closed()
     }
 
-    /// The closed phase at `now`, and the number of its sessions on this worker.
+    /// Returns the closed phase at `now`, and the number of its sessions on this worker.
     pub(super) fn closed_phase(&mut self, now: Duration) -> Option<(u32, u64)> {
         if self.stop_by.is_some() || self.given_up {
             return None;
@@ -238,7 +238,7 @@ impl Dispatch {
         }));
     }
 
-    /// The closed load without a length that is to be given up, and when.
+    /// Returns the closed load without a length that is to be given up, and when.
     pub(super) fn giving_up(&mut self) -> Option<(u32, Duration)> {
         if self.given_up {
             return None;

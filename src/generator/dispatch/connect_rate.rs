@@ -30,7 +30,7 @@ pub struct ConnectRates {
 }
 
 impl ConnectRates {
-    /// The connect rates of the plan's shard.
+    /// Returns the connect rates of the plan's shard.
     pub fn new(plan: &Plan) -> ConnectRates {
         let spans = load::spans(plan.phases.iter().map(|phase| &phase.load));
         let grids = plan.phases.iter().zip(spans).map(|(phase, (start, _))| {
@@ -65,12 +65,12 @@ impl ConnectTurns {
         each(phases).for_each(|phase| self.taken[phase] = None);
     }
 
-    /// The time at which the next connection may be allowed.
+    /// Returns the time at which the next connection may be allowed.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         self.taken.iter().flatten().copied().filter(|at| *at > now).min()
     }
 
-    /// The moment for the next connection of a phase; it may be in the past.
+    /// Returns the moment for the next connection of a phase; it may be in the past.
     fn turn(&mut self, now: Duration, phase: usize) -> Duration {
         let Some(grid) = &self.rates.phases[phase] else { return Duration::ZERO };
         let taken = &mut self.taken[phase];
@@ -142,7 +142,7 @@ impl ConnectGrid {
         }
     }
 
-    /// The moment of this shard after one of its own.
+    /// Returns the moment of this shard after one of its own.
     fn following(&self, moment: Duration) -> Duration {
         match self.shard.of {
             0 | 1 => moment.saturating_add(self.after(1)),
@@ -150,7 +150,7 @@ impl ConnectGrid {
         }
     }
 
-    /// The first moment of this shard that is not before `at`.
+    /// Returns the first moment of this shard that is not before `at`.
     fn own_from(&self, at: Duration) -> Duration {
         let Shard { index, of } = self.shard;
         if of <= 1 {
@@ -169,7 +169,7 @@ impl ConnectGrid {
         }
     }
 
-    /// How long `count` connections take.
+    /// Returns how long `count` connections take.
     fn after(&self, count: u64) -> Duration {
         // A tiny rate has no second connection.
         Duration::try_from_secs_f64(count as f64 / self.rate).unwrap_or(Duration::MAX)
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// This many threads of each of `of` shards, with one phase of this rate.
+    /// Returns this many threads of each of `of` shards, with one phase of this rate.
     fn turns(start: Duration, rate: f64, of: u32, threads: usize) -> Vec<ConnectTurns> {
         let shards = (0..of).map(|index| {
             let grid = ConnectGrid::new(start, rate, Shard { index, of });

@@ -127,17 +127,17 @@ impl Retries {
         Retries { most, ..Retries::default() }
     }
 
-    /// The number of messages that wait for the time of their next attempt.
+    /// Returns the number of messages that wait for the time of their next attempt.
     pub fn waiting(&self) -> u64 {
         self.waiting.len() as u64
     }
 
-    /// The number of retries that wait for a session.
+    /// Returns the number of retries that wait for a session.
     pub fn due(&self) -> usize {
         self.due.len()
     }
 
-    /// The retry that has waited longest for a session.
+    /// Returns the retry that has waited longest for a session.
     pub fn first_due(&self) -> Option<&ScheduledArrival> {
         self.due.front()
     }
@@ -146,7 +146,7 @@ impl Retries {
         self.waiting.is_empty() && self.due.is_empty()
     }
 
-    /// The time of the next retry.
+    /// Returns the time of the next retry.
     pub fn next_due(&self) -> Option<Duration> {
         self.waiting.peek().map(|Reverse(message)| message.due)
     }
@@ -237,7 +237,7 @@ impl Dispatch {
         AfterAttempt::Waits
     }
 
-    /// The recipients of an attempt, by index; `None`: all.
+    /// Returns the recipients of an attempt, by index; `None`: all.
     pub fn recipients_left(&self, arrival: &ScheduledArrival) -> Option<Arc<[u32]>> {
         arrival.earlier.filter(|earlier| earlier.partly)?;
         self.retries.partly.get(&arrival.seq).map(|message| message.left.clone())
@@ -281,7 +281,7 @@ impl Dispatch {
         }
     }
 
-    /// The largest number of sessions that may be open for a retry at `now`.
+    /// Returns the largest number of sessions that may be open for a retry at `now`.
     pub(super) fn limit_of_retry(&mut self, now: Duration) -> u64 {
         self.closed_phase(now).map_or_else(|| self.most(now), |(_, share)| share)
     }
@@ -314,7 +314,7 @@ impl Dispatch {
         }
     }
 
-    /// The time for the next call of [`Dispatch::expire_retries`].
+    /// Returns the time for the next call of [`Dispatch::expire_retries`].
     pub(super) fn next_change_of_retries(&self) -> [Option<Duration>; 3] {
         let waits = !self.retries.is_empty();
         // A retry may still start at exactly that time.
@@ -323,14 +323,14 @@ impl Dispatch {
         [self.retries.next_due(), ends.filter(|_| waits), aborts]
     }
 
-    /// The latest start of a retry, if it is known.
+    /// Returns the latest start of a retry, if it is known.
     fn last_retry(&self) -> Option<Duration> {
         let retry = self.plan.retry.as_ref()?;
         let end = self.last_phase_end().or(self.retries.load_ended)?;
         Some(end.saturating_add(retry.wait.unwrap_or(self.plan.phases.last()?.graceful_stop)))
     }
 
-    /// The time at which retries in flight are ended.
+    /// Returns the time at which retries in flight are ended.
     fn retries_aborted_at(&self) -> Option<Duration> {
         Some(self.last_retry()?.saturating_add(self.plan.phases.last()?.graceful_stop))
     }
@@ -349,7 +349,7 @@ impl Dispatch {
     }
 }
 
-/// The phase whose grace ends the session of this arrival.
+/// Returns the phase whose grace ends the session of this arrival.
 pub(super) fn phase_of_grace(arrival: &ScheduledArrival) -> u32 {
     if arrival.earlier.is_some() { NO_PHASE } else { arrival.phase }
 }

@@ -175,7 +175,7 @@ impl Dispatch {
         !is_spared && self.may_connect(now, phase)
     }
 
-    /// The number of idle sessions that a source may use: the schedule leaves one for each arrival in its think time.
+    /// Returns the number of idle sessions that a source may use: the schedule leaves one for each arrival in its think time.
     fn free_sessions(&self, source: ArrivalSource) -> u64 {
         let kept = if source == ArrivalSource::Schedule { self.thinking.len() as u64 } else { 0 };
         self.slots.idle().saturating_sub(kept)

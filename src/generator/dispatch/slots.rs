@@ -135,7 +135,7 @@ impl Slots {
         is_new
     }
 
-    /// The session that became idle last: so the fewest sessions carry the load, and the others may time out.
+    /// Returns the session that became idle last: so the fewest sessions carry the load, and the others may time out.
     pub fn wake(&mut self) -> Option<SlotId> {
         let id = *self.idle.last()?;
         self.unrest(id);
@@ -163,12 +163,12 @@ impl Slots {
         self.live
     }
 
-    /// The number of sessions that are leaving.
+    /// Returns the number of sessions that are leaving.
     pub fn leaving(&self) -> u64 {
         self.leaving
     }
 
-    /// The number of open sessions that are not leaving.
+    /// Returns the number of open sessions that are not leaving.
     pub fn staying(&self) -> u64 {
         self.live - self.leaving
     }

@@ -81,12 +81,12 @@ impl Dispatch {
         }
     }
 
-    /// The time since which the barrier of `phase` is likely never to open.
+    /// Returns the time since which the barrier of `phase` is likely never to open.
     pub(super) fn setback_since(&self, phase: u32) -> Option<Duration> {
         self.barriers[phase as usize].setback.filter(|_| self.is_barrier_closed(phase))
     }
 
-    /// When the barrier of `phase` opened: the scheduled time of the arrivals behind it.
+    /// Returns when the barrier of `phase` opened: the scheduled time of the arrivals behind it.
     pub(super) fn barrier_opened_at(&self, phase: u32) -> Option<Duration> {
         self.opened_barrier.filter(|(of, _)| *of == phase).map(|(_, at)| at)
     }

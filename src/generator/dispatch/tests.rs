@@ -61,7 +61,7 @@ pub fn phase(load: LoadModel, millis: Option<u64>, unit: Unit, max_sessions: u32
     }
 }
 
-/// The plan of a profile.
+/// Returns the plan of a profile.
 fn compiled(profile: &str) -> Plan {
     let context =
         Context { purpose: Purpose::Run, seed: 7, run_id: "run".into(), threads: 1, shard: Shard::WHOLE };

@@ -31,7 +31,7 @@ impl Throttle {
         opening < self.probe.min(MAX_OPENING) && now >= self.not_before
     }
 
-    /// The time at which it may allow another.
+    /// Returns the time at which it may allow another.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         Some(self.not_before).filter(|at| *at > now)
     }

@@ -212,7 +212,7 @@ impl NetworkProbes {
         self
     }
 
-    /// The client addresses, if the plan names them.
+    /// Returns the client addresses, if the plan names them.
     fn addresses(&self) -> Option<&Addresses> {
         match &self.shared.connector.connector().plan().origin {
             ClientAddress::Any => None,

@@ -42,7 +42,7 @@ impl Stalls {
         Ok(Stalls { nanoseconds, over, watch: Some(watch) })
     }
 
-    /// The sum of all standstills so far.
+    /// Returns the sum of all standstills so far.
     pub fn so_far(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
     }

@@ -120,7 +120,7 @@ impl Session {
         }
     }
 
-    /// The message for which the session was opened.
+    /// Returns the message for which the session was opened.
     pub(super) fn as_first(&self, arrival: ScheduledArrival) -> ActiveArrival {
         ActiveArrival { arrival, decided: self.decided, opened: Some(self.started), started: None }
     }

@@ -44,7 +44,7 @@ impl Hold {
         }
     }
 
-    /// The time of the last packet from a host that was gone at the end.
+    /// Returns the time of the last packet from a host that was gone at the end.
     pub fn unheard_since(&self) -> Option<Duration> {
         self.since.filter(|_| self.gone)
     }

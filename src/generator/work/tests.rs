@@ -18,7 +18,7 @@ const COURSE: PhaseWindow = PhaseWindow {
     vanished: false,
 };
 
-/// The tail of a phase of ten seconds, from the arrivals of workers: when they were due, and whether they were answered.
+/// Returns the tail of a phase of ten seconds, from the arrivals of workers: when they were due, and whether they were answered.
 fn tail_of(workers: &[&[(u64, bool)]]) -> Option<(u64, Duration)> {
     let notes: Vec<Notes> = workers
         .iter()

@@ -9,7 +9,7 @@ use crate::smtp::Step;
 use crate::smtp::server::PolicyAnswer;
 
 impl Behaviour {
-    /// The answer to EHLO with the mechanisms, if anybody can log in.
+    /// Returns the answer to EHLO with the mechanisms, if anybody can log in.
     pub(super) fn with_auth(&self, offer: String) -> String {
         match self.access.offer(&self.shared.limits) {
             // After the first line, which is the name and no extension.

@@ -134,7 +134,7 @@ enum Cut {
     Everywhere,
 }
 
-/// A session of a client that logs in and leaves: how the login ended, and how many bytes went either way.
+/// Returns a session of a client that logs in and leaves: how the login ended, and how many bytes went either way.
 fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failure>>, bool, usize) {
     let mut served = Served::new(limits, true);
     let script = Script { tls: TlsMode::Implicit, ..Script::default() };

@@ -27,7 +27,7 @@ fn sent(corpus: &Corpus, index: usize, form: ContentForm, from: u64) -> Vec<u8> 
     out
 }
 
-/// The expected content, computed byte by byte.
+/// Returns the expected content, computed byte by byte.
 fn expected(file: &[u8]) -> Vec<u8> {
     let mut out: Vec<u8> = Vec::new();
     for byte in file {

@@ -135,7 +135,7 @@ pub(super) fn known(document: &Document, users: &Users) -> Result<verify::Users,
     reader.users(users, None).map(verify::Users::new)
 }
 
-/// The keys of a login that name users.
+/// Returns the keys of a login that name users.
 fn users_of(auth: &Auth) -> Users {
     let Auth { user, user_env, user_file, password_env, password_file, .. } = auth.clone();
     let Auth { token_env, token_file, users_file, .. } = auth.clone();

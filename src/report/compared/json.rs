@@ -32,7 +32,7 @@ struct Json<'a> {
     profile_name: &'a str,
     /// The seed of all randomness in the runs.
     seed: u64,
-    /// The runs of what is known.
+    /// The runs of the base.
     base: Vec<JsonRun<'a>>,
     /// The runs of what is judged.
     candidate: Vec<JsonRun<'a>>,
@@ -42,7 +42,7 @@ struct Json<'a> {
     run_to_run: &'static str,
     /// By phase and metric.
     metrics: Vec<JsonRow<'a>>,
-    /// What a reader must know, in sentences.
+    /// Notes for the reader, in sentences.
     notes: &'a [String],
     /// Why the runs should not be compared, where the user insisted.
     forced: &'a [String],
@@ -58,7 +58,7 @@ struct JsonRun<'a> {
     run_id: &'a str,
     /// When it began, in UTC (RFC 3339).
     started_at: &'a str,
-    /// Where its load went, as a URL, or `embedded`.
+    /// The target as a URL, or `embedded`.
     target: &'a str,
 }
 
@@ -70,13 +70,13 @@ struct JsonRow<'a> {
     phase: &'a str,
     /// Its name: `response p99`, `accepted rate`, `unexpected rate`.
     metric: String,
-    /// Of a response time: its quantile in each run, in nanoseconds.
+    /// For a response time: its quantile in each run, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     values_ns: Option<Values<'a>>,
-    /// Of a rate: that of each run, a second.
+    /// For a rate: its value in each run, in 1/s.
     #[serde(skip_serializing_if = "Option::is_none")]
     values_per_s: Option<Values<'a>>,
-    /// Of a share: that of each run, from 0 to 1.
+    /// For a share: its value in each run, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     values_share: Option<Values<'a>>,
     /// Candidate to base, of the medians; 1: no change. A change within 1 / (1 + margin) to 1 + margin does not matter.
@@ -87,16 +87,16 @@ struct JsonRow<'a> {
     difference_share: Option<JsonChange>,
     /// The chance of such a difference between runs that are alike; `null`: it could not be tested.
     p: Option<f64>,
-    /// The same after Holm's correction for the number of metrics.
+    /// The probability after Holm's correction for the number of metrics.
     p_holm: Option<f64>,
     /// The judgement.
     #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
     verdict: &'static str,
-    /// Why there is no judgement, in words, where that is not plain from the numbers.
+    /// Why there is no verdict, in words, if the numbers do not show it.
     why: Option<&'a str>,
 }
 
-/// What the runs say of a metric, in the order of the runs.
+/// The values of a metric, in the order of the runs.
 #[derive(Serialize, JsonSchema)]
 struct Values<'a> {
     /// By run of the base; `null` where a run cannot say it.
@@ -114,15 +114,15 @@ struct Values<'a> {
 struct JsonChange {
     /// The change; `null` where a side cannot say its value.
     middle: Option<f64>,
-    /// The lower end of its 95 % interval; `null` where there is none.
+    /// The lower end of its 95 % interval; `null` if there is none.
     low: Option<f64>,
     /// The upper end.
     high: Option<f64>,
-    /// What does not matter.
+    /// The margin within which a change does not matter.
     margin: f64,
 }
 
-/// The comparison as JSON, with a line end.
+/// Returns the comparison as JSON, with a line end.
 pub fn json(compared: Compared<'_>) -> String {
     let comparison = compared.comparison;
     let profile = compared.base.first().map(|(_, result)| &result.profile);
@@ -143,7 +143,7 @@ pub fn json(compared: Compared<'_>) -> String {
     format::harmless_json(text) + "\n"
 }
 
-/// The JSON Schema (2020-12) of it.
+/// Returns the JSON Schema (2020-12) of the comparison.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Json<'_>).to_value()
 }

@@ -13,7 +13,7 @@ use crate::verdict::compare::{Comparison, Judgement, Measure, MetricComparison, 
 pub struct ComparedView {
     /// The judgement, with its severity.
     pub word: Cell,
-    /// What that means.
+    /// The meaning of the verdict.
     pub sentence: String,
     /// The exit code of the process.
     pub exit_code: Cell,
@@ -25,7 +25,7 @@ pub struct ComparedView {
     pub asked: String,
     /// By phase and metric.
     pub rows: Vec<ComparedRow>,
-    /// What a reader must know.
+    /// Notes for the reader.
     pub notes: Vec<Cell>,
     /// Why the runs should not be compared, where the user insisted.
     pub forced: Vec<Cell>,
@@ -52,14 +52,14 @@ pub struct ComparedRow {
     pub margin: Cell,
     /// The chance of such a difference between runs that are alike.
     pub p: Cell,
-    /// The same after Holm's correction.
+    /// The probability after Holm's correction.
     pub p_holm: Cell,
-    /// Why there is no judgement, where that is not plain from the numbers.
+    /// Why there is no verdict, if the numbers do not show it.
     pub why: String,
 }
 
 impl ComparedView {
-    /// The view of a comparison.
+    /// Returns the view of a comparison.
     pub fn of(compared: Compared<'_>) -> ComparedView {
         let comparison = compared.comparison;
         let judgement = comparison.judgement;
@@ -84,7 +84,7 @@ impl ComparedView {
         }
     }
 
-    /// The rows as a table.
+    /// Returns the rows as a table.
     pub fn table(&self) -> ReportTable {
         let mut table = ReportTable::new([
             Column::words("phase"),
@@ -178,7 +178,7 @@ impl ComparedRow {
         }
     }
 
-    /// The change in a sentence.
+    /// Returns the change in a sentence.
     pub fn sentence(&self) -> String {
         let mut text = format!("{} against {}", self.candidate.text, self.base.text);
         if !self.change.path.is_empty() {
@@ -193,7 +193,7 @@ impl ComparedRow {
     }
 }
 
-/// The severity of a judgement.
+/// Returns the severity of a judgement.
 fn severity(judgement: Judgement) -> Tone {
     match judgement {
         Judgement::Regressed => Tone::Bad,
@@ -202,7 +202,7 @@ fn severity(judgement: Judgement) -> Tone {
     }
 }
 
-/// The judgement in words.
+/// Returns the judgement in words.
 fn sentence(comparison: &Comparison) -> String {
     let of = |judgement| comparison.rows.iter().filter(|row| row.judgement == judgement).count();
     let all = comparison.rows.len();
@@ -225,7 +225,7 @@ fn sentence(comparison: &Comparison) -> String {
     }
 }
 
-/// What was compared, in words.
+/// Returns what was compared, in words.
 fn asked(compared: Compared<'_>) -> String {
     let (base, candidate) = compared.comparison.runs;
     let runs = |n: usize| format::counted(n as u64, "run");

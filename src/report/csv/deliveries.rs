@@ -15,8 +15,8 @@ use crate::collector::tally::Tally;
 /// The columns that deliveries fill, in the order of the file.
 const FILLED: [&str; 3] = ["accepted_recipients", "delivered", "queued"];
 
-/// The time series `series` with what came out by each of its rows, and with rows for the seconds of the drain. `phases` are the
-/// plan's names, in its order. Of deliveries whose times are unknown nothing is put in.
+/// Returns the time series `series` with what came out by each of its rows, and with rows for the seconds of the drain.
+/// `phases` are the plan's names, in its order. Of deliveries whose times are unknown nothing is put in.
 ///
 /// # Errors
 /// `series` is no time series.
@@ -66,7 +66,7 @@ pub fn with_deliveries(series: &str, phases: &[String], delivered: &Delivered) -
             (over, last) = (over.max(end), last.max(phase));
         }
     }
-    // What came out after the load has seconds of its own.
+    // Deliveries after the load have seconds of their own.
     let until = delivered.phases.iter().filter_map(|phase| phase.seconds.keys().next_back()).max();
     let until = Duration::from_secs(until.map_or(0, |second| second + 1));
     while over < until {

@@ -3,7 +3,7 @@
 use crate::report::view::{Cell, CellKind, Medium, ReportTable, Tone};
 
 impl Tone {
-    /// The class of this severity.
+    /// Returns the class of this severity.
     pub(in crate::report) fn class(self) -> &'static str {
         match self {
             Tone::Plain => "",
@@ -17,7 +17,7 @@ impl Tone {
 }
 
 impl Cell {
-    /// The classes of this cell.
+    /// Returns the classes of this cell.
     pub(in crate::report) fn class(&self) -> String {
         let kind = match self.kind {
             CellKind::Words | CellKind::Name => "",
@@ -27,19 +27,19 @@ impl Cell {
         [kind, self.tone.class()].join(" ").trim().to_owned()
     }
 
-    /// The class of its severity.
+    /// Returns the class of the severity.
     pub(in crate::report) fn severity(&self) -> &'static str {
         self.tone.class()
     }
 }
 
 impl ReportTable {
-    /// The titles of the columns on the page.
+    /// Returns the titles of the columns on the page.
     pub(in crate::report) fn titles(&self) -> Vec<&str> {
         self.columns_on(Medium::Page).into_iter().map(|i| self.columns[i].title.as_str()).collect()
     }
 
-    /// The rows on the page, with the cells of its columns.
+    /// Returns the rows on the page, with the cells of its columns.
     pub(in crate::report) fn page_rows(&self) -> Vec<Vec<&Cell>> {
         let columns = self.columns_on(Medium::Page);
         self.rows_on(Medium::Page).map(|row| columns.iter().map(|&i| &row.cells[i]).collect()).collect()

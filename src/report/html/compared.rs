@@ -21,7 +21,7 @@ const FURTHEST: f64 = 7.0;
 /// The least distance of labels, in percent of the width: four or five fit on a phone.
 const APART: f64 = 14.0;
 
-/// The page.
+/// Returns the page.
 pub fn comparison(compared: Compared<'_>) -> String {
     let comparison = compared.comparison;
     let view = ComparedView::of(compared);
@@ -67,7 +67,7 @@ struct PicturedRow {
     picture: Option<Picture>,
 }
 
-/// Positions in percent of the width; 50 is no change.
+/// The positions of a row's picture in percent of the width; 50 is no change.
 struct Picture {
     margin: String,
     margin_width: String,
@@ -76,7 +76,7 @@ struct Picture {
     ticks: Vec<(String, String)>,
 }
 
-/// The reasons of the verdict, the worst first.
+/// Returns the reasons of the verdict, the worst first.
 fn why(view: &ComparedView, rows: &[MetricComparison]) -> Vec<ComparedRow> {
     let order = [Judgement::Regressed, Judgement::Inconclusive, Judgement::Improved, Judgement::Equivalent];
     let place =
@@ -116,7 +116,7 @@ fn pictured(shown: &ComparedRow, row: &MetricComparison, of_ratios: f64) -> Pict
     }
 }
 
-/// The range that the picture of a row must show, on the scale of its axis.
+/// Returns the range that the picture of a row must show, on the scale of its axis.
 fn reach(row: &MetricComparison) -> f64 {
     let on_axis = |change: f64| axis(row.measure, change).abs();
     let ends = row.change.map_or([f64::NAN; 3], |change| [change.low, change.middle, change.high]);
@@ -125,7 +125,7 @@ fn reach(row: &MetricComparison) -> f64 {
     furthest.max(margin_on_axis(row.measure) * 2.0) * 1.15
 }
 
-/// The position of a change on its axis: 0 is no change; a double and a half are at the same distance.
+/// Returns the position of a change on its axis: 0 is no change; a double and a half are at the same distance.
 fn axis(measure: Measure, change: f64) -> f64 {
     if measure.is_ratio() { change.ln() } else { change }
 }

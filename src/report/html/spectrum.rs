@@ -36,7 +36,7 @@ pub fn spectra(result: &RunResult) -> Vec<Spectrum> {
         .collect()
 }
 
-/// `metrics`: those of the phase.
+/// Returns the spectrum of a phase. `metrics` are those of the phase.
 fn spectrum(result: &RunResult, metrics: &[(usize, &StoredMetric)], phase: &str) -> Option<Spectrum> {
     let metrics = || metrics.iter().map(|(_, metric)| *metric);
     let of = |name: &str, outcome: &str| metrics().find(|m| m.name == name && m.outcome == outcome);
@@ -64,7 +64,7 @@ fn spectrum(result: &RunResult, metrics: &[(usize, &StoredMetric)], phase: &str)
 /// Returns the points of a spectrum of this many values.
 fn ticks(count: u64) -> Vec<f64> {
     let all = (0..=A_DECADE * DECADES).map(|i| 10_f64.powf(f64::from(i) / f64::from(A_DECADE)));
-    // Starts at the least value, which is at 1.
+    // The curve starts at the smallest value, which is at 1.
     all.filter(|x| *x <= 1.0 || needed(1.0 - 1.0 / x) <= count).collect()
 }
 

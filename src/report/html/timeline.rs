@@ -360,7 +360,7 @@ impl ConditionRates {
     }
 }
 
-/// Milliseconds, to the tenth of a microsecond.
+/// Returns a time in milliseconds, to the tenth of a microsecond.
 fn ms(ns: u64) -> f64 {
     (Duration::from_nanos(ns).as_secs_f64() * 1e7).round() / 1e4
 }

@@ -5,7 +5,7 @@
 //!   upper bounds.
 //! - Slopes of queues are added, and so are the ends of their intervals, because the queues belong to one relay and are
 //!   not independent.
-//! - A message of one shard that came out at the receiver of another counts as foreign there and as missing here.
+//! - If the relay delivers a message of one shard to the receiver of another, it counts as foreign there, and as missing here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -98,7 +98,7 @@ fn counts_of(phase: &StoredPhaseDelivery) -> DeliveryCounts {
     }
 }
 
-/// The intended starts are not stored, and not shown.
+/// Returns the missing recipients. The intended starts are not stored, and not shown.
 fn missing(shard: &RunResult) -> Vec<MissingRecipient> {
     let index = |name: &str| shard.phases.iter().position(|phase| phase.name == name);
     let named = shard.delivery.iter().flat_map(|delivery| &delivery.missing);

@@ -16,7 +16,7 @@ use crate::report::stored::{
     StoredDrained, StoredMetric, StoredPhase, StoredTls, StoredValidity, ValidityStatus,
 };
 
-/// The phases of all shards. A window is as long as the longest.
+/// Returns the phases of all shards. A window is as long as the longest.
 pub fn phases(results: &[RunResult]) -> Vec<StoredPhase> {
     let mut whole = results[0].phases.clone();
     let mut together = work(results).into_iter();
@@ -66,7 +66,7 @@ fn add(sum: &mut StoredPhase, part: &StoredPhase) {
     }
 }
 
-/// The addresses of one shard's phase, added to those of the others.
+/// Adds the addresses of one shard's phase to those of the others.
 fn add_addresses(sum: &mut Vec<Address>, part: &[Address]) {
     for part in part {
         let Some(own) = sum.iter_mut().find(|own| own.address == part.address) else {
@@ -90,7 +90,7 @@ fn add_addresses(sum: &mut Vec<Address>, part: &[Address]) {
     }
 }
 
-/// The work of a shard's phase; `None`: its unit is of another version.
+/// Returns the work of a shard's phase; `None`: its unit is of another version.
 fn stored_work(own: &stored::StoredWork) -> Option<Work> {
     Some(Work {
         unit: WorkUnit::ALL.into_iter().find(|unit| unit.as_str() == own.unit)?,
@@ -172,7 +172,7 @@ pub fn count(tally: &mut PhaseTally, phase: &StoredPhase, expects: &[Expect]) {
     }
 }
 
-/// Metrics of which only numbers are stored: counts are added, extremes and means are exact, percentiles are not known.
+/// Merges metrics without stored distributions: counts are added, extremes and means are exact, percentiles are unknown.
 pub fn rough<'a>(metrics: impl Iterator<Item = &'a StoredMetric>) -> Vec<StoredMetric> {
     let mut whole: Vec<StoredMetric> = Vec::new();
     for part in metrics {
@@ -201,7 +201,7 @@ pub fn rough<'a>(metrics: impl Iterator<Item = &'a StoredMetric>) -> Vec<StoredM
     whole
 }
 
-/// The conditions of all shards, by phase, the most frequent first; times are those of the first shard's phases.
+/// Returns the conditions of all shards, by phase, the most frequent first; times are those of the first shard's phases.
 pub fn conditions(results: &[RunResult]) -> Vec<StoredCondition> {
     let mut whole: Vec<StoredCondition> = Vec::new();
     for result in results {
@@ -243,7 +243,7 @@ struct PhaseBegin<'a> {
 }
 
 impl PhaseBegin<'_> {
-    /// `None` if nothing is stored of it.
+    /// Returns the begin of a phase; `None` if it is not stored.
     fn of<'a>(shard: &'a RunResult, phase: &str) -> Option<PhaseBegin<'a>> {
         let phase = shard.phases.iter().find(|own| own.name == phase)?;
         let load = load_began(shard);
@@ -253,7 +253,7 @@ impl PhaseBegin<'_> {
     }
 }
 
-/// The start of a shard's load, since the Unix epoch; `None`: not stored.
+/// Returns the start of a shard's load, since the Unix epoch; `None`: not stored.
 fn load_began(shard: &RunResult) -> Option<Duration> {
     since_epoch(shard.load_began_at.as_deref()?)
 }

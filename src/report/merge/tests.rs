@@ -17,7 +17,7 @@ fn hist(values: &[u64]) -> Hist {
     hist
 }
 
-/// A shard whose accepted arrivals took so long; those of `lost` timed out.
+/// Returns a shard whose accepted arrivals took these times. Those of `lost` timed out.
 fn shard(index: u32, of: u32, accepted: &[u64], lost: &[u64]) -> RunResult {
     let mut result = fixtures::accepted();
     result.shard = Some(StoredShard { index, of });
@@ -57,7 +57,7 @@ fn merged(results: Vec<RunResult>) -> RunResult {
     Shards::of(named(results)).unwrap().merge(None).unwrap()
 }
 
-/// A shard with a receiver behind the relay: of `accepted` recipients so many are missing.
+/// Returns a shard with a receiver behind the relay: of `accepted` recipients so many are missing.
 fn relayed(index: u32, accepted: u64, missing: u64, growth: f64) -> RunResult {
     let mut result = shard(index, 2, &[1_000, 2_000], &[]);
     result.phases[0].delivery = Some(StoredPhaseDelivery {
@@ -231,7 +231,7 @@ fn a_shard_whose_start_is_not_stored_began_no_earlier_than_its_run() {
         assert_eq!(whole.verdict.exit_code, 0, "{:?}", whole.validity);
         assert!(whole.warnings.iter().any(|said| said.contains("not known")), "{:?}", whole.warnings);
     }
-    // Two that are apart are found beside one that says nothing.
+    // Two shards that began apart are found beside one without a stored time.
     let whole = began(["00", "00", "00"], [Some("00.5"), None, Some("08.5")]);
     assert_eq!(whole.verdict.exit_code, 98);
     assert!(whole.validity.explanations[0].starts_with("shard 2/3: phase steady began 8.00 s later"));

@@ -179,7 +179,7 @@ pub(super) fn is_in_progress(path: &Path) -> bool {
         .is_ok_and(|directory| matches!(directory.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// The directory beside `path` of a run that was to replace it, and was cut off or is in progress.
+/// Returns the directory beside `path` of a run that was to replace it, and was cut off or is in progress.
 pub(super) fn left_beside(path: &Path) -> Option<PathBuf> {
     let clean: PathBuf = path.components().collect();
     let work = beside(&if clean.is_symlink() { fs::canonicalize(path).ok()? } else { clean });

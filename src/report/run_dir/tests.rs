@@ -88,7 +88,7 @@ fn a_run_is_stored_whole_and_read_back() {
     assert_eq!(mode & 0o111, 0, "{mode:o}");
 }
 
-/// A stored run called `name`, whose profile is that of the fixture.
+/// Returns a stored run called `name`, whose profile is that of the fixture.
 fn stored(path: &Path, overwrite: bool, result: &RunResult) -> Result<PathBuf, RunDirError> {
     let mut directory = RunDir::create(Some(path), overwrite, "x", STARTED)?;
     directory.keep(result)?;
@@ -185,7 +185,7 @@ fn what_is_overwritten_stays_until_the_new_run_is_stored() {
     assert_eq!(names(parent.path()), ["link", "run", "run.unfinished"]);
     stored(&run, true, &fixtures::limit_enforced()).unwrap();
     assert_eq!(names(parent.path()), ["link", "run"]);
-    // Nor does one that was killed before it had written anything.
+    // The same holds for a run that was killed before it had written anything.
     fs::create_dir(parent.path().join("run.unfinished")).unwrap();
     stored(&run, true, &fixtures::accepted()).unwrap();
     assert_eq!(names(parent.path()), ["link", "run"]);

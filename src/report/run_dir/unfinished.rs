@@ -30,7 +30,7 @@ pub const IN_PROGRESS: &str = "in-progress";
 pub const INTERRUPTED: u8 = ExitCode::Interrupted.number();
 
 impl RunResult {
-    /// Whether it is a run in progress, or one that was cut off.
+    /// Whether the run is in progress or was cut off.
     pub fn is_unfinished(&self) -> bool {
         self.validity.reasons.iter().any(|reason| reason == CUT_OFF || reason == IN_PROGRESS)
     }

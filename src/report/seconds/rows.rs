@@ -76,12 +76,12 @@ impl Cells<'_> {
         cell.parse().map_err(|_| format!("has {cell:?} where the number {title} belongs"))
     }
 
-    /// The number in a column that older files lack; 0 without it.
+    /// Returns the number in a column that older files lack; 0 without it.
     pub(super) fn number_if(&self, title: &str) -> Result<u64, String> {
         if self.titles.iter().any(|known| known == title) { self.number(title) } else { Ok(0) }
     }
 
-    /// A number that may be unknown, in a column that older files lack.
+    /// Returns a number that may be unknown, in a column that older files lack.
     pub(super) fn optional(&self, title: &str) -> Result<Option<u64>, String> {
         match self.text(title) {
             Ok(cell) if !cell.is_empty() => self.number(title).map(Some),
@@ -93,7 +93,7 @@ impl Cells<'_> {
         seconds(self.text(title)?).ok_or_else(|| format!("has no time in {title}"))
     }
 
-    /// The index of the run's phase that the row is of.
+    /// Returns the index of the run's phase that the row is of.
     pub(super) fn phase(&self) -> Result<usize, String> {
         let name = self.text("phase")?;
         let phase = self.phases.iter().position(|phase| phase == name);
@@ -101,7 +101,7 @@ impl Cells<'_> {
     }
 }
 
-/// A time as the tables have it.
+/// Parses a time of the tables.
 fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
     (0.0..1e12).contains(&seconds).then(|| millis(Duration::from_secs_f64(seconds)))

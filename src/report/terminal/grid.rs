@@ -101,7 +101,7 @@ impl<'a> Grid<'a> {
     }
 }
 
-/// The columns of a line of cells so wide.
+/// Returns the number of columns of a line with cells of these widths.
 fn total(columns: &[(usize, usize)], gap: usize) -> usize {
     INDENT + columns.iter().map(|(_, width)| width + gap).sum::<usize>().saturating_sub(gap)
 }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use crate::report::format;
 use crate::report::view::{Cell, Tone};
 
-/// The SGR parameters of a severity (ECMA-48 8.3.117).
+/// Returns the SGR parameters of a severity (ECMA-48 8.3.117).
 const fn sgr(tone: Tone) -> Option<&'static str> {
     match tone {
         Tone::Plain => None,
@@ -33,17 +33,17 @@ impl StyledText {
         StyledText { text: format::harmless(text.as_ref()), tone }
     }
 
-    /// The text of a cell in its tone.
+    /// Returns the text of a cell in its tone.
     pub fn of(cell: &Cell) -> StyledText {
         StyledText { text: cell.text.clone(), tone: cell.tone }
     }
 
-    /// The text with more of it in the same tone.
+    /// Returns the text with more of it in the same tone.
     pub fn join(&self, more: &str) -> StyledText {
         StyledText { text: format!("{}{more}", self.text), tone: self.tone }
     }
 
-    /// This many blanks.
+    /// Returns this many blanks.
     pub fn blank(columns: usize) -> StyledText {
         StyledText { text: " ".repeat(columns), tone: Tone::Plain }
     }
@@ -53,7 +53,7 @@ impl StyledText {
         StyledText { text: format::cut(&self.text, columns), tone: self.tone }
     }
 
-    /// The columns it takes.
+    /// Returns the number of columns.
     pub fn columns(&self) -> usize {
         format::columns(&self.text)
     }
@@ -73,22 +73,22 @@ pub struct TextPage<'a> {
 }
 
 impl<'a> TextPage<'a> {
-    /// Lines of at most `width` columns, but never narrower than 40.
+    /// Creates a page with lines of at most `width` columns, but at least 40.
     pub fn new(out: &'a mut dyn Write, width: usize, colour: bool) -> TextPage<'a> {
         TextPage { out, width: width.clamp(40, 80), colour }
     }
 
-    /// The columns of a line.
+    /// Returns the number of columns of a line.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// An empty line.
+    /// Writes an empty line.
     pub fn gap(&mut self) -> io::Result<()> {
         writeln!(self.out)
     }
 
-    /// A heading, with a remark beside it if there is room.
+    /// Writes a heading, with a remark beside it if there is room.
     pub fn heading(&mut self, title: &str, remark: &str) -> io::Result<()> {
         self.gap()?;
         let room = self.width.saturating_sub(format::columns(title) + 2);
@@ -100,7 +100,7 @@ impl<'a> TextPage<'a> {
         self.line(&line)
     }
 
-    /// One line of spans (neighbours of one tone are painted together), cut at the page's width, without trailing blanks.
+    /// Writes one line of spans, cut at the page's width, without trailing blanks. Neighbours of one tone are painted together.
     pub fn line(&mut self, spans: &[StyledText]) -> io::Result<()> {
         let mut pieces: Vec<StyledText> = Vec::new();
         for span in spans {
@@ -128,7 +128,7 @@ impl<'a> TextPage<'a> {
         writeln!(self.out)
     }
 
-    /// A label, and a text that is to be copied and so is never cut.
+    /// Writes a label, and a text that users copy and that is therefore never cut.
     pub fn uncut(&mut self, label: &str, text: &str) -> io::Result<()> {
         let width = std::mem::replace(&mut self.width, usize::MAX);
         let done = self.labelled(label, &[text.into()]);
@@ -136,12 +136,12 @@ impl<'a> TextPage<'a> {
         done
     }
 
-    /// A paragraph in one tone, each line after `indent` blanks; see [`TextPage::flow`].
+    /// Writes a paragraph in one tone, each line after `indent` blanks. See [`TextPage::flow`].
     pub fn paragraph(&mut self, indent: usize, text: &str, tone: Tone) -> io::Result<()> {
         self.flow(indent, indent, &[StyledText::new(text, tone)])
     }
 
-    /// A label, and a paragraph that hangs beside it.
+    /// Writes a label, and a paragraph that hangs beside it.
     pub fn labelled(&mut self, label: &str, text: &[StyledText]) -> io::Result<()> {
         let mut spans = vec![StyledText::new(format!("{label:<LABEL$}"), Tone::Strong)];
         spans.extend_from_slice(text);
@@ -186,7 +186,7 @@ fn trim_end(line: &mut Vec<StyledText>) {
     }
 }
 
-/// A text in the pieces between which a line may break: words with the blanks after them, numbers with their units.
+/// Returns a text in the pieces between which a line may break: words with the blanks after them, numbers with their units.
 fn pieces(text: &str) -> Vec<&str> {
     const UNITS: [&str; 11] = ["ns", "us", "ms", "s", "min", "h", "%", "B", "KiB", "MiB", "GiB"];
     let mut pieces = Vec::new();

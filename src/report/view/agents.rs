@@ -5,7 +5,7 @@ use crate::report::format;
 use crate::report::stored::RunResult;
 use crate::report::stored::agent::{StoredAgent, StoredAgentState};
 
-/// The agents of a run on many machines.
+/// Returns the agents of a run on many machines.
 pub fn section(result: &RunResult) -> Section {
     let mut blocks = Vec::new();
     blocks.extend(table(&result.agents).block());

@@ -3,7 +3,7 @@
 use crate::report::format;
 use crate::report::stored::{CapacityGoal, Generator, StoredLimit};
 
-/// The share of its CPU that the generator used, and of how much: `31 % of 2 threads`, or of fewer cores than threads.
+/// Returns the share of its CPU that the generator used, and of how much: `31 % of 2 threads`, or of fewer cores than threads.
 pub fn cpu(own: &Generator) -> String {
     let share = format::percent(own.cpu_share);
     match own.threads {
@@ -29,7 +29,7 @@ pub fn limit_found(limit: &StoredLimit) -> String {
     }
 }
 
-/// A number of a limit's unit.
+/// Returns a number of a limit's unit.
 pub fn limit_amount(limit: &StoredLimit, value: u64) -> String {
     match limit.unit.as_str() {
         "ms" => format::duration(value as f64 * 1e6),
@@ -39,7 +39,7 @@ pub fn limit_amount(limit: &StoredLimit, value: u64) -> String {
     }
 }
 
-/// The bounds of a capacity, with their unit.
+/// Returns the bounds of a capacity, with their unit.
 pub fn capacity_found(goal: &CapacityGoal) -> String {
     let unit = format::harmless(&goal.unit);
     match (goal.lower, goal.upper) {

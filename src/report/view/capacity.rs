@@ -86,7 +86,7 @@ fn details(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
     details
 }
 
-/// A load with as much of its unit as a table needs.
+/// Returns a load with the part of its unit that a table needs.
 fn load(capacity: &Capacity, load: f64) -> String {
     match capacity.by.as_str() {
         "rate" => format!("{load}/s"),
@@ -180,7 +180,7 @@ fn behind_relay(delivery: Option<&StoredTrialDelivery>) -> [Cell; 5] {
     ]
 }
 
-/// How a backlog grew, with its interval.
+/// Returns how a backlog grew, with its interval.
 fn backlog_growth(growth: Option<&StoredBacklogGrowth>) -> Cell {
     let Some(growth) = growth else { return Cell::not_available() };
     let text = format!("{:.1}/s ({:.1} to {:.1})", growth.per_s, growth.low_per_s, growth.high_per_s);
@@ -190,7 +190,7 @@ fn backlog_growth(growth: Option<&StoredBacklogGrowth>) -> Cell {
     })
 }
 
-/// Why trials are not counted, each reason once.
+/// Returns why trials are not counted, each reason once.
 fn invalid(capacity: &Capacity) -> Vec<SectionPart> {
     let mut seen: Vec<&str> = Vec::new();
     let mut notes = Vec::new();

@@ -16,11 +16,11 @@ pub struct Claim {
     pub group: &'static str,
     /// Its status, with its severity.
     pub word: Cell,
-    /// What is claimed.
+    /// The claim.
     pub what: String,
     /// The phase it is about, if it is about one.
     pub phase: Option<String>,
-    /// What was observed.
+    /// The observed value.
     pub observed: String,
     /// Its options: the window, and whether it ends the run.
     pub conditions: String,
@@ -35,13 +35,13 @@ pub struct Claim {
 /// The result of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClaimState {
-    /// It holds.
+    /// The claim holds.
     Passed,
-    /// It does not hold.
+    /// The claim does not hold.
     Failed,
-    /// It is unknown: the measurement is invalid, or a search did not converge.
+    /// The claim is unknown: the measurement is invalid, or a search did not converge.
     Unknown,
-    /// It was not judged.
+    /// The claim was not judged.
     Skipped,
 }
 
@@ -56,7 +56,7 @@ pub fn all(result: &RunResult) -> Vec<Claim> {
     claims.map(|claim| Claim { state: in_run(result, &claim), ..claim }).collect()
 }
 
-/// A failed assertion with the most frequent failure of its phase, what that means and what to do about it.
+/// Returns a failed assertion with the most frequent failure of its phase, its meaning and the remedy.
 fn explained(result: &RunResult, assertion: &StoredAssertion) -> Claim {
     let mut claim = of_assertion(assertion);
     if claim.state == ClaimState::Failed
@@ -76,7 +76,7 @@ fn explained(result: &RunResult, assertion: &StoredAssertion) -> Claim {
     claim
 }
 
-/// In an invalid or interrupted run nothing counts as passed.
+/// Returns the state of a claim. In an invalid or interrupted run no claim counts as passed.
 fn in_run(result: &RunResult, claim: &Claim) -> ClaimState {
     let is_invalid = result.validity.status == ValidityStatus::Invalid;
     match claim.state {
@@ -93,7 +93,7 @@ fn sorted(result: &RunResult) -> Vec<(usize, &StoredAssertion)> {
     all
 }
 
-/// The status word of an assertion; failures are in capitals.
+/// Returns the status word of an assertion; failures are in capitals.
 fn status(assertion: &StoredAssertion) -> Cell {
     let word = assertion.status.as_str();
     match assertion.status {
@@ -141,7 +141,7 @@ fn of_assertion(assertion: &StoredAssertion) -> Claim {
     }
 }
 
-/// The assertions as a table.
+/// Returns the assertions as a table.
 pub fn assertions(result: &RunResult) -> ReportTable {
     let mut table = ReportTable::new(["", "asserted", "phase", "observed"].map(Column::words));
     table.is_list = true;
@@ -164,7 +164,7 @@ pub fn assertions(result: &RunResult) -> ReportTable {
     table
 }
 
-/// The severity of a limit: a limit that fails the run is a failure in every format.
+/// Returns the severity of a limit: a limit that fails the run is a failure in every format.
 pub(super) fn severity_of_limit(limit: &StoredLimit) -> Tone {
     match limit.verdict {
         _ if limit.fails() => Tone::Bad,
@@ -173,7 +173,7 @@ pub(super) fn severity_of_limit(limit: &StoredLimit) -> Tone {
     }
 }
 
-/// The status word of a limit.
+/// Returns the status word of a limit.
 pub(super) fn status_of_limit(limit: &StoredLimit) -> Cell {
     Cell::words(limit.verdict.as_str()).tone(severity_of_limit(limit))
 }
@@ -207,7 +207,7 @@ fn of_limit(limit: &StoredLimit) -> Claim {
     }
 }
 
-/// The status word of a goal.
+/// Returns the status word of a goal.
 pub(super) fn status_of_goal(goal: &CapacityGoal) -> Cell {
     let tone = match goal.status {
         CapacityStatus::Inconclusive => Tone::Bad,

@@ -11,7 +11,7 @@ const STILL_DELIVERING: f64 = 1.0;
 /// The largest number of lines under a failed assertion.
 const NAMED: usize = 6;
 
-/// The deliveries of a run.
+/// Returns the deliveries of a run.
 pub fn section(result: &RunResult) -> Section {
     let mut blocks = Vec::new();
     if let Some(delivery) = &result.delivery {
@@ -131,7 +131,7 @@ fn times(result: &RunResult) -> ReportTable {
     table
 }
 
-/// The bound of the error of the receiver's clock, in seconds, if it is another clock.
+/// Returns the bound of the error of the receiver's clock, in seconds, if it is another clock.
 fn clock_bound(result: &RunResult) -> Option<f64> {
     match result.delivery.as_ref()?.clock? {
         StoredClock::Offset { bound_s, .. } => Some(bound_s),
@@ -173,7 +173,7 @@ pub(super) fn details(result: &RunResult, subject: &Subject, phase: Option<&str>
     }
 }
 
-/// Returns how long nothing had come out when the wait ended, which shows whether missing messages are lost or still
+/// Returns how long there was no delivery when the wait ended, which shows whether missing messages are lost or still
 /// queued.
 fn silence(delivery: &StoredDelivery) -> String {
     match delivery.silent_s {

@@ -10,7 +10,7 @@ use crate::report::stored::event::{StoredEffect, StoredEvent, StoredEventSide, S
 const LINES: usize = 12;
 const LENGTH: usize = 200;
 
-/// The events of a run.
+/// Returns the events of a run.
 pub fn section(result: &RunResult) -> Section {
     let mut blocks = Vec::new();
     blocks.extend(commands(result).block());
@@ -29,7 +29,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// The status word of an event; failures are in capitals.
+/// Returns the status word of an event; failures are in capitals.
 fn status(event: &StoredEvent) -> Cell {
     let word = event.status.as_str();
     match event.status {
@@ -43,7 +43,7 @@ fn status(event: &StoredEvent) -> Cell {
     }
 }
 
-/// The claim that the command of an event succeeded, with its effect.
+/// Returns the claim that the command of an event succeeded, with its effect.
 pub(super) fn claim(event: &StoredEvent) -> Claim {
     let mut observed = format::harmless(&event.explanation);
     if let Some(effect) = &event.effect {
@@ -109,7 +109,7 @@ fn commands(result: &RunResult) -> ReportTable {
     table
 }
 
-/// The events with an effect, and their places in the result.
+/// Returns the events with an effect, and their places in the result.
 fn with_effect(result: &RunResult) -> impl Iterator<Item = (usize, &StoredEvent, &StoredEffect)> {
     let events = result.events.iter().enumerate();
     events.filter_map(|(i, event)| event.effect.as_ref().map(|effect| (i, event, effect)))

@@ -6,7 +6,7 @@ use super::{Cell, CellKind, Column, ReportTable, Section, SectionPart, Tone, Vis
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredPhase};
 
-/// The health of the generator.
+/// Returns the health of the generator.
 pub fn section(result: &RunResult) -> Section {
     let own = &result.generator;
     let mut table = ReportTable::of_facts();
@@ -72,7 +72,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// The counts of the embedded listener, and whether they reconcile with the client's (M10b).
+/// Returns the counts of the embedded listener, and whether they reconcile with the client's (M10b).
 pub fn ledger(result: &RunResult) -> Section {
     let mut table = ReportTable::new(["the listener counted", ""].map(Column::words));
     if let Some(ledger) = &result.ledger {

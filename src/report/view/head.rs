@@ -75,7 +75,7 @@ impl Head {
         }
     }
 
-    /// The reasons why the run is invalid, a line each.
+    /// Returns the reasons why the run is invalid, a line each.
     pub fn reason_lines(&self) -> impl Iterator<Item = String> {
         self.reasons.iter().map(|(name, words)| match words.is_empty() {
             true => name.clone(),
@@ -83,7 +83,7 @@ impl Head {
         })
     }
 
-    /// The sentence with the exit code.
+    /// Returns the sentence with the exit code.
     pub fn sentence_with_code(&self) -> String {
         format!("{} (exit code {})", self.sentence, self.exit_code.text)
     }
@@ -113,7 +113,7 @@ fn kept_up(generator: &Generator) -> String {
     }
 }
 
-/// The verdict in words.
+/// Returns the verdict in words.
 fn sentence(result: &RunResult) -> String {
     if result.is_unfinished() {
         return "no verdict: these are the counts until the run ended".to_owned();

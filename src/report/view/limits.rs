@@ -8,7 +8,7 @@ use crate::report::stored::{RunResult, StoredLimit, StoredLimitVerdict, StoredSh
 /// The largest length of a reply that is shown.
 const LONGEST_REPLY: usize = 400;
 
-/// The limits of a run.
+/// Returns the limits of a run.
 pub fn section(result: &RunResult) -> Section {
     let mut table = ReportTable::new([
         Column::words("limit"),
@@ -41,7 +41,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// How many limits have each result.
+/// Returns how many limits have each result.
 pub(super) fn tally(limits: &[StoredLimit]) -> String {
     let mut counts: Vec<(StoredLimitVerdict, usize)> = Vec::new();
     for limit in limits {

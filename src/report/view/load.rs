@@ -4,7 +4,7 @@ use super::{Cell, Column, Note, ReportTable, Section, Tone, Visibility, measured
 use crate::report::format;
 use crate::report::stored::{Address, RunResult, StoredPhase, StoredTls};
 
-/// The load of a run.
+/// Returns the load of a run.
 pub fn section(result: &RunResult) -> Section {
     let (remark, several) = match result.phases.as_slice() {
         [only] => {

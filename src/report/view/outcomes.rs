@@ -40,7 +40,7 @@ const ENDINGS: [Ending; 11] = {
     ]
 };
 
-/// The number of started arrivals that were neither accepted nor expected.
+/// Returns the number of started arrivals that were neither accepted nor expected.
 pub fn failed(phase: &StoredPhase) -> u64 {
     ended(phase) - phase.accepted - phase.expected
 }
@@ -53,7 +53,7 @@ fn reconciles(phase: &StoredPhase) -> bool {
     ended(phase) == phase.started && phase.scheduled == phase.started + phase.shed
 }
 
-/// How the arrivals of a run ended.
+/// Returns how the arrivals of a run ended.
 pub fn section(result: &RunResult) -> Section {
     let phases: Vec<_> = measured(result).collect();
     let mut blocks = Vec::new();
@@ -73,7 +73,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// The count of an outcome in the phase at this place.
+/// Returns the count of an outcome in the phase at this place.
 fn cell(i: usize, phase: &StoredPhase, ending: &Ending) -> Cell {
     Cell::count((ending.count)(phase), format!("/phases/{i}/{}", ending.field))
 }

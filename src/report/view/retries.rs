@@ -70,7 +70,7 @@ fn counts(phases: &[(usize, &StoredPhase, &StoredRetry)]) -> ReportTable {
     table
 }
 
-/// The time to acceptance, by phase.
+/// Returns the time to acceptance, by phase.
 fn times(result: &RunResult) -> Vec<SectionPart> {
     let of_phase = |phase: &str| measured(result).any(|(_, own)| own.name == phase && own.retry.is_some());
     let rows: Vec<_> = result
@@ -152,7 +152,7 @@ fn notes(phase: &StoredPhase, retry: &StoredRetry) -> Vec<SectionPart> {
     }]
 }
 
-/// The messages by the number of their attempts.
+/// Returns the messages by the number of their attempts.
 fn by_attempts(phases: &[(usize, &StoredPhase, &StoredRetry)], several: bool) -> ReportTable {
     let place = if several { Visibility::Everywhere } else { Visibility::Page };
     let mut table = ReportTable::new([

@@ -41,7 +41,7 @@ pub struct StepShare {
     pub share: String,
 }
 
-/// Where the time of a run goes.
+/// Returns where the time of a run goes.
 pub fn section(result: &RunResult) -> Section {
     let by_phase = result.metrics_by_phase();
     let several = is_several(result);
@@ -84,7 +84,7 @@ fn sum(metric: &StoredMetric) -> f64 {
     metric.mean_ns * metric.count as f64
 }
 
-/// `all`: the metrics of the phase, its steps among them.
+/// Returns the bar of a phase. `all` are the metrics of the phase, including its steps.
 fn bar(phase: &StoredPhase, all: &[Placed<'_>], steps: &[Placed<'_>]) -> Option<StepBar> {
     let mut parts: Vec<(&str, f64)> = Vec::new();
     for (_, metric) in steps {
@@ -116,7 +116,7 @@ fn bar(phase: &StoredPhase, all: &[Placed<'_>], steps: &[Placed<'_>]) -> Option<
     })
 }
 
-/// Each step of a phase in percentiles, with its share of the whole time.
+/// Returns each step of a phase in percentiles, with its share of the whole time.
 fn percentiles(steps: &[Placed<'_>]) -> ReportTable {
     let mut columns = vec![
         Column::words("step"),
@@ -151,7 +151,7 @@ fn accepted<'a>(steps: &[Placed<'a>]) -> Vec<Placed<'a>> {
     steps.iter().copied().filter(|(_, own)| own.outcome == "accepted").collect()
 }
 
-/// The p99 of each accepted step in each phase.
+/// Returns the p99 of each accepted step in each phase.
 fn overview(phases: &[(&StoredPhase, Vec<Placed<'_>>)]) -> Vec<SectionPart> {
     let mut names: Vec<&str> = Vec::new();
     for (_, metric) in phases.iter().flat_map(|(_, steps)| accepted(steps)) {

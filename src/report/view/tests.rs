@@ -49,7 +49,7 @@ impl Formats {
         ]
     }
 
-    /// Each format holds its own of these parts.
+    /// Checks that each format holds its own part of these.
     #[track_caller]
     fn hold(&self, parts: [&str; 4]) {
         for ((name, text), part) in self.all().into_iter().zip(parts) {
@@ -57,7 +57,7 @@ impl Formats {
         }
     }
 
-    /// No format holds any of these.
+    /// Checks that no format holds any of these.
     #[track_caller]
     fn lack(&self, parts: &[&str]) {
         for (name, text) in self.all() {

@@ -17,7 +17,7 @@ const QUANTILES: [ShownQuantile; 5] = [(0.5, 0), (0.9, 3), (0.95, 2), (0.99, 0),
 /// A metric with its place in the result.
 pub(super) type Placed<'a> = (usize, &'a StoredMetric);
 
-/// The times of a run.
+/// Returns the times of a run.
 pub fn section(result: &RunResult) -> Section {
     let by_phase = result.metrics_by_phase();
     let rows: Vec<(&str, Vec<Placed<'_>>)> = measured(result)
@@ -69,7 +69,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// The metrics of a phase that are shown: the accepted ones first, the others in the order of the result.
+/// Returns the metrics of a phase that are shown: the accepted ones first, the others in the order of the result.
 fn shown<'a>(metrics: &[Placed<'a>]) -> Vec<Placed<'a>> {
     let is_shown = |name: &str| matches!(name, "response" | "service" | "wait" | "setup" | "session");
     let own = metrics.iter().copied().filter(|(_, own)| own.count > 0 && is_shown(&own.name));
@@ -96,7 +96,7 @@ fn place_of(metric: &StoredMetric) -> Visibility {
     }
 }
 
-/// The values of a metric: how many, the least, the quantiles, the greatest.
+/// Returns the values of a metric: how many, the least, the quantiles, the greatest.
 pub(super) fn numbers(at: usize, metric: &StoredMetric) -> Vec<Cell> {
     let mut row = vec![
         Cell::count(metric.count, format!("/metrics/{at}/count")),
@@ -107,7 +107,7 @@ pub(super) fn numbers(at: usize, metric: &StoredMetric) -> Vec<Cell> {
     row
 }
 
-/// The percentile `k` of the metric `at`; `n/a`: there are too few values.
+/// Returns the percentile `k` of the metric `at`; `n/a` if there are too few values.
 pub(super) fn percentile(own: &Percentile, at: usize, k: usize) -> Cell {
     let path = format!("/metrics/{at}/percentiles/{k}/value_ns");
     match (own.status, own.value_ns) {
@@ -119,7 +119,7 @@ pub(super) fn percentile(own: &Percentile, at: usize, k: usize) -> Cell {
     }
 }
 
-/// Why some percentiles are not shown, or not exactly.
+/// Returns why some percentiles are not shown, or not exactly.
 pub(super) fn missing<'a>(
     metrics: impl Iterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],
@@ -128,7 +128,7 @@ pub(super) fn missing<'a>(
     percentile_notes(metrics, shown, without_end)
 }
 
-/// The same; `what` names the arrivals whose times are lower bounds.
+/// Returns these notes. `what` names the arrivals whose times are lower bounds.
 pub(super) fn percentile_notes<'a>(
     metrics: impl Iterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],
@@ -163,7 +163,7 @@ pub(super) fn percentile_notes<'a>(
     notes
 }
 
-/// The confidence interval of the p99 of the accepted response time.
+/// Returns the confidence interval of the p99 of the accepted response time.
 fn interval<'a>(mut metrics: impl Iterator<Item = &'a StoredMetric>) -> Option<SectionPart> {
     let metric = metrics.find(|own| own.name == "response" && own.outcome == "accepted")?;
     let p99 = metric.percentiles.iter().find(|own| (own.q - 0.99).abs() < 1e-9)?;

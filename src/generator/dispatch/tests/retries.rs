@@ -15,7 +15,7 @@ fn retrying(phases: Vec<Phase>, retry: Retry) -> Plan {
     Plan { retry: Some(retry), ..plan(phases) }
 }
 
-/// How long after its intended time each attempt started.
+/// Returns how long after its intended time each attempt started.
 fn lateness(world: &World) -> Vec<Duration> {
     world.started.iter().map(|(arrival, at)| *at - arrival.intended).collect()
 }

@@ -40,7 +40,7 @@ fn union(plan: &Plan, of: u32, target: SimulatedTarget) -> Union {
 }
 
 impl Union {
-    /// The most sessions open at once from one moment on and before another.
+    /// Returns the most sessions open at once from one moment on and before another.
     fn peak(&self, from: Duration, until: Duration) -> i64 {
         let (mut open, mut most) = (0, 0);
         for (at, change) in self.changes.iter().filter(|(at, _)| *at < until) {
@@ -93,7 +93,7 @@ fn holds_together(plan: &Plan, target: SimulatedTarget, of: u32) {
     }
 }
 
-/// The plans of the shipped profiles, with phases of a second and a half at the most.
+/// Returns the plans of the shipped profiles, with phases of a second and a half at the most.
 fn shipped() -> Vec<Plan> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
     let mut plans = Vec::new();

@@ -545,7 +545,7 @@ impl World {
         self.dispatch.session_ended(self.now, slot, end, &mut self.recorder);
     }
 
-    /// The gauges as a worker reports them.
+    /// Returns the gauges as a worker reports them.
     pub fn gauges(&self) -> Gauges {
         let [sessions, in_flight, waiting, retrying] = self.dispatch.gauges();
         Gauges { sessions, in_flight, waiting, retrying, queued: None, peak_sessions: 0 }
