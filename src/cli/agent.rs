@@ -55,7 +55,7 @@ struct Membership {
     /// The hosts beyond loopback that it may load.
     allow: Vec<String>,
     spool: PathBuf,
-    /// It was started by its coordinator (`--join`).
+    /// The coordinator started the agent (`--join`).
     is_invited: bool,
     /// The folder of `spool`, if it is removed when the agent ends.
     _passing: Option<tempfile::TempDir>,

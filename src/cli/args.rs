@@ -259,7 +259,7 @@ pub enum SchemaOf {
     Compare,
 }
 
-/// `smtpress run`.
+/// Runs `smtpress run`.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
     /// The profile (TOML), or - for stdin; without it, --target and the load flags make one
@@ -366,7 +366,7 @@ pub struct LoadArgs {
     pub from_environment: BTreeSet<String>,
 }
 
-/// `smtpress trace`.
+/// Runs `smtpress trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
     /// The listener: host:port, smtp://host:port, smtps://host:port, or embedded
@@ -444,7 +444,7 @@ pub struct TraceArgs {
     pub login: LoginArgs,
 }
 
-/// `smtpress listen`.
+/// Runs `smtpress listen`.
 #[derive(Debug, Args)]
 pub struct ListenArgs {
     /// A profile (TOML), -: from stdin; only its [listener] table is used
@@ -466,7 +466,7 @@ pub struct ListenArgs {
     pub seed: Option<u64>,
 }
 
-/// `smtpress check`.
+/// Runs `smtpress check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The profile (TOML); -: from stdin
@@ -479,7 +479,7 @@ pub struct CheckArgs {
     pub seed: Option<String>,
 }
 
-/// `smtpress report`.
+/// Runs `smtpress report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// A run directory or its result.json; several are merged as the shards of one run
@@ -534,7 +534,7 @@ pub enum Format {
     Markdown,
 }
 
-/// `smtpress classify`.
+/// Runs `smtpress classify`.
 #[derive(Debug, Args)]
 pub struct ClassifyArgs {
     /// A file of replies; - or no file: stdin
@@ -547,7 +547,7 @@ pub struct ClassifyArgs {
     pub json: bool,
 }
 
-/// `smtpress codes`.
+/// Runs `smtpress codes`.
 #[derive(Debug, Args)]
 pub struct CodesArgs {
     /// Write JSON

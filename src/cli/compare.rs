@@ -45,7 +45,7 @@ fn judged(args: &CompareArgs, screen: &Screen) -> Result<RunsToCompare, CommandE
     interleave::carry(profile, n, &args.series, args.force, screen)
 }
 
-/// `smtpress compare`.
+/// Runs `smtpress compare`.
 pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let measures = measures(&args.metrics)?;
     let (output, page) = outputs(args)?;

@@ -154,7 +154,7 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
     Ok(GatheredFleet { fleet, processes })
 }
 
-/// Its agents, for a sentence.
+/// Returns the agents, for a sentence.
 fn names(fleet: &Fleet) -> Vec<String> {
     fleet.agents().map(|(name, host)| format!("{name} ({host})")).collect()
 }

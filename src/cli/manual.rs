@@ -10,7 +10,7 @@ use crate::report::compared;
 use crate::report::stored::json;
 use crate::verdict::ExitCode;
 
-/// `smtpress schema`.
+/// Runs `smtpress schema`.
 pub fn schema(of: SchemaOf) -> Result<ExitCode, CommandError> {
     let schema = match of {
         SchemaOf::Profile => schemars::schema_for!(crate::profile::schema::Profile).to_value(),
@@ -21,7 +21,7 @@ pub fn schema(of: SchemaOf) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::Success)
 }
 
-/// `smtpress completions`.
+/// Runs `smtpress completions`.
 pub fn completions(shell: clap_complete::Shell) -> Result<ExitCode, CommandError> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "smtpress", &mut text);
@@ -29,7 +29,7 @@ pub fn completions(shell: clap_complete::Shell) -> Result<ExitCode, CommandError
     Ok(ExitCode::Success)
 }
 
-/// `smtpress man`.
+/// Runs `smtpress man`.
 pub fn man() -> Result<ExitCode, CommandError> {
     let mut command = Cli::command().disable_help_subcommand(true);
     // Subcommands get their full names only when the command is built.

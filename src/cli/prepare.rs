@@ -201,7 +201,7 @@ fn stdin() -> std::io::Result<Vec<u8>> {
     Ok(CONTENT.get_or_init(|| content).clone())
 }
 
-/// `smtpress check`.
+/// Runs `smtpress check`.
 pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut document = read(Some(&args.profile))?;
     let mut changes = set(&args.set)?;

@@ -18,7 +18,7 @@ use crate::report::stored::RunResult;
 use crate::report::{self, hgrm, html, markdown};
 use crate::verdict::ExitCode;
 
-/// `smtpress report`.
+/// Runs `smtpress report`.
 pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut stored = Stored::open(args)?;
     if !args.deliveries.is_empty() {

@@ -66,7 +66,7 @@ const OTHERS: [VariablePair; 3] = [
 /// Returns the value of `--shard`: `i/n` with i from 0, or `env`.
 ///
 /// # Errors
-/// It is no shard, or the environment is missing or contradictory.
+/// The text is not a shard, or the environment is missing or contradictory.
 pub fn chosen(text: &str) -> Result<ChosenShard, CommandError> {
     match text {
         "env" => from_environment(|name| std::env::var_os(name)).map_err(CommandError::usage),

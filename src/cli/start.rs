@@ -8,7 +8,7 @@ use crate::report::format;
 /// Parses a point in time (RFC 3339, with its zone); returns the time since the Unix epoch.
 ///
 /// # Errors
-/// It is no time, or has no zone: machines in two zones would start hours apart.
+/// The text is not a time, or has no zone: machines in two zones would start hours apart.
 pub fn time(text: &str) -> Result<Duration, CommandError> {
     read(text).ok_or_else(|| {
         let why = if read(&format!("{text}Z")).is_some() { "has no zone" } else { "is no time" };
@@ -31,7 +31,7 @@ fn read(text: &str) -> Option<Duration> {
     if offset < 0 { at.checked_add(shift) } else { at.checked_sub(shift) }
 }
 
-/// `+02:00` in seconds.
+/// Parses `+02:00`. Returns seconds.
 fn seconds_east(offset: &str) -> Option<i64> {
     let sign = match offset.as_bytes().first()? {
         b'+' => 1,

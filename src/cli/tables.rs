@@ -16,7 +16,7 @@ use crate::condition::triage::{self, InputFormat, OutputFormat};
 use crate::condition::{Classifier, Group};
 use crate::verdict::ExitCode;
 
-/// `smtpress classify`.
+/// Runs `smtpress classify`.
 pub fn classify(args: &ClassifyArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let path = args.file.as_deref().filter(|path| *path != Path::new("-"));
     let input: Box<dyn BufRead> = match path {
@@ -46,7 +46,7 @@ fn unreadable(path: &Path, error: &io::Error) -> CommandError {
     CommandError::usage(format!("failed to read {}: {error}; give a file of replies", path.display()))
 }
 
-/// `smtpress codes`.
+/// Runs `smtpress codes`.
 pub fn codes(args: &CodesArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut out = io::BufWriter::new(screen.out());
     if args.json {

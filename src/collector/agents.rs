@@ -7,18 +7,18 @@ use super::summary::ValidityReason;
 /// How the shard of an agent ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentEnd {
-    /// All of its seconds are counted.
+    /// All seconds of the agent are counted.
     Done,
-    /// It was lost: no message of it came any more.
+    /// The agent was lost: no more message came from it.
     Lost {
         /// The length of its silence, or of the coordinator's.
         silent: Duration,
         /// The start of its silence, by the run's clock.
         since: Duration,
     },
-    /// It ended its load by itself, because no message of the coordinator came.
+    /// The agent ended its load itself, because no message of the coordinator came.
     LeaseOver,
-    /// Its reports are not those that it sent: some are missing or changed.
+    /// The reports that came are not those that the agent sent: some are missing or changed.
     Incomplete,
     /// Its load could not start.
     Failed {
@@ -27,18 +27,18 @@ pub enum AgentEnd {
     },
 }
 
-/// One agent and its shard.
+/// An agent and its shard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentRun {
     /// Its name in the fleet.
     pub name: String,
-    /// Its machine.
+    /// The machine.
     pub host: String,
     /// The version of its smtpress.
     pub program: String,
-    /// Its shard, from 0.
+    /// The shard, from 0.
     pub shard: u32,
-    /// How it ended.
+    /// How the agent ended.
     pub end: AgentEnd,
     /// The bound of the error of its clock offset.
     pub clock_bound: Duration,

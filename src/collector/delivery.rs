@@ -1,4 +1,4 @@
-//! The counts of what came out of the relay, which reconcile (M31), and of its queue.
+//! The counts of a relay's deliveries, which reconcile (M31), and of its queue.
 //!
 //! The times of deliveries are distributions like all others: [`Metric::Transit`](super::Metric::Transit) and
 //! [`Metric::Delivery`](super::Metric::Delivery).
@@ -21,7 +21,7 @@ pub enum FinalAnswer {
     Accepted = 1,
     /// The content was sent and no final reply came (RFC 5321 4.5.3.2.6).
     InDoubt = 2,
-    /// It was refused, or the content was not completely sent.
+    /// The recipient was refused, or the content was not completely sent.
     Refused = 3,
 }
 
@@ -67,19 +67,19 @@ pub struct Transaction {
 pub struct DeliveryCounts {
     /// Recipients that the relay accepted.
     pub accepted: u64,
-    /// Those that came out.
+    /// Recipients that were delivered.
     pub delivered: u64,
-    /// Those that a notification reported as failed, and that were not delivered.
+    /// Recipients that a notification reported as failed, and that were not delivered.
     pub bounced: u64,
-    /// Those that were neither delivered nor reported, so far or at the end.
+    /// Recipients that were neither delivered nor reported, so far or at the end.
     pub missing: u64,
     /// Recipients in doubt.
     pub in_doubt: u64,
-    /// Those that came out.
+    /// Recipients in doubt that were delivered.
     pub in_doubt_delivered: u64,
-    /// Those that were reported as failed.
+    /// Recipients in doubt that were reported as failed.
     pub in_doubt_bounced: u64,
-    /// Those of which nothing was seen.
+    /// Recipients in doubt without a delivery or a notification.
     pub in_doubt_missing: u64,
     /// Deliveries beyond the first of a recipient.
     pub duplicated: u64,
@@ -127,12 +127,12 @@ pub struct PhaseDelivery {
     pub seconds: BTreeMap<u64, DeliverySecond>,
 }
 
-/// What happened to recipients of one phase in one second of the run.
+/// The recipients of one phase in one second of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeliverySecond {
-    /// They were accepted.
+    /// Recipients that were accepted.
     pub accepted: u64,
-    /// They came out for the first time.
+    /// Recipients that were delivered for the first time.
     pub delivered: u64,
 }
 
@@ -151,10 +151,10 @@ pub struct MissingRecipient {
     pub intended: Duration,
 }
 
-/// A message that came out altered.
+/// A message that was delivered with a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Altered {
-    /// Its number.
+    /// The number.
     pub seq: u64,
     /// The differences, in words.
     pub what: String,
@@ -212,13 +212,13 @@ impl ReceiverHealth {
 pub struct Delivered {
     /// By phase index.
     pub phases: Vec<PhaseDelivery>,
-    /// The number of messages that came out and belong to another run, or to none.
+    /// The number of delivered messages that belong to another run, or to none.
     pub foreign: u64,
     /// The number of notifications of delay, which settle no recipient.
     pub delayed: u64,
     /// When the wait for deliveries ended, since the run's epoch.
     pub ended: Duration,
-    /// How long nothing had come out by then; `None`: nothing came out at all.
+    /// How long there had been no delivery by then; `None` if there was none at all.
     pub silent_for: Option<Duration>,
     /// Whether the user ended the wait.
     pub cut_short: bool,
@@ -228,7 +228,7 @@ pub struct Delivered {
     pub missing: Vec<MissingRecipient>,
     /// The first messages that were altered.
     pub altered: Vec<Altered>,
-    /// What the relay accepted, and what came out of it, over time.
+    /// The accepted recipients and the deliveries over time.
     pub flow: Flow,
     /// Bounces, the most frequent first.
     pub bounces: Vec<BounceCount>,

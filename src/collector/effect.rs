@@ -55,7 +55,7 @@ pub struct EventSide {
     pub to: Duration,
     /// Their outcomes.
     pub arrivals: Cohort,
-    /// The deliveries of the recipients that a relay accepted in this time; `None`: there is no receiver.
+    /// The deliveries of the recipients that a relay accepted in this time; `None` without a receiver.
     pub accepted: Option<AcceptedStretch>,
 }
 

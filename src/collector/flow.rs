@@ -1,4 +1,4 @@
-//! What a relay accepted and what came out of it over time: its queue at each tenth of a second.
+//! The accepted recipients and the deliveries of a relay over time: its queue at each tenth of a second.
 
 use std::time::Duration;
 
@@ -30,14 +30,14 @@ struct Tick {
 pub struct AcceptedStretch {
     /// The number of recipients accepted in it.
     pub accepted: u64,
-    /// Those that were delivered, at any time.
+    /// Recipients that were delivered, at any time.
     pub delivered: u64,
-    /// Those that bounced first.
+    /// Recipients that bounced first.
     pub bounced: u64,
 }
 
 impl AcceptedStretch {
-    /// Those that were neither delivered nor bounced.
+    /// Returns the recipients that were neither delivered nor bounced.
     pub fn missing(&self) -> u64 {
         self.accepted.saturating_sub(self.delivered + self.bounced)
     }

@@ -26,7 +26,7 @@ pub enum Metric {
     /// From the intended start of the first attempt of a message to the end of the accepted attempt. Only if messages
     /// are tried again.
     TimeToAccept,
-    /// One step; for TLS handshakes only full ones.
+    /// A step. For TLS handshakes it holds only full ones.
     Step(Step),
     /// TLS handshakes that resumed an earlier session, kept apart because they are less work than full ones.
     TlsResumed,

@@ -25,7 +25,7 @@ use crate::smtp::Step;
 /// Emptied distributions by metric and outcome: values of the same kind fit into the same memory.
 type Free = BTreeMap<(Metric, Outcome), Vec<Hist>>;
 
-/// One thread's recorder; shared within the thread as `Rc<RefCell<Recorder>>`.
+/// The recorder of one thread, shared within the thread as `Rc<RefCell<Recorder>>`.
 #[derive(Debug)]
 pub struct Recorder {
     worker: u32,
@@ -52,7 +52,7 @@ impl Recorder {
         }
     }
 
-    /// Returns the same; it also counts the arrivals of these phases in slices.
+    /// Returns the recorder, which then also counts the arrivals of these phases in slices.
     #[must_use]
     pub fn with_slices(self, sliced: Vec<bool>) -> Recorder {
         Recorder { sliced, ..self }
@@ -182,7 +182,7 @@ impl Recorder {
         all
     }
 
-    /// Takes back the memory of a snapshot that is no longer needed; any recorder may have made it.
+    /// Reuses the memory of a snapshot that is no longer needed. Any recorder may have made it.
     pub fn reclaim(&mut self, snapshot: Snapshot) {
         let mut tally = snapshot.tally;
         for phase in &mut tally.phases {

@@ -35,13 +35,13 @@ pub fn slice_start(slice: SliceIndex) -> Duration {
 /// The times of one arrival.
 #[derive(Clone, Copy, Debug)]
 pub struct ArrivalSpan {
-    /// Its scheduled time, since the run's epoch.
+    /// The scheduled time, since the run's epoch.
     pub intended: Duration,
-    /// Its actual start.
+    /// The actual start.
     pub started: Duration,
-    /// Its end.
+    /// The end.
     pub ended: Duration,
-    /// Its outcome.
+    /// The outcome.
     pub outcome: Outcome,
 }
 

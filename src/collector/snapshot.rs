@@ -25,7 +25,7 @@ pub struct Gauges {
     pub waiting: u64,
     /// The number of messages that wait for their next attempt.
     pub retrying: u64,
-    /// The number of accepted recipients that the relay has not delivered; `None`: there is no receiver.
+    /// The number of accepted recipients that the relay has not delivered; `None` without a receiver.
     pub queued: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub worker: u32,
     /// The index of the second, from the run's epoch, that ends with this snapshot.
     pub second: u64,
-    /// Its counts, by phase.
+    /// The counts, by phase.
     pub tally: Tally,
     /// The transactions that ended in it, if the plan asks for them.
     pub transactions: Vec<Transaction>,
@@ -46,14 +46,14 @@ pub struct Snapshot {
     pub last: bool,
 }
 
-/// One second of a run, all workers together. Progress, windows, time series and interval logs read it.
+/// One second of a run, for all workers together. Progress, windows, time series and interval logs use it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Interval {
-    /// Its start, since the run's epoch.
+    /// The start, since the run's epoch.
     pub start: Duration,
     /// Its length: one second, except for the last.
     pub length: Duration,
-    /// Its counts.
+    /// The counts.
     pub tally: Tally,
     /// The transactions that ended in it, if the plan asks for them; in no order.
     pub transactions: Vec<Transaction>,
@@ -64,7 +64,7 @@ pub struct Interval {
 /// The allowed lateness of the loop in one turn of a hundred (M5b).
 pub const LATE: Duration = Duration::from_millis(50);
 
-/// What kept the load threads from running in one phase (M5b). Delays, stalls and waits are those of the worst thread.
+/// The causes that kept the load threads from running in one phase (M5b). Delays, stalls and waits are those of the worst thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hindrance {
     /// How long the loop was watched.
@@ -117,7 +117,7 @@ impl Hindrance {
 pub struct Health {
     /// The cores that the load threads could use: one each, at most those of the process and the quota of its control group.
     pub allowed_cores: f64,
-    /// What kept them from running, by phase index.
+    /// The causes that kept the load threads from running, by phase index.
     pub hindrances: Vec<Hindrance>,
     /// The mean used share of the allowance, 0 to 1.
     pub cpu_share: f64,

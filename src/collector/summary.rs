@@ -33,11 +33,11 @@ pub const QUANTILES: [f64; 6] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999];
 /// The properties of a phase that its summary needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseInfo {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// Whether it is a warm-up, which is never measured (M15).
     pub warmup: bool,
-    /// What an arrival is: `session` or `message`.
+    /// The unit of an arrival: `session` or `message`.
     pub unit: &'static str,
     /// Whether its load is constant, so that Little's law must hold (M20).
     pub steady: bool,
@@ -78,11 +78,11 @@ pub struct Summary {
 /// The summary of a phase.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PhaseSummary {
-    /// Its properties.
+    /// The properties.
     pub info: PhaseInfo,
     /// The denominator of its rates (M21).
     pub window: Duration,
-    /// Its counts.
+    /// The counts.
     pub counts: Counts,
     /// The largest number of sessions open at once.
     pub peak_sessions: u64,
@@ -105,9 +105,9 @@ pub struct PhaseSummary {
 /// The numbers of a distribution; all times in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricRow {
-    /// Its metric.
+    /// The metric.
     pub metric: Metric,
-    /// Its outcome.
+    /// The outcome.
     pub outcome: Outcome,
     /// The number of values.
     pub count: u64,
@@ -128,9 +128,9 @@ pub struct MetricRow {
 pub struct ConditionRow {
     /// The phase's index.
     pub phase: usize,
-    /// Its properties.
+    /// The properties.
     pub key: ConditionKey,
-    /// Its count.
+    /// The count.
     pub count: u64,
     /// Its count after the window of the phase.
     pub drained: u64,
@@ -150,7 +150,7 @@ impl ConditionRow {
 }
 
 impl Summary {
-    /// Summarizes a run. `phases` are the plan's, in its order.
+    /// Summarizes a run. `phases` are those of the plan, in its order.
     pub fn new(measured: &Measured, phases: &[PhaseInfo]) -> Summary {
         let phases: Vec<PhaseSummary> = phases
             .iter()
@@ -184,7 +184,7 @@ impl Summary {
         }
     }
 
-    /// Returns what kept the load threads from running in the measured phases; `None`: it was not watched.
+    /// Returns the causes that kept the load threads from running in the measured phases; `None` if they were not observed.
     pub fn hindrance(&self) -> Option<Hindrance> {
         let phases = self.phases.iter().zip(&self.health.hindrances);
         phases.filter(|(phase, _)| !phase.info.warmup).map(|(_, met)| *met).reduce(Hindrance::worst)

@@ -126,7 +126,7 @@ pub struct Counts {
     pub recipients_refused: u64,
     /// Accepted recipients whose delivery a receiver behind the relay awaits.
     pub awaited: u64,
-    /// Those of them that were delivered, for the first time.
+    /// Recipients that were delivered for the first time.
     pub delivered: u64,
     /// Full TLS handshakes with a certificate that was not verified and would not have been trusted.
     pub untrusted: u64,

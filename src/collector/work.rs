@@ -46,7 +46,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// Adds up the work of several shards; `None`: there are none, or one is unknown.
+    /// Adds up the work of several shards; `None` if there are none, or one is unknown.
     pub fn together(parts: impl IntoIterator<Item = Option<Work>>) -> Option<Work> {
         let parts: Vec<Work> = parts.into_iter().collect::<Option<_>>()?;
         let unit = parts.first()?.unit;

@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub struct BehindRelay<R> {
     /// Sends the load to the relay.
     pub inner: R,
-    /// The source of deliveries; `None`: there is no receiver.
+    /// The source of deliveries; `None` without a receiver.
     pub receiver: Option<Arc<FarEnd>>,
     /// How long to wait for deliveries after the load, at most.
     pub drain: Duration,
@@ -66,7 +66,7 @@ impl<R: Runner> Runner for BehindRelay<R> {
 }
 
 impl<R: Runner + 'static> BehindRelay<R> {
-    /// Returns the same with any runner for the load.
+    /// Returns the runner in a form that accepts any runner for the load.
     pub fn boxed(self) -> BehindRelay<Box<dyn Runner>> {
         let BehindRelay { inner, receiver, drain, date, stop, runs, awaits_always } = self;
         BehindRelay { inner: Box::new(inner), receiver, drain, date, stop, runs, awaits_always }

@@ -30,7 +30,7 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// Wrong usage.
+    /// Returns an error for wrong usage.
     pub fn usage(sentence: impl Into<String>) -> CommandError {
         CommandError::Failed(ExitCode::Usage, sentence.into())
     }

@@ -28,7 +28,7 @@ pub struct EventThreads {
     state: Arc<EventState>,
 }
 
-/// What the threads share with the run.
+/// The state that the threads share with the run.
 #[derive(Debug, Default)]
 struct EventState {
     events: Mutex<Vec<EventRun>>,
@@ -55,7 +55,7 @@ impl EventState {
 }
 
 impl EventThreads {
-    /// Events before the start of their run.
+    /// Returns the events before the start of their run.
     pub fn waiting(events: &[PlannedEvent]) -> EventThreads {
         let waiting = events.iter().map(EventRun::waiting).collect();
         let state = EventState { events: Mutex::new(waiting), ..EventState::default() };
@@ -116,7 +116,7 @@ impl EventThreads {
     }
 }
 
-/// One event and its thread.
+/// An event and its thread.
 struct EventThread {
     index: usize,
     event: PlannedEvent,

@@ -29,13 +29,13 @@ const SPARE: u64 = 64;
 
 /// A fleet that waits for its run, and the processes that were started for it.
 pub struct GatheredFleet {
-    /// Its agents.
+    /// The agents.
     pub fleet: Fleet,
     /// Processes that end when this is dropped.
     pub processes: Box<dyn Any>,
 }
 
-/// Returns why another coordinator cannot go on with a run of this profile; `None`: it can.
+/// Returns why another coordinator cannot continue a run of this profile; `None` if it can.
 pub fn cannot_be_taken_over(part: PlanPart, compiled: &Compiled) -> Option<&'static str> {
     if part != PlanPart::Run {
         return Some("it is a trial of a search for the capacity");

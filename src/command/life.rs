@@ -28,7 +28,7 @@ use crate::verdict::ExitCode;
 pub struct Life<'a> {
     /// The prepared profile.
     pub prepared: &'a Prepared,
-    /// Its run directory.
+    /// The run directory.
     pub directory: RunDir,
     listener: Option<Listener>,
     receiver: Option<Arc<FarEnd>>,
@@ -95,7 +95,7 @@ impl<'a> Life<'a> {
         Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop))
     }
 
-    /// Returns what agents know of it.
+    /// Returns the data about it that agents get.
     ///
     /// # Errors
     /// Agents cannot reach the embedded listener.
@@ -165,7 +165,7 @@ fn far_end(settings: &ReceiverSettings, seed: u64) -> Result<FarEnd, CommandErro
 
 /// A command with its result.
 pub struct Finished {
-    /// Its run directory.
+    /// The run directory.
     pub directory: RunDir,
     /// The result, judged.
     pub result: Arc<RunResult>,

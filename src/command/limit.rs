@@ -98,7 +98,7 @@ impl LimitSearch {
         Ok(life.finish(&[], |ledger| judged(prepared, outcome, began, ledger)))
     }
 
-    /// Sessions of this machine.
+    /// Returns probes whose sessions this machine opens.
     fn own_probes(
         &self,
         life: &Life<'_>,
@@ -113,7 +113,7 @@ impl LimitSearch {
         Ok(probes)
     }
 
-    /// Sessions of agents, each machine a client host.
+    /// Returns probes whose sessions agents open. Each machine is a client host.
     fn probes_of(
         &self,
         fleet: Fleet,

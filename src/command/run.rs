@@ -71,7 +71,7 @@ impl<'a> LoadRun<'a> {
         LoadRun { fleet, ..self }
     }
 
-    /// Its run directory.
+    /// Returns the run directory.
     pub fn directory(&self) -> &RunDir {
         &self.life.directory
     }

@@ -23,7 +23,7 @@ pub struct Catcher {
 /// A message of the run that came out, or a notification about one.
 #[derive(Clone, Debug)]
 pub struct CaughtMessage {
-    /// Its recipients.
+    /// The recipients.
     pub recipients: Vec<String>,
     /// The whole message, without dot stuffing.
     pub content: Vec<u8>,

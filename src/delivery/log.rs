@@ -60,7 +60,7 @@ pub enum LogError {
     Line {
         /// The file.
         path: PathBuf,
-        /// Its line number, from 1.
+        /// The line number, from 1.
         line: u64,
         /// The reason.
         why: String,

@@ -17,11 +17,11 @@ pub use shell::{CommandEnd, ShellCommand};
 /// An event of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedEvent {
-    /// Its name, unique in the plan.
+    /// The name, unique in the plan.
     pub name: String,
     /// When it starts.
     pub at: EventTime,
-    /// Its command.
+    /// The command.
     pub command: ShellCommand,
     /// How long the command may take.
     pub timeout: Duration,
@@ -46,7 +46,7 @@ pub enum EventTime {
 /// The record of an event: when its command ran, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventRun {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The command.
     pub command: String,
@@ -58,7 +58,7 @@ pub struct EventRun {
     pub ended: Option<Duration>,
     /// How the command ended; `None` if it has not.
     pub end: Option<CommandEnd>,
-    /// Its output, without the middle of a long text. It may hold any bytes.
+    /// The output, without the middle of a long text. It may hold any bytes.
     pub output: String,
 }
 

@@ -33,7 +33,7 @@ const SHOWN: u64 = 8 << 10;
 /// A shell command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShellCommand {
-    /// Its text, as the user wrote it.
+    /// The text, as the user wrote it.
     pub text: String,
     /// The folder in which it runs.
     pub folder: PathBuf,

@@ -63,7 +63,7 @@ pub trait Testbed {
 pub struct Figure {
     /// The name.
     pub name: &'static str,
-    /// Its value, in `unit`.
+    /// The value, in `unit`.
     pub value: f64,
     /// The lower bound.
     pub at_least: Option<f64>,

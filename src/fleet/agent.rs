@@ -43,9 +43,9 @@ pub type MakeRunner = Box<dyn FnOnce(watch::Receiver<Stop>, Instant) -> Box<dyn 
 
 /// A shard that this machine can run.
 pub struct PreparedShard {
-    /// Its load.
+    /// The load.
     pub plan: Plan,
-    /// What runs it.
+    /// The runner of the load.
     pub runner: MakeRunner,
     /// The sessions of a search for limits.
     pub probes: MakeProbes,
@@ -56,9 +56,9 @@ pub type Prepare = Arc<dyn Fn(&RunSpec) -> Result<PreparedShard, String> + Send 
 
 /// The settings of an agent: its name, its machine, and the key of its coordinator.
 pub struct AgentSettings {
-    /// Its name, unique in the fleet ([`is_name`]).
+    /// The name, unique in the fleet ([`is_name`]).
     pub name: String,
-    /// Its machine.
+    /// The machine.
     pub host: String,
     /// The version of its smtpress.
     pub program: String,
@@ -403,7 +403,7 @@ impl Agent {
         }
     }
 
-    /// The lease has run out: a load that runs ends, and one that has not started is dropped.
+    /// Handles a lease that has run out: a running load ends, and a load that has not started is dropped.
     fn overdue(&mut self) {
         let Some(work) = &mut self.work else { return };
         if work.load.is_none() {

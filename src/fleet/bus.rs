@@ -83,7 +83,7 @@ pub enum BusError {
     Credentials {
         /// The file.
         path: PathBuf,
-        /// What is wrong with the file.
+        /// The fault of the file.
         why: String,
     },
     /// The server denies this user what it tried.
@@ -155,7 +155,7 @@ impl Bus {
         Ok(Bus { client, stored, denial })
     }
 
-    /// An error if the server has denied something.
+    /// Returns an error if the server has denied an operation.
     ///
     /// # Errors
     /// It has.
@@ -205,7 +205,7 @@ impl Bus {
         }
     }
 
-    /// Awaits a reply, or the server's denial: a denied request gets no reply.
+    /// Waits for a reply, or for the server's denial: a denied request gets no reply.
     async fn unless_denied<T>(&self, asked: impl IntoFuture<Output = T>) -> Result<T, BusError> {
         tokio::select! {
             biased;
@@ -438,7 +438,7 @@ pub struct StoredReport {
     pub agent: String,
     /// Whether it is the end of its shard.
     pub is_last: bool,
-    /// Its bytes.
+    /// The bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -453,7 +453,7 @@ impl Reports {
         }
     }
 
-    /// Returns the next complete report among those that are stored now; `None`: there are no more.
+    /// Returns the next complete report among those that are stored now; `None` if there are no more.
     async fn next_stored(&mut self) -> Result<Option<StoredReport>, BusError> {
         while !self.is_read {
             let message = self.message().await?;
@@ -511,7 +511,7 @@ pub fn seed(text: &str) -> Option<&str> {
     text.lines().map(str::trim).find(is_seed)
 }
 
-/// `at/of id`.
+/// Parses `at/of id`.
 fn part(header: &str) -> Option<(u32, u32, &str)> {
     let (place, id) = header.split_once(' ')?;
     let (at, of) = place.split_once('/')?;

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// One request for the time, and its answer.
+/// A request for the time, and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct RoundTrip {
     /// When it was sent, by the coordinator's clock.
     pub sent: Duration,
-    /// What the agent's clock showed when it answered.
+    /// The reading of the agent's clock when it answered.
     pub theirs: Duration,
     /// When the answer came, by the coordinator's clock.
     pub received: Duration,
@@ -23,7 +23,7 @@ pub struct AgentClock {
 }
 
 impl AgentClock {
-    /// Returns the offset by the shortest of these round trips; `None`: there are none.
+    /// Returns the offset by the shortest of these round trips; `None` if there are none.
     pub fn of(trips: &[RoundTrip]) -> Option<AgentClock> {
         let shortest = trips.iter().min_by_key(|trip| trip.received.saturating_sub(trip.sent))?;
         let took = shortest.received.saturating_sub(shortest.sent);
@@ -35,7 +35,7 @@ impl AgentClock {
         })
     }
 
-    /// Returns what the agent's clock shows when the coordinator's shows `ours`; zero if that is before its start.
+    /// Returns the reading of the agent's clock when the coordinator's clock shows `ours`; zero if that is before its start.
     pub fn theirs(&self, ours: Duration) -> Duration {
         let ns = ours.as_nanos() as i128 + self.ns;
         Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))

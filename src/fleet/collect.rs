@@ -17,7 +17,7 @@ use super::{Bus, BusAccess};
 use crate::collector::Outcome;
 use crate::collector::tally::Tally;
 
-/// What one agent reported of one shard.
+/// The reports of one agent about one shard.
 #[derive(Debug, Default)]
 struct ReportedShard {
     seconds: BTreeSet<u64>,
@@ -33,11 +33,11 @@ struct ReportedShard {
 /// Arrivals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ArrivalCounts {
-    /// Those that were scheduled.
+    /// Arrivals that were scheduled.
     pub scheduled: u64,
-    /// Those that started.
+    /// Arrivals that started.
     pub started: u64,
-    /// Those whose message the listener accepted.
+    /// Arrivals whose message the listener accepted.
     pub accepted: u64,
 }
 
@@ -131,7 +131,7 @@ impl ReportedShard {
     }
 }
 
-/// Stretches of seconds without a gap.
+/// Returns the stretches of seconds without a gap.
 fn rows(numbers: &BTreeSet<u64>) -> Vec<(u64, u64)> {
     let mut rows: Vec<(u64, u64)> = Vec::new();
     for &number in numbers {

@@ -46,7 +46,7 @@ pub(super) const RELEASED_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which silent agents are looked up.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
-/// What the command knows of its run, for the one that may take it over.
+/// The command's data about its run, for a coordinator that may take it over.
 #[derive(Clone, Debug, Default)]
 pub struct CommandOfRun {
     /// The profile's file, if there is one.
@@ -89,7 +89,7 @@ impl Runner for FleetRunner {
     }
 }
 
-/// What the coordinator knows of a shard.
+/// The coordinator's data about a shard.
 struct ShardOfRun {
     agent: Heartbeat,
     /// How far from the common start it may begin; unknown before it was asked.
@@ -238,12 +238,12 @@ impl<'a> CoordinatedRun<'a> {
         let kept = StoredRecord::store(&self.fleet.bus, &self.fleet.key, record, stored.number).await;
         let kept = kept.map_err(|error| RunError::Fleet(format!("the run was not taken over: {error}")))?;
         self.machine = FleetRun::taken_over(self.machine.shards(), self.now());
-        // Agents wait for a word: those that had none for too long end their load.
+        // Agents end their load if they get no message for too long.
         self.tell(Stop::Run).await;
         Ok((start, kept))
     }
 
-    /// An error if another coordinator has taken the run over.
+    /// Returns an error if another coordinator has taken the run over.
     fn obeys(&self, word: &[u8]) -> Result<(), RunError> {
         match verify::<Lease>(word, &self.fleet.key) {
             Ok(lease) if lease.run == self.plan.run_id && lease.epoch > self.epoch => {
@@ -421,7 +421,7 @@ impl<'a> CoordinatedRun<'a> {
         self.fleet.bus.say(subject, sign(&lease, &self.fleet.key)).await;
     }
 
-    /// Carries out the actions of the state machine; returns whether the run is over.
+    /// Executes the actions of the state machine. Returns whether the run is over.
     async fn handle(&mut self, input: Input, clock: Clock) -> bool {
         let now = self.now();
         let mut is_over = false;

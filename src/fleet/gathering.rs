@@ -31,15 +31,15 @@ pub enum FleetError {
         found: usize,
         /// How many there should be.
         wanted: usize,
-        /// What is known of the agents that were not counted.
+        /// The agents that were not counted, and why.
         beside: String,
     },
     /// An agent cannot do its part.
     #[error("agent {agent} ({host}): {why}")]
     Unable {
-        /// Its name.
+        /// The name.
         agent: String,
-        /// Its machine.
+        /// The machine.
         host: String,
         /// Why not.
         why: String,

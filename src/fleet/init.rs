@@ -55,11 +55,11 @@ pub struct FleetSettings {
 /// A file of the fleet.
 #[derive(Clone, Debug)]
 pub struct FleetFile {
-    /// Its file name.
+    /// The file name.
     pub name: String,
     /// Whether it is secret: only its owner may read it.
     pub is_secret: bool,
-    /// Its contents.
+    /// The contents.
     pub text: String,
 }
 

@@ -17,7 +17,7 @@ use crate::generator::clock;
 /// How long an agent may take to end.
 const END_WITHIN: Duration = Duration::from_secs(8);
 
-/// What an agent needs to join: one line of JSON.
+/// The data that an agent needs to join: one line of JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invitation {

@@ -25,12 +25,12 @@ const SIGNATURE: usize = 64;
 /// Why a message cannot be decoded.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// It is of another version of smtpress.
+    /// The message is of another version of smtpress.
     #[error(
         "a message of format version {0}, and this smtpress reads version {VERSION}: use the same smtpress on all machines"
     )]
     Version(u16),
-    /// It is no message of a fleet.
+    /// The bytes are not a message of a fleet.
     #[error("no message of a fleet")]
     Malformed,
     /// The coordinator did not sign it.
@@ -83,14 +83,14 @@ pub fn verify<T: DeserializeOwned>(bytes: &[u8], key: &KeyPair) -> Result<T, Mes
     decode(body)
 }
 
-/// What an agent is doing.
+/// The state of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentState {
-    /// It waits for work.
+    /// The agent waits for work.
     Idle,
-    /// It has a shard, and is able to run it.
+    /// The agent has a shard, and is able to run it.
     Prepared,
-    /// It knows the time of the start.
+    /// The agent knows the time of the start.
     Armed,
     /// Its load is on the target.
     Running,
@@ -114,15 +114,15 @@ impl AgentState {
 /// The heartbeat of an agent, published once a second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Its name, unique in the fleet.
+    /// The name, unique in the fleet.
     pub agent: String,
-    /// Its machine.
+    /// The machine.
     pub host: String,
     /// The version of its smtpress.
     pub program: String,
     /// A random number, drawn at the agent's start and after each run: the agent refuses commands that do not carry it.
     pub nonce: u64,
-    /// Its state.
+    /// The state.
     pub state: AgentState,
     /// The run that it works for, if any.
     pub run: Option<String>,
@@ -135,7 +135,7 @@ pub struct AgentCommand {
     pub agent: String,
     /// The agent's random number, from its heartbeat.
     pub nonce: u64,
-    /// What to do.
+    /// The command.
     pub order: AgentOrder,
 }
 
@@ -237,9 +237,9 @@ pub enum AgentAnswer {
         /// Since the zero of its clock.
         at: Duration,
     },
-    /// It accepts the command.
+    /// The agent accepts the command.
     Done,
-    /// It refuses the command, for this reason (a sentence).
+    /// The agent refuses the command, for this reason (a sentence).
     Refused(String),
     /// The result of a call to its sessions.
     Probed(Box<ProbeReport>),
@@ -248,13 +248,13 @@ pub enum AgentAnswer {
 /// The embedded listener of the coordinator's machine, for agents on the same one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerOfRun {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     /// Its certificate (DER); trusted unless the plan names authorities.
     pub certificate: Option<Vec<u8>>,
 }
 
-/// One shard of a run.
+/// A shard of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSpec {
     /// The run.
@@ -268,7 +268,7 @@ pub struct RunSpec {
     pub date: String,
     /// The coordinator's embedded listener, if that is the target.
     pub embedded: Option<ListenerOfRun>,
-    /// Which part of the profile this run is: the whole, or a part of a search.
+    /// The part of the profile that this run is: the whole, or a part of a search.
     pub part: PlanPart,
     /// Whether each transaction is reported, for a receiver behind the relay.
     pub lists_transactions: bool,
@@ -288,12 +288,12 @@ pub struct Lease {
     pub stop: Stop,
 }
 
-/// One second of a shard.
+/// A second of a shard.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SecondReport {
     /// From 0.
     pub number: u64,
-    /// Its counts.
+    /// The counts.
     pub interval: Interval,
     /// Recorded sessions that ended in it: file stem and text.
     pub transcripts: Vec<(String, String)>,
@@ -306,7 +306,7 @@ pub struct FinalReport {
     pub seconds: u64,
     /// SHA-256 over the bytes of all their reports, in order.
     pub digest: [u8; 32],
-    /// What was measured, without the contents of the seconds; or why the load could not start.
+    /// The measurement without the contents of the seconds, or why the load could not start.
     pub measured: Result<Box<Measured>, String>,
     /// The number of its generator's threads.
     pub threads: u32,

@@ -55,7 +55,7 @@ pub struct FleetProbes {
     failure: Option<String>,
 }
 
-/// One agent of a search.
+/// An agent of a search.
 struct ProbingAgent {
     agent: Heartbeat,
     clock: AgentClock,

@@ -18,7 +18,7 @@ use super::gathering::{Fleet, FleetError};
 use super::message::{Heartbeat, ListenerOfRun, RunSpec, sign, verify};
 use crate::plan::PlanPart;
 
-/// What all agents of a run get, whichever shard they run.
+/// The data that all agents of a run get, whichever shard they run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The profile with every default, as TOML.
@@ -55,9 +55,9 @@ pub struct RunRecord {
     pub run: String,
     /// The epoch of its coordinator: 1, and one more for each that took over.
     pub epoch: u64,
-    /// Which part of the profile this run is: the whole, or a part of a search.
+    /// The part of the profile that this run is: the whole, or a part of a search.
     pub part: PlanPart,
-    /// What its agents got.
+    /// The data that its agents got.
     pub assignment: Assignment,
     /// The profile's file, if there is one.
     pub profile_path: Option<String>,
@@ -65,11 +65,11 @@ pub struct RunRecord {
     pub began: Duration,
     /// When the load starts, since the Unix epoch.
     pub starts: Duration,
-    /// Its agents.
+    /// The agents.
     pub agents: Vec<AgentOfRun>,
 }
 
-/// A record as it is stored.
+/// A stored record.
 #[derive(Clone, Debug)]
 pub struct StoredRecord {
     /// The record.
@@ -79,7 +79,7 @@ pub struct StoredRecord {
 }
 
 impl StoredRecord {
-    /// Stores a record in place of the one with the number `before`; 0: there is none.
+    /// Stores a record in place of the one with the number `before`; 0 if there is none.
     ///
     /// # Errors
     /// It cannot be stored, or another one was stored meanwhile.
@@ -117,7 +117,7 @@ pub enum TakeOverError {
     Unusable {
         /// The run.
         run: String,
-        /// What is wrong with it.
+        /// The fault.
         why: String,
     },
 }
@@ -125,7 +125,7 @@ pub enum TakeOverError {
 /// Reads the record of a run, and connects to its agents. Changes nothing. `program`: the version that they must have.
 ///
 /// # Errors
-/// There is no such run, or this version or key is not its own.
+/// There is no such run, or it belongs to another version or key.
 pub fn read(
     access: &BusAccess,
     key: KeyPair,

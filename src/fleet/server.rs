@@ -48,7 +48,7 @@ pub enum ServerError {
         "nats-server is not installed ({0}): install Debian's package nats-server, or give its path with --nats-server"
     )]
     Missing(String),
-    /// It was started and does not listen.
+    /// The server was started and does not listen.
     #[error("nats-server did not start: {0}")]
     NotStarted(String),
     /// A file or a process could not be made.
@@ -123,7 +123,7 @@ impl PrivateServer {
         }
     }
 
-    /// Its port on loopback.
+    /// Returns its port on loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -133,7 +133,7 @@ impl PrivateServer {
         self.folder.join(SPOOL)
     }
 
-    /// Its address and token.
+    /// Returns its address and token.
     pub fn access(&self) -> BusAccess {
         BusAccess {
             url: format!("nats://127.0.0.1:{}", self.port),

@@ -19,7 +19,7 @@ impl AgentSilence {
         AgentSilence { heard: vec![now; agents], looked: now }
     }
 
-    /// A message of this agent came; one that is not watched changes nothing.
+    /// Notes that a message of this agent came. An agent that is not watched changes nothing.
     pub fn hear(&mut self, agent: usize, now: Duration) {
         if let Some(heard) = self.heard.get_mut(agent) {
             *heard = (*heard).max(now);

@@ -19,7 +19,7 @@ pub struct WaitingReport {
     pub number: u64,
     /// Whether it is the shard's last.
     pub is_last: bool,
-    /// Its bytes.
+    /// The bytes.
     pub bytes: Vec<u8>,
 }
 

@@ -32,7 +32,7 @@ const PORTS: usize = 6;
 /// The range of these ports: below the range from which systems give ports to clients.
 const FIRST_PORT: u16 = 20_000;
 const PORTS_TO_DRAW: u64 = 12_000;
-/// What ssh prints if a port is in use.
+/// The text that ssh prints if a port is in use.
 const PORT_TAKEN: &str = "remote port forwarding failed";
 
 /// The script for the host's shell: `$1` is the name of the folder, `$2` the size of the program, `$3` its version,
@@ -223,7 +223,7 @@ impl SshStart<'_> {
 enum Problem {
     /// ssh or the host's shell ended.
     Ended,
-    /// Nothing came for too long.
+    /// No message came for too long.
     Silent,
 }
 
@@ -266,7 +266,7 @@ fn words(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     receiver
 }
 
-/// What ssh and the agent print on standard error.
+/// The standard error of ssh and the agent.
 struct Errors(mpsc::Receiver<String>);
 
 impl Errors {

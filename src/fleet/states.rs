@@ -106,18 +106,18 @@ impl FleetRun {
         }
     }
 
-    /// Returns a run of so many shards whose agents know when to start, as one that takes it over at `now` finds it.
+    /// Returns a run of this many shards whose agents know when to start, for a coordinator that takes it over at `now`.
     pub fn taken_over(shards: u32, now: Duration) -> FleetRun {
         let own = FleetRun::new(shards, now);
         FleetRun { state: RunState::Armed, shards: vec![ShardState::Armed; shards as usize], ..own }
     }
 
-    /// Returns how many shards it has.
+    /// Returns the number of shards.
     pub fn shards(&self) -> u32 {
         u32::try_from(self.shards.len()).unwrap_or(u32::MAX)
     }
 
-    /// Its state.
+    /// Returns the state.
     pub fn state(&self) -> RunState {
         self.state
     }

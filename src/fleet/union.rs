@@ -62,12 +62,12 @@ pub struct ShardsInStep {
     shards: Vec<SecondsOfShard>,
     /// The second that is returned next.
     second: u64,
-    /// The sum of what came after its second was returned.
+    /// The sum of the reports that came after their second was returned.
     late: Tally,
 }
 
 impl ShardsInStep {
-    /// For this many shards and phases.
+    /// Creates a union of this many shards and phases.
     pub fn new(shards: usize, phases: usize) -> ShardsInStep {
         ShardsInStep {
             shards: (0..shards)
@@ -168,7 +168,7 @@ impl ShardsInStep {
         Some(whole)
     }
 
-    /// Returns the sum of what came after its second was returned.
+    /// Returns the sum of the reports that came after their second was returned.
     pub fn late(&self) -> &Tally {
         &self.late
     }

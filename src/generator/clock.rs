@@ -26,7 +26,7 @@ impl Clock {
         Clock { epoch }
     }
 
-    /// Its epoch.
+    /// Returns the epoch.
     pub fn epoch(&self) -> Instant {
         self.epoch
     }

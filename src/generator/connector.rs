@@ -28,7 +28,7 @@ use crate::smtp::{Client, Content, Script, Step};
 pub struct EmbeddedListener {
     /// Where it listens.
     pub place: Destination,
-    /// Its certificate, which is trusted unless the plan names others.
+    /// The certificate, which is trusted unless the plan names others.
     pub certificate: Option<CertificateDer<'static>>,
 }
 

@@ -52,11 +52,11 @@ use crate::plan::{MOST_WAITING, Plan, Unit};
 /// An arrival whose time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScheduledArrival {
-    /// Its number.
+    /// The number.
     pub seq: u64,
-    /// Its phase.
+    /// The phase.
     pub phase: u32,
-    /// Its intended start, since the run's epoch.
+    /// The intended start, since the run's epoch.
     pub intended: Duration,
     /// When the generator noticed that this time had come.
     pub noticed: Duration,
@@ -90,11 +90,11 @@ pub enum OpenFor {
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionEnd {
-    /// It never became ready to send; its outcome.
+    /// The session never became ready to send; its outcome.
     NotOpened(Outcome),
-    /// It was ready, and the listener ended it or let it time out; its outcome.
+    /// The session was ready, and the listener ended it or let it time out; its outcome.
     ByListener(Outcome),
-    /// It was ready, and the client ended it.
+    /// The session was ready, and the client ended it.
     ByClient,
 }
 
@@ -107,7 +107,7 @@ pub enum Action {
         slot: SlotId,
         /// The phase in which it is opened.
         phase: u32,
-        /// Its purpose.
+        /// The purpose.
         purpose: OpenFor,
     },
     /// Give an arrival to an idle session.
@@ -123,7 +123,7 @@ pub enum Action {
     Abort {
         /// The session.
         slot: SlotId,
-        /// It is no longer needed, and its opening has not taken long: it is no failure that it is not open.
+        /// The session is no longer needed, and its opening has not taken long, so it is no failure.
         needless: bool,
     },
     /// End an arrival for which no session could be opened.
@@ -132,7 +132,7 @@ pub enum Action {
         arrival: ScheduledArrival,
         /// The start of the failed opening.
         tried: Duration,
-        /// Its outcome.
+        /// The outcome.
         outcome: Outcome,
         /// Whether the listener refused the session with a 5yz reply.
         for_good: bool,
@@ -143,14 +143,14 @@ pub enum Action {
     Ready(u32),
     /// A closed load without a length is given up.
     GiveUp {
-        /// Its phase.
+        /// The phase.
         phase: u32,
         /// The time since which no session was served.
         since: Duration,
     },
     /// For this long a closed load had no session open and could open none.
     StoodStill {
-        /// Its phase.
+        /// The phase.
         phase: u32,
         /// How long.
         length: Duration,

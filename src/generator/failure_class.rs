@@ -12,7 +12,7 @@ use crate::smtp::{Closed, Reply, Step};
 /// The class of a failed step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureClass {
-    /// Its condition.
+    /// The condition.
     pub condition: Condition,
     /// The outcome of its arrival.
     pub outcome: Outcome,

@@ -293,7 +293,7 @@ impl LocalRun {
         }
     }
 
-    /// From now on no arrivals are offered.
+    /// Stops offering arrivals.
     fn stopped(&self) {
         self.shared.stopped_at.get_or_init(|| self.clock.offset());
     }
@@ -483,7 +483,7 @@ fn ports_used(plan: &Plan, connections: u64) -> u64 {
     }
 }
 
-/// Returns what kept the worst of the threads from running, by phase.
+/// Returns the causes that kept the worst thread from running, by phase.
 fn hindrances(reports: &[WorkerReport], phases: usize) -> Vec<Hindrance> {
     let of = |phase: usize| reports.iter().filter_map(move |report| report.hindrances.get(phase).copied());
     (0..phases).map(|phase| of(phase).reduce(Hindrance::worst).unwrap_or_default()).collect()

@@ -20,7 +20,7 @@ pub(super) struct ProcessMeter {
 }
 
 impl ProcessMeter {
-    /// `allowance`: the cores that the load threads may use.
+    /// Creates a meter. `allowance` is the number of cores that the load threads may use.
     pub fn new(allowance: f64) -> ProcessMeter {
         ProcessMeter {
             allowance,
@@ -77,7 +77,7 @@ impl ProcessMeter {
     }
 }
 
-/// CPU seconds of the generator's threads so far (those named `load-`), without other threads of the process.
+/// Returns the CPU seconds of the generator's threads so far (those named `load-`), without other threads of the process.
 fn generator_cpu() -> f64 {
     let ticks = |stat: &str| -> Option<u64> {
         // The name may hold spaces and brackets; the fields after it do not.
@@ -97,7 +97,7 @@ fn generator_cpu() -> f64 {
     sum as f64 / 100.0
 }
 
-/// Resident memory of this process, in bytes; 0 if unknown.
+/// Returns the resident memory of this process in bytes; 0 if unknown.
 pub fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()

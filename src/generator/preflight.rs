@@ -107,7 +107,7 @@ pub fn raise_descriptors(needed: u64) -> Result<u64, PreflightError> {
     Ok(limit)
 }
 
-/// Descriptors open in this process now; 0 if unknown.
+/// Returns the number of open descriptors of this process; 0 if unknown.
 pub fn open_descriptors() -> u64 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }

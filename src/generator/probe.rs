@@ -40,7 +40,7 @@ pub struct ProbeOptions {
 /// The outcome of opening a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OpenOutcome {
-    /// It is open, and no reply is expected.
+    /// The session is open, and no reply is expected.
     Open(Probe),
     /// The listener refused it.
     Refused(ProbeRefusal),
@@ -188,7 +188,7 @@ pub trait Probes {
         false
     }
 
-    /// Returns why this side cannot go on, if it cannot: what came since then says nothing about the listener.
+    /// Returns why this machine cannot continue, if so: later events say nothing about the listener.
     fn own_failure(&self) -> Option<String> {
         None
     }

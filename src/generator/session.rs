@@ -106,7 +106,7 @@ pub(super) struct Session {
     hold: Hold,
     /// The first step of the session that was not accepted.
     failed: Option<Outcome>,
-    /// Its first condition, and its last.
+    /// The first condition, and its last.
     condition: Option<Condition>,
     last_condition: Option<Condition>,
     /// The start and end of a complete TLS handshake.

@@ -10,16 +10,16 @@ use tokio::sync::watch;
 /// The state of one barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BarrierState {
-    /// It is closed, or the phase has none.
+    /// The barrier is closed, or the phase has none.
     Closed {
         /// The number of workers whose sessions are open.
         ready: u32,
         /// When the last of them was ready.
         last: Duration,
     },
-    /// It was opened.
+    /// The barrier was opened.
     Open(Duration),
-    /// It was abandoned: the sessions of a worker will never all be open.
+    /// The barrier was abandoned: the sessions of a worker will never all be open.
     Abandoned,
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Times {
     /// The start of its service: MAIL was written, or its session started (unit `session`). `None`: its session failed
     /// before.
     pub served: Option<Duration>,
-    /// Its end.
+    /// The end.
     pub ended: Duration,
 }
 

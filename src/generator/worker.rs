@@ -37,7 +37,7 @@ pub(super) struct WorkerReport {
     pub worker: u32,
     /// User and system time.
     pub cpu: (Duration, Duration),
-    /// What kept the thread from running, by phase.
+    /// The causes that kept the thread from running, by phase.
     pub hindrances: Vec<Hindrance>,
     pub backlog: BacklogSeries,
     pub account: FinalAccount,
@@ -149,7 +149,7 @@ impl WorkerLoop {
         }
     }
 
-    /// Carries out the dispatcher's decisions.
+    /// Executes the dispatcher's decisions.
     fn act(&self) {
         let WorkerLoop { context, accounting, pool, .. } = self;
         let now = context.now();

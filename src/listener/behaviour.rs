@@ -43,15 +43,15 @@ pub(super) struct Behaviour {
     /// The session's number, for its draws.
     number: u64,
     draws: Cell<u32>,
-    /// It holds a place of [`LedgerCounts::open`].
+    /// Whether the session holds a place of [`LedgerCounts::open`].
     open: bool,
     /// The session ends with the answer that is being written.
     leaving: bool,
-    /// It is in a TLS handshake.
+    /// Whether the session is in a TLS handshake.
     shaking: bool,
     /// Whether it uses TLS.
     secured: bool,
-    /// It holds a place of [`LedgerCounts::open_tls`].
+    /// Whether the session holds a place of [`LedgerCounts::open_tls`].
     tls_place: bool,
     tally: SessionCounts,
     access: Access,
@@ -63,11 +63,11 @@ struct OpenTransaction {
     recipients: u32,
     content_bytes: u64,
     digest: Digest,
-    /// Its sender, where a greylist asks for it.
+    /// The sender, where a greylist asks for it.
     sender: Option<Box<str>>,
-    /// It counts as in progress in [`LedgerCounts::begin`].
+    /// Whether the transaction counts as in progress in [`LedgerCounts::begin`].
     started: bool,
-    /// It holds a place of [`LedgerCounts::enqueue`].
+    /// Whether the message holds a place of [`LedgerCounts::enqueue`].
     queued: bool,
     /// Its paths may be beyond ASCII.
     utf8: bool,

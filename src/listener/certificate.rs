@@ -52,7 +52,7 @@ fn making(why: impl ToString) -> TlsError {
     TlsError::Making(why.to_string())
 }
 
-/// SHA-256 of a certificate as tools show it: `AB:CD:...`.
+/// Returns the SHA-256 of a certificate in the usual form: `AB:CD:...`.
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
     let bytes: Vec<String> = Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect();
     bytes.join(":")

@@ -1,11 +1,11 @@
 //! The listener's replies in the dialects of three servers: data only. `behaviour` decides when each is sent.
 //!
-//! `{host}` is the listener's name, `{peer}` the client's address, `{arg}` what the reply is about.
+//! `{host}` is the listener's name, `{peer}` the client's address, `{arg}` the subject of the reply.
 //!
 //! # Decisions
-//! - Cisco's words are those of Cisco's published list of SMTP replies (52 rows), to the letter. Where the list has none
-//!   the entry says so, and the words are ours or the RFC's.
-//! - Where Postfix or Exim has no such limit, the entry is its reply to the nearest case.
+//! - Cisco's texts are exactly those of Cisco's published list of SMTP replies (52 rows). If the list has no such reply, the
+//!   entry says so, and the text is written for smtpress or taken from the RFC.
+//! - If Postfix or Exim has no such limit, the entry is its reply to the nearest case.
 
 use super::limits::Dialect;
 use crate::condition::Condition;
@@ -23,7 +23,7 @@ macro_rules! sayings {
             /// Every saying.
             pub const ALL: &'static [Saying] = &[$(Saying::$name),*];
 
-            /// Returns the condition a refusal shows; `None` if it is none.
+            /// Returns the condition that the reply shows; `None` if it is not a refusal.
             pub const fn condition(self) -> Option<Condition> {
                 match self { $(Saying::$name => $condition,)* }
             }
@@ -59,7 +59,7 @@ sayings! {
     Accepted, None, "250 ok:  Message accepted", "250 2.0.0 Ok: queued", "250 OK";
     /// STARTTLS.
     TlsGoAhead, None, "220 Go ahead with TLS", "220 2.0.0 Ready to start TLS", "220 TLS go ahead";
-    /// A chunk that is not the last. Cisco knows none; its words are ours.
+    /// A chunk that is not the last. Cisco has no BDAT, so its text is written for smtpress.
     Chunk, None, "250 ok:  {arg} octets received", "250 2.0.0 Ok: {arg} bytes", "250 {arg} byte chunk received"; // RFC 3030 4.2
     /// RSET.
     Reset, None, "250 reset", "250 2.0.0 Ok", "250 Reset OK";
@@ -95,11 +95,11 @@ sayings! {
     ConnectionRate, Some(Condition::ConnectionRateLimited),
         "421 #4.4.5 Too many connections from your host", "421 4.7.0 {host} Error: too many connections from {peer}",
         "451 SMTP service not available";
-    /// Messages of a session over the limit. Postfix has no such limit; its words are ours.
+    /// Messages of a session over the limit. Postfix has no such limit, so its text is written for smtpress.
     TooManyMessages, Some(Condition::TooManyMessagesPerSession),
         "421 #4.x.2 Too many messages for this session", "421 4.7.0 {host} Error: too many messages for this session",
         "421 too many messages in this connection";
-    /// Bytes of content of a session over the limit. None of the three has such a limit; the words are ours.
+    /// Bytes of content of a session over the limit. None of the three has such a limit, so the texts are written for smtpress.
     SessionBytes, Some(Condition::SessionBytesExceeded),
         "452 #4.7.28 Session exceeded transfer quota",
         "421 4.4.2 {host} Error: message size limit for this connection reached",
@@ -112,7 +112,7 @@ sayings! {
     ConnectionTime, Some(Condition::ConnectionTimeExceeded),
         "421 Exceeded allowable connection time", "421 4.4.2 {host} Error: timeout exceeded",
         "421 {host}: SMTP command timeout - closing connection";
-    /// The client said nothing for too long. Cisco's list has none; its words are ours.
+    /// The client said nothing for too long. Cisco's list has no such reply, so its text is written for smtpress.
     Idle, Some(Condition::IdleTimeout),
         "421 #4.4.2 Idle timeout, closing connection", "421 4.4.2 {host} Error: timeout exceeded",
         "421 {host}: SMTP command timeout - closing connection";
@@ -146,12 +146,12 @@ sayings! {
     /// Recipients of a message over the limit.
     TooManyRecipients, Some(Condition::TooManyRecipients),
         "452 #4.5.3 Too many recipients", "452 4.5.3 Error: too many recipients", "452 too many recipients";
-    /// A recipient that nobody knows. Cisco's list has none; these are the words of its recipient access table.
+    /// An unknown recipient. Cisco's list has no such reply: this is the text of its recipient access table.
     UnknownUser, Some(Condition::UnknownUser),
         "550 #5.1.0 Address rejected.",
         "550 5.1.1 <{arg}>: Recipient address rejected: User unknown in local recipient table", "550 Unknown user";
-    /// A recipient whose first attempt is not long enough ago. None of the three has a greylist of its own; Postfix's words are
-    /// Postgrey's, Exim's those of its usual ACL, Cisco's are ours.
+    /// A recipient whose first attempt is not long enough ago. None of the three has a greylist of its own: the texts are those
+    /// of Postgrey for Postfix, of the usual ACL for Exim, and written for smtpress for Cisco.
     Greylisted, Some(Condition::Greylisted),
         "450 #4.7.1 Greylisted, please try again later",
         "450 4.2.0 <{arg}>: Recipient address rejected: Greylisted, please try again later",
@@ -175,7 +175,7 @@ sayings! {
     TextLineTooLong, Some(Condition::LineTooLong),
         "500 Line too long", "500 5.5.2 {host} Error: command too long",
         "550 maximum allowed line length is 998 octets, got {arg}"; // RFC 5322 2.1.1
-    /// A path that is too long. None of the three has such a limit of its own; the words are ours.
+    /// A path that is too long. None of the three has such a limit of its own, so the texts are written for smtpress.
     PathTooLong, Some(Condition::LineTooLong),
         "553 #5.1.3 Path too long", "501 5.5.4 Error: path too long", "501 path too long";
     /// HELO or EHLO without a domain.
@@ -202,7 +202,7 @@ sayings! {
     AuthArguments, Some(Condition::SyntaxError),
         "501 #5.5.4 Invalid arguments to AUTH command", "501 5.5.4 Syntax: AUTH mechanism",
         "501 Syntactically invalid AUTH argument(s)";
-    /// A login. Cisco's list has none; its words are ours, as for the other replies to AUTH that it lacks.
+    /// A login. Cisco's list has no such reply, so its text is written for smtpress, as for other replies to AUTH.
     AuthAccepted, None, "235 #2.0.0 OK Authenticated", "235 2.7.0 Authentication successful",
         "235 Authentication succeeded";
     /// A login that failed.
@@ -231,7 +231,7 @@ sayings! {
     AuthNotAvailable, Some(Condition::AuthNotAvailable),
         "503 #5.3.3 AUTH not available", "503 5.5.1 Error: authentication not enabled",
         "503 AUTH command used when not advertised";
-    /// XCLIENT from a peer that is not trusted. Cisco and Exim have no XCLIENT; their words are ours.
+    /// XCLIENT from a peer that is not trusted. Cisco and Exim have no XCLIENT, so their texts are written for smtpress.
     XclientDenied, Some(Condition::PolicyRejected),
         "550 #5.7.1 XCLIENT is not permitted from your host", "550 5.7.0 Error: insufficient authorization",
         "550 XCLIENT is not permitted from your host";
@@ -254,10 +254,10 @@ sayings! {
     NoValidRecipients, Some(Condition::NoValidRecipients),
         "503 #5.5.1 RCPT first", "554 5.5.1 Error: no valid recipients",
         "503-All RCPT commands were rejected\n503 Valid RCPT command must precede DATA";
-    /// DATA or RCPT after BDAT, or DATA for binary content. The words are ours.
+    /// DATA or RCPT after BDAT, or DATA for binary content. The texts are written for smtpress.
     BdatOnly, Some(Condition::BadSequence),
         "503 Bad sequence of commands", "503 5.5.1 Error: need BDAT command", "503 only BDAT permissible after non-LAST BDAT";
-    /// A path beyond ASCII without SMTPUTF8 (RFC 6531 3.5). The words are ours.
+    /// A path beyond ASCII without SMTPUTF8 (RFC 6531 3.5). The texts are written for smtpress.
     NotAscii, Some(Condition::UnsupportedParameter),
         "553 #5.6.7 SMTPUTF8 required", "553 5.6.7 Error: bad address syntax: SMTPUTF8 is required",
         "553 bad address syntax: SMTPUTF8 required";
@@ -267,11 +267,11 @@ sayings! {
     /// MAIL within a transaction. As above.
     NestedMail, Some(Condition::BadSequence),
         "503 Bad sequence of commands", "503 5.5.1 Error: nested MAIL command", "503 sender already given";
-    /// STARTTLS with TLS. Cisco's list has none; its words are ours. Exim offers it no more.
+    /// STARTTLS with TLS. Cisco's list has no such reply, so its text is written for smtpress. Exim offers it no more.
     TlsActive, Some(Condition::BadSequence),
         "503 #5.5.1 TLS already active", "554 5.5.1 Error: TLS already active",
         "503 STARTTLS command used when not advertised";
-    /// Input behind STARTTLS. Cisco's list has none; its words are ours.
+    /// Input behind STARTTLS. Cisco's list has no such reply, so its text is written for smtpress.
     TlsNotLast, Some(Condition::ProtocolViolation),
         "554 #5.5.0 protocol violation: input before the handshake", "503 5.5.0 {host} Error: improper command pipelining after STARTTLS",
         "554 SMTP synchronization error";
@@ -298,7 +298,7 @@ sayings! {
     DeclaredSize, Some(Condition::MessageSizeExceeded),
         "552 size limit exceeded", "552 5.3.4 Message size exceeds fixed limit",
         "552 Message size exceeds maximum permitted";
-    /// A server error that stays. Postfix and Exim have none; their words are ours.
+    /// A server error that stays. Postfix and Exim have no such reply, so their texts are written for smtpress.
     ServerError, Some(Condition::ServerError),
         "554 #5.3.0 Server Error", "554 5.3.0 Error: internal server error", "554 Internal server error";
     /// `Received:` fields over the limit.

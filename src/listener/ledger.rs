@@ -34,17 +34,17 @@ pub struct LedgerSnapshot {
     pub host_sessions_peak: u64,
     /// Messages delivered: their 250 after the content was handed over for writing, with LMTP those of all recipients.
     pub messages: u64,
-    /// Recipients of those messages, and with LMTP also those that alone have one.
+    /// Recipients of these messages. With LMTP a recipient counts even if the message was refused for the others.
     pub recipients: u64,
     /// Bytes of content of those messages, dots unstuffed.
     pub content_bytes: u64,
-    /// Bytes read from all connections, but for PROXY headers.
+    /// Bytes read from all connections, without PROXY headers.
     pub received_bytes: u64,
     /// Bytes written to all connections.
     pub sent_bytes: u64,
     /// TLS handshakes that were completed.
     pub tls_handshakes: u64,
-    /// Those of them that resumed an earlier session.
+    /// Handshakes that resumed an earlier session.
     pub tls_resumed: u64,
     /// TLS handshakes that failed or were given up, clear text in their place included.
     pub tls_failed: u64,
@@ -148,10 +148,10 @@ impl LedgerCounts {
         Ok(())
     }
 
-    /// A session that holds a place under `from` turns out to be of the host `to`.
+    /// Moves the place of a session from the host `from` to its real host `to`.
     ///
     /// # Errors
-    /// What to say if that host has too many; the place is given back then.
+    /// The reply if that host has too many sessions. Then the place is released.
     pub fn change_host(&self, from: Option<IpAddr>, to: IpAddr, limits: &Limits) -> Result<(), Saying> {
         let mut open = lock(&self.open);
         open.leave(from);
@@ -296,7 +296,7 @@ impl LedgerCounts {
 }
 
 impl ServedSessions {
-    /// Sessions from one host.
+    /// Returns the number of sessions from one host.
     fn from(&self, host: IpAddr) -> u64 {
         self.hosts.get(&host).copied().unwrap_or(0)
     }

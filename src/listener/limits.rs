@@ -22,7 +22,7 @@ pub use crate::smtp::content::EndOfData;
 use crate::smtp::script::Protocol;
 pub use crate::smtp::script::TlsMode;
 
-/// Which server's reply texts the listener uses.
+/// The server whose reply texts the listener uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
     /// Cisco's Email Security Appliance, with `#4.4.5` before the text.
@@ -88,7 +88,7 @@ pub struct Delay {
 }
 
 impl Delay {
-    /// Always the same.
+    /// Returns a constant delay.
     pub const fn fixed(delay: Duration) -> Delay {
         Delay { min: delay, max: delay }
     }
@@ -152,7 +152,7 @@ pub struct StepTimeouts {
 }
 
 impl StepTimeouts {
-    /// That after `step`, if there is one.
+    /// Returns the time-out after `step`, if there is one.
     pub const fn after(&self, step: Step) -> Option<Duration> {
         match step {
             Step::Greeting => self.greeting,
@@ -184,7 +184,7 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-/// One window in which the listener reads, writes and accepts nothing, as a process under SIGSTOP.
+/// A window in which the listener reads, writes and accepts nothing, like a process under SIGSTOP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
     /// From the listener's start.
@@ -196,7 +196,7 @@ pub struct Stall {
 /// A reply forced at a step, in place of what the listener would say there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forced {
-    /// One of greeting, hello, starttls, auth, mail, rcpt, data, body, quit.
+    /// The step: greeting, hello, starttls, auth, mail, rcpt, data, body or quit.
     pub step: Step,
     /// The whole reply with its code, `452 4.3.1 queue full`; several lines are separated by `\n`. A 421 also closes.
     pub reply: String,
@@ -204,14 +204,14 @@ pub struct Forced {
     pub probability: f64,
 }
 
-/// All that the listener enforces.
+/// The limits and the behaviour of the listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// What it speaks.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Which extensions it offers.
+    /// The extensions that it offers.
     pub offers: Offers,
-    /// Which server's reply texts it uses.
+    /// The server whose reply texts it uses.
     pub style: Dialect,
     /// The name in its greeting and replies.
     pub hostname: String,
@@ -243,7 +243,7 @@ pub struct Limits {
 
     /// Whether and how TLS is spoken.
     pub tls: TlsMode,
-    /// Who the listener says it is; `None`: a certificate is made at the start.
+    /// The certificate and its key; `None` if a certificate is made at the start.
     pub credential: Option<Credential>,
     /// Where that certificate is written to, in PEM.
     pub certificate_out: Option<PathBuf>,
@@ -270,12 +270,12 @@ pub struct Limits {
     pub max_connection_time: Option<Duration>,
     /// Without input.
     pub idle_timeout: Option<Duration>,
-    /// The same by what comes next.
+    /// The longest time without input, by the expected command.
     pub step_timeouts: StepTimeouts,
 
     /// Recipients of a message.
     pub max_recipients: Option<u32>,
-    /// Recipients that nobody knows.
+    /// The unknown recipients.
     pub unknown_recipients: Patterns,
     /// Such recipients answered in a session; the next one ends it.
     pub max_invalid_recipients: Option<u32>,
@@ -289,7 +289,7 @@ pub struct Limits {
     pub max_path_length: Option<u32>,
     /// `Received:` fields of a message.
     pub max_hops: Option<u32>,
-    /// What ends the content after DATA.
+    /// The sequence that ends the content after DATA.
     pub end_of_data: EndOfData,
     /// Refuse content with a bare CR or LF.
     pub reject_bare_cr_lf: bool,
@@ -323,7 +323,7 @@ pub struct Limits {
     pub require_auth: bool,
     /// AUTH needs encryption first (538).
     pub auth_requires_encryption: bool,
-    /// Who may log in; `None`: nobody, and AUTH is not offered.
+    /// The users that may log in; `None` if AUTH is not offered.
     pub users: Option<Arc<Users>>,
     /// How they may; -PLUS only where there is a channel binding.
     pub mechanisms: Vec<Mechanism>,
@@ -334,14 +334,14 @@ pub struct Limits {
     pub delays: ReplyDelays,
     /// How long replies to errors are held back besides.
     pub error_delay: Option<ErrorDelay>,
-    /// One window of silence.
+    /// A window of silence.
     pub stall: Option<Stall>,
     /// Replies forced at steps; the first that fits is used.
     pub replies: Vec<Forced>,
 }
 
 impl Default for Limits {
-    /// No limits at all.
+    /// Returns settings without any limits.
     fn default() -> Self {
         Limits {
             protocol: Protocol::Smtp,

@@ -38,7 +38,7 @@ pub(super) enum LoginStep {
 }
 
 impl Access {
-    /// The session has TLS; who it was before counts for nothing (RFC 3207 4.2).
+    /// Notes that the session has TLS. An earlier login is forgotten (RFC 3207 4.2).
     pub fn secured(&mut self, handshake: &Handshake) {
         *self = Access {
             failures: self.failures,
@@ -48,7 +48,7 @@ impl Access {
         };
     }
 
-    /// Forgets the login: another client speaks on the session.
+    /// Forgets the login, because another client uses the session.
     pub fn anew(&mut self) {
         (self.exchange, self.user, self.failures) = (None, None, 0);
     }
@@ -118,7 +118,7 @@ impl Access {
         self.turn(limits, turn)
     }
 
-    /// The exchange under way is over.
+    /// Ends the exchange in progress.
     pub fn give_up(&mut self) {
         self.exchange = None;
     }
@@ -156,7 +156,7 @@ impl LoginCounts {
         LoginCounts { by_user: (0..users).map(|_| AtomicU64::new(0)).collect(), failed: AtomicU64::new(0) }
     }
 
-    /// The user of this number logged in.
+    /// Counts a login of the user with this number.
     pub fn count(&self, user: u32) {
         if let Some(count) = self.by_user.get(user as usize) {
             count.fetch_add(1, Relaxed);

@@ -69,7 +69,7 @@ pub enum ListenError {
     Bind {
         /// The address or path.
         place: Bind,
-        /// What the kernel says.
+        /// The kernel's error.
         source: io::Error,
     },
     /// TLS cannot be set up.
@@ -80,7 +80,7 @@ pub enum ListenError {
     CertificateOut {
         /// The path.
         path: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The path of a unix socket is occupied by a file that is not a socket.
@@ -212,7 +212,7 @@ impl Listener {
     /// Returns the address it listens on.
     ///
     /// # Panics
-    /// When it was started on a unix socket.
+    /// If it was started on a unix socket.
     pub fn addr(&self) -> SocketAddr {
         match &self.place {
             Bind::Tcp(address) => *address,
@@ -220,7 +220,7 @@ impl Listener {
         }
     }
 
-    /// Its certificate, if it speaks TLS.
+    /// Returns the certificate, if it speaks TLS.
     pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.certificate.as_ref()
     }
@@ -277,7 +277,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// One thread of a listener.
+/// A thread of a listener.
 struct ListenerThread {
     socket: Listening,
     shared: Arc<ListenerState>,
@@ -405,7 +405,7 @@ async fn publish(cpu: Arc<Cpu>) {
 }
 
 impl Cpu {
-    /// The thread's timer came, so much too late.
+    /// Notes that the thread's timer came too late by `delay`.
     fn turn(&self, delay: Duration) {
         self.turns.fetch_add(1, Relaxed);
         self.late.fetch_add(u64::from(delay > LATE), Relaxed);

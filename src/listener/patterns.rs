@@ -1,6 +1,6 @@
-//! Patterns of addresses: which recipients nobody knows.
+//! Patterns of addresses: the unknown recipients.
 
-/// Patterns such as `nobody*@*`: `*` stands for any bytes, none included, and letters are the same in both cases.
+/// Patterns such as `nobody*@*`: `*` stands for any number of bytes, and upper and lower case are equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patterns(Vec<String>);
 
@@ -8,7 +8,7 @@ impl Patterns {
     /// Reads patterns: `*`, or a text with `@` and without blanks.
     ///
     /// # Errors
-    /// The index of the first that is none.
+    /// The index of the first text that is not a pattern.
     pub fn parse<T: AsRef<str>>(texts: &[T]) -> Result<Patterns, usize> {
         let is_one = |text: &str| text == "*" || text.contains('@') && !text.contains(blank);
         match texts.iter().position(|text| !is_one(text.as_ref())) {
@@ -17,7 +17,7 @@ impl Patterns {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no patterns.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -37,7 +37,7 @@ fn blank(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 
-/// The first piece stands at the beginning, the last at the end, and those between in order.
+/// Whether the text fits: the first piece at its beginning, the last at its end, and the others between them in order.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
@@ -93,7 +93,7 @@ mod tests {
     }
 
     proptest! {
-        /// As the plain definition: a star takes nothing, or one byte and goes on.
+        /// The same result as the plain definition: a star takes no byte, or one byte and continues.
         #[test]
         fn fits_as_it_is_defined(pattern in "[ab*]{0,8}", text in "[ab]{0,8}") {
             fn slowly(pattern: &[u8], text: &[u8]) -> bool {

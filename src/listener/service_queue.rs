@@ -1,4 +1,4 @@
-//! ServiceQueue that serve contents: so many at once, the others wait their turn. What a content takes is `behaviour`'s business.
+//! The workers that process contents: a fixed number at once, while the others wait. `behaviour` decides the time of each.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,12 +11,12 @@ pub(super) struct ServiceQueue {
 }
 
 impl ServiceQueue {
-    /// So many, all free from `start` on; at least one.
+    /// Creates this many workers, at least one, all free from `start` on.
     pub fn new(count: u32, start: Instant) -> ServiceQueue {
         ServiceQueue { free: Mutex::new(vec![start; count.max(1) as usize]) }
     }
 
-    /// Returns how long from `now` on it takes until a content that takes `service` is done.
+    /// Returns how long from `now` on it takes to finish a content with this service time.
     pub fn serve(&self, now: Instant, service: Duration) -> Duration {
         // A session that panicked left no worker half changed.
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);

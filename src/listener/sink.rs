@@ -23,7 +23,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Hands it over for these of its recipients, by their places.
+    /// Passes the message to the sink for these of its recipients, by their indices.
     pub fn hand_over(&self, recipients: std::ops::Range<usize>, sink: &dyn Sink) {
         if let (Some(recipients), Some(ended)) = (self.recipients.get(recipients), self.ended) {
             sink.take(TakenMessage { recipients, content: &self.content, ended });
@@ -33,6 +33,6 @@ impl Kept {
 
 /// Takes what the listener delivers, on the listener's threads.
 pub trait Sink: Debug + Send + Sync {
-    /// A message was delivered.
+    /// Takes a delivered message.
     fn take(&self, taken: TakenMessage<'_>);
 }

@@ -29,7 +29,7 @@ impl Unavailability {
     }
 }
 
-/// What all sessions of a listener share.
+/// The state that all sessions of a listener share.
 #[derive(Debug)]
 pub(super) struct ListenerState {
     pub limits: Limits,
@@ -45,12 +45,12 @@ pub(super) struct ListenerState {
     pub workers: Option<ServiceQueue>,
     /// Where messages go that are delivered; without one they are discarded.
     pub sink: Option<Arc<dyn Sink>>,
-    /// What a stream needs to be secured.
+    /// The TLS settings of a stream, if the listener uses TLS.
     pub security: Option<Security>,
 }
 
 impl ListenerState {
-    /// For a listener that starts at `start`; `security`: if it speaks TLS.
+    /// Creates the state of a listener that starts at `start`. `security` is set if it uses TLS.
     pub fn new(
         limits: Limits,
         seed: u64,
@@ -92,7 +92,7 @@ impl ListenerState {
         self.outage.is_some_and(|outage| outage.from <= now && !outage.is_over(now))
     }
 
-    /// Returns what bounds a session that begins at `now`.
+    /// Returns the bounds of a session that begins at `now`.
     pub fn bounds(&self, now: Instant) -> ServerBounds {
         ServerBounds {
             max_line: self.limits.max_line_length.map_or(MAX_LINE, |max| max as usize),
@@ -104,7 +104,7 @@ impl ListenerState {
     }
 }
 
-/// Where no TLS is spoken, STARTTLS is offered for the refusals it can meet.
+/// Whether STARTTLS is offered although TLS is not used: for the limits that can refuse it.
 pub(super) fn is_starttls_offered(limits: &Limits) -> bool {
     match limits.tls {
         TlsMode::None => limits.require_starttls || limits.max_tls_sessions.is_some(),

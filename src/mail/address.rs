@@ -97,7 +97,7 @@ pub enum InvalidAddress {
     LongLocalPart {
         /// The pattern.
         pattern: String,
-        /// Its largest length.
+        /// The largest length.
         length: usize,
     },
     /// The whole address is too long.
@@ -107,7 +107,7 @@ pub enum InvalidAddress {
     Long {
         /// The pattern.
         pattern: String,
-        /// Its largest length.
+        /// The largest length.
         length: usize,
         /// The allowed length.
         allowed: usize,

@@ -68,7 +68,7 @@ pub enum InvalidFiles {
     Large {
         /// The path.
         path: String,
-        /// Its size.
+        /// The size.
         bytes: u64,
         /// The largest allowed size.
         allowed: u64,

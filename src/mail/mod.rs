@@ -216,7 +216,7 @@ pub enum InvalidSpec {
     /// A header field is invalid.
     #[error("the header field {field:?} {reason}")]
     Header {
-        /// Its index, from 0.
+        /// The index, from 0.
         index: usize,
         /// The field as it is written.
         field: String,

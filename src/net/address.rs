@@ -34,7 +34,7 @@ pub enum Transport {
     },
     /// A unix socket.
     Unix {
-        /// Its path.
+        /// The path.
         path: PathBuf,
     },
     /// The listener is started inside the process.

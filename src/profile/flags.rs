@@ -67,11 +67,11 @@ fn written(flag: &str, origin: OverrideOrigin) -> String {
 /// A flag that was given, on the command line or by a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// Its long form, as in `--rate`.
+    /// The long form, as in `--rate`.
     pub flag: &'static str,
     /// The origin.
     pub origin: OverrideOrigin,
-    /// Its value, as a text.
+    /// The value, as a text.
     pub value: String,
 }
 

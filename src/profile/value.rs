@@ -206,7 +206,7 @@ impl<T> Spread<T> {
 pub struct Share<T> {
     /// The value.
     pub value: T,
-    /// Its weight, relative to the sum of all weights.
+    /// The weight, relative to the sum of all weights.
     pub weight: f64,
 }
 

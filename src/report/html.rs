@@ -209,7 +209,7 @@ struct ChartPhase {
 struct ChartEvent {
     name: String,
     from: f64,
-    /// Its end; `null`: it runs.
+    /// The end; `null`: it runs.
     to: Option<f64>,
 }
 

@@ -92,7 +92,7 @@ impl View {
 /// A part of the report under one heading.
 #[derive(Clone, Debug, Default)]
 pub struct Section {
-    /// Its name, the same in every report.
+    /// The name, the same in every report.
     pub id: &'static str,
     /// The heading.
     pub title: String,
@@ -376,7 +376,7 @@ pub struct TableRow {
 pub struct ReportTable {
     /// The columns.
     pub columns: Vec<Column>,
-    /// Its rows; each has a cell for every column.
+    /// The rows; each has a cell for every column.
     pub rows: Vec<TableRow>,
     /// Whether a terminal leaves out the titles and may write each row as a paragraph.
     pub is_list: bool,

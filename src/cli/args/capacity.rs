@@ -7,7 +7,7 @@ use clap::Args;
 use super::common::CommonArgs;
 use super::login::LoginArgs;
 
-/// `smtpress capacity`.
+/// Runs `smtpress capacity`.
 #[derive(Debug, Default, Args)]
 pub struct CapacityArgs {
     /// A profile (TOML), or - for stdin: its target, session, message, first measured phase and [capacity] are used; or

@@ -48,7 +48,7 @@ pub struct BusArgs {
     pub nats_ca: Option<PathBuf>,
 }
 
-/// `smtpress agent`.
+/// Runs `smtpress agent`.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
     #[command(flatten)]
@@ -70,7 +70,7 @@ pub struct AgentArgs {
     pub join: bool,
 }
 
-/// `smtpress fleet`.
+/// Runs `smtpress fleet`.
 #[derive(Debug, Subcommand)]
 pub enum FleetCommand {
     /// Run a profile on many agents, as one run with one result

@@ -7,7 +7,7 @@ use clap::Args;
 use super::common::CommonArgs;
 use super::login::LoginArgs;
 
-/// `smtpress limit`.
+/// Runs `smtpress limit`.
 #[derive(Debug, Default, Args)]
 pub struct LimitArgs {
     /// A profile (TOML), or - for stdin: its target, session, message and [limits] are used; or give --target

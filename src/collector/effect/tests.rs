@@ -36,7 +36,7 @@ struct World {
     fails_after: u64,
     /// For this long after each outage arrivals take this much longer.
     slow: (u64, u64),
-    /// One in this many arrivals fails in any case, some of them before any event; 0: none.
+    /// One in this many arrivals fails in any case, some of them before any event; 0 for none.
     strays: u64,
 }
 

@@ -19,13 +19,13 @@ use super::{Hist, SIGNIFICANT_DIGITS, bucket};
 /// Why a stored distribution cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// It is not base64.
+    /// The text is not base64.
     #[error("not base64")]
     Base64(#[from] base64::DecodeError),
-    /// It is malformed.
+    /// The data is malformed.
     #[error("not a compressed V2 histogram: {0}")]
     Format(&'static str),
-    /// It is a histogram of another kind.
+    /// The data is a histogram of another kind.
     #[error("a histogram of another kind: {0}")]
     Foreign(&'static str),
     /// The stored minimum, maximum or mean do not fit it.
@@ -57,7 +57,7 @@ impl Hist {
     /// is limited.
     ///
     /// # Errors
-    /// It is no such text, or a histogram of another precision.
+    /// The text is not such a histogram, or has another precision.
     pub fn decode(text: &str) -> Result<Hist, DecodeError> {
         if text.len() as u64 > LONGEST * 2 {
             return Err(DecodeError::Format("too long"));

@@ -16,7 +16,7 @@ use super::Hist;
 /// The status of a percentile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It is exact.
+    /// The value is exact.
     Exact,
     /// The percentile is this or more: arrivals without an end are among the values below it.
     AtLeast,
@@ -35,7 +35,7 @@ impl Status {
     }
 }
 
-/// One percentile.
+/// A percentile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quantile {
     /// The quantile, above 0 and below 1.
@@ -46,7 +46,7 @@ pub struct Quantile {
     pub low_ns: u64,
     /// The upper end of its 99 % interval.
     pub high_ns: u64,
-    /// Its status.
+    /// The status.
     pub status: Status,
     /// Its upper bound in nanoseconds; `u64::MAX`: arrivals without an end leave it unbounded.
     pub at_most_ns: u64,

@@ -81,13 +81,13 @@ impl fmt::Display for Code {
     }
 }
 
-/// One reason why a measurement is invalid.
+/// A reason why a measurement is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidityReason {
-    /// Its kind.
+    /// The kind.
     pub code: Code,
     /// The index of the phase, if it is about one.
     pub phase: Option<usize>,
-    /// What was measured, what is allowed and what to do.
+    /// The measured value, the allowed value and the remedy.
     pub sentence: String,
 }

@@ -10,7 +10,7 @@ use crate::verdict::{AssertionResult, AssertionStatus, SearchVerdict};
 /// `[NAME:] >= 400/s`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expectation {
-    /// Its text.
+    /// The text.
     text: String,
     /// The goal that it is about; `None`: all goals.
     goal: Option<usize>,

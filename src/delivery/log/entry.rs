@@ -62,7 +62,7 @@ pub struct LogCopy {
     pub run: String,
     /// The number of the message.
     pub seq: u64,
-    /// Its recipients.
+    /// The recipients.
     pub to: Vec<String>,
     /// When the end of its content was read.
     pub at: ClockReading,

@@ -130,7 +130,7 @@ mod tests {
         ]
     }
 
-    /// Its trials, in order: number, seconds, bad share.
+    /// The trials, in order: number, seconds, bad share.
     const ADDED: [(usize, f64, f64); 6] =
         [(59, 1.0, 0.0), (1, 1.0, 0.01), (59, 1.0, 0.01), (1, 1.0, 0.0), (1, 60.0, 0.001), (1, 60.0, 0.0)];
 

@@ -64,7 +64,7 @@ pub struct SearchRules {
 pub struct TrialResult {
     /// The load.
     pub load: f64,
-    /// Its intended length, in seconds.
+    /// The intended length, in seconds.
     pub seconds: f64,
     /// Its result for each goal; `None`: it is invalid.
     pub judged: Option<Vec<TrialVerdict>>,
@@ -107,7 +107,7 @@ impl Why {
 pub struct NextTrial {
     /// The load.
     pub load: f64,
-    /// Its length, in seconds.
+    /// The length, in seconds.
     pub seconds: f64,
     /// The reason.
     pub why: Why,

@@ -24,11 +24,11 @@ const SAMPLE: usize = 300;
 /// One trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialRecord {
-    /// Its number, from 1.
+    /// The number, from 1.
     pub number: usize,
     /// The load, in the unit of the goals' bounds.
     pub load: f64,
-    /// Its intended length.
+    /// The intended length.
     pub length_s: f64,
     /// Why it was made: `start`, `down`, `double`, `bisect`, `classify` or `confirm`.
     pub why: String,

@@ -62,7 +62,7 @@ pub enum LimitVerdict {
     Differs,
     /// The limit was not reached up to the highest value tried.
     NotReached,
-    /// Its repeats differ.
+    /// The repeats differ.
     Unstable,
     /// More than was configured is served.
     NotEnforced,

@@ -63,7 +63,7 @@ pub enum AfterAttempt {
 /// The end of an attempt, as far as a retry depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptEnd {
-    /// Its outcome.
+    /// The outcome.
     pub outcome: Outcome,
     /// Whether the listener refused the session with a 5yz reply: another attempt would be refused, too.
     pub for_good: bool,

@@ -38,7 +38,7 @@ struct ReportedTransaction {
     taken: Vec<Outcome>,
     /// The outcomes of the content; with LMTP one for each accepted recipient.
     content: Vec<Outcome>,
-    /// Its last failure, except for refused recipients.
+    /// The last failure, except for refused recipients.
     failed: Option<Outcome>,
     in_doubt: bool,
 }

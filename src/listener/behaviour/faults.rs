@@ -20,7 +20,7 @@ impl Behaviour {
         self.mistake(answer)
     }
 
-    /// Its reply, while the session may still name unknown recipients.
+    /// Returns the reply to an unknown recipient, while the session may still name more of them.
     fn unknown_words(&mut self, path: &str) -> PolicyAnswer {
         if self.shared.limits.max_invalid_recipients.is_some_and(|max| self.tally.invalid >= max) {
             return PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyInvalidRecipients, "") };
@@ -58,7 +58,7 @@ impl Behaviour {
         self.mistake(answer)
     }
 
-    /// Its reply, while the session may still make errors.
+    /// Returns the reply to an error, while the session may still make more of them.
     fn fault_words(&mut self, fault: RequestFault<'_>) -> PolicyAnswer {
         if self.shared.limits.max_bad_commands.is_some_and(|max| self.tally.errors >= max) {
             return PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };

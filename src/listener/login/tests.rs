@@ -109,7 +109,7 @@ impl Served {
         }
     }
 
-    /// Types lines; what is said to the last.
+    /// Sends lines. Returns the reply to the last.
     fn types(&mut self, lines: &[&str]) -> String {
         for line in lines {
             self.said.clear();
@@ -125,7 +125,7 @@ impl Served {
     }
 }
 
-/// How what is said is cut on its way.
+/// How the bytes are split on their way.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Nowhere,
@@ -295,7 +295,7 @@ fn the_lines_of_an_exchange_mean_what_rfc_4954_says() {
     said(&[&format!("AUTH LOGIN {}", long(12276))], too_long);
     said(&[&format!("AUTH LOGIN {}", long(12272))], "334 UGFzc3dvcmQ6");
     said(&[&format!("NOOP {}", long(3000))], "500 Line too long");
-    // An end of line that is none, within an exchange.
+    // An invalid line end within an exchange.
     let mut served = Served::new(limits.clone(), false);
     served.types(&["EHLO client.example", "AUTH LOGIN"]);
     served.hear(b"bG9hZA==\n");

@@ -53,7 +53,7 @@ tables! {
     }
     /// A goal that a load must meet.
     Goal {
-        /// Its name.
+        /// The name.
         name: String, if bounds::plain_name;
         /// The objective: "response p99 < 500ms". Needed.
         slo: String;

@@ -69,7 +69,7 @@ words! {
 tables! {
     /// The embedded listener. A limit is the largest number that is still served; absent: no limit.
     Listener {
-        /// Its protocol.
+        /// The protocol.
         protocol: Protocol, or Protocol::Smtp;
         /// The extensions that it offers, in addition to SIZE and STARTTLS. Default pipelining and 8bitmime.
         extensions: Vec<Extension>;

@@ -94,7 +94,7 @@ impl Load {
 tables! {
     /// A part of the run.
     Phase {
-        /// Its name, unique in the profile: letters, digits, `-` and `_`. Default: `phase-` and its number.
+        /// The name, unique in the profile: letters, digits, `-` and `_`. Default: `phase-` and its number.
         name: String, if bounds::plain_name;
         /// The load model, which determines the keys that the phase needs. Needed.
         load: Load;

@@ -44,7 +44,7 @@ words! {
     enum Ret {
         /// The whole message.
         Full = "full",
-        /// Its header.
+        /// The header.
         Hdrs = "hdrs",
     }
     /// When a delivery is to be reported (RFC 3461).

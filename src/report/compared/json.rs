@@ -52,7 +52,7 @@ struct Json<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Run")]
 struct JsonRun<'a> {
-    /// Its directory, as the user named it.
+    /// The directory, as the user named it.
     path: &'a str,
     /// Identifies the run, as in the header `X-Smtpress-Run` of its messages.
     run_id: &'a str,

@@ -74,7 +74,7 @@ pub(crate) struct Bands {
 #[derive(Clone, Debug)]
 pub(crate) struct TimeStretch {
     pub(crate) point: u64,
-    /// Its first second.
+    /// The first second.
     pub(crate) from: f64,
     pub(crate) response: Hist,
     pub(crate) service: Hist,

@@ -14,7 +14,7 @@ use crate::verdict::grammar;
 pub struct Claim {
     /// `assertions`, `limits`, `capacity` or `events`.
     pub group: &'static str,
-    /// Its status, with its severity.
+    /// The status, with its severity.
     pub word: Cell,
     /// The claim.
     pub what: String,
@@ -26,7 +26,7 @@ pub struct Claim {
     pub conditions: String,
     /// Further details, one line each.
     pub details: Vec<String>,
-    /// Its result, given the state of the whole run.
+    /// The result, given the state of the whole run.
     pub state: ClaimState,
     /// The kind of failure, if it is one.
     pub failure: &'static str,

@@ -37,7 +37,7 @@ pub struct StepShare {
     pub percent: String,
     /// Its mean for each arrival.
     pub mean: String,
-    /// Its share, as text.
+    /// The share, as text.
     pub share: String,
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::world::{SimulatedTarget, World, ms};
 use super::*;
 
-/// What all shards of a plan did together.
+/// The combined events of all shards of a plan.
 struct Union {
     /// When a session was opened, in order.
     opened: Vec<Duration>,

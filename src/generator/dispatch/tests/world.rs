@@ -24,16 +24,16 @@ use crate::plan::{Plan, Unit};
 pub struct SimulatedTarget {
     pub opens_in: u64,
     pub serves_in: u64,
-    /// Of refusing a session.
+    /// The probability of refusing a session.
     pub refuses: u64,
-    /// Of losing the session while it serves.
+    /// The probability of losing the session while it serves.
     pub drops: u64,
-    /// Of deferring a message, and of rejecting one.
+    /// The probabilities of deferring a message, and of rejecting one.
     pub defers: u64,
     pub rejects: u64,
-    /// Of leaving a recipient of a message with several for later, and of refusing one for good.
+    /// The probabilities of deferring a recipient of a message with several, and of rejecting one.
     pub leaves: u64,
-    /// Of ending a session that rests.
+    /// The probability of ending an idle session.
     pub closes_idle: u64,
     /// Sessions it never greets: every so many, 0: none.
     pub mute_every: u64,
