@@ -27,7 +27,7 @@ pub fn capacity(args: &CapacityArgs, screen: &Screen) -> Result<ExitCode, Comman
     capacity_on(args, screen, |_, _| Ok(None))
 }
 
-/// Returns the same on the fleet that `gather` returns; `None`: on this machine.
+/// Runs the search on the fleet that `gather` returns, or with `None` on this machine.
 pub fn capacity_on(
     args: &CapacityArgs,
     screen: &Screen,

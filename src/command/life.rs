@@ -95,7 +95,7 @@ impl<'a> Life<'a> {
         Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop))
     }
 
-    /// Returns the data about it that agents get.
+    /// Returns the data that agents get about the embedded listener.
     ///
     /// # Errors
     /// Agents cannot reach the embedded listener.
@@ -167,9 +167,9 @@ fn far_end(settings: &ReceiverSettings, seed: u64) -> Result<FarEnd, CommandErro
 pub struct Finished {
     /// The run directory.
     pub directory: RunDir,
-    /// The result, judged.
+    /// The result with its verdict.
     pub result: Arc<RunResult>,
-    /// Whether all its files are written.
+    /// Whether all files of the run are written.
     pub stored: Result<(), CommandError>,
 }
 

@@ -9,7 +9,8 @@
 //! - Transit and delivery times exist for accepted recipients only, because a recipient in doubt has no reply to
 //!   measure from. A recipient that was delivered before it was accepted, after an attempt in doubt or refused, has no
 //!   times either.
-//!   memory. They count as unexpected, and those beyond the limit as foreign.
+//! - Deliveries of messages that were never sent are kept separately up to a limit, so that a faulty relay cannot fill
+//!   the memory. They count as unexpected, and those beyond the limit as foreign.
 //! - A recipient that was both delivered and bounced counts as delivered. The bounce is counted separately.
 
 use std::collections::hash_map::Entry;

@@ -6,8 +6,7 @@
 //! - Processes that the command leaves running are kept when it ends by itself: it may have restarted a listener. At a
 //!   time-out or a stop the whole process group is ended: by TERM, and half a second later by KILL.
 //! - A file that grows beyond a mebibyte is truncated to the offset where the command began, so that no command fills
-//!   the disk.
-//!   Reports show the first and the last part of the output.
+//!   the disk. Reports show the first and the last part of the output.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};

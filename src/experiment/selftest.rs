@@ -1,11 +1,11 @@
-//! The proof that the measurements are true on this machine: loads with known results.
+//! Proves that the measurements are correct on this machine, by loads with known results.
 //!
-//! It plans the scenarios and judges the measurements; the caller provides the testbed (listener, threads, clock).
+//! It plans the scenarios and judges the measurements. The caller provides the testbed (listener, threads, clock).
 //!
 //! # Decisions
-//! - Every scenario is judged by lower bounds that follow from arithmetic, and by wide upper bounds only if a wrong
-//!   time origin or the generator's own waits would exceed them by far: a busy machine makes a scenario invalid, not
-//!   false.
+//! - Every scenario is judged by lower bounds that can be computed exactly. Upper bounds are used only for faults that
+//!   would exceed them by far: a wrong time origin, or waits of the generator. So a busy machine makes a scenario
+//!   invalid, not wrong.
 //! - The wait of a stall at quantile q, under a constant open load over T with a stall of S, is at least S - (1 - q)T (M1).
 
 mod ceiling;
@@ -29,11 +29,11 @@ pub struct ListenerSetting {
     pub body: Duration,
     /// A window in which it reads and accepts nothing: its start, and its length.
     pub stall: Option<(Duration, Duration)>,
-    /// The share of messages it answers 4yz, and 5yz.
+    /// The share of messages that are answered by 4yz, and by 5yz.
     pub errors: f64,
-    /// Sessions it takes at once from one host.
+    /// The most sessions at once from one host.
     pub per_host: Option<u32>,
-    /// Block every thread of the generator at this offset for this long.
+    /// The offset and the length of a block of every thread of the generator.
     pub block: Option<(Duration, Duration)>,
 }
 
@@ -51,7 +51,7 @@ pub trait Testbed {
     /// Runs `plan` against a listener with this `setting`.
     ///
     /// # Errors
-    /// smtpress itself cannot go on.
+    /// smtpress itself cannot continue.
     fn measure(&mut self, plan: &Plan, setting: &ListenerSetting) -> Result<ScenarioResult, RunError>;
 
     /// Returns the resident memory of the generator's process in bytes; 0 if unknown.

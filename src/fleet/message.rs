@@ -1,8 +1,8 @@
 //! The messages of coordinator and agents, encoded as CBOR behind the version of the message format.
 //!
 //! # Decisions
-//! - The version comes first and is read by itself, because the rest of another version may be anything.
-//! - Durations and counts are sent as they are; distributions are sent bucket by bucket, with their exact minimum and
+//! - The version comes first and is decoded separately, because in another version the rest may have any form.
+//! - Durations and counts are sent unchanged. Distributions are sent bucket by bucket, with their exact minimum and
 //!   maximum.
 
 use std::net::{IpAddr, SocketAddr};
@@ -41,7 +41,7 @@ pub enum MessageError {
 /// Encodes a message.
 ///
 /// # Panics
-/// Never: a vector takes all that is written, and every type here has a form in CBOR.
+/// Never: writing to a vector cannot fail, and every type here can be encoded as CBOR.
 pub fn encode(message: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(&VERSION, &mut bytes).expect("a vector takes all that is written");
@@ -52,7 +52,7 @@ pub fn encode(message: &impl Serialize) -> Vec<u8> {
 /// Decodes a message.
 ///
 /// # Errors
-/// The bytes are of another version, or no message of this type.
+/// The bytes are of another version, or are not a message of this type.
 pub fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, MessageError> {
     let version: u16 = ciborium::from_reader(&mut bytes).map_err(|_| MessageError::Malformed)?;
     if version != VERSION {
@@ -76,7 +76,7 @@ pub fn sign(message: &impl Serialize, key: &KeyPair) -> Vec<u8> {
 /// Decodes a signed message after checking its signature by `key`.
 ///
 /// # Errors
-/// The signature is wrong, or the bytes are no message of this type.
+/// The signature is wrong, or the bytes are not a message of this type.
 pub fn verify<T: DeserializeOwned>(bytes: &[u8], key: &KeyPair) -> Result<T, MessageError> {
     let (signature, body) = bytes.split_at_checked(SIGNATURE).ok_or(MessageError::Unsigned)?;
     key.verify(body, signature).map_err(|_| MessageError::Unsigned)?;
@@ -92,9 +92,9 @@ pub enum AgentState {
     Prepared,
     /// The agent knows the time of the start.
     Armed,
-    /// Its load is on the target.
+    /// The load of the agent is on the target.
     Running,
-    /// Its load is over, and some of its reports are not stored yet.
+    /// The load of the agent is over, and some of its reports are not stored yet.
     Reporting,
 }
 
@@ -120,7 +120,7 @@ pub struct Heartbeat {
     pub host: String,
     /// The version of its smtpress.
     pub program: String,
-    /// A random number, drawn at the agent's start and after each run: the agent refuses commands that do not carry it.
+    /// A random number, drawn at the agent's start and after each run. The agent refuses commands without it.
     pub nonce: u64,
     /// The state.
     pub state: AgentState,
@@ -128,7 +128,7 @@ pub struct Heartbeat {
     pub run: Option<String>,
 }
 
-/// A command of the coordinator to one agent; signed.
+/// A signed command of the coordinator to one agent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AgentCommand {
     /// The name of the agent.
@@ -148,7 +148,7 @@ pub enum AgentOrder {
     Prepare(Box<RunSpec>),
     /// Start at this time of its own clock.
     Arm {
-        /// Since the zero of the agent's clock.
+        /// The time since the zero of the agent's clock.
         at: Duration,
     },
     /// Drop the shard without sending any load.
@@ -157,7 +157,7 @@ pub enum AgentOrder {
     Probe {
         /// The number of the call, rising: a recorded call cannot be used again.
         number: u64,
-        /// What.
+        /// The call.
         call: ProbeCall,
     },
 }
@@ -169,11 +169,11 @@ pub enum ProbeCall {
     Hosts,
     /// Open sessions.
     Open {
-        /// How each is opened.
+        /// The way in which each session is opened.
         ways: Vec<ProbeOptions>,
-        /// The number at a time.
+        /// The number of sessions at a time.
         at_once: usize,
-        /// The longest time for it.
+        /// The longest time for the opening.
         within: Duration,
     },
     /// Send these bytes, possibly none, and do not wait.
@@ -189,14 +189,14 @@ pub enum ProbeCall {
         session: Probe,
         /// The bytes, unchanged.
         bytes: Vec<u8>,
-        /// The longest wait for it.
+        /// The longest wait for the event.
         within: Duration,
     },
     /// Close sessions.
     Close {
-        /// Which.
+        /// The sessions.
         sessions: Vec<Probe>,
-        /// How.
+        /// The way in which they are closed.
         how: CloseMode,
         /// The longest wait for the listener.
         within: Duration,
@@ -232,25 +232,25 @@ pub enum ProbeValue {
 /// An agent's reply to a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AgentAnswer {
-    /// The time of its clock.
+    /// The time of the agent's clock.
     Pong {
-        /// Since the zero of its clock.
+        /// The time since the zero of the agent's clock.
         at: Duration,
     },
     /// The agent accepts the command.
     Done,
     /// The agent refuses the command, for this reason (a sentence).
     Refused(String),
-    /// The result of a call to its sessions.
+    /// The result of a call to the agent's sessions.
     Probed(Box<ProbeReport>),
 }
 
-/// The embedded listener of the coordinator's machine, for agents on the same one.
+/// The embedded listener of the coordinator's machine, for agents on the same machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListenerOfRun {
     /// The address on which it listens.
     pub address: SocketAddr,
-    /// Its certificate (DER); trusted unless the plan names authorities.
+    /// The certificate (DER). It is trusted unless the plan names authorities.
     pub certificate: Option<Vec<u8>>,
 }
 
@@ -274,15 +274,15 @@ pub struct RunSpec {
     pub lists_transactions: bool,
 }
 
-/// The lease: a message of the coordinator to all agents of a run, once a second and at each change; signed. Without
-/// one for [`LEASE`](super::LEASE) an agent ends its load.
+/// The lease: a signed message of the coordinator to all agents of a run, once a second and at each change. An agent
+/// that gets no lease for [`LEASE`](super::LEASE) ends its load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The run.
     pub run: String,
-    /// The number of the coordinator: one that takes over a run has a higher number.
+    /// The number of the coordinator. A coordinator that takes over a run has a higher number.
     pub epoch: u64,
-    /// The number of the lease, rising; an agent ignores older ones.
+    /// The rising number of the lease. An agent ignores older leases.
     pub number: u64,
     /// Whether the load goes on, drains or stops.
     pub stop: Stop,
@@ -291,24 +291,24 @@ pub struct Lease {
 /// A second of a shard.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SecondReport {
-    /// From 0.
+    /// The number of the second, from 0.
     pub number: u64,
     /// The counts.
     pub interval: Interval,
-    /// Recorded sessions that ended in it: file stem and text.
+    /// The recorded sessions that ended in this second: file stem and text.
     pub transcripts: Vec<(String, String)>,
 }
 
 /// The end of a shard.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FinalReport {
-    /// How many seconds it reported.
+    /// How many seconds the shard reported.
     pub seconds: u64,
-    /// SHA-256 over the bytes of all their reports, in order.
+    /// SHA-256 over the bytes of all these reports, in order.
     pub digest: [u8; 32],
     /// The measurement without the contents of the seconds, or why the load could not start.
     pub measured: Result<Box<Measured>, String>,
-    /// The number of its generator's threads.
+    /// The number of the generator's threads.
     pub threads: u32,
     /// Whether the agent ended the load itself because the lease ran out.
     pub lease_over: bool,

@@ -18,7 +18,7 @@ pub struct FailureClass {
     pub outcome: Outcome,
 }
 
-/// Classifies a failed step of a session. `in_doubt`: the listener may have the message.
+/// Classifies a failed step of a session. `in_doubt` says that the listener may have the message.
 pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt: bool) -> FailureClass {
     let (condition, outcome) = match failure {
         Failure::Reply(reply) => {
@@ -45,7 +45,7 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
         Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Dropped),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
         Failure::TimedOut(_) => (silence(step), Outcome::TimedOut),
-        // Its outcome without the end of the run is unknown (M12b).
+        // The outcome without the end of the run is unknown (M12b).
         Failure::Aborted => (silence(step), Outcome::Interrupted),
         Failure::SessionTimedOut => (Condition::SessionTimeout, Outcome::TimedOut),
         Failure::Closed(how) => match (step, how) {
@@ -239,7 +239,7 @@ mod tests {
     use crate::net::dial::LocalFault;
     use crate::smtp::auth::Mechanism;
 
-    /// Returns every failure of a step, each evidence as hostile as it comes.
+    /// Returns every failure of a step, with evidence as hostile as possible.
     fn failures() -> Vec<Failure> {
         let reply = Reply::parse("550 5.1.1 \"a\\b\"").unwrap();
         let mut failures = vec![
@@ -295,7 +295,8 @@ mod tests {
             ConnectFault::Own(LocalFault::Source),
             ConnectFault::Own(LocalFault::Other(1)),
         ];
-        // `Own(Ports)`, `Other(OtherError(..))`, `ClearText([52, 50])`, `\\r\\n`: what {:?} writes.
+        // These patterns match the output of {:?}: `Own(Ports)`, `Other(OtherError(..))`, `ClearText([52, 50])`,
+        // `\\r\\n`.
         let debug = regex::Regex::new(
             r#"[A-Z][a-z]+[A-Z][a-z]|[A-Za-z]\((?:[A-Z][a-z]|")|\[\d|\\[rntu0]|\.\.\)|\{ "#,
         )

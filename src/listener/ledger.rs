@@ -3,9 +3,9 @@
 //! # Decisions
 //! - A message counts as delivered when its 250 is passed on for writing. So, for any failure between both sides,
 //!   accepted <= delivered <= accepted + in doubt.
-//! - With LMTP a message counts when all of its accepted recipients have it, as the client counts it; its recipients count
-//!   each by itself.
-//! - The digest of the delivered messages is a sum, and so the same for any order and number of threads.
+//! - With LMTP a message counts when all of its accepted recipients have it, as on the client's side. Each recipient
+//!   also counts separately.
+//! - The digest of the delivered messages is a sum, so it is the same for any order and number of threads.
 //! - Locks are taken when a connection opens and closes and when a message ends, and are held for a few additions.
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,7 +22,7 @@ use super::limits::{Limits, RateLimit};
 /// The counts of the listener so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LedgerSnapshot {
-    /// Connections taken from the kernel, the refused ones included.
+    /// Connections taken from the kernel, including the refused ones.
     pub connections: u64,
     /// Connections refused by a limit or the server's state, before or in place of the greeting.
     pub refused_connections: u64,
@@ -32,11 +32,11 @@ pub struct LedgerSnapshot {
     pub sessions_peak: u64,
     /// The most sessions served at once from one client address.
     pub host_sessions_peak: u64,
-    /// Messages delivered: their 250 after the content was handed over for writing, with LMTP those of all recipients.
+    /// Delivered messages: the 250 after the content was handed over for writing; with LMTP the 250 of all recipients.
     pub messages: u64,
     /// Recipients of these messages. With LMTP a recipient counts even if the message was refused for the others.
     pub recipients: u64,
-    /// Bytes of content of those messages, dots unstuffed.
+    /// Bytes of content of these messages, without dot stuffing.
     pub content_bytes: u64,
     /// Bytes read from all connections, without PROXY headers.
     pub received_bytes: u64,
@@ -46,21 +46,21 @@ pub struct LedgerSnapshot {
     pub tls_handshakes: u64,
     /// Handshakes that resumed an earlier session.
     pub tls_resumed: u64,
-    /// TLS handshakes that failed or were given up, clear text in their place included.
+    /// TLS handshakes that failed or were given up, including clear text in their place.
     pub tls_failed: u64,
     /// The most TLS sessions at once.
     pub tls_sessions_peak: u64,
     /// Times that the process had no descriptor for a connection.
     pub accept_errors: u64,
-    /// LoginCounts (RFC 4954): the 235 was handed over for writing.
+    /// Successful logins (RFC 4954): the 235 was handed over for writing.
     pub logins: u64,
-    /// LoginCounts that failed.
+    /// Failed logins.
     pub failed_logins: u64,
     /// The logins by user.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub logins_by_user: BTreeMap<String, u64>,
-    /// Refusals by the name of their condition; `forced` are those of the profile's own replies, `proxy-header` the
-    /// connections closed because their PROXY header was missing, malformed or late.
+    /// Refusals by the name of their condition. `forced` counts the profile's own replies, and `proxy-header` the
+    /// connections that were closed because their PROXY header was missing, malformed or late.
     pub refused: BTreeMap<String, u64>,
     /// The sum of the digests of the delivered messages, 32 hexadecimal digits.
     pub digest: String,
@@ -121,10 +121,11 @@ impl LedgerCounts {
         lock(&self.open).connections += 1;
     }
 
-    /// Takes a place for the session of a connection; `host` is what the limits of one host count it under, if they do.
+    /// Takes a place for the session of a connection. `host` is the address under which the limits of one host count
+    /// it, if they do.
     ///
     /// # Errors
-    /// What to say if it is over a limit; no place is taken then.
+    /// The reply if a limit is exceeded. Then no place is taken.
     pub fn open(&self, now: Instant, host: Option<IpAddr>, limits: &Limits) -> Result<(), Saying> {
         let mut open = lock(&self.open);
         let refusal = if limits.connection_rate.is_some_and(|rate| !open.tokens.take(now, rate)) {
@@ -171,12 +172,12 @@ impl LedgerCounts {
         self.turn_away();
     }
 
-    /// Counts a connection that is not served, in spite of the limits.
+    /// Counts a connection that is not served, for another reason than a limit.
     pub fn turn_away(&self) {
         lock(&self.open).refused += 1;
     }
 
-    /// Gives the place of a session back.
+    /// Releases the place of a session.
     pub fn close(&self, host: Option<IpAddr>) {
         let mut open = lock(&self.open);
         open.sessions -= 1;
@@ -190,7 +191,7 @@ impl LedgerCounts {
         taken.map(|before| self.tls_peak.fetch_max(before + 1, Relaxed)).is_ok()
     }
 
-    /// Gives it back.
+    /// Releases the place of a TLS session.
     pub fn close_tls(&self) {
         self.tls_sessions.fetch_sub(1, Relaxed);
     }
@@ -231,7 +232,7 @@ impl LedgerCounts {
         self.queued.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
     }
 
-    /// Gives a place in the queue back: the message was not delivered after all.
+    /// Releases a place in the queue: the message was not delivered after all.
     pub fn dequeue(&self) {
         self.queued.fetch_sub(1, Relaxed);
     }
@@ -252,7 +253,7 @@ impl LedgerCounts {
         }
     }
 
-    /// Counts a refusal; `None`: a reply forced by the profile.
+    /// Counts a refusal; `None` for a reply forced by the profile.
     pub fn refuse(&self, saying: Option<Saying>) {
         saying.map_or(&self.forced, |saying| &self.refused[saying as usize]).fetch_add(1, Relaxed);
     }
@@ -331,7 +332,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A token bucket; full at first.
 #[derive(Debug, Default)]
 struct TokenBucket {
-    /// Tokens, and when they were counted.
+    /// The number of tokens, and when they were counted.
     level: Option<(f64, Instant)>,
 }
 

@@ -1,4 +1,4 @@
-//! Measures what this machine can do: the highest rate at which the generator is on time, and the largest number of
+//! Measures the capacity of this machine: the highest rate at which the generator is on time, and the largest number of
 //! open sessions.
 
 use std::time::Duration;
@@ -11,13 +11,14 @@ use crate::generator::runner::RunError;
 use crate::load::LoadModel;
 use crate::plan::Unit;
 
-/// The lateness that counts as on time: 99 % of arrivals start within it, in milliseconds (M25).
+/// The largest lateness that counts as on time, in milliseconds: 99 % of the arrivals start within it (M25).
 pub const LAG_LIMIT: f64 = 1.0;
-/// Rates tried, messages a second: the first is doubled up to the greatest, or halved down to the least if it is too fast;
-/// then the gap is halved in log space, three times.
+/// The rates that are tried, in messages a second. The first rate is doubled up to the largest, or halved down to the
+/// smallest if it is too fast. Then the gap is halved three times on a logarithmic scale.
 const STEPS: SearchSteps<f64> =
     SearchSteps { first: 2000.0, most: 256_000.0, least: 62.5, down: 2, width: 0.083, round: |rate| rate };
-/// The length of a trial, and the number of trials at a rate: a single disturbance is not the generator's ceiling.
+/// The length of a trial, and the number of trials at a rate. There are several, because a single disturbance must not
+/// set the ceiling.
 const TRIAL: Duration = Duration::from_millis(1500);
 const TRIES: u32 = 2;
 /// The number of sessions opened a second in the count of sessions.
@@ -26,7 +27,7 @@ const OPENING: f64 = 4000.0;
 /// The ceilings of this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ceiling {
-    /// The highest rate tried at which p99 of lag was below [`LAG_LIMIT`], messages a second; 0 if none was.
+    /// The highest tried rate with p99 of lag below [`LAG_LIMIT`], in messages a second; 0 if there was none.
     pub rate_per_s: f64,
     /// The lag p99 at that rate, in milliseconds.
     pub lag_p99_ms: f64,
@@ -38,10 +39,10 @@ pub struct Ceiling {
     pub bytes_per_session: u64,
 }
 
-/// Measures both; `descriptors`: the largest number of sessions.
+/// Measures both. `descriptors` limits the number of sessions.
 ///
 /// # Errors
-/// smtpress itself cannot go on.
+/// smtpress itself cannot continue.
 pub fn ceilings(testbed: &mut dyn Testbed, descriptors: u64) -> Result<Ceiling, RunError> {
     let mut ceiling = rate_ceiling(testbed, f64::INFINITY)?;
     let before = testbed.resident_bytes();
@@ -62,7 +63,7 @@ pub fn ceilings(testbed: &mut dyn Testbed, descriptors: u64) -> Result<Ceiling, 
 /// Measures only the rate, up to `most`.
 ///
 /// # Errors
-/// smtpress itself cannot go on.
+/// smtpress itself cannot continue.
 pub fn rate_ceiling(testbed: &mut dyn Testbed, most: f64) -> Result<Ceiling, RunError> {
     let mut ceiling = Ceiling::default();
     let mut on_time = |per_second: f64, ceiling: &mut Ceiling| -> Result<bool, RunError> {
@@ -101,12 +102,12 @@ mod tests {
     use crate::collector::tally::Tally;
     use crate::plan::Plan;
 
-    /// A machine that is in time up to a rate, keeps up to another, and holds so many sessions of 2 KiB.
+    /// A machine that is on time up to one rate, keeps up to another, and holds a number of sessions of 2 KiB each.
     struct SimulatedMachine {
         in_time: f64,
         keeps_up: f64,
         holds: u64,
-        /// Trials at which it has a hiccup, counted from 1.
+        /// The trials with a disturbance, counted from 1.
         hiccups: Vec<u32>,
         played: u32,
     }
@@ -166,7 +167,7 @@ mod tests {
             [(150.0_f64, 1e9), (2000.0, 1e9), (5300.0, 1e9), (70_000.0, 1e9), (1e9, 9000.0), (256_000.0, 1e9)]
         {
             let (able, found) = (in_time.min(keeps_up), found(in_time, keeps_up, &[]));
-            // Three halvings of a doubling, in log space.
+            // A doubling that is halved three times, on a logarithmic scale.
             let width = 2.0_f64.powf(1.0 / 8.0) * 1.001;
             let rate = found.rate_per_s;
             assert!(rate <= able && (rate * width >= able || able < 250.0), "{able}: {rate}");

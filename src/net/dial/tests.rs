@@ -110,7 +110,8 @@ async fn dialed(addresses: &[&str], port: u16, allowed: Allowed) -> Dialed {
     dial(&Endpoint { resolver, allowed, ..endpoint(place) }, 0, now).await
 }
 
-/// Returns a port of 127.0.0.1 that has no listener, and keeps it free of one.
+/// Returns a port of 127.0.0.1 without a listener. The returned socket holds the same port of 127.0.0.2, so the kernel is
+/// unlikely to give the port out.
 fn dead() -> (std::net::TcpListener, u16) {
     let (held, address) = listener("127.0.0.2:0");
     (held, address.port())

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::report::format;
 use crate::report::stored::{Capacity, RunResult};
 
-/// The trials as a curve by load, for a chart; times in milliseconds.
+/// The trials as a curve by load, for a chart. Times are in milliseconds.
 #[derive(Debug, Serialize)]
 pub struct TrialCurve {
     by: String,
@@ -14,11 +14,11 @@ pub struct TrialCurve {
     p50: Vec<Option<f64>>,
     p99: Vec<Option<f64>>,
     max: Vec<Option<f64>>,
-    /// The growth of the backlog a second; absent if it did not grow.
+    /// The growth of the backlog in 1/s; absent if it did not grow.
     growth: Vec<Option<f64>>,
     /// The growth of the relay's queue; empty without a receiver.
     queue: Vec<Option<f64>>,
-    /// By goal: name and bounds.
+    /// The name and the bounds of each goal.
     goals: Vec<(String, Option<f64>, Option<f64>)>,
 }
 

@@ -72,7 +72,7 @@ pub struct LineRedactor {
 const LONGEST: usize = 16 * 1024;
 
 impl LineRedactor {
-    /// Returns an empty one.
+    /// Creates a redactor without any bytes.
     pub fn new(redactor: Redactor) -> LineRedactor {
         LineRedactor { redactor, partial: Vec::new() }
     }

@@ -33,7 +33,6 @@
 //!   wording of its replies to last chunks. With DATA, a surplus reply may come between the 354 and the reply to the
 //!   dot. If the session goes on with another message, later replies show it, but the message before stays as it was
 //!   reported. Proof for each message would cost one more command each.
-//!   what follows, and the message before it stays as it was reported: to ask after each message would be a command more each.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The order of trials, several goals, ceilings and stored searches, each by hand.
+//! The order of trials, several goals, ceilings and stored searches, with expected values computed by hand.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn rules() -> SearchRules {
     }
 }
 
-/// Answers every trial by the loads up to which each goal is met; the trials in short: load, seconds, reason.
+/// Answers every trial by the load up to which each goal is met. Returns the trials: load, seconds, reason.
 fn play(controller: &mut Controller, up_to: &[f64]) -> Vec<(f64, f64, &'static str)> {
     let mut made = Vec::new();
     while let Some(ask) = controller.next() {
@@ -52,7 +52,7 @@ fn it_doubles_halves_the_gap_classifies_both_ends_and_confirms() {
         (414.9, 20.0, "bisect"),
         (414.9, 20.0, "classify"),
         (397.3, 20.0, "bisect"),
-        // Both ends: the lower one is made sure of, the upper one asked until it is past doubt.
+        // Both ends get more trials: the lower one is confirmed, and the upper one is repeated until it is certain.
         (397.3, 20.0, "classify"),
         (414.9, 20.0, "classify"),
         (414.9, 20.0, "classify"),
@@ -76,7 +76,7 @@ fn several_goals_share_all_trials_and_the_lowest_load_comes_first() {
     let (strict, loose) = (single(100.0), single(400.0));
     assert_eq!((both.bounds(0), both.bounds(1)), (strict.1, loose.1), "what one finds alone");
     assert!(made.len() < strict.0 + loose.0 - 3, "{} trials, alone {} and {}", made.len(), strict.0, loose.0);
-    // Not before the strict one is at its end the loose one goes beyond it.
+    // The search for the loose goal goes beyond the strict one only after the strict one has ended.
     let confirmed = made.iter().position(|(_, seconds, _)| *seconds == 60.0).unwrap();
     assert!(made[..confirmed].iter().all(|(load, ..)| *load <= 160.0), "{made:?}");
 }
@@ -143,7 +143,7 @@ fn a_trial_that_this_machine_spoilt_is_made_again_and_says_nothing() {
 fn a_lower_bound_that_is_not_confirmed_is_asked_again_or_given_up() {
     let mut controller = Controller::new(rules());
     while let Some(ask) = controller.next() {
-        // Long trials never succeed above 300: a listener that tires.
+        // Long trials never succeed above 300, as with a listener that becomes slower over time.
         let limit = if ask.seconds > 20.0 { 300.0 } else { 400.0 };
         tell(&mut controller, ask, &[limit]);
     }
