@@ -358,6 +358,9 @@ pub struct LoadArgs {
     /// How far the clock of the log's machine is ahead of this machine's: 1.2ms+-0.3ms
     #[arg(long, value_name = "TIME", hide = true, allow_hyphen_values = true, help_heading = "Load")]
     pub clock_offset: Option<String>,
+    /// Ask the receiver that writes the log for its clock, before and after the run
+    #[arg(long, value_name = "ADDR", hide = true, conflicts_with = "clock_offset", help_heading = "Load")]
+    pub clock_probe: Option<String>,
     /// The longest wait for deliveries after the load [2m]
     #[arg(long, value_name = "TIME", env = "SMTPRESS_DRAIN", help_heading = "Load")]
     pub drain: Option<String>,
@@ -505,6 +508,12 @@ pub struct ReportArgs {
     /// How far the clock of the log's machine is ahead of the run's: 1.2ms+-0.3ms
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, requires = "deliveries")]
     pub clock_offset: Option<String>,
+    /// Ask the receiver that writes the log, which still runs, for its clock instead
+    #[arg(long, value_name = "ADDR", requires = "deliveries", conflicts_with = "clock_offset")]
+    pub clock_probe: Option<String>,
+    /// Allow a host beyond loopback to be asked for its clock; may be repeated
+    #[arg(long, value_name = "HOST", requires = "clock_probe")]
+    pub allow_target: Vec<String>,
     /// The distribution for hgrm: metric/outcome of all measured phases, or phase/metric/outcome
     #[arg(long, default_value = "response/accepted", value_name = "NAME")]
     pub of: String,

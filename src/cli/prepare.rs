@@ -80,6 +80,7 @@ fn given(args: &RunArgs) -> Vec<Given> {
         ("--threads", &load.threads),
         ("--drain", &load.drain),
         ("--clock-offset", &load.clock_offset),
+        ("--clock-probe", &load.clock_probe),
         ("--seed", &args.common.seed),
     ];
     let one = |(flag, value): (&'static str, &Option<String>)| {

@@ -10,6 +10,7 @@ use super::screen::Screen;
 use super::{prepare, serve};
 use crate::command::CommandError;
 use crate::command::signals::Requests;
+use crate::delivery::clock::HopClock;
 use crate::delivery::{LoggingReceiver, ReceivedInAll, ReceivedOfRun};
 use crate::generator::preflight;
 use crate::load::Shard;
@@ -49,7 +50,7 @@ pub fn receive(args: &ReceiveArgs, screen: &Screen) -> Result<ExitCode, CommandE
     preflight::raise_descriptors(0)?;
     let seed = args.seed.unwrap_or(prepared.compiled.plan.seed);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let receiver = LoggingReceiver::start(&settings, seed, file.as_deref(), host.trim())?;
+    let receiver = LoggingReceiver::start(&settings, seed, file.as_deref(), host.trim(), HopClock::here())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asked = runtime.block_on(async {
         let mut requests = Requests::register()?;

@@ -7,9 +7,11 @@ use super::overrides::{list, quoted};
 use super::screen::Screen;
 use super::show::in_text;
 use crate::collector::snapshot::Interval;
+use crate::command::joined::JoinedLogs;
 use crate::command::output::Output;
 use crate::command::{CommandError, copies, joined};
 use crate::report::csv::TimeSeries;
+use crate::report::delivered_seconds::DeliveredSeconds;
 use crate::report::hdr_log::IntervalLog;
 use crate::report::merge::{MergeError, MergedSeconds, Shards};
 use crate::report::run_dir::{self, RunDir};
@@ -27,8 +29,14 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandErr
                 "--deliveries joins one run: give its directory, not its result.json, and no shards",
             ));
         };
-        let offset = args.clock_offset.as_deref().map(quoted);
-        joined::join(directory, &mut stored.result, &list(&args.deliveries), offset.as_deref())?;
+        let told = JoinedLogs {
+            deliveries: list(&args.deliveries),
+            clock_offset: args.clock_offset.as_deref().map(quoted),
+            clock_probe: args.clock_probe.as_deref().map(quoted),
+            allow: (!args.allow_target.is_empty()).then(|| list(&args.allow_target)),
+        };
+        let seconds = joined::join(directory, &mut stored.result, &told)?;
+        stored.joined = Some(seconds);
     }
     let stored = stored;
     let output = Output::open(args.out.as_deref())?;
@@ -86,6 +94,8 @@ struct Stored {
     directories: Vec<PathBuf>,
     /// For each shard, how many seconds later each of its phases started; empty for a run that is not in shards.
     shifts: Vec<Vec<i64>>,
+    /// The seconds of a run that was joined with its deliveries.
+    joined: Option<Result<DeliveredSeconds, SecondsError>>,
 }
 
 impl Stored {
@@ -99,7 +109,7 @@ impl Stored {
         if let [(_, result)] = runs.as_slice()
             && args.expect_shards.is_none_or(|expected| expected == 1 && result.shard.is_none())
         {
-            return Ok(Stored { result: result.clone(), directories, shifts: Vec::new() });
+            return Ok(Stored { result: result.clone(), directories, shifts: Vec::new(), joined: None });
         }
         if let Some(expected) = args.expect_shards {
             Shards::expect(&runs, expected)?;
@@ -110,7 +120,8 @@ impl Stored {
         let complete = directories.len() == paths.len() && !unfinished;
         directories =
             if complete { shards.given().iter().map(|at| paths[*at].clone()).collect() } else { Vec::new() };
-        let mut stored = Stored { result: shards.merge(None)?, directories, shifts: shards.shifts() };
+        let mut stored =
+            Stored { result: shards.merge(None)?, directories, shifts: shards.shifts(), joined: None };
         if complete {
             let mut fault = None;
             let mut seconds =
@@ -158,9 +169,22 @@ impl Stored {
         Some(read.map_err(|source| SecondsError::File { path, source }.into()))
     }
 
+    /// The seconds of a joined run, where they are needed; `None`: it was not joined.
+    fn joined(&self) -> Result<Option<&DeliveredSeconds>, CommandError> {
+        match &self.joined {
+            None => Ok(None),
+            Some(Ok(joined)) => Ok(Some(joined)),
+            Some(Err(error)) => Err(CommandError::usage(error.to_string())),
+        }
+    }
+
     fn page(&self) -> Result<String, CommandError> {
         if let [directory] = self.directories.as_slice() {
-            return Ok(run_dir::page(directory, &self.result));
+            return Ok(run_dir::page(
+                directory,
+                &self.result,
+                self.joined.as_ref().and_then(|joined| joined.as_ref().ok()),
+            ));
         }
         let timeline = match self.directories.is_empty() {
             true => None,
@@ -180,6 +204,9 @@ impl Stored {
     }
 
     fn time_series(&self) -> Result<Vec<u8>, CommandError> {
+        if let Some(joined) = self.joined()? {
+            return Ok(joined.series.clone().into_bytes());
+        }
         if let Some(file) = self.file(SERIES) {
             return file;
         }
@@ -191,6 +218,9 @@ impl Stored {
     }
 
     fn interval_log(&self) -> Result<Vec<u8>, CommandError> {
+        if let Some(joined) = self.joined()? {
+            return Ok(joined.log.clone());
+        }
         if let Some(file) = self.file(LOG) {
             return file;
         }

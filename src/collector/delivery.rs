@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::delivery_times::PackedTimes;
 use super::flow::Flow;
 use super::growth::Growth;
 use crate::condition::Condition;
@@ -125,6 +126,9 @@ pub struct PhaseDelivery {
     pub drain: Option<Duration>,
     /// By the second of the run; empty: the times are unknown.
     pub seconds: BTreeMap<u64, DeliverySecond>,
+    /// The times by the second of the run in which recipients came out. Kept for a run that is joined with a log: the seconds of
+    /// others have them already.
+    pub times: BTreeMap<u64, PackedTimes>,
 }
 
 /// The recipients of one phase in one second of the run.

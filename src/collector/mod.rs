@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod backlog;
 pub mod delivery;
+pub mod delivery_times;
 pub mod effect;
 pub mod flow;
 pub mod growth;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::clock_probe::ClockProbe;
 use crate::collector::snapshot::{Gauges, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::delivery::FarEnd;
@@ -21,6 +22,8 @@ pub struct BehindRelay<R> {
     pub inner: R,
     /// The source of deliveries; `None` without a receiver.
     pub receiver: Option<Arc<FarEnd>>,
+    /// Asks for the clock of the source of deliveries once more when the run is over.
+    pub clock_probe: Option<Arc<ClockProbe>>,
     /// How long to wait for deliveries after the load, at most.
     pub drain: Duration,
     /// The Date of all messages.
@@ -50,6 +53,7 @@ impl<R: Runner> Runner for BehindRelay<R> {
             stopped: false,
         };
         let mut measured = self.inner.run(plan, &mut relayed)?;
+        relayed.observer.load_over();
         let ended = relayed.drain(&mut measured, &self.stop);
         measured.tally = relayed.total;
         let windows: Vec<(Duration, Duration)> = measured
@@ -59,7 +63,10 @@ impl<R: Runner> Runner for BehindRelay<R> {
             .map(|(start, length)| (*start, *start + *length))
             .collect();
         let cut_short = measured.interrupted || (measured.aborted_by.is_some() && !self.awaits_always);
-        let delivered = receiver.finish(&windows, ended, cut_short, &mut measured.tally);
+        let mut delivered = receiver.finish(&windows, ended, cut_short, &mut measured.tally);
+        if let Some(probe) = &self.clock_probe {
+            probe.ask_again(&mut delivered);
+        }
         measured.delivered = Some(Box::new(delivered));
         Ok(measured)
     }
@@ -68,8 +75,9 @@ impl<R: Runner> Runner for BehindRelay<R> {
 impl<R: Runner + 'static> BehindRelay<R> {
     /// Returns the runner in a form that accepts any runner for the load.
     pub fn boxed(self) -> BehindRelay<Box<dyn Runner>> {
-        let BehindRelay { inner, receiver, drain, date, stop, runs, awaits_always } = self;
-        BehindRelay { inner: Box::new(inner), receiver, drain, date, stop, runs, awaits_always }
+        let BehindRelay { inner, receiver, clock_probe, drain, date, stop, runs, awaits_always } = self;
+        let inner: Box<dyn Runner> = Box::new(inner);
+        BehindRelay { inner, receiver, clock_probe, drain, date, stop, runs, awaits_always }
     }
 }
 

@@ -159,7 +159,7 @@ impl CapacitySearch {
                 life.abandon();
             }
             return Err(CommandError::usage(
-                "a search needs the times at which messages come out, and the clock of the delivery log is not ours: give clock_offset \
+                "a search needs the times at which messages come out, and the clock of the delivery log is not ours: give clock_probe or clock_offset \
                  in [receive], or receive on this machine",
             ));
         }

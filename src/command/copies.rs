@@ -70,7 +70,7 @@ impl Copies {
                 Copy::Junit => report::junit(result).into_bytes(),
                 // The result of a long run takes time to encode, and was encoded a moment ago.
                 Copy::Html => std::fs::read(files.join(run_dir::PAGE))
-                    .unwrap_or_else(|_| run_dir::page(files, result).into_bytes()),
+                    .unwrap_or_else(|_| run_dir::page(files, result, None).into_bytes()),
             };
             first = first.and(output.write(&text));
         }

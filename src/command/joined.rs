@@ -3,27 +3,47 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::clock_probe::ClockProbe;
 use super::error::CommandError;
+use crate::collector::delivery::ClockRelation;
 use crate::collector::tally::Tally;
+use crate::delivery::clock::ClockReading;
 use crate::delivery::log::DeliveryLogs;
+use crate::delivery::settings::ClockOffset;
 use crate::delivery::transactions;
 use crate::load::Shard;
 use crate::profile::overrides::{OverrideOrigin, apply_in_order};
 use crate::profile::{Context, Document, Override, Purpose, compile, input};
+use crate::report::delivered_seconds::DeliveredSeconds;
+use crate::report::format;
 use crate::report::joined;
 use crate::report::run_dir::TRANSACTIONS;
+use crate::report::seconds::{SERIES, SecondsError};
 use crate::report::stored::RunResult;
+use crate::report::stored::delivery::StoredClock;
 
-/// Joins the run of this directory with the logs; `deliveries` and `clock_offset` are TOML values of their keys in `[receive]`.
+/// The deliveries that a stored run is joined with: TOML values of keys.
+#[derive(Clone, Debug)]
+pub struct JoinedLogs {
+    /// `receive.deliveries`.
+    pub deliveries: String,
+    /// `receive.clock_offset`.
+    pub clock_offset: Option<String>,
+    /// `receive.clock_probe`.
+    pub clock_probe: Option<String>,
+    /// `target.allow`, in place of that of the run.
+    pub allow: Option<String>,
+}
+
+/// Joins the run of this directory with the logs, and returns its seconds with what came out.
 ///
 /// # Errors
-/// The run stored no transactions or did not end, its messages cannot be reproduced, or a log cannot be read.
+/// The run stored no transactions or did not end, its messages cannot be reproduced, or a log or a file of the run cannot be read.
 pub fn join(
     directory: &Path,
     result: &mut RunResult,
-    deliveries: &str,
-    clock_offset: Option<&str>,
-) -> Result<(), CommandError> {
+    told: &JoinedLogs,
+) -> Result<Result<DeliveredSeconds, SecondsError>, CommandError> {
     let refused = |why: String| {
         CommandError::usage(format!("cannot join {} with deliveries: {why}", directory.display()))
     };
@@ -46,8 +66,14 @@ pub fn join(
         .map_err(|error| refused(format!("failed to read {}: {error}", profile.display())))?;
     let mut document = Document::parse(&profile.display().to_string(), &String::from_utf8_lossy(&text))?;
     let change = |flag, key, value| Override::for_key(OverrideOrigin::Flag, flag, key, value);
-    let mut changes = vec![change("--deliveries", "receive.deliveries", deliveries)];
-    changes.extend(clock_offset.map(|offset| change("--clock-offset", "receive.clock_offset", offset)));
+    let mut changes = vec![change("--deliveries", "receive.deliveries", &told.deliveries)];
+    for (flag, key, value) in [
+        ("--clock-offset", "receive.clock_offset", &told.clock_offset),
+        ("--clock-probe", "receive.clock_probe", &told.clock_probe),
+        ("--allow-target", "target.allow", &told.allow),
+    ] {
+        changes.extend(value.as_ref().map(|value| change(flag, key, value)));
+    }
     apply_in_order(&mut document, changes)?;
     let context = Context {
         purpose: Purpose::Run,
@@ -59,12 +85,39 @@ pub fn join(
     let compiled = compile(&document, &context)?;
     let settings = compiled.receiver.as_ref().ok_or_else(|| refused("there is no log".to_owned()))?;
     let logs: &[PathBuf] = &settings.logs;
-    let logs = DeliveryLogs::open(logs, settings.clock_offset, settings.quiet)?;
+    let probe = settings.clock_probe.as_deref().filter(|_| told.clock_probe.is_some());
+    let probe = probe.map(|place| ClockProbe::new(place, &compiled.plan.allow)).transpose()?;
+    let asked = probe.as_ref().map(ClockProbe::ask).transpose()?;
+    let known = told.clock_offset.as_ref().map_or_else(|| measured_by(result), |_| settings.clock_offset);
+    let offset = asked.or(known).or(settings.clock_offset);
+    let logs = DeliveryLogs::open(logs, offset, settings.quiet)?;
     let took = Duration::try_from_secs_f64(result.took_s).unwrap_or_default();
     logs.begin_stored(&compiled.plan, &header.date, header.at, header.clock.as_deref(), took);
     logs.answered(&answered);
     let mut tally = Tally::new(result.phases.len());
-    let delivered = logs.finish(&joined::windows(result), took, false, &mut tally);
+    let mut delivered = logs.finish(&joined::windows(result), took, false, &mut tally);
+    if let Some(probe) = &probe {
+        probe.ask_again(&mut delivered);
+        if matches!(delivered.clock, ClockRelation::Offset { .. }) {
+            let since = ClockReading::now().wall.saturating_sub(header.at.wall + took);
+            delivered.remarks.push(format!(
+                "the receiver's clock was asked {} after the run: what the clocks drifted meanwhile is not in the bound of their offset",
+                format::seconds(since.as_secs_f64())
+            ));
+        }
+    }
+    let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
+    // As long as the run would have waited.
+    let waited = delivered.ended.min(took + settings.drain);
+    let seconds = DeliveredSeconds::of(directory, &names, &delivered, waited)
+        .map_err(|source| SecondsError::File { path: directory.join(SERIES), source });
     joined::join(result, delivered, tally, &compiled.assertions);
-    Ok(())
+    Ok(seconds)
+}
+
+/// The offset that the run itself had, measured or given.
+fn measured_by(result: &RunResult) -> Option<ClockOffset> {
+    let StoredClock::Offset { ahead_s, bound_s } = result.delivery.as_ref()?.clock? else { return None };
+    let bound = Duration::try_from_secs_f64(bound_s).ok()?;
+    Some(ClockOffset { ahead_ns: (ahead_s * 1e9).round() as i64, bound })
 }

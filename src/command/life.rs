@@ -7,6 +7,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::behind_relay::BehindRelay;
+use super::clock_probe::ClockProbe;
 use super::error::CommandError;
 use super::prepared::{Prepared, embedded};
 use crate::delivery::log::DeliveryLogs;
@@ -20,6 +21,7 @@ use crate::generator::connector::EmbeddedListener;
 use crate::generator::{Local, Stop};
 use crate::listener::Listener;
 use crate::net::address::bind::Bind;
+use crate::plan::Plan;
 use crate::report::run_dir::{Contents, RunDir};
 use crate::report::stored::RunResult;
 use crate::verdict::ExitCode;
@@ -32,6 +34,7 @@ pub struct Life<'a> {
     pub directory: RunDir,
     listener: Option<Listener>,
     receiver: Option<Arc<FarEnd>>,
+    clock_probe: Option<Arc<ClockProbe>>,
 }
 
 impl<'a> Life<'a> {
@@ -47,15 +50,17 @@ impl<'a> Life<'a> {
     ) -> Result<Life<'a>, CommandError> {
         let listener = prepared.start_listener()?;
         let settings = prepared.compiled.receiver.as_ref();
-        let open = |settings| far_end(settings, prepared.plan().seed).map(Arc::new);
         let is_there =
             |settings: &&ReceiverSettings| !settings.addresses.is_empty() || !settings.logs.is_empty();
-        let receiver = settings.filter(is_there).map(open).transpose()?;
+        let opened =
+            settings.filter(is_there).map(|settings| far_end(settings, prepared.plan())).transpose()?;
+        let (receiver, clock_probe) = opened.map_or((None, None), |(far_end, probe)| (Some(far_end), probe));
+        let (receiver, clock_probe) = (receiver.map(Arc::new), clock_probe.map(Arc::new));
         directory
             .keep(so_far)
             .and_then(|()| directory.put("profile.toml", &prepared.compiled.resolved))
             .map_err(CommandError::unwritable)?;
-        Ok(Life { prepared, directory, listener, receiver })
+        Ok(Life { prepared, directory, listener, receiver, clock_probe })
     }
 
     /// Returns the embedded listener as its clients see it.
@@ -66,6 +71,11 @@ impl<'a> Life<'a> {
     /// Whether the times of deliveries will be known.
     pub fn has_times(&self) -> bool {
         self.receiver.as_ref().is_none_or(|receiver| receiver.has_times())
+    }
+
+    /// The source of deliveries, if there is one.
+    pub fn far_end(&self) -> Option<Arc<FarEnd>> {
+        self.receiver.clone()
     }
 
     /// Returns the generator of this process, with the receiver behind the relay.
@@ -121,8 +131,8 @@ impl<'a> Life<'a> {
         let date = self.prepared.date();
         let drain =
             self.prepared.compiled.receiver.as_ref().map(|settings| settings.drain).unwrap_or_default();
-        let receiver = self.receiver.clone();
-        BehindRelay { inner, receiver, drain, date, stop, runs: 0, awaits_always: false }
+        let (receiver, clock_probe) = (self.receiver.clone(), self.clock_probe.clone());
+        BehindRelay { inner, receiver, clock_probe, drain, date, stop, runs: 0, awaits_always: false }
     }
 
     /// Removes the files of a load that could not start.
@@ -153,14 +163,17 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Starts the receiver, or opens the delivery logs.
-fn far_end(settings: &ReceiverSettings, seed: u64) -> Result<FarEnd, CommandError> {
+/// Starts the receiver, or opens the delivery logs and asks for the clock of their machine.
+fn far_end(settings: &ReceiverSettings, plan: &Plan) -> Result<(FarEnd, Option<ClockProbe>), CommandError> {
     if settings.logs.is_empty() {
-        return Ok(FarEnd::Own(Receiver::start(settings, seed)?));
+        return Ok((FarEnd::Own(Receiver::start(settings, plan.seed)?), None));
     }
-    let logs = DeliveryLogs::open(&settings.logs, settings.clock_offset, settings.quiet)?;
+    let probe =
+        settings.clock_probe.as_deref().map(|place| ClockProbe::new(place, &plan.allow)).transpose()?;
+    let asked = probe.as_ref().map(ClockProbe::ask).transpose()?;
+    let logs = DeliveryLogs::open(&settings.logs, asked.or(settings.clock_offset), settings.quiet)?;
     logs.check_alive()?;
-    Ok(FarEnd::Logs(Box::new(logs)))
+    Ok((FarEnd::Logs(Box::new(logs)), probe))
 }
 
 /// A command with its result.

@@ -5,6 +5,7 @@
 
 pub mod behind_relay;
 pub mod capacity;
+pub mod clock_probe;
 pub mod copies;
 pub mod display;
 pub mod error;

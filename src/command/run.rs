@@ -1,6 +1,7 @@
 //! A run: from its run directory to its stored result.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -13,9 +14,12 @@ use super::machine;
 use super::messages::MessageSink;
 use super::prepared::Prepared;
 use super::signals::Signals;
+use crate::collector::delivery_times::TIMES;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
+use crate::delivery::FarEnd;
+use crate::delivery::clock::ClockReading;
 use crate::delivery::transactions::TransactionFile;
 use crate::generator::{Control, Observer, RunStart, Runner, Stop, preflight};
 use crate::load;
@@ -112,6 +116,8 @@ impl<'a> LoadRun<'a> {
                 .as_ref()
                 .is_some_and(|settings| settings.keeps_transactions),
             transactions: None,
+            far_end: life.far_end(),
+            is_load_over: false,
         };
         watcher.display.begin();
         let stop = signals.stop.clone();
@@ -223,6 +229,10 @@ struct RunWatcher<'a> {
     keeps_transactions: bool,
     /// `None`: before the load, or transactions are not stored.
     transactions: Option<io::Result<TransactionFile>>,
+    /// The source of deliveries. Those of logs are known at the end only, and put into the files then.
+    far_end: Option<Arc<FarEnd>>,
+    /// Only deliveries are awaited any more.
+    is_load_over: bool,
 }
 
 impl RunWatcher<'_> {
@@ -238,14 +248,27 @@ impl RunWatcher<'_> {
     }
 }
 
+/// The interval as a run has it that does not know what comes out.
+fn without_deliveries(interval: &Interval) -> Interval {
+    let (mut tally, mut gauges) = (interval.tally.clone(), interval.gauges);
+    for phase in &mut tally.phases {
+        (phase.counts.awaited, phase.counts.delivered) = (0, 0);
+        phase.hists.retain(|(metric, _), _| !TIMES.contains(metric));
+    }
+    gauges.queued = None;
+    Interval { start: interval.start, length: interval.length, tally, transactions: Vec::new(), gauges }
+}
+
 impl Observer for RunWatcher<'_> {
     fn begins(&mut self, run: &RunStart) {
         let log = |name: &str| self.directory.event_log(name);
         self.events.start(&self.plan.events, run, &self.stop, log);
         if self.keeps_transactions {
             let path = self.directory.files().join(TRANSACTIONS);
-            let (run_id, epoch) = (&self.plan.run_id, run.clock.epoch());
-            self.transactions = Some(TransactionFile::create(&path, run_id, &self.date, epoch));
+            // The same reading as here: a join that comes later has the same times.
+            let at = self.far_end.as_ref().and_then(|far_end| far_end.epoch());
+            let at = at.unwrap_or_else(|| ClockReading::at(run.clock.epoch()));
+            self.transactions = Some(TransactionFile::create(&path, &self.plan.run_id, &self.date, at));
         }
     }
 
@@ -255,7 +278,13 @@ impl Observer for RunWatcher<'_> {
         if let Some(sentence) = self.lookout.second(interval, total) {
             self.messages.say(&format!("smtpress: {sentence}"));
         }
-        self.recording.add(interval);
+        let learns_later = self.far_end.as_ref().is_some_and(|far_end| far_end.is_behind());
+        match (learns_later, self.is_load_over) {
+            (false, _) => self.recording.add(interval),
+            (true, false) => self.recording.add(&without_deliveries(interval)),
+            // The seconds of the wait are written with the deliveries.
+            (true, true) => {}
+        }
         if let Some(Ok(file)) = &mut self.transactions
             && let Err(error) = file.add(&interval.transactions)
         {
@@ -275,6 +304,10 @@ impl Observer for RunWatcher<'_> {
             }
             None => Control::Continue,
         }
+    }
+
+    fn load_over(&mut self) {
+        self.is_load_over = true;
     }
 
     fn transcripts(&mut self, transcripts: &[(String, String)]) {

@@ -83,10 +83,24 @@ impl RunAccount {
         &self.id
     }
 
+    /// Keeps the times by the second of the delivery, too.
+    #[must_use]
+    pub fn with_times_by_second(self) -> RunAccount {
+        if self.is_timed {
+            self.lock().matcher.keep_times_by_second();
+        }
+        self
+    }
+
     /// Processes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         let mut state = self.lock();
         transactions.iter().for_each(|transaction| state.matcher.answered(transaction));
+    }
+
+    /// The number of accepted recipients of which nothing was seen so far.
+    pub fn queued(&self) -> u64 {
+        self.lock().matcher.queued()
     }
 
     /// Returns the deliveries since the last call, by phase, and the relay's queue at this time of the run.
@@ -154,6 +168,7 @@ impl RunAccount {
             delivered_in_window: self.is_timed.then(|| flow.delivered_between(*from, *to)),
             drain: self.is_timed.then(|| state.matcher.drain(index)).flatten(),
             seconds: if self.is_timed { state.matcher.phase_seconds(index).clone() } else { BTreeMap::new() },
+            times: state.matcher.phase_times(index),
         };
         let mut bounces: Vec<BounceCount> = state.bounces.values().cloned().collect();
         bounces.sort_by_key(|bounce| std::cmp::Reverse(bounce.count));

@@ -33,15 +33,16 @@ impl ClockReading {
         ClockReading { wall: read_clock(ClockId::CLOCK_REALTIME), mono: read_clock(ClockId::CLOCK_MONOTONIC) }
     }
 
-    /// Returns the clocks at another moment, computed from the present reading.
+    /// Returns the clocks at another moment, computed from the present reading, to the microsecond, as it is stored.
     pub fn at(moment: Instant) -> ClockReading {
         let (here, now) = (now(), ClockReading::now());
         let (ahead, behind) =
             (moment.saturating_duration_since(here), here.saturating_duration_since(moment));
-        ClockReading {
-            wall: (now.wall + ahead).saturating_sub(behind),
-            mono: (now.mono + ahead).saturating_sub(behind),
-        }
+        let moved = |time: Duration| {
+            let time = (time + ahead).saturating_sub(behind);
+            Duration::new(time.as_secs(), time.subsec_micros() * 1_000)
+        };
+        ClockReading { wall: moved(now.wall), mono: moved(now.mono) }
     }
 }
 
@@ -100,6 +101,68 @@ impl fmt::Display for ClockOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}us+-{}us", self.ahead_ns as f64 / 1e3, self.bound.as_nanos() as f64 / 1e3)
     }
+}
+
+impl ClockOffset {
+    /// This offset, with a bound that also covers what was measured later: the clocks may have drifted in between.
+    #[must_use]
+    pub fn covering(self, later: ClockOffset) -> ClockOffset {
+        let drifted = Duration::from_nanos(later.ahead_ns.abs_diff(self.ahead_ns));
+        ClockOffset { bound: self.bound.max(drifted + later.bound), ..self }
+    }
+}
+
+/// The clocks of a receiver's machine.
+#[derive(Clone, Debug)]
+pub struct HopClock {
+    /// The name of the monotonic clock; `None`: unknown.
+    pub name: Option<String>,
+    /// By how much the wall clock is ahead of this machine's, in nanoseconds: another machine for tests.
+    pub ahead_ns: i64,
+}
+
+impl HopClock {
+    /// Those of this machine.
+    pub fn here() -> HopClock {
+        HopClock { name: clock_name(), ahead_ns: 0 }
+    }
+
+    /// Reads them.
+    pub fn now(&self) -> ClockReading {
+        self.shifted(ClockReading::now())
+    }
+
+    /// What they show at another moment.
+    pub fn at(&self, moment: Instant) -> ClockReading {
+        self.shifted(ClockReading::at(moment))
+    }
+
+    fn shifted(&self, here: ClockReading) -> ClockReading {
+        let by = Duration::from_nanos(self.ahead_ns.unsigned_abs());
+        let wall = if self.ahead_ns < 0 { here.wall.saturating_sub(by) } else { here.wall + by };
+        ClockReading { wall, ..here }
+    }
+}
+
+/// The command by which a receiver is asked for its wall clock, and its word.
+pub const CLOCK_QUESTION: &[u8] = b"NOOP smtpress-clock\r\n";
+const CLOCK_WORD: &str = "smtpress-clock";
+/// How its answer begins, after the code.
+const CLOCK_ANSWER: &str = "2.0.0 smtpress-clock ";
+
+/// Returns the receiver's answer to a NOOP with this word, with the code; `None`: the word asks for something else.
+pub(super) fn clock_question_answer(word: &str, now: ClockReading) -> Option<String> {
+    let (seconds, nanos) = (now.wall.as_secs(), now.wall.subsec_nanos());
+    (word == CLOCK_WORD).then(|| format!("250 {CLOCK_ANSWER}{seconds}.{nanos:09}"))
+}
+
+/// Reads the answer, without its code: the receiver's wall clock since the Unix epoch. `None`: it is another one.
+pub fn clock_answer(text: &str) -> Option<Duration> {
+    let (seconds, nanos) = text.strip_prefix(CLOCK_ANSWER)?.split_once('.')?;
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_exact = is_number(seconds) && is_number(nanos) && nanos.len() == 9;
+    let (seconds, nanos) = (seconds.parse().ok()?, nanos.parse().ok()?);
+    is_exact.then(|| Duration::new(seconds, nanos))
 }
 
 /// Parses a length of time with a fraction, such as `1.2ms`. `0` needs no unit.
@@ -209,6 +272,37 @@ mod tests {
         }
         let offset: ClockOffset = "-1.5ms+-0.25ms".parse().unwrap();
         assert_eq!(offset.to_string().parse(), Ok(offset));
+    }
+
+    #[test]
+    fn a_bound_covers_both_ends_of_a_run() {
+        let offset = |ahead_us: i64, bound_us| ClockOffset {
+            ahead_ns: ahead_us * 1_000,
+            bound: Duration::from_micros(bound_us),
+        };
+        // What was measured later lies within: nothing changes. A drift of 400 us, up to 40 us off, is covered.
+        assert_eq!(offset(-3_000, 50).covering(offset(-2_990, 30)), offset(-3_000, 50));
+        assert_eq!(offset(-3_000, 50).covering(offset(-3_400, 40)), offset(-3_000, 440));
+        assert_eq!(offset(200, 10).covering(offset(-100, 20)), offset(200, 320));
+    }
+
+    #[test]
+    fn the_answer_of_a_receiver_is_read_and_no_other() {
+        let at = Duration::new(1_795_976_412, 5_000);
+        let answer = |at: Duration| format!("{CLOCK_ANSWER}{}.{:09}", at.as_secs(), at.subsec_nanos());
+        assert_eq!(clock_answer(&answer(at)), Some(at));
+        for wrong in [
+            "2.0.0 Ok",
+            "ok",
+            "2.0.0 smtpress-clock ",
+            "2.0.0 smtpress-clock 12",
+            "2.0.0 smtpress-clock 12.5",
+            "2.0.0 smtpress-clock -1.000000000",
+            "2.0.0 smtpress-clock 1.000000000 ",
+            "2.0.0 smtpress-clock 99999999999999999999999.000000000",
+        ] {
+            assert_eq!(clock_answer(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

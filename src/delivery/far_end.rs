@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::clock::ClockReading;
 use super::log::DeliveryLogs;
 use super::receiver::Receiver;
 use crate::collector::delivery::{Delivered, Transaction};
@@ -34,6 +35,14 @@ impl FarEnd {
         }
     }
 
+    /// What the clocks showed at the epoch of the run, as the times of its logs are related to it; `None`: they are not.
+    pub fn epoch(&self) -> Option<ClockReading> {
+        match self {
+            FarEnd::Own(_) => None,
+            FarEnd::Logs(logs) => logs.epoch(),
+        }
+    }
+
     /// Processes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         match self {
@@ -42,12 +51,17 @@ impl FarEnd {
         }
     }
 
-    /// Returns the deliveries since the last call, by phase, and the relay's queue at this time of the run. The queue
-    /// is `None` if the log does not have the whole second yet.
+    /// Whether deliveries are read from logs, which are behind by up to a second.
+    pub fn is_behind(&self) -> bool {
+        matches!(self, FarEnd::Logs(_))
+    }
+
+    /// Returns what came out since the last call, by phase, and the relay's queue at this time of the run; of logs, as
+    /// far as they have been read.
     pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         match self {
             FarEnd::Own(receiver) => receiver.second(until),
-            FarEnd::Logs(logs) => (logs.second(), None),
+            FarEnd::Logs(logs) => logs.second(),
         }
     }
 

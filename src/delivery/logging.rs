@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::clock::{ClockReading, clock_name};
+use super::clock::{HopClock, clock_question_answer};
 use super::integrity::Fingerprint;
 use super::kind::MessageKind;
 use super::log::{LogCopy, LogEntry, LogError, LogHeader, LogInlet, LogMark, LogWriter, VERSION};
@@ -64,12 +64,13 @@ pub struct ReceivedInAll {
 #[derive(Debug)]
 struct LogSink {
     inlet: Option<LogInlet>,
+    clock: HopClock,
     received: Mutex<ReceivedInAll>,
 }
 
 impl LoggingReceiver {
-    /// Starts a receiver on all its addresses. `host` is the name of this machine, for the log. Without a log it only
-    /// counts.
+    /// Starts a receiver on all its addresses. `host` and `clock` are those of its machine, for the log. Without a log it
+    /// only counts.
     ///
     /// # Errors
     /// The log cannot be started, an address cannot be bound, or TLS cannot be set up.
@@ -78,14 +79,15 @@ impl LoggingReceiver {
         seed: u64,
         log: Option<&Path>,
         host: &str,
+        clock: HopClock,
     ) -> Result<LoggingReceiver, ReceiveError> {
         let header = LogHeader {
             smtpress_delivery_log: VERSION,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             host: host.to_owned(),
             pid: std::process::id(),
-            clock: clock_name(),
-            at: ClockReading::now(),
+            clock: clock.name.clone(),
+            at: clock.now(),
             addresses: settings.addresses.iter().map(ToString::to_string).collect(),
             protocol: match settings.limits.protocol {
                 Protocol::Smtp => "smtp",
@@ -95,7 +97,7 @@ impl LoggingReceiver {
         };
         let writer = log.map(|path| LogWriter::create(path, &header)).transpose()?;
         let inlet = writer.as_ref().map(LogWriter::inlet);
-        let sink = Arc::new(LogSink { inlet, received: Mutex::default() });
+        let sink = Arc::new(LogSink { inlet, clock, received: Mutex::default() });
         let shared: Arc<dyn Sink> = sink.clone();
         match NextHop::start(settings, seed, &shared) {
             Ok(next_hop) => Ok(LoggingReceiver { next_hop, sink, log: writer }),
@@ -132,7 +134,7 @@ impl LoggingReceiver {
         let LoggingReceiver { next_hop, sink, log } = self;
         next_hop.stop();
         let received = sink.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let end = LogMark { at: ClockReading::now(), messages: received.messages(), ..state };
+        let end = LogMark { at: sink.clock.now(), messages: received.messages(), ..state };
         let Some(log) = log else { return (received, Ok(())) };
         if let Some(inlet) = &sink.inlet {
             inlet.add(&LogEntry::End(end));
@@ -146,7 +148,7 @@ impl LoggingReceiver {
         let waited = self.sink.inlet.as_ref().map(LogInlet::waited).unwrap_or_default();
         health.waited_ms = waited.as_secs_f64() * 1e3;
         let messages = self.sink.received.lock().unwrap_or_else(PoisonError::into_inner).messages();
-        LogMark { at: ClockReading::now(), messages, health }
+        LogMark { at: self.sink.clock.now(), messages, health }
     }
 }
 
@@ -166,8 +168,12 @@ impl ReceivedInAll {
 }
 
 impl Sink for LogSink {
+    fn answer(&self, word: &str) -> Option<String> {
+        clock_question_answer(word, self.clock.now())
+    }
+
     fn take(&self, taken: TakenMessage<'_>) {
-        let entry = entry(taken);
+        let entry = entry(taken, &self.clock);
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         match &entry {
             LogEntry::Delivered(copy) => {
@@ -186,8 +192,8 @@ impl Sink for LogSink {
 }
 
 /// Returns the log entry of a message.
-fn entry(taken: TakenMessage<'_>) -> LogEntry {
-    let at = ClockReading::at(taken.ended);
+fn entry(taken: TakenMessage<'_>, clock: &HopClock) -> LogEntry {
+    let at = clock.at(taken.ended);
     match MessageKind::of(taken.content) {
         MessageKind::Copy(Identity { run, seq }) => {
             let content = Fingerprint::of(taken.content);

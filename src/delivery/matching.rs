@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::collector::delivery::{
     DeliveryCounts, DeliverySecond, FinalAnswer, MissingRecipient, Transaction,
 };
+use crate::collector::delivery_times::{PackedTimes, TimesBySecond};
 use crate::collector::flow::Flow;
 use crate::collector::recorder::Recorder;
 use crate::collector::{Metric, Outcome};
@@ -54,6 +55,8 @@ pub struct Matcher {
     recorder: Recorder,
     foreign: u64,
     last_seen: Option<Duration>,
+    /// Whether the times are kept by second, too.
+    keeps_times: bool,
 }
 
 /// The counts of one phase.
@@ -61,6 +64,7 @@ pub struct Matcher {
 struct PhaseMatch {
     counts: DeliveryCounts,
     seconds: BTreeMap<u64, DeliverySecond>,
+    times: TimesBySecond,
     last_accepted: Option<Duration>,
     last_delivered: Option<Duration>,
 }
@@ -138,7 +142,13 @@ impl Matcher {
             recorder: Recorder::new(messages.phases as usize, 0),
             foreign: 0,
             last_seen: None,
+            keeps_times: false,
         }
+    }
+
+    /// Keeps the times by the second of the delivery, too.
+    pub fn keep_times_by_second(&mut self) {
+        self.keeps_times = true;
     }
 
     /// Processes a transaction that is over. If a message was tried again, the best answer for each recipient counts,
@@ -267,6 +277,11 @@ impl Matcher {
         &self.phases[phase].seconds
     }
 
+    /// The times of a phase by the second of the delivery; empty unless they are kept.
+    pub fn phase_times(&self, phase: usize) -> BTreeMap<u64, PackedTimes> {
+        self.phases[phase].times.packed()
+    }
+
     /// Returns the counts of a phase. Deliveries of messages without a transaction count as unexpected, in the first
     /// phase.
     pub fn phase_counts(&self, phase: usize) -> DeliveryCounts {
@@ -372,6 +387,9 @@ impl Matcher {
             if let Some(times) = times.filter(|_| state.is_missing()) {
                 let transit = at.saturating_sub(Duration::from_nanos(times.answered));
                 let delivery = transit + Duration::from_secs_f32(times.response);
+                if self.keeps_times {
+                    self.phases[phase].times.add(at, [transit, delivery]);
+                }
                 let phase = phase as u32;
                 self.recorder.value(phase, Metric::Transit, Outcome::Accepted, transit);
                 self.recorder.value(phase, Metric::Delivery, Outcome::Accepted, delivery);

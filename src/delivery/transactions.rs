@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,17 +39,17 @@ type TransactionLine = (u64, u32, u64, u64, String);
 pub struct TransactionFile(BufWriter<File>);
 
 impl TransactionFile {
-    /// Begins the file of a run whose load began at `epoch`.
+    /// Begins the file of a run whose load began when the clocks showed `at`.
     ///
     /// # Errors
     /// The file cannot be written, or exists already.
-    pub fn create(path: &Path, run: &str, date: &str, epoch: Instant) -> io::Result<TransactionFile> {
+    pub fn create(path: &Path, run: &str, date: &str, at: ClockReading) -> io::Result<TransactionFile> {
         let header = TransactionHeader {
             smtpress_transactions: VERSION,
             run: run.to_owned(),
             date: date.to_owned(),
             clock: clock_name(),
-            at: ClockReading::at(epoch),
+            at,
         };
         let mut file = TransactionFile(BufWriter::new(File::create_new(path)?));
         file.line(&header)?;
@@ -146,7 +146,7 @@ mod tests {
             transaction(2, Answers::Each([FinalAnswer::Accepted, FinalAnswer::Refused].into())),
             transaction(3, Answers::All(FinalAnswer::InDoubt)),
         ];
-        let epoch = crate::delivery::clock::now();
+        let epoch = ClockReading::now();
         let mut file = TransactionFile::create(&path, "run-1", "today", epoch).unwrap();
         file.add(&all[..1]).unwrap();
         file.add(&all[1..]).unwrap();

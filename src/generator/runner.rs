@@ -51,6 +51,9 @@ pub trait Observer {
     /// Called after each second. `total` is the sum up to its end.
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control;
 
+    /// Called when the load is over and deliveries are awaited: the seconds that follow are those of the wait.
+    fn load_over(&mut self) {}
+
     /// Called with recorded sessions that have ended: file stem and text. [`Measured::transcripts`] holds all of them,
     /// too.
     fn transcripts(&mut self, _: &[(String, String)]) {}

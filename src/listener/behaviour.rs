@@ -368,6 +368,11 @@ impl Behaviour {
     }
 
     fn request(&mut self, now: Instant, request: Request<'_>) -> PolicyAnswer {
+        if let Request::Noop(about) = request
+            && let Some(answer) = self.shared.sink.as_ref().and_then(|sink| sink.answer(about))
+        {
+            return PolicyAnswer::new(answer);
+        }
         if let Some(refusal) = self.junk(&request) {
             return refusal;
         }
@@ -396,7 +401,7 @@ impl Behaviour {
                 PolicyAnswer { then: Then::Close, ..answer }
             }
             Request::Reset => self.say(Saying::Reset, ""),
-            Request::Noop => self.say(Saying::Noop, ""),
+            Request::Noop(_) => self.say(Saying::Noop, ""),
             Request::Verify | Request::Expand => self.say(Saying::Verify, ""),
             Request::Help(about) => match Request::parse(about.as_bytes()) {
                 Err(RequestFault::Unrecognized(_)) if !about.is_empty() => {

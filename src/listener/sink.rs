@@ -35,4 +35,10 @@ impl Kept {
 pub trait Sink: Debug + Send + Sync {
     /// Takes a delivered message.
     fn take(&self, taken: TakenMessage<'_>);
+
+    /// Its own answer to a NOOP with this word, with the code; `None`: that of any listener.
+    fn answer(&self, word: &str) -> Option<String> {
+        let _ = word;
+        None
+    }
 }

@@ -16,7 +16,7 @@ use crate::collector::snapshot::Interval;
 use crate::collector::tally::{PhaseTally, RetryCounts};
 use crate::collector::{Metric, Outcome};
 
-pub use deliveries::with_deliveries;
+pub use deliveries::{seconds_of_row, with_deliveries};
 
 const COLUMNS: [&str; 32] = [
     "t_s",

@@ -3,6 +3,8 @@
 //! One line for each second of a tag `phase/metric/outcome`: the interval's maximum in nanoseconds, and the histogram,
 //! V2 compressed. HistogramLogProcessor and other readers of such logs accept it.
 
+mod deliveries;
+
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,6 +12,8 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
 
 use crate::collector::snapshot::Interval;
+
+pub use deliveries::with_times;
 
 /// The column titles that readers of version 1.3 expect.
 const LEGEND: &str = r#""StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram""#;
@@ -36,6 +40,12 @@ impl<W: Write> IntervalLog<W> {
             .begin_log_with(&mut out, &mut serializer)?;
         writeln!(out, "{LEGEND}")?;
         Ok(IntervalLog { out, serializer, phases: phases.iter().map(|phase| word(phase)).collect() })
+    }
+
+    /// Adds to a log that has its header.
+    pub fn resumed(out: W, phases: &[String]) -> IntervalLog<W> {
+        let phases = phases.iter().map(|phase| word(phase)).collect();
+        IntervalLog { out, serializer: V2DeflateSerializer::new(), phases }
     }
 
     /// Adds an interval's lines.

@@ -8,6 +8,7 @@ pub mod blocks;
 pub mod compared;
 pub mod conditions;
 pub mod csv;
+pub mod delivered_seconds;
 pub mod environment;
 pub mod failures;
 #[cfg(test)]

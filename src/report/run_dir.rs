@@ -14,12 +14,12 @@ mod stream;
 mod unfinished;
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::csv::with_deliveries;
+use super::delivered_seconds;
 use super::environment::Environment;
 use super::seconds::{CONDITIONS, LOG, SERIES};
 use super::stored::RunResult;
@@ -191,15 +191,21 @@ impl RunDir {
         Ok(directory)
     }
 
-    /// Puts into the time series what came out of the relay, where that was learnt when the run was over. `phases` are the plan's
-    /// names, in its order.
+    /// Puts into the time series and the interval log what came out of the relay, where that was learnt when the run was
+    /// over. `phases` are the plan's names, in its order.
     ///
     /// # Errors
-    /// The file cannot be read or written; then it stays as it was.
+    /// A file cannot be read or written; then it stays as it was.
     pub fn put_deliveries(&self, phases: &[String], delivered: &Delivered) -> Result<(), RunDirError> {
-        let path = self.files().join(SERIES);
-        let filled = fs::read_to_string(&path).and_then(|series| with_deliveries(&series, phases, delivered));
-        self.put(SERIES, &filled.map_err(|source| RunDirError::Write { path, source })?)
+        let failed = |name: &str, source| RunDirError::Write { path: self.files().join(name), source };
+        let filled = temporary(self.files()).and_then(|mut log| {
+            let out = BufWriter::new(log.as_file_mut());
+            let series = delivered_seconds::fill(self.files(), phases, delivered, delivered.ended, out)?;
+            Ok((series, log))
+        });
+        let (series, log) = filled.map_err(|source| failed(SERIES, source))?;
+        log.persist(self.files().join(LOG)).map_err(|error| failed(LOG, error.error))?;
+        self.put(SERIES, &series)
     }
 
     /// Creates the directory of one run of a series, within the directory of the series.
@@ -304,7 +310,7 @@ impl RunDir {
         keep(self.put("environment.json", &contents.environment.to_json()));
         keep(self.put("failures.jsonl", &failures::write(contents.result)));
         keep(self.keep_transcripts(contents.transcripts));
-        keep(self.put(PAGE, &page(self.files(), contents.result)));
+        keep(self.put(PAGE, &page(self.files(), contents.result, None)));
         // It is kept if the result could not be written.
         if is_there {
             fs::remove_file(self.files().join(UNFINISHED)).ok();

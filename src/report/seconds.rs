@@ -7,7 +7,7 @@
 mod rows;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,15 +65,30 @@ impl Seconds {
     /// # Errors
     /// A file does not exist.
     pub fn open(directory: &Path, phases: &[String]) -> Result<Seconds, SecondsError> {
-        let met = match Rows::open(directory.join(CONDITIONS), phases, met) {
-            Ok(met) => Some(met.peekable()),
-            Err(SecondsError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
         Ok(Seconds {
             rows: Rows::open(directory.join(SERIES), phases, row)?.peekable(),
             lines: Lines::open(directory.join(LOG), phases)?.peekable(),
-            met,
+            met: conditions(directory, phases)?,
+            phases: phases.len(),
+        })
+    }
+
+    /// The same with another series and another log: those of a run that was joined with its deliveries later.
+    ///
+    /// # Errors
+    /// The conditions cannot be read.
+    pub fn joined(
+        directory: &Path,
+        phases: &[String],
+        series: &str,
+        log: &[u8],
+    ) -> Result<Seconds, SecondsError> {
+        let text = |bytes: &[u8]| -> Box<dyn Read> { Box::new(Cursor::new(bytes.to_vec())) };
+        let rows = Rows::of(text(series.as_bytes()), directory.join(SERIES), phases, row)?;
+        Ok(Seconds {
+            rows: rows.peekable(),
+            lines: Lines::of(text(log), directory.join(LOG), phases).peekable(),
+            met: conditions(directory, phases)?,
             phases: phases.len(),
         })
     }
@@ -142,6 +157,18 @@ impl Iterator for Seconds {
         }
         let start = self.next_start()?;
         Some(self.interval(start))
+    }
+}
+
+/// The conditions over time; `None`: there is no such file.
+fn conditions(
+    directory: &Path,
+    phases: &[String],
+) -> Result<Option<Peekable<Rows<ConditionSecond>>>, SecondsError> {
+    match Rows::open(directory.join(CONDITIONS), phases, met) {
+        Ok(met) => Ok(Some(met.peekable())),
+        Err(SecondsError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -231,7 +258,7 @@ struct Line {
 
 struct Lines {
     path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<Box<dyn Read>>,
     number: u64,
     /// The names of the phases as in tags.
     phases: Vec<String>,
@@ -240,14 +267,15 @@ struct Lines {
 impl Lines {
     fn open(path: PathBuf, phases: &[String]) -> Result<Lines, SecondsError> {
         match File::open(&path) {
-            Ok(file) => Ok(Lines {
-                path,
-                file: BufReader::new(file),
-                number: 0,
-                phases: phases.iter().map(|phase| hdr_log::word(phase)).collect(),
-            }),
+            Ok(file) => Ok(Lines::of(Box::new(file), path, phases)),
             Err(source) => Err(SecondsError::File { path, source }),
         }
+    }
+
+    /// The same of a text that stands for the file.
+    fn of(text: Box<dyn Read>, path: PathBuf, phases: &[String]) -> Lines {
+        let phases = phases.iter().map(|phase| hdr_log::word(phase)).collect();
+        Lines { path, file: BufReader::new(text), number: 0, phases }
     }
 
     /// Returns the content of a line; `None`: it is unknown to this version, or has no values.

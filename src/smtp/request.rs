@@ -146,8 +146,8 @@ pub enum Request<'a> {
     Data,
     /// RSET.
     Reset,
-    /// NOOP.
-    Noop,
+    /// NOOP, with what follows it.
+    Noop(&'a str),
     /// VRFY.
     Verify,
     /// EXPN.
@@ -223,7 +223,7 @@ impl Request<'_> {
         } else if is("RSET") {
             bare(Request::Reset)
         } else if is("NOOP") {
-            Ok(Request::Noop)
+            Ok(Request::Noop(argument))
         } else if is("QUIT") {
             bare(Request::Quit)
         } else if is("VRFY") || is("EXPN") {

@@ -262,7 +262,8 @@ pub(super) fn behind_relay(
     let mut counts = DeliveryCounts::default();
     phases.iter().for_each(|(phase, _)| counts += phase.counts);
     let number = |count: f64| format!("{count:.0}");
-    let unknown_times = || Answer::no_data("the clock of the receiver is unknown: give --clock-offset");
+    let unknown_times =
+        || Answer::no_data("the clock of the receiver is unknown: give --clock-probe or --clock-offset");
     match expr.subject {
         Subject::Queued(QueueMeasure::Growth) | Subject::Drain
             if delivered.clock == ClockRelation::Unknown =>

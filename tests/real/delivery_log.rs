@@ -116,18 +116,6 @@ fn a_log_counts_each_fault_as_the_ledger_has_it() {
     assert!(end["end"]["messages"].as_u64() > Some(1500), "{end}");
 }
 
-/// `smtpress` with these arguments, in this folder: its exit code, stdout and stderr.
-fn smtpress_in(folder: &Path, arguments: &str) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
-        .args(arguments.split_whitespace())
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
-}
-
 #[test]
 fn the_seconds_of_a_run_with_a_log_have_what_came_out_and_the_queue() {
     let next = listener::free_port();
@@ -139,7 +127,7 @@ fn the_seconds_of_a_run_with_a_log_have_what_came_out_and_the_queue() {
         relay.port,
         receiving.log().display()
     );
-    let (code, _, said) = smtpress_in(folder.path(), &run);
+    let (code, _, said) = smtpress::in_folder(folder.path(), &run);
     assert!(matches!(code, 0 | 98), "{code}: {said}");
     let series = fs::read_to_string(folder.path().join("kept/timeseries.csv")).unwrap();
     let mut rows = csv::Reader::from_reader(series.as_bytes());
@@ -157,8 +145,174 @@ fn the_seconds_of_a_run_with_a_log_have_what_came_out_and_the_queue() {
     assert_eq!((sum(0), sum(1)), (150, 150), "{series}");
     // Each is held for a second and a half: some 75 wait, and at the end none.
     assert!(rows.iter().any(|row| row[2] > 50) && rows.last().unwrap()[2] == 0, "{series}");
-    let (code, page, said) = smtpress_in(folder.path(), "report kept --format html");
+    let (code, page, said) = smtpress::in_folder(folder.path(), "report kept --format html");
     assert!(code == 0 && page.contains("Accepted and delivered a second"), "{code}: {said}");
+    let bands = &chart_data(&page)["timeline"]["bands"]["transit"]["n"];
+    let timed: u64 = bands.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(timed, 150, "{bands}");
+
+    // The same log, joined later: with the files of the run, and with those of one that knew of no log.
+    let stored = |name: &str| fs::read_to_string(folder.path().join("kept").join(name)).unwrap();
+    let log = receiving.log();
+    fs::create_dir(folder.path().join("bare")).unwrap();
+    for name in ["result.json", "profile.toml", "transactions.jsonl", "conditions.csv", "environment.json"] {
+        fs::write(folder.path().join("bare").join(name), stored(name)).unwrap();
+    }
+    let result: Value = serde_json::from_str(&stored("result.json")).unwrap();
+    let (series, hlog) = without_deliveries(
+        &stored("timeseries.csv"),
+        &stored("metrics.hlog"),
+        result["took_s"].as_f64().unwrap(),
+    );
+    assert!(series.len() < stored("timeseries.csv").len() && hlog.len() < stored("metrics.hlog").len());
+    fs::write(folder.path().join("bare/timeseries.csv"), series).unwrap();
+    fs::write(folder.path().join("bare/metrics.hlog"), hlog).unwrap();
+    for run in ["kept", "bare"] {
+        let report = |format: &str| {
+            let flags = format!("report {run} --deliveries {} --format {format}", log.display());
+            let (code, text, said) = smtpress::in_folder(folder.path(), &flags);
+            assert!(matches!(code, 0 | 98), "{run}, {format}: {code}: {said}");
+            text
+        };
+        assert_eq!(report("csv"), stored("timeseries.csv"), "{run}");
+        assert!(report("hlog") == stored("metrics.hlog"), "{run}: another interval log");
+        let joined = report("html");
+        assert_eq!(chart_data(&joined), chart_data(&page), "{run}");
+        assert!(joined.contains("Accepted and delivered a second"), "{run}");
+    }
+}
+
+/// The data from which a page draws its charts.
+fn chart_data(page: &str) -> Value {
+    let (_, data) = page.split_once("id=\"data\">").unwrap();
+    serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
+}
+
+/// The files of a run, which took this long, as it would have left them without a log.
+fn without_deliveries(series: &str, hlog: &str, took_s: f64) -> (String, String) {
+    let rows = series.lines().enumerate().filter_map(|(number, line)| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let start: f64 = if number == 0 { 0.0 } else { cells[0].parse().unwrap() };
+        // The first second of the wait begins with the end of the last one of the load, which ends the run.
+        let blank = |at: usize, cell: &str| {
+            if number > 0 && at >= cells.len() - 3 { String::new() } else { cell.to_owned() }
+        };
+        let cells: Vec<String> = cells.iter().enumerate().map(|(at, cell)| blank(at, cell)).collect();
+        (start < took_s - 0.002).then(|| cells.join(",") + "\n")
+    });
+    let is_of_relay = |line: &&str| line.contains("/transit/") || line.contains("/delivery/");
+    let lines = hlog.lines().filter(|line| !is_of_relay(line)).map(|line| line.to_owned() + "\n");
+    (rows.collect(), lines.collect())
+}
+
+#[test]
+fn a_run_with_a_log_says_while_it_goes_on_what_came_out_so_far() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "--rate 40") else { return };
+    let receiving = Receiving::start(next, "");
+    let folder = tempfile::tempdir().unwrap();
+    let run = format!(
+        "run --target 127.0.0.1:{} -r 80/s -z 4s -c 10 --messages-per-session 0 --progress log --drain 20s --deliveries {}",
+        relay.port,
+        receiving.log().display()
+    );
+    let (code, _, said) = smtpress::in_folder(folder.path(), &run);
+    assert!(matches!(code, 0 | 98), "{code}: {said}");
+    let queued: Vec<u64> = said
+        .lines()
+        .filter_map(|line| line.split_once("in the relay "))
+        .map(|(_, rest)| rest.split_whitespace().next().unwrap().replace(',', "").parse().unwrap())
+        .collect();
+    // It grows by 40 a second for four seconds.
+    assert!(queued.len() >= 2 && queued.iter().any(|queued| (80..=240).contains(queued)), "{said}");
+    assert!(said.contains("delivered 4") || said.contains("delivered 3"), "{said}");
+}
+
+/// A receiver that is stopped and started again writes a log of its own; both together are whole.
+#[test]
+fn a_receiver_that_was_started_again_has_two_logs_and_both_are_needed() {
+    let next = listener::free_port();
+    let Some(relay) = FaultyRelay::start(next, "") else { return };
+    let mut first = Receiving::start(next, "");
+    let folder = tempfile::tempdir().unwrap();
+    let run = format!(
+        "run --target 127.0.0.1:{} -r 50/s -z 6s -c 10 --messages-per-session 0 --progress none --set receive.keep_transactions=true \
+         --out kept",
+        relay.port
+    );
+    let running = thread::spawn({
+        let folder = folder.path().to_owned();
+        move || smtpress::in_folder(&folder, &run)
+    });
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(first.stop().0, 0);
+    // The same log is refused, and stays as it was.
+    let before = fs::read(first.log()).unwrap();
+    let again = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(["receive", "--receive", &format!("127.0.0.1:{next}"), "--deliveries"])
+        .arg(first.log())
+        .output()
+        .unwrap();
+    assert_eq!((again.status.code(), fs::read(first.log()).unwrap()), (Some(2), before), "{again:?}");
+    let mut second = Receiving::start(next, "");
+    let (code, _, said) = running.join().unwrap();
+    assert!(matches!(code, 0 | 98), "{code}: {said}");
+    // The relay tries again what it could not hand on meanwhile.
+    let come = |log: &Path| fs::read_to_string(log).unwrap().matches("{\"delivered\"").count();
+    let is_all = || come(&first.log()) + come(&second.log()) >= 300;
+    assert!(wait_until(is_all), "{} and {} of 300", come(&first.log()), come(&second.log()));
+    second.stop();
+    let join = |logs: &[&Path]| {
+        let logs: String = logs.iter().map(|log| format!(" --deliveries {}", log.display())).collect();
+        let (code, json, said) =
+            smtpress::in_folder(folder.path(), &format!("report kept --format json{logs}"));
+        let result: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {said}"));
+        (code, Outcome { result, stored: None })
+    };
+    let (_, both) = join(&[&first.log(), &second.log()]);
+    both.assert_deliveries_reconcile();
+    assert_eq!((both.delivery("delivered"), both.delivery("missing")), (300, 0));
+    assert!(!reasons(&both).contains("deliveries-incomplete"), "{}", reasons(&both));
+    // Of one of them alone nobody knows what became of the rest.
+    let (code, one) = join(&[&first.log()]);
+    assert!(code == 98 && reasons(&one).contains("deliveries-incomplete"), "{code}: {}", reasons(&one));
+    assert!(one.delivery("missing") > 50, "{}", one.delivery("missing"));
+}
+
+/// LMTP: the receiver of another protocol writes the same log.
+#[test]
+fn a_log_of_lmtp_is_joined_as_one_of_smtp() {
+    let port = listener::free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let mut receiver = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(["receive", "--set", "receive.protocol=lmtp", "--deliveries", "log", "--receive"])
+        .arg(format!("127.0.0.1:{port}"))
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(folder.path().join("said")).unwrap())
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(folder.path().join("said")).unwrap();
+    assert!(wait_until(|| said().contains("receiving on")), "{}", said());
+    // There is no relay between: what the receiver answered has come out.
+    let run = format!(
+        "run --target lmtp://127.0.0.1:{port} -n 200 --recipients 3 -c 5 --progress none --deliveries log --out kept --json -"
+    );
+    let (code, json, words) = smtpress::in_folder(folder.path(), &run);
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
+    assert!(matches!(code, 0 | 98), "{code}: {words}");
+    let outcome = Outcome { result: serde_json::from_str(&json).unwrap(), stored: None };
+    outcome.assert_deliveries_reconcile();
+    assert_eq!((outcome.delivery("delivered"), outcome.delivery("duplicated")), (600, 0));
+    // With LMTP each recipient is a copy of its own.
+    let copies = lines(&folder.path().join("log"));
+    assert_eq!(copies.iter().filter(|line| !line["delivered"].is_null()).count(), 600);
+    let (code, joined, words) =
+        smtpress::in_folder(folder.path(), "report kept --deliveries log --format json");
+    assert_eq!(code, 98, "the receiver was killed, and its log has no end: {words}");
+    let joined: Value = serde_json::from_str(&joined).unwrap();
+    assert_eq!(joined["phases"][0]["delivery"]["delivered"], 600, "{joined:#}");
 }
 
 #[test]
@@ -172,17 +326,22 @@ fn a_stored_run_joins_the_log_afterwards() {
         "run --target 127.0.0.1:{} -n 1000 -c 5 --messages-per-session 0 --progress none",
         relay.port
     );
-    let (_, said, _) =
-        smtpress_in(folder.path(), &format!("{load} --out kept --set receive.keep_transactions=true"));
+    let (_, said, _) = smtpress::in_folder(
+        folder.path(),
+        &format!("{load} --out kept --set receive.keep_transactions=true"),
+    );
     assert!(!said.contains("missing"), "without a receiver nobody knows: {said}");
-    let (_, said, _) = smtpress_in(folder.path(), &format!("{load} --out bare"));
+    let (_, said, _) = smtpress::in_folder(folder.path(), &format!("{load} --out bare"));
     assert!(!said.is_empty());
     // What waits in the relay is lost now, and its ledger says so.
     let ledgers = relay.ledgers();
     receiving.stop();
     let log = receiving.log();
     let join = |run: &str| {
-        smtpress_in(folder.path(), &format!("report {run} --format json --deliveries {}", log.display()))
+        smtpress::in_folder(
+            folder.path(),
+            &format!("report {run} --format json --deliveries {}", log.display()),
+        )
     };
     let (code, json, said) = join("kept");
     let result: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {said}"));
@@ -213,8 +372,10 @@ fn a_stored_run_joins_the_log_afterwards() {
             && said.contains("keep_transactions=true"),
         "{code}: {said}"
     );
-    let (code, text, _) =
-        smtpress_in(folder.path(), &format!("report kept --deliveries {} --format text", log.display()));
+    let (code, text, _) = smtpress::in_folder(
+        folder.path(),
+        &format!("report kept --deliveries {} --format text", log.display()),
+    );
     assert!(matches!(code, 98 | 99) && text.contains("Delivery"), "{code}: {text}");
 }
 

@@ -21,6 +21,7 @@ mod authenticated;
 mod capacity;
 mod certificate;
 mod chunked;
+mod clock_probe;
 mod courier;
 mod death;
 mod delivered;

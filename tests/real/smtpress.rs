@@ -99,6 +99,18 @@ pub fn traced(arguments: &str) -> (i32, String) {
     (output.status.code().unwrap_or_else(|| panic!("smtpress ended by {}: {said}", output.status)), said)
 }
 
+/// `smtpress` with these arguments, in this folder: its exit code, stdout and stderr.
+pub fn in_folder(folder: &std::path::Path, arguments: &str) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
 /// The exit code and the words of a run that does not begin.
 #[track_caller]
 pub fn refused(port: u16, flags: &str) -> (i32, String) {

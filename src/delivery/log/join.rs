@@ -48,6 +48,8 @@ struct JoinedRun {
     account: RunAccount,
     /// The epoch of the run. It has no meaning for a run that is over.
     began: Instant,
+    /// What the clocks of the run showed then.
+    epoch: ClockReading,
     /// How long the run took; `None` while it is in progress.
     took: Option<Duration>,
     /// The times at which messages of other runs came out after the end of this run.
@@ -146,11 +148,17 @@ impl DeliveryLogs {
         let reading = ClockReading::at(epoch);
         let is_timed = joining.relate(reading, clock::clock_name().as_deref(), self.offset);
         joining.run = Some(JoinedRun {
-            account: RunAccount::new(plan, date, is_timed),
+            account: RunAccount::new(plan, date, is_timed).with_times_by_second(),
             began: epoch,
+            epoch: reading,
             took: None,
             foreign_after: Vec::new(),
         });
+    }
+
+    /// What the clocks of the run showed at its epoch; `None`: it has not started.
+    pub fn epoch(&self) -> Option<ClockReading> {
+        self.lock().run.as_ref().map(|run| run.epoch)
     }
 
     /// Joins a run that is over, and took this long, with everything that the logs hold. `epoch` is the reading of its
@@ -166,8 +174,9 @@ impl DeliveryLogs {
         let mut joining = self.lock();
         let is_timed = joining.relate(epoch, clock_name, self.offset);
         joining.run = Some(JoinedRun {
-            account: RunAccount::new(plan, date, is_timed),
+            account: RunAccount::new(plan, date, is_timed).with_times_by_second(),
             began: clock::now(),
+            epoch,
             took: Some(took),
             foreign_after: Vec::new(),
         });
@@ -180,12 +189,13 @@ impl DeliveryLogs {
         }
     }
 
-    /// Returns what came out since the last call, by phase. The queue is unknown until all lines of the second have
-    /// been read.
-    pub fn second(&self) -> Tally {
+    /// Returns what the logs say since the last call, by phase, and the relay's queue as far as they have been read: they are
+    /// behind by up to a second.
+    pub fn second(&self) -> (Tally, Option<u64>) {
         let mut joining = self.lock();
         joining.read();
-        joining.run.as_ref().map_or_else(|| Tally::new(0), |run| run.account.second(Duration::ZERO).0)
+        let Some(run) = &joining.run else { return (Tally::new(0), None) };
+        (run.account.second(Duration::ZERO).0, Some(run.account.queued()))
     }
 
     /// Whether the wait for deliveries can end at this time since the run's epoch.
@@ -223,7 +233,7 @@ impl DeliveryLogs {
         let logs = &joining.logs;
         let incomplete = match cut_short && !is_stored {
             true => Vec::new(),
-            false => logs.iter().filter_map(|log| log.incomplete(ended, &run, outstanding)).collect(),
+            false => logs.iter().filter_map(|log| log.incomplete(ended, &run, outstanding, logs)).collect(),
         };
         // Both times are by the clock of the receiver.
         let silence = |log: &JoinedLog| Some(log.covered.at.mono.saturating_sub(log.last_own?.mono));
@@ -404,7 +414,13 @@ impl JoinedLog {
     }
 
     /// Returns why the log may be incomplete.
-    fn incomplete(&self, ended: Duration, run: &JoinedRun, outstanding: u64) -> Option<String> {
+    fn incomplete(
+        &self,
+        ended: Duration,
+        run: &JoinedRun,
+        outstanding: u64,
+        logs: &[JoinedLog],
+    ) -> Option<String> {
         const REMEDY: &str = "what is missing may have come out, and copies may be unknown";
         let name = self.reader.path().display();
         if let Some(fault) = &self.fault {
@@ -414,7 +430,8 @@ impl JoinedLog {
         let silent = || format!("{:.1} s", ended.saturating_sub(covered).as_secs_f64());
         if self.has_ended {
             let until = run.took.unwrap_or(ended);
-            let early = outstanding > 0 && covered < until;
+            let is_followed = || logs.iter().any(|other| other.follows(self, until));
+            let early = outstanding > 0 && covered < until && !is_followed();
             return early.then(|| {
                 format!(
                     "the receiver that wrote {name} was stopped {:.1} s before the end of the wait, with {outstanding} recipients \
@@ -441,6 +458,15 @@ impl JoinedLog {
                 silent()
             ),
         })
+    }
+
+    /// Whether it is the log of the same receiver, started again, and lasts until this time since the epoch.
+    fn follows(&self, earlier: &JoinedLog, until: Duration) -> bool {
+        let (own, before) = (self.reader.header(), earlier.reader.header());
+        own.host == before.host
+            && own.addresses.iter().any(|address| before.addresses.contains(address))
+            && own.at.wall >= earlier.covered.at.wall
+            && self.clocks.roughly_since_epoch(self.covered.at) >= until
     }
 
     /// Returns the age of the last mark, if the log's clock is that of this process.

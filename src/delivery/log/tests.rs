@@ -185,6 +185,62 @@ fn a_log_that_ends_too_early_or_cannot_be_read_is_incomplete() {
 }
 
 #[test]
+fn a_receiver_that_was_started_again_goes_on_where_it_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let end = |ms| LogEntry::End(mark(ms));
+    let first = text(&header("ours", 1), &[copy(&plan, 0, 110, |c| c), end(500)]);
+    let first = write(folder.path(), "first", &first);
+    let second = |header: LogHeader, until| {
+        let entries = [copy(&plan, 1, 800, |c| c), end(until)];
+        let second = write(folder.path(), "second", &text(&header, &entries));
+        join(&[first.clone(), second], None, 3).0
+    };
+    let again = |ms| LogHeader { at: at(ms), ..header("ours", 2) };
+    let whole = second(again(600), 5_000);
+    assert_eq!((whole.incomplete.len(), whole.counts().missing), (0, 1), "{whole:?}");
+    // One that ended too early as well, one of another address, and one that ran at the same time, are none.
+    let elsewhere = LogHeader { addresses: vec!["127.0.0.1:2601".to_owned()], ..again(600) };
+    for (header, until) in [(again(600), 1_000), (elsewhere, 5_000), (again(400), 5_000)] {
+        let incomplete = second(header, until).incomplete;
+        assert!(incomplete[0].contains("was stopped 0.6 s before the end"), "{incomplete:?}");
+    }
+}
+
+/// A line that is cut off where the log ends so far is no line yet, wherever it is cut, and of two logs as of one.
+#[test]
+fn a_log_that_grows_in_the_middle_of_a_line_is_counted_once_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan();
+    let name = clock_name().unwrap();
+    let lines = |pid, seqs: [u64; 2]| {
+        let copies = seqs.map(|seq| copy(&plan, seq, 110 + seq, |c| c));
+        text(&header(&name, pid), &copies)
+    };
+    let (one, two) = (lines(1, [0, 1]), lines(2, [2, 3]));
+    let head = one.find('\n').unwrap() + 1;
+    for cut in (head..one.len()).step_by(97) {
+        let paths = [write(folder.path(), "one", &one[..cut]), write(folder.path(), "two", &two[..head])];
+        let logs = DeliveryLogs::open(&paths, None, Duration::ZERO).unwrap();
+        logs.begin(&plan, DATE, crate::delivery::clock::now());
+        logs.answered(&(0..4).map(answered).collect::<Vec<_>>());
+        let whole = one[head..cut].matches('\n').count() as u64;
+        let told = || logs.second().0.phases[0].counts.delivered;
+        // What was in a log when the run began came before it, and is read then.
+        assert_eq!(told(), 0, "{cut}");
+        let add = |path: &Path, text: &str| {
+            OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        };
+        add(&paths[0], &one[cut..]);
+        assert_eq!(told(), 2 - whole, "{cut}");
+        add(&paths[1], &two[head..head + 200]);
+        assert_eq!(logs.second().1, Some(2 + whole), "{cut}");
+        add(&paths[1], &two[head + 200..]);
+        assert_eq!((told(), logs.second().1), (2, Some(whole)), "{cut}");
+    }
+}
+
+#[test]
 fn the_log_of_another_run_is_foreign_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let other = Plan { run_id: "run-2".to_owned(), ..plan() };

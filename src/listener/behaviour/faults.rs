@@ -32,7 +32,7 @@ impl Behaviour {
     /// Counts a command without use; returns the reply to one too many.
     pub(super) fn junk(&mut self, request: &Request<'_>) -> Option<PolicyAnswer> {
         let junk = match request {
-            Request::Noop | Request::Reset | Request::Verify | Request::Expand | Request::Help(_) => true,
+            Request::Noop(_) | Request::Reset | Request::Verify | Request::Expand | Request::Help(_) => true,
             Request::Hello { .. } | Request::Lhlo { .. } => self.tally.greeted,
             _ => false,
         };

@@ -6,6 +6,7 @@ use super::listener;
 use crate::delivery::settings::{ClockOffset, ReceiverSettings};
 use crate::listener::limits::Limits;
 use crate::mail;
+use crate::net::address::Target;
 use crate::net::address::bind::{Bind, BindError};
 use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
@@ -45,6 +46,7 @@ pub(super) fn compile(
     }
     let offset = receive.clock_offset.as_deref().map(str::parse::<ClockOffset>).transpose();
     let clock_offset = offset.map_err(|why| document.error_at(&keys!["receive", "clock_offset"], why, ""))?;
+    let clock_probe = clock_probe(document, receive)?;
     let parse = |(index, text): (usize, &String)| {
         let wrong =
             |error: BindError| document.error_at(&keys!["receive", "address", index], error.to_string(), "");
@@ -74,9 +76,35 @@ pub(super) fn compile(
         addresses,
         logs: logs.into_iter().map(PathBuf::from).collect(),
         clock_offset,
+        clock_probe,
         keeps_transactions,
         limits: Limits { protocol: receive.protocol(), ..limits },
         drain: receive.drain().0,
         quiet: receive.quiet().0,
     })
+}
+
+/// The receiver that is asked for its clock.
+fn clock_probe(document: &Document, receive: &Receive) -> Result<Option<String>, ProfileFault> {
+    let Some(text) = &receive.clock_probe else { return Ok(None) };
+    let wrong = |what: String, remedy: &str| {
+        Err(document.error_at(&keys!["receive", "clock_probe"], what, remedy.to_owned()))
+    };
+    match text.parse::<Target>() {
+        Err(error) => return wrong(error.to_string(), ""),
+        Ok(target) if target.is_embedded() => {
+            return wrong(
+                "the embedded listener is no receiver".to_owned(),
+                "write host:port of `smtpress receive`",
+            );
+        }
+        Ok(_) => {}
+    }
+    if receive.deliveries.as_ref().is_none_or(Vec::is_empty) {
+        return wrong(
+            "without a delivery log there is no other clock".to_owned(),
+            "add `deliveries`, or remove `clock_probe`",
+        );
+    }
+    Ok(Some(text.clone()))
 }

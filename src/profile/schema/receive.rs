@@ -17,6 +17,9 @@ tables! {
         /// The measured offset by which the clock of the log's machine is ahead of this machine's, with its bound:
         /// `"1.2ms+-0.3ms"`. Needed for times if it is another machine.
         clock_offset: String, flag "--clock-offset";
+        /// The receiver that writes the log, as a target (`host:port`, `smtps://host:port`, `lmtp://host:port`): it is asked for its
+        /// clock before and after the run, in place of `clock_offset`. The rules of targets hold: loopback, or allowed.
+        clock_probe: String, flag "--clock-probe";
         /// Whether the run directory keeps the accepted messages, in `transactions.jsonl` (about 40 bytes a message),
         /// so that `smtpress report RUN --deliveries FILE` can join the run afterwards. Runs with `deliveries` always
         /// keep them.

@@ -5,6 +5,7 @@
 //!   over the rows of a second is exact.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{COLUMNS, plain, row};
@@ -15,15 +16,21 @@ use crate::collector::tally::Tally;
 /// The columns that deliveries fill, in the order of the file.
 const FILLED: [&str; 3] = ["accepted_recipients", "delivered", "queued"];
 
-/// Returns the time series `series` with what came out by each of its rows, and with rows for the seconds of the drain.
-/// `phases` are the plan's names, in its order. Of deliveries whose times are unknown nothing is put in.
+/// The start and the length of a row, since the load began.
+type RowTime = (Duration, Duration);
+
+/// Returns the time series `series` with what came out by each of its rows, and with rows for the seconds of the drain; and the times
+/// of all its rows, each once. `phases` are the plan's names, in its order. While something is missing the seconds last until
+/// `waited`. Of deliveries whose times are unknown nothing is put in.
 ///
 /// # Errors
 /// `series` is no time series.
-pub fn with_deliveries(series: &str, phases: &[String], delivered: &Delivered) -> io::Result<String> {
-    if delivered.phases.iter().all(|phase| phase.seconds.is_empty()) {
-        return Ok(series.to_owned());
-    }
+pub fn with_deliveries(
+    series: &str,
+    phases: &[String],
+    delivered: &Delivered,
+    waited: Duration,
+) -> io::Result<(String, Vec<RowTime>)> {
     let mut rows = csv::Reader::from_reader(series.as_bytes());
     let titles = rows.headers().map_err(plain)?.clone();
     let place = |name: &str| {
@@ -36,67 +43,92 @@ pub fn with_deliveries(series: &str, phases: &[String], delivered: &Delivered) -
     out.write_record(&titles).map_err(plain)?;
     let (mut over, mut last) = (Duration::ZERO, 0);
     let records = rows.records().collect::<Result<Vec<_>, _>>().map_err(plain)?;
+    let seconds = |record: &csv::StringRecord, at: usize| {
+        let number = record.get(at).and_then(|cell| cell.parse::<f64>().ok());
+        number.and_then(|number| Duration::try_from_secs_f64(number).ok()).map(millis).unwrap_or_default()
+    };
+    let is_timed = delivered.phases.iter().any(|phase| !phase.seconds.is_empty());
     let phase_of = |record: &csv::StringRecord| {
         phases.iter().position(|name| Some(name.as_str()) == record.get(phase_at))
     };
+    let mut times = Vec::new();
     for rows in records.chunk_by(|one, other| one.get(start_at) == other.get(start_at)) {
+        let start = seconds(&rows[0], start_at);
+        let length = rows.iter().map(|record| seconds(record, length_at)).max().unwrap_or_default();
+        times.push((start, length));
         for (index, record) in rows.iter().enumerate() {
-            let seconds = |at: usize| {
-                let number = record.get(at).and_then(|cell| cell.parse::<f64>().ok());
-                number.and_then(|number| Duration::try_from_secs_f64(number).ok()).unwrap_or_default()
-            };
-            let (start, end) = (seconds(start_at), seconds(start_at) + seconds(length_at));
             let phase = phase_of(record).unwrap_or(last);
-            let (mut accepted, mut came) = between(delivered, phase, start, end);
+            let (mut accepted, mut came) = between(delivered, phase, start, length);
             // What has no row of its own stands in the last.
             let others =
                 (0..phases.len()).filter(|other| !rows.iter().any(|row| phase_of(row) == Some(*other)));
             for other in others.filter(|_| index + 1 == rows.len()) {
-                let more = between(delivered, other, start, end);
+                let more = between(delivered, other, start, length);
                 (accepted, came) = (accepted + more.0, came + more.1);
             }
-            let known = [accepted, came, delivered.flow.queued_at(end)].map(|count| count.to_string());
+            let known = [accepted, came, delivered.flow.queued_at(start + length)];
             let mut cells: Vec<String> = record.iter().map(str::to_owned).collect();
             for (at, count) in filled.iter().zip(known) {
                 if let Ok(at) = at {
-                    cells[*at] = count;
+                    cells[*at] = if is_timed { count.to_string() } else { String::new() };
                 }
             }
             out.write_record(cells).map_err(plain)?;
-            (over, last) = (over.max(end), last.max(phase));
+            last = last.max(phase);
         }
+        over = over.max(start + length);
     }
     // Deliveries after the load have seconds of their own.
-    let until = delivered.phases.iter().filter_map(|phase| phase.seconds.keys().next_back()).max();
-    let until = Duration::from_secs(until.map_or(0, |second| second + 1));
-    while over < until {
-        let end = Duration::from_secs(over.as_secs() + 1).min(until);
+    let end = if is_timed { end_of_wait(delivered, waited) } else { 0 };
+    while over < Duration::from_secs(end) {
+        let length = Duration::from_secs(over.as_secs() + 1) - over;
         for (phase, name) in phases.iter().enumerate() {
-            let (awaited, came) = between(delivered, phase, over, end);
+            let (awaited, came) = between(delivered, phase, over, length);
             if came + awaited == 0 && phase != last {
                 continue;
             }
             let mut tally = Tally::new(phases.len());
             (tally.phases[phase].counts.awaited, tally.phases[phase].counts.delivered) = (awaited, came);
-            let gauges = Gauges { queued: Some(delivered.flow.queued_at(end)), ..Gauges::default() };
-            let interval =
-                Interval { start: over, length: end - over, tally, transactions: Vec::new(), gauges };
+            let gauges =
+                Gauges { queued: Some(delivered.flow.queued_at(over + length)), ..Gauges::default() };
+            let interval = Interval { start: over, length, tally, transactions: Vec::new(), gauges };
             let mut cells = row(&interval, name, &interval.tally.phases[phase]);
             cells.resize(titles.len().max(COLUMNS.len()), String::new());
             out.write_record(cells).map_err(plain)?;
         }
-        over = end;
+        times.push((over, length));
+        over += length;
     }
     let text = out.into_inner().map_err(csv::IntoInnerError::into_error)?;
-    String::from_utf8(text).map_err(io::Error::other)
+    Ok((String::from_utf8(text).map_err(io::Error::other)?, times))
 }
 
-/// Recipients of a phase that were accepted and that came out from one time to another: of the seconds that begin in it.
-fn between(delivered: &Delivered, phase: usize, from: Duration, to: Duration) -> (u64, u64) {
+/// The end of the last second of the wait: that of the last delivery, or of the wait itself if something is missing.
+fn end_of_wait(delivered: &Delivered, waited: Duration) -> u64 {
+    let last = delivered.phases.iter().filter_map(|phase| phase.seconds.keys().next_back()).max();
+    let came = last.map_or(0, |second| second + 1);
+    if delivered.counts().missing > 0 { came.max(next_second(waited)) } else { came }
+}
+
+/// The seconds of the run that belong to a row with this start and length: those that begin in it.
+pub fn seconds_of_row(start: Duration, length: Duration) -> Range<u64> {
+    let (first, end) = (next_second(start), next_second(start + length));
+    first..end.max(first)
+}
+
+fn next_second(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// Rounded to milliseconds, the precision of the file.
+fn millis(time: Duration) -> Duration {
+    Duration::from_millis((time.as_secs_f64() * 1e3).round() as u64)
+}
+
+/// Recipients of a phase that were accepted and that came out in a row.
+fn between(delivered: &Delivered, phase: usize, start: Duration, length: Duration) -> (u64, u64) {
     let Some(phase) = delivered.phases.get(phase) else { return (0, 0) };
-    let first = from.as_secs() + u64::from(from.subsec_nanos() > 0);
-    let end = to.as_secs() + u64::from(to.subsec_nanos() > 0);
-    let seconds = phase.seconds.range(first..end.max(first));
+    let seconds = phase.seconds.range(seconds_of_row(start, length));
     seconds.fold((0, 0), |sum, (_, second)| (sum.0 + second.accepted, sum.1 + second.delivered))
 }
 
@@ -133,7 +165,10 @@ mod tests {
             seconds.entry(came.as_secs()).or_insert_with(DeliverySecond::default).delivered += 1;
         }
         delivered.flow = flow;
-        let filled = with_deliveries(&written, &phases, &delivered).unwrap();
+        let put = |series: &str, delivered: &Delivered, waited| {
+            with_deliveries(series, &phases, delivered, waited).unwrap()
+        };
+        let (filled, times) = put(&written, &delivered, at(3, 750));
         let rows: Vec<(String, String)> = filled
             .lines()
             .skip(1)
@@ -153,8 +188,20 @@ mod tests {
                 row("3.000 1.000 main", "0 1 0"),
             ]
         );
+        let starts: Vec<u128> = times.iter().map(|(start, _)| start.as_millis()).collect();
+        assert_eq!(starts, [0, 1_000, 1_600, 2_000, 3_000]);
+        assert_eq!(
+            put(&filled, &delivered, at(3, 750)),
+            (filled.clone(), times),
+            "a second time changes nothing"
+        );
+        // While something is missing, the rows last as long as the wait.
+        let mut missing = delivered.clone();
+        missing.phases[1].counts.missing = 1;
+        let (_, times) = put(&written, &missing, at(5, 100));
+        assert_eq!(times.last().unwrap(), &(at(5, 0), at(1, 0)));
         let unknown = Delivered { phases: vec![PhaseDelivery::default(); 2], ..Delivered::default() };
-        assert_eq!(with_deliveries(&written, &phases, &unknown).unwrap(), written);
-        assert!(with_deliveries("no,series\n1,2\n", &phases, &delivered).is_err());
+        assert_eq!(put(&written, &unknown, at(9, 0)).0, written);
+        assert!(with_deliveries("no,series\n1,2\n", &phases, &delivered, at(9, 0)).is_err());
     }
 }

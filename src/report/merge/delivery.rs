@@ -78,6 +78,7 @@ fn phase(shards: Vec<&StoredPhase>) -> PhaseDelivery {
         drain: own.iter().filter_map(|(phase, _)| phase.drain_s).reduce(f64::max).map(seconds),
         // They are in the time series of the shards.
         seconds: BTreeMap::new(),
+        times: BTreeMap::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::report::delivered_seconds::DeliveredSeconds;
 use crate::report::html::{self, PageInput, Timeline};
 use crate::report::seconds::{CONDITIONS, SERIES, Seconds};
 use crate::report::stored::RunResult;
@@ -13,16 +14,20 @@ pub const PAGE: &str = "report.html";
 /// The longest `conditions.csv` that a page carries whole, in bytes: its chart needs less.
 const LONGEST: usize = 500_000;
 
-/// Returns the page of a run whose other files are in `directory`. Missing or unreadable files are left out.
-pub fn page(directory: &Path, result: &RunResult) -> String {
+/// Returns the page of a run whose other files are in `directory`. Missing or unreadable files are left out. `joined` stands for
+/// the files of a run that was joined with its deliveries later.
+pub fn page(directory: &Path, result: &RunResult, joined: Option<&DeliveredSeconds>) -> String {
     let text = |name: &str| fs::read_to_string(directory.join(name)).ok();
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
-    let mut timeline =
-        Seconds::open(directory, &names).and_then(|seconds| Timeline::of(result, seconds)).ok();
+    let seconds = match joined {
+        Some(joined) => Seconds::joined(directory, &names, &joined.series, &joined.log),
+        None => Seconds::open(directory, &names),
+    };
+    let mut timeline = seconds.and_then(|seconds| Timeline::of(result, seconds)).ok();
     // If no rows had to be added up, the page includes the file itself.
     if let Some((timeline, series)) = &mut timeline
         && timeline.is_whole()
-        && let Some(file) = text(SERIES)
+        && let Some(file) = joined.map_or_else(|| text(SERIES), |joined| Some(joined.series.clone()))
     {
         *series = file;
     }

@@ -298,7 +298,7 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
     assert_eq!(found.conditions, so_far.conditions);
     assert_eq!(found.metrics.iter().map(|own| own.count).collect::<Vec<_>>(), [1], "{:?}", found.metrics);
     assert!(found.assertions.iter().all(|own| own.status.as_str() == "not-judged"));
-    let page = page(&run, &found);
+    let page = page(&run, &found, None);
     assert!(page.contains("cut off") && !page.contains("PASS"), "{page}");
     // Valid by the schema, and readable.
     assert_eq!(json::read(&json::write(&found)).unwrap(), found);

@@ -1,7 +1,7 @@
 //! Reads the tables of a run directory row by row, with the columns by title, typed cells, and errors with their line.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{SecondsError, millis};
 /// The rows of one file that this version understands.
 pub(super) struct Rows<T> {
     path: PathBuf,
-    records: csv::StringRecordsIntoIter<File>,
+    records: csv::StringRecordsIntoIter<Box<dyn Read>>,
     titles: csv::StringRecord,
     phases: Vec<String>,
     read: fn(&Cells<'_>) -> Result<Option<T>, String>,
@@ -26,9 +26,21 @@ impl<T> Rows<T> {
         phases: &[String],
         read: fn(&Cells<'_>) -> Result<Option<T>, String>,
     ) -> Result<Rows<T>, SecondsError> {
+        match File::open(&path) {
+            Ok(file) => Rows::of(Box::new(file), path, phases, read),
+            Err(source) => Err(SecondsError::File { path, source }),
+        }
+    }
+
+    /// The same of a text that stands for the file.
+    pub(super) fn of(
+        text: Box<dyn Read>,
+        path: PathBuf,
+        phases: &[String],
+        read: fn(&Cells<'_>) -> Result<Option<T>, String>,
+    ) -> Result<Rows<T>, SecondsError> {
         let wrong = |path: &Path, source| SecondsError::File { path: path.to_owned(), source };
-        let file = File::open(&path).map_err(|source| wrong(&path, source))?;
-        let mut reader = csv::Reader::from_reader(file);
+        let mut reader = csv::Reader::from_reader(text);
         let titles =
             reader.headers().map_err(|error| wrong(&path, io::Error::other(error.to_string())))?.clone();
         Ok(Rows { path, records: reader.into_records(), titles, phases: phases.to_vec(), read })

@@ -31,7 +31,7 @@ fn commands_are_read_without_regard_to_case() {
     assert_eq!(parse("LHLO mx.example"), Ok(Request::Lhlo { name: "mx.example" }));
     assert_eq!(parse("bdat 1000"), Ok(Request::Bdat { size: 1000, last: false }));
     assert_eq!(parse("BDAT 0 last"), Ok(Request::Bdat { size: 0, last: true }));
-    assert_eq!(parse("NOOP what ever"), Ok(Request::Noop));
+    assert_eq!(parse("NOOP what ever"), Ok(Request::Noop("what ever")));
     assert_eq!(parse("HELP mail"), Ok(Request::Help("mail")));
     assert_eq!(parse("AUTH PLAIN AHUAcA=="), Ok(Request::Auth("PLAIN AHUAcA==")));
     assert_eq!(parse("QUIT  "), Ok(Request::Quit));

@@ -55,6 +55,7 @@ fn each_flag_alone_does_what_its_name_says() {
         (&["--receive", "127.0.0.1:2600", "--drain", "5s"], "/receive/drain", "\"5s\""),
         (&["--deliveries", "a", "--deliveries", "b"], "/receive/deliveries", "[\"a\",\"b\"]"),
         (&["--deliveries", "a", "--clock-offset", "-1ms+-2us"], "/receive/clock_offset", "\"-1ms+-2us\""),
+        (&["--deliveries", "a", "--clock-probe", "127.0.0.1:26"], "/receive/clock_probe", "\"127.0.0.1:26\""),
     ];
     for (flags, pointer, expected) in cases {
         let profile = made(&stage, &[secret], &[&["--target", "embedded"], *flags].concat());

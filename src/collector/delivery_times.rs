@@ -1,0 +1,102 @@
+//! Transit and delivery times by the second in which a recipient came out, for the seconds of a run that is joined with a
+//! delivery log.
+//!
+//! # Decisions
+//! - A second that has passed is packed in the encoding of stored distributions: an hour of 1,000 deliveries a second
+//!   takes some 30 MB. A log of two receivers may come back to it; then both parts are added.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Metric;
+use super::histogram::Hist;
+
+/// The metrics that are kept.
+pub const TIMES: [Metric; 2] = [Metric::Transit, Metric::Delivery];
+/// The number of seconds that stay unpacked.
+const OPEN: usize = 3;
+
+/// The times of recipients of one phase by the second in which they came out.
+#[derive(Clone, Debug, Default)]
+pub struct TimesBySecond {
+    open: BTreeMap<u64, [Hist; 2]>,
+    packed: BTreeMap<u64, PackedTimes>,
+}
+
+/// The distributions of one second in their encoding, in the order of [`TIMES`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackedTimes([String; 2]);
+
+impl PackedTimes {
+    /// The encoding of a distribution depends on its exact greatest value, which a decoded one no longer has: it is encoded
+    /// twice, so that it is the same whether a second was packed in one piece or in several.
+    fn of(times: [Hist; 2]) -> PackedTimes {
+        PackedTimes(times.map(|hist| decoded(&hist.encode()).encode()))
+    }
+
+    /// Returns the distributions.
+    pub fn hists(&self) -> [Hist; 2] {
+        [&self.0[0], &self.0[1]].map(|text| decoded(text))
+    }
+}
+
+/// Reads our own text.
+fn decoded(text: &str) -> Hist {
+    Hist::decode(text).unwrap_or_default()
+}
+
+impl TimesBySecond {
+    /// Adds the times, in the order of [`TIMES`], of a recipient that came out at this time since the run's epoch.
+    pub fn add(&mut self, at: Duration, times: [Duration; 2]) {
+        let hists = self.open.entry(at.as_secs()).or_default();
+        hists.iter_mut().zip(times).for_each(|(hist, time)| hist.time(time));
+        while self.open.len() > OPEN
+            && let Some((second, times)) = self.open.pop_first()
+        {
+            pack(&mut self.packed, second, times);
+        }
+    }
+
+    /// Returns all seconds.
+    pub fn packed(&self) -> BTreeMap<u64, PackedTimes> {
+        let mut packed = self.packed.clone();
+        self.open.iter().for_each(|(second, times)| pack(&mut packed, *second, times.clone()));
+        packed
+    }
+}
+
+fn pack(packed: &mut BTreeMap<u64, PackedTimes>, second: u64, mut times: [Hist; 2]) {
+    if let Some(known) = packed.get(&second) {
+        times.iter_mut().zip(known.hists()).for_each(|(hist, known)| hist.merge(&known));
+    }
+    packed.insert(second, PackedTimes::of(times));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_deliveries_makes_no_difference_and_each_is_counted() {
+        let at = |n: u64| Duration::from_millis(n * 37 % 9_000);
+        let times = |n: u64| [Duration::from_micros(n * 91), Duration::from_micros(n * 91 + 700)];
+        let of = |order: &mut dyn Iterator<Item = u64>| {
+            let mut all = TimesBySecond::default();
+            order.for_each(|n| all.add(at(n), times(n)));
+            assert!(all.open.len() <= OPEN);
+            all.packed()
+        };
+        let forward = of(&mut (0..300));
+        assert_eq!(forward, of(&mut (0..300).rev()));
+        let mut by_time: Vec<u64> = (0..300).collect();
+        by_time.sort_by_key(|n| at(*n));
+        assert_eq!(forward, of(&mut by_time.into_iter()));
+        let counts: Vec<u64> = forward.values().map(|packed| packed.hists()[0].count()).collect();
+        assert_eq!((counts.iter().sum::<u64>(), counts.len()), (300, 9));
+        let plain = (0..300).filter(|n| at(*n).as_secs() == 4).map(|n| times(n)[1].as_nanos());
+        let [_, delivery] = forward[&4].hists();
+        // Of the encoding three digits remain.
+        let most = plain.max().unwrap() as f64;
+        assert!((delivery.max_ns() as f64 / most - 1.0).abs() < 1e-3, "{} of {most}", delivery.max_ns());
+    }
+}
