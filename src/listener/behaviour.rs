@@ -43,15 +43,15 @@ pub(super) struct Behaviour {
     /// The session's number, for its draws.
     number: u64,
     draws: Cell<u32>,
-    /// Whether the session holds a place of [`LedgerCounts::open`].
+    /// Whether the session holds a place from [`LedgerCounts::open`].
     open: bool,
-    /// The session ends with the answer that is being written.
+    /// Whether the session ends with the answer that is being written.
     leaving: bool,
     /// Whether the session is in a TLS handshake.
     shaking: bool,
-    /// Whether it uses TLS.
+    /// Whether the session uses TLS.
     secured: bool,
-    /// Whether the session holds a place of [`LedgerCounts::open_tls`].
+    /// Whether the session holds a place from [`LedgerCounts::open_tls`].
     tls_place: bool,
     tally: SessionCounts,
     access: Access,
@@ -63,15 +63,16 @@ struct OpenTransaction {
     recipients: u32,
     content_bytes: u64,
     digest: Digest,
-    /// The sender, where a greylist asks for it.
+    /// The sender, if there is a greylist, which needs it.
     sender: Option<Box<str>>,
-    /// Whether the transaction counts as in progress in [`LedgerCounts::begin`].
+    /// Whether [`LedgerCounts::begin`] counts the transaction as in progress.
     started: bool,
-    /// Whether the message holds a place of [`LedgerCounts::enqueue`].
+    /// Whether the message holds a place from [`LedgerCounts::enqueue`].
     queued: bool,
-    /// Its paths may be beyond ASCII.
+    /// Whether its paths may contain characters beyond ASCII.
     utf8: bool,
-    /// Answers to its content that were given, and how many of them were good; with LMTP each is one recipient's.
+    /// The number of answers to its content so far, and the number of good ones. With LMTP each answer is for one
+    /// recipient.
     settled: u32,
     delivered: u32,
     /// The message for the sink, if there is one.
@@ -393,7 +394,7 @@ impl Behaviour {
                     None => self.rcpt(now, path),
                 }
             }
-            // The machine reads the chunk first, and asks then.
+            // The state machine reads a chunk before it asks for the answer, so BDAT never comes here.
             Request::Bdat { .. } => self.fault(RequestFault::Unrecognized("BDAT")),
             Request::Data => self.at(Step::Data, |session| session.say(Saying::GoAhead, "")),
             Request::Quit => {
@@ -427,7 +428,7 @@ impl Behaviour {
             Protocol::Smtp => u64::from(transaction.recipients),
             Protocol::Lmtp => u64::from(transaction.delivered),
         };
-        // With LMTP a message that one recipient has was accepted.
+        // With LMTP a message counts as accepted if one recipient has it.
         if delivered || transaction.delivered > 0 {
             self.tally.bytes += transaction.content_bytes;
             self.tally.junk = 0;
@@ -557,7 +558,7 @@ impl Policy for Behaviour {
 }
 
 impl Drop for Behaviour {
-    /// Notes the end of the connection, for any reason.
+    /// Counts the end of the connection, whatever its reason.
     fn drop(&mut self) {
         self.handshake_failed();
         self.end_transaction(false);

@@ -13,7 +13,7 @@ use crate::condition::Condition;
 /// Writes the enum and its texts from one table, so that each saying stands in one place.
 macro_rules! sayings {
     ($($(#[$note:meta])* $name:ident, $condition:expr, $cisco:literal, $postfix:literal, $exim:literal;)*) => {
-        /// Everything the listener may say, apart from the answer to EHLO.
+        /// Every reply of the listener except the answer to EHLO.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Saying {
             $($(#[$note])* $name,)*
@@ -91,7 +91,8 @@ sayings! {
     TooManyToListener, Some(Condition::TooManyConnectionsToListener),
         "421 #4.4.5 Too many connections to this listener", "421 4.7.0 Error: too many connections",
         "421 {host}: Too many concurrent SMTP connections; please try again later";
-    /// Connections by time over the limit. Cisco's list has none; Postfix says the same to both.
+    /// Connections by time over the limit. Cisco's list has no such reply; Postfix has one text for this and for too
+    /// many sessions from one address.
     ConnectionRate, Some(Condition::ConnectionRateLimited),
         "421 #4.4.5 Too many connections from your host", "421 4.7.0 {host} Error: too many connections from {peer}",
         "451 SMTP service not available";
@@ -108,11 +109,11 @@ sayings! {
     Unavailable, Some(Condition::ServiceUnavailable),
         "421 {host} Service not available, closing transaction channel",
         "421 4.3.2 {host} Service unavailable - try again later", "421 {host}: Service not available - closing connection";
-    /// The session lasted too long. Postfix and Exim say this of an idle session.
+    /// The session lasted too long. Postfix and Exim send these texts to idle sessions.
     ConnectionTime, Some(Condition::ConnectionTimeExceeded),
         "421 Exceeded allowable connection time", "421 4.4.2 {host} Error: timeout exceeded",
         "421 {host}: SMTP command timeout - closing connection";
-    /// The client said nothing for too long. Cisco's list has no such reply, so its text is written for smtpress.
+    /// The client sent nothing for too long. Cisco's list has no such reply, so its text is written for smtpress.
     Idle, Some(Condition::IdleTimeout),
         "421 #4.4.2 Idle timeout, closing connection", "421 4.4.2 {host} Error: timeout exceeded",
         "421 {host}: SMTP command timeout - closing connection";
@@ -135,7 +136,7 @@ sayings! {
     /// The queue is full.
     QueueFull, Some(Condition::QueueFull),
         "452 #4.3.1 queue full", "452 4.3.1 Insufficient system storage", "452 Space shortage, please try later";
-    /// Too many transactions under way.
+    /// Too many transactions in progress.
     ResourceLow, Some(Condition::ResourceLow),
         "452 #4.3.1 server resources low - try again later", "421 4.3.2 No system resources",
         "421 {host}: Too much load; please try again later";
@@ -150,28 +151,28 @@ sayings! {
     UnknownUser, Some(Condition::UnknownUser),
         "550 #5.1.0 Address rejected.",
         "550 5.1.1 <{arg}>: Recipient address rejected: User unknown in local recipient table", "550 Unknown user";
-    /// A recipient whose first attempt is not long enough ago. None of the three has a greylist of its own: the texts are those
-    /// of Postgrey for Postfix, of the usual ACL for Exim, and written for smtpress for Cisco.
+    /// A recipient whose first attempt is too recent. None of the three servers has a greylist of its own. The texts
+    /// are those of Postgrey for Postfix and of the usual ACL for Exim; Cisco's is written for smtpress.
     Greylisted, Some(Condition::Greylisted),
         "450 #4.7.1 Greylisted, please try again later",
         "450 4.2.0 <{arg}>: Recipient address rejected: Greylisted, please try again later",
         "451 greylisted, please try again later";
-    /// Such recipients of a session over the limit. Cisco's list has none; these are the default words of its host table.
-    /// Postfix counts them among all errors.
+    /// Unknown recipients of a session over the limit. Cisco's list has no such reply; this is the default text of its
+    /// host access table. Postfix counts them among all errors.
     TooManyInvalidRecipients, Some(Condition::TooManyInvalidRecipients),
         "550 Too many invalid recipients", "421 4.7.0 {host} Error: too many errors",
         "550 Rejected for too many bad recipients";
-    /// STARTTLS that is offered and cannot be done.
+    /// STARTTLS is offered, but TLS cannot be used.
     TlsUnavailable, Some(Condition::TlsUnavailable),
         "454 TLS not available due to a temporary reason", "454 4.7.0 TLS not available due to local problem",
         "454 TLS currently unavailable";
-    /// No command that is known.
+    /// An unknown command.
     Unrecognized, Some(Condition::UnrecognizedCommand),
         "500 #5.5.1 command not recognized", "500 5.5.2 Error: command not recognized", "500 unrecognized command";
-    /// A command line that is too long. Exim takes it for an unknown command.
+    /// A command line that is too long. Exim treats it as an unknown command.
     LineTooLong, Some(Condition::LineTooLong),
         "500 Line too long", "500 5.5.2 {host} Error: command too long", "500 unrecognized command";
-    /// A text line that is too long. Postfix breaks such lines instead; its words are those for a command.
+    /// A text line that is too long. Postfix breaks such lines instead; its text is the one for a command.
     TextLineTooLong, Some(Condition::LineTooLong),
         "500 Line too long", "500 5.5.2 {host} Error: command too long",
         "550 maximum allowed line length is 998 octets, got {arg}"; // RFC 5322 2.1.1
@@ -185,16 +186,16 @@ sayings! {
     /// An argument that is wrong.
     Syntax, Some(Condition::SyntaxError),
         "501 #5.5.2 syntax error {arg}", "500 5.5.2 Error: bad syntax", "501 {arg}: malformed address";
-    /// HELP about no command that is known. (Cisco's list does not say when; this is our guess.)
+    /// HELP about an unknown command. (Cisco's list does not say when this reply is sent; the case is our guess.)
     HelpUnknown, Some(Condition::UnrecognizedCommand),
         "501 Unknown command {arg}", "500 5.5.2 Error: command not recognized", "500 unrecognized command";
-    /// A parameter of MAIL that is not known.
+    /// An unknown parameter of MAIL.
     UnknownOption, Some(Condition::UnsupportedParameter),
         "501 Unknown option {arg}", "555 5.5.4 Unsupported option: {arg}", "501 {arg}: malformed address";
-    /// A value of a parameter that is not known.
+    /// An unknown value of a parameter.
     UnknownValue, Some(Condition::UnsupportedParameter),
         "501 Unknown value {arg}", "555 5.5.4 Unsupported option: {arg}", "501 {arg}: malformed address";
-    /// A parameter of RCPT that is not known.
+    /// An unknown parameter of RCPT.
     UnknownParameter, Some(Condition::UnsupportedParameter),
         "504 Command parameter {arg} unrecognized", "555 5.5.4 Unsupported option: {arg}",
         "501 {arg}: malformed address";
@@ -213,14 +214,14 @@ sayings! {
     AuthCancelled, Some(Condition::SyntaxError),
         "501 #5.7.0 Authentication exchange cancelled", "501 5.7.0 Authentication aborted",
         "501 Authentication cancelled";
-    /// A response that is no base64, or not what the mechanism says.
+    /// A response that is not base64, or not in the form of the mechanism.
     AuthEncoding, Some(Condition::SyntaxError),
         "501 #5.5.2 Cannot decode AUTH input", "501 5.5.2 Error: cannot decode AUTH input", "501 Invalid base64 data";
     /// A line of the exchange that is too long (RFC 4954 4).
     AuthTooLong, Some(Condition::LineTooLong),
         "500 #5.5.6 Authentication exchange line too long", "500 5.5.6 Authentication exchange line too long",
         "500 Authentication exchange line too long";
-    /// Failed logins of a session over the limit. Postfix counts them among all errors; the others have no words for it.
+    /// Failed logins of a session over the limit. Postfix counts them among all errors; the others have no text for it.
     TooManyAuthFailures, Some(Condition::TooManyAuthFailures),
         "421 #4.7.0 Too many failed authentication attempts, disconnecting",
         "421 4.7.0 {host} Error: too many errors", "421 {host}: Too many failed authentication attempts";
@@ -250,7 +251,7 @@ sayings! {
     /// DATA before RCPT.
     RcptFirst, Some(Condition::BadSequence),
         "503 #5.5.1 RCPT first", "503 5.5.1 Error: need RCPT command", "503 valid RCPT command must precede DATA";
-    /// DATA after refused RCPTs only. Cisco's list makes no difference.
+    /// DATA after refused RCPTs only. Cisco's list has the same text as for DATA before RCPT.
     NoValidRecipients, Some(Condition::NoValidRecipients),
         "503 #5.5.1 RCPT first", "554 5.5.1 Error: no valid recipients",
         "503-All RCPT commands were rejected\n503 Valid RCPT command must precede DATA";
@@ -261,28 +262,29 @@ sayings! {
     NotAscii, Some(Condition::UnsupportedParameter),
         "553 #5.6.7 SMTPUTF8 required", "553 5.6.7 Error: bad address syntax: SMTPUTF8 is required",
         "553 bad address syntax: SMTPUTF8 required";
-    /// MAIL before HELO. Cisco's list has only the beginning of these words.
+    /// MAIL before HELO. Cisco's list has only the beginning of this text.
     HelloFirst, Some(Condition::BadSequence),
         "503 Bad sequence of commands", "503 5.5.1 Error: send HELO/EHLO first", "503 HELO or EHLO required";
-    /// MAIL within a transaction. As above.
+    /// MAIL within a transaction. Here too Cisco's list has only the beginning of the text.
     NestedMail, Some(Condition::BadSequence),
         "503 Bad sequence of commands", "503 5.5.1 Error: nested MAIL command", "503 sender already given";
-    /// STARTTLS with TLS. Cisco's list has no such reply, so its text is written for smtpress. Exim offers it no more.
+    /// STARTTLS during TLS. Cisco's list has no such reply, so its text is written for smtpress. Exim no longer offers
+    /// STARTTLS then.
     TlsActive, Some(Condition::BadSequence),
         "503 #5.5.1 TLS already active", "554 5.5.1 Error: TLS already active",
         "503 STARTTLS command used when not advertised";
-    /// Input behind STARTTLS. Cisco's list has no such reply, so its text is written for smtpress.
+    /// Input directly after STARTTLS. Cisco's list has no such reply, so its text is written for smtpress.
     TlsNotLast, Some(Condition::ProtocolViolation),
         "554 #5.5.0 protocol violation: input before the handshake", "503 5.5.0 {host} Error: improper command pipelining after STARTTLS",
         "554 SMTP synchronization error";
-    /// MAIL before STARTTLS, where it is needed.
+    /// MAIL before STARTTLS, where the listener requires TLS.
     StarttlsFirst, Some(Condition::EncryptionRequired),
         "530 #5.7.0 Must issue a STARTTLS command first", "530 5.7.0 Must issue a STARTTLS command first",
         "550 Administrative prohibition";
-    /// MAIL before AUTH, where it is needed.
+    /// MAIL before AUTH, where the listener requires a login.
     AuthRequired, Some(Condition::AuthRequired),
         "530 Authentication required", "530 5.7.0 Authentication required", "550 Administrative prohibition";
-    /// AUTH in clear, where it may not be.
+    /// AUTH in clear text, where the listener forbids that.
     EncryptionRequired, Some(Condition::EncryptionRequired),
         "538 #5.7.11 Encryption required", "504 5.5.4 Encryption required for requested authentication mechanism",
         "503 AUTH command used when not advertised";
@@ -309,7 +311,8 @@ sayings! {
     BareCrLf, Some(Condition::BareCrLf),
         "554 message body contains illegal bare CR/LF characters.", "550 5.5.2 {host} Error: bare <LF> received",
         "552 Message header not CRLF terminated";
-    /// Messages by time over the limit. Cisco's list has none; these are the default words of its host table.
+    /// Messages by time over the limit. Cisco's list has no such reply; this is the default text of its host access
+    /// table.
     MessageRate, Some(Condition::RateLimited),
         "452 Too many recipients received this hour", "450 4.7.1 Error: too much mail from {peer}",
         "451 Sorry, too busy. Try again later.";
@@ -321,7 +324,7 @@ mod tests {
     use crate::condition::classify;
     use crate::smtp::Reply;
 
-    /// Returns what a client would receive.
+    /// Returns the reply as a client receives it.
     fn said(saying: Saying, style: Dialect) -> String {
         let pattern = saying.pattern(style);
         pattern.replace("{host}", "mx.example").replace("{peer}", "192.0.2.1").replace("{arg}", "x")
@@ -346,7 +349,7 @@ mod tests {
         }
     }
 
-    /// RFC 2034 4: what ENHANCEDSTATUSCODES promises, of the style that offers it.
+    /// RFC 2034 4: every reply of the dialect that offers ENHANCEDSTATUSCODES has a code of the right class.
     #[test]
     fn postfix_s_replies_have_enhanced_codes_of_their_class() {
         for &saying in Saying::ALL {
@@ -362,13 +365,14 @@ mod tests {
         }
     }
 
-    /// The ledger's name of a refusal is the classifier's name of Cisco's reply, where the reply says enough.
+    /// The ledger and the classifier use the same condition for a refusal in Cisco's words, if the text shows the
+    /// condition.
     #[test]
     fn the_counts_and_the_classifier_agree_on_cisco_s_words() {
         let mut differ = Vec::new();
         for &saying in Saying::ALL {
             let Some(condition) = saying.condition() else { continue };
-            // The list has the same words for two things here.
+            // Here the list has one text for two conditions.
             if matches!(saying, Saying::ConnectionRate | Saying::NoValidRecipients) {
                 continue;
             }

@@ -15,19 +15,20 @@ pub struct Digest {
 /// The position in the content, with respect to masked header lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mask {
-    /// At the start of a header line, `.0` bytes of its name seen (kept in the buffer), after a masked field if `.2`.
+    /// At the start of a header line. `.0` bytes of its name were seen and are kept in the buffer. `.2`: the previous
+    /// field was masked.
     Name([u8; NAME], u8, bool),
-    /// Within a line that counts.
+    /// In a line that the digest includes.
     Counted,
-    /// Within a line that does not.
+    /// In a line that the digest leaves out.
     Masked,
-    /// Past the header.
+    /// After the header.
     Body,
 }
 
 /// The header fields that differ between two runs of one seed.
 const MASKED: [&[u8]; 3] = [b"date:", b"x-smtpress-run:", b"message-id:"];
-/// The longest of them.
+/// The length of the longest name in [`MASKED`].
 const NAME: usize = 15;
 
 impl Digest {

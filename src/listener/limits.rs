@@ -51,19 +51,19 @@ impl Dialect {
 /// How a connection over a limit is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RefusalForm {
-    /// A 421 in place of the greeting, then a close.
+    /// A 421 in place of the greeting, after which the connection is closed.
     #[default]
     Reply,
     /// A reset before the greeting.
     Reset,
     /// An orderly close before the greeting.
     Close,
-    /// A connection that is taken and never greeted.
+    /// The connection is accepted, but never greeted.
     NoGreeting,
 }
 
 impl RefusalForm {
-    /// Every way.
+    /// Every form.
     pub const ALL: [RefusalForm; 4] =
         [RefusalForm::Reply, RefusalForm::Reset, RefusalForm::Close, RefusalForm::NoGreeting];
 
@@ -81,9 +81,9 @@ impl RefusalForm {
 /// The delay of a reply: uniform between both ends, drawn by seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delay {
-    /// At least.
+    /// The shortest delay.
     pub min: Duration,
-    /// At most; never below `min`.
+    /// The longest delay; never below `min`.
     pub max: Duration,
 }
 
@@ -116,7 +116,7 @@ pub struct ReplyDelays {
 }
 
 impl ReplyDelays {
-    /// Returns the delay at `step`; none at steps that have no reply of their own here.
+    /// Returns the delay at `step`; none for a step at which the listener sends no reply.
     pub const fn at(&self, step: Step) -> Delay {
         match step {
             Step::Greeting => self.greeting,
@@ -145,7 +145,7 @@ pub struct StepTimeouts {
     pub mail: Option<Duration>,
     /// After RCPT, for the next one or the content.
     pub rcpt: Option<Duration>,
-    /// After the 354, for the first of the content.
+    /// After the 354, for the first bytes of the content.
     pub data: Option<Duration>,
     /// Within the content, and between its chunks.
     pub body: Option<Duration>,
@@ -175,32 +175,32 @@ pub struct ErrorDelay {
     pub delay: Duration,
 }
 
-/// A token bucket: `per_second` are let through for good, `burst` at once.
+/// A token bucket: `per_second` limits the lasting rate, and `burst` the number at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateLimit {
-    /// Refilled a second; positive and finite.
+    /// The tokens that are added each second; positive and finite.
     pub per_second: f64,
-    /// The most that may come at once; at least 1.
+    /// The largest number at once; at least 1.
     pub burst: u32,
 }
 
 /// A window in which the listener reads, writes and accepts nothing, like a process under SIGSTOP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// From the listener's start.
+    /// The start, from the start of the listener on.
     pub from: Duration,
-    /// How long.
+    /// The length.
     pub length: Duration,
 }
 
-/// A reply forced at a step, in place of what the listener would say there.
+/// A reply that replaces the listener's own reply at a step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Forced {
     /// The step: greeting, hello, starttls, auth, mail, rcpt, data, body or quit.
     pub step: Step,
     /// The whole reply with its code, `452 4.3.1 queue full`; several lines are separated by `\n`. A 421 also closes.
     pub reply: String,
-    /// How often, 0 to 1, drawn by seed.
+    /// The probability of the reply, 0 to 1, drawn by seed.
     pub probability: f64,
 }
 
@@ -215,15 +215,15 @@ pub struct Limits {
     pub style: Dialect,
     /// The name in its greeting and replies.
     pub hostname: String,
-    /// May bind an address beyond loopback.
+    /// Whether an address beyond loopback may be bound.
     pub allow_remote: bool,
-    /// Peers that may speak for other clients, by PROXY header or XCLIENT.
+    /// The peers that may announce other clients, by PROXY header or XCLIENT.
     pub trusted: Addresses,
-    /// Connections of trusted peers begin with a PROXY header.
+    /// Whether connections of trusted peers begin with a PROXY header.
     pub proxy: bool,
-    /// How long that header may take.
+    /// The longest time for that header.
     pub proxy_timeout: Duration,
-    /// Trusted peers may say XCLIENT.
+    /// Whether trusted peers may send XCLIENT.
     pub xclient: bool,
     /// The length of the kernel's accept queue.
     pub backlog: u32,
@@ -238,48 +238,50 @@ pub struct Limits {
     pub connection_rate: Option<RateLimit>,
     /// How a connection over one of the four limits above is refused.
     pub shown_by: RefusalForm,
-    /// TLS sessions at once. Where no TLS is spoken, STARTTLS is offered all the same and with 0 meets this limit.
+    /// TLS sessions at once. A listener without TLS offers STARTTLS too if this is set; with 0 the command meets this
+    /// limit.
     pub max_tls_sessions: Option<u32>,
 
-    /// Whether and how TLS is spoken.
+    /// Whether and how TLS is used.
     pub tls: TlsMode,
     /// The certificate and its key; `None` if a certificate is made at the start.
     pub credential: Option<Credential>,
-    /// Where that certificate is written to, in PEM.
+    /// The file to which that certificate is written, in PEM.
     pub certificate_out: Option<PathBuf>,
-    /// A client must show a certificate of one of these.
+    /// A client must show a certificate that one of these authorities issued.
     pub client_authorities: Option<Vec<CertificateDer<'static>>>,
-    /// The latest version of TLS that is spoken.
+    /// The latest version of TLS that is accepted.
     pub max_tls_version: Version,
-    /// With TLS from the first byte: connections over a limit are refused in clear text, before the handshake, as Exim does.
+    /// With TLS from the first byte: whether connections over a limit are refused in clear text before the handshake,
+    /// as Exim does.
     pub refuse_before_tls: bool,
-    /// How often, 0 to 1, STARTTLS meets a temporary reason (454).
+    /// The probability, 0 to 1, that STARTTLS fails for a temporary reason (454).
     pub tls_error_rate: f64,
 
     /// MAIL commands of a session.
     pub max_messages_per_session: Option<u32>,
-    /// Bytes of content accepted in a session, dots unstuffed; what would go beyond is refused at its end, and at MAIL by
-    /// its SIZE.
+    /// Bytes of content accepted in a session, without dot stuffing. A message beyond it is refused at its end, or at
+    /// MAIL if its SIZE shows it.
     pub max_session_bytes: Option<u64>,
     /// Errors (500 to 504) answered in a session; the next one ends it.
     pub max_bad_commands: Option<u32>,
-    /// NOOP, RSET, VRFY, EXPN, HELP and another hello answered in a session without a message between them; the next one
-    /// ends it.
+    /// NOOP, RSET, VRFY, EXPN, HELP and repeated hellos answered in a session without a message between them; the next
+    /// one ends it.
     pub max_junk_commands: Option<u32>,
-    /// From the greeting to the end of a session, active or not.
+    /// The longest session from its greeting to its end, active or not.
     pub max_connection_time: Option<Duration>,
-    /// Without input.
+    /// The longest time without input.
     pub idle_timeout: Option<Duration>,
     /// The longest time without input, by the expected command.
     pub step_timeouts: StepTimeouts,
 
     /// Recipients of a message.
     pub max_recipients: Option<u32>,
-    /// The unknown recipients.
+    /// The recipients that are refused as unknown.
     pub unknown_recipients: Patterns,
-    /// Such recipients answered in a session; the next one ends it.
+    /// Unknown recipients answered in a session; the next one ends it.
     pub max_invalid_recipients: Option<u32>,
-    /// Bytes of a message, dots unstuffed (RFC 1870); also advertised with SIZE.
+    /// Bytes of a message, without dot stuffing (RFC 1870); also advertised with SIZE.
     pub max_message_size: Option<u64>,
     /// Bytes of a message's header, without the empty line.
     pub max_header_size: Option<u64>,
@@ -291,52 +293,54 @@ pub struct Limits {
     pub max_hops: Option<u32>,
     /// The sequence that ends the content after DATA.
     pub end_of_data: EndOfData,
-    /// Refuse content with a bare CR or LF.
+    /// Whether content with a bare CR or LF is refused.
     pub reject_bare_cr_lf: bool,
     /// Messages (MAIL commands) by time.
     pub message_rate: Option<RateLimit>,
 
-    /// Messages accepted in all; then the queue is full.
+    /// Messages accepted in total; after that the queue is full.
     pub queue_full_after: Option<u64>,
-    /// Transactions in progress at once; above it, resources are low.
+    /// The number of transactions in progress above which resources are low.
     pub resource_low_above: Option<u32>,
-    /// Contents that are served at once; the others wait for their turn, and then for as long as a content takes.
+    /// Contents that are processed at once. The others wait until a worker is free; then their own processing time
+    /// begins.
     pub workers: Option<u32>,
-    /// How often, 0 to 1, MAIL meets a temporary system error (452).
+    /// The probability, 0 to 1, that MAIL fails for a temporary system error (452).
     pub temporary_error_rate: f64,
-    /// How often, 0 to 1, the final dot meets a temporary server error (451).
+    /// The probability, 0 to 1, that the final dot fails for a temporary server error (451).
     pub server_deferral_rate: f64,
-    /// How often, 0 to 1, the final dot meets a permanent server error (554).
+    /// The probability, 0 to 1, that the final dot fails for a permanent server error (554).
     pub server_error_rate: f64,
-    /// The licence has expired: no session is served.
+    /// Whether the licence has expired: then no session is served.
     pub licence_expired: bool,
-    /// From this time after the start the service is not available (421); zero: from the beginning.
+    /// The time after the start from which the service is not available (421); zero: from the beginning.
     pub unavailable_after: Option<Duration>,
-    /// For how long; `None`: for good.
+    /// How long it is not available; `None`: for good.
     pub unavailable_for: Option<Duration>,
-    /// How long a client's first attempt to send to a recipient from a sender must lie back for it to be accepted (450).
+    /// How long after its first attempt a client may send from a sender to a recipient; before, the recipient is
+    /// deferred (450).
     pub greylist: Option<Duration>,
 
-    /// MAIL needs TLS first (530). Where no TLS is spoken, STARTTLS is then offered, and not available (454).
+    /// Whether MAIL needs TLS first (530). A listener without TLS then offers STARTTLS, and answers it with 454.
     pub require_starttls: bool,
-    /// MAIL needs AUTH first (530).
+    /// Whether MAIL needs AUTH first (530).
     pub require_auth: bool,
-    /// AUTH needs encryption first (538).
+    /// Whether AUTH needs encryption first (538).
     pub auth_requires_encryption: bool,
     /// The users that may log in; `None` if AUTH is not offered.
     pub users: Option<Arc<Users>>,
-    /// How they may; -PLUS only where there is a channel binding.
+    /// The mechanisms that they may use; -PLUS is offered only where there is a channel binding.
     pub mechanisms: Vec<Mechanism>,
     /// Failed logins answered in a session; the next one ends it.
     pub max_auth_failures: Option<u32>,
 
-    /// How long each reply is held back.
+    /// The delay of each reply.
     pub delays: ReplyDelays,
-    /// How long replies to errors are held back besides.
+    /// The additional delay of replies to errors.
     pub error_delay: Option<ErrorDelay>,
-    /// A window of silence.
+    /// A window in which the listener does nothing.
     pub stall: Option<Stall>,
-    /// Replies forced at steps; the first that fits is used.
+    /// Replies forced at steps; the first one that applies is used.
     pub replies: Vec<Forced>,
 }
 

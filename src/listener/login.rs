@@ -1,9 +1,9 @@
-//! AUTH at the embedded listener (RFC 4954): what is offered, the exchange of a session with its lines in base64, and how
-//! many logins each user had. The mechanisms are in `smtp::auth`, the texts in `dialects`.
+//! AUTH at the embedded listener (RFC 4954): the offer, the exchange of a session in lines of base64, and the number of
+//! logins of each user. The mechanisms are in `smtp::auth`, the texts in `dialects`.
 //!
 //! # Decisions
-//! - It is offered in clear text too, where encryption is required: a client that tries is to meet the refusal.
-//! - What a client said in an exchange is never repeated in a reply, and kept nowhere.
+//! - AUTH is offered in clear text even if encryption is required, so that a client that tries it gets the refusal.
+//! - The listener never repeats or keeps a client's response of an exchange.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,9 +31,9 @@ pub(super) struct Access {
 /// The next reply of the exchange.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LoginStep {
-    /// 334 with this text.
+    /// A 334 reply with this text.
     Challenge(String),
-    /// The exchange is over.
+    /// The final reply of the exchange.
     Said(Saying),
 }
 
@@ -163,7 +163,7 @@ impl LoginCounts {
         }
     }
 
-    /// Enters them in the ledger.
+    /// Writes the number of logins of each user to the snapshot.
     pub fn enter(&self, limits: &Limits, ledger: &mut LedgerSnapshot) {
         let names = limits.users.iter().flat_map(|users| users.names());
         let counted = names.zip(&self.by_user).map(|(name, count)| (name.to_owned(), count.load(Relaxed)));

@@ -95,7 +95,7 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listener {
     certificate: Option<CertificateDer<'static>>,
-    /// The bound socket. Dropping it also removes the file of a unix socket.
+    /// The bound socket. If it is dropped, the file of a unix socket is removed.
     socket: Listening,
     place: Bind,
     shared: Arc<ListenerState>,
@@ -114,7 +114,7 @@ struct Cpu {
     latest: AtomicU64,
 }
 
-/// A turn that is late by more shows that the thread had no time.
+/// A timer that is later than this shows that the thread had no processor time.
 const LATE: Duration = Duration::from_millis(50);
 
 /// How late the timers of a listener's threads were.
@@ -122,7 +122,7 @@ const LATE: Duration = Duration::from_millis(50);
 pub struct TimerDelay {
     /// Turns, one each 50 ms on each thread.
     pub turns: u64,
-    /// How many were late by more than 50 ms.
+    /// How many of them were more than 50 ms late.
     pub late: u64,
     /// The longest delay.
     pub longest: Duration,

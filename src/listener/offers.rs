@@ -1,4 +1,4 @@
-//! What the listener offers after EHLO, and what it makes of parameters that it does not offer.
+//! The extensions that the listener offers in its answer to EHLO, and the errors for parameters that it does not offer.
 
 use super::limits::Dialect;
 use crate::smtp::request::{BodyType, MailParameters, RcptParameters, RequestFault};
@@ -20,7 +20,7 @@ pub struct Offers {
     pub dsn: bool,
     /// DELIVERBY (RFC 2852).
     pub deliver_by: bool,
-    /// REQUIRETLS (RFC 8689), in clear text too: a listener of which it is to be seen what a client makes of that.
+    /// REQUIRETLS (RFC 8689), in clear text too: a test can then show whether a client sends it without TLS.
     pub require_tls: bool,
 }
 
@@ -44,8 +44,9 @@ impl Offers {
         require_tls: false,
     };
 
-    /// Returns the keywords in the order of the reply. ENHANCEDSTATUSCODES is offered in the dialect whose replies have the
-    /// codes (RFC 2034 4): Cisco's have them here and there behind a `#`, and Exim's have none.
+    /// Returns the keywords in the order of the reply. ENHANCEDSTATUSCODES is offered only in Postfix's dialect, whose
+    /// replies have the codes (RFC 2034 4). Cisco's replies have them only in places, after a `#`, and Exim's have
+    /// none.
     pub(super) fn keywords(self, style: Dialect) -> impl Iterator<Item = &'static str> {
         [
             (self.eight_bit_mime, "8BITMIME"),

@@ -16,7 +16,7 @@ use super::limits::Limits;
 pub(super) struct Peer {
     address: Option<IpAddr>,
     trusted: bool,
-    /// Whether it may still announce a client.
+    /// Whether the peer may still announce a client.
     carrier: bool,
 }
 
@@ -37,7 +37,7 @@ impl Peer {
         limits.xclient && self.trusted
     }
 
-    /// Notes the client that it announced.
+    /// Notes the client that the peer announced.
     pub fn speaks_for(&mut self, address: IpAddr) {
         self.address = Some(address);
         self.carrier = false;

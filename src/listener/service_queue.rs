@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// A queue of first come, first served in front of a number of workers.
 #[derive(Debug)]
 pub(super) struct ServiceQueue {
-    /// When each is free.
+    /// The time from which each worker is free.
     free: Mutex<Vec<Instant>>,
 }
 

@@ -1,16 +1,16 @@
-//! What a listener hands over of each message that it delivers: it becomes a receiver behind a relay.
+//! The interface by which a listener passes delivered messages on: with a sink, it is the receiver behind a relay.
 
 use std::fmt::Debug;
 use std::time::Instant;
 
-/// A message that the listener took: its 250 was handed over for writing.
+/// A message that the listener accepted: its 250 was handed over for writing.
 #[derive(Clone, Copy, Debug)]
 pub struct TakenMessage<'a> {
-    /// The recipients that have it, without angle brackets.
+    /// The recipients for which it was accepted, without angle brackets.
     pub recipients: &'a [String],
-    /// The content, dots unstuffed.
+    /// The content, without dot stuffing.
     pub content: &'a [u8],
-    /// When its end was read.
+    /// The time at which the end of its content was read.
     pub ended: Instant,
 }
 
@@ -31,7 +31,7 @@ impl Kept {
     }
 }
 
-/// Takes what the listener delivers, on the listener's threads.
+/// Receives the listener's delivered messages, on the listener's threads.
 pub trait Sink: Debug + Send + Sync {
     /// Takes a delivered message.
     fn take(&self, taken: TakenMessage<'_>);

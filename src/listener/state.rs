@@ -1,4 +1,4 @@
-//! What all sessions of a listener share.
+//! The state that all sessions of a listener share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,7 +19,7 @@ use crate::smtp::server::ServerBounds;
 #[derive(Clone, Copy, Debug)]
 struct Unavailability {
     from: Instant,
-    /// `None`: for good.
+    /// The end; `None`: it never ends.
     until: Option<Instant>,
 }
 
@@ -37,13 +37,13 @@ pub(super) struct ListenerState {
     pub logins: LoginCounts,
     pub seed: u64,
     sessions: AtomicU64,
-    /// While the service is not available.
+    /// The time in which the service is not available.
     outage: Option<Unavailability>,
     pub greylist: Option<Greylist>,
     /// The answer to EHLO, in clear text and with TLS.
     pub extensions: [String; 2],
     pub workers: Option<ServiceQueue>,
-    /// Where messages go that are delivered; without one they are discarded.
+    /// The receiver of delivered messages; without one they are discarded.
     pub sink: Option<Arc<dyn Sink>>,
     /// The TLS settings of a stream, if the listener uses TLS.
     pub security: Option<Security>,
@@ -104,7 +104,7 @@ impl ListenerState {
     }
 }
 
-/// Whether STARTTLS is offered although TLS is not used: for the limits that can refuse it.
+/// Whether STARTTLS is offered. A listener without TLS offers it too if a limit that refuses it is set.
 pub(super) fn is_starttls_offered(limits: &Limits) -> bool {
     match limits.tls {
         TlsMode::None => limits.require_starttls || limits.max_tls_sessions.is_some(),

@@ -83,7 +83,7 @@ impl Behaviour {
             RequestFault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
             RequestFault::InTransaction => self.say(Saying::InTransaction, ""),
             RequestFault::Secured => self.say(Saying::TlsActive, ""),
-            // The bytes after it may be from anyone (injected in clear text).
+            // An attacker may have injected the bytes after it in clear text.
             RequestFault::NotLast => PolicyAnswer { then: Then::Close, ..self.say(Saying::TlsNotLast, "") },
             RequestFault::BdatOnly => self.say(Saying::BdatOnly, ""),
             RequestFault::NotAscii => self.say(Saying::NotAscii, ""),

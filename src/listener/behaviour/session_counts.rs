@@ -13,7 +13,7 @@ pub(super) struct SessionCounts {
     pub mistakes: u32,
     /// Unknown recipients that were answered.
     pub invalid: u32,
-    /// Commands without use that were answered since the last message.
+    /// Commands without use (NOOP, RSET, ...) that were answered since the last message.
     pub junk: u32,
     /// The client has said hello.
     pub greeted: bool,

@@ -41,7 +41,7 @@ fn handshake() -> Handshake {
     Handshake { binding: Some(b"this session".to_vec()), ..Handshake::default() }
 }
 
-/// No message is sent here.
+/// A message that is never sent.
 #[derive(Debug)]
 struct NoMail;
 
@@ -93,7 +93,7 @@ impl Served {
                 Need::Secure { .. } => self.server.handle_secured(self.now, handshake()),
                 Need::Wait { .. } | Need::EndWrite => unreachable!("a server has manners"),
                 Need::Read { until } => match until {
-                    // An answer is held back.
+                    // The listener delays its answer.
                     Some(until) if self.said.is_empty() => self.now = until,
                     _ => return,
                 },
@@ -125,16 +125,17 @@ impl Served {
     }
 }
 
-/// How the bytes are split on their way.
+/// Where the bytes are split into several reads.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Nowhere,
-    /// Once, before this byte of all that both sides say.
+    /// Once: before this byte, counted over both directions.
     Before(usize),
     Everywhere,
 }
 
-/// Returns a session of a client that logs in and leaves: how the login ended, and how many bytes went either way.
+/// Runs a session of a client that logs in and leaves. Returns the listener's side, the result of each login, whether
+/// the session was established, and the number of bytes in both directions.
 fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failure>>, bool, usize) {
     let mut served = Served::new(limits, true);
     let script = Script { tls: TlsMode::Implicit, ..Script::default() };
@@ -226,7 +227,7 @@ fn a_wrong_password_fails_the_step_by_its_name_in_all_words() {
     }
 }
 
-/// Whether these lines, typed after EHLO, end in this reply.
+/// Checks that the reply to the last of these lines, sent after EHLO, is `says`.
 #[track_caller]
 fn assert_said(limits: &Limits, lines: &[&str], says: &str) {
     let mut served = Served::new(limits.clone(), false);
@@ -361,14 +362,14 @@ fn what_is_required_first_is_said_by_its_code() {
     assert_said(&limits, &[&right], "538 #5.7.11 Encryption required");
     let mut secured = Served::new(limits, true);
     assert_eq!(secured.types(&["EHLO client.example", &right, mail]), "250 sender ok");
-    // As before: who has no users has no logins.
+    // A listener without users still refuses every login.
     assert_said(
         &Limits { require_auth: true, ..Limits::default() },
         &["AUTH PLAIN"],
         "504 #5.5.1 AUTH mechanism PLAIN is not available",
     );
     assert_said(&Limits::default(), &["AUTH PLAIN"], "503 #5.3.3 AUTH not available");
-    // The conditions of all these, by step.
+    // The conditions of such replies, by step.
     let classifier = Classifier::new(Vec::new());
     for (reply, condition) in [
         ("535 5.7.8 no", Condition::AuthFailed),
@@ -410,7 +411,7 @@ fn failed_logins_are_held_back_by_the_tarpit_and_good_ones_are_not() {
     assert_eq!(served.now, started);
     served.types(&[&wrong, "AUTH LOGIN", "*"]);
     assert_eq!(served.now - started, Duration::from_secs(2));
-    // With the delay of the step, not in place of it.
+    // The delay of the step adds to it, and does not replace it.
     served.types(&[&right]);
     assert_eq!(served.now - started, Duration::from_secs(2));
     let mut slow = Limits { error_delay, ..limits() };
