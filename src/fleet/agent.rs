@@ -51,7 +51,7 @@ pub struct PreparedShard {
     pub probes: MakeProbes,
 }
 
-/// Whether this machine can run a shard: its plan, or why not, in a sentence.
+/// Checks whether this machine can run a shard. Returns the prepared shard, or the reason against it as a sentence.
 pub type Prepare = Arc<dyn Fn(&RunSpec) -> Result<PreparedShard, String> + Send + Sync>;
 
 /// The settings of an agent: its name, its machine, and the key of its coordinator.
@@ -66,7 +66,7 @@ pub struct AgentSettings {
     pub coordinator: KeyPair,
     /// Where reports wait for the bus.
     pub spool: PathBuf,
-    /// Whether this machine can run a shard.
+    /// Checks whether this machine can run a shard.
     pub prepare: Prepare,
     /// Shows a line to the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
@@ -97,11 +97,11 @@ struct Outgoing {
 struct ShardAtWork {
     spec: RunSpec,
     prepared: Option<PreparedShard>,
-    /// When the load starts, by the agent's clock; `None`: not known yet.
+    /// The start of the load by the agent's clock; `None`: not known yet.
     begins: Option<Duration>,
     stop: watch::Sender<Stop>,
     control: async_nats::Subscriber,
-    /// When the last message of the coordinator came.
+    /// The time of the coordinator's last message.
     heard: Instant,
     epoch: u64,
     number: u64,
@@ -116,7 +116,7 @@ struct ShardAtWork {
     warned: bool,
     /// The sessions of a search for limits.
     probing: Option<Probing>,
-    /// The highest number of a call to them.
+    /// The highest number of a call to the sessions.
     calls: u64,
 }
 
@@ -138,7 +138,7 @@ pub fn is_name(name: &str) -> bool {
     subject::is_name(name)
 }
 
-/// Serves until `quit` says so.
+/// Serves until `quit` asks it to end.
 ///
 /// # Errors
 /// The bus cannot be used.
@@ -230,7 +230,7 @@ impl Agent {
         }
     }
 
-    /// Does what was commanded; `None`: the reply comes later, for the subject `reply`.
+    /// Executes a command; `None`: the reply comes later, for the subject `reply`.
     async fn command(&mut self, bytes: &[u8], reply: Option<&str>) -> Option<AgentAnswer> {
         let at = self.now();
         let command: AgentCommand = match verify(bytes, &self.settings.coordinator) {
@@ -434,12 +434,12 @@ impl Agent {
                 work.seconds += 1;
                 (work.seconds - 1, false, bytes)
             }
-            // They are dealt with above.
+            // These were handled above.
             FromLoad::Probed(..) | FromLoad::ProbesOver => return,
             FromLoad::Over(measured) => {
                 self.state = AgentState::Reporting;
                 let measured = measured.map(|measured| {
-                    // What the reports of the seconds hold is left out of the last report.
+                    // The last report leaves out what the reports of the seconds hold.
                     Box::new(Measured { tally: Tally::default(), ..measured })
                 });
                 let report = FinalReport {

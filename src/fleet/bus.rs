@@ -73,9 +73,9 @@ pub enum BusError {
         "failed to reach the NATS server at {url}: {source}; see that it runs, and that address and credentials are right"
     )]
     Connect {
-        /// Where.
+        /// The URL.
         url: String,
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The credentials file cannot be used.
@@ -86,7 +86,7 @@ pub enum BusError {
         /// The fault of the file.
         why: String,
     },
-    /// The server denies this user what it tried.
+    /// The server denies an operation to this user.
     #[error("the NATS server denies it: {0}; see that the credentials are the ones for this")]
     Denied(String),
     /// The server has no JetStream, or denies it.
@@ -97,7 +97,7 @@ pub enum BusError {
     /// The server did not store a report.
     #[error("the NATS server did not store a report: {0}")]
     NotStored(String),
-    /// No answer.
+    /// No answer came.
     #[error("no answer: {0}")]
     NoAnswer(String),
 }
@@ -105,7 +105,7 @@ pub enum BusError {
 /// A connection.
 #[derive(Clone, Debug)]
 pub struct Bus {
-    /// For messages that are not stored.
+    /// The client, for messages that are not stored.
     pub client: Client,
     stored: Context,
     /// The last denial of the server.
@@ -158,12 +158,12 @@ impl Bus {
     /// Returns an error if the server has denied an operation.
     ///
     /// # Errors
-    /// It has.
+    /// An operation was denied.
     pub fn allowed(&self) -> Result<(), BusError> {
         self.denial.borrow().clone().map_or(Ok(()), |text| Err(BusError::Denied(text)))
     }
 
-    /// Waits until there has been no connection for so long.
+    /// Waits until there has been no connection for this long.
     pub async fn gone_for(&self, long: Duration) {
         let mut seen = clock::now();
         while clock::now().saturating_duration_since(seen) < long {
@@ -179,7 +179,7 @@ impl Bus {
         let mut denial = self.denial.clone();
         let text = match denial.wait_for(Option::is_some).await {
             Ok(text) => text.clone(),
-            // The connection is over.
+            // The connection has been dropped.
             Err(_) => None,
         };
         match text {
@@ -258,7 +258,7 @@ impl Bus {
             Ok(stream) if stream.cached_info().config.subjects.contains(&subject::RECORDS.to_owned()) => {
                 Ok(stream)
             }
-            // Of a version that kept no records.
+            // The stream is from a version that stored no records.
             Ok(_) => {
                 self.unless_denied(self.stored.update_stream(config))
                     .await?
@@ -379,10 +379,11 @@ impl Bus {
         Ok(runs)
     }
 
-    /// Keeps the record of a run, in place of the one that is kept under the number `before` (0: of none). Returns its own number.
+    /// Stores the record of a run in place of the stored one with the number `before`; 0: there is none. Returns the
+    /// number of the new record.
     ///
     /// # Errors
-    /// It is not kept, or another coordinator was quicker.
+    /// The record is not stored, or another coordinator stored one first.
     pub async fn keep_record(&self, run: &str, record: Vec<u8>, before: u64) -> Result<u64, BusError> {
         let failed = |error: &dyn std::fmt::Display| BusError::NotStored(error.to_string());
         let mut headers = HeaderMap::new();
@@ -393,7 +394,7 @@ impl Bus {
         Ok(kept.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?.sequence)
     }
 
-    /// Returns the record that is kept of a run, and its number.
+    /// Returns the stored record of a run, and its number.
     ///
     /// # Errors
     /// The stream cannot be read.
@@ -409,7 +410,7 @@ impl Bus {
         }
     }
 
-    /// Removes all that is stored of a run that is over. What cannot be removed stays.
+    /// Removes everything that is stored of a finished run. Failures are ignored.
     pub async fn forget(&self, run: &str) {
         let purged = async {
             if let Ok(stream) = self.stream().await {
@@ -420,7 +421,7 @@ impl Bus {
     }
 }
 
-/// The reports of a run.
+/// The stored reports of a run, as they are read.
 struct Reports {
     messages: Ordered,
     /// The parts that have come, by the id of their report.

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// A request for the time, and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct RoundTrip {
-    /// When it was sent, by the coordinator's clock.
+    /// The time at which it was sent, by the coordinator's clock.
     pub sent: Duration,
     /// The reading of the agent's clock when it answered.
     pub theirs: Duration,
-    /// When the answer came, by the coordinator's clock.
+    /// The time at which the answer came, by the coordinator's clock.
     pub received: Duration,
 }
 
@@ -41,7 +41,8 @@ impl AgentClock {
         Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
     }
 
-    /// Returns what the coordinator's clock shows when the agent's shows `theirs`; zero if that is before its start.
+    /// Returns the reading of the coordinator's clock when the agent's clock shows `theirs`; zero if that is before its
+    /// start.
     pub fn ours(&self, theirs: Duration) -> Duration {
         let ns = theirs.as_nanos() as i128 - self.ns;
         Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// However the round trip divides into its two ways, the true offset lies within the bound.
+        /// The true offset lies within the bound, whatever the lengths of the two ways.
         #[test]
         fn the_truth_lies_within_the_bound(
             offset in -10_000_000_000_000_i64..10_000_000_000_000,
@@ -83,7 +84,7 @@ mod tests {
         let ms = Duration::from_millis;
         let trip =
             |sent, theirs, received| RoundTrip { sent: ms(sent), theirs: ms(theirs), received: ms(received) };
-        // An hour ahead; the first answer was slow, on the way back only.
+        // The agent's clock is an hour ahead. The first answer was slow on the way back only.
         let found = AgentClock::of(&[trip(0, 3_600_001, 100), trip(200, 3_600_201, 202)]).unwrap();
         assert_eq!(found.theirs(ms(300)), ms(3_600_300));
         assert_eq!(found.bound, ms(1) + Duration::from_nanos(1));

@@ -30,7 +30,7 @@ struct ReportedShard {
     unreadable: u64,
 }
 
-/// Arrivals.
+/// Counts of arrivals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ArrivalCounts {
     /// Arrivals that were scheduled.
@@ -54,17 +54,17 @@ impl ArrivalCounts {
 /// The reports of one shard.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct CollectedShard {
-    /// From 0.
+    /// The number of the shard, from 0.
     pub shard: u32,
     /// The agent that reported it.
     pub agent: String,
     /// The seconds that are there, as the first and last of each stretch without a gap.
     pub seconds: Vec<(u64, u64)>,
-    /// How many the agent reported in all; `None`: its last report is missing.
+    /// The number of seconds that the agent reported in total; `None`: its last report is missing.
     pub seconds_in_all: Option<u64>,
     /// Whether all seconds are there, unchanged, and the load ended as planned.
     pub is_complete: bool,
-    /// Why it is not complete.
+    /// The reason if it is not complete.
     pub missing: Option<String>,
     /// The sum of its seconds.
     #[serde(flatten)]

@@ -92,7 +92,7 @@ impl Runner for FleetRunner {
 /// The coordinator's data about a shard.
 struct ShardOfRun {
     agent: Heartbeat,
-    /// How far from the common start it may begin; unknown before it was asked.
+    /// How far from the common start it may begin; `None`: its clock was not measured yet.
     clock_bound: Option<Duration>,
     last: Option<FinalReport>,
     lost: Option<(Duration, Duration)>,
@@ -116,8 +116,8 @@ struct CoordinatedRun<'a> {
 
 impl<'a> CoordinatedRun<'a> {
     fn new(fleet: &'a Fleet, plan: &'a Plan, stop: watch::Receiver<Stop>) -> CoordinatedRun<'a> {
-        // Parts of a search use no more agents than they have sessions; a whole run that cannot be shared is refused by
-        // the agents.
+        // Parts of a search use no more agents than they have sessions. Agents refuse a whole run that cannot be
+        // shared.
         let agents = match plan.part {
             PlanPart::Run => &fleet.agents[..],
             _ => {
@@ -219,14 +219,14 @@ impl<'a> CoordinatedRun<'a> {
                 }
             }
         }
-        // What another one took over is its own to remove.
+        // If another coordinator has taken the run over, its record stays: that coordinator removes it.
         if kept.is_latest(bus).await {
             bus.forget(run).await;
         }
         self.finish(clock).map_err(RunError::Fleet)
     }
 
-    /// Takes over a run whose agents know when it starts. Returns the moment.
+    /// Takes over a run whose agents know the time of the start. Returns that time and the new record.
     async fn take_over(&mut self, stored: &StoredRecord) -> Result<(Instant, StoredRecord), RunError> {
         let record = RunRecord { epoch: stored.record.epoch + 1, ..stored.record.clone() };
         for (own, agent) in self.shards.iter_mut().zip(&record.agents) {
@@ -238,7 +238,7 @@ impl<'a> CoordinatedRun<'a> {
         let kept = StoredRecord::store(&self.fleet.bus, &self.fleet.key, record, stored.number).await;
         let kept = kept.map_err(|error| RunError::Fleet(format!("the run was not taken over: {error}")))?;
         self.machine = FleetRun::taken_over(self.machine.shards(), self.now());
-        // Agents end their load if they get no message for too long.
+        // Agents end their load if they get no lease for too long.
         self.tell(Stop::Run).await;
         Ok((start, kept))
     }
@@ -263,7 +263,7 @@ impl<'a> CoordinatedRun<'a> {
         format!("agent {} ({})", agent.agent, agent.host)
     }
 
-    /// Sends a command to every agent at once, and returns the answers in the order of the shards.
+    /// Sends a command to all agents at once, and returns their answers in the order of the shards.
     async fn ask_all(
         &self,
         order: impl Fn(u32) -> AgentOrder,
@@ -283,7 +283,7 @@ impl<'a> CoordinatedRun<'a> {
         self.take(answers, Input::Ready).await
     }
 
-    /// Takes the answers of all agents to a command.
+    /// Passes the answers of all agents to the state machine.
     async fn take(
         &mut self,
         answers: Vec<Result<AgentAnswer, BusError>>,
@@ -299,7 +299,7 @@ impl<'a> CoordinatedRun<'a> {
                 Err(error) => Input::Refused(shard, error.to_string()),
             });
         }
-        // Refusals first, so that all of them are named.
+        // Refusals come first, so that all of them are named.
         inputs.sort_by_key(|input| !matches!(input, Input::Refused(..)));
         let mut refusals = Vec::new();
         let mut is_released = false;
@@ -318,13 +318,13 @@ impl<'a> CoordinatedRun<'a> {
         Ok(())
     }
 
-    /// Makes the agents drop a run that does not start, and returns why it does not.
+    /// Makes the agents drop a run that does not start. Returns the reason.
     async fn release(&self, why: &str) -> String {
         self.ask_all(|_| AgentOrder::Release, RELEASED_WITHIN).await;
         format!("no load was started: {why}")
     }
 
-    /// Takes the heartbeats that came while the coordinator waited, so that no agent counts as silent because of that
+    /// Reads the heartbeats that came while the coordinator waited, so that no agent counts as silent because of that
     /// wait.
     async fn refresh(&mut self, heartbeats: &mut async_nats::Subscriber) {
         while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(1), heartbeats.next()).await
@@ -338,7 +338,8 @@ impl<'a> CoordinatedRun<'a> {
         }
     }
 
-    /// Finds each agent's clock, and tells all when to start. Returns the moment, and what is kept of the run.
+    /// Measures each agent's clock, and tells all agents the time of the start. Returns that time and the stored
+    /// record.
     async fn arm(
         &mut self,
         assignment: &Assignment,
@@ -346,7 +347,7 @@ impl<'a> CoordinatedRun<'a> {
     ) -> Result<(Instant, StoredRecord), String> {
         let mut trips: Vec<Vec<RoundTrip>> = self.shards.iter().map(|_| Vec::new()).collect();
         'pings: for _ in 0..PINGS {
-            // One after the other: answers that come at once would delay each other.
+            // The agents are asked one after the other: simultaneous answers would delay each other.
             for (shard, trips) in self.shards.iter().zip(&mut trips) {
                 let sent = self.now();
                 match self.fleet.ask(&shard.agent, AgentOrder::Ping, PING_WITHIN).await {

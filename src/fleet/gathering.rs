@@ -27,9 +27,9 @@ pub enum FleetError {
         "{found} of {wanted} agents are there{beside}; start `smtpress agent` on the others, or ask for fewer with --agents"
     )]
     Few {
-        /// How many there are.
+        /// The number of agents that wait.
         found: usize,
-        /// How many there should be.
+        /// The number of agents that are needed.
         wanted: usize,
         /// The agents that were not counted, and why.
         beside: String,
@@ -41,7 +41,7 @@ pub enum FleetError {
         agent: String,
         /// The machine.
         host: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
     /// No thread or descriptor is left.
@@ -62,7 +62,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Waits until enough agents wait for work, up to a time limit. `program`: the version that they must have.
+    /// Waits until enough agents wait for work, up to a time limit. `program`: the version that the agents must have.
     ///
     /// # Errors
     /// The bus cannot be used, or there are not enough of them.
@@ -116,7 +116,7 @@ impl Fleet {
     /// Waits until all of its agents wait for work again, after a run.
     ///
     /// # Errors
-    /// One of them does not.
+    /// An agent does not.
     pub(super) fn renew(&mut self) -> Result<(), FleetError> {
         let names: Vec<String> = self.agents.iter().map(|agent| agent.agent.clone()).collect();
         let of_fleet = |heard: &BTreeMap<String, Heartbeat>| -> Vec<Heartbeat> {
@@ -134,13 +134,13 @@ impl Fleet {
         Ok(())
     }
 
-    /// Its agents: name and machine.
+    /// Returns the name and the machine of each agent.
     pub fn agents(&self) -> impl Iterator<Item = (&str, &str)> {
         self.agents.iter().map(|agent| (agent.agent.as_str(), agent.host.as_str()))
     }
 }
 
-/// Listens for a time, and returns the agents that were there, by name.
+/// Listens for a time, and returns the agents that it heard, by name.
 ///
 /// # Errors
 /// The bus cannot be used.

@@ -33,7 +33,7 @@ pub enum InitError {
     Certificate {
         /// The names of the server's machine.
         names: String,
-        /// Why not.
+        /// The cause.
         source: rcgen::Error,
     },
     /// A key cannot be made.
@@ -44,7 +44,7 @@ pub enum InitError {
 /// The settings of a new fleet.
 #[derive(Clone, Debug)]
 pub struct FleetSettings {
-    /// How many agents.
+    /// The number of agents.
     pub agents: usize,
     /// Names and addresses of the NATS server's machine; the commands in the README use the first.
     pub hosts: Vec<String>,
@@ -129,7 +129,7 @@ fn certificates(hosts: &[String]) -> Result<(String, String, String), InitError>
     Ok((authority_certificate.pem(), certificate.pem(), server_key.serialize_pem()))
 }
 
-/// Returns the file of a key: a comment that says what it is for, and its seed.
+/// Returns the file of a key: a comment with its purpose, and its seed.
 fn secret(key: &KeyPair, what: &str) -> Result<String, InitError> {
     Ok(format!("# smtpress fleet: {what}. Secret.\n{}\n", key.seed()?))
 }
@@ -146,7 +146,7 @@ fn of_agent(name: &str) -> Permissions {
         publish: vec![
             subject::heartbeat(name),
             subject::reports_of(name),
-            // To see whether the stream exists.
+            // Needed to see whether the stream exists.
             format!("$JS.API.STREAM.INFO.{}", subject::STREAM),
         ],
         subscribe: vec![subject::command(name), subject::control("*"), format!("_INBOX.{name}.>")],
@@ -166,7 +166,7 @@ fn of_coordinator() -> Permissions {
         ],
         subscribe: vec![
             subject::HEARTBEATS.to_owned(),
-            // Whether another one took its run over.
+            // Needed to see whether another coordinator has taken its run over.
             subject::control("*"),
             format!("_INBOX.{COORDINATOR}.>"),
         ],

@@ -349,7 +349,7 @@ mod tests {
         }
     }
 
-    /// Golden bytes: messages of the same version must stay readable, from the store of a bus and from agents of an
+    /// Golden bytes: messages of the same version must stay readable, because buses and agents may hold those of an
     /// older build.
     #[test]
     fn a_lease_has_the_bytes_that_it_always_had() {

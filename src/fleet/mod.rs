@@ -5,11 +5,11 @@
 //! reported by the same code as one machine. NATS does the transport, the storage, the access control and the
 //! reconnection.
 //!
-//! `message` is what both say to each other, `subject` where, `states` the coordinator as a pure machine, `clock_offset` and
-//! `union` the arithmetic of one clock and one result, `bus` the connection, `gathering` who is there, `collect` what is
-//! left of a run without its coordinator, `record` what is kept for another one, `agent` and `coordinator`
-//! the two ends, `server` the private nats-server, `init` the configuration of one that stays, `local` and `ssh`
-//! agents that end with the coordinator.
+//! `message` defines the messages of both sides, and `subject` their subjects. `states` is the coordinator as a pure
+//! state machine; `clock_offset` and `union` compute one clock and one result. `bus` is the connection, `gathering`
+//! finds the agents. `record` lets another coordinator take a run over, and `collect` reads the reports of a run
+//! without a coordinator. `agent` and `coordinator` are the two ends. `server` is the private nats-server, and `init`
+//! makes the configuration of a permanent one. `local` and `ssh` start agents that end with the coordinator.
 //!
 //! # Decisions
 //! - A lost shard is not given to other agents: the load would no longer be the planned one. The others stop, and the

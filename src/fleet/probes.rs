@@ -317,7 +317,7 @@ impl Watch {
         clock::now().saturating_duration_since(self.zero)
     }
 
-    /// Starts to watch the agents for silence.
+    /// Starts to watch these agents for silence.
     fn begin(&mut self, agents: &[ProbingAgent]) {
         self.agents = agents.iter().map(|own| own.agent.agent.clone()).collect();
         self.silence = AgentSilence::new(agents.len(), self.now());

@@ -16,7 +16,7 @@ pub type OwnProbes = (Box<dyn Probes>, Option<IpAddr>);
 /// Makes the sessions; the stop ends their search.
 pub type MakeProbes = Box<dyn FnOnce(watch::Receiver<Stop>) -> Result<OwnProbes, String> + Send>;
 
-/// How long sessions are driven before the next call is read.
+/// How long the thread drives its sessions before it reads the next call.
 const IDLE: Duration = Duration::from_millis(1);
 /// The interval at which a wait checks whether the search is over.
 const SLICE: Duration = Duration::from_millis(200);

@@ -93,7 +93,7 @@ impl StoredRecord {
         Ok(StoredRecord { record, number })
     }
 
-    /// Whether it is known to be the latest record of its run. If the bus does not say so soon, it is not known.
+    /// Whether it is the latest record of its run. `false` if the bus does not answer in time.
     pub(super) async fn is_latest(&self, bus: &Bus) -> bool {
         let latest = tokio::time::timeout(FORGOTTEN_WITHIN, bus.record(&self.record.run)).await;
         matches!(latest, Ok(Ok(Some((_, number)))) if number == self.number)
@@ -103,7 +103,7 @@ impl StoredRecord {
 /// Why a run cannot be taken over.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
-    /// The bus, or this machine.
+    /// The bus or this machine failed.
     #[error(transparent)]
     Fleet(#[from] FleetError),
     /// There is no record of the run.
@@ -117,12 +117,13 @@ pub enum TakeOverError {
     Unusable {
         /// The run.
         run: String,
-        /// The fault.
+        /// The reason.
         why: String,
     },
 }
 
-/// Reads the record of a run, and connects to its agents. Changes nothing. `program`: the version that they must have.
+/// Reads the record of a run, and connects to its agents. Changes nothing. `program`: the version that the agents must
+/// have.
 ///
 /// # Errors
 /// There is no such run, or it belongs to another version or key.

@@ -1,12 +1,12 @@
-//! How long agents have been silent, counted only while the coordinator reads: after it stood still, messages may wait
-//! that it has not read yet.
+//! How long agents have been silent, counted only while the coordinator reads: after a standstill of the coordinator,
+//! messages may wait unread.
 
 use std::time::Duration;
 
-/// A longer time between two looks was a standstill of the coordinator.
+/// A longer time between two calls was a standstill of the coordinator.
 const LOOKED_WITHIN: Duration = Duration::from_millis(500);
 
-/// When the last message of each agent came, by the coordinator's clock. Agents by their index.
+/// The time of the last message of each agent, by the coordinator's clock. Agents by their index.
 #[derive(Clone, Debug)]
 pub struct AgentSilence {
     heard: Vec<Duration>,

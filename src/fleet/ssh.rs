@@ -77,10 +77,10 @@ pub struct SshStart<'a> {
     pub draw: fn() -> u64,
 }
 
-/// This program, to be copied.
+/// This program, for a copy.
 struct Program {
     bytes: Vec<u8>,
-    /// Its version and digest.
+    /// The name of the folder, from its version and digest.
     folder: String,
 }
 
@@ -96,7 +96,7 @@ impl SshStart<'_> {
     /// # Errors
     /// Hosts that cannot be reached, or whose agent does not start, each with ssh's own last line.
     pub fn start(&self) -> Result<AgentProcesses, SshError> {
-        // Not the file of that path: it may have been replaced since this program was started.
+        // Reads the running program, not the file of that path, which may have been replaced since the start.
         let bytes = std::fs::read("/proc/self/exe").map_err(SshError::Program)?;
         let digest: String =
             Sha256::digest(&bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -199,7 +199,7 @@ impl SshStart<'_> {
         let errors = Errors::follow(stderr, format!("agent {name} on {host}: "), self.say.clone());
         let invitation = (self.invite)(name.to_owned(), format!("nats://127.0.0.1:{port}"));
         match introduce(stdin, &words, program, &invitation) {
-            // From now on each line is shown at once.
+            // From now on each line is shown as it comes.
             Ok(stdin) => Ok(StartedSsh { child, stdin }),
             Err(Problem::Silent) => {
                 child.kill().ok();
@@ -218,7 +218,7 @@ impl SshStart<'_> {
     }
 }
 
-/// Why an agent does not start.
+/// Why an agent did not start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Problem {
     /// ssh or the host's shell ended.

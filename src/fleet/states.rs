@@ -2,8 +2,8 @@
 //!
 //! # Decisions
 //! - No load starts before every agent has confirmed that it can run its shard.
-//! - AgentSilence counts only while the coordinator reads: after a standstill of its own, messages wait that it has not read
-//!   yet.
+//! - Silence of an agent counts only while the coordinator reads: after a standstill of its own, messages may wait
+//!   unread.
 //! - An agent that is silent before the start ends the run before any load is sent.
 //! - An agent that is silent during the load stays lost: reports that it delivers later are counted, and the run stays
 //!   invalid. The others drain, because the rest would not be the planned load.
@@ -19,7 +19,7 @@ use crate::generator::runner::Stop;
 pub enum RunState {
     /// The agents check whether they can run their shards.
     Preparing,
-    /// All can; they get the time of the start.
+    /// All agents can run them, and get the time of the start.
     Ready,
     /// All have confirmed the time of the start.
     Armed,

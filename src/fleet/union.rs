@@ -304,7 +304,7 @@ mod tests {
         let mut all = ShardsInStep::new(2, 1);
         all.add(0, 0, second(0, 3), vec![1]);
         assert!(all.next_second().is_none());
-        // Out of order, and twice, and another under the same number.
+        // The seconds come out of order, one comes twice, and one comes with other contents under the same number.
         all.add(1, 1, second(1, 7), vec![3]);
         all.add(1, 1, second(1, 9), vec![9]);
         assert!(all.next_second().is_none());
@@ -332,7 +332,7 @@ mod tests {
         all.add(1, 0, second(0, 4), vec![2]);
         all.add(1, 0, second(0, 4), vec![2]);
         assert_eq!(accepted(all.late()), 4);
-        // The table of agents holds what was added to the whole, each part once.
+        // The table of agents shows what was added to the whole; each part counts once.
         assert_eq!((accepted(all.tally(0).unwrap()), accepted(all.tally(1).unwrap())), (3, 4));
         assert!(all.has(1, 0) && !all.has(1, 1));
         all.end(1, 3);

@@ -164,7 +164,7 @@ const MOST_ADMITTED: usize = 1 << 14;
 
 /// How long sessions may take to end when all work is done.
 const LEAVING: Duration = Duration::from_secs(5);
-/// An opening that takes longer than this hangs.
+/// An opening that takes longer than this counts as hanging.
 const HANGS: Duration = Duration::from_secs(1);
 
 /// The next arrival of the schedule.
@@ -187,7 +187,7 @@ pub struct Dispatch {
     shares: Vec<u64>,
     /// Arrivals of open loads that wait.
     waiting: VecDeque<ScheduledArrival>,
-    /// The most that may wait.
+    /// The largest number that may wait.
     most_waiting: usize,
     /// Whether the last call of [`Dispatch::advance`] left scheduled arrivals for the next batch.
     behind: bool,
@@ -219,7 +219,7 @@ pub struct Dispatch {
     leave_by: Option<Duration>,
     /// The start barrier of each phase with `open_first`.
     barriers: Vec<start_barrier::PhaseBarrier>,
-    /// The phase whose barrier opened since the last [`Dispatch::advance`], and when it opened.
+    /// The phase whose barrier opened since the last [`Dispatch::advance`], and the time of that.
     opened_barrier: Option<(u32, Duration)>,
     actions: VecDeque<Action>,
 }
@@ -434,8 +434,8 @@ impl Dispatch {
         self.slots.live() == 0 && self.is_exhausted(now) && self.actions.is_empty()
     }
 
-    /// Returns the numbers of open sessions, arrivals in flight, arrivals that wait for a session, and messages that wait for
-    /// their next attempt.
+    /// Returns the numbers of open sessions, of arrivals in flight, of arrivals that wait for a session, and of
+    /// messages that wait for their next attempt.
     pub fn gauges(&self) -> [u64; 4] {
         let waiting = self.waiting.len() + self.resumed.len() + self.retries.due();
         [self.slots.live(), self.slots.in_flight(), waiting as u64, self.retries.waiting()]
@@ -496,7 +496,8 @@ impl Dispatch {
             self.thinking.pop();
             let late = self.schedule.phase_end(phase).is_some_and(|end| at >= end);
             if late || self.is_one_too_many(now, phase) {
-                // It would start after its phase, or above the number of sessions: it is no arrival.
+                // The arrival would start after its phase, or above the number of sessions, so it does not count as
+                // one.
                 self.closed_busy -= u64::from(self.unit(phase) == Unit::Session);
                 continue;
             }
@@ -639,7 +640,7 @@ impl Dispatch {
         });
         self.actions.push_back(Action::Open { slot, phase, purpose });
         if self.slots.of(slot).held && phase < self.released {
-            // It waited past the end of its phase, so it is not held any more.
+            // The session waited past the end of its phase, so it is no longer held.
             self.finish(slot);
         }
     }

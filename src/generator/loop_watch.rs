@@ -154,7 +154,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Wakes at these times, in milliseconds; the second phase begins at 1 s.
+    /// Returns what a watch measures that wakes at these times, in milliseconds. The second phase begins at 1 s.
     fn watched(turns: impl IntoIterator<Item = u64>) -> Vec<Hindrance> {
         let mut watch = LoopWatch::new(2, None);
         let mut end = 0;
@@ -177,7 +177,7 @@ mod tests {
     fn a_stop_counts_once_and_in_each_phase_that_it_touches() {
         let awake = |at: &u64| at.is_multiple_of(10) && !(700..1500).contains(at);
         let found = watched((1..=2000).filter(awake));
-        // ScheduledArrival at 700, back at 1500.
+        // The timer was due at 700, and the loop came back at 1500.
         assert_eq!(found[0].loop_delay_max_ns, 800_000_000);
         assert_eq!(found[1].loop_delay_max_ns, 800_000_000);
         assert!(found.iter().all(|phase| phase.stalled.is_zero()), "one alone is a hiccup: {found:?}");
@@ -208,7 +208,8 @@ mod tests {
         watch.turn(ms(10 + 60 + 10 + 60 + 10 + 30), |_| 0);
         let found = watch.finish(ms(200));
         assert_eq!(found[0].loop_delay_max_ns, 60_000_000);
-        // 60 of work; 60 and 30 without any, and the longest is left out.
+        // The first delay is 60 ms of work. The others are 60 and 30 ms without work, and the longest of them is left
+        // out.
         assert!((ms(25)..=ms(31)).contains(&found[0].stalled), "{found:?}");
     }
 }

@@ -26,7 +26,7 @@ pub enum PreflightError {
         "the run needs {needed} file descriptors and the hard limit is {limit}: raise it (ulimit -Hn {needed}) or ask for fewer sessions"
     )]
     Descriptors {
-        /// The number that is needed.
+        /// The needed number.
         needed: u64,
         /// The hard limit.
         limit: u64,

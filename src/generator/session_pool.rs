@@ -255,8 +255,8 @@ impl SessionPool {
         self.dispatch.borrow().phase_at(now)
     }
 
-    /// Returns the numbers of open sessions, arrivals in flight, arrivals that wait for a session, and messages that wait for
-    /// their next attempt.
+    /// Returns the numbers of open sessions, of arrivals in flight, of arrivals that wait for a session, and of
+    /// messages that wait for their next attempt.
     pub fn gauges(&self) -> [u64; 4] {
         self.dispatch.borrow().gauges()
     }

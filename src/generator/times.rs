@@ -93,16 +93,16 @@ mod tests {
             };
             times.parts(arrival(0, 1))
         };
-        // Opened at once: the half second until MAIL is the listener's, and there is no wait.
+        // The session was opened at once. The half second until MAIL is the listener's, so there is no wait.
         let opened = parts(1, Some(2), Some(502), 510);
         assert_eq!(opened, ResponseParts { lag: ms(2), wait: NONE, setup: ms(500), service: ms(8) });
-        // A slot came free after a second, and a session was opened in it.
+        // A slot became free after a second, and a session was opened in it.
         let waited = parts(1001, Some(1002), Some(1502), 1510);
         assert_eq!(waited, ResponseParts { lag: ms(2), wait: ms(1000), setup: ms(500), service: ms(8) });
-        // A session that was open came free.
+        // An open session became free.
         let free = parts(1001, None, Some(1003), 1010);
         assert_eq!(free, ResponseParts { lag: ms(3), wait: ms(1000), setup: NONE, service: ms(7) });
-        // Refused at the greeting: never served.
+        // The session was refused at the greeting, so the arrival was never served.
         let refused = parts(1, Some(2), None, 502);
         assert_eq!(refused, ResponseParts { lag: ms(2), wait: NONE, setup: ms(500), service: NONE });
     }

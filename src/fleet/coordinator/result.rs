@@ -1,4 +1,4 @@
-//! The measurement of all agents of a run together, and the end of each of them.
+//! The combined measurement of all agents of a run, and the end of each agent.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::generator::clock::Clock;
 use crate::generator::runner::Stop;
 
 impl CoordinatedRun<'_> {
-    /// Returns the measurement of all agents together.
+    /// Returns the combined measurement of all agents.
     pub(super) fn finish(mut self, clock: Clock) -> Result<Measured, String> {
         let infos = self.plan.phase_infos();
         let mut parts = Vec::new();
@@ -41,10 +41,10 @@ impl CoordinatedRun<'_> {
             match own.last.map(|last| last.measured) {
                 Some(Ok(measured)) => {
                     cpu_share = Some(measured.health.cpu_share);
-                    // The rule is that of a run on one machine.
+                    // The rules for one machine apply.
                     let alone = Measured { tally, ..*measured };
                     let summary = Summary::new(&alone, &infos);
-                    // Without an arrival its lateness is unknown.
+                    // Without a started arrival the lateness is unknown.
                     let has_started = summary.measured_phases().any(|phase| phase.counts.started > 0);
                     lag_p99_ns = has_started.then_some(summary.lag_p99_ns);
                     reasons = summary.validity.reasons;
@@ -67,11 +67,11 @@ impl CoordinatedRun<'_> {
                 threads,
                 cpu_share,
                 lag_p99_ns,
-                // A lost agent has made the run invalid already.
+                // A lost agent makes the run invalid by itself.
                 reasons: if end_is_done { reasons } else { Vec::new() },
             });
         }
-        // If other agents had started, there is a result, and it is invalid.
+        // If only some agents failed to start, there is a result, which is invalid.
         if failures.len() == agents.len() {
             return Err(failures.join("\n"));
         }
@@ -80,7 +80,7 @@ impl CoordinatedRun<'_> {
         let until_lost = if agents.iter().any(is_lost) { clock.offset() } else { Duration::ZERO };
         self.total += self.in_step.late();
         let whole = measured(parts, self.total);
-        // The coordinator before may have stopped the run.
+        // An earlier coordinator of this run may have stopped it.
         let all_done = agents.iter().all(|agent| agent.end == AgentEnd::Done);
         let was_stopped = whole.interrupted && self.aborted_by.is_none() && all_done;
         Ok(Measured {

@@ -28,7 +28,7 @@ pub(super) struct Slot {
     pub opened_at: Duration,
     /// Whether the listener refused it with a 5yz reply before it was ready.
     pub refused_for_good: bool,
-    /// Whether it is to leave.
+    /// Whether it is leaving.
     pub leaving: bool,
     /// Whether it is being ended at once.
     pub aborted: bool,
@@ -151,7 +151,7 @@ impl Slots {
         }
     }
 
-    /// Marks a session as leaving; it is idle no more.
+    /// Marks a session as leaving, so that it is no longer idle.
     pub fn leave(&mut self, id: SlotId) {
         self.unrest(id);
         if !std::mem::replace(&mut self.of_mut(id).leaving, true) {

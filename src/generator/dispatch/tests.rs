@@ -1,4 +1,4 @@
-//! The dispatcher in virtual time: each decision by itself, and what is true of every history.
+//! Tests of the dispatcher in virtual time: single decisions, and rules that every history must obey.
 
 mod bounds;
 mod histories;
@@ -119,7 +119,7 @@ fn an_arrival_that_came_due_since_the_last_call_is_not_passed_over() {
     let mut dispatch = Dispatch::new(plan, Shard::WHOLE);
     let mut recorder = Recorder::new(1, 0);
     dispatch.advance(ms(5), &mut recorder);
-    // However late it is asked: the arrival of 10 ms has not been noticed.
+    // A late question does not change the answer: the arrival of 10 ms has not been noticed.
     assert_eq!(dispatch.next_wake(), Some(ms(10)));
     dispatch.advance(ms(25), &mut recorder);
     assert_eq!(dispatch.next_wake(), Some(ms(30)));
@@ -161,7 +161,7 @@ fn an_arrival_of_an_open_load_that_meets_no_session_opens_one_at_once() {
             let waits = world.opened_for.iter().map(|(arrival, at)| *at - arrival.intended);
             assert_eq!(waits.max(), Some(ms(0)), "{unit:?}: no arrival waits for a pause");
             assert_eq!(world.counts(0).backoffs, 0);
-            // Of those that are accepted the slowest met no session, and was served by its own: 3 ms to open it.
+            // The slowest accepted arrival found no free session and was served by its own, which took 3 ms to open.
             let late = world.started.iter().map(|(arrival, at)| *at - arrival.intended).max();
             assert!(late <= Some(ms(5)), "{unit:?}: {late:?}");
         }
@@ -170,7 +170,7 @@ fn an_arrival_of_an_open_load_that_meets_no_session_opens_one_at_once() {
 
 #[test]
 fn a_refused_arrival_gets_no_second_session_though_others_are_free() {
-    // One session at a time, so that most arrivals wait for its place.
+    // There is one session at a time, so most arrivals wait for it.
     for (most, drops) in [(1, false), (3, false), (3, true)] {
         let mut phase = phase(rate(100.0), Some(1000), Unit::Message, most);
         phase.graceful_stop = ms(20_000);
@@ -211,11 +211,11 @@ fn a_closed_load_pauses_when_the_listener_ends_sessions_before_it_serves_anythin
                 world.run();
                 (world.opened.len(), world.counts(0).backoffs)
             };
-            // 10 at once, then pauses of 50, 100, 200, 400, 800, 1000 ms ...
+            // First 10 sessions at once, then pauses of 50, 100, 200, 400, 800, 1000 ms ...
             let (opened, pauses) = ends(100, 0, 5000);
             assert!((16..40).contains(&opened), "{load:?} {unit:?}: {opened} sessions");
             assert!((7..=9).contains(&pauses), "{load:?} {unit:?}: {pauses} pauses");
-            // Where some are served it goes on.
+            // If some messages are served, sessions go on being opened.
             let (opened, _) = ends(30, 10, 1000);
             assert!(opened > 60, "{load:?} {unit:?}: {opened} sessions");
         }
@@ -266,7 +266,7 @@ fn an_endless_load_is_given_up_when_no_session_serves_anything() {
         let end = world.run();
         assert!((ms(500)..ms(2000)).contains(&end), "{unit:?}: {end:?}");
         assert_eq!(world.given_up, Some(0));
-        // A session that works for longer than the grace is no reason to.
+        // A session that works for longer than the grace is no reason to give up.
         let slow = SimulatedTarget { serves_in: 3000, refuses: 30, ..SimulatedTarget::default() };
         let plan = self::plan(vec![phase(shared(20, 1), None, unit, 10)]);
         let mut world = World::new(plan, slow, 1);
@@ -419,7 +419,7 @@ fn a_limit_is_probed_gently_while_the_others_go_on() {
     let target = SimulatedTarget { limit: 20, ..SimulatedTarget::default() };
     let mut world = World::new(plan(vec![phase(load, Some(5000), Unit::Message, 30)]), target, 1);
     world.run();
-    // 20 sessions, 10 ms each: what they can carry, less the time in which it was found out.
+    // 20 sessions serve one message per 10 ms each, except in the time before the limit was found.
     assert!(world.of(Outcome::Accepted) > 9000, "{:?}", world.outcomes);
     assert_eq!(world.outcomes.len(), 1, "a message is not charged while others can carry it");
     assert!((25..60).contains(&world.opened.len()), "{} attempts", world.opened.len());
@@ -463,7 +463,7 @@ fn a_session_that_rests_between_arrivals_is_no_reason_to_decide_anything() {
     dispatch.established(slot);
     let mut next =
         |dispatch: &mut Dispatch, at| dispatch.next_message(at, slot, false, &mut recorder).is_some();
-    // It was opened for the first arrival, which is over.
+    // The session was opened for the first arrival, which has ended.
     dispatch.arrival_ended(slot);
     assert!(!next(&mut dispatch, ms(2)));
     assert!(!dispatch.rest(ms(2), slot), "the next is scheduled at 10 ms");

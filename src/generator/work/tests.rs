@@ -1,4 +1,4 @@
-//! What makes a phase one that did not do what was asked of it.
+//! Tests of the conditions under which a phase did not do the work that was asked for.
 
 use proptest::prelude::*;
 
@@ -18,7 +18,8 @@ const COURSE: PhaseWindow = PhaseWindow {
     vanished: false,
 };
 
-/// Returns the tail of a phase of ten seconds, from the arrivals of workers: when they were due, and whether they were answered.
+/// Returns the tail of a phase of ten seconds. `workers`: the arrivals of each, with their scheduled time and whether
+/// they were answered.
 fn tail_of(workers: &[&[(u64, bool)]]) -> Option<(u64, Duration)> {
     let notes: Vec<Notes> = workers
         .iter()
@@ -37,13 +38,13 @@ fn tail_of(workers: &[&[(u64, bool)]]) -> Option<(u64, Duration)> {
 #[test]
 fn the_listener_has_gone_when_the_last_arrivals_met_none() {
     assert_eq!(tail_of(&[&[(9980, true), (9990, false), (9995, false)]]), Some((2, ms(9990))));
-    // One alone proves nothing, unless it stands for 1 % of the time.
+    // A single arrival proves nothing, unless it stands for 1 % of the time.
     assert_eq!(tail_of(&[&[(9980, true), (9990, false)]]), None);
     assert_eq!(tail_of(&[&[(5000, true), (9900, false)]]), Some((1, ms(9900))));
-    // They were due before one that was answered, whatever ended first.
+    // They were scheduled before an answered arrival, whichever ended first.
     assert_eq!(tail_of(&[&[(9990, false), (9991, false), (9992, true)]]), None);
     assert_eq!(tail_of(&[&[(9992, true), (9990, false), (9991, false)]]), None);
-    // A burst: all were due at once.
+    // In a burst all arrivals are scheduled at once.
     assert_eq!(tail_of(&[&[(9000, true), (9000, false), (9000, false)]]), None);
     // Another thread was served to the end.
     assert_eq!(tail_of(&[&[(9000, false), (9001, false)], &[(9999, true)]]), None);
@@ -51,7 +52,7 @@ fn the_listener_has_gone_when_the_last_arrivals_met_none() {
     assert_eq!(tail_of(&[&[], &[]]), None);
 }
 
-/// One unserved arrival at the very end, and nobody who listens after it.
+/// One unserved arrival at the very end; no later arrival shows whether the listener is there.
 #[test]
 fn the_last_arrival_alone_leaves_it_open_whether_anybody_listens() {
     let noted = |arrivals: &[(u64, Outcome)]| {
@@ -72,7 +73,7 @@ fn the_last_arrival_alone_leaves_it_open_whether_anybody_listens() {
     ] {
         assert!(!is_open_question(0, COURSE, &noted(clear)), "{clear:?}");
     }
-    // In a burst all are due at once: which was the last is not known.
+    // In a burst all arrivals are scheduled at once, so the last one is unknown.
     for arrivals in [[(9000, served), (9000, gone)], [(9000, gone), (9000, served)]] {
         assert!(is_open_question(0, COURSE, &noted(&arrivals)));
     }
@@ -135,7 +136,7 @@ fn what_a_host_that_is_gone_was_to_hold_is_not_known_to_be_held() {
         (LoadModel::Held { sessions: 1000, rate: f64::INFINITY }, 1000, 998),
         (LoadModel::Rate { curve: curve(), spacing: Spacing::Uniform }, 1000, 998),
         (LoadModel::Shared { total: 1000, sessions: 5, think: Think::default() }, 1000, 998),
-        // Until something was heard last.
+        // The work counts up to the last packet.
         (LoadModel::Sessions { curve: curve(), think: Think::default() }, 10_000_000_000, 400_000_000),
     ];
     for (load, asked, done) in loads {
@@ -152,7 +153,7 @@ fn what_a_host_that_is_gone_was_to_hold_is_not_known_to_be_held() {
 }
 
 proptest! {
-    /// Kept or only counted: the tail is what came after the last answer, in whatever order the arrivals ended.
+    /// The tail holds the arrivals after the last answer, kept or only counted, in whatever order they ended.
     #[test]
     fn the_tail_is_what_is_due_after_the_last_answer(
         mut arrivals in prop::collection::vec((0_u64..9900, any::<bool>()), 0..60),

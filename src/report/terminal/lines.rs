@@ -148,8 +148,8 @@ impl<'a> TextPage<'a> {
         self.flow(0, LABEL, &spans)
     }
 
-    /// StyledTexts as one paragraph, broken between words: the first line after `indent` blanks, the others after `hang`. Blanks
-    /// stay as they are within a line; a word that is too long is cut.
+    /// Writes styled texts as one paragraph, broken between words: the first line after `indent` blanks, the others
+    /// after `hang`. Blanks within a line are kept; a word that is too long is cut.
     pub fn flow(&mut self, indent: usize, hang: usize, spans: &[StyledText]) -> io::Result<()> {
         let mut line = vec![StyledText::blank(indent)];
         let (mut used, mut started) = (indent, false);

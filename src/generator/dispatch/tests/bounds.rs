@@ -1,4 +1,5 @@
-//! What a load may take of this machine, however fast it is and however long the listener stands still.
+//! Tests of the memory and time that a load takes on this machine, however fast it is and however long the listener
+//! stands still.
 
 use super::*;
 use crate::plan::MOST_WAITING;
@@ -16,7 +17,7 @@ fn what_waits_for_a_listener_that_stands_still_is_bounded_and_noticed_bit_by_bit
         assert!(noticed <= MOST_ADMITTED as u64);
         batches += 1;
         match dispatch.next_wake() {
-            // The next is scheduled, and not passed over.
+            // The next arrival is scheduled at once, and is not skipped.
             Some(at) if at > ms(5_000) && at < ms(5_000) + Duration::from_nanos(500) => {}
             at => break assert_eq!(at, Some(ms(5_000) + Duration::from_micros(1))),
         }
@@ -25,9 +26,9 @@ fn what_waits_for_a_listener_that_stands_still_is_bounded_and_noticed_bit_by_bit
     let (scheduled, shed) = (counts.scheduled, counts.arrivals.of(Outcome::Shed));
     assert_eq!((scheduled, batches), (5_000_001, 5_000_001_u64.div_ceil(MOST_ADMITTED as u64)));
     assert_eq!(dispatch.gauges()[2], MOST_WAITING);
-    // One of them has a session opened for it.
+    // A session is being opened for one of them.
     assert_eq!(scheduled, shed + MOST_WAITING + 1, "none is lost");
-    // What is left is not started after it was stopped, and all of it is counted.
+    // After the stop the waiting arrivals are not started, and all of them are counted.
     dispatch.stop(ms(5_000), &mut recorder);
     assert_eq!(recorder.counts(0).arrivals.of(Outcome::Shed), scheduled - 1);
     assert_eq!(dispatch.gauges()[2], 0);

@@ -1,4 +1,4 @@
-//! Drawn loads and targets: every history is accounted for, and ends.
+//! Tests with random loads and targets: every arrival is accounted for, and every run ends.
 
 use proptest::prelude::*;
 
@@ -61,8 +61,8 @@ pub(super) fn any_target() -> impl Strategy<Value = SimulatedTarget> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Whatever is asked and whatever the target does: every arrival ends once, no wake-up is lost, nothing spins, never
-    /// more sessions are open than allowed, and the run ends in time.
+    /// For any load and any target: every arrival ends once, no wake-up is lost, no loop spins, never more sessions are
+    /// open than allowed, and the run ends in time.
     #[test]
     fn every_history_is_accounted_for_and_ends(
         phases in prop::collection::vec(any_phase(), 1..4),
@@ -81,7 +81,8 @@ proptest! {
         let mut plan = plan(phases);
         plan.messages = messages;
         let mut world = World::new(plan, target, seed);
-        // A session that is never greeted holds an endless load for as long as its time-outs, which this world lacks.
+        // A session that is never greeted holds an endless load until its time-outs, which this simulation does not
+        // have.
         if ends.is_none() && target.mute_every > 0 || stop.is_some() {
             let (at, grace) = stop.unwrap_or((900, 300));
             world.stop = Some((ms(at), ms(at + grace)));

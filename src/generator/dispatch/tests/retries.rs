@@ -1,4 +1,5 @@
-//! Messages that are tried again: when, how often, until when, and what they leave of the first attempts.
+//! Tests of messages that are tried again: the times and the number of their attempts, their end, and the effect on
+//! first attempts.
 
 use proptest::prelude::*;
 
@@ -32,7 +33,7 @@ fn a_deferred_message_is_tried_again_after_each_pause_and_then_given_up() {
         let starts: Vec<Duration> =
             world.started.iter().filter(|(one, _)| one.seq == seq).map(|(_, at)| *at).collect();
         let gaps: Vec<u128> = starts.windows(2).map(|two| (two[1] - two[0]).as_millis()).collect();
-        // It is served in 10 ms to 11 ms, opening a session takes 1 ms, and then it waits.
+        // The service takes 10 ms to 11 ms and opening a session 1 ms; then the message waits.
         let about = |gap: u128, pause: u128| (pause + 9..=pause + 14).contains(&gap);
         assert!(about(gaps[0], 40) && about(gaps[1], 90) && about(gaps[2], 160), "{gaps:?}");
         assert!(
@@ -57,7 +58,7 @@ fn a_message_that_some_recipients_accepted_is_tried_again_for_the_others_and_end
     assert!(world.started.len() > 15, "about two attempts more for each: {}", world.started.len());
     assert!(world.left.values().all(|(left, accepted)| left.is_empty() && *accepted));
 
-    // The last attempt leaves some: the message was accepted all the same, for the others.
+    // The last attempt leaves some recipients, but the message counts as accepted because others accepted it.
     let open = phase(rate(50.0), Some(200), Unit::Message, 1000);
     let mut plan = retrying(vec![open], pauses(&[20]));
     plan.mail.recipients = 4;
@@ -186,8 +187,8 @@ fn a_stop_leaves_what_waits_without_an_end() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// Whatever is asked and whatever the target does: each message ends once, after no more attempts than the schedule has,
-    /// none starts before it is due, and the run ends in time.
+    /// For any load and any target: each message ends once, after no more attempts than the schedule has, none starts
+    /// before its time, and the run ends in time.
     #[test]
     fn every_message_ends_once_and_its_attempts_reconcile(
         phases in prop::collection::vec(any_phase(), 1..4),
@@ -219,7 +220,8 @@ proptest! {
         plan.mail.recipients = recipients;
         let target = SimulatedTarget { defers, rejects, leaves, ..target };
         let mut world = World::new(plan, target, seed);
-        // A session that is never greeted holds an endless load for as long as its time-outs, which this world lacks.
+        // A session that is never greeted holds an endless load until its time-outs, which this simulation does not
+        // have.
         if ends.is_none() && target.mute_every > 0 || stop.is_some() {
             let (at, grace) = stop.unwrap_or((900, 300));
             world.stop = Some((ms(at), ms(at + grace)));

@@ -1,4 +1,5 @@
-//! What a phase may take of the target, shared out over processes: all of them together take what one would (M34).
+//! Tests of a load that is shared out over processes: all shards together take from the target what one process would
+//! take (M34).
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +11,10 @@ use super::*;
 
 /// The combined events of all shards of a plan.
 struct Union {
-    /// When a session was opened, in order.
+    /// The times at which sessions were opened, in order.
     opened: Vec<Duration>,
-    /// When the number of open sessions changed, and by how much; at one moment those that end come first.
+    /// The times at which the number of open sessions changed, with the change. At the same time, ends come before
+    /// openings.
     changes: Vec<(Duration, i64)>,
     /// The numbers of the arrivals that were started, in order.
     started: Vec<u64>,
@@ -40,7 +42,7 @@ fn union(plan: &Plan, of: u32, target: SimulatedTarget) -> Union {
 }
 
 impl Union {
-    /// Returns the most sessions open at once from one moment on and before another.
+    /// Returns the largest number of sessions open at once, from `from` until just before `until`.
     fn peak(&self, from: Duration, until: Duration) -> i64 {
         let (mut open, mut most) = (0, 0);
         for (at, change) in self.changes.iter().filter(|(at, _)| *at < until) {
@@ -50,12 +52,12 @@ impl Union {
         most
     }
 
-    /// Holds the connections of a phase to its rate in every stretch of time between two of them.
+    /// Checks that the connections of a phase obey its rate, between any two of them.
     fn keeps_rate(&self, rate: f64, from: Duration, until: Duration) {
         let opened: Vec<&Duration> = self.opened.iter().filter(|at| (from..until).contains(*at)).collect();
         for (i, from) in opened.iter().enumerate() {
             for (j, to) in opened.iter().enumerate().skip(i) {
-                // A tenth of a second may be made up for.
+                // A delay of up to a tenth of a second may be caught up.
                 let most = ((**to - **from + ms(100)).as_secs_f64() * rate + 1e-6).floor() + 1.0;
                 let found = (j - i + 1) as f64;
                 assert!(found <= most, "{found} from {from:?} to {to:?}, {most} allowed at {rate}/s");
@@ -64,13 +66,14 @@ impl Union {
     }
 }
 
-/// Holds the shards of a plan to what one process may take of a target that refuses and loses nothing.
+/// Checks that the shards of a plan together take no more than one process would, from a target that refuses and loses
+/// nothing.
 fn holds_together(plan: &Plan, target: SimulatedTarget, of: u32) {
     let all = union(plan, of, target);
     let spans: Vec<(Duration, Duration)> = load::spans(plan.loads().iter()).collect();
     let mut most = 0;
     for (phase, (start, end)) in plan.phases.iter().zip(spans) {
-        // What is open from the phase before may stay.
+        // Sessions of the previous phase may stay open.
         most = most.max(i64::from(phase.max_sessions));
         assert!(
             all.peak(start, end) <= most,
@@ -82,9 +85,9 @@ fn holds_together(plan: &Plan, target: SimulatedTarget, of: u32) {
             all.keeps_rate(rate, start, end);
         }
     }
-    // None is started by two shards, and none that one process would not start.
+    // No arrival is started by two shards, and none that a single process would not start.
     assert!(all.started.windows(2).all(|pair| pair[0] != pair[1]), "an arrival was started twice");
-    // How many a closed phase has that time ends depends on the target.
+    // The number of arrivals of a closed phase with a length depends on the target.
     let by_time = |phase: &Phase| phase.load.model.is_closed() && phase.load.length.is_some();
     if !plan.phases.iter().any(by_time) {
         let whole = union(plan, 1, target);
@@ -93,7 +96,7 @@ fn holds_together(plan: &Plan, target: SimulatedTarget, of: u32) {
     }
 }
 
-/// Returns the plans of the shipped profiles, with phases of a second and a half at the most.
+/// Returns the plans of the shipped profiles, with phases of at most a second and a half.
 fn shipped() -> Vec<Plan> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
     let mut plans = Vec::new();
@@ -132,7 +135,7 @@ fn m34_the_shards_of_each_shipped_profile_take_what_one_process_does() {
 
 #[test]
 fn m34_sessions_of_closed_loads_are_shared_out_at_each_moment() {
-    // Up, a step, down; each moment stands clear of a change.
+    // The load rises, drops and falls; none of the checked times is near a change.
     let ramp = sessions(&[(0, 1.0), (1000, 20.0), (1000, 9.0), (2000, 9.0), (3000, 2.0)], 0);
     let target = SimulatedTarget { serves_in: 3, ..SimulatedTarget::default() };
     for unit in [Unit::Message, Unit::Session] {
@@ -140,7 +143,7 @@ fn m34_sessions_of_closed_loads_are_shared_out_at_each_moment() {
             let all = union(&plan(vec![phase(ramp.clone(), Some(3000), unit, 100)]), of, target);
             let asked = |at: u64| i64::try_from(ramp.sessions_at(ms(at)).unwrap()).unwrap();
             for at in [300, 700, 990, 1500, 1900, 2500, 2900] {
-                // Before it a session that is one too many ends its message, and one that ended is opened again.
+                // Just before, a surplus session may still end its message while another one is being opened.
                 let peak = all.peak(ms(at), ms(at + 1));
                 assert!(
                     peak <= asked(at) + 1,
@@ -182,7 +185,8 @@ fn m34_connections_of_all_shards_follow_one_rate() {
             let all =
                 union(&plan(vec![phase]), of, SimulatedTarget { serves_in: 5000, ..Default::default() });
             let within: Vec<Duration> = all.opened.iter().copied().filter(|at| *at < ms(1000)).collect();
-            // One each 25 ms from the start on: who asks for more than that gets all of it.
+            // One connection each 25 ms from the start on: the demand is higher than the rate, so all of the rate is
+            // used.
             assert_eq!(within.len(), 40, "{of} shards: {within:?}");
             for (k, at) in (0..).zip(&within) {
                 assert!(at.abs_diff(ms(k * 25)) < ms(1), "{of} shards: number {k} at {at:?}");
@@ -204,7 +208,7 @@ proptest! {
     ) {
         let mut phases = phases;
         for phase in &mut phases {
-            // What is shed, and what finds its predecessor's sessions open, depends on the target.
+            // Shedding, and the open sessions that a phase finds, depend on the target, so both are excluded.
             phase.max_sessions = most;
             phase.on_saturation = OnSaturation::Queue;
             phase.graceful_stop = ms(600_000);
@@ -214,7 +218,7 @@ proptest! {
             last.load.length = None;
         }
         let plan = plan(phases);
-        // What cannot be shared out is refused.
+        // A plan that cannot be shared out is refused.
         prop_assume!(u64::from(of) <= plan.sessions_to_share());
         holds_together(&plan, SimulatedTarget { opens_in, serves_in, ..Default::default() }, of);
     }

@@ -6,7 +6,7 @@ fn with_barrier(load: LoadModel, millis: Option<u64>, max_sessions: u32) -> Phas
     Phase { open_first: true, ..phase(load, millis, Unit::Message, max_sessions) }
 }
 
-/// Connections are opened at their rate, so the first sessions could finish long before the last is open.
+/// Opens connections at a rate, so that the first sessions could finish long before the last is open.
 fn slowly(mut phase: Phase) -> Phase {
     phase.connect_rate = Some(100.0);
     phase
@@ -49,7 +49,7 @@ fn sessions_of_the_phase_before_need_not_be_opened_again() {
     let mut world = World::new(plan(phases), SimulatedTarget::default(), 1);
     world.run();
     assert_eq!((world.opened.len(), world.counts(1).scheduled), (30, 100));
-    // Twenty at 100 a second; the rate allows those of the first 100 ms at once.
+    // Twenty sessions at 100 a second; the rate allows those of the first 100 ms at once.
     assert!(world.barrier_opened[1].unwrap() >= ms(380), "{:?}", world.barrier_opened);
 }
 
@@ -86,7 +86,7 @@ fn without_a_length_a_barrier_is_abandoned_when_no_session_opened_for_the_grace(
 
 #[test]
 fn a_slow_listener_is_waited_for() {
-    // Ten times the grace, and no session is refused.
+    // The sessions open in ten times the grace, and none is refused.
     let target = SimulatedTarget { opens_in: 5000, ..SimulatedTarget::default() };
     let mut world = World::new(plan(vec![with_barrier(shared(100, 30), None, 30)]), target, 1);
     world.run();

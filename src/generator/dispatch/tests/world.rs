@@ -1,6 +1,6 @@
-//! A simulation for the dispatcher without sockets: sessions open, serve, fail and close in virtual time, by seed.
+//! A simulation around the dispatcher, without sockets: sessions open, serve, fail and close in virtual time, by seed.
 //!
-//! It keeps its own counts and checks the dispatcher against the rules of every history.
+//! It keeps its own counts, and checks that the dispatcher obeys the rules of every history.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -19,7 +19,7 @@ use crate::generator::dispatch::{
 };
 use crate::plan::{Plan, Unit};
 
-/// How the target behaves; times in milliseconds, chances in percent.
+/// The behaviour of the target; times in milliseconds, probabilities in percent.
 #[derive(Clone, Copy, Debug)]
 pub struct SimulatedTarget {
     pub opens_in: u64,
@@ -35,11 +35,11 @@ pub struct SimulatedTarget {
     pub leaves: u64,
     /// The probability of ending an idle session.
     pub closes_idle: u64,
-    /// Sessions it never greets: every so many, 0: none.
+    /// Every n-th session is never greeted; 0: all are.
     pub mute_every: u64,
-    /// Sessions at once; more are refused.
+    /// The largest number of sessions at once; more are refused.
     pub limit: usize,
-    /// How late the pump is woken, at most, in microseconds.
+    /// The largest delay of a wake-up, in microseconds.
     pub jitter: u64,
 }
 
@@ -70,10 +70,10 @@ enum Happening {
 
 #[derive(Debug, Default)]
 struct SimulatedSession {
-    /// Tells this session from others that had the slot.
+    /// Distinguishes this session from others that had the same slot.
     birth: u64,
     bound: Option<ScheduledArrival>,
-    /// The message that it was opened for.
+    /// The message for which it was opened.
     first: Option<ScheduledArrival>,
     serves: Option<ScheduledArrival>,
     established: bool,
@@ -93,34 +93,34 @@ pub struct World {
     sessions: BTreeMap<SlotId, SimulatedSession>,
     births: u64,
     ended: BTreeSet<u64>,
-    /// Messages that are tried again: how many attempts they had, and when the next one may start.
+    /// Messages that are tried again: the number of their attempts, and the earliest start of the next one.
     pub attempts: BTreeMap<u64, (u32, Duration)>,
-    /// Attempts that were not the first.
+    /// The number of attempts that were not the first.
     pub retries: u64,
-    /// Messages of several recipients: who may still get it, and whether an attempt was accepted.
+    /// Messages of several recipients: the recipients that may still get it, and whether an attempt was accepted.
     pub left: BTreeMap<u64, (Vec<u32>, bool)>,
     pub started: Vec<(ScheduledArrival, Duration)>,
     pub outcomes: BTreeMap<Outcome, u64>,
     pub peak: usize,
     pub opened: Vec<Duration>,
-    /// When a session ended.
+    /// The times at which sessions ended.
     pub closed: Vec<Duration>,
-    /// The arrivals that sessions were opened for, and when.
+    /// The arrivals for which sessions were opened, and the times of the openings.
     pub opened_for: Vec<(ScheduledArrival, Duration)>,
-    /// Sessions that the target refused.
+    /// The number of sessions that the target refused.
     pub refusals: u64,
     /// The phase that was given up.
     pub given_up: Option<u32>,
     /// How long no session was open and none could be opened.
     pub stood_still: Duration,
     pub closings: u64,
-    /// By phase: when its barrier opened.
+    /// The time at which the barrier of each phase opened.
     pub barrier_opened: Vec<Option<Duration>>,
     /// The phase whose barrier will never open.
     pub abandoned: Option<u32>,
-    /// A session ended while the pump was running, so the pump runs again.
+    /// Whether a session ended while the dispatcher was being called, so that it must be called again.
     woken: bool,
-    /// When to stop: at, and by.
+    /// The time of the stop, and the time by which it must be complete.
     pub stop: Option<(Duration, Duration)>,
 }
 
@@ -171,7 +171,7 @@ impl World {
         *self.recorder.counts(phase)
     }
 
-    /// Lets the run go to its end and checks the counts; returns when that was.
+    /// Runs to the end, and checks the counts. Returns the time of the end.
     pub fn run(&mut self) -> Duration {
         self.run_until(Duration::MAX);
         let phases = u32::try_from(self.plan.phases.len()).unwrap();
@@ -188,7 +188,7 @@ impl World {
         self.now
     }
 
-    /// Lets the run go on until `end`, or its own end.
+    /// Runs until `end`, or to the run's own end.
     pub fn run_until(&mut self, end: Duration) {
         let (mut steps, mut still) = (0_u64, 0);
         loop {
@@ -245,7 +245,7 @@ impl World {
 
     fn later(&mut self, slot: SlotId, millis: u64, what: Happening) {
         let birth = self.sessions[&slot].birth;
-        // Not always the same, or whole volleys would stay in step.
+        // The time varies, so that sessions do not stay in step.
         let at = self.now + Duration::from_micros(millis * 1000 + self.random.next_u64() % 300);
         self.happenings.push(Reverse((at, birth, slot, what)));
     }
@@ -401,7 +401,7 @@ impl World {
         }
     }
 
-    /// A session of the pool asks for work, as sessions do, or leaves when it has carried all it may.
+    /// Asks for work for a session of the pool. A session that has sent all its messages leaves.
     fn ask(&mut self, slot: SlotId) {
         if self.sessions[&slot].sent >= self.plan.messages.draw(self.plan.seed, 0) {
             return self.later(slot, 1, Happening::Closed);
@@ -410,7 +410,7 @@ impl World {
             Some(arrival) => self.serve(slot, arrival),
             None => {
                 let quiet = self.dispatch.actions.is_empty();
-                // What a wake-up of this very moment decides is no matter of the session.
+                // A decision of a wake-up at exactly this time does not belong to the session.
                 let wakes = self.dispatch.next_wake().is_some_and(|wake| wake <= self.now);
                 if !self.dispatch.rest(self.now, slot) && quiet && !wakes {
                     self.dispatch.advance(self.now, &mut self.recorder);
@@ -419,7 +419,7 @@ impl World {
                 }
                 if self.chance(self.target.closes_idle) {
                     let birth = self.sessions[&slot].birth;
-                    // It may have been given work by then, and loses that too.
+                    // The session may have been given work by then, which is lost with it.
                     self.happenings.push(Reverse((self.now + ms(3), birth, slot, Happening::Closed)));
                 }
             }
@@ -456,7 +456,7 @@ impl World {
         self.count(arrival, outcome, after);
     }
 
-    /// Whom of the recipients of an attempt the target leaves for later.
+    /// Returns the recipients of an attempt that the target defers.
     fn recipients_left(&mut self, arrival: ScheduledArrival, outcome: Outcome) -> Option<Arc<[u32]>> {
         let recipients = self.plan.mail.recipients;
         let has_answers = !matches!(outcome, Outcome::Interrupted | Outcome::Refused | Outcome::Dropped);
@@ -526,7 +526,7 @@ impl World {
         let session = self.sessions.remove(&slot).unwrap();
         self.closed.push(self.now);
         if let Some(arrival) = session.serves {
-            // Half of the time it was closed before the arrival was started.
+            // With a probability of one half it was closed before the arrival started.
             if self.chance(50) && outcome == Outcome::Accepted {
                 self.started.pop();
                 self.dispatch.give_back(slot, arrival, &mut self.recorder);
@@ -545,7 +545,7 @@ impl World {
         self.dispatch.session_ended(self.now, slot, end, &mut self.recorder);
     }
 
-    /// Returns the gauges as a worker reports them.
+    /// Returns the gauges in the form of a worker's report.
     pub fn gauges(&self) -> Gauges {
         let [sessions, in_flight, waiting, retrying] = self.dispatch.gauges();
         Gauges { sessions, in_flight, waiting, retrying, queued: None, peak_sessions: 0 }
