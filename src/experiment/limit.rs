@@ -2,14 +2,14 @@
 //! a slot is released.
 //!
 //! A [`LimitKind`] is one limit; its table holds all of them in an order in which none disturbs the next. A [`Selection`]
-//! makes a [`LimitRequest`] of what the user asks for. [`search`] measures each over [`Probes`], with one [`LimitResult`]
-//! each.
+//! makes a [`LimitRequest`] of the user's choice. [`search`] measures each limit over [`Probes`], and returns one
+//! [`LimitResult`] for each.
 //!
 //! # Decisions
-//! - Probes, not a load: while the fifty-first session is refused, the fifty that are open must be asked whether they still
-//!   work.
-//! - What prevents a measurement is a remark of its result, and is never taken for the limit.
-//! - After each limit one session has to be served; a listener that does not recover ends the search.
+//! - Probes measure, not a load: while the fifty-first session is refused, the search must check whether the fifty open
+//!   sessions still work.
+//! - A cause that prevents a measurement becomes a remark of its result, and is never taken for the limit.
+//! - After each limit one session must be served. A listener that does not recover ends the search.
 
 mod bounded_probes;
 mod concurrency;
@@ -150,7 +150,7 @@ fn measure(
     }
 }
 
-/// Measures one limit and closes all its sessions; the second value says why the whole search ends with it.
+/// Measures one limit and closes all its sessions. The second value is the reason if the whole search ends with it.
 fn one(
     prober: &mut Prober<'_>,
     waits: &mut TimeWaits,
@@ -165,7 +165,7 @@ fn one(
     let cut_short = prober.probes.was_cut_short();
     let ended = match measured {
         Ok(Ok(())) if !cut_short => None,
-        // A wait that the end of the search cut short says nothing about the listener.
+        // A wait that the end of the search cut short shows nothing about the listener.
         Ok(_) if cut_short => {
             result = LimitResult::new(kind, expected);
             let halt = prober.probes.own_failure().map_or(Halt::Spent("time"), Halt::Own);
@@ -188,7 +188,7 @@ fn one(
             prober.setting.bounds.release.as_secs()
         ));
     }
-    // The waits of all times are part of the first of them.
+    // One wait serves all time limits, and counts for the first of them.
     let waited = if kind.measure() == LimitMeasure::Time { waits.stalled } else { Duration::ZERO };
     hindered(kind, &mut result, prober.probes.stalled().saturating_sub(stalled).max(waited));
     prober.settle();
@@ -213,7 +213,7 @@ fn hindered(kind: LimitKind, result: &mut LimitResult, stalled: Duration) {
     }
 }
 
-/// Enters a halt into a result; returns why the whole search ends with it, if it does.
+/// Writes a halt to a result. Returns the reason if the whole search ends with it.
 fn halted(prober: &Prober<'_>, result: &mut LimitResult, halt: Halt) -> Option<EndReason> {
     result.verdict = LimitVerdict::Obstructed;
     match halt {
@@ -255,7 +255,7 @@ fn end_reason(halt: Halt) -> EndReason {
     }
 }
 
-/// Formats a reply, or the event in its place, at a step.
+/// Formats a reply at a step, or the event that came instead of it.
 pub fn reply_text(step: Step, by: &ProbeEvent, condition: Option<Condition>) -> String {
     let what = match by {
         ProbeEvent::Reply(reply) => reply.to_string().replace('\n', " / "),
@@ -271,7 +271,7 @@ pub fn reply_text(step: Step, by: &ProbeEvent, condition: Option<Condition>) -> 
     }
 }
 
-/// Waits until the listener serves a session, as long as a recovery may take.
+/// Waits until the listener serves a session, at most for the allowed recovery time.
 fn recovered(prober: &mut Prober<'_>, kind: LimitKind) -> Result<(), EndReason> {
     match prober.enter() {
         Ok(session) => {

@@ -160,7 +160,7 @@ impl CapacityPlan {
         expects.iter_mut().for_each(|expect| expect.phase = expect.phase.map(|_| 0));
         Plan {
             reconnect: Default::default(),
-            // A message that is refused counts as such.
+            // A refused message counts as such.
             retry: None,
             phases: vec![phase],
             messages: self.messages.clone(),

@@ -1,5 +1,5 @@
-//! The probes of a search within its time: each session that was opened is closed however the search ends (M29b), and no
-//! wait lasts longer than the search.
+//! The probes of a search within its time: every open session is closed, however the search ends (M29b), and no wait
+//! lasts longer than the search.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,21 +10,21 @@ use crate::generator::probe::{
 };
 use crate::smtp::hello::Offer;
 
-/// How long the close of a session may last beyond the end of the search's time.
+/// How long the close of a session may take after the end of the search's time.
 const LAST_CLOSE: Duration = Duration::from_secs(1);
 
 /// All sessions of a search.
 pub(super) struct BoundedProbes<'a> {
     probes: &'a mut dyn Probes,
-    /// Sessions that were opened and not closed.
+    /// The sessions that are still open.
     open: BTreeSet<Probe>,
     /// The end of the search.
     deadline: Duration,
-    /// How long the listener may take to close a session after us.
+    /// How long the listener may take to close a session after the client.
     close_within: Duration,
-    /// Whether the deadline cut a wait short. Then its result says nothing about the listener.
+    /// Whether the deadline cut a wait short. Then the result of the wait shows nothing about the listener.
     cut_short: bool,
-    /// When a session was last closed, and how many closes of the listener were not seen.
+    /// The time at which a session was last closed, and the number of the listener's closes that were not seen.
     left_at: Duration,
     unseen: u64,
 }
@@ -80,7 +80,7 @@ impl<'a> BoundedProbes<'a> {
         self.open_by(ways, AT_ONCE)
     }
 
-    /// Opens `at_once` of them at a time.
+    /// Opens these sessions, `at_once` at a time.
     pub(super) fn open_by(&mut self, ways: &[ProbeOptions], at_once: usize) -> Vec<OpenOutcome> {
         let left = self.left();
         if left.is_zero() {
@@ -124,7 +124,7 @@ impl<'a> BoundedProbes<'a> {
     pub(super) fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         let left = self.left();
         let outcome = self.probes.receive(session, within.min(left));
-        // Only a silence would have been longer.
+        // Only a wait that ends in silence was cut short.
         if matches!(outcome.event, ProbeEvent::Silence) && within > left
             || self.probes.own_failure().is_some()
         {

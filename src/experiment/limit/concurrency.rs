@@ -1,14 +1,15 @@
-//! Limits on how many sessions are served at once: sessions are opened and held until one is refused.
+//! Limits on the number of sessions at once: sessions are opened and held until one is refused.
 //!
 //! # Decisions
 //! - The first search doubles the number of sessions, a few openings at a time. One refusal shows no limit: the slot of an
 //!   earlier session may not be released yet. So one session is closed, and the release of its slot is measured; after that
 //!   time, with all slots taken, one more session is tried. Only if that one is refused too, the limit is known.
-//! - The limit is measured twice more, each time after the release: once with many sessions at once around the limit, once
-//!   in small steps. A listener that counts only one of the two right is unstable.
-//! - Which clients are counted together is shown by other clients: one from the same network, one from another.
+//! - The limit is measured twice more, each time after the release: once with many openings at once around the limit,
+//!   once in small steps. If the listener counts only one of the two correctly, the limit is unstable.
+//! - Other clients show which clients are counted together: one from the same network, and one from another.
 //! - Open sessions that end while one more is refused are a fault of the listener only if they stay open when none is
-//!   refused. During waits each sends a NOOP now and then; if sessions end all the same, no limit can be counted by them.
+//!   refused. During waits each sends a NOOP now and then. If sessions end nevertheless, they cannot be used to count a
+//!   limit.
 
 mod scope;
 
@@ -21,17 +22,17 @@ use super::result::{LimitResult, LimitVerdict};
 use super::value_search::ValueSearch;
 use crate::generator::probe::{AT_ONCE, CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeRefusal};
 
-/// Sessions that are opened before it is checked whether one was refused.
+/// The number of sessions that are opened before the search checks whether one was refused.
 const CHUNK: usize = 8;
-/// Sessions that are opened at once around the limit: half of them fit, and half do not.
+/// The number of sessions that are opened at once around the limit: one half fits, the other does not.
 const STORM: u64 = 16;
 /// The first wait before a slot is tried again; each is twice as long as the one before.
 const AGAIN: Duration = Duration::from_millis(5);
-/// The longest of these waits where the release of slots was seen.
+/// The longest of these waits after a release was seen.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often the search continues when more sessions are served after the release.
+/// How often the search continues if more sessions are served after the release.
 const FURTHER: u64 = 6;
-/// How often open sessions send a NOOP during waits.
+/// The interval of the NOOPs of open sessions during waits.
 const NOOP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The client addresses of the sessions.
@@ -39,7 +40,7 @@ const NOOP_INTERVAL: Duration = Duration::from_secs(5);
 enum Clients {
     /// All sessions come from one address.
     OneHost,
-    /// Each comes from its own where there are so many, and from as many networks as there are.
+    /// Each session comes from its own address if there are enough, and from as many networks as there are.
     ManyHosts,
 }
 
@@ -64,7 +65,7 @@ pub(super) fn find(
     }
     let crowd = if whole { Clients::ManyHosts } else { Clients::OneHost };
     let most = bound(result.expected, prober.setting.bounds.sessions, prober.setting.bounds.connections / 4);
-    // One session fewer than a host may have: whatever is refused then is not refused for its host.
+    // One session fewer than a host may have, so that no session is refused for its host.
     let each = prober.per_host.map_or(1, |served| served.saturating_sub(1).max(1));
     let most = if whole { most.min(hosts.saturating_mul(each)) } else { most };
     let order = if whole { scope::spread(prober, most) } else { Vec::new() };
@@ -87,7 +88,7 @@ enum FillEnd {
     All,
     /// This many sessions are served, and one more was refused twice.
     Refused(u64, ProbeRefusal),
-    /// Some of so many open sessions ended when one more was refused.
+    /// Some of this many open sessions ended when one more was refused.
     Ended(u64, ProbeRefusal),
 }
 
@@ -99,11 +100,11 @@ struct HeldSessions<'f, 'h> {
     order: Vec<u64>,
     bound: u64,
     held: Vec<Probe>,
-    /// Openings so far: the number of the next client.
+    /// The number of openings so far, which is the number of the next client.
     asked: u64,
-    /// Since when the session that is idle for longest is idle.
+    /// The time since which the longest idle session is idle.
     quiet_since: Duration,
-    /// How often the open sessions sent a NOOP.
+    /// The number of NOOPs that each open session sent.
     signs: u32,
 }
 
@@ -145,8 +146,8 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// Opens sessions until the next is refused, and refused again after every slot had time for its release. Afterwards as
-    /// many are open as were served.
+    /// Opens sessions until the next one is refused, and refused again after every slot had time for its release.
+    /// Afterwards as many sessions are open as were served.
     fn confirmed(&mut self, result: &mut LimitResult) -> Probed<FillEnd> {
         for _ in 0..FURTHER {
             let (served, refusal) = match self.fill(result)? {
@@ -157,7 +158,7 @@ impl HeldSessions<'_, '_> {
                 return Err(Halt::Refused(Box::new(refusal)));
             }
             let Some(release) = self.release(result)? else {
-                // Nothing more can be learnt: as many are served as were open.
+                // No more can be found out: as many are served as were open.
                 return Ok(FillEnd::Refused(served, refusal));
             };
             self.prober.probes.close(&[refusal.session], CloseMode::Close);
@@ -179,14 +180,14 @@ impl HeldSessions<'_, '_> {
         )))
     }
 
-    /// Opens sessions until one is refused, and one more by itself is refused as well.
+    /// Opens sessions until one is refused, and one more alone is refused, too.
     fn fill(&mut self, result: &mut LimitResult) -> Probed<FillEnd> {
         let mut search = ValueSearch::new(4, self.bound, result.expected).known(self.held.len() as u64);
         while let Some(total) = search.next() {
             result.trials += 1;
             let here = self.held.len() as u64;
             let (inside, refused) = self.come(total.saturating_sub(here).max(1))?;
-            // Each session that opened is served, whatever happened to the others of the same step.
+            // Each session that opened counts as served, whatever happened to the others of the same step.
             let served = here + inside;
             if served > search.at_least() {
                 search.tell(served, true);
@@ -195,7 +196,7 @@ impl HeldSessions<'_, '_> {
             if !self.dead().is_empty() {
                 return Ok(FillEnd::Ended(served, refusal));
             }
-            // With all these open, one more by itself decides.
+            // With all these open, one more session alone decides.
             self.prober.probes.close(&[refusal.session], CloseMode::Close);
             result.trials += 1;
             let (one, refused) = self.come(1)?;
@@ -213,7 +214,7 @@ impl HeldSessions<'_, '_> {
     fn ended(&mut self, result: &mut LimitResult, served: u64, refusal: &ProbeRefusal) -> Probed<()> {
         (result.looked, result.trials) = (2, result.trials + 1);
         self.prober.shown(result, refusal.step, &refusal.event, refusal.session);
-        // The release of a slot is not known yet.
+        // The release time of a slot is not known yet.
         self.prober.release = self.prober.release.max(Duration::from_secs(1));
         if self.live_alone(served, Duration::from_secs(1), 2)? != Some(true) {
             return Err(Halt::NotMeasurable(format!(
@@ -250,7 +251,7 @@ impl HeldSessions<'_, '_> {
     /// Waits, with all sessions open.
     ///
     /// # Errors
-    /// Open sessions end meanwhile: no limit can be counted by them.
+    /// Open sessions end during the wait, so they cannot be used to count a limit.
     fn rest(&mut self, length: Duration) -> Probed<()> {
         let until = self.prober.probes.now() + length;
         loop {
@@ -281,7 +282,7 @@ impl HeldSessions<'_, '_> {
         ProbeOptions { host, ..ProbeOptions::default() }
     }
 
-    /// Opens `count` more sessions: how many were served, and the first refusal.
+    /// Opens `count` more sessions. Returns the number that was served, and the first refusal.
     fn come(&mut self, count: u64) -> Probed<(u64, Option<ProbeRefusal>)> {
         self.come_by(count, AT_ONCE)
     }
@@ -294,7 +295,7 @@ impl HeldSessions<'_, '_> {
         }
         let ways: Vec<ProbeOptions> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
         let (mut inside, mut refused) = (0, None);
-        // After a refusal no more are opened: each that is answered by silence costs its time.
+        // After a refusal no more are opened, because each one that gets no answer costs its time.
         for few in ways.chunks(at_once.max(CHUNK)) {
             self.asked += few.len() as u64;
             for opened in self.prober.probes.open_by(few, at_once) {
@@ -356,8 +357,8 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// Whether as many sessions stay open for as long, idle and with as many NOOPs, while none is refused: if they end then
-    /// too, the refusal is not the reason. `None`: fewer are served.
+    /// Whether as many sessions stay open for as long, idle and with as many NOOPs, if none is refused. If they end
+    /// then, too, the refusal is not the reason. `None`: fewer sessions are served.
     fn live_alone(&mut self, served: u64, quiet: Duration, signs: u32) -> Probed<Option<bool>> {
         self.empty();
         self.prober.settle();
@@ -375,14 +376,14 @@ impl HeldSessions<'_, '_> {
         Ok(Some(true))
     }
 
-    /// Closes one session and tries again until another is served: returns how long that took. All slots are taken again
-    /// afterwards.
+    /// Closes one session and tries again until another is served. Returns how long that took. Afterwards all slots are
+    /// taken again.
     fn release(&mut self, result: &mut LimitResult) -> Probed<Option<Duration>> {
         let Some(one) = self.held.pop() else { return Ok(None) };
         let freed = self.prober.probes.now();
         self.prober.probes.close(&[one], CloseMode::Quit);
         let bounds = &self.prober.setting.bounds;
-        // A rate limit serves again after its window: common ones are a minute.
+        // A rate limit serves again after its window, which is often a minute.
         let bound = bounds.release.max(bounds.recovery);
         let mut wait = AGAIN;
         loop {
@@ -397,12 +398,12 @@ impl HeldSessions<'_, '_> {
                 return Ok(None);
             }
             self.rest(wait)?;
-            // Ever more seldom: refused attempts may count as well.
+            // Refused attempts may count as well, so they become rarer.
             wait *= 2;
         }
     }
 
-    /// Whether sessions without TLS are counted apart from those with it.
+    /// Whether sessions without TLS are counted separately from those with it.
     fn counted_apart(&mut self, result: &mut LimitResult) -> Probed<()> {
         if !self.prober.is_encrypted() || self.crowd == Clients::ManyHosts {
             return Ok(());
@@ -439,8 +440,8 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// Opens sessions, of which `first` are known to fit: the last of them with as many more at once, or in small steps.
-    /// Waits for slots that are not released yet. Returns how many were served.
+    /// Opens sessions, of which `first` are known to fit. The last of these are opened together with as many more, or
+    /// in small steps. Waits for slots that are not released yet. Returns the number that was served.
     fn filled(&mut self, first: u64, storm: bool) -> Probed<u64> {
         let start = self.prober.probes.now();
         let mut wait = AGAIN;
@@ -462,7 +463,7 @@ impl HeldSessions<'_, '_> {
             if count >= first || waited >= self.prober.setting.bounds.release {
                 return Ok(count);
             }
-            // The release takes longer than was measured.
+            // The release takes longer than the measured time.
             self.prober.probes.pause(wait);
             self.prober.release = self.prober.release.max(self.prober.probes.now().saturating_sub(start));
             wait = (wait * 2).min(LONGEST_WAIT);

@@ -1,4 +1,4 @@
-//! What a listener accepts within a content: how many hops, bare CR and LF, and the ends of data of SMTP smuggling.
+//! Limits on the content of a message: the number of hops, bare CR and LF, and the ends of data of SMTP smuggling.
 //!
 //! # Decisions
 //! - A smuggling probe is one write: the content, the invalid end, a second transaction, and a valid end. More than one
@@ -16,13 +16,13 @@ use crate::smtp::Step;
 
 /// How often a limit is measured again.
 const AGAIN: u64 = 2;
-/// No listener allows more hops on purpose.
+/// The largest number of hops that is tried; no listener allows more on purpose.
 const HOPS: u64 = 200;
 /// The most replies: those to a second transaction and to each line of its content.
 const MOST_REPLIES: usize = 40;
-/// How long each further reply may take when the first two have come.
+/// The longest wait for each further reply after the first two.
 const MORE: Duration = Duration::from_millis(500);
-/// A command that no listener knows: its reply marks the end of those to the smuggled commands.
+/// A command that no listener knows. Its reply shows that the replies to all smuggled commands have come.
 const MARK: &[u8] = b"XYZZY\r\n";
 
 /// Searches the limit of `Received:` fields of a message.
@@ -73,7 +73,7 @@ pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
         (None, None) => result.not_reached(search.at_least()),
     }
     if let Some(hops) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) {
-        // With as many lines of other fields: if that is refused too, hops are not the reason.
+        // The control: as many lines of other fields. If these are refused too, hops are not the reason.
         let session = prober.enter()?;
         let letter = prober.letter(&mailer);
         let letter = letter.with_header(&trace(prober, "X-Filler", hops + 1));
@@ -186,7 +186,7 @@ pub(super) fn smuggled(prober: &mut Prober<'_>, end: &[u8], result: &mut LimitRe
                 "what follows it was read as commands, but the second message was not accepted: not proved",
             );
         }
-        // The reply to the content, and the one to the mark.
+        // These are the reply to the content and the reply to the mark.
         2 if replies.len() <= 2 => {
             result.exactly(0);
             result.verdict = LimitVerdict::Found;

@@ -1,4 +1,4 @@
-//! The limits that can be searched: `TABLE` has one row for each, with all that is known of it before it is measured.
+//! The limits that can be searched: `TABLE` has one row for each, with everything that is known before the measurement.
 
 use std::fmt;
 
@@ -81,7 +81,7 @@ pub enum SizedPart {
     Path,
 }
 
-/// The sessions that are counted together.
+/// The sessions that a limit counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionScope {
     /// The sessions of one client.
@@ -90,7 +90,7 @@ pub enum SessionScope {
     Listener,
     /// All sessions of the host.
     TargetHost,
-    /// The encrypted ones.
+    /// The encrypted sessions.
     Tls,
 }
 
@@ -109,7 +109,7 @@ pub enum Mistake {
     Login,
 }
 
-/// Where in a session the client is silent.
+/// The point in a session at which the client is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IdlePoint {
     /// After the hello.
@@ -126,7 +126,7 @@ pub enum IdlePoint {
     Body,
 }
 
-/// In what a limit is counted.
+/// The measure of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitMeasure {
     /// A number.
@@ -137,11 +137,11 @@ pub enum LimitMeasure {
     Time,
     /// A number by time.
     Rate,
-    /// No value: a rule is kept or not.
+    /// No value: a rule is obeyed or not.
     Rule,
 }
 
-/// When a limit is searched that is not asked for by name.
+/// The targets for which a limit is searched without being named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applies {
     /// Always.
@@ -150,9 +150,9 @@ pub enum Applies {
     Encrypted,
     /// If sessions log in.
     LoggedIn,
-    /// On loopback: elsewhere the listener may hold it against this machine for long.
+    /// On loopback only: elsewhere the listener may block this machine for a long time afterwards.
     Loopback,
-    /// Never.
+    /// Never; it must be named.
     ByName,
 }
 
@@ -207,9 +207,9 @@ impl KindRow {
     }
 }
 
-/// Every limit, in the order in which they are searched: what needs one session first, then what fills the listener, then
-/// what it may hold against the client, and the long waits last. The name is that of the condition that shows the limit;
-/// behind a dot stands which kind it is.
+/// Every limit, in the order of the search: first those that need one session, then those that fill the listener, then
+/// those after which it may block the client, and last the long waits. The name is that of the condition that shows the
+/// limit, with its kind after a dot.
 const TABLE: &[KindRow] = &[
     rule(ProtocolRule::DataBeforeRcpt, "rule.data-before-rcpt", "DATA before any RCPT"),
     rule(ProtocolRule::RcptBeforeMail, "rule.rcpt-before-mail", "RCPT before MAIL"),
@@ -257,7 +257,7 @@ const TABLE: &[KindRow] = &[
         "sessions",
         "sessions held, each from its own address",
     ),
-    // Searched in the same way as that of the listener.
+    // This limit is searched like that of the listener.
     count(
         Concurrency(SessionScope::TargetHost),
         "too-many-connections-to-host",
@@ -343,7 +343,7 @@ impl LimitKind {
         family.parse().ok()
     }
 
-    /// Whether a name means this limit: its own, or that of its family (`rule`, `bare-cr-lf`).
+    /// Whether a name denotes this limit: its own name, or that of its family (`rule`, `bare-cr-lf`).
     pub fn is_named(self, name: &str) -> bool {
         self.name().strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }

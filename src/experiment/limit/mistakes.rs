@@ -1,5 +1,5 @@
-//! Limits on the mistakes of a session: unknown commands, wrong syntax, commands that do nothing, recipients that do not
-//! exist, logins that fail. Each mistake is repeated until the listener refuses more.
+//! Limits on the mistakes of a session: unknown commands, wrong syntax, commands without use, unknown recipients, and
+//! failed logins. Each mistake is repeated until the listener refuses more.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;
 
-/// A reply that takes longer than this, and than twice the first, is delayed on purpose.
+/// A reply counts as delayed on purpose if it takes longer than this, and more than twice as long as the first.
 const TARPIT: Duration = Duration::from_millis(300);
 /// How long a listener may take to close the connection after the reply to an error.
 const CLOSING: Duration = Duration::from_secs(2);
-/// A repeat makes errors no longer than this: slow replies are no refusal.
+/// The longest time of the errors of one repeat: slow replies are no refusal.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
-/// A mistake, and how it is made.
+/// A mistake, and the way in which it is made.
 #[derive(Clone, Copy)]
 struct MistakeAttempt {
     mistake: Mistake,
@@ -65,7 +65,7 @@ pub(super) fn find(
                 delays.took(served, took);
                 last = Some(outcome);
                 if prober.probes.now().saturating_sub(start) > LONG_ENOUGH {
-                    // Growing delays are no limit.
+                    // Growing delays do not show a limit.
                     if first {
                         delays.report(result);
                         result.remark(format!(
@@ -87,7 +87,7 @@ pub(super) fn find(
                 delays.report(result);
             }
             prober.leave(session);
-            // A close that came without a reply may have been the end of the error before.
+            // A close without a reply may belong to the error before.
             let alone = matches!(outcome.event, ProbeEvent::Closed(_));
             if alone && closes_after(prober, attempt, served)? {
                 if let Some(last) = last.filter(|_| first) {
@@ -113,7 +113,7 @@ fn make(
     n: u64,
     letter: &Letter,
 ) -> ProbeOutcome {
-    // A listener that delays its replies must not be taken for a silent one.
+    // The wait is longer than usual, so that a listener with delayed replies does not count as silent.
     let patience = prober.setting.patience * PATIENT;
     let line = match attempt.mistake {
         Mistake::Command => format!("XYZZY{n}\r\n").into_bytes(),
@@ -130,12 +130,12 @@ fn make(
     if !attempt.cram_md5 || outcome.code() != 334 {
         return outcome;
     }
-    // A response to no challenge of this listener's.
+    // A response that fits no challenge of this listener.
     let response = STANDARD.encode(format!("nobody{n}@load.example {}", "0".repeat(32)));
     prober.probes.exchange(session, format!("{response}\r\n").as_bytes(), patience)
 }
 
-/// Whether the listener closes the connection after so many errors by itself, before another is made.
+/// Whether the listener closes the connection by itself after this many errors, before another one is made.
 fn closes_after(prober: &mut Prober<'_>, attempt: MistakeAttempt, count: u64) -> Probed<bool> {
     let mistake = attempt.mistake;
     let (session, letter) = prepare(prober, mistake)?;
@@ -151,7 +151,7 @@ fn closes_after(prober: &mut Prober<'_>, attempt: MistakeAttempt, count: u64) ->
     Ok(matches!(outcome.event, ProbeEvent::Closed(_)) || outcome.code() == 421)
 }
 
-/// Returns the halt for errors that got no reply, although each wait was longer than any before.
+/// Returns the halt for errors without a reply, although each wait was longer than any before.
 fn silent(prober: &Prober<'_>, delays: &ObservedDelays, served: u64) -> Halt {
     let waited = prober.setting.patience * PATIENT;
     let slow = delays.from.map_or(String::new(), |from| {
@@ -175,7 +175,7 @@ fn not_an_error(mistake: Mistake, outcome: ProbeOutcome) -> Halt {
     }
 }
 
-/// Whether the error was answered, and the session goes on: what the reply says of limits decides nothing.
+/// Whether the error was answered and the session goes on. Words about limits in the reply are ignored.
 fn is_answer(mistake: Mistake, outcome: &ProbeOutcome) -> bool {
     match mistake {
         Mistake::Junk => matches!(outcome.code() / 100, 2) || matches!(outcome.code(), 500..=504),
@@ -204,7 +204,7 @@ fn prepare(prober: &mut Prober<'_>, mistake: Mistake) -> Probed<(Probe, Letter)>
             let named = prober.setting.bad_recipient.clone();
             let recipient = named.unwrap_or_else(|| format!("nobody-at-all@{domain}"));
             let outcome = prober.rcpt(session, &letter, &recipient);
-            // That one counts already: the errors are made in a session of their own.
+            // The refused recipient already counts as an error, so the errors are made in a new session.
             prober.leave(session);
             if outcome.code() / 100 == 2 {
                 return Err(Halt::NotMeasurable(format!(
@@ -245,7 +245,7 @@ fn login(prober: &mut Prober<'_>) -> Probed<bool> {
 struct ObservedDelays {
     first: Option<Duration>,
     last: Duration,
-    /// From which error on they were delayed.
+    /// The number of the first error whose reply was delayed.
     from: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What all searches for limits work with: the probes, the budget, and the steps of a dialogue.
+//! The common tools of all searches for limits: the probes, the budget, and the steps of a dialogue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,30 +18,30 @@ use crate::smtp::{Closed, Content, Step};
 
 /// How long a listener may take to close the connection after a refusal.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How long it may take before a NOOP asks whether the session still works.
+/// The wait for such a close before a NOOP asks whether the session still works.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Where a listener may delay its replies on purpose, the patience is so many times as long.
+/// The factor by which a wait is longer where a listener may delay its replies on purpose.
 pub(super) const PATIENT: u32 = 3;
 /// The first wait before a refused session is tried again.
 const FIRST_RETRY: Duration = Duration::from_millis(20);
-/// How long is waited beyond the measured release of a slot.
+/// The additional wait after the measured release of a slot.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// The budget of a search, and how far it goes where nothing is expected.
+/// The budget of a search, and its bounds where no value is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SearchBudget {
-    /// Sessions held at once.
+    /// Sessions at once.
     pub sessions: u64,
-    /// Connections in all.
+    /// Connections in total.
     pub connections: u64,
     /// Messages, recipients or errors of one session.
     pub messages: u64,
     /// Bytes of one message.
     pub message_bytes: u64,
-    /// Bytes sent in all.
+    /// Bytes sent in total.
     pub bytes: u64,
-    /// How long silence is waited for where no time is expected.
+    /// The length of a silence where no time is expected.
     pub wait: Duration,
     /// How long the release of a slot may take.
     pub release: Duration,
@@ -80,7 +80,7 @@ pub struct LimitSetting {
     pub date: String,
     /// The dialogue of the sessions.
     pub script: Script,
-    /// Sessions log in.
+    /// Whether sessions log in.
     pub logged_in: bool,
     /// A recipient that the listener does not accept; `None`: a made-up one.
     pub bad_recipient: Option<String>,
@@ -101,9 +101,9 @@ pub enum Halt {
     Failed(Step, Box<ProbeOutcome>),
     /// This machine could not continue.
     Own(String),
-    /// The budget of this is used up.
+    /// The budget of this quantity is used up.
     Spent(&'static str),
-    /// The limit cannot be measured on this listener, and why.
+    /// The limit cannot be measured on this listener, for this reason.
     NotMeasurable(String),
     /// The user stopped the search.
     Stopped,
@@ -119,7 +119,7 @@ pub struct Prober<'a> {
     letters: u64,
     /// The longest measured release of a slot; zero until one is known.
     pub(super) release: Duration,
-    /// Sessions at once that one client host was served; `None`: not measured.
+    /// The number of sessions at once that one client host was served; `None`: not measured.
     pub(super) per_host: Option<u64>,
 }
 
@@ -148,7 +148,7 @@ impl<'a> Prober<'a> {
         }
     }
 
-    /// Opens one session like any client.
+    /// Opens one session, as any client does.
     pub(super) fn enter(&mut self) -> Probed<Probe> {
         self.enter_by(ProbeOptions::default())
     }
@@ -179,13 +179,13 @@ impl<'a> Prober<'a> {
             if waited >= patience {
                 return Err(Halt::Refused(Box::new(refusal)));
             }
-            // Few attempts: a listener may count them, and go on refusing because of them.
+            // There are few attempts, because the listener may count them and go on refusing.
             self.probes.pause(wait.min(patience - waited));
             wait *= 4;
         }
     }
 
-    /// Waits until closed sessions no longer count: one and a half times the measured release, and some more.
+    /// Waits until closed sessions no longer count: one and a half times the measured release, and a fixed time.
     pub(super) fn settle(&mut self) {
         let length = self.settling();
         self.probes.pause(length);
@@ -197,7 +197,7 @@ impl<'a> Prober<'a> {
         if self.release.is_zero() { Duration::ZERO } else { until.saturating_sub(self.probes.now()) }
     }
 
-    /// Sends a line and receives what comes next.
+    /// Sends a line and returns the next event.
     pub(super) fn ask(&mut self, session: Probe, line: &str) -> ProbeOutcome {
         let line = [line.as_bytes(), b"\r\n"].concat();
         self.probes.exchange(session, &line, self.setting.patience)
@@ -224,7 +224,7 @@ impl<'a> Prober<'a> {
 
     /// Returns the extensions that a session uses for a letter; none before the hello.
     pub(super) fn terms(&self, session: Probe, letter: &Letter) -> Terms {
-        // What is required and not offered fails the opening of the session.
+        // A session without a required extension does not open, so there is no failure here.
         letter.wishes.agree(&self.probes.offer(session)).unwrap_or_default()
     }
 
@@ -364,7 +364,7 @@ impl<'a> Prober<'a> {
         Some(by.condition(&self.setting.classifier, step))
     }
 
-    /// Enters into a result how its limit showed, and whether the listener closed the connection with it.
+    /// Writes to a result how the listener showed its limit, and whether it closed the connection with it.
     pub(super) fn shown(&mut self, result: &mut LimitResult, step: Step, by: &ProbeEvent, session: Probe) {
         let closed = matches!(by, ProbeEvent::Reply(_)).then(|| self.closes(session));
         self.shown_with(result, step, by, closed);
@@ -427,7 +427,7 @@ pub(super) struct Letter {
     pub(super) sender: String,
     pub(super) recipients: Vec<String>,
     pub(super) envelope_id: String,
-    /// With stuffed dots and the final dot.
+    /// The content, with stuffed dots and the final dot.
     pub(super) content: Vec<u8>,
     /// The extensions to use.
     pub(super) wishes: Wishes,
@@ -500,13 +500,13 @@ impl Letter {
 fn content(message: &impl Content) -> Vec<u8> {
     let (mut out, mut offset) = (Vec::new(), 0);
     while offset < message.size() {
-        // A message of words reads no file, so that its body cannot fail.
+        // Such a message reads no file, so its body cannot fail.
         let Ok(next) = message.body(offset, &mut out) else { break };
         offset = next;
     }
     let (mut kept, mut line) = (0, 0);
     for at in 0..out.len() {
-        // The stuffed dot is removed, and the one behind it becomes a letter.
+        // Removes the stuffed dot, and replaces the other one by a letter.
         let is_stuffed = line == 0 && out[at..].starts_with(b"..");
         line = if out[at] == b'\n' { 0 } else { line + 1 };
         if is_stuffed {
@@ -526,7 +526,7 @@ fn expect(step: Step, outcome: ProbeOutcome, class: u16) -> Result<ProbeOutcome,
     if outcome.code() / 100 == class { Ok(outcome) } else { Err((step, outcome)) }
 }
 
-/// Rejects an outcome that is neither a reply nor a close: it is not a refusal.
+/// Rejects an outcome that is neither a reply nor a close, because it is not a refusal.
 ///
 /// # Errors
 /// The reply cannot be read, or none came although the connection is open.

@@ -1,16 +1,16 @@
-//! Rate limits: sessions or messages one after the other as fast as they are served, so that no limit of sessions at once
-//! is reached; then silence, until one more is served.
+//! Rate limits: opens sessions or sends messages one after the other as fast as they are served, so that no limit on
+//! sessions at once is reached. Then it is silent until one more is served.
 //!
 //! # Decisions
-//! - A round is a burst until one is refused, and silence until one more is served. It is measured from the first attempt of
-//!   the burst, which is the first to leave a sliding window, and with which a fixed one begins.
-//! - Sessions before a burst count too. So rounds follow each other, each after a silence as long as the recovery of the
-//!   one before, until two agree.
-//! - Refused attempts may count as well, so that attempts without pause would keep a window closed for ever. So the first
-//!   round tries after silences that double, and the next ones only a few times near the end of the window.
-//! - A window and a bucket differ in what is served once one more is served: as many as before, or one.
-//! - Slots that are released late look like a window. They differ once sessions are held for longer than it.
-//! - The value is a rate a minute, so that it can be compared with what was configured. It is as expected only if the
+//! - A round is a burst until one is refused, and a silence until one more is served. It is measured from the first
+//!   attempt of the burst: this attempt leaves a sliding window first, and starts a fixed one.
+//! - Sessions before a burst count, too. So rounds follow each other, each after a silence as long as the previous
+//!   recovery, until two rounds agree.
+//! - Refused attempts may count as well, so attempts without a pause could keep a window closed for ever. So the first
+//!   round tries after silences that double, and later ones only a few times near the end of the window.
+//! - A window and a bucket differ in the number that is served after the recovery: as many as before, or one.
+//! - Slots that are released late look like a window. They show when sessions are held for longer than the window.
+//! - The value is a rate per minute, so that it can be compared with the configured one. It is as expected only if the
 //!   bracket is narrow.
 
 use std::time::Duration;
@@ -30,27 +30,27 @@ const WINDOW: Duration = Duration::from_secs(130);
 const COUNTING: Duration = Duration::from_secs(20);
 /// The most rounds.
 const ROUNDS: u64 = 8;
-/// After so many rounds the sessions before the search no longer count.
+/// The number of rounds after which sessions from before the search no longer count.
 const SETTLED: u64 = 2;
 /// The most attempts near the end of a window.
 const QUESTIONS: u64 = 16;
-/// A bracket is narrow if its ends differ by no more than this factor, or by one a minute.
+/// A bracket is narrow if its ends differ by no more than this factor, or by no more than one per minute.
 const NARROW: f64 = 1.05;
 /// How far two measurements of one window may differ.
 const JITTER: Duration = Duration::from_millis(10);
-/// How much longer a window may last that is counted in whole seconds.
+/// How much longer a window may last if the listener counts in whole seconds.
 const WHOLE: Duration = Duration::from_secs(1);
-/// Silence beyond the recovery, before the next round.
+/// The silence after the recovery, before the next round.
 const MARGIN: Duration = Duration::from_secs(1);
-/// How often one more is tried after a recovery that served none.
+/// How often one more is tried if none was served after a recovery.
 const LATER: u32 = 4;
-/// This many refills show the rate of a bucket, or as many as come in the time below.
+/// The number of refills that show the rate of a bucket; fewer if the time below ends first.
 const REFILLS: u64 = 24;
 const FILLING: Duration = Duration::from_secs(40);
 
-/// The things that a rate limit counts, sent one after the other.
+/// The unit that a rate limit counts; units are sent one after the other.
 trait RateProbe {
-    /// Tries one more; `Err`: how it was refused.
+    /// Tries one more; `Err`: the refusal.
     fn one(&mut self, prober: &mut Prober<'_>) -> Probed<Result<(), (Step, ProbeOutcome, Probe)>>;
 }
 
@@ -69,7 +69,7 @@ pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Li
 /// configured.
 fn whole_seconds(result: &mut LimitResult, served: u64, recovery: &Recovery) {
     let seconds = recovery.least.as_secs();
-    // The precision of its end is added.
+    // The precision of the measured end is added.
     if seconds == 0 || recovery.most > Duration::from_secs(seconds) + WHOLE + recovery.most / 20 {
         return;
     }
@@ -97,7 +97,7 @@ fn whole_seconds(result: &mut LimitResult, served: u64, recovery: &Recovery) {
     }
 }
 
-/// The time from the beginning of a burst until one more is served: longer than `least`, and at most `most`.
+/// The time from the start of a burst until one more is served: longer than `least`, and at most `most`.
 #[derive(Clone, Copy, Debug)]
 struct Recovery {
     least: Duration,
@@ -128,13 +128,13 @@ fn find(
     result: &mut LimitResult,
     item: &mut dyn RateProbe,
 ) -> Probed<()> {
-    // As many as have to be served in a minute to show that more are allowed.
+    // The number that must be served in a minute to show that the limit is higher.
     let most = bound(result.expected, prober.setting.bounds.messages, MOST);
     result.trials += 1;
     (result.looked, result.repeats) = (1, 1);
     let first = burst(prober, item, most)?;
     let Some((step, outcome, session)) = first.refused else {
-        // By the minute: a shorter burst shows no more than its own number.
+        // The rate is per minute, so a shorter burst shows no more than its own number.
         let longer = first.took.max(Duration::from_secs(60));
         result.not_reached(per_minute(first.served, longer));
         let seconds = first.took.as_secs_f64();
@@ -159,7 +159,7 @@ fn find(
             return Ok(());
         }
     };
-    // After a full window all of its number is served at once; of a bucket, only its refill.
+    // A full window serves its whole number at once after this pause, a bucket only its refill.
     prober.probes.pause(recovery.most + MARGIN);
     result.trials += 1;
     let whole = refused_burst(prober, item, most)?;
@@ -191,13 +191,13 @@ fn find(
     Ok(())
 }
 
-/// The number that is served before a refusal, and the time after which one more is: two rounds agree on both.
+/// The result of two rounds that agree: the number served before a refusal, and the time until one more is served.
 struct Agreement {
     served: u64,
     recovery: Recovery,
 }
 
-/// Measures the recovery after a burst until two rounds agree. `Err`: why none do, in words.
+/// Measures the recovery after a burst until two rounds agree. `Err`: the reason why none do, in words.
 fn agree(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -215,7 +215,7 @@ fn agree(
             result.trials += 1;
             burst = refused_burst(prober, item, most)?;
         }
-        // A bucket that is not full yet serves another number each time, and takes as long for one more.
+        // A bucket that is not full serves another number each time, but needs as long for one more.
         let before = known.filter(|(served, _)| *served == burst.served || round > SETTLED);
         let Some(recovery) = recovery(prober, item, &burst, before.map(|(_, recovery)| recovery))? else {
             return Err(Halt::NotMeasurable(format!(
@@ -228,7 +228,7 @@ fn agree(
         if round == 0 {
             result.release_ms = Some((recovery.most.saturating_sub(burst.took)).as_secs_f64() * 1e3);
         }
-        // One that is counted in whole seconds lasts up to one longer.
+        // A window in whole seconds lasts up to one second longer.
         let tolerance = if round > SETTLED { WHOLE } else { Duration::ZERO };
         let both = before.and_then(|(_, before)| before.and(recovery, tolerance));
         agreed = both.is_some();
@@ -251,11 +251,11 @@ fn agree(
         }))
 }
 
-/// The number that is served one recovery after a burst.
+/// The number that is served after one recovery.
 struct AfterRecovery {
-    /// At once.
+    /// The number served at once.
     first: u64,
-    /// By the first of the later bursts that was served anything.
+    /// The number served in the first later burst in which any was served.
     later: u64,
 }
 
@@ -277,7 +277,7 @@ fn after_recovery(
     let first = refused_burst(prober, item, most)?.served;
     let mut later = first;
     for _ in 0..LATER {
-        // The rest in a bucket after a refusal is a part of one, so its next may come up to a whole refill later.
+        // After a refusal a bucket holds less than one, so the next one may come up to a whole refill later.
         if later > 0 {
             break;
         }
@@ -287,7 +287,7 @@ fn after_recovery(
     Ok(AfterRecovery { first, later })
 }
 
-/// Reports a burst that is too long: the refill during it cannot be told from the first content.
+/// Reports a burst that is too long: the refill during it cannot be distinguished from the initial content.
 fn too_slow(result: &mut LimitResult, kind: LimitKind, whole: &Burst, recovery: Recovery) {
     result.between(
         0,
@@ -304,7 +304,7 @@ fn too_slow(result: &mut LimitResult, kind: LimitKind, whole: &Burst, recovery: 
     ));
 }
 
-/// Gives the verdict; a wide bracket confirms no expectation.
+/// Sets the verdict; a wide bracket confirms no expected value.
 fn narrow(result: &mut LimitResult, is_narrow: bool) {
     result.judge(0);
     let (Some(low), Some(high)) = (result.at_least, result.at_most) else { return };
@@ -315,9 +315,9 @@ fn narrow(result: &mut LimitResult, is_narrow: bool) {
     }
 }
 
-/// Returns when to try one more, since the burst began. Near the end of a known window there are a few attempts, but no
-/// more than its number, because refused attempts may count too. Without a known window each silence is twice as long
-/// as the last.
+/// Returns the times of the attempts to be served once more, from the start of the burst on. Near the end of a known
+/// window there are a few attempts, but no more than its number, because refused attempts may count, too. Without a
+/// known window each silence is twice as long as the previous one.
 fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
     let mut at = Vec::new();
     let mut next = burst.took + FIRST_SILENCE;
@@ -336,7 +336,7 @@ fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
     at
 }
 
-/// Tries until one is served; `None`: none was.
+/// Tries until one is served; `None`: none was served.
 fn recovery(
     prober: &mut Prober<'_>,
     item: &mut dyn RateProbe,
@@ -364,7 +364,7 @@ fn recovery(
     Ok(None)
 }
 
-/// The attempts until one was refused.
+/// A burst: the attempts until one was refused.
 struct Burst {
     start: Duration,
     served: u64,
@@ -396,7 +396,7 @@ fn refused_burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -
     Ok(burst)
 }
 
-/// Returns the unit, without the minute.
+/// Returns the unit, without "per minute".
 fn unit(kind: LimitKind) -> &'static str {
     kind.unit().split(' ').next().unwrap_or_default()
 }
@@ -405,7 +405,7 @@ fn per_minute(count: u64, time: Duration) -> u64 {
     (count as f64 * 60.0 / time.as_secs_f64().max(1e-3)) as u64
 }
 
-/// Enters a window that serves so many.
+/// Writes to the result a window that serves this many.
 fn window(result: &mut LimitResult, kind: LimitKind, served: u64, recovery: &Recovery) {
     result.window_ms = Some(recovery.most.as_secs_f64() * 1e3);
     result.remark(format!(
@@ -421,7 +421,7 @@ fn window(result: &mut LimitResult, kind: LimitKind, served: u64, recovery: &Rec
     result.between(low, high as u64, "the length of the window is known only so far");
 }
 
-/// Measures the refill of a bucket, by attempts at intervals, so that few are refused.
+/// Measures the refill of a bucket by attempts at intervals, so that few are refused.
 fn bucket(
     prober: &mut Prober<'_>,
     result: &mut LimitResult,
@@ -432,7 +432,7 @@ fn bucket(
 ) -> Probed<()> {
     let step = (recovery.most / 8).max(Duration::from_millis(5));
     let start = prober.probes.now();
-    // When the first and the last refill were served, and the refusal before each.
+    // For the first and the last refill: the time of the refusal before it, and the time at which it was served.
     let (mut refills, mut first, mut last) = (0u64, (start, start), (start, start));
     let mut missing = start;
     while refills < REFILLS && prober.probes.now() - start < FILLING {
@@ -472,15 +472,15 @@ fn bucket(
     Ok(())
 }
 
-/// Whether sessions count for as long as they are open: then it is a limit of sessions at once whose slots are released
-/// late, and no rate limit.
+/// Checks whether sessions count for as long as they are open. Then it is no rate limit, but a limit on sessions at
+/// once whose slots are released late.
 fn held_count(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     let Some(window) = result.window_ms.map(|ms| Duration::from_secs_f64(ms / 1e3)) else { return Ok(()) };
     prober.probes.pause(window + MARGIN);
     result.trials += 1;
     let before = refused_burst(prober, &mut ConnectionProbe, u64::MAX)?;
     prober.probes.pause(window + MARGIN);
-    // Half of what is served; a bucket has its refill by then.
+    // Half of the number that is served; a bucket has been refilled by then.
     let hold = (before.served / 2).max(1);
     let mut held = Vec::new();
     for _ in 0..hold {
@@ -538,7 +538,7 @@ struct MessageProbe;
 
 impl RateProbe for MessageProbe {
     fn one(&mut self, prober: &mut Prober<'_>) -> Probed<Result<(), (Step, ProbeOutcome, Probe)>> {
-        // Each in its own session: a limit of messages of a session is another one.
+        // Each message has its own session, because a limit on the messages of a session must not be met.
         let session = prober.enter()?;
         let mailer = prober.mailer(None, 1);
         let letter = prober.letter(&mailer);

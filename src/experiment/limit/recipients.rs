@@ -1,6 +1,6 @@
-//! The limit on recipients of a message: RCPT after RCPT, until one is refused, and whether the message is then
-//! accepted for the others. If none is refused the whole message decides: the limit may be enforced at DATA, or at the
-//! final dot.
+//! The limit on recipients of a message: sends RCPT commands until one is refused, and checks whether the message is
+//! then accepted for the others. If none is refused, the reply to the whole message decides: the limit may be enforced
+//! at DATA, or at the final dot.
 
 use super::kind::LimitKind;
 use super::prober::{Halt, Probed, Prober, unreadable};
@@ -35,7 +35,8 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
     })
 }
 
-/// Opens a session with MAIL and as many RCPT as are accepted, at most `most`; returns how the next was refused.
+/// Opens a session with MAIL and as many RCPT as are accepted, at most `most`. Returns the refusal of the next one, if
+/// there was one.
 fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<ProbeOutcome>)> {
     let session = prober.enter()?;
     let mailer = prober.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
@@ -59,10 +60,10 @@ fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<Pr
     Ok((session, most, None))
 }
 
-/// Finds the limit if it is enforced after RCPT: the most recipients with which a message is accepted.
+/// Finds a limit that is enforced after RCPT: the largest number of recipients with which a message is accepted.
 fn later(prober: &mut Prober<'_>, result: &mut LimitResult, most: u64, first: bool) -> Probed<Repeat> {
     let mut search = ValueSearch::new(1, most, None);
-    // The largest first: if it is accepted there is nothing to search.
+    // The largest number is tried first: if it is accepted, there is nothing to search.
     let mut next = Some(most);
     let mut shown = None;
     while let Some(count) = next {

@@ -1,4 +1,4 @@
-//! Measuring a limit several times: whether all repeats agree, and the verdict that follows.
+//! Repeats the measurement of a limit, and gives the verdict that follows.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use super::prober::{Probed, Prober};
 use super::result::{LimitResult, LimitVerdict};
 use crate::condition::{Condition, Group};
 
-/// How often a limit is measured.
+/// The number of measurements of a limit.
 const REPEATS: u64 = 3;
 /// A measurement that takes longer is not repeated.
 const LONG: Duration = Duration::from_secs(8);
 
-/// The most messages, recipients or errors that a search counts, whatever is expected.
+/// The largest number of messages, recipients or errors in a search, whatever value is expected.
 pub(super) const MOST: u64 = 100_000;
 
 /// The result of one repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Repeat {
-    /// The largest that was served.
+    /// The largest number that was served.
     pub(super) served: u64,
-    /// The next one was refused.
+    /// Whether the next one was refused.
     pub(super) refused: bool,
 }
 
-/// Measures a limit, and again if that does not take too long. `measure` enters how the limit showed into the result if it
-/// is the first.
+/// Measures a limit, and repeats that if it does not take too long. The first call of `measure` writes to the result
+/// how the listener showed the limit.
 pub(super) fn repeat(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -64,11 +64,11 @@ pub(super) fn repeat(
     Ok(())
 }
 
-/// Sets the verdict, unless there is one already. The reply may name another limit than the searched one.
+/// Sets the verdict, unless there is one already. The reply may name another limit than the one that is searched.
 pub(super) fn settle(kind: LimitKind, result: &mut LimitResult, slack: u64) {
     let at = result.at_least;
     let other = other_limit(kind, result);
-    // A refusal at the same count in each repeat is the limit that is searched, whatever the reply calls it.
+    // If each repeat is refused at the same count, that is the searched limit, whatever name the reply gives it.
     let repeated = result.looked >= REPEATS && result.repeats == result.looked;
     if let Some(other) = other.filter(|_| repeated) {
         result.remark(format!(
@@ -95,7 +95,7 @@ pub(super) fn other_limit(kind: LimitKind, result: &LimitResult) -> Option<Condi
             | Condition::TooManyConnections
     );
     let other = match shown.group() {
-        // There was never more than one session: whatever the reply says, it is a limit by time.
+        // There was never more than one session, so this is a limit by time, whatever the reply says.
         Group::ConnectionLimit if wanted == Condition::ConnectionRateLimited => false,
         Group::Transport | Group::Protocol | Group::Generator => false,
         Group::Recipient | Group::Auth | Group::Tls => wanted.group() != shown.group(),
@@ -104,7 +104,7 @@ pub(super) fn other_limit(kind: LimitKind, result: &LimitResult) -> Option<Condi
     other.then_some(shown)
 }
 
-/// Returns how far a search goes: beyond the expected value, or up to `most`, but never beyond `cap`, the budget.
+/// Returns the upper end of a search: beyond the expected value, or `most`, but never beyond `cap`, the budget.
 pub(super) fn bound(expected: Option<u64>, most: u64, cap: u64) -> u64 {
     expected.map_or(most, |expected| expected.saturating_mul(2).saturating_add(10)).min(cap.max(most))
 }

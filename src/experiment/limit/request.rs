@@ -1,10 +1,10 @@
-//! Which limits a search is for: chosen by name or family, by what is expected, and by what applies to the target.
+//! The limits of a search: chosen by name or family, by expected values, and by the target.
 
 use std::collections::BTreeMap;
 
 use super::kind::{Applies, LimitKind};
 
-/// The limits to search, and what is expected of them, in the unit of each.
+/// The limits to search, and their expected values, each in its unit.
 #[derive(Clone, Debug, Default)]
 pub struct LimitRequest {
     /// The limits, in the order of the search.
@@ -16,27 +16,27 @@ pub struct LimitRequest {
 /// The user's selection, and the target.
 #[derive(Clone, Debug, Default)]
 pub struct Selection<'a> {
-    /// Names and families, or `all`. Empty for those with an expected value, or for all if there are none.
+    /// Names and families, or `all`. Empty: the limits with an expected value, or all if there are none.
     pub find: &'a [String],
     /// Names and families to leave out.
     pub skip: &'a [String],
     /// The values that the administrator configured.
     pub expected: BTreeMap<LimitKind, u64>,
-    /// The target is this machine.
+    /// Whether the target is this machine.
     pub loopback: bool,
-    /// Sessions are encrypted.
+    /// Whether sessions are encrypted.
     pub encrypted: bool,
-    /// Sessions log in.
+    /// Whether sessions log in.
     pub logged_in: bool,
 }
 
 /// Why nothing can be searched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    /// A name to find that no limit has.
+    /// No limit has this name to find.
     #[error("--find: no limit is called {0}")]
     UnknownToFind(String),
-    /// A name to skip that no limit has.
+    /// No limit has this name to skip.
     #[error("--skip: no limit is called {0}")]
     UnknownToSkip(String),
     /// Everything is skipped.

@@ -5,13 +5,13 @@ use super::kind::LimitKind;
 /// The result of one limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LimitResult {
-    /// The condition that shows it; behind a dot, of which kind it is, as in `line-too-long.command`.
+    /// The condition that shows the limit, with its kind after a dot, as in `line-too-long.command`.
     pub name: String,
-    /// The largest that was still served; `null` if that is not known to the unit.
+    /// The largest value that was still served; `None` if it is not known exactly.
     pub value: Option<u64>,
-    /// The largest known to be served.
+    /// The largest value that is known to be served.
     pub at_least: Option<u64>,
-    /// The largest that can be served, as far as known.
+    /// The largest value that may be served, as far as known.
     pub at_most: Option<u64>,
     /// The unit: `sessions`, `messages`, `bytes`, `ms`, ...
     pub unit: String,
@@ -21,7 +21,7 @@ pub struct LimitResult {
     pub verdict: LimitVerdict,
     /// How the listener showed the limit.
     pub shown_by: Option<ShownBy>,
-    /// The reply.
+    /// The reply that showed the limit.
     pub reply: Option<String>,
     /// The reply's code.
     pub code: Option<u16>,
@@ -31,21 +31,21 @@ pub struct LimitResult {
     pub condition: Option<String>,
     /// The step at which the limit showed.
     pub step: Option<String>,
-    /// Whether the listener closed the connection with it.
+    /// Whether the listener closed the connection with the reply.
     pub closed: Option<bool>,
     /// Whether the open sessions stayed usable while one more was refused.
     pub inside_alive: Option<bool>,
-    /// How long after the end of an open session a new one was served; `null`: it never was, or it was not tried.
+    /// How long after the end of an open session a new one was served; `None`: it never was, or it was not tried.
     pub release_ms: Option<f64>,
-    /// Trials made.
+    /// The number of trials.
     pub trials: u64,
-    /// How many repeats agree.
+    /// The number of repeats that agree.
     pub repeats: u64,
-    /// How often it was measured.
+    /// The number of measurements.
     pub looked: u64,
     /// Why the value is not exact.
     pub inexact: Option<String>,
-    /// Limits by time: how long the window is, or how long until one more is served.
+    /// Limits by time: the length of the window, or the time until one more is served.
     pub window_ms: Option<f64>,
     /// How long the listener delayed its reply to the last error before the limit (a tarpit).
     pub delay_ms: Option<f64>,
@@ -64,13 +64,13 @@ pub enum LimitVerdict {
     NotReached,
     /// The repeats differ.
     Unstable,
-    /// More than was configured is served.
+    /// More is served than was configured.
     NotEnforced,
-    /// A value that is served is unsafe.
+    /// The listener serves a value that is unsafe.
     Unsafe,
     /// The limit was found, and no value was expected.
     Found,
-    /// Something else prevented the measurement.
+    /// Another cause prevented the measurement.
     #[default]
     Obstructed,
 }
@@ -106,7 +106,7 @@ impl LimitResult {
         (self.value, self.at_least, self.at_most) = (Some(value), Some(value), Some(value));
     }
 
-    /// Sets the bounds between which the limit lies, and why it is not known better.
+    /// Sets the bounds between which the limit lies, and the reason why it is not known exactly.
     pub fn between(&mut self, at_least: u64, at_most: u64, why: &str) {
         (self.value, self.at_least, self.at_most) = (None, Some(at_least), Some(at_most));
         self.inexact = Some(why.to_owned());
@@ -117,7 +117,7 @@ impl LimitResult {
         (self.value, self.at_least, self.at_most) = (None, Some(tried), None);
     }
 
-    /// Notes that another limit is enforced first, so that this one is above `tried`, and why.
+    /// Notes that another limit is enforced first, so that this one is above `tried`, with the reason.
     pub fn hidden(&mut self, tried: u64, why: impl Into<String>) {
         self.not_reached(tried);
         self.verdict =
@@ -133,8 +133,8 @@ impl LimitResult {
         }
     }
 
-    /// Gives the verdict that follows from the bracket and from what was expected. `slack`: how far the expected value may
-    /// lie outside of the bracket.
+    /// Sets the verdict that follows from the bracket and the expected value. `slack`: how far outside of the bracket
+    /// the expected value may lie.
     pub fn judge(&mut self, slack: u64) {
         self.verdict = match (self.at_least, self.at_most, self.expected) {
             (None, None, _) => LimitVerdict::Obstructed,
@@ -151,14 +151,14 @@ impl LimitResult {
         };
     }
 
-    /// Whether it shows a fault of the listener, or does not confirm what was expected.
+    /// Whether it shows a fault of the listener, or does not confirm the expected value.
     pub fn fails(&self) -> bool {
         self.verdict.fails(self.expected.is_some())
     }
 }
 
 impl LimitVerdict {
-    /// Whether it shows a fault of the listener, or does not confirm what was expected of the limit, if something was.
+    /// Whether it shows a fault of the listener, or does not confirm the expected value if there is one.
     pub fn fails(self, is_expected: bool) -> bool {
         match self {
             LimitVerdict::AsExpected | LimitVerdict::Found => false,

@@ -15,9 +15,9 @@ use crate::smtp::command;
 enum Requirement {
     /// A permanent refusal: 5yz.
     Refused,
-    /// Either.
+    /// Any answer.
     Any,
-    /// No refusal.
+    /// Any answer but a refusal.
     Taken,
 }
 
@@ -88,7 +88,7 @@ fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, P
         }
         ProtocolRule::HelloWithoutName => (Step::Hello, hello.to_owned()),
         ProtocolRule::HelloTooLong => {
-            // Labels of at most 63 bytes, so that only the whole is too long (255).
+            // Each label has at most 63 bytes, so that only the whole name is too long (255).
             (Step::Hello, format!("{hello} {}example", "long-name-of-a-client.".repeat(14)))
         }
         ProtocolRule::AuthTwice => {
@@ -113,7 +113,7 @@ fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, P
     Ok((session, step, outcome))
 }
 
-/// Begins a transaction, which has to be accepted.
+/// Begins a transaction, which must be accepted.
 fn begin(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> Probed<()> {
     let outcome = prober.mail(session, letter);
     if outcome.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
@@ -163,7 +163,7 @@ fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
         }
     }
     if matches!(last.1.code() / 100, 4 | 5) {
-        // A command that is also refused by itself is not refused because of the group.
+        // If the command is also refused alone, the group is not the reason.
         let control = prober.enter()?;
         let one_by_one = prober.envelope(control, &letter);
         prober.leave(control);

@@ -1,8 +1,8 @@
 //! Limits of a session on its messages and on their bytes: message after message, until one is not accepted.
 //!
 //! # Decisions
-//! - The listener may count messages or bytes, and its reply may name either or nothing. Messages of another size show which:
-//!   the quantity that stays the same is the limit.
+//! - The listener may count messages or bytes, and its reply may name either or nothing. Messages of another size show
+//!   which: the quantity that does not change is the limit.
 
 use super::kind::LimitKind;
 use super::prober::{Halt, Probed, Prober, unreadable};
@@ -12,13 +12,13 @@ use super::value_search::ValueSearch;
 use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
-/// The sizes of the messages that fill a session, in bytes: the largest of which the first is taken.
+/// The sizes of the messages that fill a session, in bytes. The largest whose first message is accepted is used.
 const PIECES: [u64; 4] = [64 << 10, 8 << 10, 2 << 10, 0];
 
-/// Messages that were accepted in a session, how the next one was refused, and the session.
+/// The number of messages that were accepted in a session, the refusal of the next one, and the session.
 type FilledSession = (u64, Option<(Step, ProbeOutcome)>, Probe);
 
-/// Sends messages of one size until one is not accepted, or `most` were.
+/// Sends messages of one size until one is not accepted, or `most` were accepted.
 fn filled(prober: &mut Prober<'_>, size: u64, most: u64) -> Probed<FilledSession> {
     let mailer = prober.mailer(Some(size), 1);
     let session = prober.enter()?;
@@ -46,7 +46,7 @@ pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Li
         Ok(Repeat { served, refused: refused.is_some() })
     })?;
     let Some(value) = result.value.filter(|_| result.repeats == result.looked) else { return Ok(()) };
-    // Larger messages: a limit on bytes is met earlier.
+    // With larger messages a limit on bytes is reached earlier.
     let (served, refused, session) = filled(prober, least.saturating_mul(2), value.saturating_add(1))?;
     prober.leave(session);
     result.trials += 1;
@@ -59,7 +59,7 @@ pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Li
     Ok(())
 }
 
-/// Enters how a message was refused, and measures whether a new session is served.
+/// Writes to the result how a message was refused, and whether a new session is served.
 fn shown(
     prober: &mut Prober<'_>,
     result: &mut LimitResult,
@@ -82,7 +82,7 @@ fn shown(
     Ok(())
 }
 
-/// Whether a message of this size is served in a session of its own.
+/// Whether a message of this size is served in its own session.
 fn is_served_alone(prober: &mut Prober<'_>, size: u64) -> Probed<bool> {
     let session = prober.enter()?;
     let mailer = prober.mailer(Some(size), 1);
@@ -98,12 +98,12 @@ pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Limit
     let budget = prober.setting.bounds.message_bytes;
     let most = bound(result.expected, budget, prober.setting.bounds.bytes / 4);
     let least = prober.mailer(None, 1).minimum();
-    // Small enough for a few, and large enough for not too many.
+    // The size lets a few messages fit into the expected limit, but not too many.
     let largest = result.expected.map_or(u64::MAX, |expected| (expected / 8).max(least));
     let mut filling = None;
     for piece in PIECES.map(|piece| piece.min(largest).max(least)) {
         result.trials += 1;
-        // The last message of a session is searched up to twice this size: it has to be served alone.
+        // The size of the last message is searched up to twice this size, so such a message must be served alone.
         if piece > least && !is_served_alone(prober, piece.saturating_mul(2).saturating_add(least))? {
             continue;
         }
@@ -125,7 +125,7 @@ pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Limit
     };
     shown(prober, result, session, step, &outcome, count)?;
     prober.leave(session);
-    // With another size: as many messages again, or as many bytes?
+    // Messages of another size show whether as many messages or as many bytes are accepted.
     let another = if piece > least.saturating_mul(2) { piece / 2 } else { piece.saturating_mul(2) };
     let (again, refused, session) = filled(prober, another, count.saturating_mul(4).saturating_add(4))?;
     prober.leave(session);
@@ -151,7 +151,7 @@ fn closer(
     count: u64,
     least: u64,
 ) -> Probed<()> {
-    // One message is left out, so that the last is never too small.
+    // One message is left out, so that the last one is never too small.
     let before = count.saturating_sub(1);
     let filled_up = before.saturating_mul(piece);
     let guess = result.expected.and_then(|expected| expected.checked_sub(filled_up));
@@ -162,7 +162,7 @@ fn closer(
     loop {
         let last = match search.next() {
             Some(last) => last,
-            // Both ends of the answer twice more.
+            // Both ends of the answer are tried twice more.
             None => match (search.found(), check.len()) {
                 (Some(found), 0 | 2) => found,
                 (Some(found), 1 | 3) => found + 1,

@@ -10,7 +10,7 @@ use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::extensions::Terms;
 
-/// How often both ends of the bracket are tried again.
+/// How often each end of the bracket is tried again.
 const AGAIN: u64 = 2;
 /// Bytes that a listener may add to a content and count with it.
 const MARGIN: u64 = 1024;
@@ -36,8 +36,8 @@ enum SizeOutcome {
 /// Tries one size in an idle session.
 type SizeTrial<'t> = &'t mut dyn FnMut(&mut Prober<'_>, Probe, u64) -> Probed<SizeOutcome>;
 
-/// Searches to the byte with `trial`, each in its own session: a limit on messages of a session is another one. `least` is
-/// the smallest size that can be tried; if it is refused, the reason is not the size.
+/// Searches to the byte with `trial`, each time in a new session, so that a limit on the messages of a session has no
+/// effect. `least` is the smallest size that can be tried; if it is refused, the reason is not the size.
 fn to_the_byte(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -56,7 +56,7 @@ fn to_the_byte(
         let came = trial(prober, session, size)?;
         search.tell(size, matches!(came, SizeOutcome::Served));
         if let SizeOutcome::Refused(step, outcome) = came {
-            // An invalid or missing reply says nothing about the size.
+            // An invalid or missing reply shows nothing about the size.
             unreadable(&outcome)?;
             prober.shown(result, step, &outcome.event, session);
         }
@@ -90,7 +90,7 @@ fn to_the_byte(
     Ok(())
 }
 
-/// Finds the bounds of a limit that varies by a few bytes, because the listener counts what it adds itself.
+/// Finds the bounds of a limit that varies by a few bytes, because the listener also counts bytes that it adds.
 fn near(prober: &mut Prober<'_>, result: &mut LimitResult, least: u64, trial: SizeTrial<'_>) -> Probed<()> {
     let value = result.value.unwrap_or(0);
     let (low, high) = (value.saturating_sub(MARGIN).max(least), value.saturating_add(MARGIN));
@@ -192,7 +192,7 @@ fn declared(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) 
     Ok(())
 }
 
-/// Sends a letter whole.
+/// Sends a letter as a whole.
 fn whole(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> SizeOutcome {
     match prober.send(session, letter) {
         Ok(_) => SizeOutcome::Served,
@@ -202,7 +202,7 @@ fn whole(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> SizeOutcom
 
 /// Finds the limit of the size of a message's content.
 fn content(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
-    // The smallest message has to be accepted, or the reason is not its size.
+    // The smallest message must be accepted; otherwise the reason is not its size.
     prober.one_message()?;
     let advertised = advertised(prober)?;
     let guess = result.expected.or(advertised.filter(|size| *size > 0));
@@ -265,9 +265,9 @@ fn two(prober: &mut Prober<'_>, first: u64, second: u64) -> Probed<bool> {
     Ok(served)
 }
 
-/// Checks how the listener counts: it may count a line end as one byte, or include the line of the final dot or text that
-/// it adds itself. If this explains the expected or advertised value, the result is that value, and a remark says how the
-/// listener counts.
+/// Checks how the listener counts. It may count a line end as one byte, or include the line of the final dot or text
+/// that it adds. If this explains the expected or advertised value, the result is that value, and a remark describes
+/// the count.
 fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option<u64>) {
     let Some(value) = result.value else { return };
     let known: Vec<u64> = result.expected.into_iter().chain(advertised.filter(|size| *size > 0)).collect();
@@ -276,7 +276,7 @@ fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option
     }
     let mailer = prober.mailer(Some(value), 1);
     let letter = prober.letter(&mailer).without_size();
-    // Without the line of the final dot, which is not content.
+    // The line of the final dot is not content.
     let lines = (letter.content.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1);
     let counted = value.saturating_sub(lines);
     for known in known {
@@ -305,7 +305,7 @@ fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option
     }
 }
 
-/// Whether as many bytes elsewhere in a message are refused as well: then the message is too large.
+/// Whether as many bytes elsewhere in a message are refused, too. Then the message is too large.
 fn is_whole_size(prober: &mut Prober<'_>, result: &mut LimitResult, overhead: u64) -> Probed<()> {
     let Some(value) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) else {
         return Ok(());
@@ -331,7 +331,7 @@ fn header(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) ->
     prober.one_message()?;
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).without_size();
-    // Without the empty line.
+    // The empty line does not count.
     let least = (letter.head().len() as u64).saturating_sub(2);
     let search = ValueSearch::new(
         4096,
@@ -353,7 +353,7 @@ fn fields(bytes: u64) -> Vec<u8> {
     let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
     let prober = FIELD as usize;
     while left > 0 {
-        // The last field takes the rest that is too short for a field.
+        // If the rest is too short for two fields, the last field takes all of it.
         let here = if left < 2 * prober { left } else { prober };
         out.extend_from_slice(name);
         out.resize(out.len() + here.saturating_sub(name.len() + 2), b'x');
@@ -395,7 +395,7 @@ fn command_line(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResu
     if short.code() == 0 || short.code() == 421 {
         return Err(Halt::Failed(Step::Command, Box::new(short)));
     }
-    // Some listeners refuse a NOOP with an argument: while the refusal stays the same, it is not for the length.
+    // Some listeners refuse any NOOP with an argument. While the refusal stays the same, the length is not the reason.
     let plain = short.code();
     let search = ValueSearch::new(
         512,
@@ -425,7 +425,7 @@ fn path(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> P
     let recipient = letter.recipients.first().cloned().unwrap_or_default();
     let (local, domain) = recipient.rsplit_once('@').unwrap_or((&recipient, ""));
     let least = (local.len() + domain.len() + 3) as u64;
-    // An address may be refused for what it is, and not for its length: another user, or another domain.
+    // The listener may refuse another user or another domain, whatever the length of the address.
     let other = format!("{}@{domain}", "x".repeat(local.len()));
     if !is_recipient(prober, &other)? {
         return Err(Halt::NotMeasurable(format!(
@@ -475,7 +475,7 @@ fn is_recipient(prober: &mut Prober<'_>, recipient: &str) -> Probed<bool> {
     Ok(outcome.code() / 100 == 2)
 }
 
-/// Whether another command of the same length is refused as well: then the line is too long, and not the path.
+/// Whether another command of the same length is refused, too. Then the line is too long, and not the path.
 fn is_of_line(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     let Some(value) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) else {
         return Ok(());

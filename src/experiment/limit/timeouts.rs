@@ -1,5 +1,5 @@
-//! Limits on time: how long a listener waits for a silent client at each point of a session, and how long a session may
-//! last whose client is not silent. All of them are waited for at once.
+//! Limits on time: how long a listener waits for a silent client at each point of a session, and how long a session
+//! with an active client may last. The search waits for all of them at once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::generator::probe::{CloseMode, Probe, ProbeEvent, ProbeOptions, ProbeO
 use crate::smtp::Step;
 use crate::smtp::script::TlsMode;
 
-/// How far a time may differ from what is expected, in milliseconds: listeners count in seconds.
+/// The allowed difference from the expected time, in milliseconds: listeners count in seconds.
 const SLACK: u64 = 1000;
-/// A session that ends earlier than this was not silent for too long.
+/// If a session ends earlier than this, silence is not the reason.
 const AT_ONCE: Duration = Duration::from_millis(100);
 /// How long one session is read before the next.
 const GLANCE: Duration = Duration::from_millis(4);
@@ -25,31 +25,31 @@ const TRICKLE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(
 /// Two sessions end at the same age if their ages differ by no more than this.
 const SAME_AGE: Duration = Duration::from_secs(2);
 
-/// A session that has to wait.
+/// A session to be held for a time.
 #[derive(Clone, Copy, Debug)]
 struct TimeWait {
     kind: LimitKind,
-    /// How long.
+    /// The length of the wait.
     length: Duration,
-    /// How often it sends a NOOP, if it does.
+    /// The interval of its NOOPs; `None`: it sends none.
     every: Option<Duration>,
 }
 
-/// The times that are requested, and their results once all of them were waited for.
+/// The requested times, and their results after the common wait.
 pub(super) struct TimeWaits {
     requested: Vec<TimeWait>,
     results: Option<BTreeMap<LimitKind, TimeResult>>,
-    /// How long this machine stood still meanwhile.
+    /// How long this machine stood still during the wait.
     pub(super) stalled: Duration,
 }
 
 impl TimeWaits {
-    /// Creates the times of a request. `wait` is the length of the silence if nothing is expected.
+    /// Creates the times of a request. `wait` is the length of the silence if no time is expected.
     pub(super) fn new(request: &LimitRequest, wait: Duration) -> TimeWaits {
         let times = request.kinds.iter().copied().filter(|kind| kind.measure() == LimitMeasure::Time);
         let requested = times.flat_map(|kind| {
             let expected = request.expected.get(&kind).map(|ms| Duration::from_millis(*ms));
-            // Long enough to see that it is not enforced.
+            // The wait is long enough to see that the limit is not enforced.
             let length = expected.map_or(wait, |expected| expected + expected / 10 + Duration::from_secs(2));
             let every = if kind == LimitKind::SessionTime { &TRICKLE.map(Some)[..] } else { &[None] };
             every.iter().map(move |every| TimeWait { kind, length, every: *every }).collect::<Vec<_>>()
@@ -63,14 +63,14 @@ impl TimeWaits {
 struct TimeResult {
     /// The time since the last command, or since the opening if it sent NOOPs.
     after: Duration,
-    /// What ended the silence; `None` if the wait ended first.
+    /// The event that ended the silence; `None`: the wait ended first.
     by: Option<ProbeOutcome>,
-    /// Whether the connection was closed with the reply that ended it.
+    /// Whether the connection was closed with that reply.
     closed: Option<bool>,
     step: Step,
-    /// How often it sent a NOOP, if it did.
+    /// The interval of its NOOPs; `None`: it sent none.
     every: Option<Duration>,
-    /// Why it did not come to the point where it has to wait.
+    /// The reason if it did not reach the point at which it had to wait.
     halted: Option<Halt>,
 }
 
@@ -80,13 +80,13 @@ struct Waiting {
     session: Probe,
     since: Duration,
     step: Step,
-    /// When it last sent a NOOP.
+    /// The time of its last NOOP.
     spoke: Duration,
-    /// When it was last known to be open, and whether a NOOP is unanswered.
+    /// The last time at which it was known to be open, and whether a NOOP is unanswered.
     lived: (Duration, bool),
 }
 
-/// Measures one of the times; the first of them waits for all.
+/// Measures one of the times. The first call waits for all of them.
 pub(super) fn find(
     prober: &mut Prober<'_>,
     waits: &mut TimeWaits,
@@ -107,7 +107,7 @@ pub(super) fn find(
     if let Some(halt) = seen.halted {
         return Err(halt);
     }
-    // A session that ends before there was any silence has another reason.
+    // A session that ends before any silence has another reason.
     if let Some(outcome) = seen.by.as_ref().filter(|_| seen.after < AT_ONCE) {
         return Err(Halt::Failed(seen.step, Box::new(outcome.clone())));
     }
@@ -128,11 +128,11 @@ pub(super) fn find(
     Ok(())
 }
 
-/// Brings a session to each point, and waits for all at once.
+/// Brings a session to each point, and waits for all of them at once.
 fn wait(prober: &mut Prober<'_>, asked: &[TimeWait]) -> Probed<BTreeMap<LimitKind, TimeResult>> {
     let mut seen = BTreeMap::new();
     let mut left = asked.to_vec();
-    // As many at once as the listener serves; the rest waits until these have ended.
+    // As many sessions as the listener serves wait at once; the others wait after them.
     while !left.is_empty() {
         let (waiting, later) = begin_all(prober, &left, &mut seen)?;
         left = later;
@@ -154,7 +154,7 @@ fn begin_all(
         let patience = if waiting.is_empty() { prober.setting.bounds.recovery } else { Duration::ZERO };
         match begin(prober, one.kind, patience) {
             Ok((session, step)) => {
-                // The time of a session begins with its opening, silence after the last command.
+                // The time of a session begins with its opening, and that of a silence after the last command.
                 let since = if one.every.is_some() { opened } else { prober.probes.now() };
                 waiting.push(Waiting {
                     asked: *one,
@@ -179,7 +179,7 @@ fn begin_all(
     Ok((waiting, later))
 }
 
-/// Waits for all of them at once.
+/// Waits for all these sessions at once.
 fn wait_for(
     prober: &mut Prober<'_>,
     mut waiting: Vec<Waiting>,
@@ -192,7 +192,7 @@ fn wait_for(
             let outcome = prober.probes.receive(one.session, GLANCE);
             let ended = match (&outcome.event, one.asked.every) {
                 (ProbeEvent::Silence, _) => false,
-                // The answer to a NOOP.
+                // This is the answer to a NOOP.
                 (ProbeEvent::Reply(reply), Some(_)) => {
                     one.lived = (outcome.at, false);
                     reply.code == 421
@@ -201,13 +201,13 @@ fn wait_for(
             };
             let now = prober.probes.now();
             if ended || now >= one.since.saturating_add(one.asked.length) {
-                // While a NOOP is unanswered, it is only known when the session was last open.
+                // While a NOOP is unanswered, only the time of the last answer is certain.
                 let last = if one.lived.1 { one.lived.0 } else { now };
-                // What came before the wait began ended it at once.
+                // An event from before the wait ended it at once.
                 let after = if ended { outcome.at } else { last }.saturating_sub(one.since);
                 let closed = (ended && outcome.reply().is_some()).then(|| prober.closes(one.session));
                 let by = ended.then_some(outcome);
-                // Where content is awaited, QUIT is content.
+                // QUIT would be read as content if the listener waits for content.
                 prober.probes.close(&[one.session], CloseMode::Close);
                 let (step, every) = (one.step, one.asked.every);
                 note(seen, &one.asked, TimeResult { after, by, closed, step, every, halted: None });
@@ -239,7 +239,7 @@ fn of_two(one: TimeResult, other: TimeResult) -> TimeResult {
     if seldom.halted.is_some() {
         return seldom;
     }
-    // The one with more NOOPs ended earlier: their number is limited.
+    // If the session with more NOOPs ended earlier, the listener limits their number.
     if often.by.is_some() && often.after + SAME_AGE < seldom.after {
         let halt = Halt::NotMeasurable(format!(
             "two sessions with a NOOP every {} and {} s did not end at the same age, but after {:.1} and {} {:.1} s: \
@@ -252,7 +252,7 @@ fn of_two(one: TimeResult, other: TimeResult) -> TimeResult {
         ));
         return TimeResult { halted: Some(halt), ..often };
     }
-    // The one with fewer NOOPs ended earlier: it was silent for too long.
+    // If the session with fewer NOOPs ended earlier, it was silent for too long.
     often
 }
 
@@ -262,7 +262,7 @@ fn begin(prober: &mut Prober<'_>, kind: LimitKind, patience: Duration) -> Probed
         return Ok((prober.enter_bare_within(patience)?, Step::Hello));
     }
     let session = prober.enter_within(ProbeOptions::default(), patience)?;
-    // A session whose time is measured is silent after the hello, except for its NOOPs.
+    // For the time of a session, the client is silent after the hello, except for its NOOPs.
     let LimitKind::IdleTimeout(point) = kind else { return Ok((session, Step::Idle)) };
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).with_data();

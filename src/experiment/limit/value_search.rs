@@ -1,12 +1,14 @@
-//! The search for the largest value that is still served: what is tried next, from the trials so far. No clock, no I/O.
+//! The search for the largest value that is still served: chooses the next value by the trials so far. No clock, no
+//! I/O.
 //!
 //! # Decisions
-//! - What is expected is tried first, and the value after it: where the administrator is right, two trials say so.
-//! - Otherwise it doubles until something is refused, then halves the bracket: 2 log2(N) + 2 trials for a limit N.
+//! - The expected value is tried first, and then the value after it: if the expectation is right, two trials show it.
+//! - Otherwise the value is doubled until a trial is refused, and then the bracket is halved: 2 log2(N) + 2 trials for
+//!   a limit N.
 
 use crate::experiment::bracket::{Bracket, SearchSteps};
 
-/// A search over 0, 1, 2, ..., where everything up to the limit is served and nothing beyond it.
+/// A search over 0, 1, 2, ... in which everything up to the limit is served, and nothing beyond it.
 #[derive(Clone, Debug)]
 pub struct ValueSearch {
     bracket: Bracket<u64>,
@@ -104,7 +106,7 @@ mod tests {
             let trials = run(&mut search, limit);
             prop_assert_eq!(search.found(), Some(limit));
             let most = 2.0 * (limit.max(first) as f64).log2() + 10.0;
-            // A guess that is far too large costs the way back from it.
+            // If the guess is far too large, the search must come back from it.
             let most = most + guess.map_or(0.0, |guess| 2.0 + ((guess.max(1)) as f64).log2());
             prop_assert!((trials as f64) <= most, "{trials} trials for {limit}");
         }

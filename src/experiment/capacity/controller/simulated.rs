@@ -1,4 +1,4 @@
-//! Searches against listeners of a known capacity: properties over a thousand seeds each.
+//! Tests of searches against listeners with a known capacity: properties over a thousand seeds each.
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ const SEEDS: u64 = 1000;
 const WIDTH: f64 = 0.05;
 const TRIAL_S: f64 = 20.0;
 
-/// A listener: load and number of the trial in, the share of bad arrivals out.
+/// A listener: maps the load, the length and the number of a trial to the share of bad arrivals.
 type SimulatedListener<'a> = dyn FnMut(&mut ChaCha8Rng, f64, f64, usize) -> f64 + 'a;
 
 fn rules() -> SearchRules {
@@ -57,7 +57,7 @@ fn a_hard_limit_is_enclosed_within_the_width_by_at_most_25_trials() {
     for seed in 0..SEEDS {
         let random = &mut seeded(seed);
         let k = capacity(random);
-        // What is refused is all beyond the limit, however little that is: the goal is met up to it.
+        // Everything beyond the limit is refused, so the goal is met exactly up to it.
         let done = search(rules(), random, &mut |_, load, _, _| if load <= k { 0.0 } else { 1.0 });
         let found = done.bounds(0);
         let GoalBounds { lower: Some(lower), upper, .. } = found else { panic!("{seed}: {found:?}") };
@@ -108,7 +108,8 @@ fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
         let random = &mut seeded(seed);
         let workers = 2 + (random.next_u32() % 5) as usize;
         let service = 0.03 + 0.03 * random.random::<f64>();
-        // For an idle listener 0.03 % take longer. 1 % take longer well before all workers are always busy.
+        // In an idle listener 0.03 % of the arrivals take longer. 1 % take longer well before all workers are always
+        // busy.
         let allowed = service * 8.0;
         let k = workers as f64 / service;
         let rules = SearchRules { start: 0.5, max: 500.0, ..rules() };
@@ -122,7 +123,7 @@ fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
         assert!(matches!(found.ending, GoalEnd::Found), "{seed}: {found:?}");
         trials += done.trials().len() as u64;
     }
-    // Close to the knee a trial may turn out either way, so that some loads take a third one, and some a second repeat.
+    // Close to the knee a trial may have either result, so some loads need a third one, and some a second repeat.
     assert!(trials / SEEDS <= 30, "{} trials on average", trials / SEEDS);
 }
 
@@ -151,7 +152,7 @@ fn good_results_above_bad_ones_are_reported_and_not_believed() {
     for seed in 0..SEEDS {
         let random = &mut seeded(seed);
         let k = capacity(random).min(4000.0);
-        // Bad from K to 2.2 K: one step of doubling cannot jump over it.
+        // Loads from K to 2.2 K are bad, so that one step of doubling cannot skip them.
         let done = search(rules(), random, &mut |_, load, _, _| {
             if load <= k || load > 2.2 * k { 0.0 } else { 1.0 }
         });
@@ -160,7 +161,8 @@ fn good_results_above_bad_ones_are_reported_and_not_believed() {
         assert!(lower <= k && lower >= 0.9 * k, "{seed}: {lower} of {k}");
         assert!(done.trials().len() <= 25, "{} trials", done.trials().len());
     }
-    // Two goals: what is bad for one at 160 and good at 320 is seen, because the other has to go there.
+    // The load 160 is bad for one goal and 320 is good. The search notices that, because the other goal needs these
+    // loads.
     let mut controller = Controller::new(SearchRules { goals: 2, ..rules() });
     while let Some(ask) = controller.next() {
         let odd = ask.load <= 100.0 || ask.load > 200.0;

@@ -1,9 +1,11 @@
-//! Searches against queues, with and without the rule that a backlog must not grow (M33).
+//! Tests of searches against queues, with and without the rule that a backlog must not grow (M33).
 //!
-//! What is not held: of four workers with random service, 105/s, a minute is some 6,300 arrivals, and their number alone varies by more
-//! than 1 %. There 2 in 100 searches end at 1.03 of the capacity, and the report says that it is not decided.
+//! One case is not tested: four workers with random service, 105/s. A minute has some 6,300 arrivals, whose number
+//! alone varies by more than 1 %. There 2 in 100 searches end at 1.03 of the capacity, and the report says that the
+//! result is undecided.
 //!
-//! The suite takes a few seeds of each queue. A thousand of each take minutes: `cargo test --release queues -- --ignored`.
+//! The suite uses a few seeds for each queue. A thousand of each take minutes: `cargo test --release queues --
+//! --ignored`.
 
 use std::time::Duration;
 
@@ -20,13 +22,13 @@ struct Queue {
     workers: usize,
     /// The mean time that a worker takes.
     service_s: f64,
-    /// That time is drawn from the exponential distribution.
+    /// Whether that time is drawn from the exponential distribution.
     random_service: bool,
-    /// Arrivals are a Poisson process.
+    /// Whether arrivals are a Poisson process.
     random_arrivals: bool,
-    /// The goal: 1 % may take longer.
+    /// The limit of the goal: 1 % of the arrivals may take longer.
     limit_s: f64,
-    /// After so much trial time the workers take 1 / 0.7 as long.
+    /// The trial time after which the workers take 1 / 0.7 as long.
     slows_after_s: f64,
 }
 
@@ -39,7 +41,7 @@ const M_D_4: Queue = Queue {
     limit_s: 1.0,
     slows_after_s: f64::INFINITY,
 };
-/// 1,684/s, with random service.
+/// A queue with random service that carries 1,684/s.
 const M_M_64: Queue = Queue { workers: 64, random_service: true, ..M_D_4 };
 
 impl Queue {
@@ -49,7 +51,7 @@ impl Queue {
         slow * self.workers as f64 / self.service_s
     }
 
-    /// Returns when the arrivals of a trial come, and when they are finished.
+    /// Returns the start and the end of each arrival of a trial.
     fn trial(&self, random: &mut ChaCha8Rng, load: f64, seconds: f64, began_s: f64) -> Vec<(f64, f64)> {
         let mut exponential = |mean: f64| -(1.0 - random.random::<f64>()).ln() * mean;
         let mut free = vec![0.0f64; self.workers];
@@ -68,7 +70,7 @@ impl Queue {
     }
 }
 
-/// How long trials are.
+/// The lengths of trials.
 #[derive(Clone, Copy, Debug)]
 struct Lengths {
     trial_s: f64,
@@ -132,8 +134,8 @@ fn backlog(arrivals: &[(f64, f64)], length: Duration) -> BacklogSeries {
     series
 }
 
-/// Searches with so many seeds. Never more than 2 % above what the queue carries, in 95 of 100 cases at least 0.93 of it; and where
-/// it was so without the rule, at most a fifth more trial time.
+/// Searches with this many seeds. The lower bound is never more than 2 % above the capacity of the queue, and in 95 of
+/// 100 cases at least 0.93 of it. If this was so without the rule, the trials take at most a fifth more time.
 fn hold(name: &str, seeds: u64, lengths: Lengths, queue: impl Fn(u64) -> Queue) {
     let (mut above, mut near, mut found) = (0, 0, Vec::new());
     let (mut right, mut before_s, mut after_s) = (0, 0.0, 0.0);
@@ -166,7 +168,7 @@ fn hold(name: &str, seeds: u64, lengths: Lengths, queue: impl Fn(u64) -> Queue) 
     println!("{figures}");
     assert_eq!(above, 0, "{figures}");
     assert!(near * 100 >= seeds * 95, "{figures}");
-    // The mean of a few says nothing.
+    // The mean of few seeds has no meaning.
     assert!(seeds < 100 || after_s <= 1.2 * before_s, "{figures}");
 }
 

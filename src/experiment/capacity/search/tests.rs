@@ -1,4 +1,4 @@
-//! Searches where time is virtual and the listener a queue with a known answer.
+//! Tests of searches in virtual time, with a listener that is a queue with a known capacity.
 
 use super::super::classify::GoalWeights;
 use super::super::controller::{Controller, GoalEnd, SearchRules};
@@ -17,20 +17,20 @@ use crate::verdict::Assertion;
 mod relays;
 use relays::VirtualRelay;
 
-/// An M/D/c listener that knows its backlog from trial to trial, on a clock of its own.
+/// An M/D/c listener with its own clock, whose backlog lasts from trial to trial.
 struct Virtual {
     now: Duration,
     workers: Vec<Duration>,
     service: Duration,
     /// The additional service time from this size on, in nanoseconds for each byte.
     by_size: u64,
-    /// Trials that this machine spoils, by number.
+    /// The numbers of the trials that this machine spoils.
     spoilt: Vec<usize>,
-    /// The user's command fails before this trial.
+    /// The trial before which the user's command fails.
     hook_fails: Option<usize>,
-    /// The user stops at this moment.
+    /// The time at which the user stops.
     stops: Option<Duration>,
-    /// The listener is a relay with a receiver behind it.
+    /// The relay, if the listener is one with a receiver behind it.
     relay: Option<VirtualRelay>,
     said: Vec<String>,
     kept: usize,
@@ -69,7 +69,7 @@ impl Runner for Virtual {
         let phase = &plan.phases[0];
         let length = phase.load.length.unwrap();
         let size = if let MessageSize::Fixed(size) = plan.mail.size { size } else { 0 };
-        // When each arrival is due: by the schedule, or as soon as its session is free.
+        // Each arrival is scheduled by the schedule, or as soon as its session is free.
         let mut tally = Tally::new(1);
         let (mut end, mut aborted_by, mut in_flight_ns) = (Duration::ZERO, None, 0u128);
         let mut idle = match &phase.load.model {
@@ -122,7 +122,7 @@ impl Runner for Virtual {
         if number.is_some_and(|number| self.spoilt.contains(&number)) {
             tally.phases[0].counts.own_failures = 1;
         }
-        // A client that still waits when its patience is over leaves, and the listener keeps its work.
+        // A client whose patience is over leaves, but the listener keeps its work.
         let over = if aborted_by.is_some() { second } else { length };
         let loaded =
             self.now + if phase.name == "probe" { end } else { end.clamp(over, over + phase.graceful_stop) };
@@ -246,12 +246,12 @@ fn eight_workers_of_20_ms_carry_400_a_second() {
     assert_eq!(search(&capacity, &plan, &mut host, &mut state).unwrap(), SearchEnd::Complete);
     let found = state.controller.bounds(0);
     assert_eq!(found.ending, GoalEnd::Found);
-    // An overload of 1 % makes the last of 20 s wait 200 ms.
+    // With an overload of 1 % the last arrival of 20 s waits for 200 ms.
     let (lower, upper) = (found.lower.unwrap(), found.upper.unwrap());
     assert!((380.0..=404.5).contains(&lower) && upper > 400.0 && found.confirmed, "{found:?}");
     assert_eq!((host.kept, state.base_ns), (state.records.len(), Some(20_000_000)));
     assert_eq!(&host.said[..3], ["warm-up", "started 20", "ended 20"]);
-    // A far too high load is stopped early.
+    // A load that is far too high is stopped early.
     let lost = state.records.iter().find(|record| record.load == 640.0).unwrap();
     assert!(lost.ended_early && !lost.goals[0].good && lost.goals[0].bad_share > 0.01, "{lost:?}");
 }
@@ -263,7 +263,7 @@ fn the_backlog_of_a_trial_is_waited_for_and_not_taken_into_the_next() {
     let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     assert!(host.said.contains(&"cool-down".to_owned()), "{:?}", host.said);
-    // After a second of ten times what it carries the listener has nine seconds to do.
+    // After a second at ten times its capacity the listener has work for nine seconds.
     let first = &state.records[0];
     assert!(first.cooldown_s > Some(3.0) && !first.backlog_left, "{first:?}");
     assert!(state.controller.bounds(0).lower >= Some(380.0), "the next trials do not suffer of it");
@@ -283,7 +283,7 @@ fn by_sessions_the_time_of_a_full_house_decides() {
     let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
-    // Three rounds of eight: the 25th session waits for a fourth.
+    // Three rounds of eight fit into the limit; the 25th session waits for a fourth round.
     assert_eq!((found.lower, found.upper), (Some(24.0), Some(25.0)), "{:?}", state.records);
 }
 
@@ -297,7 +297,7 @@ fn by_size_the_time_of_a_byte_decides() {
     let mut state = new_state(&capacity);
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
-    // 80 ms are 800,000 bytes.
+    // 80 ms correspond to 800,000 bytes.
     let (lower, upper) = (found.lower.unwrap(), found.upper.unwrap());
     assert!(lower <= 800_000.0 && upper > 799_000.0 && lower >= upper * 0.95, "{found:?}");
 }
@@ -351,7 +351,7 @@ fn a_search_that_goes_on_finds_what_it_would_have_found() {
     assert_eq!(state.controller, whole.controller);
 }
 
-/// The listener carries 400/s. A third more meets a goal of 20 s for a minute.
+/// The listener carries 400/s. A load that is a third higher meets a goal of 20 s for a minute.
 #[test]
 fn a_load_whose_backlog_grows_is_no_capacity_though_the_goal_is_met() {
     let (mut capacity, plan) = capacity("response p99 < 20s");
@@ -373,7 +373,7 @@ fn a_load_whose_backlog_grows_is_no_capacity_though_the_goal_is_met() {
     );
     let why = super::super::describe::bound_by(&capacity, &state, 0).unwrap();
     assert!(why.starts_with("unsustained: at ") && why.contains("response p99 < 20s was met"), "{why}");
-    // A burst that may queue.
+    // Here a burst may wait in a queue.
     capacity.sustained = false;
     let state = found(&capacity);
     assert!(state.controller.bounds(0).lower > Some(404.0), "{:?}", state.controller.bounds(0));

@@ -1,4 +1,4 @@
-//! Backlogs of queues whose answer is known.
+//! Tests with backlogs of queues whose growth is known.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn a_listener_that_finishes_less_than_is_offered_does_not_sustain_it() {
 
 #[test]
 fn the_first_arrivals_may_take_their_time() {
-    // Each takes 400 ms, and any number is served at once.
+    // Each arrival takes 400 ms, and any number is served at once.
     let slow = series(20, |at| 100.0 * at, |at| 100.0 * (at - 0.4).max(0.0));
     let idle = Duration::from_millis(400);
     assert_eq!(judged(&slow, 100.0, 20, idle), Some(Sustained::Sustained));
@@ -51,10 +51,10 @@ fn what_wanders_is_undecided_and_says_which_length_decides() {
 
 #[test]
 fn a_load_that_is_only_met_on_average_is_counted_against_what_was_intended() {
-    // Arrivals come in waves about their average, the listener works off 95 of 100 a second without a pause.
+    // Arrivals come in waves around their average. The listener finishes 95 per second without a pause.
     let waves = series(20, |at| 100.0 * at + 25.0 * (at * 0.9).sin(), |at| 95.0 * at);
     assert_eq!(judged(&waves, 100.0, 20, IDLE), Some(Sustained::Unsustained));
-    // It keeps up with the waves.
+    // This listener keeps up with the waves.
     let kept = series(
         20,
         |at| 100.0 * at + 25.0 * (at * 0.9).sin(),

@@ -1,4 +1,4 @@
-//! Which clients a limit of sessions at once counts together: one client, a network, or all.
+//! The scope of a limit on sessions at once: one client, a network, or all clients.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +31,7 @@ pub(super) fn spread(prober: &Prober<'_>, count: u64) -> Vec<u64> {
 }
 
 impl HeldSessions<'_, '_> {
-    /// Finds which clients the limit counts, by other clients and by the reply. Returns whether it is another limit.
+    /// Finds the clients that the limit counts, by other clients and by the reply. Returns whether it is another limit.
     pub(super) fn scope(
         &mut self,
         kind: LimitKind,
@@ -53,12 +53,12 @@ impl HeldSessions<'_, '_> {
                 )
         });
         let foreign = match (elsewhere, other) {
-            // What happens outweighs what the reply says.
+            // The observation counts more than the words of the reply.
             (Some(true), _) | (None, None) => None,
-            // It may count networks: the reply and what happens agree well enough.
+            // The limit may count networks, so observation and reply agree well enough.
             (Some(false), None) if is_wanted => None,
             (Some(false), None) => Some("a limit that counts all clients"),
-            // No client host was at its limit, so the limit is not one of a host, whatever the reply says.
+            // No client host was at its limit. So this is not a limit of one host, whatever the reply says.
             (None, Some(Condition::TooManyConnectionsFromHost)) if self.crowd == Clients::ManyHosts => {
                 result.remark(
                     "the reply names one host, but no client host had as many sessions as one is served",
@@ -67,7 +67,7 @@ impl HeldSessions<'_, '_> {
             }
             (_, Some(other)) => Some(other.as_str()),
         };
-        // Limits that count all clients have two names: where nothing was expected, the one in the reply is right.
+        // Limits that count all clients have two names. Without an expected value the name in the reply is right.
         let is_other_name = counts_all(scope)
             && matches!(
                 other,
@@ -82,7 +82,8 @@ impl HeldSessions<'_, '_> {
         Ok(false)
     }
 
-    /// Whether other clients are still served, of the same network and of another. `None`: it cannot be tried.
+    /// Whether other clients are still served, one of the same network and one of another. `None`: that cannot be
+    /// tried.
     fn elsewhere(&mut self, scope: SessionScope, result: &mut LimitResult) -> Probed<Option<bool>> {
         let hosts = self.prober.probes.hosts();
         let of = |prober: &Prober<'_>, host: u64| prober.probes.network(host);
@@ -122,18 +123,19 @@ impl HeldSessions<'_, '_> {
         Ok(Some(false))
     }
 
-    /// Whether the limit counts networks: then as many clients from fewer networks are not served, and the limit is not one
+    /// Whether the limit counts networks: then as many clients from fewer networks are not served, and it is no limit
     /// of the whole listener.
     pub(super) fn counts_networks(&mut self, result: &mut LimitResult, served: u64) -> Probed<bool> {
         let mut networks = networks(self.prober);
         if networks.len() < 2 || result.release_ms.is_none() {
             return Ok(false);
         }
-        // The largest network first, and no more of them than are needed.
+        // The clients come from the largest networks first, and from no more networks than needed.
         networks.sort_by_key(|hosts| Reverse(hosts.len()));
         let packed = networks.concat();
         let mut least = served;
-        // Twice, and each time as many from several networks are served: closed sessions may still count.
+        // Closed sessions may still count, so this is tried twice, each time compared with as many clients from several
+        // networks.
         for _ in 0..2 {
             for few in [true, false] {
                 let spread = few.then(|| std::mem::replace(&mut self.order, packed.clone()));

@@ -1,6 +1,6 @@
-//! Searches where the listener is a relay: what it accepts waits in a queue that is worked off at a known rate.
+//! Tests of searches with a relay as the listener: accepted messages wait in a queue that is emptied at a known rate.
 //!
-//! The suite takes a few seeds. A thousand take minutes: `cargo test --release m33_a_thousand_relays -- --ignored`.
+//! The suite uses a few seeds. A thousand take minutes: `cargo test --release m33_a_thousand_relays -- --ignored`.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,14 +11,14 @@ use crate::collector::flow::Flow;
 use crate::experiment::capacity::describe;
 use crate::experiment::capacity::sustained::{BacklogGrowth, Sustained};
 
-/// The queue of a relay: one message is handed on after the other.
+/// The queue of a relay, which delivers one message after the other.
 #[derive(Clone, Debug)]
 pub struct VirtualRelay {
-    /// When it has nothing more to do.
+    /// The time from which on it is idle.
     free: Duration,
     /// The mean time that one message takes.
     service: Duration,
-    /// That time is drawn from the exponential distribution.
+    /// Whether that time is drawn from the exponential distribution.
     is_random: bool,
     random: ChaCha8Rng,
     /// One message in this many is lost; 0 for none.
@@ -26,7 +26,7 @@ pub struct VirtualRelay {
     /// One message in this many is delivered twice; 0 for none.
     doubles: u64,
     seen: u64,
-    /// How long deliveries are awaited after the load.
+    /// The longest wait for deliveries after the load.
     drain: Duration,
 }
 
@@ -44,7 +44,7 @@ impl VirtualRelay {
         }
     }
 
-    /// Delivers the messages that were accepted at these times of a run that began then. Returns the deliveries.
+    /// Delivers the messages that were accepted at these times of a run with this start. Returns the deliveries.
     pub fn hand_on(
         &mut self,
         mut accepted: Vec<Duration>,
@@ -90,7 +90,7 @@ impl VirtualRelay {
     }
 }
 
-/// Returns the result of a search: the lower bound, and the time that its trials took.
+/// Runs a search. Returns its state, with the lower bound and the time of its trials, and its settings.
 fn found(relay: VirtualRelay, workers: usize, is_poisson: bool, seed: u64) -> (SearchState, CapacityPlan) {
     let (mut asked, mut plan) = capacity("response p99 < 1s");
     plan.seed = seed;
@@ -105,9 +105,10 @@ fn found(relay: VirtualRelay, workers: usize, is_poisson: bool, seed: u64) -> (S
     (state, asked)
 }
 
-/// Searches with so many seeds: a relay that accepts at once and works its queue off at a rate from 30 to 300/s. The lower bound is
-/// never more than 2 % above that rate, with random arrivals in 1 of 100 cases at most, with random service where it is reported as
-/// undecided; it is never more than 5 % above, and in 95 of 100 cases at least 0.93 of it.
+/// Searches with this many seeds: a relay accepts at once and empties its queue at a rate from 30 to 300/s. The lower
+/// bound is never more than 5 % above that rate, and in 95 of 100 cases at least 0.93 of it. It is never more than 2 %
+/// above that rate, except with random arrivals in at most 1 of 100 cases, and with random service if the result is
+/// reported as undecided.
 fn hold(name: &str, seeds: u64, is_poisson: bool, is_random: bool) {
     let (mut above, mut undecided, mut near, mut within, mut shares) = (0, 0, 0, 0, Vec::new());
     for seed in 0..seeds {
@@ -180,7 +181,7 @@ fn a_trial_says_what_the_relay_did_and_the_next_one_finds_it_empty() {
     let delivery = above.delivery.as_ref().unwrap();
     assert!(above.goals[0].unsustained && !above.goals[0].undelivered, "{above:?}");
     assert_eq!((delivery.missing, delivery.accepted), (0, 3_200), "{delivery:?}");
-    // 60/s for 20 s are queued, and are gone 12 s later.
+    // The queue grows by 60/s for 20 s, and is empty 12 s later.
     let growth = delivery.queue.unwrap();
     assert!(
         (growth.per_s - 60.0).abs() < 1.0 && (1_170..=1_230).contains(&delivery.queued_at_end),
@@ -192,7 +193,7 @@ fn a_trial_says_what_the_relay_did_and_the_next_one_finds_it_empty() {
     assert_eq!(above.backlog.unwrap().verdict, Sustained::Sustained, "it was all accepted");
     let why = describe::bound_by(&asked, &state, 0).unwrap();
     assert!(why.starts_with("unsustained: at ") && why.contains("the relay's queue grew by"), "{why}");
-    // The same relay where a queue may grow.
+    // The same relay, but its queue may grow.
     let (mut asked, plan) = capacity("response p99 < 1s");
     (asked.sustained, asked.deadline) = (false, Duration::from_secs(100_000));
     let mut host = Virtual {
