@@ -35,7 +35,7 @@ pub fn is_whole(sent: &[u8], caught: &[CaughtMessage], recipients: u32) -> bool 
     ends == recipients as usize && copies.iter().all(is_same)
 }
 
-/// Writes it for a terminal. `waited`: how long the wait was; `None`: the user ended it.
+/// Writes the received message for a terminal. `waited`: the length of the wait; `None`: the user ended it.
 pub fn text(
     sent: &[u8],
     caught: &[CaughtMessage],
@@ -106,7 +106,7 @@ fn content(content: &[u8], full: bool) -> String {
     text
 }
 
-/// Returns it as JSON.
+/// Returns the received message as JSON.
 pub fn values(sent: &[u8], caught: &[CaughtMessage], began: Instant) -> serde_json::Value {
     let one = |message: &CaughtMessage| {
         let after = message.ended.saturating_duration_since(began);

@@ -26,8 +26,8 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     run_on(args, screen, |plan, _| check_before_load(plan).map(|()| None))
 }
 
-/// Returns the same on the fleet that `gather` returns; `None`: on this machine. Nothing is written or sent before `gather` is
-/// called.
+/// Runs the load on the fleet that `gather` returns; `None`: on this machine. Nothing is written or sent before
+/// `gather` is called.
 pub fn run_on(
     args: &RunArgs,
     screen: &Screen,
@@ -36,7 +36,7 @@ pub fn run_on(
     run_prepared(args, prepare(args)?, screen, gather)
 }
 
-/// Returns the same for a load that is not from the command line.
+/// Runs a load that is not from the command line.
 pub fn run_prepared(
     args: &RunArgs,
     mut prepared: Prepared,

@@ -117,7 +117,7 @@ impl TimeSeries<Vec<u8>> {
     /// Returns a copy that continues in memory.
     ///
     /// # Errors
-    /// None that memory has.
+    /// None occur in memory.
     pub fn copy(&mut self) -> io::Result<TimeSeries<Vec<u8>>> {
         self.rows.flush()?;
         let rows = csv::Writer::from_writer(self.rows.get_ref().clone());
@@ -206,7 +206,8 @@ mod tests {
     use crate::collector::snapshot::Gauges;
     use crate::collector::tally::Tally;
 
-    /// Returns the second `t`, in which `n` arrivals of phase `phase` are accepted, 1 ms to n ms after they were due.
+    /// Returns the second `t`, in which `n` arrivals of phase `phase` are accepted, 1 ms to n ms after their scheduled
+    /// time.
     fn second(t: u64, phase: usize, n: u64) -> Interval {
         let mut tally = Tally::new(2);
         let own = &mut tally.phases[phase];

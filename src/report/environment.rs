@@ -31,7 +31,7 @@ pub struct Environment {
     pub kernel: Option<String>,
     /// The machine's memory.
     pub memory_bytes: Option<u64>,
-    /// Descriptors this process may have open; `null`: as many as it likes.
+    /// The number of descriptors that this process may have open; `null`: unlimited.
     pub descriptors_soft_limit: Option<u64>,
     /// The hard limit of descriptors.
     pub descriptors_hard_limit: Option<u64>,

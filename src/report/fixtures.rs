@@ -412,7 +412,7 @@ fn phase(name: &str, n: u64, window_s: f64) -> StoredPhase {
     }
 }
 
-/// `ms`: min, p50, p90, p95, p99, p99.9, p99.99, max in milliseconds.
+/// Returns a distribution. `ms`: min, p50, p90, p95, p99, p99.9, p99.99 and max in milliseconds.
 fn metric(phase: &str, name: &str, outcome: &str, count: u64, ms: [f64; 8]) -> StoredMetric {
     let needs = [7, 44, 90, 459, 4_603, 46_050];
     let percentiles = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999]

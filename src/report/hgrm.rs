@@ -1,7 +1,7 @@
 //! HdrHistogram's table of percentiles (`.hgrm`), for its plotters.
 //!
-//! The form is that of `outputPercentileDistribution` in the Java library, five ticks to each halving of what remains;
-//! values in milliseconds.
+//! The form is that of `outputPercentileDistribution` in the Java library: five ticks for each halving of the remaining
+//! distance to 100 %, and values in milliseconds.
 
 use std::fmt::Write;
 
@@ -9,9 +9,9 @@ use super::merge::{self, MergeError};
 use super::stored::{RunResult, StoredMetric};
 use crate::collector::histogram::Hist;
 
-/// Ticks for each half of the distance that remains to 100 %.
+/// The number of ticks for each halving of the remaining distance to 100 %.
 const TICKS: u32 = 5;
-/// Buckets of the first octave, and twice those of each that follows.
+/// The number of buckets of the first octave; each following octave has half as many.
 const SUB_BUCKETS: u32 = 2048;
 const NS_PER_MS: f64 = 1e6;
 
@@ -21,7 +21,7 @@ pub enum HgrmError {
     /// The run has no distribution of this name.
     #[error("the run has no distribution {wanted}; it has {}", has.join(", "))]
     Unknown {
-        /// The name that was asked for.
+        /// The requested name.
         wanted: String,
         /// The names that exist.
         has: Vec<String>,
@@ -31,7 +31,8 @@ pub enum HgrmError {
     Histogram(#[from] MergeError),
 }
 
-/// Returns the distribution of this name: `phase/metric/outcome`, or `metric/outcome` for that of all measured phases together.
+/// Returns the distribution of this name: `phase/metric/outcome`, or `metric/outcome` for the sum of all measured
+/// phases.
 ///
 /// # Errors
 /// There is no such distribution.

@@ -209,7 +209,7 @@ struct ChartPhase {
 struct ChartEvent {
     name: String,
     from: f64,
-    /// The end; `null`: it runs.
+    /// The end; `null`: the event is running.
     to: Option<f64>,
 }
 

@@ -177,7 +177,7 @@ mod tests {
             }
             result.profile.name = "`<b>|".into();
             let text = write(&result);
-            // As a reader of tables sees it: a backslash takes the next character with it.
+            // Reads the row as a reader of tables does: a backslash belongs to the next character.
             let bars = |line: &str| {
                 let mut rest = line.chars();
                 let mut bars = 0;

@@ -51,7 +51,7 @@ pub enum MergeError {
     Other {
         /// The run.
         run: String,
-        /// Than which.
+        /// The run with which it was compared.
         other: String,
         /// The difference.
         what: &'static str,
@@ -61,7 +61,7 @@ pub enum MergeError {
     Doubled {
         /// The run.
         run: String,
-        /// And which.
+        /// The other run.
         other: String,
         /// The shard's index.
         index: u32,
@@ -87,7 +87,7 @@ pub enum MergeError {
     Missing {
         /// The missing shards, as text.
         missing: String,
-        /// More than one.
+        /// Whether more than one is missing.
         many: bool,
         /// The number of all shards.
         of: u32,
@@ -148,7 +148,7 @@ impl Shards {
     /// Checks that the runs are all the shards of one run. Each comes with the name that the user gave.
     ///
     /// # Errors
-    /// Some are not, or some are missing.
+    /// Some are not shards of one run, or some are missing.
     pub fn of(runs: Vec<(String, RunResult)>) -> Result<Shards, MergeError> {
         let mut found: BTreeMap<u32, usize> = BTreeMap::new();
         let (first_name, first) = runs.first().expect("there is at least one run");

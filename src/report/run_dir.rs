@@ -74,7 +74,7 @@ pub enum RunDirError {
     /// The path is in use.
     #[error("cannot write the run to {}: {why}", path.display())]
     Taken {
-        /// Where.
+        /// The path.
         path: PathBuf,
         /// The obstacle at that path, and the remedy.
         why: String,
@@ -84,7 +84,7 @@ pub enum RunDirError {
     Create {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A file in it cannot be written.
@@ -92,7 +92,7 @@ pub enum RunDirError {
     Write {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A stored result cannot be opened.
@@ -100,7 +100,7 @@ pub enum RunDirError {
     Open {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A stored result cannot be understood.
@@ -108,7 +108,7 @@ pub enum RunDirError {
     Read {
         /// The path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: ReadError,
     },
 }
@@ -154,12 +154,13 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the directory that the user names, or `smtpress-runs/<UTC time>-<name>`, and sees that files can be written
-    /// there. With `overwrite` the run of that name, if there is one, stays until this one is stored. `started_at` is since
-    /// the Unix epoch.
+    /// Makes the directory that the user names, or `smtpress-runs/<UTC time>-<name>`, and checks that files can be
+    /// written there. With `overwrite` an existing run of that name stays until this one is stored. `started_at` is
+    /// since the Unix epoch.
     ///
     /// # Errors
-    /// [`RunDirError::Taken`] when something else is there, others when it cannot be made or written to: nothing was sent yet.
+    /// [`RunDirError::Taken`] if something else is there; other errors if it cannot be made or written to. Nothing was
+    /// sent yet.
     pub fn create(
         wanted: Option<&Path>,
         overwrite: bool,
@@ -179,10 +180,10 @@ impl RunDir {
     /// Opens the directory of an interrupted search, to continue it.
     ///
     /// # Errors
-    /// When it cannot be written to, or another process does.
+    /// It cannot be written to, or another process writes to it.
     pub fn reopen(path: &Path) -> Result<RunDir, RunDirError> {
         let directory = RunDir::taken(RunPlace::at(path.to_owned(), path.to_owned())?, None)?;
-        // It has no result until the search has ended again.
+        // It has no result until the search ends again.
         let file = |name: &str| path.join(name);
         if file(RESULT).is_file() {
             fs::rename(file(RESULT), file(UNFINISHED))
@@ -191,8 +192,8 @@ impl RunDir {
         Ok(directory)
     }
 
-    /// Puts into the time series and the interval log what came out of the relay, where that was learnt when the run was
-    /// over. `phases` are the plan's names, in its order.
+    /// Adds the relay's deliveries to the time series and the interval log, if they became known only after the run.
+    /// `phases` are the plan's names, in its order.
     ///
     /// # Errors
     /// A file cannot be read or written; then it stays as it was.
@@ -211,7 +212,7 @@ impl RunDir {
     /// Creates the directory of one run of a series, within the directory of the series.
     ///
     /// # Errors
-    /// The same as of [`RunDir::create`].
+    /// As of [`RunDir::create`].
     pub fn member(&self, name: &str) -> Result<RunDir, RunDirError> {
         RunDir::taken(RunPlace::named(&self.place.work.join(name), false)?, Some(self.called.join(name)))
     }

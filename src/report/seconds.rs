@@ -36,7 +36,7 @@ pub enum SecondsError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A line is invalid.
@@ -196,7 +196,7 @@ fn row(cells: &Cells<'_>) -> Result<Option<SeriesRow>, String> {
     for outcome in Outcome::ALL {
         counts.arrivals.add_many(outcome, cells.number(&outcome.as_str().replace('-', "_"))?);
     }
-    // The file does not say which of them it was.
+    // The file does not contain the outcomes of these attempts, so all count as deferred.
     counts.retry.attempts.add_many(Outcome::Deferred, cells.number_if("attempts_failed")?);
     let gauges = Gauges {
         queued: cells.optional("queued")?,

@@ -110,7 +110,7 @@ fn block(block: &SectionPart, section: &Section, page: &mut TextPage<'_>) -> io:
     }
 }
 
-/// Names and values in one paragraph.
+/// Writes names and values in one paragraph.
 fn facts(table: &ReportTable) -> Vec<StyledText> {
     let mut spans: Vec<StyledText> = Vec::new();
     for row in table.rows_on(Medium::Terminal) {

@@ -1,6 +1,6 @@
 //! A comparison as JSON, and its schema.
 //!
-//! Units are in the names: `_ns`, `_per_s`, `_share` (from 0 to 1). What is a ratio has none.
+//! Units are in the names: `_ns`, `_per_s`, `_share` (from 0 to 1). Ratios have no unit.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,13 +14,14 @@ use crate::verdict::compare::{self, Measure, MetricComparison};
 /// The version of the format that is written.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Runs held against runs: what `smtpress compare --json` writes.
+/// A comparison of two sets of runs, as `smtpress compare --json` writes it.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Comparison")]
 struct Json<'a> {
     /// The version of this format: 1.
     schema_version: u32,
-    /// Over all metrics: regressed if one is; else inconclusive if one is, or if there is none; else improved if one is.
+    /// The verdict over all metrics: regressed if one is; else inconclusive if one is, or if there is none; else
+    /// improved if one is; else equivalent.
     #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
     verdict: &'static str,
     /// The exit code of the process.
@@ -34,17 +35,17 @@ struct Json<'a> {
     seed: u64,
     /// The runs of the base.
     base: Vec<JsonRun<'a>>,
-    /// The runs of what is judged.
+    /// The runs of the candidate, which is judged.
     candidate: Vec<JsonRun<'a>>,
-    /// `tested`: the unit of evidence is the run. `unknown`: there are too few runs to know how far one differs from the next,
-    /// and the intervals come from within the runs.
+    /// `tested`: the unit of evidence is the run. `unknown`: there are too few runs to know how much runs differ from
+    /// each other, and the intervals come from within the runs.
     #[schemars(extend("enum" = ["tested", "unknown"]))]
     run_to_run: &'static str,
-    /// By phase and metric.
+    /// The metrics, by phase.
     metrics: Vec<JsonRow<'a>>,
     /// Notes for the reader, in sentences.
     notes: &'a [String],
-    /// Why the runs should not be compared, where the user insisted.
+    /// The reasons against the comparison, if the user forced it.
     forced: &'a [String],
 }
 
@@ -68,7 +69,7 @@ struct JsonRun<'a> {
 struct JsonRow<'a> {
     /// The phase.
     phase: &'a str,
-    /// Its name: `response p99`, `accepted rate`, `unexpected rate`.
+    /// The name of the metric: `response p99`, `accepted rate`, `unexpected rate`.
     metric: String,
     /// For a response time: its quantile in each run, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,44 +80,46 @@ struct JsonRow<'a> {
     /// For a share: its value in each run, from 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     values_share: Option<Values<'a>>,
-    /// Candidate to base, of the medians; 1: no change. A change within 1 / (1 + margin) to 1 + margin does not matter.
+    /// The ratio of the medians, candidate to base; 1: no change. A change within 1 / (1 + margin) to 1 + margin does
+    /// not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     ratio: Option<JsonChange>,
-    /// Candidate less base, of the medians of shares; 0: no change. A change within -margin to margin does not matter.
+    /// The difference of the medians of shares, candidate minus base; 0: no change. A change within -margin to margin
+    /// does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     difference_share: Option<JsonChange>,
-    /// The chance of such a difference between runs that are alike; `null`: it could not be tested.
+    /// The probability of such a difference between runs that are alike; `null`: it could not be tested.
     p: Option<f64>,
     /// The probability after Holm's correction for the number of metrics.
     p_holm: Option<f64>,
     /// The judgement.
     #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
     verdict: &'static str,
-    /// Why there is no verdict, in words, if the numbers do not show it.
+    /// The reason if there is no verdict, in words, unless the numbers show it.
     why: Option<&'a str>,
 }
 
 /// The values of a metric, in the order of the runs.
 #[derive(Serialize, JsonSchema)]
 struct Values<'a> {
-    /// By run of the base; `null` where a run cannot say it.
+    /// The value of each run of the base; `null` if a run does not have it.
     base: &'a [Option<f64>],
-    /// By run of the candidate.
+    /// The value of each run of the candidate.
     candidate: &'a [Option<f64>],
-    /// The median of the base; `null` where a run of it cannot say its value.
+    /// The median of the base; `null` if one of its runs does not have the value.
     base_median: Option<f64>,
-    /// That of the candidate.
+    /// The median of the candidate.
     candidate_median: Option<f64>,
 }
 
 /// A change, its 95 % interval and the margin.
 #[derive(Serialize, JsonSchema)]
 struct JsonChange {
-    /// The change; `null` where a side cannot say its value.
+    /// The change; `null` if one side does not have the value.
     middle: Option<f64>,
     /// The lower end of its 95 % interval; `null` if there is none.
     low: Option<f64>,
-    /// The upper end.
+    /// The upper end of its 95 % interval.
     high: Option<f64>,
     /// The margin within which a change does not matter.
     margin: f64,

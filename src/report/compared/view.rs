@@ -1,6 +1,6 @@
-//! A comparison without a format: what each row says, its severity, and how its numbers are written.
+//! A comparison, independent of a format: the text of each row, its severity, and the form of its numbers.
 //!
-//! Figures carry the place where they stand in the JSON of the comparison.
+//! Figures carry their place in the JSON of the comparison.
 
 use super::Compared;
 use crate::report::format;
@@ -21,13 +21,13 @@ pub struct ComparedView {
     pub profile: Cell,
     /// The seed of the runs.
     pub seed: Cell,
-    /// How many runs are compared with how many, and what differs between them.
+    /// The numbers of the compared runs, and the differences between them.
     pub asked: String,
-    /// By phase and metric.
+    /// The metrics, by phase.
     pub rows: Vec<ComparedRow>,
     /// Notes for the reader.
     pub notes: Vec<Cell>,
-    /// Why the runs should not be compared, where the user insisted.
+    /// The reasons against the comparison, if the user forced it.
     pub forced: Vec<Cell>,
 }
 
@@ -50,11 +50,11 @@ pub struct ComparedRow {
     pub interval: [Cell; 2],
     /// The change that does not matter.
     pub margin: Cell,
-    /// The chance of such a difference between runs that are alike.
+    /// The probability of such a difference between runs that are alike.
     pub p: Cell,
     /// The probability after Holm's correction.
     pub p_holm: Cell,
-    /// Why there is no verdict, if the numbers do not show it.
+    /// The reason if there is no verdict, unless the numbers show it.
     pub why: String,
 }
 

@@ -1,8 +1,8 @@
-//! What came out of the relay, put into the time series of a run that learnt it from a log, and therefore later.
+//! Adds the relay's deliveries to the time series of a run that got them later, from a log.
 //!
 //! # Decisions
-//! - A recipient counts in the row of its phase; in a second that has no row of its phase, in the last row of that second: the sum
-//!   over the rows of a second is exact.
+//! - A recipient counts in the row of its phase. If a second has no row of that phase, it counts in the last row of
+//!   that second, so the sum over the rows of a second is exact.
 
 use std::io;
 use std::ops::Range;
@@ -19,12 +19,12 @@ const FILLED: [&str; 3] = ["accepted_recipients", "delivered", "queued"];
 /// The start and the length of a row, since the load began.
 type RowTime = (Duration, Duration);
 
-/// Returns the time series `series` with what came out by each of its rows, and with rows for the seconds of the drain; and the times
-/// of all its rows, each once. `phases` are the plan's names, in its order. While something is missing the seconds last until
-/// `waited`. Of deliveries whose times are unknown nothing is put in.
+/// Returns the time series `series` with the deliveries of each row, and with rows for the seconds of the drain. Also
+/// returns the times of all its rows, each once. `phases` are the plan's names, in its order. If recipients are
+/// missing, the rows last until `waited`. Deliveries with unknown times are not added.
 ///
 /// # Errors
-/// `series` is no time series.
+/// `series` is not a time series.
 pub fn with_deliveries(
     series: &str,
     phases: &[String],
@@ -59,7 +59,7 @@ pub fn with_deliveries(
         for (index, record) in rows.iter().enumerate() {
             let phase = phase_of(record).unwrap_or(last);
             let (mut accepted, mut came) = between(delivered, phase, start, length);
-            // What has no row of its own stands in the last.
+            // Recipients of a phase without its own row count in the last row.
             let others =
                 (0..phases.len()).filter(|other| !rows.iter().any(|row| phase_of(row) == Some(*other)));
             for other in others.filter(|_| index + 1 == rows.len()) {
@@ -78,7 +78,7 @@ pub fn with_deliveries(
         }
         over = over.max(start + length);
     }
-    // Deliveries after the load have seconds of their own.
+    // Deliveries after the load get seconds of their own.
     let end = if is_timed { end_of_wait(delivered, waited) } else { 0 };
     while over < Duration::from_secs(end) {
         let length = Duration::from_secs(over.as_secs() + 1) - over;
@@ -103,14 +103,15 @@ pub fn with_deliveries(
     Ok((String::from_utf8(text).map_err(io::Error::other)?, times))
 }
 
-/// The end of the last second of the wait: that of the last delivery, or of the wait itself if something is missing.
+/// Returns the end of the last second of the wait: the second of the last delivery, or the end of the wait itself if
+/// recipients are missing.
 fn end_of_wait(delivered: &Delivered, waited: Duration) -> u64 {
     let last = delivered.phases.iter().filter_map(|phase| phase.seconds.keys().next_back()).max();
     let came = last.map_or(0, |second| second + 1);
     if delivered.counts().missing > 0 { came.max(next_second(waited)) } else { came }
 }
 
-/// The seconds of the run that belong to a row with this start and length: those that begin in it.
+/// Returns the seconds of the run that belong to a row with this start and length: those that begin in it.
 pub fn seconds_of_row(start: Duration, length: Duration) -> Range<u64> {
     let (first, end) = (next_second(start), next_second(start + length));
     first..end.max(first)
@@ -120,12 +121,12 @@ fn next_second(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Rounded to milliseconds, the precision of the file.
+/// Returns a time rounded to milliseconds, the precision of the file.
 fn millis(time: Duration) -> Duration {
     Duration::from_millis((time.as_secs_f64() * 1e3).round() as u64)
 }
 
-/// Recipients of a phase that were accepted and that came out in a row.
+/// Returns the numbers of recipients of a phase that were accepted and delivered in a row.
 fn between(delivered: &Delivered, phase: usize, start: Duration, length: Duration) -> (u64, u64) {
     let Some(phase) = delivered.phases.get(phase) else { return (0, 0) };
     let seconds = phase.seconds.range(seconds_of_row(start, length));
@@ -195,7 +196,7 @@ mod tests {
             (filled.clone(), times),
             "a second time changes nothing"
         );
-        // While something is missing, the rows last as long as the wait.
+        // If recipients are missing, the rows last as long as the wait.
         let mut missing = delivered.clone();
         missing.phases[1].counts.missing = 1;
         let (_, times) = put(&written, &missing, at(5, 100));

@@ -243,7 +243,7 @@ struct PhaseBegin<'a> {
 }
 
 impl PhaseBegin<'_> {
-    /// Returns the begin of a phase; `None` if it is not stored.
+    /// Returns the start of a phase; `None` if it is not stored.
     fn of<'a>(shard: &'a RunResult, phase: &str) -> Option<PhaseBegin<'a>> {
         let phase = shard.phases.iter().find(|own| own.name == phase)?;
         let load = load_began(shard);

@@ -1,4 +1,4 @@
-//! The seconds of all shards as those of one run, aligned on the beginnings of phases.
+//! The seconds of all shards as the seconds of one run, aligned on the starts of phases.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::Tally;
 use crate::report::seconds::{Seconds, SecondsError};
 
-/// Reads the shards' seconds together; holds only as many in memory as the shards are apart.
+/// Reads the shards' seconds together. Only as many seconds are in memory as the shards are apart.
 pub struct MergedSeconds {
     shards: Vec<ShardSeconds>,
     /// The seconds that are not complete yet, by their start in milliseconds.

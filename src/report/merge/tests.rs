@@ -1,4 +1,4 @@
-//! Generated shards with a known union.
+//! Tests with generated shards whose sum is known.
 
 use proptest::prelude::*;
 
@@ -57,7 +57,8 @@ fn merged(results: Vec<RunResult>) -> RunResult {
     Shards::of(named(results)).unwrap().merge(None).unwrap()
 }
 
-/// Returns a shard with a receiver behind the relay: of `accepted` recipients so many are missing.
+/// Returns a shard with a receiver behind the relay. `accepted` recipients were accepted, and this many of them are
+/// missing.
 fn relayed(index: u32, accepted: u64, missing: u64, growth: f64) -> RunResult {
     let mut result = shard(index, 2, &[1_000, 2_000], &[]);
     result.phases[0].delivery = Some(StoredPhaseDelivery {
@@ -137,7 +138,7 @@ fn counts_are_added_rates_taken_anew_and_assertions_judged_anew() {
         one.assertions.push(StoredAssertion {
             expr: "response p99 < 8ms".into(),
             phase: Some("steady".into()),
-            // Each shard alone has too few values to say.
+            // A single shard has too few values for a result.
             observed: "n/a (needs 459, has 200)".into(),
             status: StoredAssertionStatus::NoData,
             builtin: false,
@@ -193,7 +194,7 @@ fn shards_that_began_apart_are_no_valid_run_and_are_named() {
     );
     let wide = Shards::of(named(began("08.000000000"))).unwrap().with_max_skew(Duration::from_secs(9));
     assert_eq!(wide.merge(None).unwrap().verdict.exit_code, 0);
-    // What counts is when the load of a phase began: behind a gate that may be later in one shard.
+    // The start of the load of a phase decides. Behind a gate it may be later in one shard.
     let mut gated = began("00.000000000");
     gated[0].phases[0].start_s = 0.5;
     assert!(merged(gated).validity.explanations[0].starts_with("shard 0/2: "));
@@ -221,7 +222,7 @@ fn a_shard_whose_start_is_not_stored_began_no_earlier_than_its_run() {
         words.starts_with("shard 2/3: phase steady began at least 8.50 s later than in shard 0/3"),
         "{words}"
     );
-    // The start of the first may have been at any time: nothing is known of how far apart they were.
+    // The first shard may have started at any time, so the distance of the starts is unknown.
     for (started, load) in [
         (["00", "00", "09"], [None, Some("09.5"), Some("09.5")]),
         (["00", "00", "09"], [None, None, None]),
@@ -231,7 +232,7 @@ fn a_shard_whose_start_is_not_stored_began_no_earlier_than_its_run() {
         assert_eq!(whole.verdict.exit_code, 0, "{:?}", whole.validity);
         assert!(whole.warnings.iter().any(|said| said.contains("not known")), "{:?}", whole.warnings);
     }
-    // Two shards that began apart are found beside one without a stored time.
+    // Two shards that started apart are found although another one has no stored time.
     let whole = began(["00", "00", "00"], [Some("00.5"), None, Some("08.5")]);
     assert_eq!(whole.verdict.exit_code, 98);
     assert!(whole.validity.explanations[0].starts_with("shard 2/3: phase steady began 8.00 s later"));
@@ -272,14 +273,14 @@ fn what_is_not_the_whole_is_refused_and_the_sentence_says_what_to_do() {
     other.profile.seed = 7;
     let text = refusal(vec![of(0, 2), other]);
     assert!(text.contains("its seed is another") && text.contains("--seed"), "{text}");
-    // The user knows how many there are.
+    // The user knows the number of shards.
     let expected = |results: Vec<RunResult>, n| Shards::expect(&named(results), n);
     expected(vec![of(0, 3), of(2, 3)], 3).unwrap();
     let text = expected(vec![of(0, 3), of(2, 4)], 3).unwrap_err().to_string();
     assert!(text.starts_with("dir1 is shard 2 of 4, and --expect-shards says 3"), "{text}");
     let text = expected(vec![fixtures::accepted()], 3).unwrap_err().to_string();
     assert!(text.starts_with("dir0 is a whole run and no shard"), "{text}");
-    // What a file says of itself costs nothing.
+    // A huge number of shards in a file costs no memory.
     let text = refusal(vec![of(0, u32::MAX), of(1, u32::MAX)]);
     assert!(text.starts_with("shards 2, 3"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! The run directory on a real file system.
+//! Tests of the run directory on a real file system.
 
 use super::*;
 use crate::collector::snapshot::{Gauges, Interval};
@@ -131,7 +131,7 @@ fn a_name_that_is_taken_is_refused_and_never_changed() {
         }
     }
     assert_eq!(names(parent.path()), ["file", "nowhere", "others", "run"]);
-    // A name that the user did not give may change.
+    // A name that was not given by the user may change.
     let free: Vec<PathBuf> = (0..3)
         .map(|_| {
             let mut place = RunPlace::free(&parent.path().join("drawn")).unwrap();
@@ -174,7 +174,7 @@ fn what_is_overwritten_stays_until_the_new_run_is_stored() {
         assert_eq!(RunDir::open(&run).unwrap().verdict, fixtures::limit_enforced().verdict);
         assert_eq!(names(parent.path()), ["link", "run"], "nothing of the old one is left");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        // Its lock ends with it.
+        // The lock ends when `directory` is dropped.
         drop(directory);
         stored(&run, true, &fixtures::accepted()).unwrap();
     }
@@ -220,7 +220,7 @@ fn only_what_runs_wrote_is_ever_removed() {
         assert!(why.contains(name.split('/').next().unwrap()), "{name}: {why}");
         assert!(run.join(name).exists() && run.join("result.json").is_file(), "{name}");
     }
-    // A result of another program, and a folder of known names without any.
+    // Neither a result of another program nor a folder of known names without a result is overwritten.
     for text in
         [Some("{}"), Some("not JSON"), Some(r#"{"schema_version": 1, "tool": {"name": "other"}}"#), None]
     {
@@ -232,7 +232,7 @@ fn only_what_runs_wrote_is_ever_removed() {
         taken(&run, true);
         assert!(run.join("profile.toml").is_file());
     }
-    // A file that appears during the run.
+    // A file appears during the run.
     fs::remove_dir_all(&run).unwrap();
     stored(&run, false, &fixtures::accepted()).unwrap();
     let mut directory = RunDir::create(Some(&run), true, "x", STARTED).unwrap();
@@ -280,7 +280,7 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
     so_far.took_s = 1.0;
     recording.add(&interval());
     directory.keep(&so_far).unwrap();
-    // A second without counts, and half a line.
+    // The log has a second without counts, and half a line.
     recording.add(&Interval { start: Duration::from_secs(1), ..interval() });
     drop(recording);
     let log = run.join("metrics.hlog");
@@ -300,7 +300,7 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
     assert!(found.assertions.iter().all(|own| own.status.as_str() == "not-judged"));
     let page = page(&run, &found, None);
     assert!(page.contains("cut off") && !page.contains("PASS"), "{page}");
-    // Valid by the schema, and readable.
+    // The result fits the schema and can be read.
     assert_eq!(json::read(&json::write(&found)).unwrap(), found);
 }
 

@@ -175,7 +175,7 @@ pub const INDENT: usize = 2;
 /// The columns of a label beside a paragraph.
 const LABEL: usize = 11;
 
-/// Takes the blanks at the end of a line away.
+/// Removes the blanks at the end of a line.
 fn trim_end(line: &mut Vec<StyledText>) {
     while let Some(last) = line.last_mut() {
         last.text.truncate(last.text.trim_end().len());

@@ -28,15 +28,15 @@ pub struct Head {
     pub foremost: Option<Box<ConditionView>>,
     /// The profile's name.
     pub profile: Cell,
-    /// Where the load went.
+    /// The target.
     pub target: Cell,
-    /// When the run started.
+    /// The time of the run's start.
     pub started_at: Cell,
-    /// How long it took.
+    /// The length of the run.
     pub took: Cell,
     /// The seed.
     pub seed: String,
-    /// Identifies the run.
+    /// The identifier of the run.
     pub run_id: Cell,
 }
 

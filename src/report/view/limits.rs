@@ -63,7 +63,7 @@ fn shown_by(limit: &StoredLimit) -> String {
     }
 }
 
-/// Returns how a limit showed; empty for a rule that is kept, or a limit that was not reached.
+/// Returns how a limit showed; empty for a rule that is obeyed, or a limit that was not reached.
 fn details(limit: &StoredLimit) -> Vec<String> {
     let is_rule_kept = limit.verdict == StoredLimitVerdict::Found && limit.unit == "reply";
     let is_not_reached = limit.verdict == StoredLimitVerdict::NotReached && limit.remarks.is_empty();

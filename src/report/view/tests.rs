@@ -1,4 +1,4 @@
-//! All four formats use the same word, severity and number format for one fact.
+//! Tests that all four formats use the same word, severity and number format for one fact.
 
 use super::*;
 use crate::report::fixtures;
@@ -8,10 +8,10 @@ use crate::report::{junit, markdown, terminal};
 
 /// A run in the four formats.
 struct Formats {
-    /// With colours.
+    /// The text for a terminal, with colours.
     terminal: String,
     markdown: String,
-    /// Without the data that the page carries.
+    /// The HTML page, without the data that it carries.
     page: String,
     junit: String,
 }
@@ -157,7 +157,7 @@ fn what_an_assertion_observed_is_written_as_in_the_table() {
     let formats = Formats::of(&result);
     formats.hold(["9.66 ms"; 4]);
     formats.lack(&["9.658"]);
-    // Where the shorter number would read like the bound the longer one stays.
+    // If the shorter number would read like the bound, the longer one is kept.
     result.assertions[0].expr = "response p99 < 9.66ms".to_owned();
     Formats::of(&result).hold(["9.658 ms"; 4]);
 }

@@ -96,7 +96,7 @@ fn place_of(metric: &StoredMetric) -> Visibility {
     }
 }
 
-/// Returns the values of a metric: how many, the least, the quantiles, the greatest.
+/// Returns the values of a metric: the count, the least value, the quantiles, and the greatest value.
 pub(super) fn numbers(at: usize, metric: &StoredMetric) -> Vec<Cell> {
     let mut row = vec![
         Cell::count(metric.count, format!("/metrics/{at}/count")),

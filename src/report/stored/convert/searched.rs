@@ -1,4 +1,4 @@
-//! The result of a search for limits or capacity: the head of a result, without phases. The search adds what it found.
+//! The result of a search for limits or capacity: the head of a result, without phases. The search adds its findings.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub struct Searched<'a> {
 }
 
 impl RunResult {
-    /// Returns the result of a search, with nothing found yet.
+    /// Returns the result of a search, with no findings yet.
     pub fn searched(input: Searched<'_>) -> RunResult {
         let plan = input.plan;
         let SearchVerdict { status, exit_code, reason } = input.verdict;
@@ -44,7 +44,7 @@ impl RunResult {
     }
 }
 
-/// Returns an empty result of this plan. `times` holds when it started, since the Unix epoch, and how long it took.
+/// Returns an empty result of this plan. `times`: the start since the Unix epoch, and the length of the search.
 pub(super) fn empty(plan: &Plan, path: Option<String>, sha256: String, times: [Duration; 2]) -> RunResult {
     RunResult {
         schema_version: SCHEMA_VERSION,

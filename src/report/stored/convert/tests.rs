@@ -1,4 +1,4 @@
-//! A measured run becomes a result that fits its schema.
+//! Tests that a measured run becomes a result that fits its schema.
 
 use super::*;
 use crate::collector::Metric;
