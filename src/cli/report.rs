@@ -169,7 +169,7 @@ impl Stored {
         Some(read.map_err(|source| SecondsError::File { path, source }.into()))
     }
 
-    /// The seconds of a joined run, where they are needed; `None`: it was not joined.
+    /// Returns the seconds of a joined run, if this report needs them; `None`: the run was not joined.
     fn joined(&self) -> Result<Option<&DeliveredSeconds>, CommandError> {
         match &self.joined {
             None => Ok(None),

@@ -126,8 +126,8 @@ pub struct PhaseDelivery {
     pub drain: Option<Duration>,
     /// By the second of the run; empty: the times are unknown.
     pub seconds: BTreeMap<u64, DeliverySecond>,
-    /// The times by the second of the run in which recipients came out. Kept for a run that is joined with a log: the seconds of
-    /// others have them already.
+    /// The times by the second of the delivery, since the run's epoch. They are kept only for a run that is joined with
+    /// a log; the seconds of other runs have them already.
     pub times: BTreeMap<u64, PackedTimes>,
 }
 

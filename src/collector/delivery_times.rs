@@ -1,9 +1,9 @@
-//! Transit and delivery times by the second in which a recipient came out, for the seconds of a run that is joined with a
-//! delivery log.
+//! Transit and delivery times by the second of the delivery, for the seconds of a run that is joined with a delivery
+//! log.
 //!
 //! # Decisions
 //! - A second that has passed is packed in the encoding of stored distributions: an hour of 1,000 deliveries a second
-//!   takes some 30 MB. A log of two receivers may come back to it; then both parts are added.
+//!   takes some 30 MB. A log of two receivers may return to such a second; then both parts are added.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,37 +16,38 @@ pub const TIMES: [Metric; 2] = [Metric::Transit, Metric::Delivery];
 /// The number of seconds that stay unpacked.
 const OPEN: usize = 3;
 
-/// The times of recipients of one phase by the second in which they came out.
+/// The times of one phase's recipients, by the second of the delivery.
 #[derive(Clone, Debug, Default)]
 pub struct TimesBySecond {
     open: BTreeMap<u64, [Hist; 2]>,
     packed: BTreeMap<u64, PackedTimes>,
 }
 
-/// The distributions of one second in their encoding, in the order of [`TIMES`].
+/// The encoded distributions of one second, in the order of [`TIMES`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackedTimes([String; 2]);
 
 impl PackedTimes {
-    /// The encoding of a distribution depends on its exact greatest value, which a decoded one no longer has: it is encoded
-    /// twice, so that it is the same whether a second was packed in one piece or in several.
+    /// Encodes distributions. The encoding depends on the exact greatest value, which a decoded distribution no longer
+    /// has. So each is encoded twice, and the result is the same for a second that was packed in one piece or in
+    /// several.
     fn of(times: [Hist; 2]) -> PackedTimes {
         PackedTimes(times.map(|hist| decoded(&hist.encode()).encode()))
     }
 
-    /// Returns the distributions.
+    /// Returns the decoded distributions.
     pub fn hists(&self) -> [Hist; 2] {
         [&self.0[0], &self.0[1]].map(|text| decoded(text))
     }
 }
 
-/// Reads our own text.
+/// Decodes a distribution that this program encoded.
 fn decoded(text: &str) -> Hist {
     Hist::decode(text).unwrap_or_default()
 }
 
 impl TimesBySecond {
-    /// Adds the times, in the order of [`TIMES`], of a recipient that came out at this time since the run's epoch.
+    /// Adds the times, in the order of [`TIMES`], of a recipient that was delivered at this time since the run's epoch.
     pub fn add(&mut self, at: Duration, times: [Duration; 2]) {
         let hists = self.open.entry(at.as_secs()).or_default();
         hists.iter_mut().zip(times).for_each(|(hist, time)| hist.time(time));
@@ -57,7 +58,7 @@ impl TimesBySecond {
         }
     }
 
-    /// Returns all seconds.
+    /// Returns all seconds in packed form.
     pub fn packed(&self) -> BTreeMap<u64, PackedTimes> {
         let mut packed = self.packed.clone();
         self.open.iter().for_each(|(second, times)| pack(&mut packed, *second, times.clone()));
@@ -95,7 +96,7 @@ mod tests {
         assert_eq!((counts.iter().sum::<u64>(), counts.len()), (300, 9));
         let plain = (0..300).filter(|n| at(*n).as_secs() == 4).map(|n| times(n)[1].as_nanos());
         let [_, delivery] = forward[&4].hists();
-        // Of the encoding three digits remain.
+        // The encoding keeps three digits.
         let most = plain.max().unwrap() as f64;
         assert!((delivery.max_ns() as f64 / most - 1.0).abs() < 1e-3, "{} of {most}", delivery.max_ns());
     }

@@ -22,7 +22,7 @@ pub struct BehindRelay<R> {
     pub inner: R,
     /// The source of deliveries; `None` without a receiver.
     pub receiver: Option<Arc<FarEnd>>,
-    /// Asks for the clock of the source of deliveries once more when the run is over.
+    /// Asks for the clock of the source of deliveries again after the run.
     pub clock_probe: Option<Arc<ClockProbe>>,
     /// How long to wait for deliveries after the load, at most.
     pub drain: Duration,

@@ -1,9 +1,12 @@
-//! Asks a receiver on another machine what its clock shows: by how much it is ahead of this machine's, with a bound.
+//! Measures the offset of the clock of a receiver on another machine, with its bound.
 //!
 //! # Decisions
-//! - Half of the shortest of several round trips is the bound: however it divides into its two ways, the truth is within.
-//! - Both ends of a run are asked. The offset of the start stays, and the bound is widened to cover both.
-//! - Our times are one reading of the wall clock and the monotonic time since then, as the times of a run are.
+//! - The bound is half of the shortest of several round trips: the true offset lies within it, whatever the lengths of
+//!   the two ways.
+//! - The receiver is asked before and after a run. The offset of the start stays, and the bound is widened to cover
+//!   both answers.
+//! - The times of this machine are one reading of the wall clock plus the monotonic time since then, as the times of a
+//!   run are.
 
 use std::time::{Duration, Instant};
 
@@ -27,19 +30,19 @@ const QUESTIONS: usize = 16;
 /// The longest wait for the session, and for each answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Asks one receiver.
+/// The means to ask one receiver for its clock.
 pub struct ClockProbe {
     plan: Plan,
     began: Instant,
-    /// What our wall clock showed then.
+    /// The reading of this machine's wall clock at that time.
     wall: Duration,
 }
 
 impl ClockProbe {
-    /// Prepares to ask the receiver at this address of a target. `allow`: hosts beyond loopback that the user allows.
+    /// Prepares to ask the receiver at this address. `allow`: hosts beyond loopback that the user allows.
     ///
     /// # Errors
-    /// It is no address, or not allowed.
+    /// It is not an address, or not allowed.
     pub fn new(place: &str, allow: &[String]) -> Result<ClockProbe, CommandError> {
         let mut document = Document::parse("--clock-probe", "")?;
         let place = toml::Value::from(place).to_string();
@@ -58,10 +61,10 @@ impl ClockProbe {
         Ok(ClockProbe { plan, began, wall: ClockReading::at(began).wall })
     }
 
-    /// Asks it before a run.
+    /// Asks the receiver for its clock before a run.
     ///
     /// # Errors
-    /// It does not answer, or is no receiver of smtpress.
+    /// It does not answer, or is not a receiver of smtpress.
     pub fn ask(&self) -> Result<ClockOffset, CommandError> {
         self.asked().map_err(|why| {
             let sentence = format!(
@@ -76,7 +79,7 @@ impl ClockProbe {
         format!("the clock of the receiver at {} could not be asked: {why}", self.plan.target)
     }
 
-    /// The offset by the shortest of the round trips, or why there is none.
+    /// Returns the offset by the shortest of the round trips, or the reason why there is none.
     fn asked(&self) -> Result<ClockOffset, String> {
         let connector = Connector::new(&self.plan, None).map_err(|error| error.to_string())?;
         let mut probes = NetworkProbes::new(&connector).map_err(|error| error.to_string())?;
@@ -107,7 +110,7 @@ impl ClockProbe {
         Ok(ClockOffset { ahead_ns: i64::try_from(ahead).unwrap_or(i64::MAX), bound: found.bound })
     }
 
-    /// Asks it once more when the run is over, and widens the bound of the deliveries' times to cover both answers.
+    /// Asks again after the run, and widens the bound of the deliveries' times to cover both answers.
     pub fn ask_again(&self, delivered: &mut Delivered) {
         let ClockRelation::Offset { ahead_ns, bound } = delivered.clock else { return };
         let first = ClockOffset { ahead_ns, bound };

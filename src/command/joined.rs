@@ -22,7 +22,7 @@ use crate::report::seconds::{SERIES, SecondsError};
 use crate::report::stored::RunResult;
 use crate::report::stored::delivery::StoredClock;
 
-/// The deliveries that a stored run is joined with: TOML values of keys.
+/// The delivery logs with which a stored run is joined. Each field is the TOML value of a key.
 #[derive(Clone, Debug)]
 pub struct JoinedLogs {
     /// `receive.deliveries`.
@@ -31,11 +31,11 @@ pub struct JoinedLogs {
     pub clock_offset: Option<String>,
     /// `receive.clock_probe`.
     pub clock_probe: Option<String>,
-    /// `target.allow`, in place of that of the run.
+    /// `target.allow`, instead of the value of the run.
     pub allow: Option<String>,
 }
 
-/// Joins the run of this directory with the logs, and returns its seconds with what came out.
+/// Joins the run of this directory with the logs. Returns its seconds with the deliveries.
 ///
 /// # Errors
 /// The run stored no transactions or did not end, its messages cannot be reproduced, or a log or a file of the run cannot be read.
@@ -107,7 +107,7 @@ pub fn join(
         }
     }
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
-    // As long as the run would have waited.
+    // The rows last as long as the run would have waited.
     let waited = delivered.ended.min(took + settings.drain);
     let seconds = DeliveredSeconds::of(directory, &names, &delivered, waited)
         .map_err(|source| SecondsError::File { path: directory.join(SERIES), source });
@@ -115,7 +115,7 @@ pub fn join(
     Ok(seconds)
 }
 
-/// The offset that the run itself had, measured or given.
+/// Returns the offset that the run itself used, measured or given.
 fn measured_by(result: &RunResult) -> Option<ClockOffset> {
     let StoredClock::Offset { ahead_s, bound_s } = result.delivery.as_ref()?.clock? else { return None };
     let bound = Duration::try_from_secs_f64(bound_s).ok()?;

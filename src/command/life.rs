@@ -73,7 +73,7 @@ impl<'a> Life<'a> {
         self.receiver.as_ref().is_none_or(|receiver| receiver.has_times())
     }
 
-    /// The source of deliveries, if there is one.
+    /// Returns the source of deliveries, if there is one.
     pub fn far_end(&self) -> Option<Arc<FarEnd>> {
         self.receiver.clone()
     }

@@ -229,9 +229,9 @@ struct RunWatcher<'a> {
     keeps_transactions: bool,
     /// `None`: before the load, or transactions are not stored.
     transactions: Option<io::Result<TransactionFile>>,
-    /// The source of deliveries. Those of logs are known at the end only, and put into the files then.
+    /// The source of deliveries. Deliveries from logs are known only at the end, and are added to the files then.
     far_end: Option<Arc<FarEnd>>,
-    /// Only deliveries are awaited any more.
+    /// Whether the load is over and the run only waits for deliveries.
     is_load_over: bool,
 }
 
@@ -248,7 +248,7 @@ impl RunWatcher<'_> {
     }
 }
 
-/// The interval as a run has it that does not know what comes out.
+/// Returns the interval without its deliveries, as for a run that does not know them yet.
 fn without_deliveries(interval: &Interval) -> Interval {
     let (mut tally, mut gauges) = (interval.tally.clone(), interval.gauges);
     for phase in &mut tally.phases {
@@ -265,7 +265,7 @@ impl Observer for RunWatcher<'_> {
         self.events.start(&self.plan.events, run, &self.stop, log);
         if self.keeps_transactions {
             let path = self.directory.files().join(TRANSACTIONS);
-            // The same reading as here: a join that comes later has the same times.
+            // The file stores the reading that this run uses, so that a later join has the same times.
             let at = self.far_end.as_ref().and_then(|far_end| far_end.epoch());
             let at = at.unwrap_or_else(|| ClockReading::at(run.clock.epoch()));
             self.transactions = Some(TransactionFile::create(&path, &self.plan.run_id, &self.date, at));

@@ -83,7 +83,7 @@ impl RunAccount {
         &self.id
     }
 
-    /// Keeps the times by the second of the delivery, too.
+    /// Returns the account, which also keeps the times by the second of the delivery.
     #[must_use]
     pub fn with_times_by_second(self) -> RunAccount {
         if self.is_timed {
@@ -98,7 +98,7 @@ impl RunAccount {
         transactions.iter().for_each(|transaction| state.matcher.answered(transaction));
     }
 
-    /// The number of accepted recipients of which nothing was seen so far.
+    /// Returns the number of accepted recipients that were neither delivered nor bounced so far.
     pub fn queued(&self) -> u64 {
         self.lock().matcher.queued()
     }

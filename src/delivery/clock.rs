@@ -33,7 +33,8 @@ impl ClockReading {
         ClockReading { wall: read_clock(ClockId::CLOCK_REALTIME), mono: read_clock(ClockId::CLOCK_MONOTONIC) }
     }
 
-    /// Returns the clocks at another moment, computed from the present reading, to the microsecond, as it is stored.
+    /// Returns the reading of the clocks at another moment, computed from the present one, with the stored precision of
+    /// microseconds.
     pub fn at(moment: Instant) -> ClockReading {
         let (here, now) = (now(), ClockReading::now());
         let (ahead, behind) =
@@ -104,7 +105,7 @@ impl fmt::Display for ClockOffset {
 }
 
 impl ClockOffset {
-    /// This offset, with a bound that also covers what was measured later: the clocks may have drifted in between.
+    /// Returns this offset with a bound that also covers a later measurement: the clocks may have drifted in between.
     #[must_use]
     pub fn covering(self, later: ClockOffset) -> ClockOffset {
         let drifted = Duration::from_nanos(later.ahead_ns.abs_diff(self.ahead_ns));
@@ -117,22 +118,23 @@ impl ClockOffset {
 pub struct HopClock {
     /// The name of the monotonic clock; `None`: unknown.
     pub name: Option<String>,
-    /// By how much the wall clock is ahead of this machine's, in nanoseconds: another machine for tests.
+    /// The time by which the wall clock is ahead of this machine's, in nanoseconds; tests use it to simulate another
+    /// machine.
     pub ahead_ns: i64,
 }
 
 impl HopClock {
-    /// Those of this machine.
+    /// Returns the clocks of this machine.
     pub fn here() -> HopClock {
         HopClock { name: clock_name(), ahead_ns: 0 }
     }
 
-    /// Reads them.
+    /// Returns their present reading.
     pub fn now(&self) -> ClockReading {
         self.shifted(ClockReading::now())
     }
 
-    /// What they show at another moment.
+    /// Returns their reading at another moment.
     pub fn at(&self, moment: Instant) -> ClockReading {
         self.shifted(ClockReading::at(moment))
     }
@@ -144,19 +146,20 @@ impl HopClock {
     }
 }
 
-/// The command by which a receiver is asked for its wall clock, and its word.
+/// The command that asks a receiver for its wall clock.
 pub const CLOCK_QUESTION: &[u8] = b"NOOP smtpress-clock\r\n";
 const CLOCK_WORD: &str = "smtpress-clock";
-/// How its answer begins, after the code.
+/// The start of the answer, after the code.
 const CLOCK_ANSWER: &str = "2.0.0 smtpress-clock ";
 
-/// Returns the receiver's answer to a NOOP with this word, with the code; `None`: the word asks for something else.
+/// Returns the receiver's answer to a NOOP with this word, including the code; `None`: the word is not the question.
 pub(super) fn clock_question_answer(word: &str, now: ClockReading) -> Option<String> {
     let (seconds, nanos) = (now.wall.as_secs(), now.wall.subsec_nanos());
     (word == CLOCK_WORD).then(|| format!("250 {CLOCK_ANSWER}{seconds}.{nanos:09}"))
 }
 
-/// Reads the answer, without its code: the receiver's wall clock since the Unix epoch. `None`: it is another one.
+/// Parses the answer without its code. Returns the receiver's wall clock since the Unix epoch; `None`: it is another
+/// answer.
 pub fn clock_answer(text: &str) -> Option<Duration> {
     let (seconds, nanos) = text.strip_prefix(CLOCK_ANSWER)?.split_once('.')?;
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -280,7 +283,8 @@ mod tests {
             ahead_ns: ahead_us * 1_000,
             bound: Duration::from_micros(bound_us),
         };
-        // What was measured later lies within: nothing changes. A drift of 400 us, up to 40 us off, is covered.
+        // The later measurement lies within the bound, so nothing changes. A drift of 400 us, up to 40 us off, is
+        // covered.
         assert_eq!(offset(-3_000, 50).covering(offset(-2_990, 30)), offset(-3_000, 50));
         assert_eq!(offset(-3_000, 50).covering(offset(-3_400, 40)), offset(-3_000, 440));
         assert_eq!(offset(200, 10).covering(offset(-100, 20)), offset(200, 320));

@@ -35,7 +35,8 @@ impl FarEnd {
         }
     }
 
-    /// What the clocks showed at the epoch of the run, as the times of its logs are related to it; `None`: they are not.
+    /// Returns the reading of the clocks at the epoch of the run, to which the times of its logs are related; `None`:
+    /// they are not related.
     pub fn epoch(&self) -> Option<ClockReading> {
         match self {
             FarEnd::Own(_) => None,
@@ -56,8 +57,8 @@ impl FarEnd {
         matches!(self, FarEnd::Logs(_))
     }
 
-    /// Returns what came out since the last call, by phase, and the relay's queue at this time of the run; of logs, as
-    /// far as they have been read.
+    /// Returns the deliveries since the last call, by phase, and the relay's queue at this time of the run. For logs
+    /// this covers the lines that were read so far.
     pub fn second(&self, until: Duration) -> (Tally, Option<u64>) {
         match self {
             FarEnd::Own(receiver) => receiver.second(until),

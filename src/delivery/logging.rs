@@ -69,8 +69,8 @@ struct LogSink {
 }
 
 impl LoggingReceiver {
-    /// Starts a receiver on all its addresses. `host` and `clock` are those of its machine, for the log. Without a log it
-    /// only counts.
+    /// Starts a receiver on all its addresses. `host` and `clock` are those of its machine, for the log. Without a log
+    /// the receiver only counts.
     ///
     /// # Errors
     /// The log cannot be started, an address cannot be bound, or TLS cannot be set up.

@@ -146,7 +146,7 @@ impl Matcher {
         }
     }
 
-    /// Keeps the times by the second of the delivery, too.
+    /// Makes the matcher keep the times by the second of the delivery, too.
     pub fn keep_times_by_second(&mut self) {
         self.keeps_times = true;
     }
@@ -277,7 +277,7 @@ impl Matcher {
         &self.phases[phase].seconds
     }
 
-    /// The times of a phase by the second of the delivery; empty unless they are kept.
+    /// Returns the times of a phase by the second of the delivery; empty unless they are kept.
     pub fn phase_times(&self, phase: usize) -> BTreeMap<u64, PackedTimes> {
         self.phases[phase].times.packed()
     }

@@ -16,7 +16,7 @@ pub struct ReceiverSettings {
     pub logs: Vec<PathBuf>,
     /// The offset of these receivers' clock from that of the run.
     pub clock_offset: Option<ClockOffset>,
-    /// The target at which a receiver is asked for its clock, in place of a known offset.
+    /// The address of a receiver that is asked for its clock, instead of a known offset.
     pub clock_probe: Option<String>,
     /// Whether the run stores its transactions, so that logs can be joined afterwards.
     pub keeps_transactions: bool,

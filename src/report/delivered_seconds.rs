@@ -1,4 +1,4 @@
-//! The seconds of a run with what came out of its relay, where that was learnt when the run was over.
+//! The seconds of a run with the deliveries of its relay, if these became known only after the run.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Write};
@@ -10,7 +10,7 @@ use super::hdr_log::with_times;
 use super::seconds::{LOG, SERIES};
 use crate::collector::delivery::Delivered;
 
-/// `timeseries.csv` and `metrics.hlog` of a run, filled.
+/// `timeseries.csv` and `metrics.hlog` of a run, with the deliveries.
 #[derive(Clone, Debug)]
 pub struct DeliveredSeconds {
     /// The time series.
@@ -20,11 +20,11 @@ pub struct DeliveredSeconds {
 }
 
 impl DeliveredSeconds {
-    /// Fills the files of a run directory. `phases` are the plan's names, in its order; while something is missing, the
-    /// seconds last until `waited`.
+    /// Adds the deliveries to the files of a run directory. `phases` are the plan's names, in its order. If recipients
+    /// are missing, the seconds last until `waited`.
     ///
     /// # Errors
-    /// The time series is not there, or is none.
+    /// The time series does not exist, or is not one.
     pub fn of(
         directory: &Path,
         phases: &[String],
@@ -37,7 +37,7 @@ impl DeliveredSeconds {
     }
 }
 
-/// Returns the filled time series, and writes the filled interval log.
+/// Returns the time series with the deliveries, and writes the interval log with them.
 ///
 /// # Errors
 /// A file cannot be read or written.

@@ -42,7 +42,7 @@ impl<W: Write> IntervalLog<W> {
         Ok(IntervalLog { out, serializer, phases: phases.iter().map(|phase| word(phase)).collect() })
     }
 
-    /// Adds to a log that has its header.
+    /// Returns a writer that adds to a log that already has its header.
     pub fn resumed(out: W, phases: &[String]) -> IntervalLog<W> {
         let phases = phases.iter().map(|phase| word(phase)).collect();
         IntervalLog { out, serializer: V2DeflateSerializer::new(), phases }

@@ -3,7 +3,7 @@
 //! # Decisions
 //! - The measurement of the run stays as it was judged. Only assertions on deliveries are judged again, and earlier
 //!   results on deliveries are replaced.
-//! - The seconds are filled beside it: see [`delivered_seconds`](super::delivered_seconds).
+//! - The seconds are filled separately: see [`delivered_seconds`](super::delivered_seconds).
 
 use std::time::Duration;
 

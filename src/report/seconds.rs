@@ -73,7 +73,8 @@ impl Seconds {
         })
     }
 
-    /// The same with another series and another log: those of a run that was joined with its deliveries later.
+    /// Opens the same files, with another time series and interval log: those of a run that was joined with its
+    /// deliveries later.
     ///
     /// # Errors
     /// The conditions cannot be read.
@@ -160,7 +161,7 @@ impl Iterator for Seconds {
     }
 }
 
-/// The conditions over time; `None`: there is no such file.
+/// Opens the conditions over time; `None`: there is no such file.
 fn conditions(
     directory: &Path,
     phases: &[String],
@@ -272,7 +273,7 @@ impl Lines {
         }
     }
 
-    /// The same of a text that stands for the file.
+    /// Reads the lines of a text in place of the file.
     fn of(text: Box<dyn Read>, path: PathBuf, phases: &[String]) -> Lines {
         let phases = phases.iter().map(|phase| hdr_log::word(phase)).collect();
         Lines { path, file: BufReader::new(text), number: 0, phases }

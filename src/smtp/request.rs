@@ -146,7 +146,7 @@ pub enum Request<'a> {
     Data,
     /// RSET.
     Reset,
-    /// NOOP, with what follows it.
+    /// NOOP, with its argument.
     Noop(&'a str),
     /// VRFY.
     Verify,

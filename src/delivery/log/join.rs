@@ -48,7 +48,7 @@ struct JoinedRun {
     account: RunAccount,
     /// The epoch of the run. It has no meaning for a run that is over.
     began: Instant,
-    /// What the clocks of the run showed then.
+    /// The reading of the run's clocks at its epoch.
     epoch: ClockReading,
     /// How long the run took; `None` while it is in progress.
     took: Option<Duration>,
@@ -156,7 +156,7 @@ impl DeliveryLogs {
         });
     }
 
-    /// What the clocks of the run showed at its epoch; `None`: it has not started.
+    /// Returns the reading of the run's clocks at its epoch; `None`: it has not started.
     pub fn epoch(&self) -> Option<ClockReading> {
         self.lock().run.as_ref().map(|run| run.epoch)
     }
@@ -189,8 +189,8 @@ impl DeliveryLogs {
         }
     }
 
-    /// Returns what the logs say since the last call, by phase, and the relay's queue as far as they have been read: they are
-    /// behind by up to a second.
+    /// Returns the deliveries in the logs since the last call, by phase, and the relay's queue, as far as the logs have
+    /// been read. They are behind by up to a second.
     pub fn second(&self) -> (Tally, Option<u64>) {
         let mut joining = self.lock();
         joining.read();
@@ -460,7 +460,7 @@ impl JoinedLog {
         })
     }
 
-    /// Whether it is the log of the same receiver, started again, and lasts until this time since the epoch.
+    /// Whether this is the log of the same receiver after a restart, and lasts until this time since the epoch.
     fn follows(&self, earlier: &JoinedLog, until: Duration) -> bool {
         let (own, before) = (self.reader.header(), earlier.reader.header());
         own.host == before.host

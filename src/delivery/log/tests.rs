@@ -1,4 +1,4 @@
-//! Complete, cut-off and full logs, and runs that join them.
+//! Tests of complete, cut-off and full logs, and of runs that join them.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -51,7 +51,7 @@ fn plan() -> Plan {
     profile::compile(&document, &context).unwrap().plan
 }
 
-/// Returns a copy of this message of the run, `change`d.
+/// Returns a copy of this message of the run, changed by `change`.
 fn copy(plan: &Plan, seq: u64, ms: u64, change: impl Fn(String) -> String) -> LogEntry {
     let message = Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, DATE)).message(seq);
     let (mut content, mut to) = (Vec::new(), Vec::new());
@@ -199,7 +199,7 @@ fn a_receiver_that_was_started_again_goes_on_where_it_ended() {
     let again = |ms| LogHeader { at: at(ms), ..header("ours", 2) };
     let whole = second(again(600), 5_000);
     assert_eq!((whole.incomplete.len(), whole.counts().missing), (0, 1), "{whole:?}");
-    // One that ended too early as well, one of another address, and one that ran at the same time, are none.
+    // Three logs do not follow: one that ended too early, one of another address, and one that ran at the same time.
     let elsewhere = LogHeader { addresses: vec!["127.0.0.1:2601".to_owned()], ..again(600) };
     for (header, until) in [(again(600), 1_000), (elsewhere, 5_000), (again(400), 5_000)] {
         let incomplete = second(header, until).incomplete;
@@ -207,7 +207,8 @@ fn a_receiver_that_was_started_again_goes_on_where_it_ended() {
     }
 }
 
-/// A line that is cut off where the log ends so far is no line yet, wherever it is cut, and of two logs as of one.
+/// A line that is cut off at the present end of the log does not count yet, wherever it is cut. Two logs count like
+/// one.
 #[test]
 fn a_log_that_grows_in_the_middle_of_a_line_is_counted_once_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -226,7 +227,7 @@ fn a_log_that_grows_in_the_middle_of_a_line_is_counted_once_it_is_whole() {
         logs.answered(&(0..4).map(answered).collect::<Vec<_>>());
         let whole = one[head..cut].matches('\n').count() as u64;
         let told = || logs.second().0.phases[0].counts.delivered;
-        // What was in a log when the run began came before it, and is read then.
+        // The lines that were in a log at the start of the run came before it, and are read then.
         assert_eq!(told(), 0, "{cut}");
         let add = |path: &Path, text: &str| {
             OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();

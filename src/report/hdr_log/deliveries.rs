@@ -1,4 +1,4 @@
-//! Transit and delivery times, put into the interval log of a run that learnt them from a delivery log, and therefore later.
+//! Adds transit and delivery times to the interval log of a run that got them later, from a delivery log.
 
 use std::io::{self, BufRead, Write};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::Tally;
 use crate::report::csv::seconds_of_row;
 
-/// Copies an interval log, with the times of deliveries in place of those that it may have. `rows` are the start and the length of the
-/// rows of the time series: a second belongs to the row in which it begins.
+/// Copies an interval log with these times of deliveries; times that it already has are replaced. `rows` are the start
+/// and the length of each row of the time series. A second belongs to the row in which it begins.
 ///
 /// # Errors
 /// Those of both files.
@@ -62,7 +62,7 @@ fn add(
     IntervalLog::resumed(out, phases).add(&interval)
 }
 
-/// The tag of a line, and the rest of it.
+/// Returns the tag of a line, and the rest of the line.
 fn tagged(line: &str) -> Option<(&str, &str)> {
     line.strip_prefix("Tag=")?.split_once(',')
 }
@@ -72,7 +72,7 @@ fn is_of_delivery(line: &str) -> bool {
     TIMES.iter().any(|own| Some(own.as_str()) == metric)
 }
 
-/// The start of the interval of a line, in milliseconds; `None`: it is of the header.
+/// Returns the start of the interval of a line, in milliseconds; `None`: the line belongs to the header.
 fn start(line: &str) -> Option<u128> {
     let (_, rest) = tagged(line)?;
     let seconds: f64 = rest.split(',').next()?.parse().ok()?;

@@ -32,7 +32,7 @@ impl<T> Rows<T> {
         }
     }
 
-    /// The same of a text that stands for the file.
+    /// Reads the rows of a text in place of the file.
     pub(super) fn of(
         text: Box<dyn Read>,
         path: PathBuf,
