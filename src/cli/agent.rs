@@ -83,7 +83,8 @@ impl Membership {
         })
     }
 
-    /// `spool`: the folder of unsent reports if the invitation names none.
+    /// Returns the membership that an invitation gives. `spool`: the folder of unsent reports if the invitation names
+    /// none.
     fn by_invitation(invitation: Invitation, spool: Option<PathBuf>) -> Result<Membership, CommandError> {
         let Invitation { url, token, name, coordinator, allow_target, spool: invited_spool } = invitation;
         check_name(&name)?;

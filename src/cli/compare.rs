@@ -204,7 +204,7 @@ fn phases(
     (whole, others.into_iter().map(|phase| phase.name).collect())
 }
 
-/// Refuses runs that are on both sides, under any name, copy or link: a run equals itself.
+/// Returns a sentence for each run that is on both sides, under any name, copy or link: such a run only equals itself.
 fn same_runs(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Vec<String> {
     let twice = candidate.iter().filter_map(|(name, result)| {
         let (other, _) = base.iter().find(|(_, other)| other.run_id == result.run_id)?;

@@ -225,8 +225,8 @@ pub fn check(args: &CheckArgs, screen: &Screen) -> Result<ExitCode, CommandError
     Ok(if lacking.is_empty() { ExitCode::Success } else { ExitCode::Preflight })
 }
 
-/// Warns if the plan asks for more than 80 % of the rate up to which the last selftest found the generator on time
-/// (M25).
+/// Returns a warning if the plan asks for more than 80 % of the rate up to which the last selftest found the generator
+/// on time (M25).
 fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
     let asked = plan.phases.iter().filter_map(|phase| phase.load.model.peak_rate()).reduce(f64::max)?;
     let able = machine::generator_rate()?;

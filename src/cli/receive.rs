@@ -25,7 +25,7 @@ const LOOKS: u32 = 10;
 /// The largest number of runs that the summary names.
 const NAMED: usize = 15;
 
-/// Receives until Ctrl-C or the end of its time, then prints what came out.
+/// Receives until Ctrl-C or the end of its time, then prints a summary of the received messages.
 pub fn receive(args: &ReceiveArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let mut document = prepare::read(args.profile.as_deref())?;
     let mut changes = set(&args.set)?;

@@ -18,7 +18,7 @@ pub fn time(text: &str) -> Result<Duration, CommandError> {
     })
 }
 
-/// RFC 3339 5.6; a blank in place of the T is allowed, too.
+/// Parses a time in the form of RFC 3339 5.6; a blank may stand in place of the T.
 fn read(text: &str) -> Option<Duration> {
     let (local, offset) = match text.strip_suffix(['Z', 'z']) {
         Some(local) => (local, 0),

@@ -351,7 +351,7 @@ impl TracedSession {
         self.remarks.push(text);
     }
 
-    /// Returns the result of the TLS handshake.
+    /// Writes the result of the TLS handshake.
     fn secured(&mut self, handshake: &Handshake) {
         self.transcript.remark(&failure_class::secured(handshake), handshake.untrusted.is_none());
         self.tls = Some(json!({

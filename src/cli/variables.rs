@@ -52,7 +52,7 @@ fn judge(set: impl Iterator<Item = String>) -> Result<Option<String>, CommandErr
     }))
 }
 
-/// Returns the variables that a command and its subcommands read.
+/// Adds the variables that a command and its subcommands read.
 fn gather(command: &clap::Command, known: &mut BTreeSet<String>) {
     let names = command.get_arguments().filter_map(|argument| argument.get_env());
     known.extend(names.filter_map(|name| name.to_str().map(str::to_owned)));

@@ -310,7 +310,7 @@ fn conditions(measured: &Measured, phases: usize) -> Vec<ConditionRow> {
     rows
 }
 
-/// Warns of a phase with `open_first` whose sessions were never all open.
+/// Returns the warning about a phase with `open_first` whose sessions were never all open.
 fn never_opened(phase: &PhaseSummary) -> String {
     format!(
         "phase `{}` began no message: its {} sessions were to be open first and were never open all at once (at most {}); see \
@@ -319,7 +319,7 @@ fn never_opened(phase: &PhaseSummary) -> String {
     )
 }
 
-/// Warns that the listener refuses EHLO.
+/// Returns a warning if the listener refuses EHLO.
 fn helo_for_ehlo(phases: &[PhaseSummary]) -> Option<String> {
     let sessions: u64 = phases.iter().map(|phase| phase.counts.helo_for_ehlo).sum();
     (sessions > 0).then(|| {
@@ -329,7 +329,7 @@ fn helo_for_ehlo(phases: &[PhaseSummary]) -> Option<String> {
     })
 }
 
-/// Warns of socket options that this machine refuses, and of their effects on the run.
+/// Returns the warnings about socket options that this machine refuses, with their effects on the run.
 fn without_options(phases: &[PhaseSummary]) -> Vec<String> {
     let sum = |count: fn(&Counts) -> u64| phases.iter().map(|phase| count(&phase.counts)).sum::<u64>();
     let sentence = |connections: u64, what: &str| {
@@ -350,7 +350,7 @@ fn without_options(phases: &[PhaseSummary]) -> Vec<String> {
     .collect()
 }
 
-/// Warns of messages that were not kept for their next attempt, because too many waited.
+/// Returns a warning about messages that were not kept for their next attempt, because too many waited.
 fn unkept(phases: &[PhaseSummary]) -> Option<String> {
     let unkept: u64 = phases.iter().map(|phase| phase.counts.retry.unkept).sum();
     (unkept > 0).then(|| {
@@ -361,8 +361,8 @@ fn unkept(phases: &[PhaseSummary]) -> Option<String> {
     })
 }
 
-/// Little's law (M20): in a steady phase mean concurrency = throughput x mean service time. Both sides have the window in
-/// the denominator, so the areas are compared.
+/// Returns a warning if Little's law does not hold (M20): in a steady phase mean concurrency = throughput x mean
+/// service time. Both sides have the window in the denominator, so the areas are compared.
 fn little(phase: &PhaseSummary) -> Option<String> {
     if phase.info.warmup || !phase.info.steady || phase.window.is_zero() {
         return None;

@@ -90,7 +90,7 @@ fn as_target(listener: ListenerOfRun) -> EmbeddedListener {
     EmbeddedListener { place: listener.address.into(), certificate }
 }
 
-/// Sessions of a search for limits on this machine.
+/// Returns the sessions of a search for limits on this machine.
 fn probes(
     plan: &Plan,
     listener: Option<&EmbeddedListener>,

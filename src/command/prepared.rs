@@ -53,7 +53,7 @@ impl Prepared {
         }
     }
 
-    /// This machine, and the command line; an argument may be invalid UTF-8.
+    /// Returns the environment: this machine and the command line. An argument may be invalid UTF-8.
     pub fn environment(&self) -> Environment {
         let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
         Environment::read(arguments.collect(), self.started_at)

@@ -185,7 +185,7 @@ impl CommandLog {
         Ok(CommandLog { file, from, head: Vec::new(), cut: 0 })
     }
 
-    /// Two handles, for stdout and stderr; both append.
+    /// Returns two handles, for stdout and stderr, which both append to the file.
     fn streams(&self) -> io::Result<[File; 2]> {
         Ok([self.file.try_clone()?, self.file.try_clone()?])
     }

@@ -79,7 +79,7 @@ pub struct Bracket<T> {
 }
 
 impl<T: Searchable> Bracket<T> {
-    /// Returns an empty bracket.
+    /// The empty bracket.
     pub const EMPTY: Bracket<T> = Bracket { good: None, bad: None };
 
     /// Returns the next value; `None`: the bracket is narrow enough, or at a bound.

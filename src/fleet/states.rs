@@ -211,7 +211,7 @@ impl FleetRun {
         }
     }
 
-    /// Returns the actions that follow from the states of all shards.
+    /// Adds the actions that follow from the states of all shards.
     fn conclude(&mut self, actions: &mut Vec<FleetAction>) {
         let all = |state| self.shards.iter().all(|shard| *shard == state);
         if self.is_before_load() && (!self.refusals.is_empty() || self.stop > Stop::Run) {

@@ -2,11 +2,11 @@
 
 /// The stream that keeps all reports until the coordinator has read them.
 pub const STREAM: &str = "SMTPRESS_RUN";
-/// The subjects that the stream stores: reports, but not leases.
+/// The subject pattern of the messages that the stream stores: reports, but not leases.
 pub const REPORTS: &str = "smtpress.v1.run.*.report.>";
-/// The records of all runs, for a coordinator that takes one over.
+/// The subject pattern of the records of all runs, for a coordinator that takes one over.
 pub const RECORDS: &str = "smtpress.v1.run.*.record";
-/// The heartbeats of all agents.
+/// The subject pattern of the heartbeats of all agents.
 pub const HEARTBEATS: &str = "smtpress.v1.agent.*.heartbeat";
 
 /// Whether a name is valid in a subject: letters, digits, `-` and `_`, at most 64 of them.
@@ -15,57 +15,57 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 64 && name.bytes().all(may)
 }
 
-/// Returns the heartbeats of an agent.
+/// Returns the subject of an agent's heartbeats.
 pub fn heartbeat(agent: &str) -> String {
     format!("smtpress.v1.agent.{agent}.heartbeat")
 }
 
-/// Returns the commands to an agent.
+/// Returns the subject of the commands to an agent.
 pub fn command(agent: &str) -> String {
     format!("smtpress.v1.agent.{agent}.command")
 }
 
-/// Returns the leases of a run.
+/// Returns the subject of the leases of a run.
 pub fn control(run: &str) -> String {
     format!("smtpress.v1.run.{run}.control")
 }
 
-/// Returns the reports of the seconds of a shard.
+/// Returns the subject of the reports of a shard's seconds.
 pub fn second(run: &str, shard: u32, agent: &str) -> String {
     format!("smtpress.v1.run.{run}.report.interval.{shard}.{agent}")
 }
 
-/// Returns the last report of a shard.
+/// Returns the subject of the last report of a shard.
 pub fn last(run: &str, shard: u32, agent: &str) -> String {
     format!("smtpress.v1.run.{run}.report.final.{shard}.{agent}")
 }
 
-/// Returns all reports of a run.
+/// Returns the pattern of all reports of a run.
 pub fn reports(run: &str) -> String {
     format!("smtpress.v1.run.{run}.report.>")
 }
 
-/// Returns the record of a run, for a coordinator that takes it over.
+/// Returns the subject of the record of a run, for a coordinator that takes it over.
 pub fn record(run: &str) -> String {
     format!("smtpress.v1.run.{run}.record")
 }
 
-/// Returns all messages of a run in the stream.
+/// Returns the pattern of all messages of a run in the stream.
 pub fn stored(run: &str) -> String {
     format!("smtpress.v1.run.{run}.>")
 }
 
-/// Returns all reports of an agent, for any run and shard.
+/// Returns the pattern of all reports of an agent, for any run and shard.
 pub fn reports_of(agent: &str) -> String {
     format!("smtpress.v1.run.*.report.*.*.{agent}")
 }
 
-/// Returns the run of a report's subject.
+/// Returns the run that the subject of a report names.
 pub fn run_of(subject: &str) -> Option<&str> {
     subject.split('.').nth(3)
 }
 
-/// Returns the shard and the agent of a report's subject.
+/// Returns the shard and the agent that the subject of a report names.
 pub fn of_report(subject: &str) -> Option<(u32, &str)> {
     let mut words = subject.split('.').skip(6);
     let shard = words.next()?.parse().ok()?;

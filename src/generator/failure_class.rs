@@ -80,7 +80,7 @@ fn silence(step: Step) -> Condition {
 pub const CUT_OFF_DIAL: FailureClass =
     FailureClass { condition: Condition::ConnectTimeout, outcome: Outcome::Interrupted };
 
-/// Returns the evidence of a step that the end of the run cut off.
+/// The evidence of a step that the end of the run cut off.
 pub const CUT_OFF: &str = "no answer had come when the run ended";
 
 /// Returns the condition of an extension that the listener does not offer.

@@ -39,7 +39,8 @@ pub(super) struct Reach {
 }
 
 impl Reach {
-    /// `timeout`: the time-out of a connect; `is_asked`: whether the check is wanted.
+    /// Returns the state before the first attempt. `timeout`: the time-out of a connect; `is_asked`: whether the check
+    /// is wanted.
     pub fn new(is_asked: bool, timeout: Duration) -> Reach {
         let ended = OnceLock::new();
         if !is_asked {

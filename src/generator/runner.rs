@@ -39,7 +39,7 @@ pub enum Control {
 pub struct RunStart {
     /// The run's clock.
     pub clock: Clock,
-    /// Returns when the load of a phase, by index, starts; `None`: not known yet.
+    /// Gives the time at which the load of a phase starts, by its index; `None`: not known yet.
     pub phase: Arc<dyn Fn(usize) -> Option<Duration> + Send + Sync>,
 }
 

@@ -82,7 +82,7 @@ pub(super) struct Session {
     sent: u64,
     /// The number of messages ended.
     settled: u64,
-    /// Whether it is to leave; a held session has then done its work.
+    /// Whether it got the instruction to leave. A held session has then done its work.
     released: bool,
     started: Duration,
     /// Arrivals of the pool in flight: the one whose replies are read, and the one that was sent with its content.
@@ -93,10 +93,11 @@ pub(super) struct Session {
     ended_by_listener: bool,
     /// The number of transactions whose MAIL was sent and that have not ended.
     attempts: u32,
-    /// The failure of the current transaction and its step, and the failure of the last failed one.
+    /// The step and the outcome of the current transaction's failure, and the outcome of the last failed transaction.
     cause: Option<(Step, Outcome)>,
     last_cause: Option<Outcome>,
-    /// Whether it was given up because it was no longer needed, before its opening took too long: no failure.
+    /// Whether the generator gave it up because it was no longer needed, before its opening took too long. This is no
+    /// failure.
     is_needless: bool,
     /// The number of recipients of the current transaction.
     recipients: u32,
@@ -104,9 +105,9 @@ pub(super) struct Session {
     finishing: bool,
     /// The state of the listener's host while the session is held.
     hold: Hold,
-    /// The first step of the session that was not accepted.
+    /// The outcome of the first step that was not accepted.
     failed: Option<Outcome>,
-    /// The first condition, and its last.
+    /// The first and the last condition of the session.
     condition: Option<Condition>,
     last_condition: Option<Condition>,
     /// The start and end of a complete TLS handshake.
@@ -264,7 +265,7 @@ impl Session {
         }
     }
 
-    /// Dials.
+    /// Connects to the listener.
     ///
     /// # Errors
     /// The generator gave the session up, at this step.
@@ -425,7 +426,7 @@ impl Session {
             self.accounting.count(self.current_phase(), |counts| counts.recipients_refused += 1);
         }
         if step == Step::Command {
-            // It belongs to no transaction.
+            // An extra command belongs to no transaction.
             return;
         }
         // The first failure is the cause. A refused recipient is the cause only if no other failure follows; if all
@@ -454,7 +455,8 @@ impl Session {
         let outcome = match self.cause.take() {
             _ if accepted => Outcome::Accepted,
             Some((_, cause)) => cause,
-            // It was sent together with the one before, and got no reply: the failure of that one ended the session.
+            // This transaction was sent together with the previous one and got no reply: the failure of that one ended
+            // the session.
             None => match self.last_cause {
                 None => Outcome::Interrupted,
                 Some(Outcome::InDoubt) => Outcome::Dropped,

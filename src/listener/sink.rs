@@ -36,7 +36,8 @@ pub trait Sink: Debug + Send + Sync {
     /// Takes a delivered message.
     fn take(&self, taken: TakenMessage<'_>);
 
-    /// Its own answer to a NOOP with this word, with the code; `None`: that of any listener.
+    /// Returns the receiver's own answer to a NOOP with this word, including the code; `None`: the listener answers as
+    /// usual.
     fn answer(&self, word: &str) -> Option<String> {
         let _ = word;
         None

@@ -229,13 +229,13 @@ fn check_grammar(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), Inval
     Ok(())
 }
 
-/// RFC 5321 `Dot-string`, with the characters of RFC 6531 3.3.
+/// Whether it is a `Dot-string` (RFC 5321), with the characters of RFC 6531 3.3.
 fn is_dot_string(local: &str) -> bool {
     let is_atext = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c);
     local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// RFC 5321 `Quoted-string`. [`parse`] has refused some characters before.
+/// Whether it is a `Quoted-string` (RFC 5321). [`parse`] has already refused some characters.
 fn is_quoted_string(local: &str) -> bool {
     let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
     let mut bytes = inner.bytes();
@@ -247,7 +247,7 @@ fn is_quoted_string(local: &str) -> bool {
     true
 }
 
-/// RFC 5321 `Domain`, each label of at most 63 bytes (RFC 1035 2.3.4).
+/// Whether it is a `Domain` (RFC 5321), with labels of at most 63 bytes (RFC 1035 2.3.4).
 fn is_domain(domain: &str) -> bool {
     domain.split('.').all(|label| {
         (1..=63).contains(&label.len())
@@ -257,7 +257,7 @@ fn is_domain(domain: &str) -> bool {
     })
 }
 
-/// RFC 5321 `address-literal` of IPv4 or IPv6.
+/// Whether it is an `address-literal` (RFC 5321) of IPv4 or IPv6.
 fn is_literal(domain: &str) -> bool {
     let Some(inner) = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else { return false };
     match inner.strip_prefix("IPv6:") {

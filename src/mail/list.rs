@@ -66,7 +66,7 @@ impl BadLines {
         self.count
     }
 
-    /// Whether one of these addresses could be sent if addresses need not keep the grammar.
+    /// Whether one of these addresses could be sent if addresses need not obey the grammar.
     pub fn has_sendable(&self) -> bool {
         self.first.iter().any(|(_, line)| matches!(line, BadLine::Mailbox(reason) if reason.is_sendable()))
     }

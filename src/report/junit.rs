@@ -111,7 +111,7 @@ struct Case {
 }
 
 impl Case {
-    /// Appends a number to its name if its class and name are in use.
+    /// Returns the case with a number at the end of its name, if its class and name are in use.
     fn unique(mut self, seen: &mut HashSet<(String, String)>) -> Case {
         let name = self.name.clone();
         let mut number = 1;

@@ -205,7 +205,7 @@ impl AuthExchange for Said {
         self.parts.pop()
     }
 
-    /// After the last part, the listener can ask for nothing else, whatever it says.
+    /// Whether all parts are sent. Then the listener can only ask for the parts again, whatever its challenge is.
     fn asks_again(&self, _challenge: &[u8]) -> bool {
         self.parts.is_empty()
     }

@@ -34,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub struct StopControl {
     /// Asks the run to stop: no more arrivals start, and those in flight may end.
     pub ask: Box<dyn Fn() + Send + Sync>,
-    /// Returns whether the run was asked to stop, by the page or by a signal.
+    /// Whether the run was asked to stop, by the page or by a signal.
     pub asked: Box<dyn Fn() -> bool + Send + Sync>,
 }
 

@@ -399,7 +399,7 @@ fn add(to: &mut Option<Box<Hist>>, hist: Option<&Hist>) {
     }
 }
 
-/// Compares an observed value between `least` and `most` with the expected one.
+/// Compares an observed value between `least` and `most` with the expected one, and returns the result.
 fn compare(expr: &Expr, least: f64, most: f64, text: impl Fn(f64) -> String) -> Answer {
     use AssertionStatus::{Fail, NoData, Pass};
     let (at_least, at_most) = (expr.operator.holds(least, expr.value), expr.operator.holds(most, expr.value));

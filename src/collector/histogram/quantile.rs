@@ -175,8 +175,8 @@ fn interval(n: u64, q: f64) -> (u64, u64) {
     (low, high)
 }
 
-/// Binomial probabilities up to a common factor: the first k that matters, and the weights from there on. They are
-/// computed outwards from the mode, without factorials.
+/// Returns binomial probabilities up to a common factor: the first k that matters, and the weights from there on. They
+/// are computed outwards from the mode, without factorials.
 fn binomial(n: u64, q: f64) -> (u64, Vec<f64>) {
     const NEGLIGIBLE: f64 = 1e-17;
     let mode = (((n + 1) as f64 * q) as u64).min(n);

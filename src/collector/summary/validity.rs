@@ -188,7 +188,7 @@ fn generator_cpu(measured: &Measured, index: usize) -> FoundReason {
     })
 }
 
-/// Conservation (M10): the counts of starts and ends must agree.
+/// Returns a reason if the counts of starts and ends do not agree (conservation, M10).
 fn conservation(counts: &Counts) -> Option<String> {
     let shed = counts.arrivals.of(Outcome::Shed);
     let sums = [
@@ -216,7 +216,7 @@ fn clock_jumped(measured: &Measured) -> FoundReason {
     })
 }
 
-/// Deliveries that an incomplete log lacks may have come out.
+/// Returns the reasons that a log is incomplete: deliveries that it lacks may have come out.
 fn deliveries_incomplete(measured: &Measured) -> impl Iterator<Item = (Code, String)> + '_ {
     let sentences = measured.delivered.iter().flat_map(|delivered| &delivered.incomplete);
     sentences.map(|sentence| (Code::DeliveriesIncomplete, sentence.clone()))

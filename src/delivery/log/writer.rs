@@ -143,7 +143,7 @@ fn line(entry: &impl serde::Serialize) -> Vec<u8> {
     line
 }
 
-/// Writes lines until the end is passed on. An error carries the number of lines that are not written.
+/// Writes lines until the end of the log is requested. An error carries the number of lines that are not written.
 fn copy(waiting: &LineReceiver<Option<Vec<u8>>>, log: &mut OpenLog) -> Result<(), (u64, io::Error)> {
     let (mut buffer, mut ended) = (Vec::with_capacity(2 * BUFFER), false);
     while !ended {

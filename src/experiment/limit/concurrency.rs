@@ -338,7 +338,7 @@ impl HeldSessions<'_, '_> {
         }
     }
 
-    /// Whether the open sessions stayed usable while one more was refused.
+    /// Checks whether the open sessions stayed usable while one more was refused.
     fn stay_usable(&mut self, result: &mut LimitResult, served: u64) -> Probed<()> {
         let quiet = self.prober.probes.now().saturating_sub(self.quiet_since);
         let gone = self.dead().len();
@@ -403,7 +403,7 @@ impl HeldSessions<'_, '_> {
         }
     }
 
-    /// Whether sessions without TLS are counted separately from those with it.
+    /// Checks whether sessions without TLS are counted separately from those with it.
     fn counted_apart(&mut self, result: &mut LimitResult) -> Probed<()> {
         if !self.prober.is_encrypted() || self.crowd == Clients::ManyHosts {
             return Ok(());

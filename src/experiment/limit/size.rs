@@ -229,7 +229,8 @@ fn content(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -
     Ok(())
 }
 
-/// Whether two messages that are accepted alone are refused in one session: then the bytes of the session are limited.
+/// Checks whether two messages that are accepted alone are refused in one session. Then the bytes of the session are
+/// limited.
 fn is_of_session(prober: &mut Prober<'_>, result: &mut LimitResult, least: u64) -> Probed<()> {
     let Some(value) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) else {
         return Ok(());
@@ -305,7 +306,7 @@ fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option
     }
 }
 
-/// Whether as many bytes elsewhere in a message are refused, too. Then the message is too large.
+/// Checks whether as many bytes elsewhere in a message are refused, too. Then the message is too large.
 fn is_whole_size(prober: &mut Prober<'_>, result: &mut LimitResult, overhead: u64) -> Probed<()> {
     let Some(value) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) else {
         return Ok(());
@@ -475,7 +476,7 @@ fn is_recipient(prober: &mut Prober<'_>, recipient: &str) -> Probed<bool> {
     Ok(outcome.code() / 100 == 2)
 }
 
-/// Whether another command of the same length is refused, too. Then the line is too long, and not the path.
+/// Checks whether another command of the same length is refused, too. Then the line is too long, and not the path.
 fn is_of_line(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     let Some(value) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) else {
         return Ok(());

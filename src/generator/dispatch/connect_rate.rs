@@ -86,7 +86,7 @@ fn each([arrival, current]: [u32; 2]) -> impl Iterator<Item = usize> {
     [Some(arrival), other].into_iter().flatten().map(|phase| phase as usize)
 }
 
-/// Earlier moments are lost.
+/// Returns the oldest moment that may still be used; earlier ones are lost.
 fn oldest(now: Duration) -> Duration {
     now.saturating_sub(CATCH_UP)
 }

@@ -134,6 +134,7 @@ impl Dispatch {
     }
 
     /// Handles an arrival for which no further session may be open: it waits, or is shed if the profile says so.
+    /// Returns whether it was shed.
     fn saturated(&mut self, next: Candidate, recorder: &mut Recorder) -> bool {
         let drops = self.plan.phases[next.phase as usize].on_saturation == OnSaturation::Drop;
         if next.source == ArrivalSource::Waiting && drops {
@@ -181,7 +182,7 @@ impl Dispatch {
         self.slots.idle().saturating_sub(kept)
     }
 
-    /// Ends one idle session, and its think time.
+    /// Ends one idle session, and its think time. Returns whether there was one.
     fn end_idle(&mut self) -> bool {
         let Some(id) = self.slots.wake() else { return false };
         self.finish(id);

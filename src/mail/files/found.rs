@@ -101,7 +101,7 @@ pub(super) struct FoundFiles {
     /// The paths, sorted by name.
     pub(super) paths: Vec<PathBuf>,
     pub(super) skipped: Skipped,
-    /// Whether it is a single file that was named itself.
+    /// Whether the pattern is the name of a single file.
     pub(super) alone: bool,
 }
 

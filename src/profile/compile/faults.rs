@@ -30,7 +30,7 @@ impl Faults {
         self.note(is_whole, result)
     }
 
-    /// Does the same for one element of a list of tables.
+    /// Returns the value of a result that belongs to one element of a list of tables; see [`Faults::keep`].
     pub fn keep_element<T>(
         &mut self,
         list: &'static str,

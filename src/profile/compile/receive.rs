@@ -84,7 +84,7 @@ pub(super) fn compile(
     })
 }
 
-/// The receiver that is asked for its clock.
+/// Returns the receiver that is asked for its clock.
 fn clock_probe(document: &Document, receive: &Receive) -> Result<Option<String>, ProfileFault> {
     let Some(text) = &receive.clock_probe else { return Ok(None) };
     let wrong = |what: String, remedy: &str| {

@@ -363,7 +363,7 @@ fn an_error_in_one_line_names_file_line_and_column() {
     assert_eq!(error.faults()[0].to_string(), "profile.toml:3:1: unknown key `tsl`; did you mean `tls`?");
 }
 
-/// A text that is nearly a profile: its lines in any order, with pieces cut out.
+/// Returns texts that are nearly a profile: its lines in any order, with pieces cut out.
 fn nearly() -> impl Strategy<Value = String> {
     let whole = include_str!("../../../profiles/quickstart.toml").to_owned() + super::plans::CONTRACT;
     let lines: Vec<String> = whole.lines().map(str::to_owned).collect();

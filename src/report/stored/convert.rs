@@ -466,7 +466,7 @@ impl From<verdict::VerdictStatus> for StoredStatus {
     }
 }
 
-/// JSON has no infinity and no NaN. A rate over an empty window is 0.
+/// Returns the value, or 0 for infinity and NaN, which JSON does not have. So a rate over an empty window is 0.
 pub(in crate::report) fn finite(value: f64) -> f64 {
     if value.is_finite() { value } else { 0.0 }
 }

@@ -129,7 +129,7 @@ fn by_phase(phases: &[(usize, &StoredPhase)]) -> ReportTable {
     table
 }
 
-/// Whether the counts reconcile: in one line if they do, phase by phase if not.
+/// Returns whether the counts reconcile: one line if they do, a line for each phase if not.
 fn counts(phases: &[(usize, &StoredPhase)]) -> Vec<SectionPart> {
     let broken = phases.iter().filter(|(_, phase)| !reconciles(phase)).map(|(_, phase)| {
         let [scheduled, started, shed, ended] =

@@ -102,7 +102,7 @@ fn times(result: &RunResult) -> Vec<SectionPart> {
     blocks
 }
 
-/// Whether the attempts of a phase reconcile, and how they ended.
+/// Returns whether the attempts of a phase reconcile, and how they ended.
 fn notes(phase: &StoredPhase, retry: &StoredRetry) -> Vec<SectionPart> {
     let outcomes = &retry.outcomes;
     let named = [

@@ -48,7 +48,8 @@ impl AuthExchange for BearerClient {
         self.dummy.take().map(<[u8]>::to_vec)
     }
 
-    /// A reason to refuse the token is a JSON object (RFC 7628 3.2.2). Any other challenge can only ask for the token.
+    /// Whether it is not a reason to refuse the token, which is a JSON object (RFC 7628 3.2.2). Any other challenge can
+    /// only ask for the token.
     fn asks_again(&self, challenge: &[u8]) -> bool {
         !challenge.trim_ascii_start().starts_with(b"{")
     }

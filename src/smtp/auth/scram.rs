@@ -49,7 +49,7 @@ struct Salted {
 }
 
 impl PartialEq for Keys {
-    /// The cached value does not count for equality.
+    /// Always true: the cached value does not count for equality.
     fn eq(&self, _other: &Keys) -> bool {
         true
     }

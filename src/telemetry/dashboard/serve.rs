@@ -217,7 +217,7 @@ fn routes(live_page: Arc<LivePage>) -> Router {
         .with_state(live_page)
 }
 
-/// Refuses requests that are not admitted, and adds the security headers to every response.
+/// Returns the response to a request with the security headers. Requests that are not admitted are refused.
 async fn door(State(live_page): State<Arc<LivePage>>, request: Request, next: Next) -> Response {
     let admitted = live_page.guard.admit(request.method(), request.uri().query(), request.headers());
     let mut response = match admitted {

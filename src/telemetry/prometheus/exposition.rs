@@ -105,7 +105,8 @@ impl MediaRange {
             match self.parameters.iter().find(|(own, _)| own == name) {
                 Some((_, own)) if own == value => says += 1,
                 Some(_) => return None,
-                // That media type has other messages too, but only one text form.
+                // The media type of Protobuf also has other kinds of messages, so it needs its parameters. That of text
+                // has one form.
                 None if form == ExpositionFormat::Protobuf => return None,
                 None => {}
             }
