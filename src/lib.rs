@@ -1,7 +1,8 @@
 //! smtpress: an SMTP load and concurrency stress tester.
 //!
-//! A **profile** becomes a **plan**; the **generator** asks **load** when and **mail** what, speaks **smtp** over **net**,
-//! and fills the **collector**; an **experiment** repeats it, a **verdict** judges it, a **report** tells it.
+//! A **profile** becomes a **plan**. The **generator** takes times from **load** and messages from **mail**, sends them
+//! by **smtp** over **net**, and fills the **collector**. An **experiment** repeats this, a **verdict** judges it, and
+//! a **report** shows it.
 //!
 //! # The map
 //!

@@ -46,8 +46,8 @@ impl Unit {
     }
 }
 
-/// The most arrivals of open loads that wait at once in one process. Further arrivals are shed. This bounds the memory
-/// of a run against a listener that stands still, however long and fast the load is.
+/// The largest number of arrivals of open loads that wait at once in one process. Further arrivals are shed. This
+/// bounds the memory of a run against a listener that does not answer, however long and fast the load is.
 pub const MOST_WAITING: u64 = 1 << 20;
 
 /// What happens to an arrival that is due when no session is free.

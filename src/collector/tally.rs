@@ -230,13 +230,13 @@ impl ConditionKey {
 /// The counts of a condition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConditionCount {
-    /// How often.
+    /// The number of occurrences.
     pub count: u64,
-    /// How often of that after the window of the phase.
+    /// The number of occurrences after the window of the phase.
     pub drained: u64,
-    /// When first, since the run's epoch.
+    /// The first occurrence, since the run's epoch.
     pub first: Duration,
-    /// When last.
+    /// The last occurrence, since the run's epoch.
     pub last: Duration,
     /// The first reply of this kind as received (lines separated by `\n`), or a description; at most 4 KiB.
     pub sample: String,

@@ -212,8 +212,9 @@ fn weights_are_learned() {
     );
 }
 
-/// The honest figure of what is written in words that nobody looked at: a fifth of the servers at a time is read with what
-/// the others teach. (The rules did see them all; what a first look at new servers gives stands in `accuracy`.)
+/// Measures the accuracy for servers that nobody looked at: one fifth of the servers at a time is classified with
+/// weights that are learned from the others. (The rules were written with all of them in view; `accuracy` has the
+/// figures for new servers.)
 #[test]
 #[ignore = "takes minutes in a debug build"]
 fn servers_that_were_not_learned_from_are_read_by_what_the_others_taught() {

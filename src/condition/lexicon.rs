@@ -63,7 +63,7 @@ concepts! {
     DISABLED NULLMX RELAYSURE RELAY DOMAIN SPF DNSCHECK BLACK URLBLACK BLOCKED YOU CONTENT POLICY POLICYSURE OWNED VERIFY UNVERIFIED NOVALID INTERNALSERVER MULTIDOMAIN SUBMIT MISMATCH NAMES GROUPED MEMBERS COUNTED SEQUENCE RCPTREJ SENDERREJ CLIENTREJ HELOREJ CMDREJ ACTION
 }
 
-/// A phrase after its first word, and what it stands for.
+/// The rest of a phrase after its first word, and the concepts that it means.
 struct Phrase {
     rest: Vec<u16>,
     concepts: ConceptSet,
@@ -205,7 +205,7 @@ impl ReplyConcepts {
 
 #[cfg(test)]
 impl ConceptSet {
-    /// Returns the names of the concepts, for a person who looks for the cause of a wrong condition.
+    /// Returns the names of the concepts, for readers who look for the cause of a wrong condition.
     pub(super) fn names(self) -> String {
         let names: Vec<&str> =
             CONCEPTS.iter().filter(|(_, c)| c.meets(self)).map(|(name, _)| *name).collect();

@@ -19,7 +19,7 @@ pub use shell::{CommandEnd, ShellCommand};
 pub struct PlannedEvent {
     /// The name, unique in the plan.
     pub name: String,
-    /// When it starts.
+    /// The time at which it starts.
     pub at: EventTime,
     /// The command.
     pub command: ShellCommand,

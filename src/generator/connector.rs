@@ -26,7 +26,7 @@ use crate::smtp::{Client, Content, Script, Step};
 /// The listener inside this process.
 #[derive(Clone, Debug)]
 pub struct EmbeddedListener {
-    /// Where it listens.
+    /// The address or path on which it listens.
     pub place: Destination,
     /// The certificate, which is trusted unless the plan names others.
     pub certificate: Option<CertificateDer<'static>>,

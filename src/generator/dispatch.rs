@@ -152,7 +152,7 @@ pub enum Action {
     StoodStill {
         /// The phase.
         phase: u32,
-        /// How long.
+        /// The length of the standstill.
         length: Duration,
     },
     /// Its sessions will never all be open: see [`Dispatch::abandon`].

@@ -103,7 +103,7 @@ impl ProbeEvent {
 /// An event of a probe, and its time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeOutcome {
-    /// What.
+    /// The event.
     pub event: ProbeEvent,
     /// The time since the probes were created.
     pub at: Duration,

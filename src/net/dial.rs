@@ -126,9 +126,9 @@ pub struct Endpoint {
 pub struct Attempt {
     /// The address.
     pub address: SocketAddr,
-    /// When it began.
+    /// The start of the attempt.
     pub from: Instant,
-    /// When it ended.
+    /// The end of the attempt.
     pub to: Instant,
     /// Why it failed; `None` if this attempt became the connection.
     pub fault: Option<ConnectFault>,

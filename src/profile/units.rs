@@ -10,9 +10,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}; {remedy}")]
 pub struct UnitError {
-    /// What is wrong.
+    /// The fault.
     pub message: String,
-    /// What to write, with an example.
+    /// The text to write instead, with an example.
     pub remedy: String,
 }
 
@@ -29,7 +29,7 @@ pub(super) const REMEDY: &str = "\u{1f}";
 pub trait Quantity: Sized + fmt::Display {
     /// The type's name in the JSON Schema.
     const NAME: &'static str;
-    /// What is expected, as in "expected ...", with an example.
+    /// The expected form, to follow "expected ...", with an example.
     const EXPECTED: &'static str;
     /// The form of its text: a regular expression for the JSON Schema.
     const PATTERN: &'static str;

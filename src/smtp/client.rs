@@ -66,13 +66,13 @@ enum ClientState {
     Rest,
     /// A transaction is in progress: `current` is set.
     Mail,
-    /// RSET is to be written, or is written.
+    /// RSET must be written, or is written.
     Reset,
-    /// An extra command is to be written, or is written.
+    /// An extra command must be written, or is written.
     Extra(ExtraCommand),
     /// NOOP is sent again and again, and no reply is read (misbehaviour of the script).
     Deaf,
-    /// QUIT is to be written, or is written.
+    /// QUIT must be written, or is written.
     Quit,
     /// QUIT was answered, but not by 221. The client waits for a surplus reply.
     Drained,

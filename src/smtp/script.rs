@@ -117,9 +117,9 @@ pub enum Aside {
 /// VRFY commands at the beginning of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verify {
-    /// How many commands.
+    /// The number of commands.
     pub times: u32,
-    /// The name to verify. The number of the command, from 0, stands between each two parts.
+    /// The parts of the name to verify. The number of the command, from 0, is written between each two parts.
     pub whom: Vec<String>,
 }
 

@@ -247,9 +247,9 @@ tables! {
     }
     /// A window in which the listener reads, writes and accepts nothing.
     Stall {
-        /// From the listener's start.
+        /// The start, from the start of the listener on.
         from: Time, or Time::default();
-        /// How long.
+        /// The length of the window.
         length as "for": Time, or Time::default();
     }
     /// A reply in place of the listener's own.

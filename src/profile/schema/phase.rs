@@ -141,7 +141,7 @@ tables! {
     }
     /// A part of a ramp.
     Stage {
-        /// How long.
+        /// The length of the part.
         length as "for": Time;
         /// The rate at its end (ramping-rate).
         rate: Rate;

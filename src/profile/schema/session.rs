@@ -231,7 +231,7 @@ tables! {
     Silence {
         /// The step: greeting, hello, starttls, tls, auth, mail, rcpt, data or body.
         after: Step, if bounds::silent_after;
-        /// How long.
+        /// The length of the silence.
         length as "for": Time;
     }
 }

@@ -88,7 +88,7 @@ pub enum Event {
         /// When the step began: its command was written, alone or in a group. A failure without a wait begins when it
         /// ends.
         started: Instant,
-        /// When it ended.
+        /// The end of the step.
         ended: Instant,
         /// The code of the reply that ended it; 0 if none did.
         code: u16,

@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_secs(5);
 pub(super) enum MissingReplyCheck {
     /// It did not.
     No,
-    /// QUIT is to be written.
+    /// QUIT must be written.
     Due,
     /// QUIT is written.
     Yes,

@@ -42,7 +42,7 @@ enum OpeningStage {
     Greeting,
     /// How many lines of garbage are left to send.
     Garbage(u32),
-    /// The command is to be written, or is written. The same holds for all stages below.
+    /// The command must be written, or is written. The same holds for all stages below.
     Hello,
     Starttls,
     Xclient,
@@ -151,7 +151,7 @@ impl Opening {
         matches!(self.stage, OpeningStage::Greeting | OpeningStage::Handshake { .. })
     }
 
-    /// Whether hello is to be sent although no greeting came.
+    /// Whether hello is sent although no greeting came.
     pub(super) fn talks_early(&self, script: &Script) -> bool {
         self.stage == OpeningStage::Greeting && script.manners.early_talk
     }

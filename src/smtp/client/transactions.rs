@@ -13,7 +13,7 @@ use crate::smtp::script::{Pipelining, Script};
 use crate::smtp::step::Step;
 use crate::smtp::transaction::{Content, Lost};
 
-/// What is sent together, once the listener's offer is known.
+/// The commands that are sent together, once the listener's offer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grouping {
     Single,
