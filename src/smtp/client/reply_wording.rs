@@ -105,7 +105,7 @@ impl ReplyWordings {
 
     /// Ends the current message. `proven` says that its replies were in step.
     pub(super) fn settle(&mut self, proven: bool) {
-        if self.last.is_none() {
+        if self.fresh.is_empty() {
             return;
         }
         let fresh = std::mem::take(&mut self.fresh);
