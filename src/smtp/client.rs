@@ -401,7 +401,7 @@ impl<C: Content> Client<C> {
             self.wordings.note(step, self.transactions.is_midway(), raw);
         }
         match (self.state, failure) {
-            (ClientState::Mail, failure) => self.transaction_reply(now, raw, failure),
+            (ClientState::Mail, failure) => self.transaction_reply(now, step, raw, failure),
             (ClientState::Extra(ExtraCommand::Again), _) => self.said_again(now, raw),
             (ClientState::Quit, failure) => {
                 self.report(now, step, raw.code, failure);
@@ -463,7 +463,13 @@ impl<C: Content> Client<C> {
     }
 
     /// Processes a reply to the oldest outstanding command of the current transaction.
-    fn transaction_reply(&mut self, now: Instant, raw: RawReply<'_>, failure: Option<Box<Failure>>) {
+    fn transaction_reply(
+        &mut self,
+        now: Instant,
+        step: Step,
+        raw: RawReply<'_>,
+        failure: Option<Box<Failure>>,
+    ) {
         let Some(exchange) = &self.transactions.current else { return };
         let early = exchange.is_early();
         let ahead = exchange.is_chunked() && !self.transactions.is_single();
@@ -480,7 +486,7 @@ impl<C: Content> Client<C> {
             || matches!(failure.as_deref(), Some(Failure::Unexpected(_) | Failure::Surplus(_)));
         let silent = exchange.is_consequence() || good && exchange.is_midway();
         if out_of_step || !silent {
-            self.report(now, self.step(), raw.code, failure);
+            self.report(now, step, raw.code, failure);
         }
         if out_of_step {
             return self.end(now, Close::Clean, true);
