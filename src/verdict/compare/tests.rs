@@ -1,4 +1,4 @@
-//! Comparisons of runs whose true difference is known.
+//! Tests of comparisons of runs with a known true difference.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -34,7 +34,8 @@ fn false_alarms(comparisons: usize, alike: Truth) -> usize {
 
 #[test]
 fn runs_that_are_alike_are_seldom_called_regressed() {
-    // The bound for 2,000 is 5 %. At that rate, 20 or more of 200 come once in a thousand times, and the seed is fixed.
+    // The bound for 2,000 comparisons is 5 %. At that rate, 20 or more of 200 occur once in a thousand times, and the
+    // seed is fixed.
     let found = false_alarms(200, ALIKE);
     assert!(found < 20, "{found} of 200");
 }

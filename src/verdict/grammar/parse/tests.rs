@@ -1,4 +1,4 @@
-//! Every valid form, and the error for every mistake.
+//! Tests of every valid form, and of the error for every mistake.
 
 use proptest::prelude::*;
 
@@ -65,7 +65,8 @@ fn counts_and_rates_are_read() {
 
 #[test]
 fn every_mistake_is_underlined_and_the_nearest_word_named() {
-    // Expression, the underlined piece (empty if something is missing there), part of the message, nearest word.
+    // By column: the expression, the underlined piece (empty if something is missing there), a part of the message, and
+    // the nearest word.
     let table = [
         ("", "", "empty", None),
         ("respnse p99 < 1s", "respnse", "unknown name", Some("response")),
