@@ -282,7 +282,7 @@ fn poll_line(beneath: &mut Beneath, cx: &mut Context<'_>) -> Poll<()> {
     }
 }
 
-/// RFC 9266 2.
+/// The label of the channel binding (RFC 9266 2).
 const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// Returns the result of a complete handshake.

@@ -95,7 +95,7 @@ pub struct Client<C> {
     alive: Instant,
     /// Whether the command of the state is written.
     written: bool,
-    /// Whether the kernel has yet to take a part of what was written.
+    /// Whether the kernel has not yet taken all written bytes.
     backlog: bool,
     /// Whether part of a reply was there before the outstanding command was written.
     early: bool,
@@ -540,7 +540,7 @@ impl<C: Content> Client<C> {
         Some(Event::Ready { early })
     }
 
-    /// Appends what is to be written now. Returns false if there is nothing.
+    /// Appends the bytes that are due. Returns false if there are none.
     fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         match self.state {
             _ if self.silent_until.is_some() => return false,

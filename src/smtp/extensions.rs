@@ -1,6 +1,6 @@
 //! The extensions that a session asks for, and which of them it uses once the listener has sent its offer.
 //!
-//! The session only sends the parameters. What they cause is the listener's business.
+//! The session only sends the parameters. Their effect is up to the listener.
 //!
 //! # Decisions
 //! - One rule for all: `Off` is never used, and `Auto` is used when offered. `Require` is always used: a listener that

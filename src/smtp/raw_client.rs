@@ -32,7 +32,7 @@ pub enum RawEvent {
     Refused(Step, Box<Failure>),
     /// A reply, to a command or unasked.
     Reply(Reply),
-    /// A reply without an outstanding command, or a reply after such a one. Nothing more is read.
+    /// A reply without an outstanding command, or any reply after that. Nothing more is read.
     Surplus(Reply),
     /// The bytes received are not a reply. Nothing more is read.
     Malformed(Malformed),
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_surplus_reply_is_an_event_and_nothing_is_read_behind_it() {
         let now = Instant::now();
-        // In one read with the answer, in a read of its own, whole or in part.
+        // The reply comes in one read with the answer, or in another read, whole or in part.
         for reads in
             [&["250 ok\r\n250 more\r\n"][..], &["250 ok\r\n554 no\r\n"], &["250 ok\r\n", "250 more\r\n"]]
         {
@@ -435,7 +435,7 @@ mod tests {
         client.send(b"NOOP\r\n");
         let (_, told, _) = turn(&mut client, now, "250 ok\r\n");
         assert!(matches!(told[..], [RawEvent::Surplus(_)]), "{told:?}");
-        // 421 is not an answer, and the reply after it is one.
+        // A 421 is not an answer, but the reply after it is.
         let mut client = open(now);
         turn(&mut client, now, "421 soon\r\n");
         client.send(b"NOOP\r\n");

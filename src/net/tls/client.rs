@@ -80,7 +80,7 @@ impl TlsClient {
         Ok(Security::Client { config: Arc::new(config), name: self.name.clone(), doubts })
     }
 
-    /// Returns what is offered to a listener, in words.
+    /// Returns the offer to a listener, in words.
     pub fn offered(&self) -> String {
         let versions = match self.tls.min_version {
             Version::Tls12 => "TLSv1.2 and TLSv1.3",

@@ -61,7 +61,7 @@ impl Redactor {
     }
 }
 
-/// The same for bytes that come in pieces. It returns whole lines, because a secret may be split between pieces.
+/// A redactor for bytes that come in pieces. It returns whole lines, because a secret may be split between pieces.
 #[derive(Debug)]
 pub struct LineRedactor {
     redactor: Redactor,

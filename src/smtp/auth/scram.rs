@@ -34,8 +34,8 @@ pub(super) const ITERATIONS: u32 = 4096;
 
 static PLAIN: &[Mechanism] = &[SCRAM_SHA256];
 static PLUS: &[Mechanism] = &[SCRAM_SHA256_PLUS];
-/// If -PLUS is offered too, a client that claims to support channel binding but did not use it was downgraded, and is
-/// refused (RFC 5802 6).
+/// The mechanisms if -PLUS is offered, too. A client that claims to support channel binding but did not use it was
+/// downgraded, and is refused (RFC 5802 6).
 static BOTH: &[Mechanism] = &[SCRAM_SHA256, SCRAM_SHA256_PLUS];
 
 /// A salted password, with its salt and rounds.

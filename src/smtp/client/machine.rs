@@ -160,7 +160,7 @@ impl<C: Content> Client<C> {
             return Need::Write;
         }
         if self.is_over() {
-            // What was to be written is lost, and the poll reports it.
+            // The bytes that were due are lost, and the poll reports that.
             return self.poll_further(now, out);
         }
         let until = self.deadline();

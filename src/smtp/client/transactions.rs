@@ -1,5 +1,5 @@
 //! The transactions in progress: the one that is answered next, and a second one that was sent before the first has
-//! ended. This module decides what is sent together, and when the second one may start.
+//! ended. This module decides which commands are sent together, and when the second one may start.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -180,7 +180,7 @@ impl<C: Content> Transactions<C> {
         }
     }
 
-    /// Appends what is to be written now. `backlog` says that the kernel has yet to take a part of what was rendered.
+    /// Appends the bytes that are due. `backlog` says that the kernel has not yet taken all rendered bytes.
     ///
     /// # Errors
     /// A content is lost. The session cannot go on, and the caller must drop what was appended.
