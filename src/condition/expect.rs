@@ -95,8 +95,8 @@ pub struct UserRule {
 mod tests {
     use super::*;
 
-    /// For sessions that several generators open in turn: the generator of the k-th session decides as a single
-    /// generator would.
+    /// Several generators open sessions in turn: the generator of the k-th session decides as a single generator would
+    /// decide on it.
     #[test]
     fn a_generator_that_sees_its_own_sessions_alone_judges_as_one_that_sees_all() {
         let holds = |when: When, sessions: u64| match when {

@@ -39,8 +39,8 @@ pub trait MachineOwner<M: Machine> {
     /// Processes an event of the machine.
     fn event(&mut self, machine: &mut M, now: Instant, event: M::Event);
 
-    /// Lets something from outside (an arrival, a stop) call into the machine. Returns `Ready` if the machine must be
-    /// polled again. It is called whenever the loop is about to wait, and must arrange its own wake-up.
+    /// Called whenever the loop is about to wait, so that an event from outside (an arrival, a stop) can act on the
+    /// machine. Returns `Ready` if the machine must be polled again. It must arrange its own wake-up.
     fn poll_wake(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (machine, cx);
         Poll::Pending

@@ -541,7 +541,7 @@ pub struct StoredCondition {
 }
 
 impl StoredCondition {
-    /// Whether nothing failed by it: it describes how a session ended beside its messages, or the form of a reply.
+    /// Whether it describes the end of a session beside its messages, or the form of a reply, so that nothing failed.
     pub fn is_manner(&self) -> bool {
         self.outcome == "accepted"
     }

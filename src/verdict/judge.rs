@@ -109,7 +109,7 @@ impl Verdict {
     }
 }
 
-/// Judges the deliveries of a run of one phase with this window, for any phase that the assertions name.
+/// Judges the assertions on deliveries for a run of one phase with this window, whatever phases the assertions name.
 pub fn judge_deliveries(
     assertions: &[Assertion],
     delivered: &Delivered,

@@ -79,7 +79,7 @@ impl Windows {
     }
 }
 
-/// The time in which a phase is open, for `covers`.
+/// The time in which a phase is open.
 #[derive(Clone, Debug)]
 struct OpenPhase {
     /// The start of the second in which the first arrival was scheduled; `None` before it.

@@ -108,7 +108,7 @@ pub fn ledger(result: &RunResult) -> Section {
     }
 }
 
-/// Adds the plain values of JSON, each under the names that lead to it.
+/// Adds the plain values of a JSON value to the table. The name of each consists of the keys on the way to it.
 pub fn flatten(value: &Value, path: &str, name: &str, table: &mut ReportTable) {
     match value {
         Value::Object(fields) => {
