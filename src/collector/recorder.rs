@@ -77,7 +77,8 @@ impl Recorder {
         self.attempted(phase, span);
     }
 
-    /// Counts the end of an attempt whose message may be tried again: in the slices only, not as the end of an arrival.
+    /// Counts the end of an attempt whose message may be tried again. It counts in the slices, but not as the end of an
+    /// arrival.
     pub fn attempted(&mut self, phase: u32, span: &ArrivalSpan) {
         if self.is_sliced(phase) {
             self.slices.ended(span);

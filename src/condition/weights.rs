@@ -24,7 +24,7 @@ const MAX_WORDS: usize = 60;
 /// Word forms that share this many first letters also count as one word.
 const STEM: usize = 5;
 
-/// A word with a weight below this tells nothing.
+/// The least weight with which a word shows a condition.
 const TELLING: i16 = 20;
 
 /// A feature that a reply has or does not have.

@@ -1,11 +1,12 @@
 //! `timeseries.csv`: one row for each second of a phase, written during the run.
 //!
-//! Counts are of the row's interval, `sessions`, `in_flight` and `waiting` are the state at its end, of the whole run.
-//! Times are of accepted arrivals that ended in the interval; a cell is empty if there are too few values (M18). With a
-//! receiver behind the relay `accepted_recipients` and `delivered` count recipients, and `queued` is the state of the
-//! relay's queue; without one these cells are empty. If messages are tried again there are four additional columns:
-//! `retries` that started, `attempts_failed`: attempts that ended neither accepted nor expected, `retrying`: messages
-//! that wait for their next attempt, and `amplification`: attempts over messages that started, empty where none did.
+//! Counts are those of the row's interval. `sessions`, `in_flight` and `waiting` show the state of the whole run at the
+//! end of the interval. Times are those of accepted arrivals that ended in the interval; a cell is empty if there are
+//! too few values (M18). With a receiver behind the relay, `accepted_recipients` and `delivered` count recipients, and
+//! `queued` is the length of the relay's queue; without one these cells are empty. If messages are tried again, there
+//! are four more columns. `retries` counts the retries that started. `attempts_failed` counts the attempts that ended
+//! neither accepted nor expected. `retrying` is the number of messages that wait for their next attempt.
+//! `amplification` is the number of attempts for each message that started; it is empty if none did.
 
 mod deliveries;
 

@@ -155,7 +155,8 @@ fn picture(row: &MetricComparison, reach: f64) -> Option<Picture> {
     })
 }
 
-/// Returns the labels that fit: that of no change first, then those nearest to it, clear of the words at the edges.
+/// Returns the labels that fit: first the label of no change, then those nearest to it, without touching the words at
+/// the edges.
 fn apart(mut ticks: Vec<(f64, String)>) -> Vec<(f64, String)> {
     ticks.sort_by(|a, b| (a.0 - 50.0).abs().total_cmp(&(b.0 - 50.0).abs()));
     let mut kept: Vec<(f64, String)> = Vec::new();

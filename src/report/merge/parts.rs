@@ -338,7 +338,7 @@ fn of(result: &RunResult) -> String {
     result.shard.map(|shard| format!("shard {}/{}: ", shard.index, shard.of)).unwrap_or_default()
 }
 
-/// Merges the generator: used resources are added, of peaks the worst shard's is kept.
+/// Merges the generator: resource use is added, and the largest peak of all shards is kept.
 pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
     let mut whole = Generator::default();
     for part in results.iter().map(|shard| &shard.generator) {
