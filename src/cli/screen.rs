@@ -44,11 +44,11 @@ impl Screen {
         }
     }
 
-    /// Returns the exit code after a failure to write or show a result: a closed pipe does not change the code, nor
-    /// does a failed file if the code is a failure already.
+    /// Returns the exit code after a failure to write or show a result. A closed pipe does not change the code. A
+    /// failed file changes it only if it would have been success.
     ///
     /// # Errors
-    /// The failure itself, where the exit code would have been success.
+    /// The failure itself, if the exit code would have been success.
     pub fn unless_failed(&self, error: CommandError, code: ExitCode) -> Result<(), CommandError> {
         match error {
             CommandError::ReaderGone => Ok(()),

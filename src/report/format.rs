@@ -194,8 +194,8 @@ pub fn columns(text: &str) -> usize {
     text.chars().map(|c| if ('\u{1100}'..='\u{115f}').contains(&c) || c >= '\u{2e80}' { 2 } else { 1 }).sum()
 }
 
-/// Writes such characters beyond ASCII in a JSON text as `\uXXXX` (ASCII ones are escaped already), so that `cat` may
-/// show the file. The value of the JSON stays the same.
+/// Writes the harmful characters beyond ASCII in a JSON text as `\uXXXX` (ASCII ones are escaped already), so that
+/// `cat` may show the file. The value of the JSON stays the same.
 pub fn harmless_json(json: String) -> String {
     let obeyed = |c: char| c >= '\u{7f}' && c.escape_debug().nth(1).is_some();
     if !json.contains(obeyed) {

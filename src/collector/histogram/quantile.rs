@@ -1,15 +1,15 @@
 //! Percentiles by rank, with an interval, and with values of which only a lower bound is known.
 //!
 //! # Decisions
-//! - A percentile is the value of rank ceil(q n) (nearest rank), reported as the greatest value of its bucket, as every
-//!   reader of HdrHistogram files does, never outside the exact minimum and maximum.
-//! - It is given only for a large enough sample: with a probability of 99 % a value lies above it (M18).
+//! - A percentile is the value of rank ceil(q n) (nearest rank). It is reported as the greatest value of its bucket, as
+//!   by every reader of HdrHistogram files, but never outside the exact minimum and maximum.
+//! - It is given only if the sample is large enough, so that with a probability of 99 % a value lies above it (M18).
 //! - The interval runs between two order statistics whose ranks enclose the true percentile with 99 % (M19), whatever
 //!   the shape of the distribution. If no rank is high or low enough, maximum or minimum are used.
-//! - A censored value ("still waiting after t") counted at t gives a percentile that is not above the true one; counted
-//!   as greater than all, it gives one that is not below. If both are equal the percentile is known, otherwise it is
-//!   "at least" the first (M12). So a few early losses do not make all percentiles unknown, and many hanging arrivals
-//!   cannot be ignored.
+//! - A censored value ("still waiting after t") that is counted at t gives a percentile that is at most the true one.
+//!   Counted as greater than all others, it gives a percentile that is at least the true one. If both are equal, the
+//!   percentile is known; otherwise it is "at least" the first (M12). So a few early losses do not make all percentiles
+//!   unknown, and many hanging arrivals cannot be ignored.
 
 use super::Hist;
 

@@ -76,7 +76,7 @@ fn phase(shards: Vec<&StoredPhase>) -> PhaseDelivery {
             .map(|(phase, window)| Some((phase.delivered_per_s? * window).round() as u64))
             .sum(),
         drain: own.iter().filter_map(|(phase, _)| phase.drain_s).reduce(f64::max).map(seconds),
-        // They are in the time series of the shards.
+        // The deliveries by second are in the time series of the shards.
         seconds: BTreeMap::new(),
         times: BTreeMap::new(),
     }
