@@ -44,8 +44,8 @@ impl Screen {
         }
     }
 
-    /// Returns the exit code after a failure to write or show a result. A closed pipe does not change the code. A
-    /// failed file changes it only if it would have been success.
+    /// Handles a failure to write or show a result. A closed pipe is ignored. If the exit code is a failure already,
+    /// the failure is only printed.
     ///
     /// # Errors
     /// The failure itself, if the exit code would have been success.
