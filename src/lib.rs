@@ -28,7 +28,7 @@
 //! | [`command`] | the life of a command: open outputs, check, run, store | all but cli |
 //! | [`cli`] | parses the command line and prints | all |
 //!
-//! `tests/it/architecture.rs` holds these arrows.
+//! `tests/it/architecture.rs` checks these imports.
 //!
 //! # The walk of one arrival
 //!
@@ -43,7 +43,7 @@
 //! - `load::Due`: open and closed models differ in one enum, matched in one place (`generator::dispatch`).
 //! - `smtp::Machine`: an endpoint without I/O and clock. The client and the listener both are one; `net::drive` is the
 //!   one loop that moves bytes for either.
-//! - `generator::Runner`: a plan goes in, what was measured comes out.
+//! - `generator::Runner`: a plan goes in, and a measurement comes out.
 //!
 //! For searches that send one command after the other there is `generator::probe`: sessions over the same machine and
 //! the same I/O loop, driven step by step.

@@ -103,7 +103,7 @@ async fn watch(receiver: &LoggingReceiver) {
     }
 }
 
-/// Returns a summary of what came out.
+/// Returns a summary of the received messages.
 fn summary(received: &ReceivedInAll) -> String {
     let mut text = String::new();
     let mut line = |name: &str, of: &ReceivedOfRun| {

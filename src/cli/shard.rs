@@ -37,7 +37,7 @@ struct VariablePair {
     count: &'static str,
 }
 
-/// Looks up a variable.
+/// The values of such a pair.
 struct PairContent {
     index: Option<String>,
     count: Option<String>,

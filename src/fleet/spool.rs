@@ -1,4 +1,5 @@
-//! Keeps on disk the reports of an agent that the bus has not stored yet, so that they survive an end of either.
+//! Keeps on disk the reports of an agent that the bus has not stored yet. So they survive the end of the agent or of
+//! the bus.
 
 use std::fs;
 use std::io;
@@ -76,7 +77,7 @@ impl Spool {
 /// A shard whose reports wait: its run, its number and its agent, and the reports.
 pub type SpooledShard = ((String, u32, String), Vec<WaitingReport>);
 
-/// Returns the shards whose reports wait below `root`, without those that an agent still adds to: run, shard, agent,
+/// Returns the shards whose reports wait below `root`, without those to which an agent still adds: run, shard, agent,
 /// and the reports in their order.
 ///
 /// # Errors
@@ -106,7 +107,7 @@ pub fn waiting(root: &Path) -> io::Result<Vec<SpooledShard>> {
             let is_last = match path.extension().and_then(|end| end.to_str()) {
                 Some("final") => true,
                 Some("second") => false,
-                // A file whose writing was cut off.
+                // The writing of this file was cut off.
                 _ => continue,
             };
             if let Some(number) = number {

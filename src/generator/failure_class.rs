@@ -45,7 +45,7 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
         Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Dropped),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
         Failure::TimedOut(_) => (silence(step), Outcome::TimedOut),
-        // The outcome without the end of the run is unknown (M12b).
+        // It is unknown what outcome a longer run would have seen (M12b).
         Failure::Aborted => (silence(step), Outcome::Interrupted),
         Failure::SessionTimedOut => (Condition::SessionTimeout, Outcome::TimedOut),
         Failure::Closed(how) => match (step, how) {

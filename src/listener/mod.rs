@@ -145,7 +145,7 @@ pub fn start_at(place: &Bind, limits: Limits, seed: u64, threads: usize) -> Resu
     start_with(place, limits, seed, threads, None)
 }
 
-/// Starts a listener as [`start_at`] does, which hands what it delivers to `sink`.
+/// Starts a listener as [`start_at`] does. It passes the messages that it delivers to `sink`.
 ///
 /// # Errors
 /// See [`ListenError`].

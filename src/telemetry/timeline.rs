@@ -2,8 +2,8 @@
 //!
 //! # Decisions
 //! - The length of a run may be unknown, so parts that reach their bound are made coarser: counts are added, and
-//!   columns of the heat map are merged two by two. Quantiles cannot be added, and rows of the series that are written
-//!   stay. Instead the next ones are wider, so that their number grows with the logarithm of the time.
+//!   columns of the heat map are merged two by two. Quantiles cannot be added, and written rows of the series are not
+//!   changed. Instead the next ones are wider, so that their number grows with the logarithm of the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

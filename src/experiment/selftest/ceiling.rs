@@ -39,7 +39,7 @@ pub struct Ceiling {
     pub bytes_per_session: u64,
 }
 
-/// Measures both. `descriptors` limits the number of sessions.
+/// Measures the rate and the number of sessions. `descriptors` limits the number of sessions.
 ///
 /// # Errors
 /// smtpress itself cannot continue.

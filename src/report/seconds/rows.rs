@@ -105,7 +105,7 @@ impl Cells<'_> {
         seconds(self.text(title)?).ok_or_else(|| format!("has no time in {title}"))
     }
 
-    /// Returns the index of the run's phase that the row is of.
+    /// Returns the index of the phase to which the row belongs.
     pub(super) fn phase(&self) -> Result<usize, String> {
         let name = self.text("phase")?;
         let phase = self.phases.iter().position(|phase| phase == name);
