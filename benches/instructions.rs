@@ -50,7 +50,7 @@ fn scan_cut(mut scan: Scan) -> u32 {
 }
 
 #[library_benchmark]
-#[bench::corpus(args = (), setup = Classify::new, config = at_most(100_180_543))]
+#[bench::corpus(args = (), setup = Classify::new, config = at_most(100_049_214))]
 fn classify(classify: Classify) -> u64 {
     black_box(classify.run())
 }
@@ -63,29 +63,29 @@ fn schedule(mut arrivals: Arrivals) -> u64 {
 }
 
 #[library_benchmark]
-#[bench::of(args = (), setup = Recording::new, config = at_most(3_027_110))]
+#[bench::of(args = (), setup = Recording::new, config = at_most(2_881_888))]
 fn book_message(mut recording: Recording) -> u64 {
     (0..TIMES).for_each(|_| recording.message());
     black_box(recording.accepted())
 }
 
 #[library_benchmark]
-#[bench::of(args = (), setup = Recording::new, config = at_most(162_310))]
+#[bench::of(args = (), setup = Recording::new, config = at_most(162_496))]
 fn book_second(mut recording: Recording) -> u64 {
     recording.second();
     black_box(recording.accepted())
 }
 
 #[library_benchmark]
-#[bench::mail(args = (), setup = Render::new, config = at_most(2_066_347))]
+#[bench::mail(args = (), setup = Render::new, config = at_most(2_082_822))]
 fn render(mut render: Render) -> usize {
     (0..TIMES).fold(0, |sum, _| sum + black_box(render.run()))
 }
 
 #[library_benchmark]
-#[bench::single(args = (Pipelining::Off), setup = Pair::new, config = at_most(36_859_124))]
-#[bench::grouped(args = (Pipelining::Auto), setup = Pair::new, config = at_most(32_617_562))]
-#[bench::full(args = (Pipelining::Full), setup = Pair::new, config = at_most(29_997_245))]
+#[bench::single(args = (Pipelining::Off), setup = Pair::new, config = at_most(36_651_070))]
+#[bench::grouped(args = (Pipelining::Auto), setup = Pair::new, config = at_most(32_410_535))]
+#[bench::full(args = (Pipelining::Full), setup = Pair::new, config = at_most(29_785_068))]
 fn transaction(mut pair: Pair) -> u64 {
     black_box(pair.run(TIMES))
 }
