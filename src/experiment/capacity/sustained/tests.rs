@@ -62,3 +62,33 @@ fn a_load_that_is_only_met_on_average_is_counted_against_what_was_intended() {
     );
     assert_eq!(judged(&kept, 100.0, 20, IDLE), Some(Sustained::Sustained));
 }
+
+/// Counts the times that have come.
+fn come(times: &[f64]) -> impl Fn(f64) -> f64 + '_ {
+    |at| times.iter().filter(|time| **time <= at).count() as f64
+}
+
+/// The listener was slower when it was idle, on a busy machine say: a long start is left out, and little of the trial is judged.
+#[test]
+fn a_few_arrivals_that_are_all_finished_are_sustained() {
+    for (load, seconds, service) in
+        [(0.3125, 8, 0.12), (0.3125, 24, 0.12), (0.2, 8, 0.4), (0.5, 4, 0.3), (1.25, 8, 0.5), (5.0, 8, 0.05)]
+    {
+        for (phase, idle_ms) in
+            (0..10).flat_map(|phase| (50..1_400).step_by(150).map(move |idle| (phase, idle)))
+        {
+            let arrivals: Vec<f64> =
+                (0..200).map(|n| (f64::from(n) + f64::from(phase) / 10.0) / load).collect();
+            let ends: Vec<f64> = arrivals.iter().map(|at| at + service).collect();
+            let series = series(seconds, come(&arrivals), come(&ends));
+            let verdict = judged(&series, load, u64::from(seconds), Duration::from_millis(idle_ms));
+            let case = format!("{load}/s, {seconds} s, {service} s, {phase}, idle {idle_ms} ms");
+            assert_ne!(verdict, Some(Sustained::Unsustained), "{case}");
+        }
+    }
+    // One that finishes one in two seconds, of two a second.
+    let arrivals: Vec<f64> = (0..200).map(|n| f64::from(n) / 2.0).collect();
+    let ends: Vec<f64> = (0..200).map(|n| f64::from(n) * 2.0 + 0.5).collect();
+    let series = series(24, come(&arrivals), come(&ends));
+    assert_eq!(judged(&series, 2.0, 24, IDLE), Some(Sustained::Unsustained));
+}
