@@ -261,7 +261,9 @@ impl Ended {
         }
         for phase in self.phases() {
             let counted: u64 = self.response_counts(&phase["name"]);
-            let ended: u64 = OUTCOMES.iter().map(|field| number(phase, field)).sum();
+            // Each attempt has a time of its own.
+            let retries = phase["retry"]["retries"].as_u64().unwrap_or(0);
+            let ended: u64 = OUTCOMES.iter().map(|field| number(phase, field)).sum::<u64>() + retries;
             // What was interrupted has no time of its own.
             assert!(counted <= ended, "{counted} response times of {ended} arrivals");
             assert!(counted >= number(phase, "accepted"), "{counted} response times: {phase:#}");

@@ -11,7 +11,7 @@ use crate::fleet::{Ended, Fleet, signal_to};
 use crate::listener::{self, wait_until};
 
 /// Shipped profiles whose counts do not depend on who is faster, made short, and how many agents share them.
-const PROFILES: [(&str, &str); 5] = [
+const PROFILES: [(&str, &str); 8] = [
     ("steady", "phase.warm-up.for=1s phase.steady.rate=160/s phase.steady.for=4s"),
     ("cisco-listener", "phase.below-limits.for=3s phase.below-limits.max_sessions=40"),
     ("soak", "phase.warm-up.for=2s phase.soak.for=3s"),
@@ -19,6 +19,13 @@ const PROFILES: [(&str, &str); 5] = [
         "held-sessions",
         "phase.hold.sessions=90 phase.hold.for=4s listener.max_connections=60 expect.full.when=\"sessions>60\"",
     ),
+    ("quickstart", "phase.warm-up.for=1s phase.steady.for=2s"),
+    (
+        "spike",
+        "phase.warm-up.for=1s phase.before.for=1s phase.after.for=1s \
+         phase.spike.stages=[{for=\"1s\",rate=\"200/s\"},{for=\"1s\",rate=\"50/s\"}]",
+    ),
+    ("capacity", "phase.load.for=2s"),
     (
         "staircase",
         "phase.warm-up.for=1s phase.stairs.step=20/s phase.stairs.from=20/s phase.stairs.every=1s phase.stairs.steps=3",
@@ -26,14 +33,14 @@ const PROFILES: [(&str, &str); 5] = [
 ];
 
 /// A profile with other settings.
-fn flags(name: &str, sets: &str) -> String {
+pub fn flags(name: &str, sets: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles").join(format!("{name}.toml"));
     let sets: Vec<String> = sets.split_whitespace().map(|set| format!("--set {set}")).collect();
     format!("{} {}", path.display(), sets.join(" "))
 }
 
 /// A run that this machine had the time for; of several tries the last.
-fn measured(mut run: impl FnMut() -> Ended) -> Ended {
+pub fn measured(mut run: impl FnMut() -> Ended) -> Ended {
     for _ in 0..4 {
         let ended = run();
         if ended.code != 98 {

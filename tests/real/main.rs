@@ -44,6 +44,7 @@ mod fleet_messages;
 mod fleet_network;
 mod fleet_receiver;
 mod fleet_resume;
+mod fleet_shapes;
 mod fleet_ssh;
 mod fleet_union;
 mod greylisted;
