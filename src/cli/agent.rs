@@ -1,6 +1,7 @@
 //! `smtpress agent`: waits for shards until it is asked to end.
 
 use std::io::{self, BufRead, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,10 @@ use super::prepare::drawn;
 use super::screen::Screen;
 use crate::command::CommandError;
 use crate::command::fleet::prepare_shards;
+use crate::command::remote_receiver::start_receivers;
 use crate::command::signals::Requests;
 use crate::fleet::agent::{self, AgentSettings};
+use crate::fleet::files;
 use crate::fleet::local::Invitation;
 use crate::fleet::{Bus, BusAccess, BusError, seed};
 use crate::verdict::ExitCode;
@@ -32,11 +35,12 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
     };
     let settings = AgentSettings {
         name: own.name.clone(),
-        host,
+        host: host.clone(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         coordinator: public_key(&own.coordinator)?,
         spool: own.spool.clone(),
         prepare: prepare_shards(own.allow.clone()),
+        receive: start_receivers(host.clone()),
         say: Arc::new(lines_of(&own, screen)),
         draw: Arc::new(drawn),
     };
@@ -86,7 +90,7 @@ impl Membership {
     /// Returns the membership that an invitation gives. `spool`: the folder of unsent reports if the invitation names
     /// none.
     fn by_invitation(invitation: Invitation, spool: Option<PathBuf>) -> Result<Membership, CommandError> {
-        let Invitation { url, token, name, coordinator, allow_target, spool: invited_spool } = invitation;
+        let Invitation { url, password, name, coordinator, allow_target, spool: invited_spool } = invitation;
         check_name(&name)?;
         let (spool, passing) = match invited_spool.or(spool) {
             Some(spool) => (spool, None),
@@ -97,10 +101,15 @@ impl Membership {
             }
         };
         Ok(Membership {
+            access: BusAccess {
+                url,
+                password: Some(password),
+                name: Some(name.clone()),
+                ..BusAccess::default()
+            },
             name,
             has_own_name: true,
             coordinator,
-            access: BusAccess { url, token: Some(token), ..BusAccess::default() },
             allow: allow_target,
             spool,
             is_invited: true,
@@ -185,6 +194,7 @@ async fn deliver_earlier_reports(own: &Membership, bus: &Bus, screen: &Screen) -
     let Membership { name, spool, .. } = own;
     // If it cannot be made, each shard prints a warning.
     std::fs::create_dir_all(spool).ok();
+    files::remove_abandoned(spool);
     if !bus.keeps_reports().await.map_err(|error| unable(name, &error))? {
         return Ok(());
     }
@@ -202,7 +212,8 @@ async fn deliver_earlier_reports(own: &Membership, bus: &Bus, screen: &Screen) -
 
 /// Returns a folder that is removed when this agent ends.
 fn passing_folder() -> io::Result<tempfile::TempDir> {
-    tempfile::Builder::new().prefix("smtpress-spool-").tempdir()
+    let mode = std::fs::Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix("smtpress-spool-").permissions(mode).tempdir()
 }
 
 /// Adds a hint to the error of an agent that cannot wait for work.
@@ -220,7 +231,7 @@ pub fn access(args: &BusArgs, name: &str) -> Result<BusAccess, CommandError> {
         CommandError::usage("name the NATS server with --nats, as in nats://127.0.0.1:4222")
     })?;
     let (creds, ca) = (args.creds.clone(), args.nats_ca.clone());
-    Ok(BusAccess { url, token: None, creds, name: Some(name.to_owned()), ca })
+    Ok(BusAccess { url, password: None, creds, name: Some(name.to_owned()), ca })
 }
 
 /// Returns the agent's name by its credentials: the name of a key file, which belongs to one agent. A JWT may belong to

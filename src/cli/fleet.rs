@@ -24,7 +24,7 @@ use crate::fleet::local::{AgentProcesses, Invitation};
 use crate::fleet::message::AgentState;
 use crate::fleet::seed;
 use crate::fleet::server::PrivateServer;
-use crate::fleet::ssh::SshStart;
+use crate::fleet::ssh::{self, SshStart};
 use crate::generator::preflight;
 use crate::plan::Plan;
 use crate::verdict::ExitCode;
@@ -120,13 +120,20 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
     let (fleet, processes): (Fleet, Box<dyn std::any::Any>) = if args.local.is_some() || !args.ssh.is_empty()
     {
         let key = KeyPair::new_user();
-        let server = PrivateServer::start(args.nats_server.as_deref(), token()?)?;
+        let names = match args.local {
+            Some(count) => (0..count).map(|index| format!("local-{index}")).collect(),
+            None => ssh::names(&args.ssh),
+        };
+        let users = names.iter().map(String::as_str).chain([COORDINATOR]);
+        let users =
+            users.map(|name| Ok((name.to_owned(), password()?))).collect::<Result<_, CommandError>>()?;
+        let server = PrivateServer::start(args.nats_server.as_deref(), users)?;
         let inviting = Inviting { server: &server, key: &key, plan };
         let (agents, count) = match args.local {
-            Some(count) => (start_local(count, &inviting)?, count),
+            Some(count) => (start_local(&names, &inviting)?, count),
             None => (start_by_ssh(args, &inviting, say.clone())?, args.ssh.len()),
         };
-        let fleet = Fleet::gather(&server.access(), key, count, STARTED_WITHIN, PROGRAM, say)?;
+        let fleet = Fleet::gather(&server.access(COORDINATOR), key, count, STARTED_WITHIN, PROGRAM, say)?;
         // The order of fields matters: agents end before their server.
         (fleet, Box::new((agents, server)))
     } else {
@@ -171,7 +178,7 @@ impl Inviting<'_> {
     fn invite(&self, name: String, url: String) -> Invitation {
         Invitation {
             url,
-            token: self.server.access().token.unwrap_or_default(),
+            password: self.server.access(&name).password.unwrap_or_default(),
             name,
             coordinator: self.key.public_key(),
             allow_target: self.plan.allow.clone(),
@@ -181,14 +188,13 @@ impl Inviting<'_> {
 }
 
 /// Starts agents on this machine.
-fn start_local(count: usize, inviting: &Inviting<'_>) -> Result<AgentProcesses, CommandError> {
+fn start_local(names: &[String], inviting: &Inviting<'_>) -> Result<AgentProcesses, CommandError> {
     let program = AgentProcesses::own_program()?;
-    let url = inviting.server.access().url;
     let mut agents = AgentProcesses::default();
-    for index in 0..count {
+    for name in names {
         let mut command = Command::new(&program);
         command.args(["agent", "--join"]);
-        let invitation = inviting.invite(format!("local-{index}"), url.clone());
+        let invitation = inviting.invite(name.clone(), inviting.server.access(name).url);
         agents.start(command, &Invitation { spool: Some(inviting.server.spool()), ..invitation })?;
     }
     Ok(agents)
@@ -213,10 +219,10 @@ fn start_by_ssh(
 }
 
 /// Draws a random text that cannot be guessed.
-fn token() -> Result<String, CommandError> {
+fn password() -> Result<String, CommandError> {
     KeyPair::new_user()
         .seed()
-        .map_err(|error| CommandError::Failed(ExitCode::Fault, format!("failed to draw a token: {error}")))
+        .map_err(|error| CommandError::Failed(ExitCode::Fault, format!("failed to draw a password: {error}")))
 }
 
 /// Reads the coordinator's key from its file.

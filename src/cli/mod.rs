@@ -3,6 +3,7 @@
 //! stdout holds results only; progress and messages go to stderr.
 
 mod agent;
+mod agent_lines;
 mod args;
 mod came_out;
 mod capacity;

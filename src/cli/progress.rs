@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::agent_lines::AgentLines;
 use super::args::common::ProgressMode;
 use super::screen::Screen;
 use crate::collector::Outcome;
+use crate::collector::agents::AgentProgress;
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::Tally;
 use crate::command::{Display, MessageSink};
@@ -23,6 +25,7 @@ pub struct ProgressDisplay {
     screen: Screen,
     phases: Vec<PhaseBar>,
     seconds: u64,
+    agents: AgentLines,
 }
 
 enum ProgressForm {
@@ -58,7 +61,7 @@ impl ProgressDisplay {
             ProgressMode::Auto if !terminal => ProgressForm::Log,
             ProgressMode::Auto | ProgressMode::Bar => bars(&phases, screen.colour_err()),
         };
-        ProgressDisplay { form, screen: *screen, phases, seconds: 0 }
+        ProgressDisplay { form, screen: *screen, phases, seconds: 0, agents: AgentLines::default() }
     }
 
     /// Returns the sink for messages. It prints them above the bars if there are bars.
@@ -98,6 +101,9 @@ impl Display for ProgressDisplay {
                         self.phases[current].name,
                         state(interval, total)
                     ));
+                    if let Some(line) = self.agents.in_one_line() {
+                        self.screen.note(&line);
+                    }
                 }
             }
             ProgressForm::Bars { bars, line, .. } => {
@@ -121,6 +127,13 @@ impl Display for ProgressDisplay {
         }
     }
 
+    fn agents(&mut self, agents: &[AgentProgress]) {
+        self.agents.take(agents);
+        if let ProgressForm::Bars { all, .. } = &self.form {
+            self.agents.draw(all, self.screen.width_err().saturating_sub(6));
+        }
+    }
+
     fn event(&mut self, line: &str) {
         if !matches!(self.form, ProgressForm::None) {
             self.messages().say(line);
@@ -133,6 +146,7 @@ impl Display for ProgressDisplay {
                 bar.finish_and_clear();
             }
             line.finish_and_clear();
+            self.agents.clear();
             // A terminal that has been closed needs no clearing.
             all.clear().ok();
         }

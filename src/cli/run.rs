@@ -11,6 +11,7 @@ use super::screen::Screen;
 use super::show::{conclude, show};
 use super::{shard, start};
 use crate::command::fleet::GatheredFleet;
+use crate::command::remote_receiver::check_receiver;
 use crate::command::run::{LoadRun, check_before_load};
 use crate::command::signals::Signals;
 use crate::command::{CommandError, Copies, MessageSink, Prepared};
@@ -60,6 +61,7 @@ pub fn run_prepared(
     let voice = progress.messages();
     let signals = Signals::listen(voice.clone())?;
     let fleet = gather(plan, &voice)?;
+    check_receiver(&prepared.compiled, fleet.as_ref().map(|own| &own.fleet))?;
     let directory = args.common.directory(plan, prepared.started_at)?;
     let run = LoadRun::begin(&prepared, directory)?.with_fleet(fleet);
     // From here on copies of an earlier run must not be taken for this one's.

@@ -7,6 +7,8 @@ use super::summary::ValidityReason;
 /// How the shard of an agent ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentEnd {
+    /// It has not ended yet.
+    Running,
     /// All seconds of the agent are counted.
     Done,
     /// The agent was lost: no more message came from it.
@@ -62,7 +64,38 @@ pub struct AgentRun {
     pub reasons: Vec<ValidityReason>,
 }
 
+/// An agent in a run in progress, at the end of a second.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentProgress {
+    /// What is known of it so far: the counts of all seconds that were shown.
+    pub run: AgentRun,
+    /// Its sessions at the end of the second.
+    pub sessions: u64,
+    /// The greatest lateness of its generator in the second.
+    pub lag: Duration,
+}
+
 impl AgentRun {
+    /// An agent of which nothing else is known yet.
+    pub fn named(name: &str, host: &str, program: &str, shard: u32) -> AgentRun {
+        AgentRun {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            program: program.to_owned(),
+            shard,
+            end: AgentEnd::Running,
+            clock_bound: Duration::ZERO,
+            late_start: None,
+            scheduled: 0,
+            started: 0,
+            accepted: 0,
+            threads: None,
+            cpu_share: None,
+            lag_p99_ns: None,
+            reasons: Vec::new(),
+        }
+    }
+
     /// Describes it by its name, machine and shard.
     pub fn in_words(&self, of: usize) -> String {
         format!("agent {} ({}) with shard {} of {of}", self.name, self.host, self.shard)
@@ -73,7 +106,7 @@ impl AgentRun {
         let who = self.in_words(of);
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         match &self.end {
-            AgentEnd::Done => None,
+            AgentEnd::Done | AgentEnd::Running => None,
             AgentEnd::Lost { silent, since } => Some(format!(
                 "{who} sent no message for {}, from {} on: its load since then is unknown, and the load of the run was not the planned one; see whether the machine, its network or its smtpress failed, and run again",
                 seconds(*silent),

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::clock_probe::ClockProbe;
+use super::remote_receiver::CopiedFarEnd;
+use crate::collector::agents::AgentProgress;
 use crate::collector::snapshot::{Gauges, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::delivery::FarEnd;
@@ -24,6 +26,8 @@ pub struct BehindRelay<R> {
     pub receiver: Option<Arc<FarEnd>>,
     /// Asks for the clock of the source of deliveries again after the run.
     pub clock_probe: Option<Arc<ClockProbe>>,
+    /// The receiver, if it is on an agent of a fleet.
+    pub copied: Option<Arc<CopiedFarEnd>>,
     /// How long to wait for deliveries after the load, at most.
     pub drain: Duration,
     /// The Date of all messages.
@@ -67,6 +71,9 @@ impl<R: Runner> Runner for BehindRelay<R> {
         if let Some(probe) = &self.clock_probe {
             probe.ask_again(&mut delivered);
         }
+        if let Some(copied) = &self.copied {
+            copied.cover(&mut delivered);
+        }
         measured.delivered = Some(Box::new(delivered));
         Ok(measured)
     }
@@ -75,9 +82,10 @@ impl<R: Runner> Runner for BehindRelay<R> {
 impl<R: Runner + 'static> BehindRelay<R> {
     /// Returns the runner in a form that accepts any runner for the load.
     pub fn boxed(self) -> BehindRelay<Box<dyn Runner>> {
-        let BehindRelay { inner, receiver, clock_probe, drain, date, stop, runs, awaits_always } = self;
+        let BehindRelay { inner, receiver, clock_probe, copied, drain, date, stop, runs, awaits_always } =
+            self;
         let inner: Box<dyn Runner> = Box::new(inner);
-        BehindRelay { inner, receiver, clock_probe, drain, date, stop, runs, awaits_always }
+        BehindRelay { inner, receiver, clock_probe, copied, drain, date, stop, runs, awaits_always }
     }
 }
 
@@ -169,6 +177,10 @@ impl Observer for RelayedRun<'_> {
 
     fn interval(&mut self, interval: &Interval, _: &Tally) -> Control {
         self.second(interval.clone())
+    }
+
+    fn agents(&mut self, agents: &[AgentProgress]) {
+        self.observer.agents(agents);
     }
 
     fn transcripts(&mut self, transcripts: &[(String, String)]) {

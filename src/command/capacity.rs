@@ -15,6 +15,7 @@ use super::life::{Finished, Life};
 use super::machine;
 use super::messages::MessageSink;
 use super::prepared::Prepared;
+use super::remote_receiver::check_receiver;
 use super::selftest;
 use super::signals::Signals;
 use crate::experiment::capacity::record::VERSION;
@@ -96,6 +97,7 @@ impl CapacitySearch {
     /// The load is not allowed, or this machine cannot run it.
     pub fn check(&mut self) -> Result<(), CommandError> {
         self.sessions = sessions_possible(&self.asked, self.plan(), self.plan().target.is_embedded())?;
+        check_receiver(&self.prepared.compiled, None)?;
         Ok(preflight::check_before_load(self.plan())?)
     }
 

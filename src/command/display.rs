@@ -1,5 +1,6 @@
 //! The display of a load in progress.
 
+use crate::collector::agents::AgentProgress;
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::Tally;
 
@@ -10,6 +11,9 @@ pub trait Display {
 
     /// Notes that a second is over. `total` is everything up to its end.
     fn second(&mut self, interval: &Interval, total: &Tally);
+
+    /// What is known of the agents of a fleet, before each second.
+    fn agents(&mut self, _: &[AgentProgress]) {}
 
     /// Notes that an event began or ended.
     fn event(&mut self, _: &str) {}

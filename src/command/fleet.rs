@@ -9,8 +9,9 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
 use super::error::CommandError;
+use super::message_files::use_sent_files;
 use super::run::check_before_load;
-use crate::fleet::agent::{Prepare, PreparedShard};
+use crate::fleet::agent::{FilePaths, Prepare, PreparedShard};
 use crate::fleet::gathering::Fleet;
 use crate::fleet::message::{ListenerOfRun, RunSpec};
 use crate::fleet::probing::OwnProbes;
@@ -55,11 +56,11 @@ pub fn cannot_be_taken_over(part: PlanPart, compiled: &Compiled) -> Option<&'sta
 /// Returns the function by which an agent prepares a shard. `allow`: the hosts beyond loopback that this machine may
 /// load; the list in the profile is ignored.
 pub fn prepare_shards(allow: Vec<String>) -> Prepare {
-    Arc::new(move |spec| shard(spec, &allow))
+    Arc::new(move |spec, files| shard(spec, files, &allow))
 }
 
-fn shard(spec: &RunSpec, allow: &[String]) -> Result<PreparedShard, String> {
-    let plan = plan(spec, allow)?;
+fn shard(spec: &RunSpec, files: &FilePaths, allow: &[String]) -> Result<PreparedShard, String> {
+    let plan = plan(spec, files, allow)?;
     let checked = check_before_load(&plan).and_then(|()| check_target(&plan).map_err(CommandError::from));
     checked.map_err(|error| match error {
         CommandError::Failed(_, sentence) => sentence,
@@ -114,13 +115,14 @@ fn own_address(plan: &Plan) -> Option<IpAddr> {
 }
 
 /// Compiles the plan of a shard.
-fn plan(spec: &RunSpec, allow: &[String]) -> Result<Plan, String> {
+fn plan(spec: &RunSpec, files: &FilePaths, allow: &[String]) -> Result<Plan, String> {
     let mut document =
         Document::parse("the coordinator's profile", &spec.profile).map_err(|error| error.to_string())?;
     let listed = toml::Value::Array(allow.iter().cloned().map(toml::Value::String).collect()).to_string();
     document
         .apply(Override::for_key(OverrideOrigin::Flag, "--allow-target", "target.allow", &listed))
         .map_err(|error| error.to_string())?;
+    use_sent_files(&mut document, &spec.profile, files)?;
     let context = Context {
         purpose: if spec.part == PlanPart::Run { Purpose::Run } else { Purpose::Search },
         seed: 0,
@@ -147,4 +149,47 @@ fn plan(spec: &RunSpec, allow: &[String]) -> Result<Plan, String> {
         ));
     }
     Ok(Plan { run_id: spec.run.clone(), shard, lists_transactions: spec.lists_transactions, ..plan })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::files::FilePlace;
+
+    fn spec(message: &str) -> RunSpec {
+        let profile = format!(
+            "schema = 1\nseed = 1\n[target]\naddress = \"127.0.0.1:9\"\n[message]\n{message}\n[[phase]]\nname = \"load\"\n\
+             load = \"shared-messages\"\nmessages = 9\nsessions = 3\n"
+        );
+        RunSpec {
+            run: "6a2-1".to_owned(),
+            profile,
+            shard: (0, 1),
+            date: "Thu, 01 Jan 1970 00:00:00 +0000".to_owned(),
+            embedded: None,
+            part: PlanPart::Run,
+            lists_transactions: false,
+        }
+    }
+
+    /// The coordinator's key gives no way to read a file of an agent's machine by sending it as a message.
+    #[test]
+    fn an_agent_opens_no_path_that_the_profile_names() {
+        let here = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(here.path(), "secret of this machine").unwrap();
+        let path = here.path().display().to_string();
+        let up = format!("../../../../../../../..{path}");
+        for place in FilePlace::ALL {
+            for path in [&path, &up, "/etc/passwd", "/etc/*"] {
+                let spec = spec(&format!("{} = \"{path}\"", place.key()));
+                let why = plan(&spec, &FilePaths::new(), &[]).unwrap_err();
+                assert!(why.contains(path) && why.contains("did not send it"), "{why}");
+            }
+        }
+        // Sent ones are used in its place, whatever stands there.
+        std::fs::write(here.path(), "a text for {n}").unwrap();
+        let sent = FilePaths::from([(FilePlace::Text, here.path().to_owned())]);
+        let plan = plan(&spec("text_file = \"/etc/passwd\""), &sent, &[]).unwrap();
+        assert!(format!("{:?}", plan.mail.body).contains("\"a text for {n}\""), "{plan:?}");
+    }
 }

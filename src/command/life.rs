@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use super::behind_relay::BehindRelay;
 use super::clock_probe::ClockProbe;
 use super::error::CommandError;
+use super::message_files::message_files;
 use super::prepared::{Prepared, embedded};
+use super::remote_receiver::{self, CopiedFarEnd};
 use crate::delivery::log::DeliveryLogs;
 use crate::delivery::settings::ReceiverSettings;
 use crate::delivery::{FarEnd, Receiver};
@@ -52,8 +54,12 @@ impl<'a> Life<'a> {
         let settings = prepared.compiled.receiver.as_ref();
         let is_there =
             |settings: &&ReceiverSettings| !settings.addresses.is_empty() || !settings.logs.is_empty();
-        let opened =
-            settings.filter(is_there).map(|settings| far_end(settings, prepared.plan())).transpose()?;
+        let is_here = |settings: &&ReceiverSettings| settings.agent.is_none();
+        let opened = settings
+            .filter(is_there)
+            .filter(is_here)
+            .map(|settings| far_end(settings, prepared.plan()))
+            .transpose()?;
         let (receiver, clock_probe) = opened.map_or((None, None), |(far_end, probe)| (Some(far_end), probe));
         let (receiver, clock_probe) = (receiver.map(Arc::new), clock_probe.map(Arc::new));
         directory
@@ -102,7 +108,18 @@ impl<'a> Life<'a> {
         let assignment = self.assignment()?;
         let command =
             CommandOfRun { profile_path: self.prepared.path.clone(), began: self.prepared.started_at };
-        Ok(self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop))
+        let settings = self.prepared.compiled.receiver.as_ref();
+        let remote = settings.zip(remote_receiver::agent(settings));
+        let remote = remote
+            .map(|(settings, agent)| CopiedFarEnd::start(&fleet, self.prepared, settings, agent))
+            .transpose()?;
+        let relayed = self.behind_relay(FleetRunner::new(fleet, stop.clone(), assignment, command), stop);
+        Ok(match remote {
+            Some((far_end, copied)) => {
+                BehindRelay { receiver: Some(Arc::new(far_end)), copied: Some(Arc::new(copied)), ..relayed }
+            }
+            None => relayed,
+        })
     }
 
     /// Returns the data that agents get about the embedded listener.
@@ -123,7 +140,9 @@ impl<'a> Life<'a> {
             profile: self.prepared.compiled.resolved.clone(),
             date: self.prepared.date(),
             embedded: embedded.transpose()?,
-            lists_transactions: self.receiver.is_some(),
+            lists_transactions: self.receiver.is_some()
+                || remote_receiver::agent(self.prepared.compiled.receiver.as_ref()).is_some(),
+            files: message_files(&self.prepared.compiled)?,
         })
     }
 
@@ -132,7 +151,17 @@ impl<'a> Life<'a> {
         let drain =
             self.prepared.compiled.receiver.as_ref().map(|settings| settings.drain).unwrap_or_default();
         let (receiver, clock_probe) = (self.receiver.clone(), self.clock_probe.clone());
-        BehindRelay { inner, receiver, clock_probe, drain, date, stop, runs: 0, awaits_always: false }
+        BehindRelay {
+            inner,
+            receiver,
+            clock_probe,
+            copied: None,
+            drain,
+            date,
+            stop,
+            runs: 0,
+            awaits_always: false,
+        }
     }
 
     /// Removes the files of a load that could not start.

@@ -14,12 +14,14 @@ use super::machine;
 use super::messages::MessageSink;
 use super::prepared::Prepared;
 use super::signals::Signals;
+use crate::collector::agents::AgentProgress;
 use crate::collector::delivery_times::TIMES;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::summary::{PhaseInfo, Summary};
 use crate::collector::tally::Tally;
 use crate::delivery::FarEnd;
 use crate::delivery::clock::ClockReading;
+use crate::delivery::settings::ReceiverSettings;
 use crate::delivery::transactions::TransactionFile;
 use crate::generator::{Control, Observer, RunStart, Runner, Stop, preflight};
 use crate::load;
@@ -127,8 +129,10 @@ impl<'a> LoadRun<'a> {
             None => life.runner(stop).run(plan, &mut watcher).map_err(CommandError::from),
             Some(GatheredFleet { fleet, processes }) => {
                 _kept = Some(processes);
-                life.fleet_runner(fleet, stop)
-                    .and_then(|mut runner| runner.run(plan, &mut watcher).map_err(CommandError::from))
+                life.fleet_runner(fleet, stop).and_then(|mut runner| {
+                    watcher.far_end = runner.receiver.clone();
+                    runner.run(plan, &mut watcher).map_err(CommandError::from)
+                })
             }
         };
         // This holds for a load that could not start, too: no command is left running.
@@ -167,7 +171,7 @@ impl MeasuredRun<'_> {
         let MeasuredRun { life, infos, windows, recording, kept, measured } = self;
         let prepared = life.prepared;
         let recorded = recording.finish().and_then(|()| {
-            let is_from_logs = prepared.compiled.receiver.as_ref().is_some_and(|own| !own.logs.is_empty());
+            let is_from_logs = prepared.compiled.receiver.as_ref().is_some_and(ReceiverSettings::reads_logs);
             match measured.delivered.as_deref().filter(|_| is_from_logs) {
                 Some(delivered) => {
                     let names: Vec<String> = infos.iter().map(|info| info.name.clone()).collect();
@@ -270,6 +274,12 @@ impl Observer for RunWatcher<'_> {
             let at = at.unwrap_or_else(|| ClockReading::at(run.clock.epoch()));
             self.transactions = Some(TransactionFile::create(&path, &self.plan.run_id, &self.date, at));
         }
+    }
+
+    fn agents(&mut self, agents: &[AgentProgress]) {
+        self.display.agents(agents);
+        self.so_far.set_agents(agents);
+        self.exporters.agents(agents);
     }
 
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {

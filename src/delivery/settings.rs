@@ -12,6 +12,8 @@ use crate::net::address::bind::Bind;
 pub struct ReceiverSettings {
     /// The addresses to which the relay delivers.
     pub addresses: Vec<Bind>,
+    /// The agent of a fleet that listens; `None`: this process does.
+    pub agent: Option<String>,
     /// The delivery logs of receivers in other processes. If there are any, this process does not listen.
     pub logs: Vec<PathBuf>,
     /// The offset of these receivers' clock from that of the run.
@@ -29,6 +31,11 @@ pub struct ReceiverSettings {
 }
 
 impl ReceiverSettings {
+    /// Whether deliveries are read from logs: those of other processes, or that of an agent.
+    pub fn reads_logs(&self) -> bool {
+        !self.logs.is_empty() || self.agent.is_some()
+    }
+
     /// Returns the addresses on which it listens, for people: `127.0.0.1:2600, 127.0.0.1:2601`.
     pub fn places(&self) -> String {
         self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")

@@ -7,8 +7,12 @@
 //! - An agent that no longer receives the coordinator's lease ends its load: a load must not go on when it cannot be
 //!   stopped.
 
+mod files;
 mod limits;
+mod receiver;
+mod sending;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,12 +23,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::bus::{Bus, BusError};
+use super::files::FilePlace;
 use super::message::{
     AgentAnswer, AgentCommand, AgentOrder, AgentState, FinalReport, Heartbeat, Lease, RunSpec, SecondReport,
     encode, verify,
 };
 use super::probing::{MakeProbes, Probing};
-use super::spool::{self, Spool};
+use super::spool::Spool;
 use super::union::SecondsDigest;
 use super::{HEARTBEAT, LEASE, subject};
 use crate::collector::snapshot::{Interval, Measured};
@@ -32,9 +37,12 @@ use crate::collector::tally::Tally;
 use crate::generator::clock;
 use crate::generator::runner::{Control, Observer, Runner, Stop};
 use crate::plan::Plan;
+use files::FilesAtHand;
+use receiver::ReceiverAtWork;
+pub use receiver::{DeliverySource, Receive};
+pub use sending::deliver_spool;
+use sending::{Outgoing, send};
 
-/// The pause before a refused report is sent again.
-const AGAIN: Duration = Duration::from_millis(500);
 /// How long the agent goes on sending reports after it was asked to end.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
@@ -51,8 +59,11 @@ pub struct PreparedShard {
     pub probes: MakeProbes,
 }
 
+/// The message files that came from the coordinator, by their places in the profile.
+pub type FilePaths = BTreeMap<FilePlace, PathBuf>;
+
 /// Checks whether this machine can run a shard. Returns the prepared shard, or the reason against it as a sentence.
-pub type Prepare = Arc<dyn Fn(&RunSpec) -> Result<PreparedShard, String> + Send + Sync>;
+pub type Prepare = Arc<dyn Fn(&RunSpec, &FilePaths) -> Result<PreparedShard, String> + Send + Sync>;
 
 /// The settings of an agent: its name, its machine, and the key of its coordinator.
 pub struct AgentSettings {
@@ -68,6 +79,8 @@ pub struct AgentSettings {
     pub spool: PathBuf,
     /// Checks whether this machine can run a shard.
     pub prepare: Prepare,
+    /// Starts a receiver behind the relay.
+    pub receive: Receive,
     /// Shows a line to the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
     /// Draws a random number that cannot be guessed.
@@ -82,15 +95,6 @@ enum FromLoad {
     Probed(String, AgentAnswer),
     /// Its sessions are closed: the search for limits is over.
     ProbesOver,
-}
-
-/// A report on its way to the bus.
-struct Outgoing {
-    subject: String,
-    id: String,
-    number: u64,
-    is_last: bool,
-    bytes: Vec<u8>,
 }
 
 /// A shard that the agent has accepted.
@@ -129,6 +133,10 @@ struct Agent {
     nonce: u64,
     state: AgentState,
     work: Option<ShardAtWork>,
+    /// The message files for the next shard or the one at work.
+    files: Option<FilesAtHand>,
+    /// The receiver behind the relay.
+    receiving: Option<ReceiverAtWork>,
     /// Signals that all reports of the shard are stored.
     stored: (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
 }
@@ -158,6 +166,8 @@ pub async fn serve(
         nonce,
         state: AgentState::Idle,
         work: None,
+        files: None,
+        receiving: None,
         stored: mpsc::unbounded_channel(),
     };
     let mut beats = tokio::time::interval(HEARTBEAT);
@@ -180,7 +190,10 @@ pub async fn serve(
                 agent.free();
                 agent.beat().await;
             }
-            _ = beats.tick() => agent.beat().await,
+            _ = beats.tick() => {
+                agent.look_after_receiver();
+                agent.beat().await;
+            }
             () = until(deadline) => agent.overdue(),
             _ = quit.wait_for(|quit| *quit) => break,
         }
@@ -240,7 +253,12 @@ impl Agent {
                 return Some(AgentAnswer::Refused(error.to_string()));
             }
         };
-        if command.agent != self.settings.name || command.nonce != self.nonce {
+        // A receiver goes on when the shard is over, and with it its random number.
+        let nonce = match command.order {
+            AgentOrder::Deliveries { .. } | AgentOrder::EndReceiver => self.receiver_nonce(),
+            _ => Some(self.nonce),
+        };
+        if command.agent != self.settings.name || Some(command.nonce) != nonce {
             return Some(AgentAnswer::Refused(
                 "the command was meant for another agent, or for another time".to_owned(),
             ));
@@ -248,6 +266,14 @@ impl Agent {
         Some(match command.order {
             AgentOrder::Ping => AgentAnswer::Pong { at },
             AgentOrder::Prepare(spec) => self.prepare(*spec).await,
+            AgentOrder::Files { run, files } => self.announce(&run, files),
+            AgentOrder::Content(part) => self.content(&part),
+            AgentOrder::Receive(order) => self.receive(*order).await,
+            AgentOrder::Deliveries { number, from } => self.deliveries(number, from),
+            AgentOrder::EndReceiver => {
+                self.receiving = None;
+                AgentAnswer::Done
+            }
             AgentOrder::Arm { at } => self.arm(at),
             AgentOrder::Probe { number, call } => match self.probe(number, call, reply) {
                 Ok(()) => return None,
@@ -270,8 +296,12 @@ impl Agent {
         if !subject::is_name(&spec.run) || spec.shard.0 >= spec.shard.1 {
             return AgentAnswer::Refused("the run has no proper name or shard".to_owned());
         }
+        let paths = match self.file_paths(&spec.run) {
+            Ok(paths) => paths,
+            Err(why) => return AgentAnswer::Refused(why),
+        };
         let (prepare, asked) = (self.settings.prepare.clone(), spec.clone());
-        let prepared = match tokio::task::spawn_blocking(move || prepare(&asked)).await {
+        let prepared = match tokio::task::spawn_blocking(move || prepare(&asked, &paths)).await {
             Ok(Ok(prepared)) => prepared,
             Ok(Err(why)) => return AgentAnswer::Refused(why),
             Err(_) => return AgentAnswer::Refused("it failed to read the profile".to_owned()),
@@ -392,7 +422,7 @@ impl Agent {
 
     /// Returns when the lease runs out.
     fn deadline(&self) -> Option<Instant> {
-        let work = self.work.as_ref()?;
+        let Some(work) = &self.work else { return self.files.as_ref().map(FilesAtHand::deadline) };
         match self.state {
             AgentState::Idle | AgentState::Reporting => None,
             AgentState::Prepared => Some(work.heard + super::bus::ANSWER_WITHIN * 3),
@@ -405,7 +435,11 @@ impl Agent {
 
     /// Handles a lease that has run out: a running load ends, and a load that has not started is dropped.
     fn overdue(&mut self) {
-        let Some(work) = &mut self.work else { return };
+        let Some(work) = &mut self.work else {
+            // No shard came for them.
+            self.files = None;
+            return;
+        };
         if work.load.is_none() {
             return self.free();
         }
@@ -488,6 +522,7 @@ impl Agent {
         if let Some(spool) = self.work.take().and_then(|work| work.spool).and_then(Arc::into_inner) {
             spool.close();
         }
+        self.files = None;
         self.nonce = (self.settings.draw)();
         self.state = AgentState::Idle;
     }
@@ -525,52 +560,4 @@ impl Observer for Reporter {
     fn transcripts(&mut self, transcripts: &[(String, String)]) {
         self.transcripts.extend_from_slice(transcripts);
     }
-}
-
-/// Stores reports in their order, each as often as it takes, and signals when the last one is stored.
-async fn send(
-    bus: Bus,
-    mut reports: mpsc::UnboundedReceiver<Outgoing>,
-    spool: Option<Arc<Spool>>,
-    stored: mpsc::UnboundedSender<()>,
-) {
-    while let Some(report) = reports.recv().await {
-        while bus.store(&report.subject, &report.id, &report.bytes).await.is_err() {
-            tokio::time::sleep(AGAIN).await;
-        }
-        if let Some(spool) = &spool {
-            spool.forget(report.number, report.is_last);
-        }
-        if report.is_last {
-            drop(spool);
-            stored.send(()).ok();
-            return;
-        }
-    }
-}
-
-/// Stores the reports that earlier agents on this machine left on disk (`own`: only those of this agent), and returns
-/// the number of their shards.
-///
-/// # Errors
-/// The reports cannot be read, or the bus does not take them.
-pub async fn deliver_spool(bus: &Bus, root: &std::path::Path, own: Option<&str>) -> Result<usize, BusError> {
-    let mut shards = spool::waiting(root).map_err(|error| BusError::NotStored(error.to_string()))?;
-    shards.retain(|((_, _, agent), _)| own.is_none_or(|own| own == agent));
-    let count = shards.len();
-    for ((run, shard, agent), reports) in shards {
-        for report in reports {
-            let subject = if report.is_last {
-                subject::last(&run, shard, &agent)
-            } else {
-                subject::second(&run, shard, &agent)
-            };
-            bus.store(&subject, &format!("{run}/{shard}/spool/{agent}/{}", report.number), &report.bytes)
-                .await?;
-        }
-        if let Ok(spool) = Spool::open(root, &run, shard, &agent) {
-            spool.clear();
-        }
-    }
-    Ok(count)
 }

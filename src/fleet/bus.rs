@@ -55,8 +55,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub struct BusAccess {
     /// `nats://host:port`, or `tls://`.
     pub url: String,
-    /// The token of a private server.
-    pub token: Option<String>,
+    /// The password of the user `name` of a private server.
+    pub password: Option<String>,
     /// A credentials file: the seed of an nkey, or a JWT with its seed.
     pub creds: Option<PathBuf>,
     /// The name of the client, and of its inbox.
@@ -138,8 +138,8 @@ impl Bus {
             .request_timeout(Some(ANSWER_WITHIN))
             .max_reconnects(None)
             .reconnect_delay_callback(|attempts| Duration::from_millis(200 * attempts.min(10) as u64));
-        if let Some(token) = &access.token {
-            options = options.token(token.clone());
+        if let (Some(name), Some(password)) = (&access.name, &access.password) {
+            options = options.user_and_password(name.clone(), password.clone());
         }
         if let Some(path) = &access.creds {
             options = credentials(options, path)?;
@@ -153,6 +153,11 @@ impl Bus {
         let client = options.connect(&access.url).await.map_err(|error| failed(error.into()))?;
         let stored = jetstream::new(client.clone());
         Ok(Bus { client, stored, denial })
+    }
+
+    /// The size of a message that the server takes, at most.
+    pub fn most(&self) -> usize {
+        self.client.server_info().max_payload
     }
 
     /// Returns an error if the server has denied an operation.

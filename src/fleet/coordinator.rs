@@ -7,6 +7,7 @@
 //!   confirmed, releases the load: if one agent fails before the start, none starts.
 
 mod result;
+mod takeover;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -18,14 +19,14 @@ use tokio::time::MissedTickBehavior;
 
 use super::bus::{ANSWER_WITHIN, BusError, StoredReport};
 use super::clock_offset::{AgentClock, RoundTrip};
+use super::files::FilesToSend;
 use super::gathering::{Fleet, heartbeat};
-use super::message::{
-    AgentAnswer, AgentOrder, FinalReport, Heartbeat, Lease, SecondReport, decode, sign, verify,
-};
+use super::message::{AgentAnswer, AgentOrder, FinalReport, Heartbeat, Lease, SecondReport, decode, sign};
 use super::record::{AgentOfRun, Assignment, RunRecord, StoredRecord};
 use super::states::{FleetAction, FleetRun, Input};
-use super::union::ShardsInStep;
+use super::union::{ShardsInStep, ShownOfShard};
 use super::{HEARTBEAT, subject};
+use crate::collector::agents::{AgentEnd, AgentProgress, AgentRun};
 use crate::collector::snapshot::Measured;
 use crate::collector::tally::Tally;
 use crate::generator::clock::{self, Clock};
@@ -213,6 +214,7 @@ impl<'a> CoordinatedRun<'a> {
             }
             while let Some(second) = self.in_step.next_second() {
                 self.total += &second.tally;
+                observer.agents(&self.progress());
                 if let Control::Stop(reason) = observer.interval(&second, &self.total) {
                     self.aborted_by.get_or_insert(reason);
                     is_over |= self.handle(Input::Stop(Stop::Drain), clock).await;
@@ -224,33 +226,6 @@ impl<'a> CoordinatedRun<'a> {
             bus.forget(run).await;
         }
         self.finish(clock).map_err(RunError::Fleet)
-    }
-
-    /// Takes over a run whose agents know the time of the start. Returns that time and the new record.
-    async fn take_over(&mut self, stored: &StoredRecord) -> Result<(Instant, StoredRecord), RunError> {
-        let record = RunRecord { epoch: stored.record.epoch + 1, ..stored.record.clone() };
-        for (own, agent) in self.shards.iter_mut().zip(&record.agents) {
-            own.clock_bound = Some(agent.clock_bound);
-        }
-        self.epoch = record.epoch;
-        let ago = clock::wall().duration_since(UNIX_EPOCH + record.starts).unwrap_or_default();
-        let start = clock::now().checked_sub(ago).unwrap_or(self.zero);
-        let kept = StoredRecord::store(&self.fleet.bus, &self.fleet.key, record, stored.number).await;
-        let kept = kept.map_err(|error| RunError::Fleet(format!("the run was not taken over: {error}")))?;
-        self.machine = FleetRun::taken_over(self.machine.shards(), self.now());
-        // Agents end their load if they get no lease for too long.
-        self.tell(Stop::Run).await;
-        Ok((start, kept))
-    }
-
-    /// Returns an error if another coordinator has taken the run over.
-    fn obeys(&self, word: &[u8]) -> Result<(), RunError> {
-        match verify::<Lease>(word, &self.fleet.key) {
-            Ok(lease) if lease.run == self.plan.run_id && lease.epoch > self.epoch => {
-                Err(RunError::TakenOver)
-            }
-            _ => Ok(()),
-        }
     }
 
     fn shard_of(&self, agent: &str) -> Option<u32> {
@@ -276,11 +251,43 @@ impl<'a> CoordinatedRun<'a> {
 
     /// Gives each agent its shard, and waits until each has checked whether it can run it.
     async fn prepare(&mut self, assignment: &Assignment) -> Result<(), String> {
+        self.send_files(&assignment.files).await?;
         let of = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let (run, part) = (&self.plan.run_id, self.plan.part);
         let spec = |shard: u32| assignment.spec(run, (shard, of), part);
         let answers = self.ask_all(|shard| AgentOrder::Prepare(Box::new(spec(shard))), ANSWER_WITHIN).await;
         self.take(answers, Input::Ready).await
+    }
+
+    /// Sends the message files to all agents, part by part.
+    async fn send_files(&mut self, files: &FilesToSend) -> Result<(), String> {
+        if !files.is_empty() {
+            (self.fleet.say)(&format!("sending {} to {} agents", files.in_words(), self.shards.len()));
+        }
+        for order in files.orders(&self.plan.run_id, self.fleet.bus.most()) {
+            let order = match order {
+                Ok(_) if *self.stop.borrow() > Stop::Run => {
+                    return Err(self.release("the run was stopped").await);
+                }
+                Ok(order) => order,
+                Err(why) => return Err(self.release(&why).await),
+            };
+            let answers = self.ask_all(|_| order.clone(), ANSWER_WITHIN).await;
+            let refused = |(answer, shard): (Result<AgentAnswer, BusError>, u32)| {
+                let why = match answer {
+                    Ok(AgentAnswer::Done) => return None,
+                    Ok(AgentAnswer::Refused(why)) => why,
+                    Ok(_) => "it answered something else".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                Some(format!("{}: {why}", self.name(shard)))
+            };
+            let refusals: Vec<String> = answers.into_iter().zip(0..).filter_map(refused).collect();
+            if !refusals.is_empty() {
+                return Err(self.release(&refusals.join("\n")).await);
+            }
+        }
+        Ok(())
     }
 
     /// Passes the answers of all agents to the state machine.
@@ -383,13 +390,13 @@ impl<'a> CoordinatedRun<'a> {
         }
         let start = self.now() + LEAD;
         let starts = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default() + LEAD;
-        let record = self.record(assignment, command, starts);
+        let begins = |shard: u32| clocks[shard as usize].theirs(start);
+        let record = self.record(assignment, command, starts, begins);
         let kept = match StoredRecord::store(&self.fleet.bus, &self.fleet.key, record, 0).await {
             Ok(kept) => kept,
             Err(error) => return Err(self.release(&error.to_string()).await),
         };
-        let at = |shard: u32| clocks[shard as usize].theirs(start);
-        let answers = self.ask_all(|shard| AgentOrder::Arm { at: at(shard) }, LEAD - BEGIN).await;
+        let answers = self.ask_all(|shard| AgentOrder::Arm { at: begins(shard) }, LEAD - BEGIN).await;
         self.take(answers, Input::Armed).await?;
         if self.now() + BEGIN > start {
             return Err(self.release("it took too long to send all agents the time of the start").await);
@@ -397,10 +404,19 @@ impl<'a> CoordinatedRun<'a> {
         Ok((self.zero + start, kept))
     }
 
-    fn record(&self, assignment: &Assignment, command: &CommandOfRun, starts: Duration) -> RunRecord {
-        let of_shard = |own: &ShardOfRun| AgentOfRun {
+    /// What is kept of the run. `starts`: the moment of the start, since the Unix epoch, `begins`: by the clock of each
+    /// shard's agent.
+    fn record(
+        &self,
+        assignment: &Assignment,
+        command: &CommandOfRun,
+        starts: Duration,
+        begins: impl Fn(u32) -> Duration,
+    ) -> RunRecord {
+        let of_shard = |(own, shard): (&ShardOfRun, u32)| AgentOfRun {
             agent: own.agent.clone(),
             clock_bound: own.clock_bound.unwrap_or_default(),
+            begins: begins(shard),
         };
         RunRecord {
             run: self.plan.run_id.clone(),
@@ -410,7 +426,7 @@ impl<'a> CoordinatedRun<'a> {
             profile_path: command.profile_path.clone(),
             began: command.began,
             starts,
-            agents: self.shards.iter().map(of_shard).collect(),
+            agents: self.shards.iter().zip(0..).map(of_shard).collect(),
         }
     }
 
@@ -444,6 +460,29 @@ impl<'a> CoordinatedRun<'a> {
             }
         }
         is_over
+    }
+
+    /// What is known of each agent, as of the second that was taken last.
+    fn progress(&self) -> Vec<AgentProgress> {
+        let of_shard = |(own, shard): (&ShardOfRun, u32)| {
+            let ShownOfShard { scheduled, started, accepted, sessions, lag } = self.in_step.shown(shard);
+            let end = match (own.lost, self.in_step.has_all(shard)) {
+                (Some((silent, since)), _) => AgentEnd::Lost { silent, since },
+                (None, true) => AgentEnd::Done,
+                (None, false) => AgentEnd::Running,
+            };
+            let run = AgentRun {
+                end,
+                clock_bound: own.clock_bound.unwrap_or_default(),
+                late_start: self.in_step.first_lag(shard).map(|lag| Duration::from_nanos(lag.max_ns())),
+                scheduled,
+                started,
+                accepted,
+                ..AgentRun::named(&own.agent.agent, &own.agent.host, &own.agent.program, shard)
+            };
+            AgentProgress { run, sessions, lag }
+        };
+        self.shards.iter().zip(0..).map(of_shard).collect()
     }
 
     /// Takes a report of a shard.

@@ -34,6 +34,16 @@ pub enum FleetError {
         /// The agents that were not counted, and why.
         beside: String,
     },
+    /// No agent of the run has this name.
+    #[error(
+        "no agent of the run is {agent}, which the profile names as its receiver (`agent` in [receive]): there are {agents}"
+    )]
+    Nobody {
+        /// The name.
+        agent: String,
+        /// Who is there.
+        agents: String,
+    },
     /// An agent cannot do its part.
     #[error("agent {agent} ({host}): {why}")]
     Unable {
@@ -53,6 +63,8 @@ pub enum FleetError {
 pub struct Fleet {
     pub(super) runtime: Runtime,
     pub(super) bus: Bus,
+    /// How the bus is reached: for a connection of another thread.
+    pub(super) access: BusAccess,
     pub(super) key: KeyPair,
     pub(super) agents: Vec<Heartbeat>,
     pub(super) max_start_skew: Duration,
@@ -89,7 +101,8 @@ impl Fleet {
             agents.truncate(wanted);
             Ok((bus, agents))
         })?;
-        Ok(Fleet { runtime, bus, key, agents, max_start_skew: super::MAX_START_SKEW, say, taken_over: None })
+        let (access, max_start_skew) = (access.clone(), super::MAX_START_SKEW);
+        Ok(Fleet { runtime, bus, access, key, agents, max_start_skew, say, taken_over: None })
     }
 
     /// Sets how far from T0 an agent may start.

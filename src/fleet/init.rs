@@ -175,6 +175,27 @@ fn of_coordinator() -> Permissions {
 }
 
 fn user(key: &KeyPair, name: &str, permissions: &Permissions) -> String {
+    format!(
+        "      # {name}\n      {{\n        nkey: {}\n        permissions: {{\n{}        }}\n      }}\n",
+        key.public_key(),
+        rights(permissions),
+    )
+}
+
+/// Returns the users of a private server, with names and passwords, in its configuration: the coordinator and the agents
+/// may send and read what those of a permanent fleet may.
+pub(super) fn passwords(users: &[(String, String)]) -> String {
+    let user = |(name, password): &(String, String)| {
+        let permissions = if name == COORDINATOR { of_coordinator() } else { of_agent(name) };
+        format!(
+            "  {{\n    user: \"{name}\"\n    password: \"{password}\"\n    permissions: {{\n{}    }}\n  }}\n",
+            rights(&permissions)
+        )
+    };
+    users.iter().map(user).collect()
+}
+
+fn rights(permissions: &Permissions) -> String {
     let list = |subjects: &[String]| {
         let quoted: Vec<String> = subjects.iter().map(|subject| format!("\"{subject}\"")).collect();
         quoted.join(", ")
@@ -182,9 +203,7 @@ fn user(key: &KeyPair, name: &str, permissions: &Permissions) -> String {
     let answers =
         if permissions.answers { "\n          allow_responses: { max: 1, expires: \"5m\" }" } else { "" };
     format!(
-        "      # {name}\n      {{\n        nkey: {}\n        permissions: {{\n          publish: {{ allow: [{}] }}\n          \
-         subscribe: {{ allow: [{}] }}{answers}\n        }}\n      }}\n",
-        key.public_key(),
+        "          publish: {{ allow: [{}] }}\n          subscribe: {{ allow: [{}] }}{answers}\n",
         list(&permissions.publish),
         list(&permissions.subscribe),
     )

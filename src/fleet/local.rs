@@ -1,7 +1,7 @@
 //! Starts agents that end when this process ends, for whatever reason it ends.
 //!
 //! # Decisions
-//! - An agent reads what it needs to join from standard input, as one line of JSON, so that no token is on a command
+//! - An agent reads what it needs to join from standard input, as one line of JSON, so that no password is on a command
 //!   line. It ends when its standard input ends.
 
 use std::io::{self, Write};
@@ -23,8 +23,8 @@ const END_WITHIN: Duration = Duration::from_secs(8);
 pub struct Invitation {
     /// The URL of the bus.
     pub url: String,
-    /// The token for it.
-    pub token: String,
+    /// The agent's password for it.
+    pub password: String,
     /// The agent's name.
     pub name: String,
     /// The coordinator's public key.

@@ -12,6 +12,8 @@ use nkeys::KeyPair;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::files::{AnnouncedFile, ContentPart};
+use super::raw;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::generator::probe::{CloseMode, Offer, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Spent};
 use crate::generator::runner::Stop;
@@ -151,6 +153,27 @@ pub enum AgentOrder {
         /// The time since the zero of the agent's clock.
         at: Duration,
     },
+    /// Make room for these message files of a run; the contents follow.
+    Files {
+        /// The run.
+        run: String,
+        /// What will come.
+        files: Vec<AnnouncedFile>,
+    },
+    /// Take the next part of a content.
+    Content(ContentPart),
+    /// Start a receiver behind the relay, which writes a delivery log.
+    Receive(Box<ReceiveOrder>),
+    /// Answer with the bytes of the delivery log from this place on. An agent that is not asked for
+    /// [`LEASE`](super::LEASE) ends its receiver.
+    Deliveries {
+        /// The number of the command, rising: a recorded one cannot be used again.
+        number: u64,
+        /// The place in the log.
+        from: u64,
+    },
+    /// End the receiver.
+    EndReceiver,
     /// Drop the shard without sending any load.
     Release,
     /// Make a call to the sessions of a search for limits.
@@ -160,6 +183,27 @@ pub enum AgentOrder {
         /// The call.
         call: ProbeCall,
     },
+}
+
+/// A receiver behind the relay, on an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveOrder {
+    /// The run.
+    pub run: String,
+    /// The profile with every default, as TOML; `[receive]` counts.
+    pub profile: String,
+    /// The seed of what its listeners draw.
+    pub seed: u64,
+}
+
+/// A part of a delivery log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPart {
+    /// What the agent's wall clock shows, since the Unix epoch.
+    pub wall: Duration,
+    /// The bytes.
+    #[serde(with = "raw")]
+    pub bytes: Vec<u8>,
 }
 
 /// A call to the sessions of a search for limits: see [`Probes`](crate::generator::probe::Probes).
@@ -241,6 +285,8 @@ pub enum AgentAnswer {
     Done,
     /// The agent refuses the command, for this reason (a sentence).
     Refused(String),
+    /// A part of its delivery log.
+    Delivered(LogPart),
     /// The result of a call to the agent's sessions.
     Probed(Box<ProbeReport>),
 }

@@ -8,7 +8,8 @@
 //! `message` defines the messages of both sides, and `subject` their subjects. `states` is the coordinator as a pure
 //! state machine; `clock_offset` and `union` compute one clock and one result. `bus` is the connection, `gathering`
 //! finds the agents. `record` lets another coordinator take a run over, and `collect` reads the reports of a run
-//! without a coordinator. `agent` and `coordinator` are the two ends. `server` is the private nats-server, and `init`
+//! without a coordinator. `files` are the message files that agents get, and `deliveries` copies what the receiver of an
+//! agent takes. `agent` and `coordinator` are the two ends. `server` is the private nats-server, and `init`
 //! makes the configuration of a permanent one. `local` and `ssh` start agents that end with the coordinator.
 //!
 //! # Decisions
@@ -23,12 +24,15 @@ mod bus;
 pub mod clock_offset;
 pub mod collect;
 pub mod coordinator;
+pub mod deliveries;
+pub mod files;
 pub mod gathering;
 pub mod init;
 pub mod local;
 pub mod message;
 pub mod probes;
 pub mod probing;
+mod raw;
 pub mod record;
 pub mod server;
 pub mod silence;

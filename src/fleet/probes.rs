@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use super::bus::{ANSWER_WITHIN, BusError};
 use super::clock_offset::{AgentClock, RoundTrip};
 use super::coordinator::{LOOK, PINGS, RELEASED_WITHIN};
+use super::files::FilesToSend;
 use super::gathering::{Fleet, FleetError, heartbeat};
 use super::message::{
     AgentAnswer, AgentOrder, Heartbeat, Lease, ProbeCall, ProbeReport, ProbeValue, RunSpec, sign,
@@ -98,7 +99,7 @@ impl FleetProbes {
         let spec = assignment.spec(run, (0, 1), part);
         let agents = probes.fleet.agents.clone();
         for agent in agents {
-            let ready = probes.add(agent.clone(), &spec);
+            let ready = probes.add(agent.clone(), &spec, &assignment.files);
             if let Err(why) = ready {
                 probes.release();
                 return Err(FleetError::Unable { agent: agent.agent, host: agent.host, why });
@@ -109,7 +110,7 @@ impl FleetProbes {
         Ok(probes)
     }
 
-    fn add(&mut self, agent: Heartbeat, spec: &RunSpec) -> Result<(), String> {
+    fn add(&mut self, agent: Heartbeat, spec: &RunSpec, files: &FilesToSend) -> Result<(), String> {
         // Agents that stand ready wait for a lease meanwhile.
         let ask = |probes: &mut FleetProbes, order| {
             let FleetProbes { fleet, watch, run, .. } = probes;
@@ -120,6 +121,9 @@ impl FleetProbes {
                 Err(error) => Err(error.to_string()),
             }
         };
+        for order in files.orders(&spec.run, self.fleet.bus.most()) {
+            ask(self, order?)?;
+        }
         ask(self, AgentOrder::Prepare(Box::new(spec.clone())))?;
         let mut trips = Vec::new();
         for _ in 0..PINGS {

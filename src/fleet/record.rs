@@ -14,6 +14,7 @@ use nkeys::KeyPair;
 use serde::{Deserialize, Serialize};
 
 use super::bus::{Bus, BusAccess, BusError, FORGOTTEN_WITHIN};
+use super::files::FilesToSend;
 use super::gathering::{Fleet, FleetError};
 use super::message::{Heartbeat, ListenerOfRun, RunSpec, sign, verify};
 use crate::plan::PlanPart;
@@ -29,12 +30,15 @@ pub struct Assignment {
     pub embedded: Option<ListenerOfRun>,
     /// Whether each transaction is to be reported.
     pub lists_transactions: bool,
+    /// The message files that the profile names. Agents of a run that is taken over have them.
+    #[serde(skip)]
+    pub files: FilesToSend,
 }
 
 impl Assignment {
     /// Returns the part `shard` (its index, of so many) of the run `run`.
     pub(super) fn spec(&self, run: &str, shard: (u32, u32), part: PlanPart) -> RunSpec {
-        let Assignment { profile, date, embedded, lists_transactions } = self.clone();
+        let Assignment { profile, date, embedded, lists_transactions, files: _ } = self.clone();
         RunSpec { run: run.to_owned(), profile, shard, date, embedded, part, lists_transactions }
     }
 }
@@ -46,6 +50,8 @@ pub struct AgentOfRun {
     pub agent: Heartbeat,
     /// How far from the common start it may begin: the bound of the error of its clock offset.
     pub clock_bound: Duration,
+    /// The moment of the start by its own clock.
+    pub begins: Duration,
 }
 
 /// A run whose agents know the time of the start.
@@ -158,7 +164,8 @@ pub fn read(
     let record = stored.record.clone();
     let agents = record.agents.iter().map(|own| own.agent.clone()).collect();
     let (max_start_skew, taken_over) = (super::MAX_START_SKEW, Some(stored));
-    Ok((Fleet { runtime, bus, key, agents, max_start_skew, say, taken_over }, record))
+    let access = access.clone();
+    Ok((Fleet { runtime, bus, access, key, agents, max_start_skew, say, taken_over }, record))
 }
 
 #[cfg(test)]
@@ -184,7 +191,11 @@ mod tests {
             profile_path: Some("x.toml".into()),
             began: Duration::from_secs(1),
             starts: Duration::from_millis(3500),
-            agents: vec![AgentOfRun { agent, clock_bound: Duration::from_micros(80) }],
+            agents: vec![AgentOfRun {
+                agent,
+                clock_bound: Duration::from_micros(80),
+                begins: Duration::from_secs(9),
+            }],
         };
         let (key, other) = (KeyPair::new_user(), KeyPair::new_user());
         assert_eq!(verify::<RunRecord>(&sign(&record, &key), &key), Ok(record.clone()));

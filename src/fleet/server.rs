@@ -5,7 +5,9 @@
 //!   killed. It then ends the server and removes its folder, so that neither is left behind.
 //! - It is a process group of its own: Ctrl-C must reach only the coordinator, which needs the server to stop its
 //!   agents.
-//! - Each server has a random token, in a file that only this user can read; it is never on a command line.
+//! - The coordinator and each agent have a name and a random password of their own, in a file that only this user can
+//!   read, and the permissions of a permanent fleet: one agent's machine cannot speak for another agent. No password is
+//!   on a command line.
 
 use std::fs;
 use std::io;
@@ -16,6 +18,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use super::bus::BusAccess;
+use super::init;
 use crate::generator::clock;
 
 /// The folder for unsent reports of agents, below the folder of the server.
@@ -63,16 +66,17 @@ pub struct PrivateServer {
     alive: Option<ChildStdin>,
     folder: PathBuf,
     port: u16,
-    token: String,
+    /// Its users: name and password.
+    users: Vec<(String, String)>,
 }
 
 impl PrivateServer {
-    /// Starts a server on a free port of loopback. `program`: its path; `None`: the one on PATH. `token`: the token
-    /// that clients must send.
+    /// Starts a server on a free port of loopback. `program`: its path; `None`: the one on PATH. `users`: the names and
+    /// passwords of the coordinator and of the agents.
     ///
     /// # Errors
     /// It is not installed, or does not start.
-    pub fn start(program: Option<&Path>, token: String) -> Result<PrivateServer, ServerError> {
+    pub fn start(program: Option<&Path>, users: Vec<(String, String)>) -> Result<PrivateServer, ServerError> {
         let program = find(program)?;
         // The shell above removes it.
         let folder = tempfile::Builder::new()
@@ -80,18 +84,23 @@ impl PrivateServer {
             .permissions(fs::Permissions::from_mode(0o700))
             .tempdir()?
             .keep();
-        let started = PrivateServer::start_in(&program, &folder, token);
+        let started = PrivateServer::start_in(&program, &folder, users);
         if started.is_err() {
             fs::remove_dir_all(&folder).ok();
         }
         started
     }
 
-    fn start_in(program: &Path, folder: &Path, token: String) -> Result<PrivateServer, ServerError> {
+    fn start_in(
+        program: &Path,
+        folder: &Path,
+        users: Vec<(String, String)>,
+    ) -> Result<PrivateServer, ServerError> {
         let place = folder.display();
         let config = format!(
             "listen: \"127.0.0.1:-1\"\nports_file_dir: \"{place}\"\nmax_payload: 4MB\n\
-             authorization {{ token: \"{token}\" }}\njetstream {{ store_dir: \"{place}/store\" }}\n"
+             authorization {{\nusers: [\n{}]\n}}\njetstream {{ store_dir: \"{place}/store\" }}\n",
+            init::passwords(&users)
         );
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
@@ -110,7 +119,7 @@ impl PrivateServer {
         let until = clock::now() + READY_WITHIN;
         loop {
             if let Some(port) = port_of(folder) {
-                return Ok(PrivateServer { keeper, alive, folder: folder.to_owned(), port, token });
+                return Ok(PrivateServer { keeper, alive, folder: folder.to_owned(), port, users });
             }
             if keeper.try_wait()?.is_some() || clock::now() > until {
                 let log = fs::read_to_string(folder.join("server.log")).unwrap_or_default();
@@ -133,11 +142,12 @@ impl PrivateServer {
         self.folder.join(SPOOL)
     }
 
-    /// Returns its address and token.
-    pub fn access(&self) -> BusAccess {
+    /// Returns its address, and the credentials of the user of this name.
+    pub fn access(&self, name: &str) -> BusAccess {
         BusAccess {
             url: format!("nats://127.0.0.1:{}", self.port),
-            token: Some(self.token.clone()),
+            password: self.users.iter().find(|(own, _)| own == name).map(|(_, password)| password.clone()),
+            name: Some(name.to_owned()),
             ..BusAccess::default()
         }
     }

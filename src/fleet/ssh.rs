@@ -303,7 +303,7 @@ fn printable(line: &[u8]) -> String {
 }
 
 /// Returns an agent name for each host; a host that is given twice gets a number.
-fn names(hosts: &[String]) -> Vec<String> {
+pub fn names(hosts: &[String]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for host in hosts {
         let word = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };

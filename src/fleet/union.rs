@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::collector::Metric;
 use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Gauges, Health, Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::collector::work::Work;
+use crate::collector::{Metric, Outcome};
 
 /// The digest of a shard's seconds: of the bytes of all their reports in order.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +52,43 @@ struct SecondsOfShard {
     /// The number of all seconds; `None`: not known yet.
     total: Option<u64>,
     lost: bool,
+    /// What of it was returned with the seconds of the whole run.
+    shown: ShownOfShard,
     /// The state at the end of the last one.
     gauges: Gauges,
+}
+
+/// What of a shard was returned with the seconds of the whole run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShownOfShard {
+    /// The number of scheduled arrivals.
+    pub scheduled: u64,
+    /// The number of started arrivals.
+    pub started: u64,
+    /// The number of accepted arrivals.
+    pub accepted: u64,
+    /// The number of sessions at the end of the last second.
+    pub sessions: u64,
+    /// The greatest lateness of its generator in the last second.
+    pub lag: Duration,
+}
+
+impl ShownOfShard {
+    /// Adds the next second; `None`: it has none.
+    fn add(&mut self, second: Option<&Interval>) {
+        (self.sessions, self.lag) = (0, Duration::ZERO);
+        let Some(second) = second else { return };
+        for phase in &second.tally.phases {
+            self.scheduled += phase.counts.scheduled;
+            self.started += phase.counts.started;
+            self.accepted += phase.counts.arrivals.of(Outcome::Accepted);
+        }
+        self.sessions = second.gauges.sessions;
+        let hists = second.tally.phases.iter().flat_map(|phase| &phase.hists);
+        let latest =
+            hists.filter(|((metric, _), _)| *metric == Metric::Lag).map(|(_, own)| own.max_ns()).max();
+        self.lag = Duration::from_nanos(latest.unwrap_or(0));
+    }
 }
 
 /// The seconds of all shards.
@@ -157,7 +192,9 @@ impl ShardsInStep {
         }
         let mut whole: Option<Interval> = None;
         for own in &mut self.shards {
-            let Some(part) = own.ready.remove(&second) else { continue };
+            let part = own.ready.remove(&second);
+            own.shown.add(part.as_ref());
+            let Some(part) = part else { continue };
             match &mut whole {
                 None => whole = Some(part),
                 Some(whole) => add(whole, part),
@@ -166,6 +203,11 @@ impl ShardsInStep {
         let whole = whole?;
         self.second += 1;
         Some(whole)
+    }
+
+    /// What of a shard was returned with the seconds of the whole run.
+    pub fn shown(&self, shard: u32) -> ShownOfShard {
+        self.shards.get(shard as usize).map(|own| own.shown).unwrap_or_default()
     }
 
     /// Returns the sum of the reports that came after their second was returned.
@@ -278,8 +320,10 @@ fn health<'a>(parts: impl Iterator<Item = &'a Health> + Clone, phases: usize) ->
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::collector::Outcome;
+    use crate::fleet::message::{SecondReport, decode, encode};
 
     fn second(number: u64, accepted: u64) -> Interval {
         let mut tally = Tally::new(1);
@@ -312,15 +356,62 @@ mod tests {
         all.add(1, 0, second(0, 4), vec![2]);
         let first = all.next_second().unwrap();
         assert_eq!((accepted(&first.tally), first.gauges.peak_sessions), (7, 4));
+        let shown =
+            |all: &ShardsInStep| [0, 1].map(|shard| (all.shown(shard).accepted, all.shown(shard).sessions));
+        assert_eq!(shown(&all), [(3, 1), (4, 1)]);
         assert!(all.next_second().is_none());
         all.end(0, 1);
         assert_eq!(accepted(&all.next_second().unwrap().tally), 7);
+        // Second for second what the whole has, also of one that is over.
+        assert_eq!(shown(&all), [(3, 0), (11, 1)]);
         all.end(1, 2);
         assert!(all.next_second().is_none() && all.has_all(0) && all.has_all(1));
         let mut digest = SecondsDigest::default();
         digest.add(&[2]);
         digest.add(&[3]);
         assert!(all.is_whole(1, &digest.finish()) && !all.is_whole(0, &digest.finish()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        /// Whatever agent reports a value in whatever second: as it comes over the bus, and at the end, the whole has the
+        /// buckets, the bounds and the percentiles of all values in one.
+        #[test]
+        fn m17_the_seconds_of_agents_add_up_to_the_histogram_of_the_union(
+            values in prop::collection::vec((1_u64..u64::MAX / 1024, 0_usize..7, 0_usize..4), 1..200),
+            agents in 1_usize..8,
+        ) {
+            let of = |hists: &Tally| hists.phases[0].hists[&(Metric::Response, Outcome::Accepted)].clone();
+            let mut union = Hist::default();
+            let mut seconds: Vec<Vec<Interval>> =
+                (0..agents).map(|_| (0..4).map(|number| second(number, 0)).collect()).collect();
+            for (value, agent, number) in values {
+                union.record(value);
+                let own = &mut seconds[agent % agents][number].tally.phases[0].hists;
+                own.entry((Metric::Response, Outcome::Accepted)).or_default().record(value);
+            }
+            let (mut all, mut total) = (ShardsInStep::new(agents, 1), Tally::new(1));
+            for (shard, own) in seconds.into_iter().enumerate() {
+                for (number, interval) in own.into_iter().enumerate().rev() {
+                    let report = SecondReport { number: number as u64, interval, transcripts: Vec::new() };
+                    let bytes = encode(&report);
+                    let SecondReport { number, interval, .. } = decode(&bytes).unwrap();
+                    all.add(u32::try_from(shard).unwrap(), number, interval, bytes);
+                }
+            }
+            while let Some(second) = all.next_second() {
+                total += &second.tally;
+            }
+            let merged = of(&measured(Vec::new(), total).tally);
+            prop_assert!(merged.buckets().eq(union.buckets()));
+            prop_assert_eq!((merged.min_ns(), merged.max_ns()), (union.min_ns(), union.max_ns()));
+            let qs = [0.5, 0.9, 0.95, 0.99, 0.999];
+            for (one, other) in merged.quantiles(&qs).iter().zip(union.quantiles(&qs)) {
+                prop_assert_eq!((one.value_ns, one.low_ns, one.high_ns), (other.value_ns, other.low_ns, other.high_ns));
+            }
+            prop_assert_eq!(merged, union);
+        }
     }
 
     #[test]

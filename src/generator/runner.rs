@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::Clock;
 use super::preflight::PreflightError;
+use crate::collector::agents::AgentProgress;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::net::tls::TlsError;
@@ -47,6 +48,9 @@ pub struct RunStart {
 pub trait Observer {
     /// Called when the threads have started, just before the epoch.
     fn begins(&mut self, _: &RunStart) {}
+
+    /// Called before each second of a run of a fleet, with what is known of its agents then, in the order of shards.
+    fn agents(&mut self, _: &[AgentProgress]) {}
 
     /// Called after each second. `total` is the sum up to its end.
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control;

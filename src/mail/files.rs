@@ -106,6 +106,13 @@ pub enum InvalidFiles {
     Changed(String),
 }
 
+impl Corpus {
+    /// The files, in their order.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+}
+
 impl InvalidFiles {
     fn io(path: &Path, error: &io::Error) -> InvalidFiles {
         InvalidFiles::Io { path: shown(path), reason: error.to_string() }

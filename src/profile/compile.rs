@@ -16,6 +16,7 @@ mod target;
 mod tls;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -29,6 +30,7 @@ use crate::experiment::capacity::CapacityPlan;
 use crate::experiment::limit::LimitKind;
 use crate::listener::limits::Limits;
 use crate::load::Shard;
+use crate::mail;
 use crate::net::address::bind::Bind;
 use crate::plan::{Plan, PlanPart};
 use crate::smtp::extensions::Use;
@@ -98,6 +100,17 @@ pub struct Compiled {
     pub sha256: String,
     /// SHA-256 of the load alone: of the profile without the address of its target and without the allowed hosts.
     pub load_sha256: String,
+}
+
+impl Compiled {
+    /// Returns the files that are sent as whole messages, in their order.
+    pub fn whole_messages(&self) -> impl Iterator<Item = &Path> {
+        let corpus = match &self.plan.mail.body {
+            mail::Body::Files { corpus, .. } => Some(corpus),
+            _ => None,
+        };
+        corpus.into_iter().flat_map(|corpus| corpus.paths())
+    }
 }
 
 /// Compiles a document.
@@ -226,7 +239,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
 fn receiver(
     document: &Document,
     profile: &Profile,
-    mail: Option<&crate::mail::Spec>,
+    mail: Option<&mail::Spec>,
     purpose: Purpose,
     faults: &mut Faults,
 ) -> Option<ReceiverSettings> {

@@ -60,7 +60,8 @@ pub fn addressless(profile: &Profile, to: &Address) -> Profile {
     };
     target.address = Some(place.to_owned());
     if let Some(receive) = &mut profile.receive {
-        (receive.deliveries, receive.clock_offset, receive.clock_probe) = (None, None, None);
+        (receive.deliveries, receive.clock_offset) = (None, None);
+        (receive.clock_probe, receive.agent) = (None, None);
     }
     target.allow = None;
     profile.folder = None;

@@ -91,6 +91,7 @@ impl Exporter for Dashboard {
             while let Some(what) = events.recv().await {
                 match what {
                     RunEvent::Second(second) => live_page.second(&second),
+                    RunEvent::Agents(agents) => live_page.agents(&agents),
                     RunEvent::Commands(events) => live_page.events(&events),
                     RunEvent::Over(result) => {
                         live_page.over(report(&files, &result));

@@ -10,9 +10,12 @@
 //!   conditions have a family of their own, and the sum over a family counts nothing twice.
 //! - The number of series is bounded. Outcomes, steps and conditions are closed sets. The collector merges codes after
 //!   a thousand rows for each phase. The text of a reply is never a label.
+//! - The agents of a fleet have families of their own, with the label `agent`. All others are sums over the whole run. The
+//!   number of values of the label is bounded (`agents`).
 //! - The counts of a phase exist from the start as zeros, so that a rate includes the first event. Conditions and
 //!   distributions appear with their first value.
 
+mod agents;
 pub mod buckets;
 
 use std::borrow::Cow;
@@ -28,6 +31,7 @@ use crate::collector::snapshot::Gauges;
 use crate::collector::tally::{ByOutcome, Counts, PhaseTally, Tally};
 use crate::collector::{Metric, Outcome};
 use crate::report::RunDescription;
+use agents::AgentSeries;
 
 /// The prefix of the names of the steps' metrics.
 const STEP: &str = "step.";
@@ -67,6 +71,7 @@ pub struct RunMetrics {
     info: RunInfo,
     tally: Tally,
     gauges: Gauges,
+    agents: Vec<AgentSeries>,
     /// The time of the values, since the run's epoch.
     at: Duration,
     /// The exit code; `None` while the run is in progress.
@@ -77,7 +82,14 @@ impl RunMetrics {
     /// Creates the metrics with all values zero.
     pub fn new(info: RunInfo) -> RunMetrics {
         let tally = Tally::new(info.phases.len());
-        RunMetrics { info, tally, gauges: Gauges::default(), at: Duration::ZERO, over: None }
+        RunMetrics {
+            info,
+            tally,
+            gauges: Gauges::default(),
+            agents: Vec::new(),
+            at: Duration::ZERO,
+            over: None,
+        }
     }
 
     /// Adds an event of the run.
@@ -88,11 +100,13 @@ impl RunMetrics {
                 self.gauges = interval.gauges;
                 self.at = interval.start + interval.length;
             }
+            RunEvent::Agents(agents) => self.agents = AgentSeries::of(agents),
             // No value of a command is known before the end.
             RunEvent::Commands(_) => {}
             RunEvent::Over(result) => {
                 self.at = self.at.max(Duration::try_from_secs_f64(result.took_s).unwrap_or_default());
                 self.over = Some(result.verdict.exit_code);
+                AgentSeries::end(&mut self.agents, &result.agents);
             }
         }
     }
@@ -504,6 +518,12 @@ pub static TABLE: &[MetricFamily] = &[
         "Failures of the generator's own machine (descriptors, ports, buffers, memory).",
         |counts| counts.own_failures,
     ),
+    agents::SCHEDULED,
+    agents::STARTED,
+    agents::ACCEPTED,
+    agents::SESSIONS,
+    agents::LAG_MAX,
+    agents::LOST,
     MetricFamily::new(
         "process_cpu",
         Some(MetricUnit::Seconds),

@@ -24,6 +24,7 @@ use futures::future::{self, LocalBoxFuture};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use crate::collector::agents::AgentProgress;
 use crate::collector::snapshot::Interval;
 use crate::event::EventRun;
 use crate::report::RunResult;
@@ -40,6 +41,8 @@ pub enum RunEvent {
     /// A second has passed. Holds everything that was counted in it. There is one event for each second of the run, in
     /// order.
     Second(Arc<Interval>),
+    /// What is known of the agents of a fleet; the second follows.
+    Agents(Arc<Vec<AgentProgress>>),
     /// A command of an `[[event]]` began or ended. Holds all of them, as far as they are known.
     Commands(Arc<Vec<EventRun>>),
     /// The run has ended and has its verdict. No event follows.
@@ -106,6 +109,13 @@ impl Exporters {
         }
         let interval = Arc::new(interval.clone());
         self.send(&RunEvent::Second(interval));
+    }
+
+    /// Hands over what is known of the agents of a fleet. Never waits.
+    pub fn agents(&self, agents: &[AgentProgress]) {
+        if !self.exporters.is_empty() {
+            self.send(&RunEvent::Agents(Arc::new(agents.to_vec())));
+        }
     }
 
     /// Passes the state of the run's `[[event]]`s on. Never waits.

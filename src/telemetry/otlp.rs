@@ -177,10 +177,13 @@ impl Otlp {
         let mut seconds = 0_u64;
         while let Some(what) = events.recv().await {
             metrics.hear(&what);
-            seconds += 1;
             if metrics.is_over() {
                 break;
             }
+            if !matches!(what, RunEvent::Second(_)) {
+                continue;
+            }
+            seconds += 1;
             // Seconds that wait in the channel are counted first: one push covers them all.
             if seconds.is_multiple_of(EVERY) && events.is_empty() {
                 let body = request(&metrics).encode_to_vec();
@@ -211,7 +214,7 @@ impl Otlp {
 async fn end(events: &mut UnboundedReceiver<RunEvent>, metrics: &mut RunMetrics, seconds: &mut u64) {
     while let Some(what) = events.recv().await {
         metrics.hear(&what);
-        *seconds += 1;
+        *seconds += u64::from(matches!(what, RunEvent::Second(_)));
         if metrics.is_over() {
             return;
         }

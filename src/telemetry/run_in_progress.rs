@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::page::{self, RelayProgress, RunProgress};
 use super::timeline::GrowingTimeline;
+use crate::collector::agents::AgentProgress;
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
 use crate::collector::summary::PhaseInfo;
 use crate::collector::tally::{Counts, Tally};
@@ -101,6 +102,11 @@ impl RunInProgress {
     /// Sets the state of the run's events.
     pub fn set_events(&mut self, events: Vec<EventRun>) {
         self.measured.events = events;
+    }
+
+    /// What is known of the agents of a fleet.
+    pub fn set_agents(&mut self, agents: &[AgentProgress]) {
+        self.measured.agents = agents.iter().map(|own| own.run.clone()).collect();
     }
 
     /// Notes that the user has asked the run to stop: no arrivals are scheduled from now on.

@@ -31,6 +31,7 @@ impl FarReceiver {
     fn start(ahead: i64) -> FarReceiver {
         let (port, folder) = (listener::free_port(), tempfile::tempdir().unwrap());
         let settings = ReceiverSettings {
+            agent: None,
             addresses: vec![format!("127.0.0.1:{port}").parse().unwrap()],
             logs: Vec::new(),
             clock_offset: None,

@@ -8,10 +8,13 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
+use crate::fleet::Fleet;
+use crate::fleet_messages;
 use crate::listener::{self, Processes, wait_until};
 
 /// A server with the files of a fleet of two agents.
@@ -86,20 +89,24 @@ impl FleetServer {
         (Processes::start(&mut command, &output), output)
     }
 
-    /// A client with these credentials, and what the server denies it.
-    async fn client(&self, credentials: &str) -> (Client, mpsc::UnboundedReceiver<String>) {
+    /// What opens the server with these credentials.
+    fn opened_with(&self, credentials: &str) -> (ConnectOptions, String) {
         let seed = fs::read_to_string(self.file(credentials)).unwrap().lines().last().unwrap().to_owned();
-        let (deny, denied) = mpsc::unbounded_channel();
-        let options = ConnectOptions::with_nkey(seed)
-            .add_root_certificates(self.file("ca.pem"))
-            .event_callback(move |event| {
-                if let Event::ServerError(error) = event {
-                    deny.send(error.to_string()).ok();
-                }
-                std::future::ready(())
-            });
-        (options.connect(format!("tls://localhost:{}", self.port)).await.unwrap(), denied)
+        let options = ConnectOptions::with_nkey(seed).add_root_certificates(self.file("ca.pem"));
+        (options, format!("tls://localhost:{}", self.port))
     }
+}
+
+/// A client, and what the server denies it.
+async fn client((options, url): (ConnectOptions, String)) -> (Client, mpsc::UnboundedReceiver<String>) {
+    let (deny, denied) = mpsc::unbounded_channel();
+    let options = options.event_callback(move |event| {
+        if let Event::ServerError(error) = event {
+            deny.send(error.to_string()).ok();
+        }
+        std::future::ready(())
+    });
+    (options.connect(url).await.unwrap(), denied)
 }
 
 /// What a client does.
@@ -109,8 +116,8 @@ enum Act<'a> {
 }
 
 /// Those of the acts that the server denies, in their order.
-async fn denied(server: &FleetServer, credentials: &str, acts: &[Act<'_>]) -> Vec<String> {
-    let (client, mut denied) = server.client(credentials).await;
+async fn denied(opened_with: (ConnectOptions, String), acts: &[Act<'_>]) -> Vec<String> {
+    let (client, mut denied) = client(opened_with).await;
     let mut subscribers = Vec::new();
     // The last is denied to everybody: when it is known, so is all before it.
     for act in acts.iter().chain([&Act::Publish("elsewhere.sentinel")]) {
@@ -169,30 +176,38 @@ fn two_agents_run_a_profile_over_tls_and_the_result_passes() {
     assert_eq!(result["agents"].as_array().unwrap().len(), 2, "{result:#}");
 }
 
-#[test]
-fn an_agent_may_send_and_read_what_is_its_own_and_nothing_else() {
-    let Some(server) = FleetServer::start() else { return };
-    let own = [
-        Act::Publish("smtpress.v1.agent.agent-1.heartbeat"),
-        Act::Publish("smtpress.v1.run.r.report.interval.0.agent-1"),
-        Act::Publish("smtpress.v1.run.r.report.final.0.agent-1"),
-        Act::Publish("$JS.API.STREAM.INFO.SMTPRESS_RUN"),
-        Act::Subscribe("smtpress.v1.agent.agent-1.command"),
-        Act::Subscribe("smtpress.v1.run.r.control"),
-        Act::Subscribe("_INBOX.agent-1.abc"),
-    ];
-    let nobodys: Vec<String> = runtime().block_on(denied(&server, "agent-1.creds", &own));
-    assert_eq!(nobodys, Vec::<String>::new());
-    let sent = [
-        "smtpress.v1.agent.agent-2.heartbeat",
-        "smtpress.v1.run.r.report.interval.0.agent-2",
-        "smtpress.v1.run.r.report.final.1.agent-2",
-        "smtpress.v1.run.r.report.interval.0.agent-1.more",
-        "smtpress.v1.agent.agent-1.command",
-        "smtpress.v1.agent.agent-2.command",
+/// What the agent `own` may do is not denied, and what is another's, as of the agent `other`, is.
+#[track_caller]
+fn assert_own_alone(opened_with: impl Fn() -> (ConnectOptions, String), own: &str, other: &str) {
+    let of = |subjects: &[&str]| -> Vec<String> {
+        subjects.iter().map(|subject| subject.replace("OWN", own).replace("OTHER", other)).collect()
+    };
+    let (published, subscribed) = (
+        of(&[
+            "smtpress.v1.agent.OWN.heartbeat",
+            "smtpress.v1.run.r.report.interval.0.OWN",
+            "smtpress.v1.run.r.report.final.0.OWN",
+            "$JS.API.STREAM.INFO.SMTPRESS_RUN",
+        ]),
+        of(&["smtpress.v1.agent.OWN.command", "smtpress.v1.run.r.control", "_INBOX.OWN.abc"]),
+    );
+    let acts = |sent: &[String], read: &[String]| -> Vec<String> {
+        let acts: Vec<Act<'_>> =
+            sent.iter().map(|to| Act::Publish(to)).chain(read.iter().map(|of| Act::Subscribe(of))).collect();
+        runtime().block_on(denied(opened_with(), &acts))
+    };
+    assert_eq!(acts(&published, &subscribed), Vec::<String>::new());
+    let sent = of(&[
+        "smtpress.v1.agent.OTHER.heartbeat",
+        "smtpress.v1.run.r.report.interval.0.OTHER",
+        "smtpress.v1.run.r.report.final.1.OTHER",
+        "smtpress.v1.run.r.report.interval.0.OWN.more",
+        "smtpress.v1.agent.OWN.command",
+        "smtpress.v1.agent.OTHER.command",
         "smtpress.v1.run.r.control",
+        "smtpress.v1.run.r.record",
         "_INBOX.coordinator.abc",
-        "_INBOX.agent-2.abc",
+        "_INBOX.OTHER.abc",
         "$JS.API.STREAM.CREATE.SMTPRESS_RUN",
         "$JS.API.STREAM.PURGE.SMTPRESS_RUN",
         "$JS.API.STREAM.DELETE.SMTPRESS_RUN",
@@ -201,23 +216,54 @@ fn an_agent_may_send_and_read_what_is_its_own_and_nothing_else() {
         "$JS.API.CONSUMER.MSG.NEXT.SMTPRESS_RUN.c",
         "$JS.API.INFO",
         "$SYS.REQ.SERVER.PING",
-    ];
-    let read = [
-        "smtpress.v1.agent.agent-2.command",
+    ]);
+    let read = of(&[
+        "smtpress.v1.agent.OTHER.command",
         "smtpress.v1.agent.*.command",
-        "smtpress.v1.agent.agent-2.heartbeat",
+        "smtpress.v1.agent.OTHER.heartbeat",
         "smtpress.v1.agent.*.heartbeat",
         "smtpress.v1.run.r.report.>",
+        "smtpress.v1.run.r.record",
         "_INBOX.>",
         "_INBOX.coordinator.>",
-        "_INBOX.agent-2.>",
+        "_INBOX.OTHER.>",
         ">",
         "$SYS.>",
-    ];
-    let acts: Vec<Act> =
-        sent.iter().map(|to| Act::Publish(to)).chain(read.iter().map(|of| Act::Subscribe(of))).collect();
-    let expected: Vec<&str> = sent.into_iter().chain(read).collect();
-    assert_eq!(runtime().block_on(denied(&server, "agent-1.creds", &acts)), expected);
+    ]);
+    assert_eq!(acts(&sent, &read), [sent.clone(), read.clone()].concat());
+}
+
+#[test]
+fn an_agent_may_send_and_read_what_is_its_own_and_nothing_else() {
+    let Some(server) = FleetServer::start() else { return };
+    assert_own_alone(|| server.opened_with("agent-1.creds"), "agent-1", "agent-2");
+}
+
+#[test]
+fn an_agent_that_the_coordinator_started_has_no_more_rights_than_one_of_a_permanent_fleet() {
+    let Some(fleet) = Fleet::local(2, "--target embedded -r 20/s -z 20s") else { return };
+    let mut found = None;
+    assert!(wait_until(|| {
+        found = fleet_messages::access(&fleet, "local-0");
+        found.is_some()
+    }));
+    let (url, password) = found.unwrap();
+    let with = |name: &str, password: &str| {
+        (ConnectOptions::with_user_and_password(name.to_owned(), password.to_owned()), url.clone())
+    };
+    assert_own_alone(|| with("local-0", &password), "local-0", "local-1");
+    // Its password is no one else's, and without one nobody is let in.
+    for (options, url) in
+        [with("local-1", &password), with("coordinator", &password), (ConnectOptions::new(), url.clone())]
+    {
+        let refused = runtime().block_on(options.connect(url)).unwrap_err().to_string();
+        assert!(refused.to_lowercase().contains("authorization"), "{refused}");
+    }
+    fleet.await_seconds(1);
+    fleet.signal(Signal::SIGINT);
+    let ended = fleet.wait();
+    assert_eq!(ended.code, 105, "{}", ended.said);
+    assert!(ended.lost().is_empty(), "{}", ended.said);
 }
 
 #[test]
@@ -229,7 +275,7 @@ fn the_coordinator_speaks_for_no_agent() {
         "smtpress.v1.run.r.report.final.0.agent-1",
     ];
     let acts: Vec<Act> = sent.iter().map(|to| Act::Publish(to)).collect();
-    assert_eq!(runtime().block_on(denied(&server, "coordinator.creds", &acts)), sent);
+    assert_eq!(runtime().block_on(denied(server.opened_with("coordinator.creds"), &acts)), sent);
 }
 
 #[test]

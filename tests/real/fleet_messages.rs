@@ -81,29 +81,28 @@ impl OpenServer {
     }
 }
 
-/// What opens the private server of a run: its configuration is for this user alone.
-fn access(fleet: &Fleet) -> Option<(String, String)> {
+/// What opens the private server of a run for one of its users: its configuration is for this user of the machine alone.
+pub fn access(fleet: &Fleet, user: &str) -> Option<(String, String)> {
     let folder = fs::read_dir(fleet.tmp()).ok()?.flatten().map(|entry| entry.path()).next()?;
     let config = fs::read_to_string(folder.join("server.conf")).ok()?;
-    let token = config.split("token: \"").nth(1)?.split('"').next()?.to_owned();
+    let own = config.split(&format!("user: \"{user}\"")).nth(1)?;
+    let password = own.split("password: \"").nth(1)?.split('"').next()?.to_owned();
     let mut files = fs::read_dir(&folder).ok()?.flatten();
     let ports = files.find(|file| file.path().extension().is_some_and(|end| end == "ports"))?;
     let ports: serde_json::Value = serde_json::from_str(&fs::read_to_string(ports.path()).ok()?).ok()?;
-    Some((ports["nats"][0].as_str()?.to_owned(), token))
+    Some((ports["nats"][0].as_str()?.to_owned(), password))
 }
 
 #[test]
 fn what_is_repeated_forged_or_foreign_on_the_bus_changes_no_count() {
-    let Some(fleet) = Fleet::local(3, "--target embedded -r 60/s -z 5s") else { return };
-    let mut found = None;
-    assert!(wait_until(|| {
-        found = access(&fleet);
-        found.is_some()
-    }));
-    let (url, token) = found.unwrap();
+    // A server without users, which lets everybody say everything.
+    let Some(server) = OpenServer::start() else { return };
+    let (key, spool) = (KeyPair::new_user(), tempfile::tempdir().unwrap());
+    let _agents = ["one", "two", "three"].map(|name| server.agent(name, &key, spool.path()));
+    let url = server.url();
     let (count, injected) = watch::channel(0_u64);
     let injecting = async move {
-        let client = ConnectOptions::new().token(token).connect(url).await.unwrap();
+        let client = ConnectOptions::new().connect(url).await.unwrap();
         let mut all = client.subscribe("smtpress.v1.>").await.unwrap();
         let foreign = KeyPair::new_user();
         let mut recorded = Vec::new();
@@ -178,7 +177,7 @@ fn what_is_repeated_forged_or_foreign_on_the_bus_changes_no_count() {
             }
         });
     });
-    let ended = fleet.wait();
+    let ended = server.run(&key, 3, "-r 60/s -z 5s").wait();
     quit.send_replace(true);
     // What it could not say to a server that has ended is no fault.
     injector.join().ok();
@@ -243,12 +242,13 @@ fn a_full_disk_of_an_agent_is_a_warning_and_the_run_is_right() {
 #[test]
 fn an_agent_of_another_version_is_refused_and_named() {
     let Some(program) = nats_server() else { return };
-    let server = PrivateServer::start(Some(&program), "token".to_owned()).unwrap();
+    let users = ["old", "coordinator"].map(|name| (name.to_owned(), format!("of-{name}")));
+    let server = PrivateServer::start(Some(&program), users.into()).unwrap();
     let key = KeyPair::new_user();
     let public = KeyPair::from_public_key(&key.public_key()).unwrap();
-    let access: BusAccess = server.access();
+    let access: BusAccess = server.access("coordinator");
     let (quit, asked) = watch::channel(false);
-    let of_agent = access.clone();
+    let of_agent = server.access("old");
     let agent = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -258,7 +258,8 @@ fn an_agent_of_another_version_is_refused_and_named() {
                 program: "0.0.1".to_owned(),
                 coordinator: public,
                 spool: std::env::temp_dir().join("never-made"),
-                prepare: Arc::new(|_| Err("it is never asked".to_owned())),
+                prepare: Arc::new(|_, _| Err("it is never asked".to_owned())),
+                receive: Arc::new(|_, _| Err("it is never asked".to_owned())),
                 say: Arc::new(|_| {}),
                 draw: Arc::new(|| 7),
             };

@@ -58,13 +58,15 @@ impl Stage {
 
     /// `fleet run --resume`, with these flags beside.
     fn resume(&self, run: &str, key: &KeyPair, flags: &str) -> Fleet {
+        self.resume_as(run, key, flags, |_| {})
+    }
+
+    /// The same by a command that is changed before it starts.
+    fn resume_as(&self, run: &str, key: &KeyPair, flags: &str, more: impl FnOnce(&mut Command)) -> Fleet {
         let path = self.folder().join("resume.seed");
         fs::write(&path, key.seed().unwrap()).unwrap();
         let url = self.server.url();
-        Fleet::start(
-            &format!("fleet run --resume {run} --nats {url} --key {} {flags}", path.display()),
-            |_| {},
-        )
+        Fleet::start(&format!("fleet run --resume {run} --nats {url} --key {} {flags}", path.display()), more)
     }
 
     /// Ends the listener; how many messages it took.
@@ -166,6 +168,29 @@ fn an_agent_that_died_with_its_coordinator_is_lost() {
     let id = stage.orphaned(2, "-r 20/s -z 8s", 2);
     stage._agents[0].signal("KILL");
     stage.resume(&id, &stage.key, "").wait().assert_invalid_by(1);
+}
+
+#[test]
+fn a_wall_clock_that_is_an_hour_off_moves_no_time_of_a_run_that_is_taken_over() {
+    let library = listener::program(&["/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"])
+        .or_else(|| listener::missing("no libfaketime"));
+    let Some(library) = library else { return };
+    let Some(stage) = Stage::start(2, "") else { return };
+    let id = stage.orphaned(2, "-r 20/s -z 20s", 2);
+    let second = stage.resume_as(&id, &stage.key, "", |command| {
+        command.env("LD_PRELOAD", &library).env("FAKETIME", "+1h").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    });
+    second.await_seconds(4);
+    stage._agents[0].signal("KILL");
+    let ended = second.wait();
+    ended.assert_invalid_by(1);
+    // From the start to where the agent was last heard; an hour would be that of the clock.
+    let took = ended.result()["took_s"].as_f64().unwrap();
+    assert!((5.0..60.0).contains(&took), "{took} s: {}", ended.said);
+    let why = ended.result()["validity"].to_string();
+    let since = why.split("s, from ").nth(1).and_then(|rest| rest.split(" s on").next());
+    let since: f64 = since.unwrap_or_else(|| panic!("{why}")).parse().unwrap();
+    assert!((3.0..60.0).contains(&since), "{since} s: {}", ended.said);
 }
 
 #[test]

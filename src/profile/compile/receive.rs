@@ -63,6 +63,13 @@ pub(super) fn compile(
             ));
         }
     }
+    if receive.agent.is_some() && !logs.is_empty() {
+        return Err(document.error_at_key(
+            &keys!["receive", "agent"],
+            "`agent` has no meaning beside `deliveries`: the receiver that writes the log runs already",
+            "remove one of the two",
+        ));
+    }
     if mail.is_some_and(mail::Spec::names_session) {
         return Err(document.error_at(
             &keys!["message"],
@@ -74,6 +81,7 @@ pub(super) fn compile(
     let limits = listener::compile(&document.within("receive"), &table, Some(clients), true)?;
     Ok(ReceiverSettings {
         addresses,
+        agent: receive.agent.clone(),
         logs: logs.into_iter().map(PathBuf::from).collect(),
         clock_offset,
         clock_probe,

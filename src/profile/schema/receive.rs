@@ -10,6 +10,9 @@ tables! {
     Receive {
         /// The addresses to which the relay delivers: `ip:port` or `unix:path`, one or more.
         address: Vec<String>, flag "--receive";
+        /// The name of the agent of a fleet that listens at `address`; without it the coordinator listens. Its times are joined
+        /// with the measured offset of its clock, whose bound the report shows.
+        agent: String;
         /// The delivery log of `smtpress receive`, which runs as another process: the run does not listen at `address`,
         /// but reads deliveries from the log. Several logs if there are several receivers. A path is relative to the
         /// working directory.

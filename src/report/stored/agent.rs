@@ -45,6 +45,8 @@ pub struct StoredAgent {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "AgentState")]
 pub enum StoredAgentState {
+    /// It had not ended when this was stored.
+    Running,
     /// All seconds of the agent are counted.
     Done,
     /// The agent was lost: no more message came from it.
@@ -58,7 +60,7 @@ pub enum StoredAgentState {
 }
 
 named!(StoredAgentState {
-    Done => "done", Lost => "lost", LeaseOver => "lease-over", Incomplete => "incomplete",
+    Running => "running", Done => "done", Lost => "lost", LeaseOver => "lease-over", Incomplete => "incomplete",
     Failed => "failed",
 });
 
@@ -70,6 +72,7 @@ pub fn agent(own: &AgentRun) -> StoredAgent {
         version: own.program.clone(),
         shard: own.shard,
         state: match own.end {
+            AgentEnd::Running => StoredAgentState::Running,
             AgentEnd::Done => StoredAgentState::Done,
             AgentEnd::Lost { .. } => StoredAgentState::Lost,
             AgentEnd::LeaseOver => StoredAgentState::LeaseOver,

@@ -46,6 +46,7 @@ fn table(agents: &[StoredAgent]) -> ReportTable {
             agent.cpu_share.map_or_else(Cell::not_available, |share| Cell::number(format::percent(share))),
             match agent.state {
                 StoredAgentState::Done => state.tone(Tone::Good),
+                StoredAgentState::Running => state,
                 _ => Cell::words(agent.state.as_str().to_uppercase()).tone(Tone::Bad),
             },
         ]);

@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 
 use super::StopControl;
 use super::guard::Guard;
+use crate::collector::agents::AgentProgress;
 use crate::collector::snapshot::Interval;
 use crate::event::EventRun;
 use crate::telemetry::RunInProgress;
@@ -111,6 +112,11 @@ impl LivePage {
     /// Sets the state of the run's events. Viewers see it with the next second.
     pub fn events(&self, events: &[EventRun]) {
         self.pages().run.set_events(events.to_vec());
+    }
+
+    /// Takes what is known of the agents of a fleet; viewers see it with the next second.
+    pub fn agents(&self, agents: &[AgentProgress]) {
+        self.pages().run.set_agents(agents);
     }
 
     /// Notes that the run is over, and sends its report.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::*;
+use crate::collector::agents::{AgentEnd, AgentProgress, AgentRun};
 use crate::collector::snapshot::Interval;
 use crate::collector::tally::{ConditionKey, HandshakeKey};
 use crate::condition::Condition;
@@ -67,6 +68,24 @@ pub fn second(start: u64) -> RunEvent {
     };
     let (start, length) = (Duration::from_secs(start), Duration::from_secs(1));
     RunEvent::Second(Arc::new(Interval { transactions: Vec::new(), start, length, tally, gauges }))
+}
+
+/// Two agents, of which one is lost; the first has accepted so many arrivals.
+pub fn agents(accepted: u64) -> RunEvent {
+    let lost = AgentEnd::Lost { silent: Duration::from_secs(3), since: Duration::from_secs(1) };
+    let of = |(name, end, accepted): (&str, AgentEnd, u64)| AgentProgress {
+        run: AgentRun {
+            end,
+            scheduled: accepted + 2,
+            started: accepted + 1,
+            accepted,
+            ..AgentRun::named(name, "host", "0.1.0", 0)
+        },
+        sessions: 4,
+        lag: Duration::from_micros(1500),
+    };
+    let both = [("load1", AgentEnd::Running, accepted), ("load2", lost, 3)].into_iter().map(of).collect();
+    RunEvent::Agents(Arc::new(both))
 }
 
 /// Returns the metrics after these events.
@@ -137,7 +156,7 @@ fn every_duration_that_is_recorded_is_exported() {
 
 #[test]
 fn every_series_has_the_labels_of_its_row_and_is_there_once() {
-    let metrics = metrics([second(0), RunEvent::Over(Arc::new(fixtures::accepted()))]);
+    let metrics = metrics([agents(7), second(0), RunEvent::Over(Arc::new(fixtures::accepted()))]);
     for family in TABLE {
         let samples = family.samples(&metrics);
         assert!(!samples.is_empty(), "{} has no series", family.name);
@@ -152,6 +171,37 @@ fn every_series_has_the_labels_of_its_row_and_is_there_once() {
                 "{}",
                 family.name
             );
+        }
+    }
+}
+
+/// The merged series have no label for them: a sum over all series of a name is that of the run, as before.
+#[test]
+fn agents_have_series_of_their_own() {
+    let value = |metrics: &RunMetrics, name: &str| -> Vec<(String, f64)> {
+        let values = family(name).samples(metrics).into_iter().map(|sample| {
+            let value = match sample.value {
+                SampleValue::Count(count) => count as f64,
+                SampleValue::Number(number) => number,
+                SampleValue::Spread(_) => panic!("{name}"),
+            };
+            (sample.labels.join(","), value)
+        });
+        values.collect()
+    };
+    let alone = metrics([second(0)]);
+    assert!(TABLE.iter().filter(|own| own.labels == ["agent"]).all(|own| own.samples(&alone).is_empty()));
+    let fleet = metrics([agents(5), second(0), agents(7), second(1)]);
+    let both = |one: f64, two: f64| [("load1".to_owned(), one), ("load2".to_owned(), two)];
+    assert_eq!(value(&fleet, "smtpress_agent_arrivals_accepted"), both(7.0, 3.0));
+    assert_eq!(value(&fleet, "smtpress_agent_arrivals_scheduled"), both(9.0, 5.0));
+    assert_eq!(value(&fleet, "smtpress_agent_lag_max"), both(0.0015, 0.0015));
+    assert_eq!(value(&fleet, "smtpress_agent_lost"), both(0.0, 1.0));
+    for own in TABLE.iter().filter(|own| own.labels != ["agent"]) {
+        let merged = metrics([second(0), second(1)]);
+        // The CPU time of this process goes on.
+        if own.name != "process_cpu" {
+            assert_eq!(format!("{:?}", own.samples(&fleet)), format!("{:?}", own.samples(&merged)));
         }
     }
 }
