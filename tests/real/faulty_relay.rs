@@ -64,7 +64,9 @@ impl FaultyRelay {
         self.processes.set_group(group.trim().parse().unwrap());
         self.processes.signal("TERM");
         let pid = format!("\"pid\": {},", group.trim());
-        let written = listener::wait_until(|| self.file("ledger").contains(&pid));
+        // A long line is written in pieces.
+        let is_whole = |ledger: String| ledger.contains(&pid) && ledger.ends_with('\n');
+        let written = listener::wait_until(|| is_whole(self.file("ledger")));
         assert!(written, "no ledger: {}", self.file("output"));
         self.file("ledger").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
