@@ -50,16 +50,22 @@ impl<'a> Life<'a> {
         directory: RunDir,
         so_far: &RunResult,
     ) -> Result<Life<'a>, CommandError> {
-        let listener = prepared.start_listener()?;
         let settings = prepared.compiled.receiver.as_ref();
         let is_there =
             |settings: &&ReceiverSettings| !settings.addresses.is_empty() || !settings.logs.is_empty();
         let is_here = |settings: &&ReceiverSettings| settings.agent.is_none();
-        let opened = settings
-            .filter(is_there)
-            .filter(is_here)
-            .map(|settings| far_end(settings, prepared.plan()))
-            .transpose()?;
+        let started = prepared.start_listener().and_then(|listener| {
+            let opened =
+                settings.filter(is_there).filter(is_here).map(|settings| far_end(settings, prepared.plan()));
+            Ok((listener, opened.transpose()?))
+        });
+        let (listener, opened) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                directory.give_back();
+                return Err(error);
+            }
+        };
         let (receiver, clock_probe) = opened.map_or((None, None), |(far_end, probe)| (Some(far_end), probe));
         let (receiver, clock_probe) = (receiver.map(Arc::new), clock_probe.map(Arc::new));
         directory

@@ -271,6 +271,11 @@ impl RunDir {
                 fs::remove_file(entry.path()).ok();
             }
         }
+        self.give_back();
+    }
+
+    /// Removes the directory of a run that could not start, if it is empty.
+    pub fn give_back(self) {
         self.place.give_back();
         // The folder of all runs is removed, too, if it was made for this one.
         if let Some(parent) = self.files().parent().filter(|parent| parent.ends_with(DEFAULT_PARENT)) {

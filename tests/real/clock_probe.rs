@@ -253,5 +253,13 @@ fn nothing_is_sent_where_the_clock_cannot_be_asked() {
     let (code, said) = smtpress::refused(relay.port, "-n 50 --clock-probe 127.0.0.1:1 --receive 127.0.0.1:0");
     assert!(code == 2 && said.contains("without a delivery log"), "{code}: {said}");
     assert!(relay.ledgers()[0]["counts"]["messages"].is_null(), "something was sent");
+    // And no empty run is left.
+    let folder = tempfile::tempdir().unwrap();
+    let run = format!(
+        "run --target 127.0.0.1:1 -n 5 --deliveries {} --clock-probe 127.0.0.1:1",
+        receiver.log().display()
+    );
+    let (code, _, said) = smtpress::in_folder(folder.path(), &run);
+    assert_eq!((code, std::fs::read_dir(folder.path()).unwrap().count()), (3, 0), "{said}");
     receiver.stop();
 }
