@@ -1,4 +1,5 @@
-//! The agents of a fleet in the display of a run in progress: a line each on a terminal, one line together in a log.
+//! The agents of a fleet in the display of a run in progress: one line each on a terminal, and one line for all in a
+//! log.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +8,21 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::collector::agents::{AgentEnd, AgentProgress};
 use crate::report::format;
 
-/// The most agents that are shown one by one; the others are counted, and the slowest of them is named.
+/// The largest number of agents that are shown one by one. The others are counted, and the slowest of them is named.
 const MOST: usize = 8;
 
-/// What is shown of each agent.
+/// The shown state of the agents.
 #[derive(Debug, Default)]
 pub(super) struct AgentLines {
     /// Its name and its state in this second.
     shown: Vec<(String, String)>,
-    /// The counts at the end of the second before: started, accepted.
+    /// The numbers of started and accepted arrivals at the end of the previous second.
     before: BTreeMap<String, (u64, u64)>,
     lines: Vec<ProgressBar>,
 }
 
 impl AgentLines {
-    /// Takes what is known of the agents at the end of a second.
+    /// Sets the state of the agents at the end of a second.
     pub(super) fn take(&mut self, agents: &[AgentProgress]) {
         let mut now = BTreeMap::new();
         let mut shown = Vec::new();
@@ -60,13 +61,13 @@ impl AgentLines {
         (self.before, self.shown) = (now, shown);
     }
 
-    /// All agents in one line of a log; `None`: there are none.
+    /// Returns all agents in one line for a log; `None`: there are none.
     pub(super) fn in_one_line(&self) -> Option<String> {
         let words: Vec<String> = self.shown.iter().map(|(name, state)| format!("{name}: {state}")).collect();
         (!words.is_empty()).then(|| format!("{:>6} {:<12} {}", "", "agents", words.join("; ")))
     }
 
-    /// Draws a line each, below the bars.
+    /// Draws one line for each agent, below the bars.
     pub(super) fn draw(&mut self, all: &MultiProgress, width: usize) {
         let style = ProgressStyle::with_template("  {msg}").expect("the template is constant");
         while self.lines.len() < self.shown.len() {

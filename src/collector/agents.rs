@@ -7,7 +7,7 @@ use super::summary::ValidityReason;
 /// How the shard of an agent ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentEnd {
-    /// It has not ended yet.
+    /// The agent has not ended yet.
     Running,
     /// All seconds of the agent are counted.
     Done,
@@ -67,7 +67,7 @@ pub struct AgentRun {
 /// An agent in a run in progress, at the end of a second.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentProgress {
-    /// What is known of it so far: the counts of all seconds that were shown.
+    /// The record so far: the counts of all seconds that were shown.
     pub run: AgentRun,
     /// Its sessions at the end of the second.
     pub sessions: u64,
@@ -76,7 +76,7 @@ pub struct AgentProgress {
 }
 
 impl AgentRun {
-    /// An agent of which nothing else is known yet.
+    /// Returns the record of an agent of which nothing else is known yet.
     pub fn named(name: &str, host: &str, program: &str, shard: u32) -> AgentRun {
         AgentRun {
             name: name.to_owned(),

@@ -26,7 +26,7 @@ pub struct BehindRelay<R> {
     pub receiver: Option<Arc<FarEnd>>,
     /// Asks for the clock of the source of deliveries again after the run.
     pub clock_probe: Option<Arc<ClockProbe>>,
-    /// The receiver, if it is on an agent of a fleet.
+    /// The copy of the deliveries, if the receiver is on an agent of a fleet.
     pub copied: Option<Arc<CopiedFarEnd>>,
     /// How long to wait for deliveries after the load, at most.
     pub drain: Duration,

@@ -12,7 +12,7 @@ pub trait Display {
     /// Notes that a second is over. `total` is everything up to its end.
     fn second(&mut self, interval: &Interval, total: &Tally);
 
-    /// What is known of the agents of a fleet, before each second.
+    /// Shows the state of the agents of a fleet. Called before each second.
     fn agents(&mut self, _: &[AgentProgress]) {}
 
     /// Notes that an event began or ended.

@@ -172,7 +172,7 @@ mod tests {
         }
     }
 
-    /// The coordinator's key gives no way to read a file of an agent's machine by sending it as a message.
+    /// With the coordinator's key nobody can read a file of an agent's machine by sending it as a message.
     #[test]
     fn an_agent_opens_no_path_that_the_profile_names() {
         let here = tempfile::NamedTempFile::new().unwrap();
@@ -186,7 +186,7 @@ mod tests {
                 assert!(why.contains(path) && why.contains("did not send it"), "{why}");
             }
         }
-        // Sent ones are used in its place, whatever stands there.
+        // The received file is used, whatever is at that path.
         std::fs::write(here.path(), "a text for {n}").unwrap();
         let sent = FilePaths::from([(FilePlace::Text, here.path().to_owned())]);
         let plan = plan(&spec("text_file = \"/etc/passwd\""), &sent, &[]).unwrap();

@@ -1,4 +1,4 @@
-//! The message files that a profile names: sent by the coordinator of a fleet, and used by its agents.
+//! The message files that a profile names: the coordinator of a fleet sends them, and its agents use them.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub fn message_files(compiled: &Compiled) -> Result<FilesToSend, CommandError> {
     FilesToSend::read(files.into_iter()).map_err(CommandError::usage)
 }
 
-/// Puts the files that came from the coordinator in place of those that the profile names: no path of the coordinator is
+/// Replaces the files that the profile names by those that came from the coordinator. No path of the coordinator is
 /// opened on this machine.
 pub(super) fn use_sent_files(
     document: &mut Document,

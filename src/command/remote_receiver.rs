@@ -1,4 +1,4 @@
-//! A receiver behind the relay on an agent of a fleet: what the agent starts, and how the coordinator reads it.
+//! A receiver behind the relay on an agent of a fleet: the agent starts it, and the coordinator reads its log.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -33,7 +33,7 @@ pub fn start_receivers(host: String) -> Receive {
 
 /// A receiver on this machine, and its log.
 struct LoggedHere {
-    /// `None`: it is being dropped.
+    /// The receiver; `None` while it is being dropped.
     receiver: Option<LoggingReceiver>,
     log: PathBuf,
     _folder: PrivateFolder,
@@ -89,10 +89,10 @@ impl Drop for LoggedHere {
     }
 }
 
-/// Checks that the agent that the profile names as its receiver is there. `fleet`: the agents of the run.
+/// Checks that the fleet has the agent that the profile names as its receiver. `fleet`: the agents of the run.
 ///
 /// # Errors
-/// It is not, or the run has no agents.
+/// The fleet does not have it, or the run has no agents.
 pub fn check_receiver(compiled: &Compiled, fleet: Option<&Fleet>) -> Result<(), CommandError> {
     let Some(agent) = agent(compiled.receiver.as_ref()) else { return Ok(()) };
     let why = match fleet {
@@ -106,15 +106,15 @@ pub fn check_receiver(compiled: &Compiled, fleet: Option<&Fleet>) -> Result<(), 
     Err(CommandError::usage(format!("[receive] is to listen on agent {agent}: {why}")))
 }
 
-/// The agent that listens, if it is one.
+/// Returns the name of the agent that listens; `None`: no agent does.
 pub(super) fn agent(settings: Option<&ReceiverSettings>) -> Option<&str> {
     settings?.agent.as_deref()
 }
 
-/// The copy of an agent's delivery log, as long as the run goes on.
+/// The copy of an agent's delivery log, for as long as the run goes on.
 pub struct CopiedFarEnd {
     copied: CopiedDeliveries,
-    /// The offset of its clock at the start.
+    /// The offset of the agent's clock at the start.
     began: Option<WallOffset>,
     _folder: TempDir,
 }
@@ -145,7 +145,7 @@ impl CopiedFarEnd {
         Ok((FarEnd::Logs(Box::new(logs)), CopiedFarEnd { copied, began, _folder: folder }))
     }
 
-    /// Widens the bound of the clock's offset by what it has changed since the start.
+    /// Widens the bound of the clock's offset by its change since the start.
     pub(super) fn cover(&self, delivered: &mut Delivered) {
         let (Some(began), Some(later)) = (self.began, self.copied.offset()) else { return };
         if let ClockRelation::Offset { bound, .. } = &mut delivered.clock {

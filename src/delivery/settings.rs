@@ -12,7 +12,7 @@ use crate::net::address::bind::Bind;
 pub struct ReceiverSettings {
     /// The addresses to which the relay delivers.
     pub addresses: Vec<Bind>,
-    /// The agent of a fleet that listens; `None`: this process does.
+    /// The agent of a fleet that listens; `None`: this process listens.
     pub agent: Option<String>,
     /// The delivery logs of receivers in other processes. If there are any, this process does not listen.
     pub logs: Vec<PathBuf>,
@@ -31,7 +31,7 @@ pub struct ReceiverSettings {
 }
 
 impl ReceiverSettings {
-    /// Whether deliveries are read from logs: those of other processes, or that of an agent.
+    /// Whether deliveries are read from logs, of other processes or of an agent.
     pub fn reads_logs(&self) -> bool {
         !self.logs.is_empty() || self.agent.is_some()
     }

@@ -79,7 +79,7 @@ pub struct AgentSettings {
     pub spool: PathBuf,
     /// Checks whether this machine can run a shard.
     pub prepare: Prepare,
-    /// Starts a receiver behind the relay.
+    /// The function that starts a receiver behind the relay.
     pub receive: Receive,
     /// Shows a line to the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
@@ -253,7 +253,7 @@ impl Agent {
                 return Some(AgentAnswer::Refused(error.to_string()));
             }
         };
-        // A receiver goes on when the shard is over, and with it its random number.
+        // A receiver continues when the shard is over, so its random number stays valid.
         let nonce = match command.order {
             AgentOrder::Deliveries { .. } | AgentOrder::EndReceiver => self.receiver_nonce(),
             _ => Some(self.nonce),
@@ -436,7 +436,7 @@ impl Agent {
     /// Handles a lease that has run out: a running load ends, and a load that has not started is dropped.
     fn overdue(&mut self) {
         let Some(work) = &mut self.work else {
-            // No shard came for them.
+            // No shard came for these files.
             self.files = None;
             return;
         };

@@ -155,7 +155,7 @@ impl Bus {
         Ok(Bus { client, stored, denial })
     }
 
-    /// The size of a message that the server takes, at most.
+    /// Returns the size of the largest message that the server accepts.
     pub fn most(&self) -> usize {
         self.client.server_info().max_payload
     }

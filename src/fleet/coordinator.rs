@@ -404,8 +404,8 @@ impl<'a> CoordinatedRun<'a> {
         Ok((self.zero + start, kept))
     }
 
-    /// What is kept of the run. `starts`: the moment of the start, since the Unix epoch, `begins`: by the clock of each
-    /// shard's agent.
+    /// Returns the record of the run. `starts`: the time of the start, since the Unix epoch. `begins`: the same by the
+    /// clock of each shard's agent.
     fn record(
         &self,
         assignment: &Assignment,
@@ -462,7 +462,7 @@ impl<'a> CoordinatedRun<'a> {
         is_over
     }
 
-    /// What is known of each agent, as of the second that was taken last.
+    /// Returns the state of each agent at the end of the last returned second.
     fn progress(&self) -> Vec<AgentProgress> {
         let of_shard = |(own, shard): (&ShardOfRun, u32)| {
             let ShownOfShard { scheduled, started, accepted, sessions, lag } = self.in_step.shown(shard);

@@ -3,9 +3,9 @@
 //! # Decisions
 //! - The log is copied byte by byte from where the copy ends, so that nothing is lost or counted twice, however often the
 //!   network fails.
-//! - It has a connection and a thread of its own: deliveries come out when the load, and with it the coordinator's own loop, is
-//!   over.
-//! - Each answer carries the agent's wall clock, by which its times are related to those of this machine. The bound of the
+//! - The copy has its own connection and thread: deliveries still come when the load is over, and with it the
+//!   coordinator's own loop.
+//! - Each answer carries the agent's wall clock, which relates its times to those of this machine. The bound of the
 //!   error is half of the shortest round trip.
 
 use std::collections::VecDeque;
@@ -27,15 +27,15 @@ use super::gathering::{Fleet, FleetError};
 use super::message::{AgentAnswer, AgentCommand, AgentOrder, Heartbeat, LogPart, ReceiveOrder, sign};
 use crate::generator::clock;
 
-/// The interval at which the log is asked for.
+/// The interval at which the coordinator asks for the log.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// How long an answer may take.
 const PART_WITHIN: Duration = Duration::from_secs(3);
 
-/// How far the wall clock of another machine is ahead of this one's.
+/// The offset of another machine's wall clock from this machine's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WallOffset {
-    /// In nanoseconds; below zero: it is behind.
+    /// The offset in nanoseconds; below zero if the other clock is behind.
     pub ahead_ns: i64,
     /// The bound of its error.
     pub bound: Duration,
@@ -96,8 +96,7 @@ impl CopiedDeliveries {
         }
     }
 
-    /// How far the agent's wall clock is ahead of this machine's, by the shortest of the last round trips; `None`: there
-    /// was none.
+    /// Returns the offset of the agent's wall clock, by the shortest of the last round trips; `None`: there was none.
     pub fn offset(&self) -> Option<WallOffset> {
         let trips: Vec<RoundTrip> =
             self.trips.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
@@ -148,7 +147,7 @@ impl Copying {
                 true => false,
                 false => match self.part(&bus).await {
                     Ok(bytes) => bytes > 0,
-                    // It is asked again: what it has written stays.
+                    // The next request asks for the same part; the written part stays.
                     Err(Unread::NoAnswer(_)) => false,
                     Err(Unread::Refused(why)) => {
                         (self.say)(&format!("agent {}: {why}", self.agent.agent));
@@ -164,7 +163,7 @@ impl Copying {
         self.ask(&bus, AgentOrder::EndReceiver, RELEASED_WITHIN).await.ok();
     }
 
-    /// Starts the receiver, and reads what its log begins with.
+    /// Starts the receiver, and reads the beginning of its log.
     async fn begin(&mut self, order: ReceiveOrder) -> Result<Bus, String> {
         let bus = Bus::connect(&self.access).await.map_err(|error| error.to_string())?;
         match self.ask(&bus, AgentOrder::Receive(Box::new(order)), ANSWER_WITHIN).await {
@@ -218,7 +217,7 @@ impl Copying {
     }
 }
 
-/// Why a part was not read.
+/// The reason why a part was not read.
 enum Unread {
     NoAnswer(String),
     Refused(String),

@@ -1,12 +1,14 @@
 //! Message files of a run: the coordinator sends them, and an agent keeps them until its shard is over.
 //!
 //! # Decisions
-//! - An agent opens no path that the coordinator names. A file has a place in the profile and a number there, and the agent
-//!   gives it a name in a private folder of its own.
-//! - Contents are addressed by their SHA-256: one that several files have is sent once, and each is checked on arrival.
-//! - All files are announced first, with their lengths, and the sum is bounded. Nothing beyond the announced is stored.
-//! - They are sent as signed commands, which an agent answers: that needs no further permission on the bus.
-//! - Only message files are sent. Secrets (passwords, tokens, keys) and certificates are those of the agent's machine.
+//! - An agent opens no path that the coordinator names. A file has a place in the profile and a number in it, and the
+//!   agent gives it a name in its own private folder.
+//! - Contents are addressed by their SHA-256: a content of several files is sent once, and each content is checked on
+//!   arrival.
+//! - All files are announced first, with their lengths, and the sum is bounded. Bytes beyond the announced ones are not
+//!   stored.
+//! - Contents are sent as signed commands, which an agent answers. So no further permission on the bus is needed.
+//! - Only message files are sent. Secrets (passwords, tokens, keys) and certificates come from the agent's machine.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,12 +31,13 @@ pub const MOST_BYTES: u64 = 256 << 20;
 const PART: usize = 512 * 1024;
 /// The most files of a run.
 pub const MOST_FILES: usize = 10_000;
-/// What the name of a folder of received files begins with; it has no dot, as those of unsent reports have.
+/// The beginning of the name of a folder of received files. It has no dot, unlike the names of folders of unsent
+/// reports.
 const PREFIX: &str = "smtpress-files-";
 /// The content that a folder of received files holds while its agent lives.
 const LOCK: &str = "lock";
 
-/// Where the profile names a file.
+/// The place in the profile that names a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FilePlace {
     /// The list of senders.
@@ -48,11 +51,11 @@ pub enum FilePlace {
 }
 
 impl FilePlace {
-    /// All of them.
+    /// All places.
     pub const ALL: [FilePlace; 4] =
         [FilePlace::Senders, FilePlace::Recipients, FilePlace::Text, FilePlace::Messages];
 
-    /// The key of `[message]` that names it.
+    /// Returns the key of `[message]` that names the file.
     pub const fn key(self) -> &'static str {
         match self {
             FilePlace::Senders => "from_file",
@@ -73,12 +76,12 @@ impl fmt::Debug for ContentHash {
     }
 }
 
-/// A file, as it is announced.
+/// An announced file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnouncedFile {
-    /// Where the profile names it.
+    /// The place in the profile that names it.
     pub place: FilePlace,
-    /// Its content.
+    /// The hash of its content.
     pub hash: ContentHash,
     /// The number of its bytes.
     pub length: u64,
@@ -89,26 +92,26 @@ pub struct AnnouncedFile {
 pub struct ContentPart {
     /// The content.
     pub hash: ContentHash,
-    /// The place of its first byte in the content.
+    /// The offset of its first byte in the content.
     pub at: u64,
     /// The bytes.
     #[serde(with = "raw")]
     pub bytes: Vec<u8>,
 }
 
-/// The message files of a run, to be sent.
+/// The message files of a run that the coordinator sends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilesToSend {
     announced: Vec<AnnouncedFile>,
-    /// A file of each content.
+    /// One file for each content, with its length.
     contents: BTreeMap<ContentHash, (PathBuf, u64)>,
 }
 
 impl FilesToSend {
-    /// Reads these files, to know what they are. Those of one place in their order.
+    /// Reads these files for their lengths and hashes. The files of one place keep their order.
     ///
     /// # Errors
-    /// A file cannot be read, or they are too many or too large; a sentence.
+    /// A file cannot be read, or the files are too many or too large. The error is a sentence.
     pub fn read<'a>(files: impl Iterator<Item = (FilePlace, &'a Path)>) -> Result<FilesToSend, String> {
         let mut all = FilesToSend::default();
         let mut bytes = 0_u64;
@@ -139,14 +142,15 @@ impl FilesToSend {
         format!("{} files of {bytes} bytes", self.announced.len())
     }
 
-    /// The commands that give them to an agent, for the run `run`; each after the answer to the one before. `most`: the
-    /// size of a message that the server takes. A file that cannot be read any more is a sentence.
+    /// Returns the commands that give the files to an agent, for the run `run`; each must be answered before the next.
+    /// `most`: the size of the largest message that the server accepts. A file that can no longer be read gives an
+    /// error, a sentence.
     pub(super) fn orders<'a>(
         &'a self,
         run: &str,
         most: usize,
     ) -> impl Iterator<Item = Result<AgentOrder, String>> + 'a {
-        // A command holds more than the bytes.
+        // A command has more bytes than its part.
         let part = (most / 2).clamp(1, PART);
         let first = AgentOrder::Files { run: run.to_owned(), files: self.announced.clone() };
         let is_needed = !self.is_empty();
@@ -162,7 +166,7 @@ impl FilesToSend {
     }
 }
 
-/// Why so many files of so many bytes are not sent; `None`: they are.
+/// Returns the reason why this many files with this many bytes are not sent; `None`: they can be sent.
 fn refusal(files: usize, bytes: u64) -> Option<String> {
     if files > MOST_FILES {
         return Some(format!(
@@ -189,7 +193,7 @@ fn hash_of(path: &Path) -> io::Result<(ContentHash, u64)> {
             }
         }
         if length > MOST_BYTES {
-            // More is refused, whatever follows: some files have no end.
+            // A larger file is refused without reading on, because some files have no end.
             return Ok((ContentHash([0; 32]), length));
         }
     }
@@ -203,7 +207,7 @@ fn read_part(path: &Path, at: u64, length: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The message files of a run on an agent, in a private folder that is removed with this.
+/// The message files of a run on an agent, in a private folder that is removed with this value.
 #[derive(Debug)]
 pub struct ReceivedFiles {
     run: String,
@@ -212,7 +216,7 @@ pub struct ReceivedFiles {
     contents: BTreeMap<ContentHash, ArrivingContent>,
 }
 
-/// A content on its way.
+/// A content that is arriving.
 #[derive(Debug)]
 struct ArrivingContent {
     length: u64,
@@ -226,7 +230,7 @@ impl ReceivedFiles {
     /// Makes a private folder in `root` for the files that are announced for the run `run`.
     ///
     /// # Errors
-    /// They are too many or too large, or the folder cannot be made; a sentence.
+    /// The files are too many or too large, or the folder cannot be made. The error is a sentence.
     pub fn announced(root: &Path, run: &str, files: Vec<AnnouncedFile>) -> Result<ReceivedFiles, String> {
         if !subject::is_name(run) {
             return Err("the run has no proper name".to_owned());
@@ -259,11 +263,11 @@ impl ReceivedFiles {
         Ok(ReceivedFiles { run: run.to_owned(), folder, announced: files, contents })
     }
 
-    /// Takes the next part of a content.
+    /// Stores the next part of a content.
     ///
     /// # Errors
-    /// It was not announced, is not the next one, has more bytes than announced or another hash, or cannot be written; a
-    /// sentence.
+    /// The part was not announced, is not the next one, has too many bytes or another hash, or cannot be written. The
+    /// error is a sentence.
     pub fn take(&mut self, part: &ContentPart) -> Result<(), String> {
         let path = self.content(&part.hash);
         let own = self.contents.get_mut(&part.hash).ok_or("this content was not announced")?;
@@ -288,7 +292,7 @@ impl ReceivedFiles {
         if own.arrived == own.length {
             own.file = None;
             if own.hasher.clone().finalize()[..] != part.hash.0 {
-                // It can never become whole.
+                // This content can never be complete.
                 own.length = 0;
                 fs::remove_file(&path).ok();
                 return Err(format!(
@@ -305,11 +309,11 @@ impl ReceivedFiles {
         self.folder.path().join(format!("{hash:?}"))
     }
 
-    /// Puts each file in its place, when all have come for the run `run`. Returns the path of each place that has one: a file,
-    /// or the folder of the messages.
+    /// Puts each file in its place when all files for the run `run` have come. Returns the path of each place that has
+    /// files: a file, or the folder of the messages.
     ///
     /// # Errors
-    /// Some have not come, or cannot be put there; a sentence.
+    /// Some files have not come, or cannot be put in place. The error is a sentence.
     pub fn places(&self, run: &str) -> Result<BTreeMap<FilePlace, PathBuf>, String> {
         if self.run != run {
             return Err("the message files that came are those of another run".to_owned());
@@ -349,16 +353,17 @@ impl ReceivedFiles {
     }
 }
 
-/// A folder for this user alone, which is removed with this; what a killed agent left, the next one removes.
+/// A folder for this user alone, which is removed with this value. If an agent was killed, the next one removes its
+/// folder.
 #[derive(Debug)]
 pub struct PrivateFolder {
     folder: TempDir,
-    /// Held as long as the folder is in use.
+    /// The lock, held as long as the folder is in use.
     _lock: fs::File,
 }
 
 impl PrivateFolder {
-    /// Makes one in `root`.
+    /// Makes a folder in `root`.
     ///
     /// # Errors
     /// It cannot be made.
@@ -370,13 +375,13 @@ impl PrivateFolder {
         Ok(PrivateFolder { folder, _lock: lock })
     }
 
-    /// Its path.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// Makes a file that was not there, for this user alone.
+/// Creates a new file, for this user alone.
 fn create(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
@@ -386,7 +391,7 @@ pub fn remove_abandoned(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let path = entry.path();
         let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        // A folder whose lock is not there yet is being made.
+        // A folder without a lock file is being made.
         let is_free = || fs::File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
         if is_ours && entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_free() {
             fs::remove_dir_all(&path).ok();

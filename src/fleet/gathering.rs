@@ -41,7 +41,7 @@ pub enum FleetError {
     Nobody {
         /// The name.
         agent: String,
-        /// Who is there.
+        /// The agents of the run.
         agents: String,
     },
     /// An agent cannot do its part.
@@ -63,7 +63,7 @@ pub enum FleetError {
 pub struct Fleet {
     pub(super) runtime: Runtime,
     pub(super) bus: Bus,
-    /// How the bus is reached: for a connection of another thread.
+    /// The access to the bus, for a connection of another thread.
     pub(super) access: BusAccess,
     pub(super) key: KeyPair,
     pub(super) agents: Vec<Heartbeat>,

@@ -182,8 +182,8 @@ fn user(key: &KeyPair, name: &str, permissions: &Permissions) -> String {
     )
 }
 
-/// Returns the users of a private server, with names and passwords, in its configuration: the coordinator and the agents
-/// may send and read what those of a permanent fleet may.
+/// Returns the users of a private server, with names and passwords, for its configuration. The coordinator and the
+/// agents have the permissions of a permanent fleet.
 pub(super) fn passwords(users: &[(String, String)]) -> String {
     let user = |(name, password): &(String, String)| {
         let permissions = if name == COORDINATOR { of_coordinator() } else { of_agent(name) };

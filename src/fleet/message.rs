@@ -153,23 +153,23 @@ pub enum AgentOrder {
         /// The time since the zero of the agent's clock.
         at: Duration,
     },
-    /// Make room for these message files of a run; the contents follow.
+    /// Prepare for these message files of a run; the contents follow.
     Files {
         /// The run.
         run: String,
-        /// What will come.
+        /// The announced files.
         files: Vec<AnnouncedFile>,
     },
     /// Take the next part of a content.
     Content(ContentPart),
     /// Start a receiver behind the relay, which writes a delivery log.
     Receive(Box<ReceiveOrder>),
-    /// Answer with the bytes of the delivery log from this place on. An agent that is not asked for
+    /// Answer with the bytes of the delivery log from this offset on. An agent that gets no such command for
     /// [`LEASE`](super::LEASE) ends its receiver.
     Deliveries {
-        /// The number of the command, rising: a recorded one cannot be used again.
+        /// The rising number of the command: a recorded command cannot be used again.
         number: u64,
-        /// The place in the log.
+        /// The offset in the log.
         from: u64,
     },
     /// End the receiver.
@@ -190,16 +190,16 @@ pub enum AgentOrder {
 pub struct ReceiveOrder {
     /// The run.
     pub run: String,
-    /// The profile with every default, as TOML; `[receive]` counts.
+    /// The profile with every default, as TOML; only `[receive]` is used.
     pub profile: String,
-    /// The seed of what its listeners draw.
+    /// The seed of the random draws of its listeners.
     pub seed: u64,
 }
 
 /// A part of a delivery log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPart {
-    /// What the agent's wall clock shows, since the Unix epoch.
+    /// The reading of the agent's wall clock, since the Unix epoch.
     pub wall: Duration,
     /// The bytes.
     #[serde(with = "raw")]
@@ -285,7 +285,7 @@ pub enum AgentAnswer {
     Done,
     /// The agent refuses the command, for this reason (a sentence).
     Refused(String),
-    /// A part of its delivery log.
+    /// A part of the delivery log.
     Delivered(LogPart),
     /// The result of a call to the agent's sessions.
     Probed(Box<ProbeReport>),

@@ -30,7 +30,7 @@ pub struct Assignment {
     pub embedded: Option<ListenerOfRun>,
     /// Whether each transaction is to be reported.
     pub lists_transactions: bool,
-    /// The message files that the profile names. Agents of a run that is taken over have them.
+    /// The message files that the profile names. In a takeover the agents have them already.
     #[serde(skip)]
     pub files: FilesToSend,
 }
@@ -50,7 +50,7 @@ pub struct AgentOfRun {
     pub agent: Heartbeat,
     /// How far from the common start it may begin: the bound of the error of its clock offset.
     pub clock_bound: Duration,
-    /// The moment of the start by its own clock.
+    /// The time of the start by the agent's own clock.
     pub begins: Duration,
 }
 

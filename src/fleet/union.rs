@@ -52,13 +52,13 @@ struct SecondsOfShard {
     /// The number of all seconds; `None`: not known yet.
     total: Option<u64>,
     lost: bool,
-    /// What of it was returned with the seconds of the whole run.
+    /// The part of its reports that was returned with the seconds of the whole run.
     shown: ShownOfShard,
     /// The state at the end of the last one.
     gauges: Gauges,
 }
 
-/// What of a shard was returned with the seconds of the whole run.
+/// The part of a shard's reports that was returned with the seconds of the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShownOfShard {
     /// The number of scheduled arrivals.
@@ -74,7 +74,7 @@ pub struct ShownOfShard {
 }
 
 impl ShownOfShard {
-    /// Adds the next second; `None`: it has none.
+    /// Adds the next second; `None`: the shard has none.
     fn add(&mut self, second: Option<&Interval>) {
         (self.sessions, self.lag) = (0, Duration::ZERO);
         let Some(second) = second else { return };
@@ -205,7 +205,7 @@ impl ShardsInStep {
         Some(whole)
     }
 
-    /// What of a shard was returned with the seconds of the whole run.
+    /// Returns the part of a shard's reports that was returned with the seconds of the whole run.
     pub fn shown(&self, shard: u32) -> ShownOfShard {
         self.shards.get(shard as usize).map(|own| own.shown).unwrap_or_default()
     }
@@ -362,7 +362,7 @@ mod tests {
         assert!(all.next_second().is_none());
         all.end(0, 1);
         assert_eq!(accepted(&all.next_second().unwrap().tally), 7);
-        // Second for second what the whole has, also of one that is over.
+        // The seconds of the shards match those of the whole, also for a shard that is over.
         assert_eq!(shown(&all), [(3, 0), (11, 1)]);
         all.end(1, 2);
         assert!(all.next_second().is_none() && all.has_all(0) && all.has_all(1));
@@ -375,8 +375,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-        /// Whatever agent reports a value in whatever second: as it comes over the bus, and at the end, the whole has the
-        /// buckets, the bounds and the percentiles of all values in one.
+        /// For any values of any agents in any seconds: the whole has the buckets, bounds and percentiles of all values
+        /// in one distribution, in progress and at the end.
         #[test]
         fn m17_the_seconds_of_agents_add_up_to_the_histogram_of_the_union(
             values in prop::collection::vec((1_u64..u64::MAX / 1024, 0_usize..7, 0_usize..4), 1..200),

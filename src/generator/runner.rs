@@ -49,7 +49,7 @@ pub trait Observer {
     /// Called when the threads have started, just before the epoch.
     fn begins(&mut self, _: &RunStart) {}
 
-    /// Called before each second of a run of a fleet, with what is known of its agents then, in the order of shards.
+    /// Called before each second of a run of a fleet, with the state of its agents in the order of shards.
     fn agents(&mut self, _: &[AgentProgress]) {}
 
     /// Called after each second. `total` is the sum up to its end.

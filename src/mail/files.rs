@@ -107,7 +107,7 @@ pub enum InvalidFiles {
 }
 
 impl Corpus {
-    /// The files, in their order.
+    /// Returns the files, in their order.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|file| file.path.as_path())
     }

@@ -10,8 +10,8 @@
 //!   conditions have a family of their own, and the sum over a family counts nothing twice.
 //! - The number of series is bounded. Outcomes, steps and conditions are closed sets. The collector merges codes after
 //!   a thousand rows for each phase. The text of a reply is never a label.
-//! - The agents of a fleet have families of their own, with the label `agent`. All others are sums over the whole run. The
-//!   number of values of the label is bounded (`agents`).
+//! - The agents of a fleet have families of their own, with the label `agent`. All other families are sums over the
+//!   whole run. The number of values of the label is bounded (`agents`).
 //! - The counts of a phase exist from the start as zeros, so that a rate includes the first event. Conditions and
 //!   distributions appear with their first value.
 

@@ -41,7 +41,7 @@ pub enum RunEvent {
     /// A second has passed. Holds everything that was counted in it. There is one event for each second of the run, in
     /// order.
     Second(Arc<Interval>),
-    /// What is known of the agents of a fleet; the second follows.
+    /// The state of the agents of a fleet, followed by the second.
     Agents(Arc<Vec<AgentProgress>>),
     /// A command of an `[[event]]` began or ended. Holds all of them, as far as they are known.
     Commands(Arc<Vec<EventRun>>),
@@ -111,7 +111,7 @@ impl Exporters {
         self.send(&RunEvent::Second(interval));
     }
 
-    /// Hands over what is known of the agents of a fleet. Never waits.
+    /// Passes the state of the agents of a fleet on. Never waits.
     pub fn agents(&self, agents: &[AgentProgress]) {
         if !self.exporters.is_empty() {
             self.send(&RunEvent::Agents(Arc::new(agents.to_vec())));

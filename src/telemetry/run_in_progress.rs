@@ -104,7 +104,7 @@ impl RunInProgress {
         self.measured.events = events;
     }
 
-    /// What is known of the agents of a fleet.
+    /// Sets the state of the agents of a fleet.
     pub fn set_agents(&mut self, agents: &[AgentProgress]) {
         self.measured.agents = agents.iter().map(|own| own.run.clone()).collect();
     }

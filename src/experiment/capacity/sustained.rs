@@ -13,9 +13,9 @@
 //! - The backlog is estimated in two ways. Offered minus finished varies little while the listener keeps up, but
 //!   contains the randomness of the arrivals while all of its workers are busy; the load times the time, minus
 //!   finished, does not. The estimate with the narrower interval is used. For evenly spaced arrivals both are equal.
-//! - The load times the time is a line, and what is finished has steps. Where there are few steps, most pairs of samples
-//!   stand on the same step, and the line alone decides: the slope is the load, without a width. So that estimate is used
-//!   only if `STEADY` arrivals are due.
+//! - The load times the time is a line, while the number of finished arrivals has steps. If there are few steps, most
+//!   pairs of samples are on the same step, and the line alone decides: the slope is the load, without a width. So that
+//!   estimate is used only if at least `STEADY` arrivals are scheduled.
 //! - Until the first arrivals are finished every backlog grows. The start of a trial is left out, for three times the
 //!   response time of the idle listener; a trial that is not twice as long is not judged.
 
@@ -32,8 +32,8 @@ const GROWN: f64 = 0.01;
 const WIDE: f64 = 0.02;
 /// The share of the load above which an undecided growth counts as likely.
 const SUSPECT: f64 = 0.005;
-/// The least number of arrivals that are due in the judged part of a trial for an estimate from the load itself: one for
-/// each point that the slope is computed from.
+/// The least number of arrivals scheduled in the judged part of a trial for an estimate from the load itself: one for
+/// each point from which the slope is computed.
 const STEADY: f64 = 40.0;
 /// The length of the start that is left out, in idle response times.
 const START: u32 = 3;

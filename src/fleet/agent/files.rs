@@ -8,21 +8,21 @@ use crate::fleet::files::{AnnouncedFile, ContentPart, ReceivedFiles};
 use crate::fleet::message::AgentAnswer;
 use crate::generator::clock;
 
-/// Files that have come or are coming, and when the last part came.
+/// The files that have come or are coming, and the time of the last part.
 pub(super) struct FilesAtHand {
     received: ReceivedFiles,
     heard: Instant,
 }
 
 impl FilesAtHand {
-    /// When they are dropped if nothing follows.
+    /// Returns the time at which they are dropped if nothing follows.
     pub(super) fn deadline(&self) -> Instant {
         self.heard + ANSWER_WITHIN * 3
     }
 }
 
 impl Agent {
-    /// Makes room for message files; those of an earlier run are removed.
+    /// Prepares a folder for message files. Those of an earlier run are removed.
     pub(super) fn announce(&mut self, run: &str, files: Vec<AnnouncedFile>) -> AgentAnswer {
         if let Some(work) = &self.work {
             return AgentAnswer::Refused(format!("it is busy with run {}", work.spec.run));
@@ -37,7 +37,7 @@ impl Agent {
         }
     }
 
-    /// Takes a part of a content.
+    /// Stores a part of a content.
     pub(super) fn content(&mut self, part: &ContentPart) -> AgentAnswer {
         let Some(files) = self.files.as_mut().filter(|_| self.work.is_none()) else {
             return AgentAnswer::Refused("no message files were announced".to_owned());
@@ -49,7 +49,7 @@ impl Agent {
         }
     }
 
-    /// The paths of the files that came for this run.
+    /// Returns the paths of the files that came for this run.
     pub(super) fn file_paths(&self, run: &str) -> Result<FilePaths, String> {
         self.files.as_ref().map_or_else(|| Ok(FilePaths::new()), |files| files.received.places(run))
     }

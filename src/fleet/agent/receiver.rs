@@ -1,4 +1,4 @@
-//! A receiver behind the relay on an agent: its delivery log is read by the coordinator, piece by piece.
+//! A receiver behind the relay on an agent. The coordinator reads its delivery log piece by piece.
 
 use std::io;
 use std::path::Path;
@@ -12,28 +12,28 @@ use crate::generator::clock;
 
 /// A receiver that writes a delivery log; it ends when it is dropped.
 pub trait DeliverySource: Send {
-    /// Writes its state to the log. Called once a second.
+    /// Writes the state of the receiver to the log. Called once a second.
     fn mark(&mut self);
 
-    /// The bytes of the log from this place on, at most so many.
+    /// Returns at most `most` bytes of the log from this offset on.
     ///
     /// # Errors
     /// The log cannot be read, or a write to it has failed.
     fn read(&mut self, from: u64, most: usize) -> io::Result<Vec<u8>>;
 }
 
-/// Starts a receiver whose log stands in a private folder below this one, or says why not, in a sentence.
+/// Starts a receiver whose log is in a private folder below this one. The error is a sentence.
 pub type Receive = Arc<dyn Fn(&ReceiveOrder, &Path) -> Result<Box<dyn DeliverySource>, String> + Send + Sync>;
 
 /// A receiver at work.
 pub(super) struct ReceiverAtWork {
     run: String,
     source: Box<dyn DeliverySource>,
-    /// The agent's random number when it was started: it lives longer than the shard of the same run.
+    /// The agent's random number at the start of the receiver, which outlives the shard of the same run.
     nonce: u64,
-    /// When the coordinator asked last.
+    /// The time of the coordinator's last command to the receiver.
     heard: Instant,
-    /// The highest number of a command to it.
+    /// The highest number of a command to the receiver.
     number: u64,
 }
 
@@ -44,7 +44,7 @@ impl ReceiverAtWork {
 }
 
 impl Agent {
-    /// The random number that commands to the receiver carry.
+    /// Returns the random number that commands to the receiver must carry.
     pub(super) fn receiver_nonce(&self) -> Option<u64> {
         self.receiving.as_ref().map(|own| own.nonce)
     }
@@ -71,7 +71,7 @@ impl Agent {
         AgentAnswer::Done
     }
 
-    /// Reads the delivery log from a place on.
+    /// Reads the delivery log from an offset on.
     pub(super) fn deliveries(&mut self, number: u64, from: u64) -> AgentAnswer {
         let most = self.bus.most() / 2;
         let Some(own) = &mut self.receiving else {
@@ -90,7 +90,7 @@ impl Agent {
         }
     }
 
-    /// Writes the state of the receiver to its log. A receiver that no coordinator reads any more ends.
+    /// Writes the state of the receiver to its log, and ends a receiver that no coordinator reads any more.
     pub(super) fn look_after_receiver(&mut self) {
         if self.receiving.as_ref().is_some_and(|own| own.is_unheard_for(LEASE)) {
             (self.settings.say)("the coordinator reads no deliveries: the receiver ends");

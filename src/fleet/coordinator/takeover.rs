@@ -1,8 +1,8 @@
-//! A coordinator that takes over a run, and one that learns that its own was taken over.
+//! The takeover of a run: by a coordinator that continues it, and as seen by the coordinator that loses it.
 //!
 //! # Decisions
-//! - The moment of the start is asked of the agents, which know it by their own clocks: the wall clocks of two machines
-//!   may be hours apart. Only if no agent answers for this run any more, the wall clock has to do.
+//! - The coordinator asks the agents for the time of the start, which they know by their own clocks: the wall clocks of
+//!   two machines may be hours apart. The wall clock is used only if no agent answers for this run any more.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -18,11 +18,11 @@ use crate::generator::runner::{RunError, Stop};
 
 /// How many times each agent is asked for its time.
 const PINGS: usize = 4;
-/// How long an agent may take to answer: the other agents wait for the coordinator's word meanwhile.
+/// How long an agent may take to answer: meanwhile the other agents wait for a lease.
 const PING_WITHIN: Duration = Duration::from_millis(500);
 
 impl CoordinatedRun<'_> {
-    /// Takes over a run whose agents know when it starts. Returns the moment.
+    /// Takes over a run whose agents know the time of the start. Returns that time and the new record.
     pub(super) async fn take_over(
         &mut self,
         stored: &StoredRecord,
@@ -34,7 +34,7 @@ impl CoordinatedRun<'_> {
         self.epoch = record.epoch;
         let kept = StoredRecord::store(&self.fleet.bus, &self.fleet.key, record, stored.number).await;
         let kept = kept.map_err(|error| RunError::Fleet(format!("the run was not taken over: {error}")))?;
-        // Agents wait for a word: those that had none for too long end their load.
+        // Agents end their load if they get no lease for too long.
         self.tell(Stop::Run).await;
         let start = match self.start_by_agents(&kept.record.agents).await {
             Some(start) => start,
@@ -48,13 +48,13 @@ impl CoordinatedRun<'_> {
         Ok((start, kept))
     }
 
-    /// The moment of the start, by the clock of the agent whose offset is known best; `None`: no agent answers.
+    /// Returns the time of the start, by the agent whose clock offset has the smallest bound; `None`: no agent answers.
     async fn start_by_agents(&self, agents: &[AgentOfRun]) -> Option<Instant> {
         let starts = join_all(agents.iter().map(|own| self.start_by(own))).await;
         starts.into_iter().flatten().min_by_key(|(bound, _)| *bound).map(|(_, start)| start)
     }
 
-    /// The moment of the start by the clock of one agent, with the bound of its error.
+    /// Returns the time of the start by the clock of one agent, with the bound of its error.
     async fn start_by(&self, own: &AgentOfRun) -> Option<(Duration, Instant)> {
         let mut trips = Vec::new();
         for _ in 0..PINGS {
@@ -63,7 +63,7 @@ impl CoordinatedRun<'_> {
                 Ok(AgentAnswer::Pong { at }) => {
                     trips.push(RoundTrip { sent, theirs: at, received: self.now() });
                 }
-                // It has no part in this run any more, or is lost.
+                // The agent no longer belongs to this run, or is lost.
                 Ok(_) | Err(_) => break,
             }
         }
@@ -78,7 +78,7 @@ impl CoordinatedRun<'_> {
         Some((offset.bound, start))
     }
 
-    /// An error if another coordinator has taken the run over.
+    /// Returns an error if another coordinator has taken the run over.
     pub(super) fn obeys(&self, word: &[u8]) -> Result<(), RunError> {
         match verify::<Lease>(word, &self.fleet.key) {
             Ok(lease) if lease.run == self.plan.run_id && lease.epoch > self.epoch => {

@@ -45,7 +45,7 @@ pub struct StoredAgent {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "AgentState")]
 pub enum StoredAgentState {
-    /// It had not ended when this was stored.
+    /// The agent had not ended when this was stored.
     Running,
     /// All seconds of the agent are counted.
     Done,

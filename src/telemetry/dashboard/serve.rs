@@ -114,7 +114,7 @@ impl LivePage {
         self.pages().run.set_events(events.to_vec());
     }
 
-    /// Takes what is known of the agents of a fleet; viewers see it with the next second.
+    /// Sets the state of the agents of a fleet. Viewers see it with the next second.
     pub fn agents(&self, agents: &[AgentProgress]) {
         self.pages().run.set_agents(agents);
     }

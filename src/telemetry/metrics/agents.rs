@@ -1,4 +1,4 @@
-//! The agents of a fleet as series: one label each, for a bounded number of them.
+//! The agents of a fleet as series: one label value for each of a bounded number of agents.
 
 use std::time::Duration;
 
@@ -6,12 +6,13 @@ use super::{MetricFamily, MetricKind, MetricSample, MetricUnit, Read, RunMetrics
 use crate::collector::agents::{AgentEnd, AgentProgress};
 use crate::report::stored::agent::{StoredAgent, StoredAgentState};
 
-/// The most values of the label `agent`: the agents with the lowest shards have one each, all others one together.
+/// The largest number of values of the label `agent`. The agents with the lowest shards have one value each, and all
+/// others share one.
 pub const MOST: usize = 64;
-/// The label of the others. No agent has this name.
+/// The label value of these others. No agent has this name.
 const OTHERS: &str = "(others)";
 
-/// The values of an agent, or of all that have no label of their own.
+/// The values of one agent, or of all agents that share a label value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentSeries {
     /// The name of the agent.
@@ -26,11 +27,11 @@ pub struct AgentSeries {
     pub sessions: u64,
     /// The greatest lateness of its generator in the last second.
     pub lag: Duration,
-    /// How many of the agents behind this label are lost.
+    /// The number of lost agents behind this label value.
     pub lost: u64,
 }
 
-/// A family of every agent of a fleet; on one machine it has no series.
+/// Returns a family with a series for every agent of a fleet. On one machine it has no series.
 const fn family(
     name: &'static str,
     unit: Option<MetricUnit>,
@@ -91,7 +92,7 @@ pub(super) const LOST: MetricFamily = family(
 );
 
 impl AgentSeries {
-    /// The series of these agents, in the order of shards.
+    /// Returns the series of these agents, in the order of shards.
     pub fn of(agents: &[AgentProgress]) -> Vec<AgentSeries> {
         let series = |own: &AgentProgress| AgentSeries {
             label: own.run.name.clone(),
@@ -105,7 +106,7 @@ impl AgentSeries {
         bounded(agents.iter().map(series))
     }
 
-    /// The values at the end of a run: the counts of agents that are stored, and no sessions.
+    /// Sets the values at the end of a run: the stored counts of the agents, and no sessions.
     pub fn end(series: &mut Vec<AgentSeries>, agents: &[StoredAgent]) {
         let ended = |own: &StoredAgent| AgentSeries {
             label: own.name.clone(),
@@ -130,7 +131,7 @@ impl AgentSeries {
     }
 }
 
-/// At most [`MOST`] series: the last holds the sums of all that have no label.
+/// Returns at most [`MOST`] series. The last one holds the sums of all agents without their own label value.
 fn bounded(agents: impl Iterator<Item = AgentSeries>) -> Vec<AgentSeries> {
     let mut all: Vec<AgentSeries> = agents.collect();
     if all.len() > MOST {
@@ -166,7 +167,7 @@ mod tests {
             let labels: std::collections::BTreeSet<&str> =
                 series.iter().map(|own| own.label.as_str()).collect();
             assert_eq!(labels.len(), series.len());
-            // A parenthesis is no part of an agent's name.
+            // No agent's name contains a parenthesis.
             assert!(OTHERS.starts_with('('));
         }
     }

@@ -70,7 +70,7 @@ pub fn second(start: u64) -> RunEvent {
     RunEvent::Second(Arc::new(Interval { transactions: Vec::new(), start, length, tally, gauges }))
 }
 
-/// Two agents, of which one is lost; the first has accepted so many arrivals.
+/// Returns two agents, of which one is lost. The first has accepted this many arrivals.
 pub fn agents(accepted: u64) -> RunEvent {
     let lost = AgentEnd::Lost { silent: Duration::from_secs(3), since: Duration::from_secs(1) };
     let of = |(name, end, accepted): (&str, AgentEnd, u64)| AgentProgress {
@@ -175,7 +175,7 @@ fn every_series_has_the_labels_of_its_row_and_is_there_once() {
     }
 }
 
-/// The merged series have no label for them: a sum over all series of a name is that of the run, as before.
+/// Other series have no label for agents, so the sum over all series of a name is still that of the run.
 #[test]
 fn agents_have_series_of_their_own() {
     let value = |metrics: &RunMetrics, name: &str| -> Vec<(String, f64)> {
@@ -199,7 +199,7 @@ fn agents_have_series_of_their_own() {
     assert_eq!(value(&fleet, "smtpress_agent_lost"), both(0.0, 1.0));
     for own in TABLE.iter().filter(|own| own.labels != ["agent"]) {
         let merged = metrics([second(0), second(1)]);
-        // The CPU time of this process goes on.
+        // The CPU time of this process still grows.
         if own.name != "process_cpu" {
             assert_eq!(format!("{:?}", own.samples(&fleet)), format!("{:?}", own.samples(&merged)));
         }

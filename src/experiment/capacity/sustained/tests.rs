@@ -63,12 +63,13 @@ fn a_load_that_is_only_met_on_average_is_counted_against_what_was_intended() {
     assert_eq!(judged(&kept, 100.0, 20, IDLE), Some(Sustained::Sustained));
 }
 
-/// Counts the times that have come.
+/// Returns a function that counts the times up to a moment.
 fn come(times: &[f64]) -> impl Fn(f64) -> f64 + '_ {
     |at| times.iter().filter(|time| **time <= at).count() as f64
 }
 
-/// The listener was slower when it was idle, on a busy machine say: a long start is left out, and little of the trial is judged.
+/// The idle listener was slower, for example on a busy machine: a long start is left out, and little of the trial is
+/// judged.
 #[test]
 fn a_few_arrivals_that_are_all_finished_are_sustained() {
     for (load, seconds, service) in
@@ -86,7 +87,7 @@ fn a_few_arrivals_that_are_all_finished_are_sustained() {
             assert_ne!(verdict, Some(Sustained::Unsustained), "{case}");
         }
     }
-    // One that finishes one in two seconds, of two a second.
+    // Two arrivals per second are offered, and one is finished every two seconds.
     let arrivals: Vec<f64> = (0..200).map(|n| f64::from(n) / 2.0).collect();
     let ends: Vec<f64> = (0..200).map(|n| f64::from(n) * 2.0 + 0.5).collect();
     let series = series(24, come(&arrivals), come(&ends));
