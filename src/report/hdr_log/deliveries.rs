@@ -98,7 +98,7 @@ mod tests {
             let mut tally = Tally::new(2);
             let hists = &mut tally.phases[1].hists;
             for metric in [Metric::Response, Metric::Transit, Metric::Delivery] {
-                hists.entry((metric, Outcome::Accepted)).or_insert_with(Hist::default).record(7);
+                hists.entry((metric, Outcome::Accepted)).or_default().record(7);
             }
             let (start, length) = (Duration::from_secs(second), Duration::from_secs(1));
             let gauges = Gauges::default();
