@@ -308,9 +308,10 @@ fn a_log_of_lmtp_is_joined_as_one_of_smtp() {
     // With LMTP each recipient is a copy of its own.
     let copies = lines(&folder.path().join("log"));
     assert_eq!(copies.iter().filter(|line| !line["delivered"].is_null()).count(), 600);
-    let (code, joined, words) =
+    let (again, joined, words) =
         smtpress::in_folder(folder.path(), "report kept --deliveries log --format json");
-    assert_eq!(code, 98, "the receiver was killed, and its log has no end: {words}");
+    // The receiver was killed after the run, so its log has no end, but it covers the run and nothing is outstanding.
+    assert_eq!(again, code, "{words}");
     let joined: Value = serde_json::from_str(&joined).unwrap();
     assert_eq!(joined["phases"][0]["delivery"]["delivered"], 600, "{joined:#}");
 }
@@ -333,10 +334,16 @@ fn a_stored_run_joins_the_log_afterwards() {
     assert!(!said.contains("missing"), "without a receiver nobody knows: {said}");
     let (_, said, _) = smtpress::in_folder(folder.path(), &format!("{load} --out bare"));
     assert!(!said.is_empty());
+    // Each count has messages of both runs.
+    let log = receiving.log();
+    let delivered = || {
+        let text = fs::read_to_string(&log).unwrap();
+        text.lines().filter(|line| line.starts_with("{\"delivered\"")).count()
+    };
+    assert!(wait_until(|| delivered() > 1_500), "{} were delivered", delivered());
     // What waits in the relay is lost now, and its ledger says so.
     let ledgers = relay.ledgers();
     receiving.stop();
-    let log = receiving.log();
     let join = |run: &str| {
         smtpress::in_folder(
             folder.path(),
