@@ -96,8 +96,7 @@ impl Recorder {
 
     /// Records one duration under metric and outcome.
     pub fn value(&mut self, phase: u32, metric: Metric, outcome: Outcome, length: Duration) {
-        let Recorder { phases, free, .. } = self;
-        phases[phase as usize].hist(metric, outcome, free).time(length);
+        self.values(phase, outcome, [(metric, length)]);
     }
 
     /// Records several durations under one outcome.

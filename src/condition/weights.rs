@@ -112,14 +112,10 @@ const WRITTEN: &str = "written by `learning`, and read by its tests";
 impl<'t> WordWeights<'t> {
     /// Reads the text that `learning` wrote: the conditions, then a line for each feature, in order.
     pub(super) fn new(text: &'t str) -> WordWeights<'t> {
-        let mut lines: Vec<&str> = Vec::new();
-        let mut rest = text;
-        while let Some(end) = memchr::memchr(b'\n', rest.as_bytes()) {
-            lines.push(&rest[..end]);
-            rest = &rest[end + 1..];
-        }
-        lines.drain(..lines.iter().take_while(|line| line.starts_with("//")).count());
-        let conditions = lines.remove(0).split(' ').map(|name| name.parse().expect(WRITTEN)).collect();
+        let mut lines = text.lines().filter(|line| !line.starts_with("//"));
+        let names = lines.next().expect(WRITTEN).split(' ');
+        let conditions = names.map(|name| name.parse().expect(WRITTEN)).collect();
+        let lines: Vec<&str> = lines.collect();
         WordWeights { conditions, read: lines.iter().map(|_| OnceLock::new()).collect(), lines }
     }
 

@@ -42,29 +42,24 @@ impl Offer {
             let mut words =
                 line.split(|c: char| c.is_ascii_whitespace() || c == '=').filter(|word| !word.is_empty());
             let keyword = words.next().unwrap_or_default();
+            let flags = [
+                ("XCLIENT", &mut offer.xclient),
+                ("PIPELINING", &mut offer.pipelining),
+                ("STARTTLS", &mut offer.starttls),
+                ("CHUNKING", &mut offer.chunking),
+                ("8BITMIME", &mut offer.eight_bit_mime),
+                ("BINARYMIME", &mut offer.binary_mime),
+                ("SMTPUTF8", &mut offer.smtp_utf8),
+                ("DSN", &mut offer.dsn),
+                ("REQUIRETLS", &mut offer.require_tls),
+            ];
             let is = |name: &str| keyword.eq_ignore_ascii_case(name);
-            if is("AUTH") {
+            if let Some((_, flag)) = flags.into_iter().find(|(name, _)| is(name)) {
+                *flag = true;
+            } else if is("AUTH") {
                 offer.auth.extend(words.map(str::to_ascii_uppercase));
-            } else if is("XCLIENT") {
-                offer.xclient = true;
-            } else if is("PIPELINING") {
-                offer.pipelining = true;
-            } else if is("STARTTLS") {
-                offer.starttls = true;
-            } else if is("CHUNKING") {
-                offer.chunking = true;
             } else if is("SIZE") {
                 offer.size = Some(number(words.next()));
-            } else if is("8BITMIME") {
-                offer.eight_bit_mime = true;
-            } else if is("BINARYMIME") {
-                offer.binary_mime = true;
-            } else if is("SMTPUTF8") {
-                offer.smtp_utf8 = true;
-            } else if is("DSN") {
-                offer.dsn = true;
-            } else if is("REQUIRETLS") {
-                offer.require_tls = true;
             } else if is("DELIVERBY") {
                 offer.deliver_by = Some(number(words.next()));
             }

@@ -7,7 +7,6 @@ use super::IntervalLog;
 use crate::collector::Outcome;
 use crate::collector::delivery::Delivered;
 use crate::collector::delivery_times::TIMES;
-use crate::collector::histogram::Hist;
 use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::Tally;
 use crate::report::csv::seconds_of_row;
@@ -54,7 +53,7 @@ fn add(
     for (own, phase) in tally.phases.iter_mut().zip(&delivered.phases) {
         for (_, packed) in phase.times.range(seconds_of_row(start, length)) {
             for (metric, hist) in TIMES.into_iter().zip(packed.hists()) {
-                own.hists.entry((metric, Outcome::Accepted)).or_insert_with(Hist::default).merge(&hist);
+                own.hists.entry((metric, Outcome::Accepted)).or_default().merge(&hist);
             }
         }
     }
