@@ -106,8 +106,7 @@ impl ClockProbe {
         probes.close(&[session], CloseMode::Quit, PATIENCE);
         let found = AgentClock::of(&trips).ok_or("it was not asked")?;
         let ours = self.now();
-        let ahead = found.theirs(ours).as_nanos() as i128 - ours.as_nanos() as i128;
-        Ok(ClockOffset { ahead_ns: i64::try_from(ahead).unwrap_or(i64::MAX), bound: found.bound })
+        Ok(ClockOffset { ahead_ns: found.ahead_of(ours, ours), bound: found.bound })
     }
 
     /// Asks again after the run, and widens the bound of the deliveries' times to cover both answers.

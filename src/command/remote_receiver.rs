@@ -2,11 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use tempfile::TempDir;
 
 use super::error::CommandError;
 use super::prepared::Prepared;
@@ -116,7 +113,7 @@ pub struct CopiedFarEnd {
     copied: CopiedDeliveries,
     /// The offset of the agent's clock at the start.
     began: Option<WallOffset>,
-    _folder: TempDir,
+    _folder: PrivateFolder,
 }
 
 impl CopiedFarEnd {
@@ -130,8 +127,7 @@ impl CopiedFarEnd {
         settings: &ReceiverSettings,
         agent: &str,
     ) -> Result<(FarEnd, CopiedFarEnd), CommandError> {
-        let mode = std::fs::Permissions::from_mode(0o700);
-        let folder = tempfile::Builder::new().prefix("smtpress-deliveries-").permissions(mode).tempdir()?;
+        let folder = PrivateFolder::make(&std::env::temp_dir())?;
         let log = folder.path().join("deliveries.jsonl");
         let order = ReceiveOrder {
             run: prepared.plan().run_id.clone(),

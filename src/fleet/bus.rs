@@ -25,7 +25,7 @@ use futures::StreamExt;
 use nkeys::KeyPair;
 use tokio::sync::{mpsc, watch};
 
-use super::message::{AgentAnswer, decode};
+use super::message::{AgentAnswer, AgentCommand, AgentOrder, Heartbeat, decode, sign};
 use super::subject;
 use crate::generator::clock;
 
@@ -110,6 +110,15 @@ pub struct Bus {
     stored: Context,
     /// The last denial of the server.
     denial: watch::Receiver<Option<String>>,
+}
+
+/// Checks that an agent accepts a command. The error is a sentence.
+pub(super) fn accepted(answer: Result<AgentAnswer, BusError>) -> Result<(), String> {
+    match answer {
+        Ok(AgentAnswer::Done) => Ok(()),
+        Ok(other) => Err(other.refusal()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl Bus {
@@ -219,17 +228,20 @@ impl Bus {
         }
     }
 
-    /// Sends a command to an agent, and waits this long for its answer.
+    /// Sends a command to an agent, signed with the coordinator's key, and waits this long for its answer.
     ///
     /// # Errors
     /// There is no agent of this name, or it does not answer in time.
     pub async fn ask(
         &self,
-        agent: &str,
-        command: Vec<u8>,
+        agent: &Heartbeat,
+        order: AgentOrder,
+        key: &KeyPair,
         within: Duration,
     ) -> Result<AgentAnswer, BusError> {
-        let request = self.client.request(subject::command(agent), command.into());
+        let Heartbeat { agent, nonce, .. } = agent;
+        let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order };
+        let request = self.client.request(subject::command(agent), sign(&command, key).into());
         let message = tokio::time::timeout(within, request)
             .await
             .map_err(|_| BusError::NoAnswer(format!("{:.1} s are over", within.as_secs_f64())))?

@@ -41,6 +41,13 @@ impl AgentClock {
         Duration::from_nanos(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
     }
 
+    /// Returns how far the agent's clock is ahead of another clock, in nanoseconds: that clock shows `other` when the
+    /// coordinator's shows `ours`.
+    pub fn ahead_of(&self, other: Duration, ours: Duration) -> i64 {
+        let ahead = self.theirs(ours).as_nanos() as i128 - other.as_nanos() as i128;
+        i64::try_from(ahead).unwrap_or(i64::MAX)
+    }
+
     /// Returns the reading of the coordinator's clock when the agent's clock shows `theirs`; zero if that is before its
     /// start.
     pub fn ours(&self, theirs: Duration) -> Duration {

@@ -17,7 +17,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
-use super::bus::{ANSWER_WITHIN, BusError, StoredReport};
+use super::bus::{ANSWER_WITHIN, BusError, StoredReport, accepted};
 use super::clock_offset::{AgentClock, RoundTrip};
 use super::files::FilesToSend;
 use super::gathering::{Fleet, heartbeat};
@@ -97,6 +97,17 @@ struct ShardOfRun {
     clock_bound: Option<Duration>,
     last: Option<FinalReport>,
     lost: Option<(Duration, Duration)>,
+}
+
+impl ShardOfRun {
+    /// Returns the record of its agent, without its end and its counts.
+    fn record(&self, shard: u32, in_step: &ShardsInStep) -> AgentRun {
+        AgentRun {
+            clock_bound: self.clock_bound.unwrap_or_default(),
+            late_start: in_step.first_lag(shard).map(|lag| Duration::from_nanos(lag.max_ns())),
+            ..AgentRun::named(&self.agent.agent, &self.agent.host, &self.agent.program, shard)
+        }
+    }
 }
 
 /// A run of the fleet.
@@ -274,13 +285,7 @@ impl<'a> CoordinatedRun<'a> {
             };
             let answers = self.ask_all(|_| order.clone(), ANSWER_WITHIN).await;
             let refused = |(answer, shard): (Result<AgentAnswer, BusError>, u32)| {
-                let why = match answer {
-                    Ok(AgentAnswer::Done) => return None,
-                    Ok(AgentAnswer::Refused(why)) => why,
-                    Ok(_) => "it answered something else".to_owned(),
-                    Err(error) => error.to_string(),
-                };
-                Some(format!("{}: {why}", self.name(shard)))
+                Some(format!("{}: {}", self.name(shard), accepted(answer).err()?))
             };
             let refusals: Vec<String> = answers.into_iter().zip(0..).filter_map(refused).collect();
             if !refusals.is_empty() {
@@ -299,11 +304,9 @@ impl<'a> CoordinatedRun<'a> {
         let now = self.now();
         let mut inputs = vec![Input::Stop(*self.stop.borrow_and_update())];
         for (answer, shard) in answers.into_iter().zip(0_u32..) {
-            inputs.push(match answer {
-                Ok(AgentAnswer::Done) => agreed(shard),
-                Ok(AgentAnswer::Refused(why)) => Input::Refused(shard, why),
-                Ok(_) => Input::Refused(shard, "it answered something else".to_owned()),
-                Err(error) => Input::Refused(shard, error.to_string()),
+            inputs.push(match accepted(answer) {
+                Ok(()) => agreed(shard),
+                Err(why) => Input::Refused(shard, why),
             });
         }
         // Refusals come first, so that all of them are named.
@@ -471,15 +474,7 @@ impl<'a> CoordinatedRun<'a> {
                 (None, true) => AgentEnd::Done,
                 (None, false) => AgentEnd::Running,
             };
-            let run = AgentRun {
-                end,
-                clock_bound: own.clock_bound.unwrap_or_default(),
-                late_start: self.in_step.first_lag(shard).map(|lag| Duration::from_nanos(lag.max_ns())),
-                scheduled,
-                started,
-                accepted,
-                ..AgentRun::named(&own.agent.agent, &own.agent.host, &own.agent.program, shard)
-            };
+            let run = AgentRun { end, scheduled, started, accepted, ..own.record(shard, &self.in_step) };
             AgentProgress { run, sessions, lag }
         };
         self.shards.iter().zip(0..).map(of_shard).collect()

@@ -20,11 +20,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use nkeys::KeyPair;
 use tokio::sync::watch;
 
-use super::bus::{ANSWER_WITHIN, Bus, BusAccess, BusError};
+use super::bus::{ANSWER_WITHIN, Bus, BusAccess, accepted};
 use super::clock_offset::{AgentClock, RoundTrip};
 use super::coordinator::{PINGS, RELEASED_WITHIN};
 use super::gathering::{Fleet, FleetError};
-use super::message::{AgentAnswer, AgentCommand, AgentOrder, Heartbeat, LogPart, ReceiveOrder, sign};
+use super::message::{AgentAnswer, AgentOrder, Heartbeat, LogPart, ReceiveOrder};
 use crate::generator::clock;
 
 /// The interval at which the coordinator asks for the log.
@@ -102,9 +102,8 @@ impl CopiedDeliveries {
             self.trips.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
         let clock = AgentClock::of(&trips)?;
         let now = clock::now().saturating_duration_since(self.zero);
-        let ours = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let ahead = clock.theirs(now).as_nanos() as i128 - ours.as_nanos() as i128;
-        Some(WallOffset { ahead_ns: i64::try_from(ahead).unwrap_or(i64::MAX), bound: clock.bound })
+        let wall = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(WallOffset { ahead_ns: clock.ahead_of(wall, now), bound: clock.bound })
     }
 }
 
@@ -160,18 +159,14 @@ impl Copying {
                 tokio::time::timeout(ASK_EVERY, quits.wait_for(|quit| *quit)).await.ok();
             }
         }
-        self.ask(&bus, AgentOrder::EndReceiver, RELEASED_WITHIN).await.ok();
+        bus.ask(&self.agent, AgentOrder::EndReceiver, &self.key, RELEASED_WITHIN).await.ok();
     }
 
     /// Starts the receiver, and reads the beginning of its log.
     async fn begin(&mut self, order: ReceiveOrder) -> Result<Bus, String> {
         let bus = Bus::connect(&self.access).await.map_err(|error| error.to_string())?;
-        match self.ask(&bus, AgentOrder::Receive(Box::new(order)), ANSWER_WITHIN).await {
-            Ok(AgentAnswer::Done) => {}
-            Ok(AgentAnswer::Refused(why)) => return Err(why),
-            Ok(_) => return Err("it answered something else".to_owned()),
-            Err(error) => return Err(error.to_string()),
-        }
+        let order = AgentOrder::Receive(Box::new(order));
+        accepted(bus.ask(&self.agent, order, &self.key, ANSWER_WITHIN).await)?;
         for _ in 0..PINGS {
             self.part(&bus).await.map_err(|unread| match unread {
                 Unread::NoAnswer(why) | Unread::Refused(why) => why,
@@ -188,10 +183,9 @@ impl Copying {
         self.number += 1;
         let order = AgentOrder::Deliveries { number: self.number, from: self.copied };
         let sent = self.now();
-        let LogPart { wall, bytes } = match self.ask(bus, order, PART_WITHIN).await {
+        let LogPart { wall, bytes } = match bus.ask(&self.agent, order, &self.key, PART_WITHIN).await {
             Ok(AgentAnswer::Delivered(part)) => part,
-            Ok(AgentAnswer::Refused(why)) => return Err(Unread::Refused(why)),
-            Ok(_) => return Err(Unread::Refused("it answered something else".to_owned())),
+            Ok(other) => return Err(Unread::Refused(other.refusal())),
             Err(error) => return Err(Unread::NoAnswer(error.to_string())),
         };
         let mut trips = self.trips.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,12 +198,6 @@ impl Copying {
         self.copy.write_all(&bytes).map_err(failed)?;
         self.copied += bytes.len() as u64;
         Ok(bytes.len())
-    }
-
-    async fn ask(&self, bus: &Bus, order: AgentOrder, within: Duration) -> Result<AgentAnswer, BusError> {
-        let Heartbeat { agent, nonce, .. } = &self.agent;
-        let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order };
-        bus.ask(agent, sign(&command, &self.key), within).await
     }
 
     fn now(&self) -> Duration {

@@ -22,7 +22,6 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::message::AgentOrder;
-use super::raw;
 use super::subject;
 
 /// The most bytes of all different contents of a run.
@@ -68,7 +67,7 @@ impl FilePlace {
 
 /// The SHA-256 of a content.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ContentHash(#[serde(with = "raw")] pub [u8; 32]);
+pub struct ContentHash(#[serde(with = "serde_bytes")] pub [u8; 32]);
 
 impl fmt::Debug for ContentHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,7 +94,7 @@ pub struct ContentPart {
     /// The offset of its first byte in the content.
     pub at: u64,
     /// The bytes.
-    #[serde(with = "raw")]
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 
@@ -223,7 +222,13 @@ struct ArrivingContent {
     hasher: Sha256,
     arrived: u64,
     file: Option<fs::File>,
-    is_whole: bool,
+}
+
+impl ArrivingContent {
+    /// Whether all its bytes came, and are those that were announced under this hash.
+    fn is_whole(&self, hash: &ContentHash) -> bool {
+        self.arrived == self.length && self.hasher.clone().finalize()[..] == hash.0
+    }
 }
 
 impl ReceivedFiles {
@@ -237,13 +242,7 @@ impl ReceivedFiles {
         }
         let mut contents = BTreeMap::new();
         for AnnouncedFile { hash, length, .. } in &files {
-            let new = ArrivingContent {
-                length: *length,
-                hasher: Sha256::new(),
-                arrived: 0,
-                file: None,
-                is_whole: false,
-            };
+            let new = ArrivingContent { length: *length, hasher: Sha256::new(), arrived: 0, file: None };
             if contents.insert(*hash, new).is_some_and(|other| other.length != *length) {
                 return Err("two files with one content have different lengths".to_owned());
             }
@@ -271,7 +270,7 @@ impl ReceivedFiles {
     pub fn take(&mut self, part: &ContentPart) -> Result<(), String> {
         let path = self.content(&part.hash);
         let own = self.contents.get_mut(&part.hash).ok_or("this content was not announced")?;
-        if own.is_whole || part.at != own.arrived {
+        if own.arrived == own.length || part.at != own.arrived {
             return Err(format!(
                 "bytes from {} on of a content came where {} were expected",
                 part.at, own.arrived
@@ -291,16 +290,13 @@ impl ReceivedFiles {
         own.arrived += part.bytes.len() as u64;
         if own.arrived == own.length {
             own.file = None;
-            if own.hasher.clone().finalize()[..] != part.hash.0 {
-                // This content can never be complete.
-                own.length = 0;
+            if !own.is_whole(&part.hash) {
                 fs::remove_file(&path).ok();
                 return Err(format!(
                     "a content is not the announced one: its SHA-256 is not {:?}",
                     part.hash
                 ));
             }
-            own.is_whole = true;
         }
         Ok(())
     }
@@ -318,9 +314,7 @@ impl ReceivedFiles {
         if self.run != run {
             return Err("the message files that came are those of another run".to_owned());
         }
-        let missing = self.contents.values().filter(|own| !own.is_whole && own.length > 0).count();
-        let broken = self.contents.values().any(|own| !own.is_whole && own.arrived > own.length);
-        if missing > 0 || broken {
+        if !self.contents.iter().all(|(hash, own)| own.is_whole(hash)) {
             return Err("not all message files have come".to_owned());
         }
         let failed = |error: io::Error| format!("failed to store a message file: {error}");

@@ -9,7 +9,7 @@ use nkeys::KeyPair;
 use tokio::runtime::Runtime;
 
 use super::bus::{Bus, BusAccess, BusError};
-use super::message::{AgentAnswer, AgentCommand, AgentOrder, AgentState, Heartbeat, decode, sign};
+use super::message::{AgentAnswer, AgentOrder, AgentState, Heartbeat, decode};
 use super::record::StoredRecord;
 use super::subject;
 
@@ -121,9 +121,7 @@ impl Fleet {
         order: AgentOrder,
         within: Duration,
     ) -> Result<AgentAnswer, BusError> {
-        let Heartbeat { agent, nonce, .. } = agent;
-        let command = AgentCommand { agent: agent.clone(), nonce: *nonce, order };
-        self.bus.ask(agent, sign(&command, &self.key), within).await
+        self.bus.ask(agent, order, &self.key, within).await
     }
 
     /// Waits until all of its agents wait for work again, after a run.

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::files::{AnnouncedFile, ContentPart};
-use super::raw;
 use crate::collector::snapshot::{Interval, Measured};
 use crate::generator::probe::{CloseMode, Offer, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Spent};
 use crate::generator::runner::Stop;
@@ -202,7 +201,7 @@ pub struct LogPart {
     /// The reading of the agent's wall clock, since the Unix epoch.
     pub wall: Duration,
     /// The bytes.
-    #[serde(with = "raw")]
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 
@@ -289,6 +288,16 @@ pub enum AgentAnswer {
     Delivered(LogPart),
     /// The result of a call to the agent's sessions.
     Probed(Box<ProbeReport>),
+}
+
+impl AgentAnswer {
+    /// Returns the reason of an answer other than the expected one. A sentence.
+    pub(super) fn refusal(self) -> String {
+        match self {
+            AgentAnswer::Refused(why) => why,
+            _ => "it answered something else".to_owned(),
+        }
+    }
 }
 
 /// The embedded listener of the coordinator's machine, for agents on the same machine.

@@ -32,7 +32,6 @@ pub mod local;
 pub mod message;
 pub mod probes;
 pub mod probing;
-mod raw;
 pub mod record;
 pub mod server;
 pub mod silence;

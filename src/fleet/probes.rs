@@ -195,8 +195,7 @@ impl FleetProbes {
                     values.push(value);
                     continue;
                 }
-                Ok(AgentAnswer::Refused(why)) => why,
-                Ok(_) => "it answered something else".to_owned(),
+                Ok(other) => other.refusal(),
                 Err(error) => error.to_string(),
             };
             let sentence = format!("agent {} ({}): {why}", own.agent.agent, own.agent.host);

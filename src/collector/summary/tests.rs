@@ -303,22 +303,7 @@ fn spoil(measured: &mut Measured, code: Code) {
 
 fn lost_agent() -> AgentRun {
     let lost = AgentEnd::Lost { silent: Duration::from_secs(3), since: Duration::from_secs(12) };
-    AgentRun {
-        name: "load1".to_owned(),
-        host: "one".to_owned(),
-        program: String::new(),
-        shard: 1,
-        end: lost,
-        clock_bound: Duration::ZERO,
-        late_start: None,
-        scheduled: 0,
-        started: 0,
-        accepted: 0,
-        threads: None,
-        cpu_share: None,
-        lag_p99_ns: None,
-        reasons: Vec::new(),
-    }
+    AgentRun { end: lost, ..AgentRun::named("load1", "one", "", 1) }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::collector::agents::{AgentEnd, AgentRun};
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::Summary;
 use crate::collector::tally::Tally;
-use crate::fleet::message::{FinalReport, Heartbeat};
+use crate::fleet::message::FinalReport;
 use crate::fleet::union::measured;
 use crate::generator::clock::Clock;
 use crate::generator::runner::Stop;
@@ -21,7 +21,8 @@ impl CoordinatedRun<'_> {
         let mut failures = Vec::new();
         let mut agents = Vec::new();
         for (own, shard) in self.shards.into_iter().zip(0_u32..) {
-            let Heartbeat { agent: name, host, program, .. } = own.agent;
+            let record = own.record(shard, &self.in_step);
+            let AgentRun { name, host, .. } = &record;
             let is_whole = own.last.as_ref().is_some_and(|last| self.in_step.is_whole(shard, &last.digest));
             let end = match (&own.last, own.lost) {
                 (_, Some((silent, since))) => AgentEnd::Lost { silent, since },
@@ -30,7 +31,6 @@ impl CoordinatedRun<'_> {
                 (Some(_), None) if is_whole => AgentEnd::Done,
                 _ => AgentEnd::Incomplete,
             };
-            let end_is_done = end == AgentEnd::Done;
             let tally = self.in_step.tally(shard).cloned().unwrap_or_default();
             let counts = tally.phases.iter().map(|phase| &phase.counts);
             let scheduled = counts.clone().map(|counts| counts.scheduled).sum();
@@ -53,23 +53,10 @@ impl CoordinatedRun<'_> {
                 Some(Err(why)) => failures.push(format!("agent {name} ({host}): {why}")),
                 None => {}
             }
-            agents.push(AgentRun {
-                name,
-                host,
-                program,
-                shard,
-                end,
-                clock_bound: own.clock_bound.unwrap_or_default(),
-                late_start: self.in_step.first_lag(shard).map(|lag| Duration::from_nanos(lag.max_ns())),
-                scheduled,
-                started,
-                accepted,
-                threads,
-                cpu_share,
-                lag_p99_ns,
-                // A lost agent makes the run invalid by itself.
-                reasons: if end_is_done { reasons } else { Vec::new() },
-            });
+            // A lost agent makes the run invalid by itself.
+            let reasons = if end == AgentEnd::Done { reasons } else { Vec::new() };
+            let counted = AgentRun { end, scheduled, started, accepted, ..record };
+            agents.push(AgentRun { threads, cpu_share, lag_p99_ns, reasons, ..counted });
         }
         // If only some agents failed to start, there is a result, which is invalid.
         if failures.len() == agents.len() {
