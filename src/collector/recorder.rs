@@ -100,6 +100,7 @@ impl Recorder {
     }
 
     /// Records several durations under one outcome.
+    #[inline]
     pub fn values<const N: usize>(&mut self, phase: u32, outcome: Outcome, values: [(Metric, Duration); N]) {
         let Recorder { phases, free, .. } = self;
         let phase = &mut phases[phase as usize];
