@@ -138,7 +138,7 @@ fn measures(names: &[String]) -> Result<Vec<Measure>, CommandError> {
     names.iter().map(find).collect()
 }
 
-/// Reads the runs of a side.
+/// The runs of one side, with their directories.
 struct SideRuns<'a> {
     paths: &'a [PathBuf],
     runs: Vec<(String, RunResult)>,
@@ -204,7 +204,8 @@ fn phases(
     (whole, others.into_iter().map(|phase| phase.name).collect())
 }
 
-/// Returns a sentence for each run that is on both sides, under any name, copy or link: such a run only equals itself.
+/// Returns a warning for each run that is on both sides, even as a copy or a link under another name: comparing a run
+/// with itself shows nothing.
 fn same_runs(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Vec<String> {
     let twice = candidate.iter().filter_map(|(name, result)| {
         let (other, _) = base.iter().find(|(_, other)| other.run_id == result.run_id)?;

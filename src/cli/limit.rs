@@ -40,7 +40,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     limit_on(args, screen, |_, _| Ok(None))
 }
 
-/// Returns the same with the sessions of the fleet that `gather` returns; `None`: of this machine.
+/// Searches the limits with the sessions of the fleet that `gather` returns; `None`: with those of this machine.
 pub fn limit_on(
     args: &LimitArgs,
     screen: &Screen,
@@ -68,7 +68,7 @@ pub fn limit_on(
     let copies = Copies::open(args.common.json.as_deref(), args.html.as_deref(), args.junit.as_deref())?;
     let signals = Signals::listen(screen.messages())?;
     let fleet = gather(plan, &screen.messages())?;
-    // Agents see to it themselves.
+    // The agents of a fleet check the target themselves.
     if fleet.is_none() {
         reachability::check_target(plan)?;
     }

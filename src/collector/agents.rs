@@ -101,7 +101,7 @@ impl AgentRun {
         format!("agent {} ({}) with shard {} of {of}", self.name, self.host, self.shard)
     }
 
-    /// Describes what is missing of its reports; `None`: nothing.
+    /// Describes why its load or its reports are incomplete; `None`: they are complete so far.
     pub fn lost(&self, of: usize) -> Option<String> {
         let who = self.in_words(of);
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());

@@ -1,20 +1,20 @@
 //! Computes the effect of an event on the arrivals of a run: the outage and the recovery.
 //!
-//! Pure arithmetic over [`Slices`]; precise to a tenth of a second if enough arrivals show it.
+//! Pure arithmetic over [`Slices`]; precise to a tenth of a second if arrivals are frequent enough.
 //!
 //! # Decisions
 //! - The listener has recovered at the start of the first good window of five seconds: at least 99 % of the offered
-//!   arrivals are accepted, and the 99th percentile of the response time is at most 1.5 times that from before the
-//!   event (or 10 ms more, if that is longer, because a change from one to two milliseconds is no difference). While
+//!   arrivals are served, and the 99th percentile of the response time is at most 1.5 times that from before the event
+//!   (or 10 ms more, if that is longer, because a change from one to two milliseconds is no difference). While
 //!   the command runs, a good window does not count if a bad one follows: the command had no effect yet.
 //! - The outage is the time from the first to the last failed arrival, up to the end of that window. An arrival in
 //!   flight at the event failed at its end. One that started later failed at its start, because its time-out shows that
 //!   the listener was gone then. If arrivals failed before the event, too, a slice counts only if more than half of its
 //!   arrivals failed.
-//! - The time between a failed arrival and the nearest accepted one is unknown. So the outage has an upper bound, which
-//!   is infinite if nothing was accepted later.
-//! - "Before" is the time since the previous event, if the listener had recovered from it; otherwise the reference of
-//!   that event is kept.
+//! - Nothing is known about the listener between a failed arrival and the nearest served one. So the outage has an
+//!   upper bound, which is infinite if nothing was served later.
+//! - "Before the event" begins when the listener had recovered from the previous event. If it had not recovered, the
+//!   reference values of the previous event are kept.
 //! - The counts of an event cover the time since the previous event, and the time until the next.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use crate::event::EventRun;
 
 /// The length of a good window.
 pub const GOOD_FOR: Duration = Duration::from_secs(5);
-/// The share of the offered arrivals that must be accepted.
+/// The share of the offered arrivals that must be served: accepted, or refused as the profile expects.
 const ACCEPTED: f64 = 0.99;
 /// The factor and the difference by which the 99th percentile may be longer than before.
 const SLOWER: f64 = 1.5;
@@ -66,7 +66,7 @@ pub struct Outage {
     pub from: Duration,
     /// The last failed arrival.
     pub to: Duration,
-    /// The upper bound; `None`: nothing was accepted any more.
+    /// The upper bound of its length; `None`: nothing was served any more.
     pub at_most: Option<Duration>,
     /// The number of failed arrivals.
     pub failed: u64,
@@ -106,7 +106,7 @@ pub fn effects(
     let mut good_from = load.0;
     for (turn, (index, started)) in order.iter().enumerate() {
         let next = order.get(turn + 1).map_or(load.1, |(_, started)| *started).max(*started);
-        // After a recovery the listener is compared with itself from then on.
+        // If the listener has recovered from the previous event, the comparison begins at that recovery.
         if good_from <= *started {
             baseline = Some(Baseline::of(slices.due_between(slice_of(good_from), slice_of(*started))));
         }
@@ -244,7 +244,7 @@ impl Around<'_> {
         sums
     }
 
-    /// Returns the outage: the failed arrivals since the event that started before this slice.
+    /// Returns the outage: the arrivals that started before slice `limit` and failed after the event.
     fn outage(&self, limit: SliceIndex) -> Option<Outage> {
         let event = slice_of(self.event);
         let failed_before = self.before.offered > self.before.served;
@@ -268,7 +268,8 @@ impl Around<'_> {
             first_start = first_start.min(if *start >= event { *start } else { *end });
         }
         let served = || self.slices.ends.iter().filter(|(_, ends)| ends.served > 0).map(|(key, _)| key);
-        // Accepted arrivals that started no later show that the listener was there when they ended.
+        // A served arrival that started no later than the first failed one shows that the listener was there when the
+        // arrival ended.
         let earlier = served().filter(|(start, end)| *start <= first_start && *end <= first_end);
         let last_served = earlier.map(|(_, end)| *end).max();
         let next_served = served().map(|(start, _)| *start).filter(|start| start > last).min();
@@ -278,7 +279,7 @@ impl Around<'_> {
         Some(Outage {
             from,
             to: to.max(from),
-            // The slices of its start and its end belong to it.
+            // The bound includes the whole slices in which the outage may have started and ended.
             at_most: next_served.map(|next| {
                 (slice_start(next) + SLICE).saturating_sub(slice_start(earliest).max(self.event))
             }),

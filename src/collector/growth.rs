@@ -15,9 +15,10 @@
 //!   in 96 of 100 simulated queues of 40, 60 and 120 seconds.
 //! - A search for the capacity takes the quantiles of the paths, and six degrees of freedom: `sharp_growth` is narrower
 //!   by 8 %, and holds the truth in 94 of 100. With the wider interval a load whose backlog grows passes a little more
-//!   often: 1 of 1,000 searches against 64 workers with random service ended above 1.02 of what they carry, and none
-//!   with this one.
-//! - Long series are thinned to `POINTS` samples first, evenly: a slope needs no more, and all pairs are looked at.
+//!   often. Of 1,000 searches against 64 workers with random service times, one with the wider interval ended above
+//!   1.02 times the workers' capacity, and none with the narrower interval.
+//! - Long series are thinned to `POINTS` samples first, evenly: a slope needs no more, and the number of pairs grows
+//!   with the square of the number of samples.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -32,7 +33,7 @@ const LEAST: usize = 8;
 const BLOCKS: usize = 4;
 /// Student's quantile at 97.5 % for five degrees of freedom.
 const STUDENT: f64 = 2.571;
-/// That for six degrees of freedom over that of the normal distribution: 2.447 / 1.960.
+/// Student's quantile for six degrees of freedom, divided by that of the normal distribution: 2.447 / 1.960.
 const SHARP: f64 = 1.248;
 
 /// A slope, and the interval that holds it in 95 of 100 cases, in units a second.
@@ -54,7 +55,7 @@ pub fn growth(samples: &[f64], every: f64) -> Option<Growth> {
     Some(Growth { slope, low: slope - half, high: slope + half })
 }
 
-/// Returns the same with a narrower interval, which holds the true slope in 94 of 100 cases.
+/// Returns the growth with a narrower interval, which holds the true slope in 94 of 100 cases.
 pub fn sharp_growth(samples: &[f64], every: f64) -> Option<Growth> {
     let Slopes { slope, mut paths, shown } = slopes(samples, every)?;
     paths.sort_by(f64::total_cmp);
@@ -103,7 +104,7 @@ fn thinned(samples: &[f64], every: f64) -> (Vec<f64>, f64) {
     (samples.iter().copied().step_by(step).collect(), every * step as f64)
 }
 
-/// Returns the median of the slopes between all pairs, a step.
+/// Returns the median of the slopes between all pairs of samples, for each step between samples.
 fn theil_sen(samples: &[f64]) -> f64 {
     let mut slopes = Vec::with_capacity(samples.len() * (samples.len() - 1) / 2);
     for (i, low) in samples.iter().enumerate() {

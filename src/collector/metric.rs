@@ -12,7 +12,7 @@ use crate::smtp::Step;
 pub enum Metric {
     /// From the intended start to the end of an arrival.
     Response,
-    /// From MAIL to the final reply; of an arrival that is a session from its connect to its end.
+    /// From MAIL to the final reply. If the arrival is a session: from its connect to its end.
     Service,
     /// The lateness of the generator: in noticing the time of an arrival, and in carrying out the decision.
     Lag,

@@ -32,7 +32,7 @@ pub struct Recorder {
     phases: Vec<PhaseRecorder>,
     free: Free,
     spare: Vec<Tally>,
-    /// Whether the arrivals of a phase are counted in slices; empty: of no phase.
+    /// Whether the arrivals are counted in slices, by phase; empty: in no phase.
     sliced: Vec<bool>,
     slices: Slices,
     transactions: Vec<Transaction>,
@@ -167,7 +167,7 @@ impl Recorder {
             phase.hand_over(into);
         }
         let transactions = std::mem::take(&mut self.transactions);
-        // The next second will bring about as many.
+        // The next second will probably have about as many.
         self.transactions.reserve(transactions.len());
         Snapshot { worker: self.worker, second, tally, transactions, gauges, last }
     }

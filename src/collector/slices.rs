@@ -1,6 +1,7 @@
 //! The outcomes of a run's arrivals in tenths of a second: fine enough to find the start and end of an outage.
 //!
-//! Kept only for a run with events. Each arrival is counted twice: by its scheduled time, and by its start and end.
+//! Kept only for a run with events. Each arrival that started is counted twice: by its scheduled time, and by its start
+//! and end.
 //!
 //! # Decisions
 //! - Response times are counted in classes 2 % wide: a full histogram for each tenth of a second would take 100 kB.
@@ -55,7 +56,7 @@ impl TimeClasses {
         *self.0.entry(class(time)).or_default() += 1;
     }
 
-    /// Returns their number.
+    /// Returns the number of times.
     pub fn count(&self) -> u64 {
         self.0.values().sum()
     }
@@ -65,7 +66,7 @@ impl TimeClasses {
         self.0.range(class(time).saturating_add(1)..).map(|(_, count)| count).sum()
     }
 
-    /// Returns the time of a rank, from 1, at most 2 % too long.
+    /// Returns the time of this rank, which counts from 1. The result is at most 2 % too long.
     pub fn at_rank(&self, rank: u64) -> Duration {
         let mut left = rank;
         for (class, count) in &self.0 {
@@ -99,7 +100,7 @@ pub struct Cohort {
 }
 
 impl Cohort {
-    /// Returns their number.
+    /// Returns the number of arrivals.
     pub fn offered(&self) -> u64 {
         self.outcomes.ended() + self.outcomes.of(Outcome::Shed)
     }
@@ -119,7 +120,7 @@ impl AddAssign<&Cohort> for Cohort {
     }
 }
 
-/// The numbers of served and failed arrivals that started in one slice and ended in another.
+/// The numbers of served and failed arrivals that started in the same slice and ended in the same slice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
     /// Accepted or expected.
@@ -158,7 +159,7 @@ impl Slices {
         self.due.entry(slice_of(intended)).or_default().outcomes.add(Outcome::Shed);
     }
 
-    /// Returns the arrivals scheduled between two moments; a slice belongs to the side on which it starts.
+    /// Returns the arrivals scheduled in the slices from `from` on and before `to`.
     pub fn due_between(&self, from: SliceIndex, to: SliceIndex) -> Cohort {
         let mut sum = Cohort::default();
         if from < to {

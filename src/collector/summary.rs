@@ -47,7 +47,7 @@ pub struct PhaseInfo {
     pub paced: bool,
     /// The largest number of sessions that the profile allows at once.
     pub max_sessions: u32,
-    /// How long arrivals are scheduled; `None`: until all have been.
+    /// How long arrivals are scheduled; `None`: until the last one.
     pub length: Option<Duration>,
 }
 

@@ -3,7 +3,7 @@
 use super::notification::Notification;
 use super::received::{self, Identity};
 
-/// The kind of a message from the relay. The caller compares its run.
+/// The kind of a message from the relay. The caller compares the run id with its own.
 #[derive(Clone, Debug)]
 pub enum MessageKind {
     /// A copy of this message.

@@ -65,14 +65,14 @@ impl Connector {
         Ok(Connector { plan: Arc::new(plan.clone()), endpoint, tls: tls(plan, certificate)? })
     }
 
-    /// Returns the same with another way to resolve names.
+    /// Returns the connector with another resolver of names.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Connector {
         self.endpoint.resolver = resolver;
         self
     }
 
-    /// Returns the same for sessions without TLS and without a login.
+    /// Returns the connector for sessions without TLS and without a login.
     #[must_use]
     pub fn in_clear_text(&self) -> Connector {
         let mut plan = Plan::clone(&self.plan);
@@ -152,7 +152,7 @@ impl ThreadConnector {
         Client::new(self.script.clone(), self.identity(serial), clock::now())
     }
 
-    /// Returns the same, driven line by line after its opening.
+    /// Returns the raw client of a connected session: after its opening it is driven line by line.
     pub fn raw_client(&self, serial: u64) -> RawClient {
         RawClient::new(self.script.clone(), self.identity(serial), clock::now())
     }

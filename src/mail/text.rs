@@ -201,7 +201,7 @@ pub(super) fn simple(pieces: &[TemplatePiece], binding: &mut Binding<'_>) -> Dra
     draft
 }
 
-/// Returns the same, with attachments of these sizes in bytes (before base64): `multipart/mixed` (RFC 2046 5.1.3).
+/// Returns the text with attachments of these sizes in bytes (before base64), as `multipart/mixed` (RFC 2046 5.1.3).
 pub(super) fn multipart(
     pieces: &[TemplatePiece],
     attachments: &[u64],

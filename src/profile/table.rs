@@ -19,8 +19,8 @@
 //! - `flag "--name"`: the flag of `smtpress run` that sets the key.
 //!
 //! # Decisions
-//! - This module reads a table instead of a derive, so that an error of a check has the place of the value, as an error
-//!   of its type has.
+//! - `tables!` implements `Deserialize` itself and does not derive it. So the bounds are checked while a value is read,
+//!   and an error about them has the place of the value, like an error about its type.
 //! - Every field is an `Option`, so that "not given" differs from "given as the default".
 
 use std::fmt;

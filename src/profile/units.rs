@@ -482,7 +482,7 @@ impl fmt::Display for SearchSetting {
         match self {
             SearchSetting::Rate(rate) => rate.fmt(f),
             SearchSetting::Sessions(count) => count.fmt(f),
-            // In the form that is read again: a number without a unit would be a number of sessions.
+            // With a unit, so that it is read as a size again: a number without a unit would be a number of sessions.
             SearchSetting::Size(Size(bytes)) if bytes % 1024 != 0 || *bytes == 0 => write!(f, "{bytes}B"),
             SearchSetting::Size(size) => size.fmt(f),
         }

@@ -75,7 +75,7 @@ impl World {
 const CALM: World =
     World { every: 5, service: 20, length: 60_000, gone: vec![], fails_after: 0, slow: (0, 0), strays: 0 };
 
-/// Half a slice more than the two that a difference of two may be off.
+/// The allowed error: two slices, by which the difference of two times may be off, and half a slice more.
 const OFF: Duration = Duration::from_millis(250);
 
 fn near(found: Duration, truth: u64) -> bool {
@@ -108,7 +108,7 @@ fn a_listener_that_never_answers_again_is_an_outage_though_nothing_failed_before
 
 #[test]
 fn a_command_that_begins_late_is_not_taken_for_one_without_effect() {
-    // It kills after eight seconds: the five seconds after the event are as good as those before.
+    // The command kills the listener after eight seconds, so the five seconds after the event are good.
     let world = World { gone: vec![(28_000, 31_000)], ..CALM };
     let found = &world.effects(&[event("late", 20_000, 31_500)])[0];
     let outage = found.outage.unwrap();
@@ -164,7 +164,7 @@ proptest! {
     ) {
         let gone = (at + kill, at + kill + down);
         let world = World { every, service, gone: vec![gone], fails_after, strays, ..CALM };
-        // The command ends when it has killed, or waits until the listener is back.
+        // The command ends when it has killed the listener, or when the listener is back.
         let ended = if waits == 1 { gone.1 } else { gone.0 };
         let found = &world.effects(&[event("crash", at, ended)])[0];
         let outage = found.outage.expect("arrivals failed");

@@ -94,7 +94,7 @@ pub fn rank(q: f64, n: u64) -> u64 {
     (exact.ceil() as u64).clamp(1, n.max(1))
 }
 
-/// Returns a percentile; `known`: the exact values among all.
+/// Returns the percentiles; `known`: the exact values among all.
 fn read(all: &Hist, known: &Hist, qs: &[f64]) -> Vec<Quantile> {
     let n = all.count();
     let (ranked, exact) = (Ranked::new(all), Ranked::new(known));
@@ -113,7 +113,8 @@ fn read(all: &Hist, known: &Hist, qs: &[f64]) -> Vec<Quantile> {
                 u64::MAX => ranked.at(high),
                 high_ns => high_ns,
             };
-            // Both are in one bucket, even if the greatest value of all is not that of the exact ones.
+            // The value is known if both bounds are in one bucket. There the upper bound may be the smaller one,
+            // because it is never above the greatest exact value.
             let (status, value_ns) = match at_most_ns <= value_ns {
                 true => (Status::Exact, at_most_ns),
                 false => (Status::AtLeast, value_ns),

@@ -8,7 +8,7 @@ use super::{AuthExchange, Secret};
 /// An exchange with a bearer token.
 pub(super) struct BearerClient {
     initial: Option<Vec<u8>>,
-    /// The answer to the listener's error, so that the listener can refuse.
+    /// The answer to the challenge with the listener's reason. The listener refuses the login after this answer.
     dummy: Option<&'static [u8]>,
     /// Whether an error was answered, after which no success can follow.
     failed: bool,
@@ -48,8 +48,8 @@ impl AuthExchange for BearerClient {
         self.dummy.take().map(<[u8]>::to_vec)
     }
 
-    /// Whether it is not a reason to refuse the token, which is a JSON object (RFC 7628 3.2.2). Any other challenge can
-    /// only ask for the token.
+    /// Whether the challenge asks for the token again. A reason to refuse the token is a JSON object (RFC 7628 3.2.2).
+    /// Any other challenge can only ask for the token.
     fn asks_again(&self, challenge: &[u8]) -> bool {
         !challenge.trim_ascii_start().starts_with(b"{")
     }

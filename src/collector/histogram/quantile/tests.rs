@@ -69,7 +69,7 @@ fn m12_a_percentile_among_censored_values_is_at_least() {
     assert_eq!((found[0].value_ns, found[0].status), (50, Status::Exact));
     assert_eq!((found[1].value_ns, found[1].status), (90, Status::Exact));
     assert_eq!((found[2].value_ns, found[2].status), (1000, Status::AtLeast));
-    // Censored values in the middle move those above them by at most as many ranks.
+    // Ten censored values in the middle move each percentile above them by at most ten ranks.
     let found = accepted.quantiles_censored(&hist([20; 10]), &[0.1, 0.5, 0.9, 0.95]);
     assert_eq!((found[0].value_ns, found[0].status), (10, Status::Exact));
     assert_eq!((found[1].value_ns, found[1].at_most_ns, found[1].status), (40, 50, Status::AtLeast));
