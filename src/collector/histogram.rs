@@ -4,8 +4,9 @@
 //!
 //! # Decisions
 //! - The counts are kept by smtpress in the buckets of HdrHistogram (three significant digits), and converted to the
-//!   library's histogram to write or read text. Each message adds eight values: the library's growing histogram cost
-//!   more than all the rest of the accounting, and it clears and adds 170 kB where the values fill a tenth of that.
+//!   library's histogram to write or read text. Each message adds eight values, which cost more in the library's
+//!   growing histogram than all the rest of the accounting. To clear or merge a histogram, the library visits 170 kB,
+//!   of which the values fill a tenth.
 //! - Only the buckets between minimum and maximum can hold values; others are not visited.
 
 mod codec;

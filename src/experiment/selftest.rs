@@ -6,7 +6,8 @@
 //! - Every scenario is judged by lower bounds that can be computed exactly. Upper bounds are used only for faults that
 //!   would exceed them by far: a wrong time origin, or waits of the generator. So a busy machine makes a scenario
 //!   invalid, not wrong.
-//! - The wait of a stall at quantile q, under a constant open load over T with a stall of S, is at least S - (1 - q)T (M1).
+//! - If the listener stalls for S during a constant open load of length T, the response time at quantile q is at least
+//!   S - (1 - q)T (M1).
 
 mod ceiling;
 mod scenarios;
@@ -29,11 +30,11 @@ pub struct ListenerSetting {
     pub body: Duration,
     /// A window in which it reads and accepts nothing: its start, and its length.
     pub stall: Option<(Duration, Duration)>,
-    /// The share of messages that are answered by 4yz, and by 5yz.
+    /// The share of messages that are answered by 4yz; the same share is answered by 5yz.
     pub errors: f64,
     /// The most sessions at once from one host.
     pub per_host: Option<u32>,
-    /// The offset and the length of a block of every thread of the generator.
+    /// When every thread of the generator is blocked, and for how long.
     pub block: Option<(Duration, Duration)>,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Probing {
 }
 
 impl Probing {
-    /// Starts the thread, which ends at `stop` or when the handle is dropped. `zero` is that of the agent's clock.
+    /// Starts the thread, which ends at `stop` or when the handle is dropped. `zero` is the zero of the agent's clock.
     /// `over` is called at the end.
     ///
     /// # Errors

@@ -81,7 +81,7 @@ impl Schedule {
     }
 
     /// Returns how many sessions this shard may have at `now`: in a closed phase its share, in an open phase any number
-    /// (`u64::MAX`), and none after the last phase. A ramp counts as soon as it reaches a whole number.
+    /// (`u64::MAX`), and none after the last phase. On a ramp the number of sessions is rounded down.
     pub fn slots(&self, now: Duration) -> u64 {
         let Some(stretch) = self.at(now) else { return 0 };
         stretch.model.sessions_at(now - stretch.start).map_or(u64::MAX, |sessions| self.shard.share(sessions))

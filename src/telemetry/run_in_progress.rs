@@ -66,7 +66,8 @@ impl RunInProgress {
             None => tally.add_counts(&second.tally),
         }
         *took = second.start + second.length;
-        // The peak within a second is reported only if it is the peak of the run.
+        // A second has only the peak of the run so far. So the peak of this second is known if the peak of the run has
+        // grown; otherwise the sessions at its end are counted.
         let most = if second.gauges.peak_sessions > gauges.peak_sessions {
             second.gauges.peak_sessions
         } else {

@@ -45,7 +45,7 @@ pub struct SearchBudget {
     pub wait: Duration,
     /// How long the release of a slot may take.
     pub release: Duration,
-    /// How long the listener may take after each limit to serve again: common windows are a minute.
+    /// How long the listener may take to serve again after a limit. Common windows are one minute.
     pub recovery: Duration,
     /// The time of the whole search.
     pub time: Duration,
@@ -148,7 +148,7 @@ impl<'a> Prober<'a> {
         }
     }
 
-    /// Opens one session, as any client does.
+    /// Opens one session with the default options.
     pub(super) fn enter(&mut self) -> Probed<Probe> {
         self.enter_by(ProbeOptions::default())
     }
@@ -159,7 +159,7 @@ impl<'a> Prober<'a> {
         self.enter_within(way, self.setting.bounds.recovery)
     }
 
-    /// Does the same, and tries a refused session again for `patience`.
+    /// Opens one session like [`Prober::enter_by`], but tries a refused one again for `patience`.
     pub(super) fn enter_within(&mut self, way: ProbeOptions, patience: Duration) -> Probed<Probe> {
         let start = self.probes.now();
         let mut wait = FIRST_RETRY;
@@ -191,7 +191,7 @@ impl<'a> Prober<'a> {
         self.probes.pause(length);
     }
 
-    /// Returns the rest of that wait.
+    /// Returns how long [`Prober::settle`] would wait now; zero if no release was measured.
     pub(super) fn settling(&self) -> Duration {
         let until = self.probes.left_at() + self.release.mul_f64(1.5) + SETTLE;
         if self.release.is_zero() { Duration::ZERO } else { until.saturating_sub(self.probes.now()) }
@@ -233,14 +233,15 @@ impl<'a> Prober<'a> {
         self.setting.script.tls != TlsMode::None
     }
 
-    /// Whether a session still answers. Some listeners do not know NOOP: any reply counts but 421, which ends the session.
+    /// Whether a session still answers. Some listeners do not know NOOP, so every reply counts, except 421, which ends
+    /// the session.
     pub(super) fn is_alive(&mut self, session: Probe) -> bool {
         let outcome = self.ask(session, "NOOP");
         outcome.code() > 0 && outcome.code() != 421
     }
 
-    /// Returns the sessions that have ended, and how. All are asked before any reply is read. A missing reply may be a
-    /// slow one.
+    /// Returns the sessions that have ended, and how. All are asked before any reply is read. A session without a reply
+    /// is not returned, because its reply may only be slow.
     pub(super) fn dead(&mut self, sessions: &[Probe]) -> Vec<(Probe, ProbeOutcome)> {
         for session in sessions {
             self.probes.send(*session, b"NOOP\r\n");
@@ -297,7 +298,7 @@ impl<'a> Prober<'a> {
         Ok(())
     }
 
-    /// Sends DATA, and these bytes with their end.
+    /// Sends DATA, and then these bytes, which include the final dot. Returns the reply to the final dot.
     pub(super) fn data(
         &mut self,
         session: Probe,
@@ -370,7 +371,7 @@ impl<'a> Prober<'a> {
         self.shown_with(result, step, by, closed);
     }
 
-    /// Does the same with a known `closed`.
+    /// Writes the same to a result, with a known `closed`.
     pub(super) fn shown_with(
         &self,
         result: &mut LimitResult,
@@ -439,7 +440,7 @@ impl Letter {
         self.mail_of_size(terms, self.raw().len() as u64)
     }
 
-    /// Does the same, and declares `size` if sizes are declared.
+    /// Returns MAIL for the letter; it declares `size` if sizes are declared.
     pub(super) fn mail_of_size(&self, terms: &Terms, size: u64) -> Vec<u8> {
         let mut out = Vec::new();
         command::mail(
@@ -489,7 +490,7 @@ impl Letter {
         Letter { content: [fields, &self.content[..]].concat(), ..self.clone() }
     }
 
-    /// Returns header and empty line, without the rest.
+    /// Returns the header and the empty line after it.
     pub(super) fn head(&self) -> &[u8] {
         let end = self.content.windows(4).position(|four| four == b"\r\n\r\n");
         &self.content[..end.map_or(self.content.len(), |at| at + 4)]
@@ -526,7 +527,7 @@ fn expect(step: Step, outcome: ProbeOutcome, class: u16) -> Result<ProbeOutcome,
     if outcome.code() / 100 == class { Ok(outcome) } else { Err((step, outcome)) }
 }
 
-/// Rejects an outcome that is neither a reply nor a close, because it is not a refusal.
+/// Rejects an outcome that does not show a refusal: an unreadable reply, or silence on an open connection.
 ///
 /// # Errors
 /// The reply cannot be read, or none came although the connection is open.

@@ -26,7 +26,7 @@ pub enum ConnectFault {
     Own(LocalFault),
 }
 
-/// The resource that this machine lacks. It is never charged to the listener (M24).
+/// The resource that this machine lacks. Such a failure is never counted against the listener (M24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalFault {
     /// EMFILE, ENFILE.
@@ -82,7 +82,7 @@ impl ConnectFault {
     /// Returns how much the failure says about the target, compared with a failure at another of its addresses. An
     /// answer of the listener says most. A lack of resources of this machine ranks above silence and missing routes,
     /// because without it another address might have answered. A missing source address of one family says least: it
-    /// leaves the other addresses as good as before.
+    /// says nothing about the other addresses.
     fn tells(self) -> u8 {
         match self {
             ConnectFault::Reset => 6,
@@ -101,7 +101,7 @@ impl ConnectFault {
         }
     }
 
-    /// Returns the failure that says more of two failures at two addresses; the first if both say the same.
+    /// Returns that of two failures at two addresses which says more about the target; the first if both say as much.
     pub(super) fn or_more_telling(self, later: ConnectFault) -> ConnectFault {
         if later.tells() > self.tells() { later } else { self }
     }

@@ -83,7 +83,7 @@ fn a_run_that_did_less_than_it_was_asked_fails_with_the_sentence() {
     // A share below 100 % is never rounded to 100 %.
     measured.work[1] = Work { asked: 1_000_000_000, done: 999_999_999, ..work(0) };
     assert_eq!(done(&measured, "accepted > 0").2.split(':').next(), Some("99.9999 %"));
-    // A warm-up is not judged, and unknown work is not mentioned.
+    // A warm-up is not judged, and for unknown work there is no data.
     measured.work = vec![work(0), work(10), work(10)];
     assert_eq!(done(&measured, "accepted > 0").0, 0);
     measured.work = Vec::new();
