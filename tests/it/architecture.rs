@@ -1,6 +1,8 @@
-//! The shape of the source: which module may import which, which words and names are out, and what every file states.
+//! The shape of the source: which module may import which, which words and names are forbidden, and what
+//! every file states.
 //!
-//! The rows are those of the architecture's table of arrows. A row that must change is a decision, not a repair.
+//! The table of imports is that of the architecture. To change a row is a decision about the design, and not a way to
+//! repair this test.
 
 mod circles;
 mod names;
@@ -14,7 +16,7 @@ use std::process::Command;
 
 use source::{Reference, Source};
 
-/// What each module may import beside itself. `a::b` allows only what stands under `b`; `*` allows all.
+/// What each module may import from other modules. `a::b` allows only what is below `b`; `*` allows all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("smtp", &[]),
     ("load", &[]),
@@ -90,15 +92,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
 ];
 
-/// All that an experiment or a fleet may know of the generator.
+/// The only item of the generator that an experiment or a fleet may import.
 const RUNNER: &str = "generator::Runner";
-/// The same by its module, with the trait's error.
+/// The module of that item, which also has the trait's error.
 const RUNNER_MODULE: &str = "generator::runner";
 
 /// Sessions that are driven step by step, for searches in which each question depends on the last answer.
 const PROBE: &str = "generator::probe";
 
-/// A file holds fewer lines of code than this.
+/// A file has fewer lines of code than this.
 const LINES_OF_CODE: usize = 500;
 
 #[test]
@@ -177,7 +179,7 @@ fn no_more_than_two_files_import_each_other_in_a_circle() {
     assert!(found.is_empty(), "{}", found.iter().map(ToString::to_string).collect::<String>());
 }
 
-/// The faults, each of which begins with its path, under the number of each folder.
+/// The faults, grouped by folder with the number of faults in each. Each fault begins with its path.
 fn by_folder(faults: &[String]) -> String {
     let mut folders: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for fault in faults {
@@ -191,7 +193,7 @@ fn by_folder(faults: &[String]) -> String {
     folders.into_iter().map(list).collect()
 }
 
-/// Every file of `src` that is part of the program, its path from there, in order.
+/// Every file of `src` that is part of the program: its path relative to `src` and its text, sorted by path.
 fn product_sources() -> Vec<(PathBuf, String)> {
     without_test_files(sources())
 }
@@ -210,15 +212,15 @@ fn without_test_files(mut sources: Vec<(PathBuf, String)>) -> Vec<(PathBuf, Stri
     sources
 }
 
-/// Every file under `src`, its path from there, in order.
+/// Every file below `src`: its path relative to `src` and its text, sorted by path.
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let relative = |(path, text): (PathBuf, String)| (path.strip_prefix(&root).unwrap().to_owned(), text);
     files(&root, &["rs"]).into_iter().map(relative).collect()
 }
 
-/// All that people read, but for recorded replies and the words that servers use in them, stored results, and the lists of words
-/// themselves.
+/// All files that people read. Exempt are recorded replies and their words, stored results, and the lists of forbidden
+/// words and names.
 fn texts() -> Vec<(PathBuf, String)> {
     const EXEMPT: &[&str] = &[
         "src/condition/lexicon.txt",
@@ -241,7 +243,7 @@ fn texts() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The files below `folder` with one of these extensions, in order.
+/// The files below `folder` with one of these extensions, sorted by path.
 fn files(folder: &Path, extensions: &[&str]) -> Vec<(PathBuf, String)> {
     let (mut folders, mut found) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
@@ -260,7 +262,7 @@ fn files(folder: &Path, extensions: &[&str]) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// What `--help` prints, of the program and of each command.
+/// The output of `--help`, of the program and of each command.
 fn help_texts() -> Vec<(String, String)> {
     let help = |command: &str| {
         let mut smtpress = Command::new(env!("CARGO_BIN_EXE_smtpress"));
@@ -291,7 +293,7 @@ fn module_of(path: &Path) -> Vec<String> {
     module
 }
 
-/// The first part of the path: the name of the file's row.
+/// The name of the file's row in the table: the first part of its path.
 fn row_name(path: &Path) -> String {
     let first = path.components().next().expect("a file has a name");
     Path::new(first.as_os_str()).with_extension("").to_string_lossy().into_owned()
@@ -348,7 +350,7 @@ fn form_faults(path: &Path, text: &str) -> Vec<String> {
     faults
 }
 
-/// The checks can fail: made-up files with one fault each, and with what only looks like one.
+/// Tests of the checks themselves: each made-up file has one fault, or something that only looks like a fault.
 mod checked {
     use super::*;
 

@@ -1,5 +1,6 @@
-//! The laws of BDAT and LMTP, whatever the listener answers: every byte the client writes is a command in its place or the
-//! announced part of a chunk, no chunk follows one that was refused, and the counts agree with what the listener holds.
+//! Properties of BDAT and LMTP that hold with any listener: every byte that the client writes belongs to a command in
+//! its place or to an announced chunk, no chunk follows a refused one, and the counts agree with the messages that the
+//! listener has.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -16,10 +17,10 @@ use crate::virtual_wire::{Mail, Owner, Wire};
 /// What the listener does next.
 #[derive(Clone, Copy, Debug)]
 enum Answer {
-    /// What is right, to so many commands.
+    /// The right replies to this many commands.
     Good(usize),
     Refusal(u16),
-    /// And it closes, as it must.
+    /// 421, after which the listener must close the connection.
     Busy,
     Closes(Closed),
 }
@@ -43,24 +44,25 @@ enum Told {
     Quit,
 }
 
-/// A listener that reads what is written to the byte.
+/// A listener that checks every byte that the client writes.
 #[derive(Debug, Default)]
 struct Listener {
     lmtp: bool,
     read: usize,
-    /// Bytes of the chunk that are still to come.
+    /// The bytes of the chunk that have not come yet.
     left: u64,
     unanswered: VecDeque<Told>,
-    /// The transaction that is answered: MAIL was taken, so many recipients were, and a chunk was refused.
+    /// The transaction whose commands are answered now: whether MAIL was accepted (`open`), how many recipients were,
+    /// and whether a chunk was refused.
     open: bool,
     recipients: u32,
     refused: bool,
-    /// LMTP: answers to the last chunk so far, and whether all were good.
+    /// LMTP: the number of replies to the last chunk so far, and whether one of them was a refusal (`doomed`).
     settled: u32,
     doomed: bool,
-    /// No more chunks may begin: the client has heard a refusal of what is under way.
+    /// No more chunks may start: the client has received a refusal in this transaction.
     warned: bool,
-    /// Messages taken and said to be.
+    /// The number of messages that the listener accepted with a reply.
     taken: usize,
 }
 
@@ -91,7 +93,7 @@ impl Listener {
             "MAIL" => {
                 let idle = self.unanswered.is_empty();
                 assert!(!(self.open && idle), "MAIL within a transaction: {self:?}");
-                // What goes out behind another message goes behind its last chunk only.
+                // The client may send MAIL before the reply to the previous message only after its last chunk.
                 assert!(idle || self.unanswered == [Told::Chunk { last: true }], "MAIL too early: {self:?}");
                 self.warned = false;
                 Told::Mail
@@ -109,13 +111,13 @@ impl Listener {
         self.unanswered.push_back(told);
     }
 
-    /// Answers the oldest command, well if `good` and if that is right.
+    /// Answers the oldest command: with success if `good` and if the state allows it, else with `code`.
     fn answer(&mut self, good: bool, code: u16) -> Vec<u8> {
         let Some(&told) = self.unanswered.front() else { return Vec::new() };
         let mut settled = true;
         let well = match told {
             Told::Hello => {
-                // RFC 5321 4.1.4.
+                // EHLO ends a transaction (RFC 5321 4.1.4).
                 self.open = false;
                 return self.say("250-mx.test\r\n250-PIPELINING\r\n250 CHUNKING\r\n");
             }
@@ -153,7 +155,7 @@ impl Listener {
         if settled {
             self.unanswered.pop_front();
         }
-        // In words by which the replies can be told apart.
+        // The text says which command the reply is for.
         format!("{} {told:?}\r\n", if well { 250 } else { code }).into_bytes()
     }
 
@@ -162,7 +164,7 @@ impl Listener {
         text.into()
     }
 
-    /// Messages that it has whole and did not answer for; it would take them.
+    /// The number of messages that the listener has completely and has not answered. It would accept them.
     fn held(&self) -> usize {
         let (mut open, mut recipients, mut refused) =
             (self.open, self.recipients, self.refused || self.doomed);

@@ -1,8 +1,10 @@
-//! The laws of the client machine, whatever the listener does: random scripts, owners, replies, cuts, closes and times.
+//! Properties of the client machine that hold with any listener: scripts, owners, replies, cuts, closes and times are
+//! random.
 //!
-//! `virtual_wire` holds the laws of the seam (one `Transaction` for each `begin`, `Ended` once and then the close, no
-//! empty write, no busy loop, no step that ends before it starts). Here a moody listener holds those of the protocol: no
-//! command where RFC 5321 and RFC 2920 allow none, and counts that agree: what it took is accepted or in doubt.
+//! `virtual_wire` checks the interface between machine and owner (one `Transaction` for each `begin`, `Ended` once and
+//! then the close, no empty write, no busy loop, no step that ends before it starts). This file checks the protocol.
+//! There is no command where RFC 5321 and RFC 2920 allow none, and the counts reconcile: a message that the listener
+//! has taken is accepted or in doubt.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,14 +18,14 @@ use smtpress::smtp::step::Step;
 
 use crate::virtual_wire::{Mail, Owner, Wire, script};
 
-/// What happens next.
+/// The next action of the listener, the kernel, the clock or the owner.
 #[derive(Clone, Debug)]
 enum Move {
-    /// The listener answers what it owes as it should, up to so many replies in a row, in one read.
+    /// The listener gives the right replies to at most this many outstanding commands, in one read.
     Good(usize),
-    /// It answers with this code, whether it owes anything or not.
+    /// It sends a reply with this code, even if no command is outstanding.
     Code(u16),
-    /// It sends this, cut anywhere.
+    /// It sends these bytes, which are cut anywhere.
     Noise(Vec<u8>),
     Closes(Closed),
     Passes(u64),
@@ -114,7 +116,7 @@ proptest! {
         }
         wire.close(Closed::Eof);
         prop_assert!(wire.closed.is_some());
-        // Nothing wakes the dead.
+        // Nothing that comes after the close has an effect.
         wire.receive(b"250 ok\r\n");
         wire.close(Closed::Reset);
         wire.client.abort(wire.now);
@@ -122,7 +124,7 @@ proptest! {
     }
 }
 
-/// A 250 says nothing of content that was not written when it was read, whole or in part.
+/// A 250 that was read, even only in part, before the content was written does not accept the content.
 #[test]
 fn what_comes_with_354_accepts_nothing() {
     for early in ["250 taken\r\n", "250-taken\r\n250 as 1\r\n", "250", "250 taken\r"] {
@@ -203,7 +205,7 @@ fn play(
         }
         listener.read(&mut wire);
     }
-    // What a reset leaves unread is never read; an orderly close still sends it.
+    // After a reset the listener never reads the bytes that are left; after an orderly close it does.
     let cut_short = wire.is_unread() && listener.reset;
     if !cut_short {
         wire.holds = false;
@@ -211,14 +213,14 @@ fn play(
         wire.settle();
         listener.read(&mut wire);
     }
-    // All ends in the end: within its time-outs, or at once.
+    // Every session ends, at the latest when its time-outs are over.
     wire.pass(Duration::from_secs(3 * 3600));
     listener.read(&mut wire);
     assert!(wire.closed.is_some(), "a session that never ends");
     listener.balance(&wire.events, cut_short);
 }
 
-/// The bytes come in two reads.
+/// Passes the bytes to the client in two reads.
 fn receive(wire: &mut Wire, bytes: &[u8], cut: prop::sample::Index) {
     let cut = cut.index(bytes.len() + 1);
     wire.receive(&bytes[..cut]);
@@ -238,21 +240,21 @@ enum Told {
     Quit,
 }
 
-/// A listener that follows the protocol in what it takes and answers as it likes.
+/// A listener that reads commands by the protocol, and sends any replies.
 #[derive(Debug, Default)]
 struct Listener {
     offers: bool,
-    /// MAIL, RCPT and DATA may come before the replies.
+    /// MAIL, RCPT and DATA may come in a group, before the replies.
     groups: bool,
-    /// And may follow content whose reply is outstanding.
+    /// They may also follow a message whose reply is outstanding.
     full: bool,
     greeted: bool,
-    /// It answered what it was not asked: it knows no longer what the client takes the answer for.
+    /// It sent a reply without a command, so it no longer knows to which command the client assigns a reply.
     lied: bool,
-    /// It said something after which the client may only leave.
+    /// It sent a reply after which the client may only quit.
     gave_up: bool,
     reset: bool,
-    /// EHLO was said, and not refused yet: one that it does not know may be followed by HELO.
+    /// EHLO is in use and was not refused so far. A refused EHLO may be followed by HELO.
     ehlo: bool,
     /// EHLO was refused as unknown.
     again: bool,
@@ -261,19 +263,19 @@ struct Listener {
     read: usize,
     last: Option<Told>,
     unanswered: VecDeque<Told>,
-    /// Answered 354, and the final dot has not come.
+    /// The listener answered 354, and the final dot has not come.
     content: bool,
     lines: u32,
     mail_accepted: bool,
     recipients: u32,
     accepted: usize,
     refused: usize,
-    /// Messages it holds without having said so.
+    /// The number of messages that it has, without an accepting or refusing reply.
     unsaid: usize,
 }
 
 impl Listener {
-    /// The reply it owes, as it should be.
+    /// Returns the right reply to the oldest outstanding command.
     fn good(&self) -> Option<u16> {
         if !self.greeted {
             return Some(220);
@@ -293,7 +295,7 @@ impl Listener {
         }
     }
 
-    /// Takes note of an answer and gives its bytes.
+    /// Records a reply and returns its bytes.
     fn answers(&mut self, code: u16, unread: bool) -> Vec<u8> {
         let bytes = self.wire_form(code);
         self.note(code, unread);
@@ -308,14 +310,15 @@ impl Listener {
         }
         let refuses = matches!(code / 100, 4 | 5);
         let Some(told) = self.unanswered.pop_front() else {
-            // With writes it has not seen, what the client takes this for is not known.
+            // While there are writes that the listener has not read, it does not know to which command the client
+            // assigns this reply.
             self.lied |= unread;
             self.gave_up = true;
             return;
         };
         let succeeds = code / 100 == 2 && !matches!(code, 220 | 221);
         match told {
-            // RFC 5321 3.2; to HELO nothing is offered, whatever it is answered.
+            // A refused EHLO is followed by HELO (RFC 5321 3.2), whose reply offers no extensions.
             Told::Hello if self.ehlo && (500..510).contains(&code) => {
                 (self.ehlo, self.again) = (false, true);
                 (self.groups, self.full) = (false, false);
@@ -348,7 +351,7 @@ impl Listener {
         }
     }
 
-    /// Reads what the kernel has taken.
+    /// Reads the bytes that the kernel has taken from the client.
     fn read(&mut self, wire: &mut Wire) {
         while self.read < wire.writes.len() && !(wire.is_unread() && self.read + 1 == wire.writes.len()) {
             let text = String::from_utf8(wire.writes[self.read].clone()).expect("commands are ASCII");
@@ -421,7 +424,8 @@ impl Listener {
         self.unanswered.push_back(told);
     }
 
-    /// What it accepted was reported as accepted, and what it may hold as accepted or in doubt.
+    /// Checks that each message that it accepted was reported as accepted, and each other message that it may have as
+    /// in doubt.
     fn balance(&self, events: &[Event], cut_short: bool) {
         if self.lied {
             return;
@@ -434,7 +438,7 @@ impl Listener {
         let in_doubt = events.iter().filter(in_doubt).count();
         let unanswered = self.unanswered.iter().filter(|told| **told == Told::Content).count();
         assert_eq!(accepted, self.accepted, "accepted; {self:?}");
-        // Whether a dot was within what the kernel took of the last write is more than the client can know.
+        // The client cannot know whether the kernel took the final dot of the last write.
         let unknown = usize::from(cut_short);
         let held = self.unsaid + unanswered;
         assert!((held..=held + unknown).contains(&in_doubt), "{in_doubt} in doubt; {self:?}");

@@ -37,15 +37,15 @@ enum Move {
     /// The listener sends this.
     Server(Vec<u8>),
     ServerCloses(Closed),
-    /// The client told these, in this order, after what is named before.
+    /// The client reported these events, in this order, after the moves before.
     Events(Vec<String>),
     Pass(Duration),
-    /// How the TLS handshake ends; `None`: well.
+    /// How the TLS handshake ends; `None`: with success.
     Tls(Option<Insecure>),
     Kernel {
         holds: bool,
     },
-    /// Calls from outside, with no poll between them.
+    /// Calls of the owner, with no poll between them.
     Owner(Vec<Call>),
     Closes(Close),
 }
@@ -61,7 +61,7 @@ enum Call {
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Nowhere,
-    /// Once, before this byte of all that the listener sends.
+    /// Once, before this byte of all bytes that the listener sends.
     Before(usize),
     Everywhere,
 }
@@ -180,7 +180,7 @@ fn run(dialogue: &Dialogue, cut: Cut) -> Result<(), String> {
     Ok(())
 }
 
-/// The events as the dialogues write them.
+/// Returns the events in the notation of the dialogues.
 fn told(events: &[Event]) -> Vec<String> {
     events.iter().map(tell).collect()
 }
@@ -231,7 +231,7 @@ fn tell(event: &Event) -> String {
 /// Reads a file of dialogues.
 fn parse(text: &str, file: &str) -> Vec<Dialogue> {
     let mut dialogues: Vec<Dialogue> = Vec::new();
-    // Lines of one kind in a row are one move; anything else between them parts them.
+    // Adjacent lines of one kind are one move; any other line between them separates them.
     let mut joins = false;
     for (number, line) in text.lines().enumerate() {
         let at = || format!("{file}:{}: {line:?}", number + 1);
@@ -363,7 +363,7 @@ fn expand(line: &str, hello: Hello) -> Vec<&str> {
     }
 }
 
-/// A line as it goes over the wire; one that ends in `\` has no line end.
+/// Returns the bytes of a line. A line that ends in `\` has no line end.
 fn wire_form(line: &str) -> Vec<u8> {
     match line.strip_suffix('\\') {
         Some(open) => open.as_bytes().to_vec(),
@@ -391,7 +391,8 @@ fn call(text: &str) -> Option<Call> {
     }
 }
 
-/// `2`: a mail to two recipients, of one piece; `2x3`: of three pieces; `2x3-1`: the last two of them cannot be had.
+/// `2`: a mail to two recipients, of one piece; `2x3`: of three pieces; `2x3-1`: the last two of the three cannot be
+/// read.
 fn mail(word: &str, number: u32) -> Option<Mail> {
     let (word, lost_from) = match word.split_once('-') {
         Some((word, had)) => (word, Some(had.parse().ok()?)),

@@ -1,16 +1,16 @@
-//! Tests that a plain `cargo test` leaves out: each is run by `.ci/run`, or by another test that its reason names.
+//! Tests that a plain `cargo test` ignores: each one is run by `.ci/run`, or by another test that its reason names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A test that is ignored: the target that holds it, its path there, and why.
+/// An ignored test: its target, its path in the target, and the reason.
 struct Ignored {
     target: String,
     path: String,
     reason: String,
 }
 
-/// The ignored tests of a file at `path`, from the crate's root.
+/// The ignored tests of a file; `path` is relative to the crate's root.
 fn ignored(path: &Path, text: &str) -> Vec<Ignored> {
     let parts: Vec<String> =
         path.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();

@@ -22,7 +22,8 @@ fn start(limits: Limits) -> Listener {
     listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 2).unwrap()
 }
 
-/// The ledger, once it says what is waited for (a close reaches the ledger a moment after it reaches the client).
+/// Waits until the ledger meets a condition, and returns it. A close reaches the ledger a moment after it reaches the
+/// client.
 pub fn ledger_when(listener: &Listener, is: impl Fn(&LedgerSnapshot) -> bool) -> LedgerSnapshot {
     let begin = Instant::now();
     loop {
@@ -46,13 +47,13 @@ fn messages_are_taken_and_counted() {
     );
     let replies: Vec<String> = TRANSACTION.iter().map(|line| client.say(line)).collect();
     assert_eq!(replies, ["250 sender ok", "250 recipient ok", "354 go ahead", "250 ok:  Message accepted"]);
-    // All in one piece, and the answers in order (RFC 2920).
+    // All commands go out in one group, and the replies come in order (RFC 2920).
     let rest = "MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<b@b.example>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";
     client.send(rest);
     let codes: Vec<String> = (0..6).map(|_| client.reply()[..3].to_owned()).collect();
     assert_eq!(codes, ["250", "250", "250", "354", "250", "221"]);
     assert!(client.is_closed());
-    // The place is free before the 221 can be read.
+    // The slot is released before the client can read the 221.
     assert_eq!(listener.ledger().sessions, 0);
     let ledger = listener.stop();
     assert_eq!((ledger.connections, ledger.messages, ledger.recipients), (1, 2, 3));
@@ -101,11 +102,11 @@ fn a_limit_of_connections_serves_exactly_so_many_and_releases_its_slots() {
     assert_eq!(held.pop().unwrap().say("QUIT")[..3], *"221");
     let mut next = Client::greeted(&listener);
     assert_eq!(next.say("NOOP"), "250 ok");
-    // A client that only closes gives its place back too.
+    // A client that closes without QUIT releases its slot too.
     drop(next);
     ledger_when(&listener, |ledger| ledger.sessions == 4);
     let _fifth = Client::greeted(&listener);
-    // Another address has places of its own.
+    // Another address has its own slots.
     assert_eq!(Client::connect_from("127.0.0.2", &listener).reply()[..3], *"220");
     let ledger = listener.stop();
     assert_eq!((ledger.connections, ledger.refused_connections), (11, 3));
@@ -167,7 +168,8 @@ fn rates_of_errors_are_drawn_by_seed() {
     let one = draws(1);
     assert_eq!(draws(1), one);
     assert_ne!(draws(2), one);
-    // Of 64 with probability 1/2, fewer than 12 or more than 52 come once in millions of seeds; these seeds are fixed.
+    // Of 64 draws with probability 1/2, fewer than 12 or more than 52 errors come once in millions of seeds. These
+    // seeds are fixed.
     assert!((12..=52).contains(&one.count_ones()), "{one:b}");
 }
 
@@ -199,7 +201,7 @@ fn a_stall_stops_everything_for_its_time() {
     std::thread::sleep((stall.from + Duration::from_millis(60)).saturating_sub(begin.elapsed()));
     client.say("NOOP");
     assert!(begin.elapsed() >= stall.from + stall.length, "{:?}", begin.elapsed());
-    // The kernel takes connections meanwhile; they are not greeted. Now they are.
+    // During the stall the kernel accepts connections without a greeting. Now the listener greets again.
     Client::greeted(&listener);
 }
 
@@ -226,7 +228,7 @@ fn a_queue_takes_exactly_its_number_from_any_client() {
     for line in &TRANSACTION[..3] {
         clients.iter_mut().for_each(|client| drop(client.say(line)));
     }
-    // All six are past MAIL; the dot decides.
+    // All six clients have sent DATA, so the final dot decides.
     let accepted =
         clients.iter_mut().filter_map(|c| c.say(TRANSACTION[3]).starts_with("250").then_some(())).count();
     let ledger = listener.stop();
@@ -247,7 +249,7 @@ fn a_message_is_never_delivered_without_its_reply() {
     drop(lost);
     ledger_when(&listener, |ledger| ledger.sessions == 0);
     assert_eq!(listener.ledger().messages, 0);
-    // Its place in the queue is released.
+    // The slot of that message in the queue is released.
     let mut client = Client::greeted(&listener);
     let last = TRANSACTION.iter().map(|line| client.say(line)).last();
     assert_eq!(last.as_deref(), Some("250 ok:  Message accepted"));
@@ -261,7 +263,7 @@ fn a_421_reaches_a_client_that_pipelined_on() {
         let mut client = Client::greeted(&listener);
         client.send(&format!("MAIL FROM:<>\r\n{}", "NOOP\r\n".repeat(20_000)));
         assert_eq!(client.reply(), "421 #4.x.2 Too many messages for this session");
-        // Unread input would make a reset of the close, and many a client would lose the 421 by it.
+        // If the listener closed with unread input, the kernel would send a reset, and many clients would lose the 421.
         assert!(client.is_closed());
     }
 }

@@ -1,8 +1,8 @@
-//! Holds `docs/measurement.md`, the rules of measurement: each names tests that exist, and each test and each number in the
-//! source that refers to a rule finds it there.
+//! Checks `docs/measurement.md`, the rules of measurement: each rule names tests that exist, and each test and each
+//! number in the source that refers to a rule refers to one of the page.
 //!
-//! `smtpress selftest` proves some rules again on the user's own machine; that its checks can fail is held by
-//! `tests/it/selftest.rs`, with a generator that counts from the wrong moment.
+//! `smtpress selftest` proves some rules again on the user's machine. `tests/it/selftest.rs` shows that its checks can
+//! fail, with a generator that counts from the wrong moment.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-/// A rule of the page: its number, and the tests that hold it, each as its file and its name.
+/// A rule of the page: its number, and the tests that prove it, each as its file and its name.
 #[derive(Debug)]
 struct Rule {
     number: String,
     tests: Vec<(String, String)>,
 }
 
-/// The rules of a page, in its order: `### M1: ...`, and below it lists of "`file`: `test`, `test`".
+/// The rules of a page, in its order: `### M1: ...`, followed by lists of "`file`: `test`, `test`".
 fn rules(page: &str) -> Vec<Rule> {
     let mut rules = Vec::<Rule>::new();
     for line in page.lines() {
@@ -41,7 +41,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
 }
 
-/// The tests of a file: what stands after `fn` below a `#[test]`.
+/// The tests of a file: the names after `fn` that follow a `#[test]`.
 fn tests_in(text: &str) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     let mut is_test = false;
@@ -56,7 +56,7 @@ fn tests_in(text: &str) -> BTreeSet<&str> {
     found
 }
 
-/// The Rust files of `src` and `tests`, but for this one.
+/// The Rust files of `src` and `tests` except this one.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut folders =
         ["src", "tests"].map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).to_vec();
@@ -97,7 +97,7 @@ fn every_rule_that_this_version_follows_is_held_by_tests_that_exist() {
     );
 }
 
-/// The tests of the rules that their files do not have.
+/// The tests that a rule names, but that do not exist in the named file.
 fn lacking(rules: &[Rule]) -> Vec<String> {
     let tests = rules.iter().flat_map(|rule| rule.tests.iter().map(move |test| (&rule.number, test)));
     tests
@@ -114,7 +114,7 @@ fn every_test_named_after_a_rule_stands_below_it() {
     assert!(faults.is_empty(), "tests that docs/measurement.md does not name:\n{}", faults.join("\n"));
 }
 
-/// The tests of a file whose name begins with a rule that does not name them.
+/// The tests of a file whose name begins with the number of a rule, but that the rule does not name.
 fn not_below_their_rule(rules: &[Rule], text: &str) -> Vec<String> {
     let is_named = |test: &str| {
         let number = test.strip_prefix('m').and_then(|rest| rest.split('_').next()?.parse::<u32>().ok());
@@ -138,7 +138,7 @@ fn every_number_of_a_rule_in_the_source_is_on_the_page() {
     assert!(found > 30, "only {found} numbers were found");
 }
 
-/// The numbers of rules that a text names.
+/// The numbers of the rules to which a text refers.
 fn numbers(text: &str) -> Vec<String> {
     let number = Regex::new(r"\bM[1-9][0-9]?[a-z]?\b").unwrap();
     number.find_iter(text).map(|found| found.as_str().to_owned()).collect()

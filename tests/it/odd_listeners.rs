@@ -1,22 +1,26 @@
-//! Odd listeners against the ledger: whatever a listener says, doubled, cut, early, late, and however it ends, what the client
-//! counts as accepted is never more than what the listener took, and what it took is accepted or in doubt.
+//! Odd listeners, whose replies are doubled, cut, early or late, and which end in any way. With each of them the client
+//! never counts more messages as accepted than the listener took, and each message that the listener took is accepted
+//! or in doubt.
 //!
-//! The listener parses what the client writes by itself, and counts what it truly took. It gives any reply of a pool to any
-//! command, says it twice or says something else as well, with it, behind it or only when the client has gone on.
+//! The listener parses the commands itself, and counts the messages that it took. It sends any reply of a pool to any
+//! command. It may send the reply twice, or a second reply: in the same read, in the next one, or after the client has
+//! continued.
 //!
-//! `ODD_DIALOGUES=1000000 ODD_SEED=7` draws so many, with another seed.
+//! `ODD_DIALOGUES=1000000 ODD_SEED=7` draws a million dialogues, with another seed.
 //!
-//! # What is not drawn
-//! What no client can know (see `smtp::client::held`), for it is what a listener sends that answers each command once:
-//! - One reply too many together with one that is left out, in groups and in chunks.
-//! - A reply that is left out while another group is under way (pipelining in full): the next one takes its place.
-//! - In chunks, and for LMTP's replies to the content said twice: a listener that closes in place of what it still owes. In
-//!   LMTP a reply too many and a refused recipient: as many replies come as are due.
-//! - In chunks, a reply too many without an end of its own (what follows is its end), or one that offers what hello does. In
-//!   chunks with pipelining in full, one with words of its own: nothing can be asked in between.
-//! - With DATA: 354 one time too many, together with another oddity. A reply too many between 354 and the dot while another
-//!   message follows, or one that refuses, or one behind which the listener closes in place of its true reply: it looks like
-//!   a listener that takes the message and does not say 221.
+//! # Dialogues that are not drawn
+//! No client can recognize these (see `smtp::client::held`), because a listener that answers each command once can send
+//! the same bytes:
+//! - In groups and in chunks: one reply too many together with a missing reply.
+//! - With full pipelining: a missing reply while another group is outstanding, because the next reply takes its place.
+//! - In chunks, and with doubled LMTP replies to the content: a listener that closes instead of sending the outstanding
+//!   replies. In LMTP, one reply too many and a refused recipient: the number of replies is right.
+//! - In chunks: a reply too many without its own end (the next reply ends it), or with the extensions of a reply to
+//!   hello. In chunks with full pipelining: a reply too many with other words, because the client can ask nothing in
+//!   between.
+//! - With DATA: a second 354 together with another oddity. Also a reply too many between 354 and the dot, if another
+//!   message follows, if the reply refuses, or if the listener then closes instead of sending its true reply. The last
+//!   looks like a listener that takes the message and does not send 221.
 
 mod moody;
 mod sockets;
@@ -36,7 +40,7 @@ use smtpress::smtp::script::{Aside, Pipelining, Protocol, Quit, Script, SessionI
 use crate::virtual_wire::{Mail, Owner, Wire};
 use moody::{Extra, Kind, Listener, Oddity, POOL, Sent, When};
 
-/// A dialogue before it is held.
+/// A drawn dialogue.
 #[derive(Clone, Debug)]
 struct Drawn {
     chunks: bool,
@@ -50,9 +54,9 @@ struct Drawn {
     verify: u32,
     mails: Vec<(u32, u64)>,
     leaves: bool,
-    /// The listener says 250 with the same words to everything.
+    /// The listener answers every command with 250 and the same words.
     plain: bool,
-    /// What it says in one turn comes in one read.
+    /// All replies of one turn come in one read.
     joined: bool,
     odd: Vec<(Kind, Oddity)>,
 }
@@ -204,7 +208,7 @@ impl Drawn {
         }
     }
 
-    /// Holds the dialogue.
+    /// Runs the dialogue.
     fn hold(&self) -> Sums {
         let mails = self.mails.iter().zip(1..).map(|((recipients, pieces), number)| Mail {
             number,
@@ -261,13 +265,13 @@ impl Drawn {
     }
 }
 
-/// What became of the messages of a dialogue, or of many.
+/// The outcomes of the messages of one or more dialogues.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sums {
     started: usize,
     accepted: usize,
     in_doubt: usize,
-    /// By the listener's own ledger.
+    /// The messages that the listener took, by its own count.
     taken: usize,
 }
 
@@ -305,11 +309,11 @@ fn accepted_is_never_above_what_any_listener_took() {
     println!(
         "{started} started: {accepted} accepted, {in_doubt} in doubt, {others} not accepted; {taken} taken"
     );
-    // It says something: most of what is taken is known to be.
+    // The test is not empty: most of the messages that the listener took are counted as accepted.
     assert!(accepted > 0 && in_doubt > 0 && 2 * accepted > taken, "{accepted} {in_doubt} {taken}");
 }
 
-/// A listener that answers as it should, with the same words for everything or not, is believed.
+/// A listener that answers each command once leaves no message in doubt, even if all its replies have the same words.
 #[test]
 fn nothing_is_in_doubt_with_a_listener_that_answers_each_once() {
     for chunks in [false, true] {
@@ -342,8 +346,8 @@ fn nothing_is_in_doubt_with_a_listener_that_answers_each_once() {
     }
 }
 
-/// A reply that stands behind another one in the same read, whole or in part, is no answer to what is written next,
-/// wherever it stands.
+/// A reply that comes after another one in the same read, whole or in part, is no answer to the next command. This
+/// holds at every step.
 #[test]
 fn what_was_there_before_a_command_accepts_nothing_after_it() {
     let dialogue: &[(&str, &str)] = &[
@@ -398,7 +402,7 @@ fn what_was_there_before_a_command_accepts_nothing_after_it() {
                 let before = count(&wire);
                 wire.receive([steps[at].1, stray].concat().as_bytes());
                 let now = count(&wire);
-                // The reply that came first still answers.
+                // The first reply still answers its command.
                 assert!(now <= before + usize::from(*step == "content"), "{step} {stray:?}");
                 for (_, reply) in steps[at..].iter().chain(&steps) {
                     wire.receive(reply.as_bytes());

@@ -1,4 +1,4 @@
-//! The selftest can fail: with response times that count from the wrong moment, the scenarios that are there to catch it do.
+//! The selftest can fail: if response times count from the wrong moment, the scenarios that must show it fail.
 
 use smtpress::collector::Metric;
 use smtpress::collector::histogram::Hist;
@@ -17,13 +17,14 @@ fn measure(name: &str) -> [Check; 2] {
     [right, scenario.judge(&observed)]
 }
 
-/// What a generator would have measured whose clock starts when an arrival starts, and not when it was scheduled: no lag, no
-/// wait, and a response that is the service alone, after the opening of the session if one was opened for the arrival.
+/// Changes the measurement to that of a generator whose clock starts when an arrival starts, and not at its scheduled
+/// time: no lag, no wait, and a response time of session setup and service only.
 fn anchor_at_start(measured: &mut Measured) {
     for tally in &mut measured.tally.phases {
         for outcome in smtpress::collector::Outcome::ALL {
             let Some(service) = tally.hists.get(&(Metric::Service, outcome)) else { continue };
-            // Which opening belonged to which service is not known. The slowest together: no response was longer.
+            // It is not known which setup belonged to which service. The values are added in order, the slowest to the
+            // slowest, so no response time was longer than the longest of these.
             let setup = values(&tally.hists[&(Metric::Setup, outcome)]);
             let (mut response, mut zeros) = (Hist::default(), Hist::default());
             for (service, setup) in values(service).into_iter().zip(setup) {
@@ -37,12 +38,12 @@ fn anchor_at_start(measured: &mut Measured) {
     }
 }
 
-/// The values of a histogram, rising.
+/// The values of a histogram in rising order.
 fn values(hist: &Hist) -> Vec<u64> {
     hist.buckets().flat_map(|(value, count)| std::iter::repeat_n(value, count as usize)).collect()
 }
 
-/// The lower bounds hold on any machine; the upper ones only on one that has the time.
+/// The lower bounds hold on any machine, but the upper bounds only on one that is not busy.
 fn lower_bounds_hold(check: &Check) -> bool {
     check.figures.iter().all(|figure| figure.at_least.is_none_or(|bound| figure.value >= bound))
 }

@@ -1,6 +1,6 @@
 //! A client machine, its owner and a kernel under a virtual clock: what `net::drive` does, without a socket.
 //!
-//! It also holds the laws of the seam that every dialogue must keep, whatever the listener does.
+//! It also checks the rules of the interface between machine and owner, which hold in every dialogue.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -12,11 +12,11 @@ use smtpress::smtp::machine::{Close, Closed, Handshake, Insecure, Machine, Need}
 use smtpress::smtp::script::{Hello, Pipelining, Quit, Script, SessionIdentity};
 use smtpress::smtp::transaction::{Content, Lost};
 
-/// More polls than any event can ask for.
+/// An upper bound of the polls that one event can cause.
 const BOUND: usize = 200;
 const PIECE: u64 = "piece 1\r\n".len() as u64;
 
-/// The one moment from which all virtual time counts.
+/// The start of all virtual time.
 #[expect(clippy::disallowed_methods, reason = "an Instant has no other source; nothing depends on its value")]
 pub fn base() -> Instant {
     static BASE: OnceLock<Instant> = OnceLock::new();
@@ -34,7 +34,7 @@ pub struct Mail {
     pub recipients: u32,
     /// At most 9.
     pub pieces: u64,
-    /// From this piece on (from 0) it cannot be had.
+    /// The content cannot be read from this piece on; the first piece is 0.
     pub lost_from: Option<u64>,
 }
 
@@ -88,16 +88,16 @@ impl Content for Mail {
     }
 }
 
-/// What the owner does when it hears `Ready`.
+/// What the owner does when it gets `Ready`.
 #[derive(Clone, Debug, Default)]
 pub struct Owner {
-    /// What it has to send.
+    /// The messages that it has to send.
     pub mails: VecDeque<Mail>,
     /// It does not answer an early `Ready`.
     pub declines: bool,
-    /// When it has nothing to send it lets the session rest instead of finishing it.
+    /// When it has no message left, it lets the session rest instead of finishing it.
     pub rests: bool,
-    /// It says with the last mail that it is the last.
+    /// With the last message it announces that no other one follows.
     pub leaves: bool,
 }
 
@@ -105,15 +105,15 @@ pub struct Wire {
     pub client: Client<Mail>,
     pub owner: Owner,
     pub now: Instant,
-    /// Each `Need::Write` as it came.
+    /// The bytes of each `Need::Write`.
     pub writes: Vec<Vec<u8>>,
     pub events: Vec<Event>,
     pub closed: Option<Close>,
-    /// It asked for a TLS handshake, and for nothing since.
+    /// The client waits for a TLS handshake.
     pub secures: bool,
-    /// The kernel takes nothing.
+    /// The kernel takes no bytes.
     pub holds: bool,
-    /// Transactions started, and told as over.
+    /// The number of started transactions, and of those reported as ended.
     pub started: usize,
     pub told: usize,
     unwritten: bool,
@@ -227,19 +227,19 @@ impl Wire {
         self.client.begin(mail);
     }
 
-    /// All that was written is with the kernel.
+    /// The kernel takes all bytes that were written.
     pub fn written(&mut self) {
         if std::mem::take(&mut self.unwritten) {
             self.client.handle_written(self.now);
         }
     }
 
-    /// The last write is not with the kernel yet.
+    /// Whether the kernel has not taken the last write yet.
     pub fn is_unread(&self) -> bool {
         self.unwritten
     }
 
-    /// These bytes come in one read.
+    /// Passes these bytes to the client in one read.
     pub fn receive(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.closed.is_none() {
             let taken = self.client.handle_input(self.now, bytes);
@@ -254,7 +254,7 @@ impl Wire {
         self.settle();
     }
 
-    /// The handshake ends.
+    /// Ends the handshake; `None`: with success.
     pub fn secured(&mut self, how: Option<Insecure>) {
         self.secures = false;
         match how {
@@ -264,7 +264,7 @@ impl Wire {
         self.settle();
     }
 
-    /// Time passes; deadlines are kept on the way.
+    /// Lets this time pass, with every time-out at its deadline.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while self.closed.is_none()

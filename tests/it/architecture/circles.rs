@@ -1,7 +1,8 @@
-//! Circles of imports: which files can only be understood together.
+//! Circles of imports: files that can only be understood together.
 //!
-//! An edge leads from a file to the file that declares what it names, behind every re-export; a `pub use` alone is none.
-//! A module and its direct children may name each other, and so may two files. A larger circle is a fault.
+//! An edge leads from a file to the file that declares an item which it names, through all re-exports. A `pub use`
+//! alone is no edge. A module and its direct children may name each other, and so may two files. A larger circle is a
+//! fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use super::module_of;
 use super::source::{Reference, Source};
 
-/// The files of one circle, and where one names another: (file, line, named file, name).
+/// The files of one circle, and the places at which one names another: (file, line, named file, name).
 #[derive(Debug)]
 pub struct Circle {
     pub files: Vec<PathBuf>,
@@ -27,7 +28,7 @@ impl fmt::Display for Circle {
     }
 }
 
-/// Each circle of more than two files among `sources`, which hold no tests.
+/// The circles of more than two files among `sources`, which contain no tests.
 pub fn circles(sources: &[(PathBuf, String)]) -> Vec<Circle> {
     let crate_ = Crate::read(sources);
     let edges = crate_.edges();
@@ -35,8 +36,8 @@ pub fn circles(sources: &[(PathBuf, String)]) -> Vec<Circle> {
         let (child, parent) = (&crate_.modules[child], &crate_.modules[parent]);
         child.len() == parent.len() + 1 && child.starts_with(parent)
     };
-    // What a module and its direct children name among each other is no circle: without either direction of these edges
-    // there must be none.
+    // A module and its direct children may name each other. So the graph is checked twice, without the edges to
+    // children and without those to parents, and may have no circle in either case.
     let upward = edges.keys().copied().filter(|&(from, to)| !is_child(to, from)).collect();
     let downward = edges.keys().copied().filter(|&(from, to)| !is_child(from, to)).collect();
     let mut found: Vec<Vec<usize>> = Vec::new();
@@ -67,7 +68,7 @@ struct Crate {
     sources: Vec<Source>,
 }
 
-/// From which file to which, and the first line and name that lead there.
+/// The edges: (from file, to file), with the first line and name that make the edge.
 type Edges = BTreeMap<(usize, usize), (usize, String)>;
 
 impl Crate {
@@ -102,7 +103,7 @@ impl Crate {
         edges
     }
 
-    /// The file that declares what `path` names; none for a module as a whole: the paths that begin with its name count.
+    /// The file that declares the item at `path`. `None` for a module as a whole: only paths to its items are edges.
     fn resolve(&self, path: &[String], depth: usize) -> Option<(usize, String)> {
         let length = (1..=path.len()).rev().find(|&length| self.files.contains_key(&path[..length]))?;
         let (file, rest) = (self.files[&path[..length]], &path[length..]);
@@ -119,7 +120,7 @@ impl Crate {
     }
 }
 
-/// The strongly connected groups of the graph: from each file of a group every other one can be reached.
+/// The strongly connected components of the graph: each file of a group can be reached from every other one.
 fn groups(count: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<Vec<usize>> {
     let reach = |start: usize, forward: bool| {
         let (mut seen, mut open) = (BTreeSet::from([start]), vec![start]);
@@ -144,7 +145,7 @@ fn groups(count: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<Vec<usize>> {
     found
 }
 
-/// The check can fail, and does not for what is allowed.
+/// Tests of the check itself: it finds faults, and accepts what is allowed.
 mod checked {
     use super::*;
 
@@ -210,7 +211,7 @@ mod checked {
             ("m/c.rs", "use crate::m; fn f(_: m::A) {}"),
         ];
         assert_circles(&behind, &[&["m/a.rs", "m/b.rs", "m/c.rs"]]);
-        // The facade itself is no part of it, although it names all three.
+        // The facade is no part of a circle, although it names all three files.
         let exports = [facade, behind[1], behind[2], ("m/c.rs", "pub struct C;")];
         assert_circles(&exports, &[]);
     }

@@ -1,4 +1,4 @@
-//! Names of types: no name stands for two types of the crate, and some names say nothing.
+//! Names of types: no name is used for two types of the crate, and names that cannot be understood are forbidden.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::module_of;
 use super::source::Source;
 
-/// Names that say nothing without the doc comment of their module, and what to say instead.
+/// Names that cannot be understood without the doc comment of their module, and what to use instead.
 const RIDDLES: &[(&str, &str)] = &[
     ("Books", "Counts"),
     ("Course", "Timeline"),
@@ -30,7 +30,7 @@ const RIDDLES: &[(&str, &str)] = &[
     ("Underway", "a run in progress"),
 ];
 
-/// A name that two or more types bear: (name, where).
+/// The names that two or more types have: (name, places).
 pub fn doubles(sources: &[(PathBuf, String)]) -> Vec<(String, Vec<String>)> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (path, text) in sources {
@@ -44,7 +44,7 @@ pub fn doubles(sources: &[(PathBuf, String)]) -> Vec<(String, Vec<String>)> {
             }
         }
     }
-    // Two in one file are one type under two conditions of compilation.
+    // Two declarations in one file are one type under two conditions of compilation.
     let file = |place: &String| place.split(':').next().map(str::to_owned);
     let is_double = |places: &[String]| places.iter().any(|place| file(place) != file(&places[0]));
     places.into_iter().filter(|(_, places)| is_double(places)).collect()
@@ -66,7 +66,7 @@ pub fn riddles(sources: &[(PathBuf, String)]) -> Vec<String> {
     faults
 }
 
-/// The checks can fail, and do not for what only looks like a fault.
+/// Tests of the checks themselves: they find faults, and accept what only looks like one.
 mod checked {
     use super::*;
 

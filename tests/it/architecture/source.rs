@@ -1,22 +1,23 @@
-//! Reads one Rust file far enough to know which modules of this crate it names, which types it declares, and its length.
+//! Reads from one Rust file which modules of this crate it names, which types it declares, and its number of lines.
 //!
-//! A scanner of tokens, not a parser: comments, strings and character literals are gone, and with them every path that is
-//! none. It resolves `crate::`, `super::`, `self::` and, for the binary, `smtpress::`, through nested groups.
+//! This is a scanner of tokens and not a parser. It skips comments, strings and character literals, because a path in
+//! them is no reference. It resolves `crate::`, `super::`, `self::` and, for the binary, `smtpress::`, through nested
+//! groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A path of this crate as a file names it, from the crate's root: `["net", "target", "Target"]`; `*` for a glob.
+/// A path of this crate that a file names, from the crate's root: `["net", "target", "Target"]`; `*` for a glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     pub path: Vec<String>,
     pub line: usize,
-    /// What a `use` calls it; empty for a path in the code.
+    /// The name that a `use` gives to it; empty for a path in the code.
     pub alias: String,
-    /// A `pub use` of what the file itself does not name again.
+    /// Whether it is a `pub use` of an item that the file does not use itself.
     pub is_export: bool,
 }
 
-/// A name that a file gives to a type or to a module in it.
+/// A type or an inline module that a file declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Declaration {
     pub name: String,
@@ -24,12 +25,12 @@ pub struct Declaration {
     pub line: usize,
 }
 
-/// What the checks need to know of a file.
+/// The properties of a file that the checks need.
 #[derive(Debug, Default)]
 pub struct Source {
-    /// Every path of this crate outside `#[cfg(test)]`, from `crate`, `super` or `self` on.
+    /// Every path of this crate outside `#[cfg(test)]` that begins with `crate`, `super` or `self`.
     pub references: Vec<Reference>,
-    /// The same from a module that this file declares, or from a name that it imports.
+    /// Every other path of this crate: it begins with a module that this file declares, or with a name that it imports.
     pub short_references: Vec<Reference>,
     /// Types and modules declared outside `#[cfg(test)]`.
     pub declarations: Vec<Declaration>,
@@ -40,7 +41,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads `text`, the file of the module at `module` (the crate's root: empty).
+    /// Reads `text`, the file of the module at path `module`, which is empty for the crate's root.
     pub fn read(module: &[String], text: &str) -> Source {
         let (tokens, lines) = scan(text);
         let mut source = Source { lines_of_code: lines.len(), ..Source::default() };
@@ -69,7 +70,7 @@ struct Token {
     line: usize,
 }
 
-/// The tokens, and the lines that hold code.
+/// The tokens, and the numbers of the lines that contain code.
 fn scan(text: &str) -> (Vec<Token>, BTreeSet<usize>) {
     let chars: Vec<char> = text.chars().collect();
     let at = |i: usize| chars.get(i).copied().unwrap_or('\0');
@@ -134,7 +135,7 @@ fn end_of_block_comment(chars: &[char], from: usize) -> usize {
     i
 }
 
-/// Behind the closing quote of the string whose opening quote stands at `from`.
+/// The position after the closing quote of the string whose opening quote is at `from`.
 fn end_of_string(chars: &[char], from: usize) -> usize {
     let mut i = from + 1;
     while i < chars.len() && chars[i] != '"' {
@@ -143,7 +144,7 @@ fn end_of_string(chars: &[char], from: usize) -> usize {
     (i + 1).min(chars.len())
 }
 
-/// Behind a character literal, or behind the quote alone if it begins a lifetime.
+/// The position after a character literal, or after the quote if it begins a lifetime.
 fn end_of_quote(chars: &[char], from: usize) -> usize {
     let at = |i: usize| chars.get(i).copied();
     match (at(from + 1), at(from + 2)) {
@@ -156,7 +157,7 @@ fn end_of_quote(chars: &[char], from: usize) -> usize {
     }
 }
 
-/// Behind the literal if a prefixed one (`r"`, `br#"`, `b'`, `c"`) begins at `from`.
+/// The position after the prefixed literal (`r"`, `br#"`, `b'`, `c"`) at `from`; `None` if there is none.
 fn literal_prefix(chars: &[char], from: usize) -> Option<usize> {
     if from > 0 && is_word(chars[from - 1]) {
         return None;
@@ -194,7 +195,8 @@ fn starts_with(tokens: &[Token], texts: &[&str]) -> bool {
     tokens.len() >= texts.len() && tokens.iter().zip(texts).all(|(token, text)| token.text == *text)
 }
 
-/// The tokens without the items under `#[cfg(test)]`; the names of such modules in files of their own go to `test_modules`.
+/// The tokens without the items under `#[cfg(test)]`. If such an item is a module in its own file, its name is added to
+/// `test_modules`.
 fn without_tests(tokens: &[Token], test_modules: &mut Vec<String>) -> Vec<Token> {
     let (mut kept, mut i) = (Vec::new(), 0);
     while i < tokens.len() {
@@ -260,14 +262,15 @@ fn declarations(tokens: &[Token]) -> Vec<Declaration> {
     found
 }
 
-/// The paths of this crate; `names` are words beside `crate`, `super` and `self` that begin one, and where they lead.
+/// The paths of this crate. `names` are the words besides `crate`, `super` and `self` that begin a path, each with the
+/// path that it stands for.
 fn references(module: &[String], tokens: &[Token], names: &BTreeMap<String, Vec<String>>) -> Vec<Reference> {
     let mut module = module.to_vec();
     let (mut found, mut depth, mut inline) = (Vec::<Reference>::new(), 0, Vec::new());
     let (mut i, mut is_import, mut before_use, mut first) = (0, false, "", 0);
     while i < tokens.len() {
         let text = |k: usize| tokens.get(k).map_or("", |token: &Token| token.text.as_str());
-        // A path inside `a::b` is no beginning; `$crate` and `<crate` are.
+        // A word after `::` does not begin a path; `$crate` and `<crate` do.
         let begins = i == 0 || text(i - 1) != "::";
         match text(i) {
             "{" => depth += 1,
@@ -326,7 +329,7 @@ fn references(module: &[String], tokens: &[Token], names: &BTreeMap<String, Vec<
     found
 }
 
-/// Reads the rest of a path at `i`, groups and all, adds what it leads to, and gives the place behind it.
+/// Reads the rest of a path at `i`, with its groups, adds the references, and returns the position after it.
 fn expand(
     tokens: &[Token],
     mut i: usize,
@@ -343,7 +346,7 @@ fn expand(
                 while tokens.get(i).is_some_and(|token| token.text != "}") {
                     let next = expand(tokens, i, &path, is_import, found);
                     i = next.max(i + 1);
-                    // Behind an element: `as name`, and the comma.
+                    // After an element: `as name`, and the comma.
                     while tokens.get(i).is_some_and(|token| token.text != "," && token.text != "}") {
                         i += 1;
                     }

@@ -117,7 +117,7 @@ pub fn phrases(text: &str) -> Vec<Found> {
     found
 }
 
-/// What may stand between two words of a phrase: blanks, the mark of a comment, the joint of a name.
+/// Whether two words of a phrase may have this text between them: blanks, the mark of a comment, the joint of a name.
 fn is_gap(between: &str) -> bool {
     between.chars().all(|c| c.is_whitespace() || matches!(c, '/' | '!' | '#' | '*' | '\\' | '_' | '-' | '>'))
 }
@@ -141,7 +141,7 @@ fn words(text: &str) -> Vec<Word> {
     words
 }
 
-/// The check can fail, and does not for what only looks like a fault.
+/// Tests of the check itself: it finds faults, and accepts what only looks like one.
 mod checked {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! What the last selftest found this machine able to do, and what `check` says of a profile that asks for more (M25).
+//! The stored ceiling of the last selftest, and the warning of `check` about a profile that exceeds it (M25).
 
 use super::stage::Stage;
 
@@ -18,7 +18,7 @@ fn m25_check_warns_of_a_rate_above_four_fifths_of_what_the_machine_can() {
     let warning = check("41/s");
     assert!(warning.contains("warning: the profile asks for 41.0/s"), "{warning}");
     assert!(warning.contains("in time up to 50.0/s only"), "{warning}");
-    // What is kept there and cannot be read is no reason to fail.
+    // A stored file that cannot be read is no reason to fail.
     stage.put("state/smtpress/selftest.json", "}");
     assert_eq!(check("1000/s"), "");
 }

@@ -1,4 +1,4 @@
-//! `compare`: runs against runs, what is refused, and the exit codes.
+//! `compare`: comparisons of runs, refused runs, and the exit codes.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ messages = 200
 sessions = 20
 "#;
 
-/// A stage on which so many runs of the profile were stored as `<name>-1`, ...
+/// Runs the profile this many times, and stores the runs as `<name>-1`, `<name>-2` and so on.
 fn ran(stage: &Stage, name: &str, profile: &str, runs: usize) {
     stage.put(&format!("{name}.toml"), profile);
     for i in 1..=runs {
@@ -36,11 +36,11 @@ fn runs_are_compared_and_what_cannot_be_is_refused() {
     ran(&stage, "slow", &format!("{BASE}[listener]\ndelays = {{ body = \"100ms\" }}\n"), 4);
     ran(&stage, "seeded", &BASE.replace("seed = 7", "seed = 8"), 1);
 
-    // A run against itself, and four against themselves.
+    // One run is compared with itself, and then four runs.
     let same = stage.run(&["compare", "base-1", "--against", "base-1"]).ended(0);
     assert!(same.out.starts_with("EQUIVALENT  all "), "{}", same.out);
     assert!(same.out.contains("run-to-run variation unknown"), "{}", same.out);
-    // It says so, whatever the run is called.
+    // The warning is given even if the run has another name.
     let told = "are the same run (";
     assert!(same.out.contains(told) && same.err.contains(told), "{}{}", same.out, same.err);
     std::os::unix::fs::symlink("base-1", stage.path("link")).unwrap();
@@ -72,7 +72,7 @@ fn runs_are_compared_and_what_cannot_be_is_refused() {
         *broken.pointer_mut(place).unwrap() = wrong;
         assert!(!validator.is_valid(&broken), "{place}");
     }
-    // What is reported is what the runs hold.
+    // The reported values are those of the runs.
     let stored = stage.json("base-2/result.json");
     let metrics = stored["metrics"].as_array().unwrap();
     let response =
@@ -82,7 +82,8 @@ fn runs_are_compared_and_what_cannot_be_is_refused() {
     let told = stored["phases"][0]["accepted_per_s"].as_f64().unwrap();
     assert!((rate / told - 1.0).abs() < 1e-6, "{rate} {told}");
 
-    // Another profile is refused, with both sentences; so are another seed and a run that is given twice.
+    // Runs of another profile are refused, with both sentences. So are runs of another seed, and a run that is given
+    // twice.
     let slow = ["slow-1", "slow-2", "slow-3", "slow-4", "--metric", "p50"];
     let refused = stage.run(&[&four[..], &slow[..]].concat()).ended(2);
     assert!(refused.err.contains("slow-1 has another profile than base-1"), "{}", refused.err);
@@ -96,7 +97,8 @@ fn runs_are_compared_and_what_cannot_be_is_refused() {
     let refused = stage.run(&["compare", "base-1", "--against", "nowhere"]).ended(2);
     assert!(refused.err.contains("nowhere"), "{}", refused.err);
 
-    // Insisted on, it is judged: a tenth of a second more a message is a regression, and the other way an improvement.
+    // With --force the runs are compared: a tenth of a second more for each message is a regression, and a tenth less
+    // an improvement.
     let forced = stage.run(&[&four[..], &slow[..], &["--force"]].concat()).ended(99);
     assert!(forced.out.starts_with("REGRESSED  1 of 1 metrics are worse"), "{}", forced.out);
     assert!(forced.out.contains("forced: slow-1 has another profile"), "{}", forced.out);
@@ -105,13 +107,13 @@ fn runs_are_compared_and_what_cannot_be_is_refused() {
         [&["compare"][..], &slow[..4], &["--against"], &itself[..], &["--metric", "p50", "--force"]].concat();
     let markdown = stage.run(&[&back[..], &["--markdown"]].concat()).ended(0).out;
     assert!(markdown.starts_with("### smtpress compare: IMPROVED"), "{markdown}");
-    // One short run a side settles nothing.
+    // One short run on each side decides nothing.
     let alone = ["compare", "base-1", "--against", "slow-1", "--metric", "p50", "--force"];
     let alone = stage.run(&alone).ended(5).out;
     let one_line = alone.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(one_line.contains("too short to be compared alone"), "{alone}");
 
-    // A run whose generator failed it is no evidence.
+    // An invalid run is refused.
     let invalid =
         stage.read("base-1/result.json").replacen("\"status\": \"valid\"", "\"status\": \"invalid\"", 1);
     stage.put("base-1/result.json", invalid);

@@ -1,5 +1,5 @@
-//! Every command opens its sessions in the same way: the parameters of MAIL and RCPT, the hello, the PROXY header and the name of a
-//! failure to connect follow from the profile, and not from the command.
+//! Every command opens its sessions in the same way: the parameters of MAIL and RCPT, the hello, the PROXY header and
+//! the name of a failure to connect depend on the profile, and not on the command.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::stage::Stage;
 
-/// Records what clients send: the lines of each session, or its first bytes.
+/// Records what clients send: the commands of each session, or its first bytes.
 struct Recorder {
     address: SocketAddr,
     sessions: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Recorder {
-    /// Answers each session with `serve`, which gives what is recorded of it.
+    /// Answers each session with `serve`, which returns the bytes to record.
     fn start(serve: fn(TcpStream) -> std::io::Result<Vec<u8>>) -> Recorder {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -39,9 +39,9 @@ impl Recorder {
         format!("{scheme}://{}", self.address)
     }
 
-    /// What was recorded since the last call.
+    /// Returns what was recorded since the last call.
     fn take(&self) -> Vec<Vec<u8>> {
-        // A command may be over before its last session is recorded.
+        // A command may end before its last session is recorded.
         for _ in 0..100 {
             if !self.sessions.lock().unwrap().is_empty() {
                 break;
@@ -95,7 +95,7 @@ fn dialogue(stream: TcpStream) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Takes the first bytes and closes.
+/// Reads the first bytes and closes.
 fn first_bytes(mut stream: TcpStream) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; 4096];
     let read = stream.read(&mut bytes)?;
@@ -106,7 +106,7 @@ fn first_bytes(mut stream: TcpStream) -> std::io::Result<Vec<u8>> {
 /// A stage with a profile of three messages to `url`, with these settings.
 fn stage(url: &str, settings: &str) -> Stage {
     let stage = Stage::new();
-    // The generator is known to be fast, so that it is not measured first.
+    // With a stored ceiling the generator is not measured first.
     std::fs::create_dir_all(stage.path("state/smtpress")).unwrap();
     stage.put("state/smtpress/selftest.json", "{\"ceiling\": {\"rate_per_s\": 1000000.0}}");
     let profile = |load: &str| {
@@ -123,7 +123,7 @@ fn stage(url: &str, settings: &str) -> Stage {
     stage
 }
 
-/// Runs each command against `url` and gives what it said, after the command's name.
+/// Runs each command against `url`, and calls `check` with the command's name and its output.
 fn each_command(stage: &Stage, url: &str, limits: &str, trace: &[&str], check: impl Fn(&str, &str)) {
     let state = stage.path("state").display().to_string();
     let traced = [&["trace", url, "--timeout", "3s"][..], trace].concat();

@@ -1,4 +1,5 @@
-//! The live page from outside: where it may be, who may look and who may stop. What a person sees is in `tests/page`.
+//! The live page over HTTP: its addresses, and which requests may read it or stop the run. `tests/page` tests the page
+//! in a browser.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,10 +9,10 @@ use nix::sys::signal::Signal;
 
 use super::stage::{Running, Stage};
 
-/// Nothing takes so long, on any machine.
+/// No step takes this long on any machine.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// A run of a minute with a live page, and where that is.
+/// Starts a run of a minute with a live page. Returns it with the page's address and URL.
 fn running(stage: &Stage, more: &[&str]) -> (Running, SocketAddr, String) {
     let arguments = ["run", "small.toml", "--for", "60s", "-o", "r", "--dashboard"];
     let place = if more.is_empty() { &["127.0.0.1:0"][..] } else { more };
@@ -22,7 +23,7 @@ fn running(stage: &Stage, more: &[&str]) -> (Running, SocketAddr, String) {
     (running, address.parse().unwrap(), format!("/{path}"))
 }
 
-/// What is answered to a request that closes the connection.
+/// Returns the answer to a request that closes the connection.
 fn ask(address: SocketAddr, method: &str, path: &str, headers: &str) -> String {
     let mut answer = Vec::new();
     send(address, method, path, headers).read_to_end(&mut answer).unwrap();
@@ -46,7 +47,7 @@ fn status(answer: &str) -> &str {
     answer.split(' ').nth(1).unwrap_or_default()
 }
 
-/// Counts that reconcile, of a run that was stopped.
+/// Checks that the run was interrupted and that its counts reconcile.
 fn balanced(stage: &Stage) {
     let result = stage.json("r/result.json");
     assert_eq!(result["verdict"]["status"], "interrupted");
@@ -91,7 +92,7 @@ fn the_page_stops_the_run_as_ctrl_c_does() {
         assert!(page.contains(part), "{part}");
     }
     assert!(!page.contains("PASS"));
-    // Who may not: a link, another page, another name.
+    // These may not stop the run: a link, another page, another host name.
     let foreign = "Origin: http://evil.example\r\n";
     for (method, path, headers, expected) in [
         ("GET", "/stop", "", "405"),
@@ -105,8 +106,8 @@ fn the_page_stops_the_run_as_ctrl_c_does() {
     ] {
         assert_eq!(status(&ask(address, method, path, headers)), expected, "{method} {path} {headers}");
     }
-    // A head of 16 KiB that is not at its end is refused. Of a longer one the rest is never read, which resets the connection
-    // and may lose the answer: there only the page counts, which is served as before.
+    // A request head is refused if it has not ended after 16 KiB. The rest of a longer head is never read; this resets
+    // the connection and may lose the answer. So there the test only checks that the page is served as before.
     let head = format!("GET / HTTP/1.1\r\nHost: {address}\r\nX-Long: ");
     let long = format!("{head:x<size$}", size = 16 * 1024);
     let mut stream = TcpStream::connect(address).unwrap();
@@ -117,7 +118,7 @@ fn the_page_stops_the_run_as_ctrl_c_does() {
     assert_eq!(status(&answer), "431", "{answer}");
     TcpStream::connect(address).unwrap().write_all(long.repeat(64).as_bytes()).ok();
     assert_eq!(status(&ask(address, "GET", "/", "")), "200");
-    // One looks on to the end, another never reads.
+    // One client reads to the end, another never reads.
     let mut viewer = send(address, "GET", "/events", "");
     let deaf = send(address, "GET", "/events", "");
     let stopped = ask(

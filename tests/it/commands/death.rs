@@ -1,5 +1,5 @@
-//! A listener in a process of its own that dies in mid-run: whatever the load, the run does not pass, and it says what was
-//! asked, what was done and why it ended.
+//! A listener in its own process that dies during the run. With any load the run does not pass, and it reports the
+//! planned work, the done work and the reason.
 
 use std::io::{BufRead, BufReader, Write};
 use std::thread;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::stage::{Listening, Stage};
 
-/// Each load model with what it is asked, for three seconds or so many messages; whether its arrivals may be of either unit.
+/// Each load model with its keys, for about three seconds, and whether its arrivals may be messages or sessions.
 pub const LOADS: [(&str, &str, bool); 9] = [
     ("constant-rate", "rate = \"60/s\"\nfor = \"3s\"", true),
     ("ramping-rate", "from = \"20/s\"\nto = \"90/s\"\nfor = \"3s\"", true),
@@ -23,7 +23,7 @@ pub const LOADS: [(&str, &str, bool); 9] = [
     ("held-sessions", "sessions = 20\nfor = \"10s\"", false),
 ];
 
-/// How a listener dies: at once, in order, or so that nothing answers any more.
+/// How a listener dies: at once, in an orderly way, or stopped, so that it no longer answers.
 const DEATHS: [Signal; 3] = [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSTOP];
 
 fn profile(url: &str, load: &str, keys: &str, unit: &str) -> String {
@@ -43,21 +43,21 @@ pub fn sum(phase: &Value, names: &[&str]) -> u64 {
     names.iter().map(|name| phase[name].as_u64().unwrap()).sum()
 }
 
-/// Runs a load against a listener that dies in a second.
+/// Runs a load against a listener that dies after one second.
 fn dies(load: &str, keys: &str, unit: &str, death: Signal) {
     let what = format!("{load} of {unit}s, {death}");
     let stage = Stage::new();
     let listening = Listening::with(&stage, &["listener.delays.body=\"20ms\""]);
     stage.put("dies.toml", profile(&listening.url(), load, keys, unit));
     let mut run = stage.start(&["run", "dies.toml", "-o", "r", "--progress", "log"]);
-    // By the clock of the run: a busy machine begins it late.
+    // One second by the clock of the run, because a busy machine starts it late.
     run.hear(" 1 s ");
     listening.running.signal(death);
     let ledger: Option<Value> = (death == Signal::SIGTERM).then(|| listening.running.end().json());
     let said = run.end();
     let result = stage.json("r/result.json");
     let phase = &result["phases"][0];
-    // Invalid where others use the machine.
+    // The run is invalid on a busy machine.
     assert!(matches!(said.code, Some(99 | 98)), "{what}: {:?}\n{}", said.code, said.out);
     let done = asserted(&result, "done rate == 100%");
     let sentence = done["observed"].as_str().unwrap();
@@ -71,7 +71,7 @@ fn dies(load: &str, keys: &str, unit: &str, death: Signal) {
     let work = &phase["work"];
     assert!(work["done"].as_u64() < work["asked"].as_u64(), "{what}: {work}");
     assert_eq!(sentence.split("; ").nth(1), work["why"].as_str(), "{what}");
-    // M10, and M10b where the ledger knows.
+    // M10, and M10b if there is a ledger.
     assert_eq!(sum(phase, &["scheduled"]), sum(phase, &["shed", "started"]), "{what}: {phase}");
     let outcomes = ["accepted", "expected", "deferred", "rejected", "refused", "dropped", "timed_out"];
     let others = ["in_doubt", "malformed", "interrupted"];
@@ -88,7 +88,7 @@ fn every_load_dies_of(death: Signal) {
     thread::scope(|scope| {
         for (load, keys, either) in LOADS {
             for unit in ["message", "session"] {
-                // What is silent at the end of a held session has held it all the same.
+                // A listener that is silent at the end of a held session has held the session.
                 let held = load == "held-sessions" && death == Signal::SIGSTOP;
                 if (either || unit == "session") && !held {
                     scope.spawn(move || dies(load, keys, unit, death));
@@ -128,7 +128,7 @@ fn a_load_whose_listener_dies_at_the_very_end_does_not_pass_either() {
     let result = stage.json("r/result.json");
     let refused = sum(&result["phases"][0], &["refused"]);
     let done = asserted(&result, "done rate == 100%");
-    // Unless the machine was late, and so the death was later than the last arrival.
+    // On a late machine the listener may die after the last arrival. Then nothing was refused.
     if refused > 1 {
         assert_ne!(said.code, Some(0), "{}", said.out);
         assert_eq!(done["status"], "fail", "{done}");
@@ -141,7 +141,7 @@ fn a_load_whose_listener_dies_at_the_very_end_does_not_pass_either() {
 #[test]
 fn what_was_done_can_be_asserted_otherwise_or_not_at_all() {
     let stage = Stage::new();
-    // 20 s of work, and 1 s for it.
+    // 20 s of work, but only 1 s of time.
     let keys = "[target]\naddress = \"embedded\"\n[listener.delays]\nbody = \"100ms\"\n[[phase]]\nname = \"p\"\n\
                 load = \"shared-messages\"\nmessages = 200\nsessions = 1\nfor = \"1s\"\n";
     for (assertion, code) in [
@@ -175,7 +175,8 @@ fn what_was_done_can_be_asserted_otherwise_or_not_at_all() {
     assert!(said.err.contains("`done` is a share"), "{}", said.err);
 }
 
-/// A listener that takes `messages` and then ends its session in place of the next reply; `dies`: and listens no more.
+/// A listener that accepts this number of messages and then closes the session instead of the next reply. With `dies`
+/// it also stops to listen.
 fn listener_of(messages: usize, dies: bool) -> String {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("smtp://{}", socket.local_addr().unwrap());
@@ -211,7 +212,7 @@ fn listener_of(messages: usize, dies: bool) -> String {
     url
 }
 
-/// One message of 200 is within what `unexpected rate` allows. Whether the listener is still there decides.
+/// `unexpected rate` allows one failed message of 200. So the verdict depends on whether the listener is still there.
 #[test]
 fn a_listener_that_dies_at_the_very_last_message_is_no_pass() {
     for (load, keys) in [

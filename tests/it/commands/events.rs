@@ -1,4 +1,4 @@
-//! `[[event]]`: what is done to the listener during a run, over sockets: a listener that is killed and started again.
+//! `[[event]]`: commands during a run, over sockets, such as a script that kills the listener and starts it again.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,13 +22,14 @@ fn put_script(stage: &Stage, name: &str, text: &str) {
 }
 
 impl<'a> Victim<'a> {
-    /// On a port that was free a moment ago: it must be the same after the crash.
+    /// Starts it on a port that was free a moment ago. A fixed port is needed, because it must be the same after the
+    /// crash.
     fn start(stage: &'a Stage) -> Victim<'a> {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap().to_string();
         drop(free);
         let (binary, folder) = (env!("CARGO_BIN_EXE_smtpress"), stage.path(""));
-        // Its log begins anew, so that a line in it means this one.
+        // The log is emptied first, so that a line in it is of this process.
         let start = format!(
             "cd {}\n: > listener.log\n{binary} listen --bind {address} -z 2m --set listener.delays.body=40ms \
              > listener.out 2> listener.log < /dev/null &\necho $! > listener.pid\n\
@@ -36,7 +37,7 @@ impl<'a> Victim<'a> {
             folder.display()
         );
         put_script(stage, "start.sh", &start);
-        // What the script saw, in nanoseconds of the wall clock.
+        // The script writes its times, in nanoseconds of the wall clock.
         let crash = "date +%s%N > killed\nkill -9 $(cat listener.pid)\nsleep $1\n./start.sh\ndate +%s%N > up\n\
                      echo killed and started again\n";
         put_script(stage, "crash.sh", crash);
@@ -63,15 +64,14 @@ impl Drop for Victim<'_> {
     }
 }
 
-/// When a script wrote something down, in seconds since the load began by the result's own clock.
+/// Returns the time that a script wrote to a file, in seconds since the start of the load by the result's clock.
 fn seen(stage: &Stage, result: &Value, file: &str) -> f64 {
     let began = humantime::parse_rfc3339(result["load_began_at"].as_str().unwrap()).unwrap();
     let at = Duration::from_nanos(stage.read(file).trim().parse().unwrap());
     at.as_secs_f64() - began.duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-/// Runs `p.toml` to its end, which is to have this exit code; and whether the generator itself was too late for its times to
-/// mean anything.
+/// Runs `p.toml` and checks the exit code. The last value is whether the generator was too late for exact times.
 fn run(stage: &Stage, code: i32) -> (Said, Value, bool) {
     let said = stage.run(&["run", "p.toml", "-o", "out", "--progress", "log", "--junit", "junit.xml"]);
     assert!(stage.path("out/result.json").exists(), "{}\n{}", said.out, said.err);
@@ -102,7 +102,7 @@ fn outage_and_recovery_are_what_the_script_saw() {
     let effect = &event["effect"];
     let near = |what: &str, found: &Value, truth: f64| {
         println!("{what}: {found}, the script saw {truth:.3}");
-        // A generator that stood still saw nothing meanwhile.
+        // A late generator did not observe the times exactly.
         let is_near = found.as_f64().is_some_and(|found| (found - truth).abs() < 1.0);
         assert!(is_near || was_late, "{what}: {found}, the script saw {truth}: {event}");
     };
@@ -110,7 +110,8 @@ fn outage_and_recovery_are_what_the_script_saw() {
     near("outage to", &effect["outage"]["to_s"], up);
     near("outage", &effect["outage"]["s"], up - killed);
     near("outage at most", &effect["outage"]["at_most_s"], up - killed);
-    // Where others take the cores it answers slowly for longer, and has not recovered; never is it earlier than it was up.
+    // On a busy machine the listener is slow for longer after its start, so it recovers later. It never recovers before
+    // its start.
     let (recovered, truth) = (number(&effect["recovery_s"]), up - started);
     println!("recovery: {recovered}, the script saw {truth:.3}");
     assert!(recovered > truth - 1.0 || was_late, "{recovered}, the script saw {truth}: {event}");
@@ -142,7 +143,7 @@ fn small(stage: &Stage, events: &str) {
     stage.put("p.toml", format!("{small}{events}"));
 }
 
-/// The processes whose ids stand in a file, by line, and that still run.
+/// Returns the process ids in a file, one a line, whose processes still run.
 fn alive(stage: &Stage, file: &str) -> Vec<String> {
     let ids = stage.read(file);
     let runs = |id: &&str| {

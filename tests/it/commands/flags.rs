@@ -1,4 +1,4 @@
-//! Flags: a run without a profile, what changes a profile and in which order, shards.
+//! Flags: a run without a profile, the order in which settings change a profile, and shards.
 
 use serde_json::Value;
 
@@ -63,7 +63,7 @@ fn each_flag_alone_does_what_its_name_says() {
         let found = value.pointer(pointer).unwrap_or(&Value::Null).to_string();
         assert_eq!(&found, expected, "{flags:?}");
     }
-    // And there is no other.
+    // `--help` lists no other flags.
     let help = stage.run(&["run", "--help"]).ended(0).out;
     let mut heading = "";
     let mut untold = Vec::new();
@@ -160,7 +160,7 @@ fn a_flag_wins_over_a_variable_over_set_over_the_profile() {
     assert_eq!(rate(&[variable], &["--set", set]), "70/s");
     assert_eq!(rate(&[variable], &["--set", set, "-r", "80/s"]), "80/s");
     assert_eq!(rate(&[variable], &[]), "70/s");
-    // A variable that is wrong is shown as what it is.
+    // The error for a wrong variable shows the variable.
     let said = stage.run_with(&[("SMTPRESS_RATE", "70 apples")], &["run", "small.toml"]).ended(2);
     assert!(said.err.contains("SMTPRESS_RATE=70 apples") && said.err.contains("environment"), "{}", said.err);
 }
@@ -218,11 +218,11 @@ fn a_variable_that_nobody_reads_is_not_passed_over() {
         }
     }
     assert!(!stage.path("r").exists(), "nothing was done");
-    // What is near to none is named, and a run goes on.
+    // An unknown variable with no similar name gives a warning, and the run continues.
     let said = stage.run_with(&[("SMTPRESS_REAL", "1")], &["run", "few.toml", "-q", "-o", "a"]).ended(0);
     assert!(said.err.contains("SMTPRESS_REAL") && said.err.lines().count() == 1, "{}", said.err);
     assert_eq!(said.out, "");
-    // What a login names is read.
+    // A variable that a login names is used, so it gives no warning.
     let login = ["--auth", "plain", "--user", "u", "--password-env", "SMTPRESS_SEEDS", "--allow-clear-text"];
     let said = stage.run_with(&[("SMTPRESS_SEEDS", "x")], &[&["trace", "embedded"], &login[..]].concat());
     assert!(!said.err.contains("none of smtpress"), "{}", said.err);

@@ -1,5 +1,5 @@
-//! A host that vanishes: nothing is refused and nothing is reset, packets are no longer answered. Each run has two network
-//! namespaces of its own with one link between them, which is cut.
+//! A host that vanishes: it neither refuses nor resets a connection, but no longer answers packets. Each run has its
+//! own two network namespaces, and the link between them is cut.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,11 +13,11 @@ use smtpress::generator::clock;
 use super::death::{LOADS, asserted, sum};
 use super::stage::{Listening, Running, Stage};
 
-/// Of the network that is set aside for tests of networks (RFC 2544); nobody outside the two namespaces sees it.
+/// An address of the network that is reserved for benchmarks (RFC 2544). It is only visible in the two namespaces.
 const LISTENER: &str = "198.18.77.2";
 const CLIENT: &str = "198.18.77.1";
 
-/// Runs `ip`; whether it could.
+/// Runs `ip`, and returns whether it succeeded.
 fn ip(arguments: &str) -> bool {
     let status =
         Command::new("ip").args(arguments.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -31,7 +31,7 @@ struct Hosts {
 }
 
 impl Hosts {
-    /// `None` where no namespace can be made.
+    /// Returns `None` if this machine cannot make a namespace.
     fn new() -> Option<Hosts> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("smtpress-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -52,7 +52,7 @@ impl Hosts {
         .then_some(hosts)
     }
 
-    /// Cuts the link, or mends it.
+    /// Sets the link `down` or `up`.
     fn link(&self, state: &str) {
         assert!(ip(&format!("-n {} link set link0 {state}", self.listener)));
     }
@@ -90,7 +90,7 @@ impl Drop for Hosts {
     }
 }
 
-/// Whether namespaces can be made here, or else says aloud that they cannot. `SMTPRESS_REAL=required` makes that a failure.
+/// Whether namespaces can be made here. If not, a message is printed; with `SMTPRESS_REAL=required` the test fails.
 fn can_be_made() -> bool {
     let can = Hosts::new().is_some();
     let missing = "no network namespace can be made here (root and iproute2 are needed)";
@@ -102,7 +102,7 @@ fn can_be_made() -> bool {
     can
 }
 
-/// A load for three seconds or so, whose time-outs are short or as they are by themselves.
+/// A load for about three seconds, with short time-outs or with the default ones.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     model: &'static str,
@@ -151,7 +151,7 @@ fn loads() -> Vec<Load> {
     loads
 }
 
-/// Runs a load, does something to its hosts in its second second, and returns how it ended with its result.
+/// Runs a load and calls `meanwhile` during its second second. Returns the exit code and the result.
 fn run(load: Load, meanwhile: impl FnOnce(&Hosts, Instant)) -> (Option<i32>, Value) {
     let stage = Stage::new();
     let hosts = Hosts::new().expect("they could be made before");
@@ -167,7 +167,7 @@ fn run(load: Load, meanwhile: impl FnOnce(&Hosts, Instant)) -> (Option<i32>, Val
     (said.code, stage.json("r/result.json"))
 }
 
-/// Each load whose host vanishes so long after its first second.
+/// Runs each load. The host vanishes this long after its first second.
 fn vanishes(after: Duration) {
     if !can_be_made() {
         return;
@@ -189,7 +189,7 @@ fn vanishes(after: Duration) {
                     );
                 }
                 let phase = &result["phases"][0];
-                // Invalid where others use the machine.
+                // The run is invalid on a busy machine.
                 assert!(matches!(code, Some(99 | 98)), "{load:?}: {code:?} {done} {phase}");
                 assert_eq!(done["status"], "fail", "{load:?}: {done} {phase}");
                 let sentence = done["observed"].as_str().unwrap();
@@ -215,7 +215,7 @@ fn no_load_passes_when_the_host_vanishes_at_the_end() {
     vanishes(Duration::from_millis(1200));
 }
 
-/// Held sessions, and what was found of their being held.
+/// Runs held sessions. Returns the exit code and the assertion that all of them were held.
 fn held(keys: &'static str, meanwhile: impl FnOnce(&Hosts, Instant)) -> (Option<i32>, Value) {
     let load = Load { model: "held-sessions", keys, unit: "session", session: "", short: true };
     let (code, result) = run(load, meanwhile);
@@ -247,7 +247,8 @@ fn held_sessions_whose_host_vanishes_for_long_are_lost_before_their_end_and_afte
     });
 }
 
-/// Its kernel acknowledges QUIT: the host is there, and whether its program answers is its manner.
+/// The listener's kernel acknowledges QUIT, so the host is there. A missing reply of its program is no failure to hold
+/// the session.
 #[test]
 fn a_listener_that_is_silent_when_they_leave_has_held_its_sessions() {
     let stage = Stage::new();

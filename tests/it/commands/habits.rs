@@ -1,4 +1,4 @@
-//! Small habits of users: targets without a scheme, profiles from standard input, slips of the pen, and a first look.
+//! Small habits of users: targets without a scheme, profiles from standard input, typing errors, and a first try.
 
 use super::stage::{FEW, Listening, Stage};
 

@@ -1,5 +1,5 @@
-//! Many clients from one machine: a limit of one host and a limit of the whole listener are distinguished, whatever
-//! carries the client's address. And the wires that are no TCP over IPv4.
+//! Many clients from one machine: a limit for one host and a limit of the whole listener are distinguished, however the
+//! client's address is announced. Also transports other than TCP over IPv4.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::stage::{FEW, Stage};
 
-/// Sessions held open against 600 places, at most 5 for each host.
+/// Sessions that are held open on a listener with 600 slots, at most 5 for each host.
 fn held(sessions: u32, target: &str, listener: &str) -> String {
     format!(
         r#"schema = 1
@@ -44,7 +44,7 @@ const NO_HEADER: &str = "";
 const PROXY: &str = "proxy = true";
 const XCLIENT: &str = "xclient = true";
 
-/// How often each condition was met.
+/// Returns the count of each condition.
 fn conditions(result: &Value) -> BTreeMap<String, u64> {
     let mut met = BTreeMap::new();
     for condition in result["conditions"].as_array().unwrap() {
@@ -54,7 +54,7 @@ fn conditions(result: &Value) -> BTreeMap<String, u64> {
     met
 }
 
-/// Runs it; the conditions and the ledger.
+/// Runs it, and returns the conditions and the ledger.
 fn run(sessions: u32, target: &str, listener: &str) -> (BTreeMap<String, u64>, Value) {
     let stage = Stage::new();
     stage.put("held.toml", held(sessions, target, listener));
@@ -102,7 +102,7 @@ fn xclient_tells_the_limit_of_the_listener_from_that_of_one_host() {
     of_one_host("xclient = true", XCLIENT);
 }
 
-/// A few messages to this target.
+/// A profile of a few messages to this target.
 fn few(target: &str) -> String {
     FEW.replace("address = \"embedded\"", target)
 }
@@ -118,7 +118,7 @@ fn a_run_over_a_unix_socket() {
     assert_eq!(result["phases"][0]["accepted"], 50);
     let trace = stage.run(&["trace", "smtp+unix:smtp.sock"]).ended(0).out;
     assert!(trace.starts_with("smtp+unix:smtp.sock") && trace.contains("EHLO load.example"), "{trace}");
-    // A second listener finds the place taken.
+    // For a second listener the address is in use.
     let taken = stage.run(&["listen", "--bind", "unix:smtp.sock", "-z", "1s"]).ended(3).err;
     assert!(taken.contains("another process listens there already"), "{taken}");
     listening.signal(Signal::SIGINT);
@@ -156,14 +156,14 @@ fn the_embedded_listener_on_a_unix_socket_and_on_ipv6() {
 #[test]
 fn sources_that_are_not_this_machines_end_it_before_anything_is_sent() {
     let stage = Stage::new();
-    // TEST-NET-1 (RFC 5737) is nobody's.
+    // No machine has an address of TEST-NET-1 (RFC 5737).
     stage.put("foreign.toml", few("address = \"embedded\"\nsources = [\"127.0.0.2\", \"192.0.2.7\"]"));
     let said = stage.run(&["run", "foreign.toml"]).ended(3).err;
     for part in ["192.0.2.7", "none of this machine's", "sources", "take it out of the list"] {
         assert!(said.contains(part), "{said}");
     }
     assert!(!stage.path("smtpress-runs").exists());
-    // They are carried, and need not be this machine's.
+    // A PROXY header carries the addresses, so they need not be addresses of this machine.
     stage.put(
         "carried.toml",
         few("address = \"embedded\"\nsources = [\"192.0.2.0/24\"]\nproxy = \"v2\"")

@@ -1,4 +1,4 @@
-//! What people really have in files and type as targets: taken, or refused with a sentence, and no secret repeated.
+//! Realistic input in files and in targets: it is accepted, or refused with a sentence, and no secret is printed.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use rcgen::generate_simple_self_signed;
 
 use super::stage::{FEW, Stage};
 
-/// Runs that send four messages, wherever they are read from.
+/// Runs a profile of four messages with these settings of the message.
 fn run(stage: &Stage, message: &str) -> (i32, String, serde_json::Value) {
     stage.put("p.toml", FEW.replace("messages = 50", "messages = 4") + message);
     let said = stage.run(&["run", "p.toml", "-q", "--json", "r.json"]);
@@ -44,7 +44,7 @@ fn credentials_in_a_url_are_refused_and_never_printed() {
     let variable = [("SMTPRESS_TARGET", "smtp://joe:s3cret@127.0.0.1:25")];
     let said = stage.run_with(&variable, &["run", "-n", "1"]);
     assert!(said.code == Some(2) && !said.err.contains("s3cret"), "{}", said.err);
-    // Where no target is expected.
+    // A secret in an argument that is no target.
     for arguments in [
         &["run", "smtp://joe:s3cret@h:25"][..],
         &["check", "smtp://joe:s3cret@h:25"],
@@ -119,7 +119,7 @@ fn smtputf8_carries_addresses_subjects_and_headers() {
         run(&stage, &format!("{message}[listener]\nextensions = [\"8bitmime\", \"smtputf8\"]\n"));
     assert_eq!(code, 0, "{err}");
     assert_eq!(result["phases"][0]["accepted"], 4);
-    // A listener that does not offer it gets no such message.
+    // A listener that does not offer the extension gets no such message.
     let (code, _, _) = run(&stage, message);
     assert_eq!(code, 99);
     assert_eq!(stage.json("r.json")["phases"][0]["accepted"], 0);
@@ -150,7 +150,7 @@ fn a_byte_order_mark_spoils_no_certificate_no_profile_and_no_reply() {
     }
 }
 
-/// A listener that greets, takes what comes and never answers again.
+/// A listener that greets, reads everything and never replies.
 fn stalled() -> std::net::SocketAddr {
     use std::io::Write as _;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -188,7 +188,8 @@ fn a_load_that_outruns_the_listener_has_the_memory_that_check_states_and_ends_at
     std::thread::sleep(std::time::Duration::from_secs(6));
     let peak = status("VmHWM:") / 1024;
     assert!(peak <= stated, "{peak} MiB, and {stated} were stated");
-    // What is under way may end in the grace; the second signal does not wait for it.
+    // After the first signal, messages in progress may end within the grace period. The second signal ends the run at
+    // once.
     running.signal(nix::sys::signal::Signal::SIGTERM);
     std::thread::sleep(std::time::Duration::from_millis(500));
     let began = Instant::now();
@@ -215,7 +216,7 @@ fn plans_beyond_all_measure_are_refused_by_run_too() {
         let said = stage.run(&[&run[..], arguments].concat());
         assert_eq!(said.code, Some(2), "{arguments:?}: {}", said.err);
     }
-    // What is a matter of this machine is refused before anything is sent.
+    // A load that this machine cannot carry is refused before anything is sent.
     let arguments = ["run", "--target", "embedded", "-c", "1000", "--recipients", "1000000", "-z", "1s"];
     let said = stage.run(&arguments);
     assert!(said.code == Some(3) && said.err.contains("of memory are needed"), "{}", said.err);
@@ -233,6 +234,6 @@ fn many_phases_are_checked_in_a_time_that_grows_with_their_number() {
         began.elapsed()
     };
     let (few, many) = (took(2_000), took(20_000));
-    // Ten times as many in about ten times as long; squares would be a hundred times.
+    // Ten times as many phases take about ten times as long. With quadratic time it would be a hundred times.
     assert!(many < few * 30, "{few:?} for 2000 phases, {many:?} for 20000");
 }

@@ -1,4 +1,5 @@
-//! `compare --interleave`: the order of the runs as the targets see it, the verdicts, and what keeps it from its end.
+//! `compare --interleave`: the order of the runs as the targets see it, the verdicts, and the failures that end it
+//! early.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::stage::{Listening, Said, Stage};
 
-/// Messages enough for a p90; no schedule, so that a busy machine cannot make a run invalid by being late.
+/// Enough messages for a p90, and no schedule, so that a busy machine cannot make a run invalid by being late.
 const PROFILE: &str = r#"schema = 1
 name = "nightly"
 seed = 7
@@ -35,7 +36,7 @@ fn series<'a>(n: &'a str, base: &'a str, candidate: &'a str) -> Vec<&'a str> {
     all
 }
 
-/// Passes on what comes to a listener, and notes which run each session belongs to, in the order in which they come.
+/// Forwards connections to a listener, and records to which run each session belongs, in their order.
 fn noted(name: &'static str, to: std::net::SocketAddr, notes: Sender<(&'static str, String)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("smtp://{}", listener.local_addr().unwrap());
@@ -51,7 +52,7 @@ fn noted(name: &'static str, to: std::net::SocketAddr, notes: Sender<(&'static s
     url
 }
 
-/// One session: the first message says whose it is.
+/// Forwards one session. Its first message names the run.
 fn pass(
     name: &'static str,
     mut client: TcpStream,
@@ -83,7 +84,7 @@ fn the_targets_are_loaded_in_the_order_a_b_b_a() {
     let (notes, noticed) = channel();
     let base = noted("A", listening.address, notes.clone());
     let candidate = noted("B", listening.address, notes);
-    // A run that a busy machine made invalid is left out: then the series is asked for again.
+    // A run that is invalid because the machine is busy is left out. Then the series is run again.
     let whole = |said: &Said| {
         let Ok(json) = serde_json::from_str::<Value>(&said.out) else { return false };
         ["base", "candidate"].iter().all(|side| json[side].as_array().is_some_and(|runs| runs.len() == 2))
@@ -107,7 +108,7 @@ fn the_targets_are_loaded_in_the_order_a_b_b_a() {
     }
     let letters: Vec<&str> = order.iter().map(|(name, _)| *name).collect();
     assert_eq!(letters, ["A", "B", "B", "A"]);
-    // And the runs are held against each other as what they were.
+    // Each run is compared on the side to which it belongs.
     let compared = said.json();
     for (side, at, url) in [("base", [0, 3], &base), ("candidate", [1, 2], &candidate)] {
         let ids: Vec<&Value> = compared[side].as_array().unwrap().iter().map(|run| &run["run_id"]).collect();
@@ -116,7 +117,7 @@ fn the_targets_are_loaded_in_the_order_a_b_b_a() {
     }
     assert_eq!(stage.list("series"), ["base-1", "base-2", "candidate-1", "candidate-2"]);
     assert!(compared["forced"].as_array().unwrap().is_empty(), "{compared}");
-    // They are runs like any other: comparable again, without being insisted on.
+    // The stored runs are like any others: they can be compared again without --force.
     let again = ["series/base-1", "series/base-2", "--against", "series/candidate-1", "series/candidate-2"];
     let again = stage.run(&[&["compare"], &again[..], &["--json"]].concat());
     assert_eq!((again.code, again.json()["metrics"].clone()), (said.code, compared["metrics"].clone()));
@@ -131,7 +132,7 @@ fn a_slower_target_is_found_and_swapped_sides_swap_the_verdict() {
     let mut tries = 0;
     let mut judged = |base: &Listening, candidate: &Listening, runs: &str, code: i32| {
         let (base, candidate) = (base.url(), candidate.url());
-        // A run that a busy machine made invalid is left out: then the series is asked for again.
+        // A run that is invalid because the machine is busy is left out. Then the series is run again.
         loop {
             tries += 1;
             let runs = format!("{runs}-{tries}");
@@ -149,7 +150,7 @@ fn a_slower_target_is_found_and_swapped_sides_swap_the_verdict() {
     assert!(words.contains(&format!("{} against {}", slow.url(), fast.url())), "{}", there.out);
     let back = judged(&slow, &fast, "back", 0);
     assert!(back.out.starts_with("IMPROVED"), "{}", back.out);
-    // Every run was whole: 200 messages, and 4 runs a listener in each series.
+    // Every run was complete: 200 messages each, and 4 runs on each listener in each series.
     for listening in [fast, slow] {
         assert_eq!(listening.ledger()["messages"], 800 * tries);
     }
@@ -158,7 +159,7 @@ fn a_slower_target_is_found_and_swapped_sides_swap_the_verdict() {
 #[test]
 fn the_same_target_twice_is_no_regression() {
     let stage = stage();
-    // What takes a tenth of a second takes it every time; what the machine adds is small against the margin.
+    // Each reply takes a tenth of a second, and the time that the machine adds is small compared with the margin.
     let listening = Listening::with(&stage, &["listener.delays.body=\"100ms\""]);
     let url = listening.url();
     let said = stage.run(&[&series("4", &url, &url)[..], &["--metric", "p50"]].concat());
@@ -171,7 +172,7 @@ fn what_cannot_be_done_is_said_before_anything_is_sent() {
     let stage = stage();
     let listening = Listening::with(&stage, &[]);
     let url = listening.url();
-    // A port of its own that nobody listens on.
+    // A port on which nothing listens.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let down = format!("smtp://{}", closed.local_addr().unwrap());
     drop(closed);
@@ -204,7 +205,7 @@ fn an_interruption_keeps_what_is_there_and_names_it() {
     let listening = Listening::with(&stage, &[]);
     let url = listening.url();
     let long = ["--set", "phase.few.messages=20000000", "--progress", "log"];
-    // In the first run: it is drained, stored and named.
+    // The signal comes in the first run: the run is drained, stored and named.
     let mut running = stage.start(&[&series("2", &url, &url)[..], &long].concat());
     running.hear(" 1 s ");
     running.signal(Signal::SIGINT);
@@ -213,7 +214,7 @@ fn an_interruption_keeps_what_is_there_and_names_it() {
     assert!(said.err.contains("interrupted after 0 of 4 runs"), "{}", said.err);
     assert_eq!(stage.json("series/base-1/result.json")["verdict"]["status"], "interrupted");
     assert_eq!(stage.list("series"), ["base-1"]);
-    // In the pause: the run before it is whole.
+    // The signal comes in the pause: the run before it is complete.
     let mut pausing = series("2", &url, &url);
     pausing.splice(8..12, ["--cooldown", "1h", "--runs", "pause"]);
     let pause = || {
@@ -225,7 +226,7 @@ fn an_interruption_keeps_what_is_there_and_names_it() {
     };
     let mut said = pause();
     for _ in 0..5 {
-        // A run that a busy machine made invalid is left out.
+        // A run that is invalid because the machine is busy is left out.
         if !said.err.contains("left out: it is invalid") {
             break;
         }

@@ -1,11 +1,11 @@
-//! `smtpress limit` on listeners that nobody chose, as a process: its memory, its time, its exit code and what it keeps.
+//! `smtpress limit` as a process, on hostile listeners: its memory, its time, its exit code and its files.
 
 use std::time::Duration;
 
 use super::rude::Rude;
 use super::stage::Stage;
 
-/// More than this and a listener decides how much memory a search takes.
+/// The largest memory of a search. Above it, the listener would decide how much memory a search takes.
 const MOST_KIB: u64 = 200 * 1024;
 
 fn peak_kib(pid: u32) -> Option<u64> {
@@ -85,7 +85,7 @@ fn what_was_found_before_a_search_was_killed_is_kept() {
     let find = "too-many-recipients,idle-timeout";
     let call = ["limit", "--target", "embedded", "--find", find, "-o", "r", "--progress", "none"];
     let running = stage.start(&call);
-    // Its finding is on the disk while the next is still waited for.
+    // The first result is on the disk while the search still waits for the next one.
     let found = |stage: &Stage| {
         let path = stage.path("r/unfinished.json");
         let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! AUTH from the command line: who logs in, what is refused before anything is sent, and that no secret is ever shown.
+//! AUTH from the command line: the users that log in, what is refused before anything is sent, and that no secret is
+//! ever shown.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -29,7 +30,7 @@ fn stage() -> Stage {
     stage
 }
 
-/// What the secret looks like alone, and within base64 at any place.
+/// The forms of the secret: in clear text, and in base64 at each of the three alignments.
 fn shapes() -> Vec<String> {
     let within = (0..3).map(|before| {
         let encoded = STANDARD_NO_PAD.encode([&b"xx"[..before], SECRET.as_bytes()].concat());
@@ -38,7 +39,7 @@ fn shapes() -> Vec<String> {
     within.chain([SECRET.to_owned()]).collect()
 }
 
-/// All that is in a folder and below it.
+/// Finds all files in and below a folder.
 fn all(path: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();
@@ -53,7 +54,7 @@ fn all(path: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-/// Whether nothing that was said or written holds the secret.
+/// Checks that neither the output nor a file of the run contains the secret.
 #[track_caller]
 fn assert_kept(said: &Said, directory: Option<&Path>) {
     let mut texts = vec![("stdout".to_owned(), said.out.clone()), ("stderr".to_owned(), said.err.clone())];
@@ -88,10 +89,10 @@ fn each_mechanism_carries_a_run_and_nothing_that_it_leaves_holds_the_secret() {
             assert_kept(&said, Some(&stage.path(&out)));
             let transcripts = stage.list(&format!("{out}/transcripts"));
             let transcript = stage.read(&format!("{out}/transcripts/{}", transcripts[0]));
-            // The mechanism is no secret; what follows it is.
+            // The mechanism is no secret, but its initial response is.
             let spoken = format!("C: AUTH {}", mechanism.to_uppercase());
             assert!(transcript.contains(&spoken) && transcript.contains("[redacted]\n"), "{transcript}");
-            // What is stored repeats the run.
+            // The stored profile can repeat the run.
             let stored = stage.read(&format!("{out}/profile.toml"));
             assert!(stored.contains(&format!("{kind}_{end} = \"{secret}\"")), "{stored}");
         }
@@ -116,7 +117,7 @@ fn users_of_a_list_are_counted_one_by_one_and_wrong_ones_are_a_finding() {
     assert_kept(&said, Some(&stage.path("wrong")));
 }
 
-/// A listener that repeats all it hears, as it came and decoded.
+/// A listener that repeats each line of the client in its reply, as it came and decoded from base64.
 fn parrot() -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
@@ -201,7 +202,7 @@ fn a_trace_logs_in_and_shows_the_exchange_without_its_secret() {
         )
         .ended(0);
     assert!(said.out.contains("334 VXNlcm5hbWU6") && said.out.contains("235 #2.0.0"), "{}", said.out);
-    // The challenges end no step.
+    // A challenge does not end the step.
     for (step, meaning) in [
         ("auth took", "235 authenticated"),
         ("mail took", "250 done"),
@@ -257,7 +258,7 @@ fn what_cannot_log_in_sends_nothing_and_says_why() {
     assert_kept(&said, None);
     let said = stage.run(&["check", "p.toml", "--set", &literal]).ended(2);
     assert_kept(&said, None);
-    // A listener alone needs no client's secret.
+    // `listen` alone needs no secret of a client.
     stage.put("p.toml", profile("mechanism = \"plain\", user = \"load\", password_env = \"NOT_SET\""));
     stage.run(&["listen", "p.toml", "--bind", "127.0.0.1:0", "-z", "10ms"]).ended(0);
 }

@@ -1,4 +1,4 @@
-//! What is only looked at: check, codes, classify, help, completions and the manual.
+//! The commands that only print: check, codes, classify, help, completions and the manual.
 
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ fn every_shipped_profile_passes_check() {
     assert!(profiles.len() > 10, "{profiles:?}");
     for path in profiles {
         let text = std::fs::read_to_string(&path).unwrap();
-        // A profile for `listen` alone has nothing to check as a run.
+        // A profile that is only for `listen` has no run to check.
         let code = if text.contains("[[phase]]") { 0 } else { 2 };
         stage.run(&["check", &path]).ended(code);
     }

@@ -1,10 +1,10 @@
-//! Machines that do not let a socket have all that it should: the session goes on without, and that is reported.
+//! Machines that refuse an option of a socket: the session continues without the option, and this is reported.
 
 use std::process::Command;
 
 use super::stage::Stage;
 
-/// A library in front of the system's that refuses one option of sockets, as some sandboxes and old kernels do.
+/// A preloaded library that refuses one option of sockets, as some sandboxes and old kernels do.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,7 +22,8 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 }
 "#;
 
-/// IPPROTO_TCP, TCP_NODELAY and IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT of Linux.
+/// The options TCP_NODELAY of IPPROTO_TCP and IP_BIND_ADDRESS_NO_PORT of IPPROTO_IP on Linux: the level times a thousand,
+/// and the name.
 const NO_DELAY: &str = "6001";
 const NO_PORT: &str = "0024";
 

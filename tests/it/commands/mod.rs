@@ -1,4 +1,4 @@
-//! The binary from outside: what a user types, sees, finds in files and gets as exit code.
+//! Tests of the binary: its command lines, output, files and exit codes.
 
 mod ceiling;
 mod compare;

@@ -1,4 +1,4 @@
-//! Whole numbers in JSON: none that jq or JavaScript would round.
+//! Whole numbers in JSON: each is small enough that jq and JavaScript do not round it.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use super::stage::{FEW, Listening, Stage};
 
 const MOST: u64 = (1 << 53) - 1;
 
-/// Every whole number in it, with its place.
+/// Collects every whole number of a value with its path.
 fn walk(value: &Value, place: &str, found: &mut Vec<(String, f64)>) {
     match value {
         Value::Array(all) => {
@@ -117,7 +117,7 @@ fn seeds_are_drawn_small_and_taken_as_they_are_given() {
     };
     let drawn: Vec<u64> = (0..12).map(|_| seed(&[]).0).collect();
     assert!(drawn.iter().all(|seed| *seed <= MOST), "{drawn:?}");
-    // And from all of that: twelve of 63 bits would not be so small, and twelve of 40 not so large.
+    // The drawn seeds use the whole range: at least one of them is large.
     assert!(drawn.iter().any(|seed| *seed > MOST >> 8), "{drawn:?}");
     let large = (1_u64 << 60) + 1;
     let (given, warnings) = seed(&["--seed", &large.to_string()]);
@@ -126,7 +126,7 @@ fn seeds_are_drawn_small_and_taken_as_they_are_given() {
     let said = stage
         .run(&["limit", "--target", "embedded", "--expect", "too-many-recipients=9007199254740993"])
         .ended(2);
-    // The bound of that limit is met before that of all numbers.
+    // The bound of this limit is checked before the bound of all numbers.
     assert!(
         said.err.contains("9007199254740993") && said.err.contains("too-many-recipients"),
         "{}",

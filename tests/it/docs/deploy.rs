@@ -1,4 +1,4 @@
-//! What stands in `deploy/` does what it says: its YAML is read, its numbers agree, and its commands are run as the scheduler
+//! Tests of the files in `deploy/`: the YAML can be read, the numbers agree, and the commands run as the scheduler
 //! would run them.
 
 use std::fs;
@@ -28,7 +28,7 @@ fn documents(python: &Path, name: &str) -> Vec<Value> {
     serde_json::from_str(&readers::run(python, READ, &[&path])).unwrap()
 }
 
-/// A folder of programs that comes first in `PATH`: smtpress, and stand-ins for others.
+/// Makes a folder with smtpress and stand-ins for other programs. Returns a `PATH` that begins with it.
 fn programs(stage: &Stage, others: &[(&str, &str)]) -> String {
     let folder = stage.path("bin");
     fs::create_dir_all(&folder).unwrap();
@@ -61,7 +61,7 @@ fn text(output: &Output) -> String {
     [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
 }
 
-/// What all shards accepted, by a report that a busy machine cannot make differ.
+/// The number of accepted messages in the merged report of all shards. A busy machine does not change this number.
 fn accepted(stage: &Stage, directories: &[String]) -> u64 {
     let mut arguments = vec!["report", "--format", "json", "--max-skew", "1h", "--expect-shards", "3"];
     arguments.extend(directories.iter().map(String::as_str));
@@ -70,7 +70,7 @@ fn accepted(stage: &Stage, directories: &[String]) -> u64 {
     said.json()["phases"][0]["accepted"].as_u64().unwrap()
 }
 
-/// As Slurm starts the tasks of a step, and ends with the greatest of their exit codes.
+/// A stand-in for `srun`: starts the tasks of a step as Slurm does, and ends with the greatest of their exit codes.
 const SRUN: &str = r#"#!/bin/bash
 cd "${1#--chdir=}" || exit 1
 shift
@@ -87,7 +87,7 @@ done
 exit $worst
 "#;
 
-/// Half a minute is for nodes that have to get ready.
+/// A stand-in for `date`, with a start in two seconds. The script allows half a minute, so that nodes can get ready.
 const DATE: &str = "#!/bin/sh\nexec /bin/date --utc --date='+2 seconds' +%FT%TZ\n";
 
 #[test]
@@ -140,7 +140,7 @@ fn the_manifests_for_kubernetes_are_read_agree_and_do_what_they_say() {
     assert_eq!(variable("JOB_COMPLETIONS"), count.to_string());
     let line = |container: &Value| container["args"][0].as_str().unwrap().to_owned();
     assert_eq!(line(&report).matches(&format!("--expect-shards {count}")).count(), 2, "{report}");
-    // What is mounted is there.
+    // Each mounted volume is defined.
     let volumes = spec["template"]["spec"]["volumes"].as_array().unwrap();
     for mount in shard["volumeMounts"].as_array().unwrap() {
         assert!(volumes.iter().any(|volume| volume["name"] == mount["name"]), "{mount}");
@@ -150,7 +150,7 @@ fn the_manifests_for_kubernetes_are_read_agree_and_do_what_they_say() {
     let profile = config["data"]["profile.toml"].as_str().unwrap();
     stage.put("as-it-is.toml", profile);
     stage.run(&["check", "as-it-is.toml"]).ended(0);
-    // On this machine, in a second.
+    // The profile is changed to run on this machine in one second.
     let shorter = [("smtp://mx.example:25", "embedded"), ("600/s", "60/s"), ("60s", "1s"), ("16KiB", "1KiB")];
     for (long, _) in shorter {
         assert!(profile.contains(long), "no {long:?} in {profile}");
@@ -181,7 +181,7 @@ fn the_manifests_for_kubernetes_are_read_agree_and_do_what_they_say() {
     assert_eq!(accepted(&stage, &directories), 60);
     let merge = || command(&stage, "sh", &path).args(["-c", &here(line(&report))]).output().unwrap();
     let merged = merge();
-    // Sixty messages are too few for the p99 that is asserted.
+    // Sixty messages are too few for the asserted p99.
     assert!(matches!(merged.status.code(), Some(98 | 99)), "{}", text(&merged));
     assert!(stage.path("results/report.html").exists());
     fs::remove_dir_all(stage.path("results/shard-1")).unwrap();

@@ -1,4 +1,5 @@
-//! What starts agents in `deploy/`: the manifest is read, the unit is one that systemd takes, and their commands are understood.
+//! Tests of the files in `deploy/` that start agents: the manifest can be read, systemd accepts the unit, and smtpress
+//! accepts the commands.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -40,7 +41,7 @@ fn the_manifest_of_the_agents_is_read_and_each_pod_has_credentials_of_its_own() 
     for mount in container["volumeMounts"].as_array().unwrap() {
         assert!(volumes.iter().any(|volume| volume["name"] == mount["name"]), "{mount}");
     }
-    // As a shell in the pod expands it.
+    // The line is expanded by a shell, as in the pod.
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("coordinator.pub"), "UABC\n").unwrap();
     let line =
@@ -59,7 +60,7 @@ fn the_manifest_of_the_agents_is_read_and_each_pod_has_credentials_of_its_own() 
             expanded.contains(&format!("/{credentials}\n")) && expanded.contains("\nUABC\n"),
             "{expanded}"
         );
-        // The Secret that its head makes has the file.
+        // The comment at the head of the manifest makes a Secret, which must have the file.
         assert!(text.contains(&format!("--from-file=fleet/{credentials}")), "{credentials}");
     }
 }
@@ -76,7 +77,7 @@ fn the_unit_of_an_agent_is_one_that_systemd_takes_and_its_command_is_understood(
         .replace("$ALLOWED", settings["ALLOWED"]);
     assert!(!line.contains('$'), "{line}");
     understands(words(&line)).unwrap();
-    // The settings are variables that the program reads; help does not list them.
+    // The program reads the settings from variables. `--help` does not list these variables.
     let arguments = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/args/fleet.rs");
     let arguments = fs::read_to_string(arguments).unwrap();
     for setting in settings.keys().filter(|setting| **setting != "ALLOWED") {
@@ -84,7 +85,7 @@ fn the_unit_of_an_agent_is_one_that_systemd_takes_and_its_command_is_understood(
     }
     let Ok(version) = Command::new("systemd-analyze").arg("--version").output() else { return };
     assert!(version.status.success());
-    // The program is not installed where the tests run.
+    // On a machine that runs the tests, the program is not installed.
     let folder = tempfile::tempdir().unwrap();
     let unit = folder.path().join("smtpress-agent.service");
     fs::write(&unit, text.replace("/usr/local/bin/smtpress", env!("CARGO_BIN_EXE_smtpress"))).unwrap();

@@ -1,5 +1,5 @@
-//! The guide holds what it says: its profiles pass, its command lines are understood, its links lead somewhere, its tables
-//! are what the program knows.
+//! Tests of the guide: its profiles pass `check`, its command lines are valid, its links have targets, and its tables
+//! agree with the program.
 
 mod deploy;
 mod deploy_agents;
@@ -15,7 +15,7 @@ use smtpress::collector::summary::Code;
 
 use crate::commands::stage::Stage;
 
-/// README and every page of the guide: where it stands, and what it says.
+/// The README and every page of the guide: its path and its text.
 fn pages() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths: Vec<PathBuf> =
@@ -49,7 +49,7 @@ fn blocks(text: &str) -> (Vec<Block>, Vec<&str>) {
     (blocks, prose)
 }
 
-/// A heading's anchor, as GitHub makes it.
+/// The anchor that GitHub makes of a heading.
 fn slug(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
@@ -57,7 +57,7 @@ fn slug(heading: &str) -> String {
 
 #[test]
 fn every_profile_of_the_guide_passes_check() {
-    /// What a part of a profile is put behind.
+    /// The beginning of a profile, to which a part of one is appended.
     const REST: &str = "schema = 1\n[target]\naddress = \"embedded\"\n[[phase]]\nname = \"steady\"\nload = \"constant-rate\"\n\
                         rate = \"50/s\"\nfor = \"2s\"\n[[phase]]\nname = \"storm\"\nload = \"burst\"\nsize = 80\nfor = \"1s\"\n";
     let stage = Stage::new();
@@ -67,7 +67,7 @@ fn every_profile_of_the_guide_passes_check() {
             let own = block.lines.join("\n");
             let whole = own.lines().any(|line| line.starts_with("schema"));
             stage.put("page.toml", if whole { own } else { format!("{REST}{own}") });
-            // A profile of limits alone has no load that `check` could preview.
+            // A profile with only limits has no load that `check` could preview.
             let is_run = stage.read("page.toml").contains("[[phase]]");
             let said =
                 stage.run(if is_run { &["check", "page.toml"] } else { &["limit", "page.toml", "--plan"] });
@@ -88,7 +88,7 @@ fn every_command_line_of_the_guide_is_understood() {
             }
             let text = block.lines.join("\n").replace("\\\n", " ");
             for line in text.lines() {
-                // What a console shows is not typed.
+                // In a block of the console only the lines after `$` are commands.
                 if block.language == "console" && !line.starts_with("$ ") {
                     continue;
                 }
@@ -105,7 +105,7 @@ fn every_command_line_of_the_guide_is_understood() {
     assert!(must.iter().all(|command| understood.contains(*command)), "only {understood:?} were found");
 }
 
-/// The command lines of smtpress in a line of a shell.
+/// The command lines of smtpress in one line of shell.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in line.chars() {
@@ -199,7 +199,7 @@ fn every_page_is_reached_from_the_index_and_the_index_from_the_readme() {
     }
 }
 
-/// The code of each reason that a run, a merge or a search can give.
+/// The guide explains each code of a reason that a run, a merge or a search can give.
 #[test]
 fn every_reason_of_an_invalid_run_is_explained() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,5 +1,6 @@
-//! The pages that are written from the program itself: the profile's reference from its JSON Schema, the conditions from
-//! `codes`. `SMTPRESS_UPDATE_DOCS=1 cargo test --test it docs` writes them anew; without it a page that differs fails.
+//! The pages that are generated from the program: the reference of the profile from its JSON Schema, the conditions
+//! from `codes`. `SMTPRESS_UPDATE_DOCS=1 cargo test --test it docs` writes them again. Without it the test fails if a
+//! page differs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -23,7 +24,7 @@ fn the_page_of_conditions_is_what_the_program_knows() {
     held("conditions.md", &conditions());
 }
 
-/// Every default that the reference names in one word is the one that `--print-profile` fills in.
+/// Every default that the reference gives as one word is the one that `--print-profile` fills in.
 #[test]
 fn the_defaults_of_the_reference_are_those_that_are_filled_in() {
     let stage = Stage::new();
@@ -44,7 +45,7 @@ fn the_defaults_of_the_reference_are_those_that_are_filled_in() {
     assert!(compared > 15, "only {compared} defaults were compared");
 }
 
-/// Holds a page to what it must be, or writes it.
+/// Checks that a page has this text, or writes it.
 fn held(name: &str, must: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
     if std::env::var_os("SMTPRESS_UPDATE_DOCS").is_some_and(|value| value == "1") {
@@ -58,16 +59,16 @@ fn held(name: &str, must: &str) {
     );
 }
 
-/// Tables and kinds of values, in the order in which they are met.
+/// The tables and kinds of values, in the order of their first use.
 struct Reference<'s> {
     schema: &'s Value,
-    /// The tables to write: how a profile begins them, and what they are.
+    /// The tables that are still to be written: the header in a profile, and the schema.
     tables: Vec<(String, &'s Value)>,
-    /// The plain kinds of values that were met, by name.
+    /// The kinds of plain values that were used so far, by name.
     kinds: BTreeMap<&'s str, &'s Value>,
 }
 
-/// The order of the tables at the top, as a profile is written.
+/// The order of the top-level tables, which is that of a profile.
 const ORDER: [&str; 12] = [
     "target", "timeouts", "session", "message", "phase", "event", "expect", "assert", "classify", "limits",
     "capacity", "listener",
@@ -94,7 +95,7 @@ impl<'s> Reference<'s> {
                     let _ = write!(page, "\n## `{title}`\n\n{}\n\nEach value: {kind}.\n", told(node).0);
                 }
             }
-            // A table's own tables follow it.
+            // The tables inside a table follow it.
             while !self.tables.is_empty() {
                 let (title, table) = self.tables.remove(0);
                 let depth = if title.contains('.') { "###" } else { "##" };
@@ -105,7 +106,7 @@ impl<'s> Reference<'s> {
         }
         page.push_str("\n## Kinds of values\n\n| kind | how it is written |\n|---|---|\n");
         let mut done = BTreeSet::new();
-        // A kind may be made of others.
+        // A kind may refer to other kinds.
         let next = |kinds: &BTreeMap<&'s str, &'s Value>, done: &BTreeSet<&str>| {
             kinds.iter().map(|(name, node)| (*name, *node)).find(|(name, _)| !done.contains(name))
         };
@@ -130,7 +131,7 @@ impl<'s> Reference<'s> {
         text
     }
 
-    /// What a value may be, in a table's cell.
+    /// The possible values of a key, for a cell of a table.
     fn kind(&mut self, path: &str, node: &'s Value) -> String {
         let word = |name: &str| match name {
             "string" => "text",
@@ -179,7 +180,7 @@ impl<'s> Reference<'s> {
         format!("list of: {of}")
     }
 
-    /// How a kind is written.
+    /// The explanation of a kind of values.
     fn explained(&mut self, node: &'s Value) -> String {
         let mut text = cell(&told(node).0);
         for form in node["anyOf"].as_array().into_iter().flatten() {
@@ -224,8 +225,8 @@ fn definition<'s>(schema: &'s Value, node: &'s Value) -> Option<&'s Value> {
     Some(&schema["$defs"][name]).filter(|found| found.get("properties").is_some())
 }
 
-/// A description and its default: that of the schema, or one that follows from other keys and stands in the description as a
-/// sentence that begins with `Default` or `Absent:`.
+/// A description and its default. If the default depends on other keys, it is a sentence of the description that begins
+/// with `Default` or `Absent:`; otherwise it is in the schema.
 fn told(node: &Value) -> (String, Option<String>) {
     let text = node["description"].as_str().unwrap_or_default().replace('\n', " ");
     assert!(!text.is_empty(), "a key without a description: {node}");
@@ -250,7 +251,7 @@ fn told(node: &Value) -> (String, Option<String>) {
     (text, None)
 }
 
-/// A value as it is written in a profile, without quotes; none for a table.
+/// The text of a value in a profile, without quotes; `None` for a table.
 fn plain(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -262,12 +263,12 @@ fn plain(value: &Value) -> Option<String> {
     }
 }
 
-/// A text that ends no cell.
+/// The text with escaped bars, so that it does not end a cell.
 fn cell(text: &str) -> String {
     text.replace('\n', " ").replace('|', "\\|")
 }
 
-/// A kind's name as it is written: `DistributionOfCount` is `distribution-of-count`.
+/// The printed name of a kind: `DistributionOfCount` is printed as `distribution-of-count`.
 fn spoken(name: &str) -> String {
     let mut text = String::new();
     for c in name.chars() {
