@@ -1,4 +1,5 @@
-//! The search for the capacity: its rules against their authors' library, whole searches against listeners.
+//! The search for the capacity: its rules compared with the library of the RFC's authors, and whole searches against
+//! listeners.
 
 mod oracle;
 mod whole;

@@ -1,6 +1,7 @@
-//! Random histories of trials, classified by us and by the library of the standard's authors.
+//! Random histories of trials, classified by smtpress and by the library of the RFC's authors.
 //!
-//! It needs a Python with the package MLRsearch 1.2.1, named in `SMTPRESS_MLRSEARCH`; without, the test says so and passes.
+//! The test needs a Python with the package MLRsearch 1.2.1, which `SMTPRESS_MLRSEARCH` names. Without it, the test
+//! prints a message and passes.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -13,7 +14,7 @@ use smtpress::experiment::capacity::controller::{Controller, SearchRules, TrialR
 
 const HISTORIES: u64 = 5000;
 
-/// Loads, lengths and losses of a search that could have been, in no sensible order.
+/// The loads, lengths and losses of a possible search, in random order.
 struct History {
     weights: GoalWeights,
     allowed: Vec<f64>,
@@ -32,7 +33,7 @@ impl History {
         let losses = [0, 0, 0, 1, 5, 7, 10, 11, 400, 1000];
         let loads = 1 + random.next_u32() % 6;
         let count = random.next_u32() % 40;
-        // Good below and bad above, with a share of results that do not fit.
+        // Trials below the knee are good and those above are bad, except for a share of contrary results.
         let knee = random.next_u32() % (loads + 1);
         let trials = (0..count).map(|_| {
             let load = random.next_u32() % loads;
@@ -54,7 +55,7 @@ impl History {
         json!({ "full_s": full_s, "sum_s": sum_s, "exceed": exceed, "allowed": self.allowed, "trials": self.trials })
     }
 
-    /// What our controller makes of it; loads from 1 on, because a load of 0 is none.
+    /// The bounds by smtpress. Loads are counted from 1, because there is no load 0.
     fn ours(&self) -> Value {
         let mut controller = Controller::new(SearchRules {
             start: 1.0,
@@ -89,7 +90,7 @@ impl History {
     }
 }
 
-/// Equal, but for what two ways of dividing the same numbers leave over.
+/// Whether two values are equal, except for differences of rounding.
 fn same(one: &Value, other: &Value) -> bool {
     match (one.as_array(), other.as_array()) {
         (Some(one), Some(other)) => {
@@ -132,6 +133,6 @@ fn the_authors_library_finds_the_same_bounds() {
             *kinds.entry((goal[0].is_number(), goal[1].is_number())).or_default() += 1;
         }
     }
-    // Bounds of every kind were compared, not only their absence.
+    // Bounds of every kind were compared, not only missing ones.
     assert!(kinds.len() == 4 && kinds.values().all(|count| *count > 300), "{kinds:?}");
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::commands::stage::{Listening, Said, Stage};
 
-/// A stage on which the generator is known to be fast, so that it is not measured first.
+/// A testbed with a stored ceiling of the generator, so that it is not measured first.
 fn stage(rate_per_s: f64) -> Stage {
     let stage = Stage::new();
     std::fs::create_dir_all(stage.path("state/smtpress")).unwrap();
@@ -12,7 +12,7 @@ fn stage(rate_per_s: f64) -> Stage {
     stage
 }
 
-/// What stands in every profile: short trials, since what is searched is sharp.
+/// The common part of every profile. Trials are short, because the limit that is searched is sharp.
 fn profile(listener: &str, capacity: &str) -> String {
     format!(
         "schema = 1\nname = \"cap\"\nseed = 7\n[target]\naddress = \"embedded\"\n[message]\nsize = \"1KiB\"\n\
@@ -20,7 +20,7 @@ fn profile(listener: &str, capacity: &str) -> String {
     )
 }
 
-/// Searches; where others use the machine so that no trial could be trusted, again, a few times.
+/// Runs a search. If no trial is valid because the machine is busy, the search is repeated a few times.
 fn searched(stage: &Stage, arguments: &[&str]) -> Option<(Said, Value)> {
     let state = stage.path("state").display().to_string();
     for attempt in 0..4 {
@@ -44,7 +44,7 @@ fn searched(stage: &Stage, arguments: &[&str]) -> Option<(Said, Value)> {
     None
 }
 
-/// Says on standard error why something is not held; not `eprintln!`, which the test harness would keep to itself.
+/// Prints on standard error why something is not tested. `eprintln!` is not used, because the test harness captures it.
 fn aloud(what: &str) {
     use std::io::Write;
     writeln!(std::io::stderr().lock(), "{what}").unwrap();
@@ -58,7 +58,7 @@ fn goal(result: &Value, index: usize) -> (Option<f64>, Option<f64>, &str) {
 #[test]
 fn by_sessions_a_limit_of_twelve_is_found_as_twelve() {
     let stage = stage(1e6);
-    // The greeting takes its time, so that a busy machine's own lateness is small beside a session.
+    // The greeting is slow, so that the lateness of a busy machine is small compared with a session.
     stage.put("p.toml", profile(
         "max_connections_per_host = 12\ndelays = { greeting = \"250ms\" }",
         "by = \"sessions\"\nstart = 5\nmax = 40\ngoals = [{ name = \"none-fails\", slo = \"response p99 < 20s\" }]",
@@ -91,7 +91,8 @@ fn by_sessions_a_limit_of_twelve_is_found_as_twelve() {
 #[test]
 fn by_rate_sixteen_workers_of_400_ms_carry_forty_a_second() {
     let stage = stage(1e6);
-    // At 45.3/s the last of two seconds waits 260 ms, at 38.1/s none does: 150 ms lie between them and the goal.
+    // At 45.3/s the last arrival of two seconds waits 260 ms, and at 38.1/s none waits. The goal is about 150 ms from
+    // either.
     stage.put(
         "p.toml",
         profile(
@@ -108,7 +109,8 @@ fn by_rate_sixteen_workers_of_400_ms_carry_forty_a_second() {
     assert!(trials.iter().any(|trial| trial["load"] == 64.0));
 }
 
-/// Four workers of 38 ms carry 105/s. At 113/s the goal of a second is met for as long as any trial lasts here.
+/// Four workers of 38 ms carry 105/s. At 113/s the queue grows, but the goal of one second is still met at the end of
+/// each trial.
 #[test]
 fn m33_a_load_whose_backlog_grows_is_no_capacity() {
     let stage = stage(1e6);
@@ -134,7 +136,7 @@ fn m33_a_load_whose_backlog_grows_is_no_capacity() {
     let growth = above["backlog"]["per_s"].as_f64().unwrap();
     assert!((5.0..15.0).contains(&growth), "{above}");
     assert!(said.out.contains("UNSUSTAINED") && said.err.contains("BAD (unsustained)"), "{told}");
-    // Where a burst may queue, the goal alone decides.
+    // Without the rule that the backlog must not grow, only the goal decides.
     for attempt in 0..4 {
         std::fs::remove_dir_all(stage.path(&format!("out-{attempt}"))).ok();
     }
@@ -148,7 +150,7 @@ fn m33_a_load_whose_backlog_grows_is_no_capacity() {
 #[test]
 fn two_goals_at_once_and_the_onset_of_resource_low() {
     let stage = stage(1e6);
-    // Each transaction takes 400 ms and ten may be under way: 25/s are served, whatever is asked.
+    // Each transaction takes 400 ms and ten may be in progress, so 25/s are served at any load.
     stage.put("p.toml", profile(
         "resource_low_above = 10\ndelays = { body = \"400ms\" }",
         "start = \"12/s\"\nmax = \"120/s\"\nwidth = \"20%\"\n\
@@ -156,14 +158,15 @@ fn two_goals_at_once_and_the_onset_of_resource_low() {
     ));
     let Some((said, result)) = searched(&stage, &["p.toml"]) else { return };
     let (all, some) = (goal(&result, 0), goal(&result, 1));
-    // In a trial of a second the first ten are served at once, and those that wait for no one: 25/s and a little more.
+    // In a trial of one second the first ten transactions start without any before them, so a little more than 25/s are
+    // served.
     assert!(all.2 == "found" && some.2 == "found", "{}\n{}", said.out, said.err);
     assert!(all.0.unwrap() >= 12.0 && all.0.unwrap() <= 29.0, "{all:?}\n{}", said.out);
     assert!(some.0.unwrap() > all.0.unwrap(), "{all:?} {some:?}\n{}", said.out);
     let first = &result["capacity"]["onsets"][0];
     assert_eq!(first["met"]["condition"], "resource-low");
     assert_eq!(first["met"]["code"], 452);
-    // A machine that is busy bunches arrivals, and ten are under way a little sooner.
+    // On a busy machine arrivals come in bunches, so ten are in progress at a slightly lower load.
     assert!(first["from"].as_f64() <= all.1, "it sets in where the goal is missed first: {}", said.out);
     assert!(said.out.contains("452 resource-low"), "{}", said.out);
     said.ended(0);
@@ -172,7 +175,7 @@ fn two_goals_at_once_and_the_onset_of_resource_low() {
 #[test]
 fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
     let stage = stage(1e6);
-    // Three workers of 300 ms: six sessions are served in two rounds, the seventh waits for a third.
+    // Three workers of 300 ms: six sessions are served in two rounds, and the seventh needs a third round.
     let settings = ["listener.workers=3", "listener.delays.body=300ms"];
     let listener = Listening::with(&stage, &settings);
     stage.put(
@@ -196,7 +199,7 @@ fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
     let result = stage.json("out/result.json");
     let trials = result["capacity"]["trials"].as_array().unwrap();
     for (kept, trial) in known.iter().zip(trials) {
-        // What follows a trial may not have been known yet.
+        // Fields that are set after a trial may not have been known yet.
         for field in ["number", "load", "why", "began_s", "scheduled", "accepted", "goals"] {
             assert_eq!(kept[field], trial[field], "{field}");
         }
@@ -237,7 +240,7 @@ fn a_listener_faster_than_the_generator_is_at_least_what_the_generator_can_do() 
         let mut words = vec!["p.toml"];
         words.extend(expect.iter().flat_map(|expect| ["--expect", expect]));
         let Some((said, result)) = searched(&stage, &words) else { return };
-        // 80 % of what it was in time for.
+        // 80 % of the rate at which the generator was in time.
         assert_eq!(goal(&result, 0), (Some(40.0), None, "generator-limited"), "{}", said.err);
         let said = said.ended(code);
         assert!(

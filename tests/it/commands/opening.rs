@@ -1,4 +1,4 @@
-//! How sessions are opened with listeners that are old, silent or peculiar, as a user sees it.
+//! The opening of sessions with listeners that are old, silent or peculiar: exit codes, warnings and traces.
 
 use std::net::TcpListener;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::rude::Rude;
 use super::stage::{Said, Stage};
 
-/// Runs four messages over two sessions at once with these flags; how it ended, and the result.
+/// Runs four messages over two sessions at once with these flags. Returns the output and the result.
 fn run(url: &str, flags: &[&str]) -> (Said, Value) {
     let stage = Stage::new();
     let fixed =
@@ -26,7 +26,7 @@ fn a_listener_that_knows_no_ehlo_is_reported_helo_and_that_is_reported() {
     for code in ["500 5.5.1 unrecognized", "502 5.5.1 not implemented", "504 no", "501 no", "503 no"] {
         let rude = Rude::start(&[("EHLO", code)]);
         let (said, result) = run(&rude.url(), &[]);
-        // Invalid where others use the machine.
+        // The run is invalid on a busy machine.
         assert!(matches!(said.code, Some(0 | 98)), "{}", said.out);
         assert_eq!(result["phases"][0]["accepted"], 4, "{}", said.out);
         assert!(warnings(&result).contains("HELO was sent instead"), "{result}");
@@ -62,7 +62,7 @@ fn a_session_that_is_refused_before_it_can_send_counts_as_refused_wherever_that_
     }
 }
 
-/// Traces a login with a mechanism that these replies belong to.
+/// Traces a login with this mechanism; `replies` are the listener's challenges and replies.
 fn login(mechanism: &str, replies: &[(&str, &str)], code: i32) -> Said {
     let offer = format!("250-rude.example\r\n250 AUTH {}", mechanism.to_uppercase());
     let mut all = vec![("EHLO", offer.as_str())];
@@ -143,7 +143,7 @@ fn a_listener_that_says_nothing_is_reported_while_it_is_waited_for() {
             assert!(said.err.contains("no TLS handshake") && said.err.contains("starttls"), "{}", said.err);
         });
         scope.spawn(|| {
-            // One that is only slow is not taken for it.
+            // A slow listener is not reported as one without a greeting.
             let rude = Rude::start(&[("MAIL", "250 ok")]);
             let (said, result) = run(&rude.url(), &[]);
             assert!(

@@ -1,4 +1,5 @@
-//! Metrics pushed by OTLP, from outside: what a receiver holds in the end is the result, and one that is bad delays nothing.
+//! Metrics that are pushed by OTLP: the last values at the receiver are those of the result, and a bad receiver does
+//! not delay the run.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +16,7 @@ use smtpress::generator::clock;
 
 use super::stage::Stage;
 
-/// Answers every push with `answer`; gives its URL, and what was pushed.
+/// Starts a receiver that answers every push with `answer`. Returns its URL and the pushed requests.
 fn receiver(answer: &'static str) -> (String, Receiver<ExportMetricsServiceRequest>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -32,7 +33,7 @@ fn receiver(answer: &'static str) -> (String, Receiver<ExportMetricsServiceReque
     (url, heard)
 }
 
-/// One request of HTTP, as strictly as the test needs.
+/// Reads one HTTP request, only as strictly as the test needs.
 fn read(stream: &TcpStream) -> ExportMetricsServiceRequest {
     let mut lines = BufReader::new(stream);
     let (mut head, mut length) = (String::new(), 0);
@@ -116,7 +117,7 @@ fn what_is_pushed_last_is_the_result() {
 fn a_receiver_that_is_bad_or_gone_is_reported_and_changes_nothing() {
     let (refusing, _pushed) =
         receiver("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    // Accepts and never answers: nobody takes it from the queue.
+    // A receiver that accepts connections in its queue and never answers.
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let mute = format!("http://{}", mute.local_addr().unwrap());
     for (url, why) in [(refusing.as_str(), "503"), (&mute, ""), ("http://127.0.0.1:1", "")] {
@@ -124,7 +125,7 @@ fn a_receiver_that_is_bad_or_gone_is_reported_and_changes_nothing() {
         let before = clock::now();
         let said = stage.run(&["run", "few.toml", "-o", "r", "--otlp", url]).ended(0);
         let (all, run) = (clock::now() - before, stage.json("r/result.json")["took_s"].as_f64().unwrap());
-        // A couple of seconds for the final push; a debug build on a busy machine takes its time to start and to write.
+        // The final push may take two seconds, and a debug build on a busy machine is slow to start and to write.
         assert!(all.as_secs_f64() < run + 6.0, "{url}: {all:?} for a run of {run} s");
         assert!(said.err.contains("the final metrics did not reach"), "{}", said.err);
         assert!(said.err.contains(why), "{}", said.err);

@@ -1,5 +1,5 @@
-//! Where a run goes: a name that is taken, what may be overwritten, and what is left of a run that was killed or could not
-//! be stored.
+//! The directory of a run: a name that exists already, what may be overwritten, and what is left of a run that was
+//! killed or could not be stored.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use smtpress::generator::clock;
 
 use super::stage::{FEW, Listening, Stage};
 
-/// What is in a run directory, in words that two of them can be told apart by.
+/// Returns the id of the run in a directory.
 fn run_id(stage: &Stage, name: &str) -> String {
     stage.json(&format!("{name}/result.json"))["run_id"].as_str().unwrap().to_owned()
 }
@@ -39,7 +39,7 @@ fn a_name_that_is_taken_is_refused_before_anything_is_sent() {
             ("./r", &[], 2, "--overwrite"),
             ("mine", &[], 2, "not empty"),
             ("mine", &["--overwrite"], 2, "letter.txt"),
-            // What can never be a directory.
+            // These names cannot be directories.
             ("file", &[], 3, "a file of that name"),
             ("file", &["--overwrite"], 3, "a file of that name"),
             ("nowhere", &[], 3, "leads nowhere"),
@@ -50,7 +50,7 @@ fn a_name_that_is_taken_is_refused_before_anything_is_sent() {
             assert_eq!(said.out, "", "{command:?} {place}");
         }
     }
-    // Whether the environment or a flag names it.
+    // It is the same whether a variable or a flag names the directory.
     let said = stage.run_with(&[("SMTPRESS_OUT", "r")], &["run", "few.toml"]).ended(2);
     assert!(said.err.contains("--overwrite"), "{}", said.err);
     stage.run(&["run", "few.toml", "--overwrite"]).ended(2);
@@ -58,7 +58,7 @@ fn a_name_that_is_taken_is_refused_before_anything_is_sent() {
     let names = stage.list("");
     assert_eq!(names, ["few.toml", "file", "mine", "nowhere", "r", "small.toml"], "nothing of another name");
     let ledger = listener.ledger();
-    // The check whether the target is there is a connection; nothing is said in it.
+    // The reachability check is a connection without any command.
     assert_eq!((&ledger["messages"], &ledger["commands"]["mail"]), (&0.into(), &Value::Null), "{ledger}");
 }
 
@@ -75,7 +75,7 @@ fn the_commands_of_the_guide_work_twice_in_one_folder() {
     let commands: Vec<&str> = block
         .lines()
         .map(|line| line.split('#').next().unwrap().trim())
-        // A search takes minutes, and gives its directory a name of its own.
+        // A search takes minutes, and its directory has another name.
         .filter(|line| !line.starts_with("smtpress capacity"))
         .collect();
     assert!(commands.iter().any(|line| line.contains("run mx.toml -o run")), "{commands:?}");
@@ -90,7 +90,7 @@ fn the_commands_of_the_guide_work_twice_in_one_folder() {
             }
         }
         let id = run_id(&stage, "run");
-        // What is shown afterwards is this run and no other.
+        // The files and the report are of this run.
         assert!(stage.read("smtpress.xml").contains(&id));
         assert_eq!(stage.run(&["report", "run", "--format", "json"]).ended(0).json()["run_id"], *id);
         ids.push(id);
@@ -113,7 +113,7 @@ fn the_result_names_its_directory() {
     let drawn = stage.run(&["run", "few.toml", "--json", "-"]).ended(0).json()["directory"].clone();
     let drawn = drawn.as_str().unwrap();
     assert!(stage.path(drawn).join("result.json").is_file(), "{drawn}");
-    // Where it was moved to is where it is.
+    // After a move, the report names the new directory.
     fs::rename(stage.path("deep/r"), stage.path("moved")).unwrap();
     let again = stage.run(&["report", "moved", "--format", "json"]).ended(0).json();
     assert_eq!(again["directory"], "moved");
@@ -127,7 +127,7 @@ fn what_is_overwritten_is_replaced_as_a_whole_or_not_at_all() {
     fs::write(stage.path("r/transcripts.txt"), "").unwrap();
     stage.run(&["run", "few.toml", "-q", "-o", "r", "--overwrite"]).ended(2);
     fs::remove_file(stage.path("r/transcripts.txt")).unwrap();
-    // A run that cannot begin leaves it alone, and nothing beside it.
+    // A run that cannot start does not change the earlier one, and leaves no files beside it.
     stage.run(&["run", "--target", "smtp://127.0.0.1:1", "-n", "1", "-q", "-o", "r", "--overwrite"]).ended(3);
     assert_eq!(run_id(&stage, "r"), first);
     let mut running = stage.start(&["run", "small.toml", "--for", "60s", "-o", "r", "--overwrite"]);
@@ -139,7 +139,7 @@ fn what_is_overwritten_is_replaced_as_a_whole_or_not_at_all() {
     running.end().ended(105);
     assert_ne!(run_id(&stage, "r"), first);
     assert_eq!(stage.list(""), ["few.toml", "r", "small.toml"]);
-    // One that is killed changes nothing, but its reader is reported.
+    // A run that is killed does not change the earlier one, but `report` mentions it.
     let second = run_id(&stage, "r");
     let mut running = stage.start(&["run", "small.toml", "--for", "60s", "-o", "r", "--overwrite"]);
     running.hear(" 1 s ");
@@ -174,7 +174,7 @@ fn of_two_runs_into_one_name_one_is_refused() {
     assert_eq!(stage.list(""), ["few.toml", "made", "new", "small.toml"]);
 }
 
-/// The result of a command that was killed, as `report` shows it.
+/// Returns the result that `report` gives for a command that was killed.
 fn cut_off(stage: &Stage, directory: &str) -> Value {
     let said = stage.run(&["report", directory]).ended(105);
     assert!(said.out.starts_with("INVALID") && said.out.contains("cut off"), "{}", said.out);
@@ -220,7 +220,7 @@ fn what_a_killed_run_had_counted_is_there() {
     assert!((5.0..=lived).contains(&took), "{took} of {lived}");
     let phase = &result["phases"][0];
     let count = |name: &str| phase[name].as_u64().unwrap();
-    // Half of 100/s, to the last whole second.
+    // The shard has half of 100/s, up to the last whole second.
     assert!(count("scheduled").abs_diff((took * 50.0) as u64) <= 50, "{phase}");
     assert!((phase["offered_per_s"].as_f64().unwrap() - 50.0).abs() < 5.0, "{phase}");
     assert!(count("accepted") > 100 && count("deferred") > 20, "{phase}");
@@ -233,7 +233,7 @@ fn what_a_killed_run_had_counted_is_there() {
     let greylisted = &result["conditions"][0];
     assert_eq!((&greylisted["condition"], &greylisted["count"]), (&"greylisted".into(), &phase["deferred"]));
     assert!(greylisted["sample"].as_str().unwrap().contains("Greylisted"));
-    // So are the transcripts of sessions that had ended.
+    // The transcripts of sessions that had ended are stored too.
     let kept = stage.list("r/transcripts");
     let of_condition = kept.iter().find(|name| name.starts_with("greylisted"));
     let text = stage.read(&format!("r/transcripts/{}", of_condition.unwrap_or_else(|| panic!("{kept:?}"))));
@@ -242,7 +242,7 @@ fn what_a_killed_run_had_counted_is_there() {
     for (form, holds) in [("csv", "t_s,"), ("hlog", "response/accepted")] {
         assert!(stage.run(&["report", "r", "--format", form]).ended(105).out.contains(holds));
     }
-    // A shard that was cut off makes the whole invalid, whatever the others found.
+    // A shard that was cut off makes the merged run invalid, whatever the results of the others.
     let other =
         ["run", "--target", &url, "-r", "100/s", "-z", "60s", "-o", "s", "--shard", "1/2", "--seed", "3"];
     let mut running = stage.start(&[&other[..], &["--progress", "log"]].concat());
@@ -254,7 +254,7 @@ fn what_a_killed_run_had_counted_is_there() {
     assert_eq!(merged["validity"]["status"], "invalid", "{}", said.err);
     assert!(merged["validity"]["reasons"].as_array().unwrap().contains(&"cut-off".into()));
     assert_ne!(merged["verdict"]["exit_code"], 0);
-    // Nothing is held against it unforced.
+    // Without --force a cut-off run is not compared.
     let said = stage.run(&["compare", "r", "--against", "s"]).ended(2);
     assert!(said.err.contains("cut-off"), "{}", said.err);
 }
@@ -279,7 +279,7 @@ fn a_search_that_was_killed_is_reported_with_what_it_had_found() {
     drop(running);
     let result = cut_off(&stage, "c");
     assert_eq!(result["capacity"]["trials"].as_array().unwrap().len(), 1, "{result}");
-    // It goes on, and until it has ended it has no result.
+    // The search can be resumed. Until it has ended it has no result.
     let mut running = stage.start(&["capacity", "--resume", "c", "--progress", "log"]);
     running.hear("trial 2:");
     let said = stage.run(&["capacity", "--resume", "c"]).ended(2);
@@ -313,7 +313,7 @@ fn what_an_earlier_run_wrote_elsewhere_is_no_result_of_one_that_was_killed() {
     running.signal(Signal::SIGKILL);
     drop(running);
     assert_eq!(stage.list(""), ["few.toml", "r", "small.toml", "smtpress-runs"]);
-    // Nor of one that met no listener; where nothing was tried nothing is taken away.
+    // A run that reached no listener leaves no copies either. A refused command does not remove existing files.
     stage.run(&[&["run", "few.toml", "-q"][..], &copies].concat()).ended(0);
     stage.run(&[&["run", "few.toml", "-o", "r"][..], &copies].concat()).ended(2);
     assert!(stage.path("x.xml").is_file());
@@ -321,7 +321,7 @@ fn what_an_earlier_run_wrote_elsewhere_is_no_result_of_one_that_was_killed() {
     assert!(!stage.path("x.xml").exists());
 }
 
-/// Forbids a process to write files larger than this from now on: its writer sees a disk that is nearly full.
+/// Limits the size of files that a process can write from now on, as if the disk were nearly full.
 fn forbid_files_above(most: u64, process: u32) {
     let status = Command::new("prlimit")
         .args([format!("--pid={process}"), format!("--fsize={most}:{most}")])
@@ -337,7 +337,7 @@ fn a_result_is_stored_where_its_page_cannot_be() {
     stage.run(&[&run[..], &["a"]].concat()).measured();
     let size = |name: &str| fs::metadata(stage.path(name)).unwrap().len();
     let (result, page) = (size("a/result.json"), size("a/report.html"));
-    // What grows with the run has no more room after its first second either.
+    // After the first second there is no more room for files that grow with the run.
     for most in [result + (page - result) / 2, result / 8] {
         let mut running = stage.start(&[&run[..], &["b", "--overwrite", "--json", "b.json"]].concat());
         running.hear(" 1 s ");
@@ -348,7 +348,7 @@ fn a_result_is_stored_where_its_page_cannot_be() {
             assert!(said.out.starts_with("PASS") || said.out.starts_with("INVALID"), "{}", said.out);
             let stored = stage.json("b/result.json");
             assert_eq!(stored, stage.json("b.json"));
-            // Without its page a run has not succeeded, but a verdict that is worse stands.
+            // A run without its page does not end with 0, but a worse exit code of its verdict is kept.
             let code = stored["verdict"]["exit_code"].as_i64();
             assert_eq!(said.code.map(i64::from), code.map(|code| if code == 0 { 1 } else { code }));
             assert!(!stage.path("b/unfinished.json").exists() && !stage.path("b/report.html").exists());
@@ -356,13 +356,13 @@ fn a_result_is_stored_where_its_page_cannot_be() {
         } else {
             assert!(said.err.contains("result.json") && said.err.contains("failed to write"), "{}", said.err);
             assert!(matches!(said.code, Some(1 | 98)), "{:?}", said.code);
-            // The one before is still there, and what there is of this one is not taken for a verdict.
+            // The earlier run is still there, and the unfinished files of this one are not reported as a verdict.
             assert!(stage.path("b/result.json").is_file());
             assert!(stage.run(&["report", "b"]).ended(0).err.contains("older run"));
             stage.run(&["report", "b.unfinished"]).ended(105);
         }
     }
-    // Where there is no room for a result nothing is sent.
+    // If there is no room for a result, nothing is sent.
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -f 16; exec \"$0\" run few.toml -o c", env!("CARGO_BIN_EXE_smtpress")]);
     let output = shell.current_dir(stage.path("")).env_remove("SMTPRESS_OUT").output().unwrap();

@@ -1,18 +1,19 @@
-//! A listener whose replies are set by verb: what it says instead of what a listener should.
+//! A listener with one set reply for each verb, right or wrong.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
-/// A listener for as long as the process lives.
+/// A listener that runs until the process ends.
 pub struct Rude {
     pub port: u16,
 }
 
 impl Rude {
-    /// `replies`: for a verb (GREET, and AUTH2 or AUTH3 for the client's later lines of a login, too) the reply without its
-    /// line end. The second use of a verb in a session has the second reply of its name, if there is one.
+    /// `replies` has the reply to a verb, without its line end. GREET stands for the greeting, DOT for the final dot,
+    /// and AUTH2 and AUTH3 for the client's later lines of a login. If a verb has several replies, its second use in a
+    /// session gets the second one, and so on; the last is repeated.
     pub fn start(replies: &[(&str, &str)]) -> Rude {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();

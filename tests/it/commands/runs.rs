@@ -1,4 +1,4 @@
-//! `run`: verdicts and exit codes, the run directory, the forms of the result.
+//! `run`: verdicts and exit codes, the run directory, the formats of the result.
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -97,7 +97,7 @@ fn the_files_of_a_run_tell_one_story() {
         assert_eq!(condition["condition"], "too-many-messages-per-session");
         assert!(failures.iter().any(|failure| failure["count"] == condition["count"]));
     }
-    // Second by second they are as many as all together.
+    // The sum over all seconds is the total.
     for condition in conditions {
         let text = |key: &str| condition[key].as_str().unwrap_or_default().to_owned();
         let code = condition["code"].as_u64().map(|code| code.to_string()).unwrap_or_default();
@@ -142,7 +142,7 @@ fn refusals_fail_a_run_only_by_its_assertions() {
     let url = listener.url();
     let arguments = ["run", "--target", &url, "-n", "20", "-c", "2", "--messages-per-session", "2", "-o"];
     let run = |name: &'static str| [&arguments[..], &[name, "--json", "-"]].concat();
-    // More than 1 % of it was refused: that fails unless the profile says that it is right.
+    // More than 1 % was refused: the run fails unless the profile expects the refusals.
     let said = stage.run(&run("a")).ended(99).json();
     let failed: Vec<&Value> =
         said["assertions"].as_array().unwrap().iter().filter(|one| one["status"] == "fail").collect();
@@ -205,7 +205,7 @@ fn quiet_says_nothing_and_progress_can_be_chosen() {
     assert_eq!(said.err.lines().count(), 1, "{}", said.err);
     let said = stage.run(&["run", "few.toml", "--progress", "log", "-o", "d"]).ended(0);
     assert!(said.err.contains("accepted"), "{}", said.err);
-    // Bars asked for where there is no terminal: nothing is drawn, nothing breaks.
+    // If bars are requested without a terminal, nothing is drawn and nothing fails.
     let said = stage.run(&["run", "few.toml", "--progress", "bar", "-o", "e"]).ended(0);
     assert!(!said.err.contains('\u{1b}'), "{:?}", said.err);
 }

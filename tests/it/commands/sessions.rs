@@ -1,10 +1,10 @@
-//! `trace` and `listen`: one session, line by line, as both sides see it.
+//! `trace` and `listen`: one session, line by line, on both sides.
 
 use std::net::{SocketAddr, TcpListener};
 
 use super::stage::{Listening, Stage};
 
-/// Whether these texts stand in this order.
+/// Checks that these parts are in the text, in this order.
 #[track_caller]
 fn in_order(text: &str, parts: &[&str]) {
     let mut rest = text;
@@ -81,7 +81,7 @@ fn a_trace_in_json_says_the_same() {
     assert_eq!(steps, expected);
 }
 
-/// The lines that the client said, as they stand on the screen below title and legend.
+/// The lines of the client on the screen, below title and legend.
 fn said_by_us(screen: &str) -> Vec<&str> {
     screen
         .lines()
@@ -98,7 +98,7 @@ fn a_trace_shows_every_command_and_with_full_every_line() {
             ["trace", "embedded", "--size", "20KiB", "--recipients", "40", "--pipelining", pipelining];
         let short = stage.run(&trace).ended(0).out;
         let full = stage.run(&[&trace[..], &["--full"]].concat()).ended(0).out;
-        // All of the content is there: so many bytes were asked for.
+        // The whole content is shown.
         let content = |screen: &str| -> Vec<String> {
             let said = said_by_us(screen).into_iter().map(str::to_owned);
             said.skip_while(|line| line != "DATA").skip(1).take_while(|line| line != ".").collect()
@@ -115,7 +115,7 @@ fn a_trace_shows_every_command_and_with_full_every_line() {
         assert!(note.ends_with("--full shows them"), "{note}");
         let left_out: usize =
             note.split_whitespace().nth(1).unwrap().replace(',', "").parse().expect("a number of lines");
-        // The seed differs, and with it the lengths of the lines.
+        // The two traces have different seeds, so the lengths of their lines differ.
         let all = content(&short).len() + left_out;
         assert!(all.abs_diff(content(&full).len()) < 30, "{all} lines: {short}");
     }
@@ -165,7 +165,7 @@ fn a_trace_without_a_message_and_one_with_groups() {
 #[test]
 fn a_trace_is_of_every_kind_of_client() {
     let stage = Stage::new();
-    // What the client does, and what its listener then holds it for.
+    // The client's source, and the client's address that the listener then sees.
     let peers = |sources: &str| stage.run(&["trace", "embedded", "--source", sources]).ended(0).out;
     assert!(!peers("127.0.0.9").contains("PROXY"));
     let refused = stage.run(&["trace", "embedded", "--source", "192.0.2.1"]).ended(3).out;
@@ -190,7 +190,7 @@ fn a_trace_is_of_every_kind_of_client() {
     assert_eq!(first["from"], "client");
     assert!(first["line"].as_str().unwrap().starts_with("PROXY TCP4 192.0.2.7"), "{first}");
 
-    // A listener takes the address for the client's: its limit of a host is met by that host alone.
+    // The listener uses the announced address as the client's, so its limit for a host applies to that host only.
     let none = Listening::with(&stage, &["listener.proxy=true", "listener.max_connections_per_host=0"]);
     let said = stage.run(&["trace", &none.url(), "--proxy", "v2", "--source", "192.0.2.7"]).ended(99).out;
     in_order(&said, &["from 192.0.2.7:", "S: 4", "too-many-connections-from-host"]);

@@ -1,4 +1,5 @@
-//! Shards: which one the variables of a scheduler make of a run, and that several are together what one process is (M34).
+//! Shards: the shard that a scheduler's variables select, and the merge of several shards, which equals the run of one
+//! process (M34).
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ fn the_variables_of_a_scheduler_say_which_shard_a_run_is() {
         assert_eq!(result["shard"], serde_json::json!({"index": 1, "of": 2}));
         assert_eq!(result["phases"][0]["accepted"], 25);
     }
-    // The flag wins over its variable, and nothing is read that is not asked for.
+    // The flag has precedence over its variable. The variables of a scheduler are read only with `env`.
     let said = stage.run_with(&job, &["run", "few.toml", "-o", "f", "--shard", "0/2"]).measured();
     assert!(!said.err.contains("of the load, by"), "{}", said.err);
     assert_eq!(stage.json("f/result.json")["shard"]["index"], 0);
@@ -54,15 +55,15 @@ fn variables_that_leave_a_doubt_are_refused() {
     }
 }
 
-/// How many processes share a load here.
+/// The number of processes that share a load.
 const OF: usize = 3;
 
 /// A metric by phase, name and outcome.
 type MetricKey = [String; 3];
 
-/// A shipped profile against a listener of its own, once by one process and once by three at the same time: what the
-/// listener took is the same to the byte, the counts are, and the merged distributions are those of the union. `settings`
-/// shorten it, and keep what it asks for below every limit, so that no outcome depends on who is on the machine.
+/// Runs a shipped profile against a listener, once by one process and once by three at the same time. The listener took
+/// the same messages to the byte, the counts are equal, and the merged distributions are those of the union. `settings`
+/// shorten the profile and keep its load below every limit, so that no outcome depends on a busy machine.
 fn union_is_the_whole(name: &str, settings: &[&str]) {
     let stage = Stage::new();
     let profile = format!("{}/profiles/{name}.toml", env!("CARGO_MANIFEST_DIR"));
@@ -101,7 +102,7 @@ fn union_is_the_whole(name: &str, settings: &[&str]) {
             assert_eq!(one[count], all[count], "{name}, {}: {count}", one["name"]);
         }
         assert_eq!(one["recipients"]["accepted"], all["recipients"]["accepted"]);
-        // How many sessions of a pool carry the same messages depends on how fast they are.
+        // The number of sessions that a pool needs for the same messages depends on their speed.
         if one["unit"] == "session" {
             assert_eq!(one["sessions"]["established"], all["sessions"]["established"]);
         }
@@ -133,7 +134,7 @@ fn union_is_the_whole(name: &str, settings: &[&str]) {
     }
 }
 
-/// A run that was measured, whatever its times are held to on a busy machine.
+/// Checks that a run was measured. On a busy machine it may be invalid, or fail an assertion about times.
 fn judged(said: Said) {
     assert!(matches!(said.code, Some(0 | 98 | 99)), "\n{}\n{}", said.out, said.err);
 }
@@ -142,7 +143,7 @@ fn phases(result: &Value) -> Vec<Value> {
     result["phases"].as_array().unwrap().clone()
 }
 
-/// The distributions that are stored whole, each with its least and greatest value.
+/// The metrics whose distribution is stored, each with its least and greatest value.
 fn metrics(result: &Value) -> BTreeMap<MetricKey, Value> {
     let rows = result["metrics"].as_array().unwrap().iter().filter(|metric| metric["hdr_base64"].is_string());
     let text = |metric: &Value, field: &str| metric[field].as_str().unwrap().to_owned();
@@ -156,7 +157,7 @@ fn hist(metric: &Value) -> Hist {
     hist.with_exact(number("min_ns"), number("max_ns"), metric["mean_ns"].as_f64().unwrap()).unwrap()
 }
 
-/// One test for each profile, so that they run beside each other.
+/// One test for each profile, so that the tests run in parallel.
 macro_rules! unions {
     ($($test:ident: $name:literal, $settings:expr;)*) => {
         $(
@@ -166,16 +167,16 @@ macro_rules! unions {
             }
         )*
 
-        /// Every shipped profile is here, or it is said why not.
+        /// Every shipped profile is tested here, or is in a list that says why not.
         #[test]
         fn each_shipped_profile_is_shared_out_or_cannot_be() {
             let covered = [$($name),*];
-            /// How many messages they send depends on the time that the listener takes; what they share out is held by the
-            /// tests of the dispatcher.
+            /// How many messages they send depends on the time that the listener takes. The tests of the dispatcher
+            /// check how their load is divided.
             const BY_TIME: [&str; 2] = ["messages-per-session", "session-capacity"];
             /// Their events are commands, and are refused beside --shard.
             const EVENTS: [&str; 2] = ["outage-recovery", "relay-crash"];
-            /// They wait for what comes out of a relay.
+            /// They wait for deliveries of a relay.
             const RELAYED: [&str; 2] = ["relay-capacity", "relay-delivery"];
             let folder = format!("{}/profiles", env!("CARGO_MANIFEST_DIR"));
             for file in super::stage::list(folder.as_ref()) {
@@ -211,7 +212,7 @@ unions! {
     union_of_steady: "steady", ["phase.warm-up.for=500ms", "phase.steady.for=2s"];
 }
 
-/// What is in all shards beside the load: a profile whose sessions are too few for them is refused by each.
+/// A profile with fewer sessions than shards is refused by each shard.
 #[test]
 fn a_shard_without_a_session_is_refused_before_anything_is_sent() {
     let stage = Stage::new();

@@ -1,4 +1,4 @@
-//! A stage for the binary: a folder of its own, a clean environment, and what it said.
+//! A testbed for the binary: its own folder, a clean environment, and its output.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -27,7 +27,7 @@ rate = "50/s"
 for = "1s"
 "#;
 
-/// Fifty messages over two sessions: no schedule that a busy machine could be late for.
+/// A profile of fifty messages over two sessions, without a schedule for which a busy machine could be late.
 pub const FEW: &str = r#"schema = 1
 name = "few"
 seed = 7
@@ -40,7 +40,7 @@ messages = 50
 sessions = 2
 "#;
 
-/// How often a run that could not be valid on a busy machine is started.
+/// How often a run is started if it was invalid because the machine is busy.
 const ATTEMPTS: usize = 4;
 
 /// A folder to work in.
@@ -49,7 +49,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// With [`SMALL`] as `small.toml` and [`FEW`] as `few.toml`.
+    /// Creates a folder with [`SMALL`] as `small.toml` and [`FEW`] as `few.toml`.
     pub fn new() -> Stage {
         let stage = Stage { folder: tempfile::tempdir().unwrap() };
         stage.put("small.toml", SMALL);
@@ -73,7 +73,7 @@ impl Stage {
         serde_json::from_str(&self.read(name)).unwrap()
     }
 
-    /// What is in the folder, sorted.
+    /// The names in a folder, sorted.
     pub fn list(&self, name: &str) -> Vec<String> {
         list(&self.path(name))
     }
@@ -98,8 +98,8 @@ impl Stage {
         self.run_with(&[], arguments)
     }
 
-    /// Runs the binary to its end with variables. A run against the embedded listener that ends as invalid, as it does
-    /// where others take the machine's cores, is forgotten and started again: nobody outside has seen it.
+    /// Runs the binary to its end with variables. If a run against the embedded listener is invalid, because the
+    /// machine is busy, its files are removed and it is started again. No other listener has counted it.
     pub fn run_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {
         let paths = || fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let before: Vec<PathBuf> = paths().collect();
@@ -115,7 +115,7 @@ impl Stage {
         Said::of(self.command(arguments).envs(variables.iter().copied()).output().unwrap())
     }
 
-    /// `run` of a profile of this folder whose target is the embedded listener.
+    /// Whether the command is `run` with a profile of this folder whose target is the embedded listener.
     fn is_repeatable(&self, arguments: &[&str]) -> bool {
         let profile = arguments.iter().find(|name| name.ends_with(".toml"));
         arguments[0] == "run"
@@ -141,7 +141,7 @@ impl Stage {
     }
 }
 
-/// What is in a folder, sorted.
+/// The names in a folder, sorted.
 pub fn list(path: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -149,7 +149,7 @@ pub fn list(path: &Path) -> Vec<String> {
     names
 }
 
-/// What a finished command said.
+/// The exit code and the output of a finished command.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,
@@ -165,28 +165,28 @@ impl Said {
         said
     }
 
-    /// Holds the exit code to `code`.
+    /// Checks that the exit code is `code`.
     #[track_caller]
     pub fn ended(self, code: i32) -> Said {
         assert_eq!(self.code, Some(code), "\n{}\n{}", self.out, self.err);
         self
     }
 
-    /// Holds the exit code to that of a run that was measured: where others use the machine it may be too late to be valid.
+    /// Checks that the exit code is that of a measured run; on a busy machine it may be invalid.
     #[track_caller]
     pub fn measured(self) -> Said {
         assert!(matches!(self.code, Some(0 | 98)), "\n{}\n{}", self.out, self.err);
         self
     }
 
-    /// stdout as JSON.
+    /// Returns stdout as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 }
 
-/// A command under way. Its stderr is read as it comes; it ends with its owner.
+/// A command in progress, which is killed when this is dropped.
 pub struct Running {
     child: Child,
     err: BufReader<std::process::ChildStderr>,
@@ -213,7 +213,7 @@ impl Running {
         Running { child, err, heard: String::new(), said, out: Some(out) }
     }
 
-    /// Waits until stderr has said a line that holds this.
+    /// Waits for a line on stderr that contains this text, and returns it.
     pub fn hear(&mut self, text: &str) -> String {
         loop {
             let mut line = String::new();
@@ -226,7 +226,7 @@ impl Running {
         }
     }
 
-    /// Waits until stdout holds this.
+    /// Waits until stdout contains this text.
     pub fn wait_for_out(&self, text: &str) {
         let end = clock::now() + Duration::from_secs(60);
         while !self.said.lock().unwrap().contains(text) {
@@ -235,7 +235,7 @@ impl Running {
         }
     }
 
-    /// Its process.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -244,7 +244,7 @@ impl Running {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub fn end(mut self) -> Said {
         self.err.read_to_string(&mut self.heard).unwrap();
         let code = self.child.wait().unwrap().code();
@@ -257,25 +257,25 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Already over if `end` was called.
+        // It has already ended if `end` was called.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-/// `smtpress listen` on a port of its own.
+/// `smtpress listen` on a free port.
 pub struct Listening {
     pub running: Running,
     pub address: SocketAddr,
 }
 
 impl Listening {
-    /// Listens until [`Listening::ledger`] or the end of its owner, two minutes at most.
+    /// Listens until [`Listening::ledger`] is called or this is dropped, two minutes at most.
     pub fn with(stage: &Stage, settings: &[&str]) -> Listening {
         Listening::of(stage, &[], settings)
     }
 
-    /// The same, with arguments such as a profile.
+    /// Listens with further arguments, such as a profile.
     pub fn of(stage: &Stage, arguments: &[&str], settings: &[&str]) -> Listening {
         let mut arguments = [&["listen"], arguments, &["--bind", "127.0.0.1:0", "-z", "2m"]].concat();
         for setting in settings {

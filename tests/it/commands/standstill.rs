@@ -1,4 +1,4 @@
-//! A generator that is stopped or throttled by its machine, in closed loads: what it measured is no measurement (M5b).
+//! A generator that its machine stops or throttles during a closed load: its measurement is invalid (M5b).
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,12 +11,12 @@ use serde_json::Value;
 use super::stage::{Listening, Running, Stage};
 use crate::runs::testbed::ms;
 
-/// Closed loads, which have no schedule that they could be late for.
+/// Closed loads, which have no schedule and so are never late.
 const LOADS: [(&str, &str); 2] =
     [("shared-messages", "messages = 10000000\nsessions = 5"), ("constant-sessions", "sessions = 5")];
 
 fn profile(url: &str, (load, keys): (&str, &str), seconds: u32) -> String {
-    // The number of messages is out of reach, and not what is held here.
+    // The number of messages cannot be reached, and is not checked.
     format!(
         "schema = 1\nname = \"stands\"\nseed = 7\n[target]\naddress = \"{url}\"\n[[phase]]\nname = \"p\"\n\
          load = \"{load}\"\n{keys}\nfor = \"{seconds}s\"\n[[assert]]\nexpr = \"done rate == 100%\"\nremove = true\n"
@@ -29,7 +29,7 @@ fn reasons(result: &Value) -> Vec<String> {
     reasons.iter().map(|reason| reason.as_str().unwrap().to_owned()).collect()
 }
 
-/// Stops the run for each of these times, and lets it run for the other in between.
+/// Stops the run this many times for `stopped`, and lets it run for `awake` in between.
 fn stop(run: &Running, times: u32, stopped: Duration, awake: Duration) {
     for _ in 0..times {
         run.signal(Signal::SIGSTOP);
@@ -41,7 +41,7 @@ fn stop(run: &Running, times: u32, stopped: Duration, awake: Duration) {
 
 #[test]
 fn a_closed_load_that_was_stopped_is_invalid() {
-    // Once for two seconds of six, once for 0.3 s, half of the time, a fifth of it.
+    // Stopped once for two seconds of six, once for 0.3 s, 25 times for half of the time, and 30 times for 30 % of it.
     let stops =
         [(6, 1, ms(2000), ms(0)), (3, 1, ms(320), ms(0)), (3, 25, ms(50), ms(50)), (4, 30, ms(30), ms(70))];
     thread::scope(|scope| {
@@ -72,7 +72,7 @@ fn a_closed_load_that_was_stopped_is_invalid() {
 struct Quota(PathBuf);
 
 impl Quota {
-    /// `percent` of one core. `None` where no such group can be made.
+    /// A quota of `percent` of one core. `None` if this machine cannot make such a group.
     fn new(percent: u32) -> Option<Quota> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("smtpress-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -107,7 +107,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // A process that was in it is gone from it a moment after its end.
+        // A process leaves the group a moment after its end.
         for _ in 0..50 {
             if std::fs::remove_dir(&self.0).is_ok() {
                 return;
@@ -117,7 +117,7 @@ impl Drop for Quota {
     }
 }
 
-/// A group, or else it is said aloud that there is none. `SMTPRESS_REAL=required` makes that a failure.
+/// Returns a group. If none can be made, a message is printed; with `SMTPRESS_REAL=required` the test fails.
 fn quota(percent: u32) -> Option<Quota> {
     let quota = Quota::new(percent);
     let missing =
@@ -139,7 +139,7 @@ fn a_closed_load_that_its_quota_holds_up_is_invalid() {
                 let stage = Stage::new();
                 let listening = Listening::with(&stage, &[]);
                 stage.put("stands.toml", profile(&listening.url(), load, 3));
-                // Where others take the cores it may not come to use up its quota: it is started again then.
+                // On a busy machine the run may not use up its quota. Then it is started again.
                 let mut all = Vec::new();
                 for _ in 0..4 {
                     let run = quota.start(&stage, &["run", "stands.toml", "-o", "r", "--overwrite"]);
@@ -155,7 +155,8 @@ fn a_closed_load_that_its_quota_holds_up_is_invalid() {
     });
 }
 
-/// A search in a tenth of a core meets the generator's bound long before the listener's: it says so, and finds nothing.
+/// A search in a tenth of a core reaches the bound of the generator long before that of the listener. It reports this,
+/// and finds no capacity.
 #[test]
 fn no_capacity_is_found_by_a_generator_that_its_quota_holds_up() {
     let Some(quota) = quota(10) else { return };
@@ -168,7 +169,7 @@ fn no_capacity_is_found_by_a_generator_that_its_quota_holds_up() {
     let keys = keys.map(|key| format!("capacity.{key}"));
     arguments.extend(keys.iter().flat_map(|key| ["--set", key]));
     let said = quota.start(&stage, &arguments).end();
-    // Its listener serves more than a thousand.
+    // The listener can serve more than a thousand messages a second.
     assert!(matches!(said.code, Some(5 | 98)), "{:?} {} {}", said.code, said.out, said.err);
     let result = stage.json("c/result.json");
     let goal = &result["capacity"]["goals"][0];

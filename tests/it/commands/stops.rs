@@ -1,4 +1,4 @@
-//! The end that a user wants: Ctrl-C once and twice, before the start, and readers that go away.
+//! Commands that the user ends: Ctrl-C once and twice, before the start, and readers of the output that close it.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -9,13 +9,13 @@ use smtpress::generator::clock;
 
 use super::stage::{Listening, Running, Said, Stage};
 
-/// What every stopped run must be: 105, told as such, and complete on disk.
+/// Checks a stopped run: exit code 105, reported as interrupted, and complete on disk. Returns its result.
 fn interrupted(stage: &Stage, said: Said) -> serde_json::Value {
     let said = said.ended(105);
     assert!(said.out.starts_with("INTERRUPTED"), "{}", said.out);
     let result = stage.json("r/result.json");
     assert_eq!(result["verdict"]["status"], "interrupted");
-    // What the stop left waiting is shed, and what was asked for is not done: nobody's fault, and not judged.
+    // Arrivals that waited at the stop are shed, and the work is not done. This is no fault, so nothing is judged.
     assert!(!said.out.contains("FAIL") && said.out.contains("not-judged"), "{}", said.out);
     for assertion in result["assertions"].as_array().unwrap() {
         assert_eq!(assertion["status"], "not-judged", "{assertion}");
@@ -83,7 +83,7 @@ fn ctrl_c_twice_does_not_wait_for_anybody() {
         running.hear("stopping");
         running.signal(second);
         let result = interrupted(&stage, running.end());
-        // The listener would have ended the drain after twenty seconds by its own end.
+        // Without the second signal the run would wait twenty seconds for the replies of the listener.
         assert!(result["took_s"].as_f64() < Some(15.0), "{}", result["took_s"]);
         let phase = &result["phases"][0];
         assert_eq!((&phase["started"], &phase["accepted"]), (&3.into(), &0.into()));
@@ -95,7 +95,7 @@ fn a_load_that_is_waiting_when_it_is_stopped_has_failed_nothing() {
     let stage = Stage::new();
     let listener = Listening::with(&stage, &["listener.delays.body=300ms"]);
     let url = listener.url();
-    // Far more than one session carries: most of it waits.
+    // The rate is far above the capacity of one session, so most arrivals wait.
     let load = ["run", "--target", &url, "-r", "100/s", "-c", "1", "-z", "60s", "-o", "r"];
     let mut running =
         stage.start(&[&load[..], &["--assert", "unexpected rate <= 1%", "--junit", "x.xml"]].concat());
@@ -111,7 +111,7 @@ fn a_load_that_is_waiting_when_it_is_stopped_has_failed_nothing() {
     assert!(!junit.contains("<failure") && junit.contains("<skipped"), "{junit}");
 }
 
-/// Every command that goes on for a while ends at a signal with what it has: 105, or its ledger.
+/// At a signal, every long command ends with its report so far: with exit code 105, or with its ledger.
 #[test]
 fn no_signal_ends_a_command_without_its_report() {
     for signal in [Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGTERM] {
@@ -199,7 +199,7 @@ fn a_terminal_that_is_closed_is_the_first_ctrl_c() {
     ];
     let closed = |arguments: &str| {
         let stage = Stage::new();
-        // A terminal of its own, of which this side goes away without a word after six seconds: the start may take its time.
+        // The command has its own terminal, whose other side closes after six seconds. The start may take some of them.
         let script = concat!(
             "import os, pty, sys, time, select\n",
             "child, terminal = pty.fork()\n",
@@ -257,11 +257,11 @@ fn a_start_is_a_moment_in_any_zone_and_never_one_without() {
     let stage = Stage::new();
     let at = clock::wall() + Duration::from_secs(3600);
     let utc = humantime::format_rfc3339_seconds(at).to_string();
-    // The same digits two hours to the east were an hour ago.
+    // The same digits in a zone two hours to the east are a time an hour ago.
     let east = utc.replace('Z', "+02:00");
     let said = stage.run(&["run", "few.toml", "--start-at", &east, "-o", "a"]).ended(0);
     assert!(said.err.contains("warning") && said.err.contains("the load starts now"), "{}", said.err);
-    // And to the west they are still to come.
+    // In a zone to the west they are in the future.
     let west = humantime::format_rfc3339_seconds(clock::wall()).to_string().replace('Z', "-02:00");
     let mut running = stage.start(&["run", "small.toml", "--start-at", &west, "-o", "r"]);
     let line = running.hear("the load starts at");

@@ -1,4 +1,4 @@
-//! Wrong input: a clear sentence with place and remedy, the contract's exit code, nothing sent, nothing half-written.
+//! Wrong input: a clear sentence with place and remedy, the right exit code, nothing sent, and no partial files.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::stage::{Listening, SMALL, Stage};
 
-/// Runs what must not run: the code, all parts of the sentence, and nothing new in the folder.
+/// Runs a command that must be refused. Checks the exit code, all parts of the sentence, and that no file is new.
 #[track_caller]
 fn refused(stage: &Stage, arguments: &[&str], code: i32, parts: &[&str]) {
     let before = stage.list("");
@@ -117,7 +117,7 @@ fn targets_that_may_not_or_cannot_be_loaded() {
     ] {
         refused(&stage, &["run", "--target", target, "-z", "1s"], 3, parts);
     }
-    // A search and a profile with TLS find it out by their first session too, and leave nothing either.
+    // A search and a profile with TLS also notice it with their first session, and leave no files.
     let search = ["capacity", "--target", &gone, "--goal", "p50 < 10s", "--set", "capacity.start=5/s"];
     refused(&stage, &search, 3, &["cannot be reached", "start the listener"]);
     let secured = ["run", "--target", &gone, "-n", "5", "--set", "target.tls=starttls", "-o", "r"];
@@ -168,7 +168,7 @@ fn a_device_for_the_result_is_written_to_and_never_replaced() {
     assert_eq!(said.json()["phases"][0]["accepted"], 50);
 }
 
-/// A file system with so little room; `None`, said aloud, where none can be mounted.
+/// A file system of this small size; `None`, with a printed message, if none can be mounted.
 struct Full {
     path: std::path::PathBuf,
 }
@@ -201,7 +201,8 @@ fn a_full_disk_is_reported_before_the_run_or_after_it() {
     let said = stage.run(&["run", "small.toml", "-o", "full/r"]).ended(3);
     assert!(said.err.contains("No space left") && said.err.contains("--out"), "{}", said.err);
     assert!(stage.list("full").is_empty(), "nothing is left there");
-    // Room for the trial and not for the whole run: it is shown, and the code says that it was not kept.
+    // There is room for the trial write before the run, but not for the whole run. The result is printed, and the exit
+    // code shows that it was not stored.
     let Some(_small) = Full::mount(&stage.path("small"), "72k") else { return };
     let said = stage.run(&["run", "few.toml", "-o", "small/r", "-n", "20k"]).ended(1);
     assert!(said.err.contains("No space left"), "{}", said.err);
@@ -237,7 +238,7 @@ fn arguments_that_are_not_text_and_odd_names_are_taken() {
 
 #[test]
 fn no_connection_is_made_but_those_of_the_load() {
-    // M29b: a check of its own would be one more that the listener counts.
+    // M29b: a separate check would be one more connection that the listener counts.
     for (arguments, connections) in [
         (&["-n", "5", "-c", "1", "--messages-per-session", "1"][..], 5),
         (&["-n", "50", "-c", "1", "--messages-per-session", "0"], 1),
@@ -271,7 +272,7 @@ fn a_rate_of_connections_below_that_of_the_load_is_said_by_check_and_at_the_run(
         "offers up to 50 sessions a second: that takes 50 connections a second, and connect_rate allows 10";
     let said = stage.run(&["check", "slow.toml"]).ended(0);
     assert!(said.err.contains("warning") && said.err.contains(sentence), "{}", said.err);
-    // What it did not start is not said to be for want of threads.
+    // The report does not say that arrivals were not started for lack of threads.
     let said = stage.run(&["run", "slow.toml", "-o", "r"]).ended(98);
     assert!(said.err.contains(sentence), "{}", said.err);
     let result = stage.json("r/result.json");

@@ -1,4 +1,5 @@
-//! Clients that misbehave, against the embedded listener as a process of its own: it stays small, and serves the others.
+//! Clients that misbehave, against the embedded listener in its own process: its memory stays small, and it serves the
+//! other clients.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,10 +7,10 @@ use std::time::Duration;
 
 use crate::commands::stage::{Listening, Stage};
 
-/// The most memory that the listener may take more than at its start, in KiB.
+/// The most memory that the listener may need in addition to that at its start, in KiB.
 const MOST: u64 = 16 * 1024;
 
-/// A client that is admitted.
+/// Connects a client, which the listener greets.
 fn connect(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -20,20 +21,20 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Resident memory at its highest, in KiB.
+/// The peak of the resident memory, in KiB.
 fn peak(listener: &Listening) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", listener.running.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// What a client does to the listener; then another is served, and its ledger shows what was read.
+/// Lets a client misbehave with `offend`. Checks that another client is served then, and returns the ledger.
 fn survives(settings: &[&str], offend: impl FnOnce(SocketAddr)) -> serde_json::Value {
     let stage = Stage::new();
     let listener = Listening::with(&stage, settings);
     let before = peak(&listener);
     offend(listener.address);
-    // A slot that was taken is released soon.
+    // The slot of the first client is released soon.
     let served = (0..300).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         stage.run(&["trace", &listener.url()]).code == Some(0)
@@ -46,7 +47,7 @@ fn survives(settings: &[&str], offend: impl FnOnce(SocketAddr)) -> serde_json::V
     ledger
 }
 
-/// Writes so many bytes of this, or until it is shut out.
+/// Repeats these bytes up to `total` bytes, or until the listener closes. Returns how many were written.
 fn pour(mut stream: &TcpStream, bytes: &[u8], total: usize) -> usize {
     let piece = bytes.repeat(1 << 20 >> bytes.len().ilog2());
     let mut sent = 0;
@@ -59,10 +60,10 @@ fn pour(mut stream: &TcpStream, bytes: &[u8], total: usize) -> usize {
     sent
 }
 
-/// All that it says until it ends.
+/// Reads everything until the end of the stream.
 fn rest(mut stream: TcpStream) -> String {
     let mut said = Vec::new();
-    // A reset ends it as well.
+    // A reset is an end too.
     stream.read_to_end(&mut said).ok();
     String::from_utf8(said).unwrap()
 }
@@ -93,12 +94,13 @@ fn content_without_an_end_is_not_kept() {
 fn nuls_and_binary_are_errors_until_there_were_too_many() {
     let binary = b"\0\xff\x16\x03\x01\r\n";
     let settings = &["listener.max_bad_commands=20"];
-    // As many as it takes, and no more: what is left unread may reset the connection, and the replies with it.
+    // Only as many lines as the listener reads are sent. Unread bytes could reset the connection, and the replies would
+    // be lost.
     let ledger = survives(settings, |address| {
         let stream = connect(address);
         (&stream).write_all(&binary.repeat(21)).unwrap();
         let said = rest(stream);
-        // The rest of the greeting stands first.
+        // The first line is the rest of the greeting.
         let lines: Vec<&str> = said.lines().skip(1).collect();
         let (last, errors) = lines.split_last().unwrap();
         assert!(errors.len() == 20 && errors.iter().all(|line| line.starts_with("50")), "{said}");

@@ -1,4 +1,4 @@
-//! What a listener may do wrong at any step, at every step.
+//! Faults of a listener that are possible at any step, tested at every step.
 
 use smtpress::smtp::Step;
 
@@ -9,7 +9,7 @@ use crate::runs::testbed::ms;
 const STEPS: [Step; 7] =
     [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body, Step::Quit];
 
-/// The code that means that all is well.
+/// The code of success.
 fn good(step: Step) -> u16 {
     match step {
         Step::Greeting => 220,
@@ -19,7 +19,7 @@ fn good(step: Step) -> u16 {
     }
 }
 
-/// What follows when all was well.
+/// The moves that follow the success of a step.
 fn on(step: Step) -> Vec<Act> {
     let mut script = Vec::new();
     if step == Step::Data {
@@ -35,7 +35,8 @@ fn on(step: Step) -> Vec<Act> {
     script
 }
 
-/// One fault at every step; what comes of it, by step. After the final dot the listener has the message.
+/// One case for each step, with a fault at the step and the expected rows. After the final dot the listener has the
+/// message.
 fn at_each(
     name: &str,
     fault: impl Fn(Step) -> Vec<Act>,
@@ -49,7 +50,8 @@ fn at_each(
     STEPS.into_iter().filter_map(case).collect()
 }
 
-/// The same row at each step; after the final dot it is in doubt what became of the message, and QUIT changes nothing of it.
+/// The same row at each step. After the final dot the message is in doubt, and a fault at QUIT does not change the
+/// outcome.
 fn row(condition: &str, outcome: &str) -> impl Fn(Step) -> Option<String> {
     move |step| {
         let outcome = match step {
@@ -65,7 +67,7 @@ fn malformed(name: &str, bytes: &'static [u8]) -> Vec<Case> {
     at_each(name, |_| vec![Act::Say(bytes.to_vec()), Act::Silence], row("malformed-reply", "malformed"))
 }
 
-/// How a connection that is lost counts.
+/// The row of a lost connection.
 fn lost(how: &str) -> impl Fn(Step) -> Option<String> {
     move |step| {
         Some(match step {
@@ -77,7 +79,7 @@ fn lost(how: &str) -> impl Fn(Step) -> Option<String> {
     }
 }
 
-/// How silence counts.
+/// The row of a silent listener.
 fn late(step: Step) -> Option<String> {
     if step == Step::Greeting {
         Some("greeting no-greeting timed-out".to_owned())
@@ -114,7 +116,7 @@ fn connections_lost() {
     cases.extend(at_each("reset", |_| vec![Act::Reset], lost("reset")));
     let cut = |step| vec![say(&format!("{}-a\r\n{}", good(step), good(step)))];
     cases.extend(at_each("close within a reply", cut, lost("closed")));
-    // What is not read turns a close into a reset.
+    // Unread bytes turn a close into a reset.
     let unread = |step: Step| {
         let mut script = until(step);
         script.pop();
@@ -145,7 +147,8 @@ fn what_is_no_reply() {
 #[test]
 fn lines_with_different_codes() {
     let mut cases = Vec::new();
-    // The last line counts, whatever the first one promised; and what refused first is not believed in the end.
+    // The code of the last line counts, if the first line was positive. If the first line refused, the reply is
+    // malformed.
     for mut case in at_each(
         "550 in the last line",
         |step| vec![say(&format!("{}-one\r\n550 5.1.1 two\r\n", good(step))), Act::Polite],
@@ -183,7 +186,7 @@ fn listeners_that_never_stop() {
     ] {
         cases.extend(at_each(name, |_| vec![Act::Flood(bytes)], row("malformed-reply", "malformed")));
     }
-    // 221 ends the session whatever follows.
+    // 221 ends the session, whatever comes after it.
     let unexpected = |step| match step {
         Step::Quit => Some("accepted".to_owned()),
         _ => row("unexpected-reply", "malformed")(step),
@@ -223,7 +226,7 @@ fn leaving_at_every_step() {
         };
         Some(format!("{step} service-shutting-down {outcome}"))
     };
-    // It says that it does not have the message.
+    // The reply 421 says that the listener does not have the message.
     for (name, last) in
         [("421", None), ("421, and a reset", Some(Act::Reset)), ("421, and silence", Some(Act::Silence))]
     {

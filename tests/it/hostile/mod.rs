@@ -1,11 +1,12 @@
-//! Listeners that misbehave at every step, in every way a socket allows, and clients that do so to our own listener.
+//! Listeners that misbehave at every step, in every way that a socket allows, and clients that misbehave with the
+//! embedded listener.
 //!
-//! Each case is one run of one session against a listener that follows a script. What must hold of each: no panic, no hang,
-//! little memory (a listener that never stops talking is soon left alone), the counts reconcile (M10, M10b), the outcome and
-//! the conditions are the right ones, and the report can be told without harm.
+//! Each case is one run of one session against a listener that follows a script. Each case must end without a panic or
+//! a hang and with little memory (a client soon leaves a listener that sends without end). The counts reconcile (M10,
+//! M10b), the outcome and the conditions are right, and the report contains no control characters.
 //!
-//! A step waits for less than a second where the case is about that, and else for longer than any case may take: so no
-//! result depends on how busy the machine is.
+//! The time-out of a step is less than a second if the case is about this time-out. Otherwise it is longer than any
+//! case may take. So no result depends on how busy the machine is.
 
 mod clients;
 mod every_step;
@@ -31,20 +32,21 @@ use smtpress::smtp::script::{Pipelining, TlsMode};
 use crate::runs::testbed::{Told, ms, phase, plan, run_against, shared};
 use server::{Act, Server};
 
-/// How long a step waits where nothing depends on it.
+/// The time-out of a step that must not time out.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// The most a case may take.
+/// The longest time of a case.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The most bytes that a listener gets rid of before it is left alone: the kernel's buffers hold some of it.
+/// The most bytes that a listener can send before the client leaves it. The kernel's buffers hold some of them.
 const MOST: u64 = 24 << 20;
-/// Cases that run at the same time: they wait more than they work.
+/// The number of cases that run at the same time. They spend most of their time waiting.
 const AT_ONCE: usize = 10;
 
 /// One run of one session.
 pub struct Case {
     name: String,
     script: Vec<Act>,
-    /// The rows of conditions, `step condition outcome`, separated by `, `; the session ended as the first says.
+    /// The rows of conditions, `step condition outcome`, separated by `, `. The first row is also the end of the
+    /// session.
     expected: String,
     pipelining: Pipelining,
     impatient: Option<(Step, Duration)>,
@@ -54,7 +56,7 @@ pub struct Case {
     narrow: bool,
     rests: bool,
     tls: TlsMode,
-    /// Whom it trusts; `None`: the listener as it usually is.
+    /// The certificates that it trusts; `None`: that of the listener.
     trusts: Option<Vec<CertificateDer<'static>>>,
 }
 
@@ -76,7 +78,7 @@ impl Case {
         }
     }
 
-    /// It does not wait long for the reply to this step.
+    /// Sets a short time-out for the reply to this step.
     pub fn impatient(self, step: Step) -> Case {
         Case { impatient: Some((step, ms(400))), ..self }
     }
@@ -86,7 +88,7 @@ impl Case {
         Case { rests: true, ..self }
     }
 
-    /// It sends so much to a listener whose kernel takes as little as it can.
+    /// Sends a message of this size to a listener with the smallest possible receive buffer.
     pub fn narrow(self, size: u64) -> Case {
         Case { narrow: true, size, ..self }
     }
@@ -121,9 +123,9 @@ impl Case {
         plan
     }
 
-    /// Runs it; what is wrong with the outcome. Where a short time-out is part of it, a busy machine may make a step before
-    /// that one late as well: then it is tried again with a longer one. A reset overtakes a reply that was not read yet, for
-    /// the kernel drops what stands in its way: then it is tried again as well.
+    /// Runs the case. The error says what is wrong with the outcome. With a short time-out, an earlier step may time
+    /// out on a busy machine; then the case is run again with a longer time-out. A reset can overtake a reply that was
+    /// not read yet, because the kernel drops unread bytes; then the case is run again too.
     fn run(&mut self) -> Result<(), String> {
         let mut overtaken = 0;
         loop {
@@ -178,14 +180,14 @@ impl Case {
     }
 }
 
-/// Whether all that was met is that a step before this one was late.
+/// Whether the only row is that a step before this one timed out.
 fn is_late_before(step: Step, rows: &str) -> bool {
     rows.strip_suffix(" reply-timeout timed-out")
         .and_then(|late| late.parse().ok())
         .is_some_and(|late: Step| late < step)
 }
 
-/// What was met, in the order of the counts.
+/// The rows of conditions of a run, in the order of the counts.
 fn rows(told: &Told) -> String {
     let rows = told.measured.tally.phases[0].conditions.iter().flat_map(|(key, row)| {
         let text = format!("{} {} {}", key.step, key.condition, key.outcome);
@@ -195,7 +197,8 @@ fn rows(told: &Told) -> String {
     if rows.is_empty() { "accepted".to_owned() } else { rows.join(", ") }
 }
 
-/// What in the report of a run a terminal would obey.
+/// Returns the first line of a run's report with a control character, which a terminal would interpret; `None`: there
+/// is none.
 fn harm(plan: &Plan, told: &Told) -> Option<String> {
     let result = RunResult::build(BuildInput {
         plan,
@@ -220,7 +223,7 @@ fn harm(plan: &Plan, told: &Told) -> Option<String> {
     obeyed(&text).or_else(|| obeyed(&json))
 }
 
-/// Runs the cases a few at a time and names all that are wrong.
+/// Runs the cases, a few at a time, and fails with the names of all that are wrong.
 pub fn play(cases: Vec<Case>) {
     let count = cases.len();
     let next = Mutex::new(cases.into_iter());

@@ -1,5 +1,5 @@
-//! What a listener may do wrong at one place only: in the answer to EHLO, out of turn, to a group, to full pipelining, to a
-//! session at rest, and with a window that never opens.
+//! Faults of a listener that are possible at one place only: in the reply to EHLO, as an extra reply, with a group of
+//! commands, with full pipelining, with a session at rest, and with a receive window that stays closed.
 
 use smtpress::smtp::Step;
 use smtpress::smtp::script::Pipelining;
@@ -10,7 +10,7 @@ use crate::runs::testbed::ms;
 
 const OFFER: &str = "250-mx.test\r\n250 PIPELINING\r\n";
 
-/// Up to the whole group of MAIL, RCPT and DATA.
+/// The moves up to the end of the group of MAIL, RCPT and DATA.
 fn grouped() -> Vec<Act> {
     vec![say("220 mx.test\r\n"), Act::Hear("EHLO"), say(OFFER), Act::Hear("DATA")]
 }
@@ -41,7 +41,7 @@ fn answers_out_of_turn() {
         Case::new(format!("{step}: {text:?}"), script, expected)
     };
     play(vec![
-        // What was read before a command was written is no answer to it.
+        // A reply that was read before a command was written does not answer the command.
         after(Step::Greeting, "220 a\r\n220 b\r\n", "hello surplus-reply malformed"),
         after(Step::Greeting, "220 a\r\n250 b\r\n", "hello surplus-reply malformed"),
         after(Step::Greeting, "220 a\r\n250", "hello malformed-reply malformed"),
@@ -50,7 +50,7 @@ fn answers_out_of_turn() {
         after(Step::Rcpt, "250 a\r\n250 b\r\n", "data surplus-reply malformed"),
         after(Step::Rcpt, "250 a\r\n354 b\r\n", "data surplus-reply malformed"),
         after(Step::Data, "354 a\r\n250 b\r\n", "body surplus-reply malformed"),
-        // The rest of it comes when the content is out: nobody knows what it is about.
+        // The rest of the reply comes after the content was sent, so it is unknown what it answers.
         after(Step::Data, "354 a\r\n250-b\r\n250 c", "body surplus-reply in-doubt"),
         after(Step::Data, "354 a\r\n554 b\r\n", "body surplus-reply malformed"),
         after(

@@ -1,4 +1,4 @@
-//! The program as a whole before a hostile listener: how much memory it takes, how it ends, and what it says.
+//! The whole program with a hostile listener: its memory, its exit code and its output.
 
 use smtpress::smtp::Step;
 
@@ -8,7 +8,8 @@ use crate::commands::stage::Stage;
 /// The most memory a run of one session may take, in bytes.
 const MOST: u64 = 64 << 20;
 
-/// A run against a listener that follows this script; nothing is accepted, and its replies are printed escaped.
+/// Runs the program against a listener that follows this script. Checks that nothing is accepted, and that the replies
+/// are printed with escapes.
 fn run(name: &str, script: Vec<Act>, more: &[&str]) {
     let stage = Stage::new();
     let server = Server::start(script, true);
@@ -16,7 +17,7 @@ fn run(name: &str, script: Vec<Act>, more: &[&str]) {
     let arguments =
         [&["run", "--target", &url, "-n", "1", "-c", "1", "-o", "r", "--progress", "none"], more].concat();
     let said = stage.run(&arguments);
-    // A machine that is busy with other tests may hold the load threads up; what is held here is not their time.
+    // On a busy machine the load threads may be late. This test does not check their times.
     assert!(matches!(said.code, Some(98 | 99)), "{}\n{}", said.out, said.err);
     server.stop();
     let result = stage.json("r/result.json");
@@ -42,7 +43,7 @@ fn no_listener_takes_much_memory_or_the_terminal() {
     }
     let deaf = [until(Step::Data), vec![say("354 go\r\n"), Act::Deaf]].concat();
     run("a window closed for ever", deaf, &["--size", "1GiB", "--set", "timeouts.body=1s"]);
-    // TLS keeps what it cannot read yet, and that too has its bounds.
+    // TLS keeps bytes that it cannot decrypt yet, and this buffer is bounded too.
     let secure = |script: Vec<Act>| [vec![Act::Secure], script].concat();
     for (name, script) in [
         ("no end of a handshake", vec![Act::PartOfHandshake(usize::MAX), Act::Flood("\x16\x03\x03\x40\0")]),

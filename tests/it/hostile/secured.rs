@@ -1,4 +1,4 @@
-//! What a listener may do wrong with TLS: in the handshake, at every step after it, and beneath it.
+//! Faults of a listener with TLS: in the handshake, at every step after it, and in the records below the dialogue.
 
 use smtpress::smtp::Step;
 use smtpress::smtp::script::TlsMode;
@@ -18,7 +18,7 @@ fn implicit(name: &str, script: Vec<Act>, expected: &str) -> Case {
     Case { tls: TlsMode::Implicit, ..Case::new(format!("implicit TLS: {name}"), script, expected) }
 }
 
-/// All that comes before the handshake of STARTTLS.
+/// A case of STARTTLS: the moves before the handshake, and then this script.
 fn starttls(name: &str, script: Vec<Act>, expected: &str) -> Case {
     let before = vec![
         say("220 mx.test\r\n"),
@@ -66,7 +66,7 @@ fn handshakes() {
         )
         .impatient(Step::Tls),
         implicit("a record of no type", after_hello(record(99, b"what\r\n")), failed),
-        // It may be the beginning of a refusal in clear text.
+        // These bytes may be the beginning of a refusal in clear text, so the client waits for more.
         implicit(
             "a record of no type, and no more",
             after_hello(record(99, b"what")),
@@ -189,7 +189,7 @@ fn certificates_that_are_not_to_be_trusted() {
     ] {
         let alone = name.contains("nobody");
         let config = server_config(&shown);
-        // It goes on as if all were well, and must not be heard.
+        // The listener continues as if the certificate were trusted, but the client must not use its replies.
         let ready = vec![Act::SecureWith(config), say("220 mx.test\r\n"), Act::Polite];
         for mut case in [
             implicit(&format!("a certificate {name}"), ready.clone(), "tls tls-failure refused"),
@@ -209,7 +209,8 @@ fn certificates_that_are_not_to_be_trusted() {
 #[test]
 fn handshakes_that_break_off() {
     let mut cases = Vec::new();
-    // In the first record's head, at its end, in the hello of the server, and in what is encrypted already.
+    // The cuts are in the head of the first record, at the end of the head, in the ServerHello, and in encrypted
+    // records.
     for bytes in [1, 4, 5, 6, 9, 43, 127, 1000, 1400, usize::MAX] {
         for (name, last, expected) in [
             ("a close", vec![Act::HalfClose, Act::Drain], "tls connection-closed dropped"),

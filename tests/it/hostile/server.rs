@@ -1,4 +1,4 @@
-//! A listener that follows a script, move by move, over a plain socket: it can do whatever a socket can.
+//! A listener that follows a script, move by move, over a plain socket. It can do everything that a socket can do.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| server_config(&CRE
 pub enum Act {
     /// Sends these bytes in one write.
     Say(Vec<u8>),
-    /// Sends these bytes one at a time, so far apart.
+    /// Sends these bytes one at a time, with this pause between them.
     Drip(&'static str, Duration),
     /// Sends these bytes again and again, until the client is gone.
     Flood(&'static str),
@@ -31,40 +31,40 @@ pub enum Act {
     Hear(&'static str),
     /// Reads content up to its final dot.
     Dot,
-    /// Takes the message, whatever it says then.
+    /// Counts the message as taken, whatever reply follows.
     Take,
     /// Waits until there is something to read, and leaves it unread.
     Peek,
     Pause(Duration),
-    /// Shakes hands: all that follows is said and heard in TLS.
+    /// Performs the TLS handshake. The moves after it use TLS.
     Secure,
-    /// The same with another certificate.
+    /// Performs the TLS handshake with another certificate.
     SecureWith(Arc<ServerConfig>),
-    /// Answers the hello rightly, and sends so many bytes of that; at most all but the last.
+    /// Sends this many bytes of the right answer to the ClientHello; at most all bytes but the last.
     PartOfHandshake(usize),
-    /// Asks for new keys again and again, until the client is gone.
+    /// Asks for new TLS keys again and again, until the client is gone.
     Rekey,
-    /// Sends these bytes beneath TLS.
+    /// Sends these bytes on the socket without TLS, in the middle of a TLS session.
     Beneath(Vec<u8>),
-    /// Sends back what comes first.
+    /// Sends the first bytes of the client back.
     Echo,
-    /// Says that it will say no more in TLS.
+    /// Sends the TLS alert close_notify.
     Goodbye,
-    /// Ends its own direction only.
+    /// Closes only its own direction of the connection.
     HalfClose,
     /// Ends with a reset.
     Reset,
-    /// Reads, and says nothing, until the client is gone.
+    /// Reads and sends nothing until the client is gone, and then ends the script.
     Silence,
-    /// The same, and then goes on.
+    /// Reads and sends nothing until the client is gone, and then continues the script.
     Drain,
-    /// Neither reads nor says anything until the run is over.
+    /// Neither reads nor sends until the run is over.
     Deaf,
     /// Behaves well from now on.
     Polite,
 }
 
-/// What a listener that behaves says to a session without extensions, up to its reply to `step`.
+/// The moves of a correct listener in a session without extensions, up to its reply to `step`.
 pub fn until(step: smtpress::smtp::Step) -> Vec<Act> {
     use smtpress::smtp::Step;
     let order = [Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data, Step::Body, Step::Quit];
@@ -78,7 +78,7 @@ pub fn until(step: smtpress::smtp::Step) -> Vec<Act> {
         vec![Act::Take, say("250 taken\r\n"), Act::Hear("QUIT")],
     ];
     let mut script = moves[..at].concat();
-    // A session that only rests has said nothing after its hello.
+    // A session that only rests sends no command after its hello.
     if step == Step::Idle {
         script.pop();
     }
@@ -89,7 +89,7 @@ pub fn say(text: &str) -> Act {
     Act::Say(text.as_bytes().to_vec())
 }
 
-/// How a session of the script was left.
+/// The counts of the scripted sessions.
 #[derive(Debug, Default)]
 struct Counts {
     /// Messages taken.
@@ -107,7 +107,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// One session after the other by `script`. `narrow`: the kernel takes as little as it can for a session that does not read.
+    /// Serves one session after the other by `script`. With `narrow` the receive buffer is as small as the kernel
+    /// allows.
     pub fn start(script: Vec<Act>, narrow: bool) -> Server {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         if narrow {
@@ -125,14 +126,14 @@ impl Server {
                 if kept.over.load(Ordering::Relaxed) {
                     return;
                 }
-                // A client that leaves in the middle of the script is what most scripts are about.
+                // In most scripts the client leaves in the middle, so the error is ignored.
                 drop(stream.and_then(|stream| Session::new(stream, &kept)?.play(&script)));
             }
         });
         Server { addr, counts, thread }
     }
 
-    /// Ends it: how many messages it took, and how many bytes it sent.
+    /// Ends it. Returns the number of messages that it took, and of bytes that it sent.
     pub fn stop(self) -> (u64, u64) {
         self.counts.over.store(true, Ordering::Relaxed);
         drop(TcpStream::connect(self.addr));
@@ -141,7 +142,7 @@ impl Server {
     }
 }
 
-/// What is spoken over.
+/// The channel of a session.
 enum Channel {
     Clear(TcpStream),
     Secure(Box<StreamOwned<ServerConnection, TcpStream>>),
@@ -176,7 +177,7 @@ struct Session<'a> {
 impl Session<'_> {
     fn new(stream: TcpStream, counts: &Counts) -> io::Result<Session<'_>> {
         stream.set_nodelay(true)?;
-        // Neither a client that says nothing nor one that reads nothing may keep the test for ever.
+        // A client that neither sends nor reads must not block the test forever.
         stream.set_read_timeout(Some(Duration::from_secs(90)))?;
         stream.set_write_timeout(Some(Duration::from_secs(90)))?;
         Ok(Session { stream: BufReader::new(Channel::Clear(stream)), counts })
@@ -296,7 +297,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// A line with its end; the client's end of stream is an error.
+    /// Reads a line with its line end. The end of the stream is an error.
     fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         match self.stream.read_until(b'\n', &mut line)? {
