@@ -1,7 +1,8 @@
-//! Small listeners with a limit of sessions and one fault each in how they keep it, for tests of what looks for such faults.
+//! Small listeners with a limit of sessions and one fault each in how they enforce it, for tests of the search that
+//! must find the fault.
 //!
-//! Each runs on plain threads and blocking sockets, with no code of the embedded listener: a fault of that cannot hide here.
-//! A listener ends when it is dropped, and takes so many connections at most.
+//! Each runs on plain threads and blocking sockets, without code of the embedded listener, so a fault of that code
+//! cannot hide here. A listener ends when it is dropped, or after `MOST` connections.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,44 +16,45 @@ use rustls::pki_types::CertificateDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use smtpress::listener::certificate;
 
-/// Connections that a listener takes in its life; after them its port is closed.
+/// The number of connections after which a listener closes its port.
 const MOST: usize = 2000;
-/// No session waits longer for its client.
+/// The longest time that a session waits for its client.
 const PATIENCE: Duration = Duration::from_secs(200);
 
-/// What a listener does wrong.
+/// The fault of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// The place of a session that ended is never given back.
+    /// The slot of an ended session is never released.
     LeaksSlots,
-    /// A place is looked for at the greeting and taken with the hello: of many that connect at once more get in.
+    /// A free slot is checked at the greeting, but taken with the hello. If many sessions connect at once, too many are
+    /// served.
     ForgetsUnderLoad,
-    /// The last three places are never given.
+    /// The last three slots are never used.
     RefusesBelow,
-    /// One that is over the limit hears 421, and its connection stays open.
+    /// A session over the limit gets 421, but its connection stays open.
     KeepsOpenAfter421,
-    /// TLS sessions and plain ones have so many places each.
+    /// TLS sessions and plain ones have separate slots, each as many as the limit.
     CountsTlsApart,
     /// LF.LF ends the data, as CRLF.CRLF does.
     TakesLfDotLf,
-    /// When one is over the limit all that are inside lose their connections.
+    /// When a session is over the limit, all open sessions lose their connections.
     DropsOpenSessions,
-    /// Nothing is ever said after the greeting.
+    /// No command is ever answered after the greeting.
     NeverAnswers,
 }
 
 /// A running listener.
 pub struct Faulty {
     pub addr: SocketAddr,
-    /// What its TLS sessions are proved by.
+    /// The certificate of its TLS sessions.
     pub certificate: CertificateDer<'static>,
     house: Arc<House>,
     acceptor: Option<JoinHandle<Vec<JoinHandle<()>>>>,
 }
 
-/// What all sessions of a listener share.
+/// The state that all sessions of a listener share.
 struct House {
     limit: usize,
     fault: Fault,
@@ -66,12 +68,12 @@ struct House {
 struct Places {
     plain: usize,
     secured: usize,
-    /// Every connection that is open, and whether it has a place.
+    /// Every open connection, and whether it has a slot.
     open: HashMap<usize, (TcpStream, bool)>,
 }
 
 impl Faulty {
-    /// A listener on a free port that is meant to serve `limit` sessions at once.
+    /// Starts a listener on a free port that should serve `limit` sessions at once.
     pub fn start(limit: usize, fault: Fault) -> Faulty {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = socket.local_addr().unwrap();
@@ -96,12 +98,12 @@ impl Faulty {
         Faulty { addr, certificate: credential.chain[0].clone(), house, acceptor: Some(acceptor) }
     }
 
-    /// Messages taken so far.
+    /// Returns the number of messages taken so far.
     pub fn messages(&self) -> u64 {
         self.house.messages.load(Ordering::SeqCst)
     }
 
-    /// Sessions that have a place now.
+    /// Returns the number of sessions that have a slot now.
     pub fn inside(&self) -> usize {
         let places = self.house.places.lock().unwrap();
         places.plain + places.secured
@@ -111,10 +113,10 @@ impl Faulty {
 impl Drop for Faulty {
     fn drop(&mut self) {
         self.house.over.store(true, Ordering::SeqCst);
-        // The one who accepts is woken by a connection.
+        // A connection wakes the thread that accepts.
         drop(TcpStream::connect(self.addr));
         let sessions = self.acceptor.take().and_then(|acceptor| acceptor.join().ok()).unwrap_or_default();
-        // Nobody comes any more: these are all.
+        // No more connections are accepted, so these are all.
         if let Ok(places) = self.house.places.lock() {
             for (stream, _) in places.open.values() {
                 drop(stream.shutdown(Shutdown::Both));
@@ -141,7 +143,7 @@ fn accept(socket: &TcpListener, house: &Arc<House>) -> Vec<JoinHandle<()>> {
             session
                 .spawn(move || {
                     let mut session = Session { house: &house, number, has_place: false, secured: false };
-                    // A client that leaves at any time is what these listeners are for.
+                    // Clients may leave at any time, so errors are ignored.
                     drop(session.run(stream));
                     session.leave();
                     house.places.lock().unwrap().open.remove(&number);
@@ -192,7 +194,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Looks for a place, and takes it unless that is put off.
+    /// Checks for a free slot, and takes it unless the fault delays that. Returns whether there is one.
     fn enter(&mut self) -> bool {
         let limit = match self.house.fault {
             Fault::RefusesBelow => self.house.limit.saturating_sub(3),
@@ -207,7 +209,7 @@ impl Session<'_> {
             }
             return false;
         }
-        // Under the same lock, or every listener would have this fault.
+        // The slot is taken under the same lock, or every listener would have this fault.
         if self.house.fault != Fault::ForgetsUnderLoad {
             self.take_place(&mut places);
         }
@@ -224,7 +226,7 @@ impl Session<'_> {
         }
     }
 
-    /// Gives the place back, if there is one.
+    /// Releases the slot, if the session has one.
     fn leave(&mut self) {
         if !std::mem::take(&mut self.has_place) || self.house.fault == Fault::LeaksSlots {
             return;
@@ -238,7 +240,7 @@ impl Session<'_> {
         if self.house.fault != Fault::KeepsOpenAfter421 {
             stream.shutdown(Shutdown::Write)?;
         }
-        // What the client has sent is read, or the close would be a reset and the reply lost.
+        // The client's bytes are read, because otherwise the close would be a reset and the reply would be lost.
         drain(stream)
     }
 
@@ -276,7 +278,7 @@ impl Session<'_> {
                     say(wire.get_mut(), "250 2.0.0 Ok: queued")?;
                 }
                 b"QUIT" => {
-                    // Before the reply: who has read it finds the place free.
+                    // The slot is released before the reply, so that it is free when the client has read the reply.
                     self.leave();
                     say(wire.get_mut(), "221 2.0.0 Bye")?;
                     return Ok(Over::EndReason);
@@ -304,7 +306,7 @@ fn say(wire: &mut impl Write, reply: &str) -> io::Result<()> {
     wire.flush()
 }
 
-/// A line with its LF; the client's end is an error.
+/// Reads a line with its LF. The end of the stream is an error.
 fn line(wire: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     // No client of these tests has longer ones.
@@ -317,7 +319,7 @@ fn drain(stream: &mut TcpStream) -> io::Result<()> {
     io::copy(stream, &mut io::sink()).map(drop)
 }
 
-/// Each fault as a plain client sees it, and that the others, and a listener without fault, do not show it.
+/// A plain client sees each fault, and does not see it at the other listeners or at one without a fault.
 mod shown {
     use std::time::Instant;
 
@@ -332,7 +334,7 @@ mod shown {
         Client::over(TcpStream::connect(listener.addr).unwrap())
     }
 
-    /// The code of what a connection begins with, and with 220 that of the answer to its hello.
+    /// Connects a client. Returns it with the code of the greeting or, if that is 220, of the reply to its hello.
     fn enter(listener: &Faulty) -> (Client, String) {
         let mut client = client(listener);
         let greeting = client.reply();
@@ -340,7 +342,7 @@ mod shown {
         (client, last[..3].to_owned())
     }
 
-    /// Those that get in, one after the other, when `many` come and stay.
+    /// Opens `many` sessions one after the other and keeps them. Returns those that are served.
     fn held(listener: &Faulty, many: usize) -> Vec<Client> {
         let came = (0..many).map(|_| enter(listener));
         came.filter(|(_, code)| code == "250").map(|(client, _)| client).collect()
@@ -392,14 +394,14 @@ mod shown {
     fn more_get_in_when_many_come_at_once() {
         for (fault, more) in [(Fault::None, 0), (Fault::ForgetsUnderLoad, LIMIT)] {
             let listener = Faulty::start(LIMIT, fault);
-            // All are there before the first says hello.
+            // All clients are connected before the first one sends hello.
             let mut came: Vec<_> = (0..2 * LIMIT).map(|_| client(&listener)).collect();
             let greeted: Vec<_> = came.iter_mut().map(|client| client.reply().starts_with("220")).collect();
             let greeted = came.iter_mut().zip(greeted).filter_map(|(client, well)| well.then_some(client));
             let well =
                 greeted.filter_map(|client| client.say("EHLO a.example").starts_with("250").then_some(()));
             assert_eq!(well.count(), LIMIT + more, "{fault:?}");
-            // One after the other the limit is kept.
+            // If the sessions come one after the other, the limit is enforced.
             let listener = Faulty::start(LIMIT, fault);
             assert_eq!(held(&listener, 2 * LIMIT).len(), LIMIT, "{fault:?}");
         }
@@ -444,7 +446,7 @@ mod shown {
         let secured: Vec<_> = (0..LIMIT).map(|_| secure().unwrap()).collect();
         assert_eq!(secure().unwrap_err()[..3], *"421", "they have a limit of their own");
         wait_until("the place of the refused one is released", || listener.inside() == LIMIT);
-        // As many plain ones get in beside them.
+        // The same number of plain sessions is served in addition.
         let plain = held(&listener, LIMIT + 2);
         assert_eq!((plain.len(), listener.inside()), (LIMIT, 2 * LIMIT));
         drop(secured);

@@ -1,4 +1,5 @@
-//! Every limit of the embedded listener, at values drawn by seed, is found exactly, with its reply, and in few trials.
+//! Every limit of the embedded listener is found exactly, with its reply and in few trials. Its values are drawn by
+//! seed.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ fn drawn(seed: u64, low: u64, high: u64, count: usize) -> Vec<u64> {
     (0..count).map(|_| low + random.next_u64() % (high - low + 1)).collect()
 }
 
-/// It is found exactly, and not in more trials than a search may take.
+/// Checks that the value is found exactly, and in no more trials than a search may need.
 fn exact(finding: &LimitResult, value: u64) {
     assert_eq!(finding.value, Some(value), "{finding:?}");
     assert_eq!((finding.repeats, finding.verdict), (finding.looked, LimitVerdict::Found), "{finding:?}");
@@ -61,7 +62,7 @@ fn m29_each_way_of_showing_is_a_finding_of_its_own() {
             "{finding:?}"
         );
         assert_eq!(finding.inside_alive, Some(true), "{finding:?}");
-        // Told apart from a limit of all clients although no reply says so.
+        // The limit is distinguished from one of all clients, although the reply does not say which one it is.
         assert!(
             finding.remarks.iter().any(|remark| remark.contains("another address was still served")),
             "{finding:?}"
@@ -185,14 +186,16 @@ fn times_to_the_second() {
     for finding in search(limits, &names).results {
         let about = if finding.name == "connection-time-exceeded" { 3000 } else { 1000 };
         let value = finding.value.unwrap_or_else(|| panic!("{finding:?}"));
-        // A busy machine sees it later; silence begins at the listener a little before the reply is read.
+        // On a busy machine the close is read later. The listener's timer starts a little before the client reads the
+        // reply, so the value can also be smaller.
         assert!((about - 100..about + 900).contains(&value), "{finding:?}");
         assert_eq!((finding.code, finding.closed), (Some(421), Some(true)), "{finding:?}");
         assert!(matches!(finding.verdict, LimitVerdict::Found | LimitVerdict::AsExpected), "{finding:?}");
     }
 }
 
-/// A rate, on a machine that had time for it: an answer that says that nothing was learned is asked for again, a wrong one never.
+/// Finds a rate. If the result says that nothing was learned, because the machine is busy, the search is repeated. A
+/// wrong result is never repeated.
 fn rate(limits: Limits, name: &str, expected: u64) -> LimitResult {
     let look = || find(limits.clone(), name, Some(expected));
     let is_open =
@@ -215,7 +218,7 @@ fn rates_are_brackets_that_hold_the_truth() {
 
 #[test]
 fn a_rate_is_not_taken_for_a_limit_of_sessions_at_once() {
-    // A few at a time are never too many at once.
+    // The search opens so few sessions at once that it does not reach the limit of sessions.
     let limits = Limits { max_connections_per_host: Some(3), ..Limits::default() };
     let finding = find(limits, "connection-rate-limited", None);
     assert_eq!(finding.verdict, LimitVerdict::NotReached, "{finding:?}");

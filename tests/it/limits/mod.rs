@@ -1,5 +1,5 @@
-//! Searches for limits: the embedded listener's are found exactly, faulty listeners are distinguished, and nothing untrue is said
-//! of a thousand that are drawn.
+//! Searches for limits: those of the embedded listener are found exactly, faulty listeners are distinguished, and no
+//! result about a thousand drawn listeners is wrong.
 
 mod drawn;
 mod faulty;

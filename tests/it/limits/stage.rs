@@ -1,4 +1,4 @@
-//! A stage for searches: a listener, probes, and what they are to find.
+//! A testbed for searches: a listener, probes, and the limits to find.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::runs::testbed::plan;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
-/// SearchBudget that a test can afford.
+/// A budget that is small enough for a test.
 pub fn bounds() -> SearchBudget {
     SearchBudget {
         sessions: 200,
@@ -32,14 +32,14 @@ pub fn bounds() -> SearchBudget {
     }
 }
 
-/// What is to be found: names, and what is expected of each.
+/// The request for the limits of these names, each with its expected value, if any.
 pub fn request(names: &[(&str, Option<u64>)]) -> LimitRequest {
     let kind = |name: &str| LimitKind::of(name).unwrap_or_else(|| panic!("no limit is called {name}"));
     let expected = names.iter().filter_map(|(name, value)| Some((kind(name), (*value)?))).collect();
     LimitRequest { kinds: names.iter().map(|(name, _)| kind(name)).collect(), expected }
 }
 
-/// Searches at `place`.
+/// Searches the listener at `place`.
 pub fn search_at(
     place: SocketAddr,
     certificate: Option<&CertificateDer<'static>>,
@@ -68,7 +68,7 @@ pub fn search_at(
     limit::search(&mut probes, &setting, request, &mut ())
 }
 
-/// Searches a listener of these limits.
+/// Searches an embedded listener with these limits.
 pub fn search(limits: Limits, names: &[(&str, Option<u64>)]) -> SearchOutcome {
     let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), limits, 7, 1).unwrap();
     let outcome = search_at(listener.addr(), listener.certificate(), bounds(), &request(names));
@@ -76,12 +76,12 @@ pub fn search(limits: Limits, names: &[(&str, Option<u64>)]) -> SearchOutcome {
     outcome
 }
 
-/// The one finding of a search for one limit.
+/// Searches one limit and returns its result.
 pub fn find(limits: Limits, name: &str, expected: Option<u64>) -> LimitResult {
     one(search(limits, &[(name, expected)]))
 }
 
-/// The only finding.
+/// Returns the only result.
 pub fn one(outcome: SearchOutcome) -> LimitResult {
     assert_eq!(outcome.ended, None, "{:?}", outcome.results);
     let [finding] = <[LimitResult; 1]>::try_from(outcome.results).unwrap();

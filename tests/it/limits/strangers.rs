@@ -1,4 +1,5 @@
-//! What was found wrong on listeners that nobody here had chosen, each as a listener as drawn or over a socket.
+//! Regression tests: wrong results that searches once gave for real or drawn listeners, each with a simulated listener
+//! or over a socket.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +21,7 @@ fn search(drawn: &Drawn, names: &[(&str, Option<u64>)]) -> SearchOutcome {
     limit::search(&mut Simulated::new(drawn), &setting(), &request(names), &mut ())
 }
 
-/// What is found of one limit.
+/// Searches one limit of a simulated listener and returns its result.
 fn find(drawn: &Drawn, name: &str, expected: Option<u64>) -> LimitResult {
     let outcome = search(drawn, &[(name, expected)]);
     assert_eq!(outcome.ended, None, "{:?}", outcome.results);
@@ -63,13 +64,13 @@ fn n1_a_listener_that_refuses_every_recipient_costs_no_memory_and_ends_no_search
 
 #[test]
 fn n2_what_cannot_be_found_is_obstructed_and_says_why() {
-    // NOOP with an argument is refused whatever its length.
+    // NOOP with an argument is refused at any length.
     let finding = find(&Drawn { noop_argument: 501, ..Drawn::open() }, "line-too-long.command", None);
     assert!(
         finding.verdict == LimitVerdict::Obstructed && says(&finding, "is answered 501 whatever its length"),
         "{finding:?}"
     );
-    // And yet a limit is seen by a reply that is another one.
+    // A limit is still found if its reply differs.
     let both =
         Drawn { noop_argument: 501, command_line: limited(700, 500, "line too long"), ..Drawn::open() };
     let finding = find(&both, "line-too-long.command", None);
@@ -204,7 +205,7 @@ fn n10_a_rate_is_a_narrow_bracket_that_holds_the_truth() {
             assert_ne!(other.verdict, LimitVerdict::AsExpected, "{other:?}");
         }
     }
-    // A bucket whose refill is as slow as its window leaves a bracket.
+    // For a bucket whose refill is as slow as its window, only a range can be found.
     assert!(wide.len() <= 2, "{wide:?}");
 }
 
@@ -254,7 +255,7 @@ fn n13_a_close_that_comes_with_the_reply_or_a_little_later_is_seen() {
         let finding = find(&drawn, "bad-command-limit-exceeded", Some(5));
         assert_eq!((finding.value, finding.closed), (Some(5), Some(true)), "{later:?}: {finding:?}");
     }
-    // The sixth error is answered, and the close comes behind it: five are served.
+    // The sixth error is answered, but the close follows its reply, so five are served.
     let drawn = Drawn {
         unknown: Some(Limit { most: 6, shows: Shows::Reset, at: At::Own }),
         closes_after_error: true,
@@ -266,7 +267,7 @@ fn n13_a_close_that_comes_with_the_reply_or_a_little_later_is_seen() {
         (Some(5), Some(500), Some(true)),
         "{finding:?}"
     );
-    // A reply of ours that is too long to be read is no limit of the listener's.
+    // A reply that is too long for the client to read is no limit of the listener.
     let finding = find(&Drawn { echoes_path: true, ..Drawn::open() }, "line-too-long.path", None);
     assert_eq!(finding.verdict, LimitVerdict::Obstructed, "{finding:?}");
 }
@@ -282,7 +283,7 @@ fn n14_networks_idle_time_outs_and_line_ends_are_reported_for_what_they_are() {
     let in_all = Drawn { in_all: limited(9, 421, "too many connections"), ..Drawn::open() };
     let finding = find(&in_all, "too-many-connections-to-listener", Some(9));
     assert_eq!((finding.value, finding.verdict), (Some(9), LimitVerdict::AsExpected), "{finding:?}");
-    // An idle time-out that is shorter than the search.
+    // The idle time-out is shorter than the search.
     for idle in [2_000, 7_000, 20_000] {
         let drawn = Drawn {
             idle: limited(idle, 421, "4.4.2 timeout"),
@@ -329,7 +330,7 @@ fn n15_what_comes_three_times_at_the_same_count_is_the_limit_whatever_its_words(
 
 #[test]
 fn n15_no_wait_with_sessions_held_goes_beyond_the_time_of_the_search() {
-    // Its slots are never free: the place is waited for, full.
+    // The slots are never released, so the search waits until its time is used up.
     let mut probes = Simulated::new(&Drawn { release: Duration::from_secs(10_000), ..per_host(20) });
     let mut setting = setting();
     setting.bounds.time = Duration::from_secs(30);
@@ -349,7 +350,7 @@ fn n12_commands_are_not_taken_for_time_where_one_session_is_served_at_once() {
     assert_eq!(finding.verdict, LimitVerdict::AsExpected, "{finding:?}");
 }
 
-/// Names that are quick, with what the embedded listener below has.
+/// Limits that are found quickly, with their values at the embedded listener below.
 const QUICK: [(&str, u64); 9] = [
     ("too-many-connections-from-host", 7),
     ("too-many-connections-to-listener", 11),
@@ -421,7 +422,7 @@ fn n2_ten_thousand_listeners_that_answer_anything_to_anything_end_no_search_with
     }
 }
 
-/// A listener as drawn, on a machine that stands still for a second at every pause.
+/// A simulated listener, with a client that stalls for a second whenever it waits for a reply.
 struct Halting(Simulated, Duration);
 
 impl Probes for Halting {

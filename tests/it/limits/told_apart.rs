@@ -1,4 +1,5 @@
-//! Listeners with one fault each in how they keep a limit: each is distinguished, and none is ever as expected.
+//! Listeners with one fault each in how they enforce a limit: each fault is distinguished, and no result is as
+//! expected.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +13,7 @@ use super::stage::{SECOND, bounds, one, request, search_at};
 
 const HOST: &str = "too-many-connections-from-host";
 
-/// What is found of the limit of twelve sessions at a listener with this fault.
+/// Searches the limit of twelve sessions at a listener with this fault.
 fn sessions(fault: Fault) -> LimitResult {
     let faulty = Faulty::start(12, fault);
     one(search_at(faulty.addr, None, bounds(), &request(&[(HOST, Some(12))])))
@@ -37,7 +38,7 @@ fn m30_places_that_leak_are_never_given_back() {
     assert_ne!(finding.verdict, LimitVerdict::AsExpected, "{finding:?}");
     assert_eq!(finding.release_ms, None);
     assert!(finding.remarks.iter().any(|remark| remark == "release: never (3 s)"), "{finding:?}");
-    // With all places gone nobody is served any more, and the search says so.
+    // When all slots are lost no session is served any more, and the search reports this.
     assert!(matches!(&outcome.ended, Some(EndReason::Lost(kind, _)) if kind.name() == HOST), "{outcome:?}");
 }
 
@@ -88,7 +89,7 @@ fn a_second_message_that_is_smuggled_in_is_unsafe() {
     assert_eq!(verdicts, [LimitVerdict::Unsafe, LimitVerdict::Found], "{outcome:?}");
 }
 
-/// What comes of a search for everything that takes no long wait.
+/// Searches every limit that needs no long wait.
 fn everything(addr: std::net::SocketAddr) -> SearchOutcome {
     let mut bounds = bounds();
     bounds.release = SECOND;
@@ -120,7 +121,8 @@ fn a_listener_that_is_down_or_dumb_is_never_as_expected() {
     );
 }
 
-/// A listener that closes its socket while so many are inside, as Sendmail does: connections are refused.
+/// A listener that closes its socket while the limit of open sessions is reached, as Sendmail does. So TCP connections
+/// are refused.
 struct Closing {
     addr: std::net::SocketAddr,
     over: Arc<AtomicBool>,
@@ -136,7 +138,7 @@ impl Closing {
         let thread = std::thread::spawn(move || {
             let mut inside: Vec<(TcpStream, Vec<u8>)> = Vec::new();
             while !ended.load(Ordering::SeqCst) {
-                // Not accepted in time is not inside: the port is bound for one connection after the other.
+                // A connection that was not accepted in time has no slot. The port is bound again for each connection.
                 if inside.len() >= limit {
                     socket = None;
                 } else if socket.is_none() {
@@ -158,7 +160,7 @@ impl Closing {
     }
 }
 
-/// Answers all lines that are there; false: it is over.
+/// Answers all lines that have come. Returns false at the end of the session.
 fn answered((stream, read): &mut (TcpStream, Vec<u8>)) -> bool {
     let mut bytes = [0; 512];
     match stream.read(&mut bytes) {

@@ -1,4 +1,4 @@
-//! The bounds of a session, one by one, at the largest number that is still served and one beyond it.
+//! Each bound of a session, at the largest number that is served and at one more.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn unknown_recipients_are_answered_so_often_and_the_next_ends_the_session() {
         assert_eq!(client.say("RCPT TO:<nobody1@x.example>"), unknown);
         assert_eq!(client.say(TRANSACTION[1])[..3], *"250");
         assert_eq!(client.say("RCPT TO:<Nobody1@x.example>")[..3], *"550");
-        // The message still goes to those that are known, and the count is the session's.
+        // The message is still accepted for the known recipients, and errors are counted by session.
         assert_eq!(client.say("DATA")[..3], *"354");
         assert_eq!(client.say(TRANSACTION[3])[..3], *"250");
         client.say(TRANSACTION[0]);
@@ -43,7 +43,7 @@ fn unknown_recipients_are_answered_so_often_and_the_next_ends_the_session() {
     }
 }
 
-/// A message of so many bytes of content; at least 4.
+/// A message with this number of bytes of content; at least 4.
 fn content(bytes: usize) -> String {
     format!("\r\n{}\r\n.", "x".repeat(bytes - 4))
 }
@@ -74,7 +74,7 @@ fn a_session_accepts_so_many_bytes_of_content() {
         if reply.starts_with("421") {
             assert!(client.is_closed());
         }
-        // What is refused counts for nothing.
+        // A refused message does not count.
         let mut client = greeted();
         TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
         assert_eq!(client.say(&content(41)), reply);
@@ -82,7 +82,7 @@ fn a_session_accepts_so_many_bytes_of_content() {
             TRANSACTION[..3].iter().for_each(|line| drop(client.say(line)));
             assert_eq!(client.say(&content(40))[..3], *"250");
         }
-        // Another session begins at nothing.
+        // Another session starts at zero.
         assert_eq!(greeted().say("QUIT")[..3], *"221");
         assert_eq!(listener.stop().refused["session-bytes-exceeded"], 2);
     }
@@ -101,7 +101,7 @@ fn commands_without_use_are_answered_so_often_between_messages() {
         for line in junk {
             assert_eq!(client.say(line)[..1], *"2", "{line}");
         }
-        // What a message needs is no junk, and after a message the count begins anew.
+        // The commands of a message are no junk, and after a message the count starts again.
         for line in TRANSACTION {
             client.say(line);
         }
@@ -113,7 +113,7 @@ fn commands_without_use_are_answered_so_often_between_messages() {
         assert!(client.is_closed());
         assert_eq!(listener.stop().refused["bad-command-limit-exceeded"], 1);
     }
-    // The first hello is needed, however many were refused before it.
+    // The first successful hello is never junk, however many were refused before it.
     let listener = start(Limits { max_junk_commands: Some(0), ..Limits::default() });
     let mut client = Client::connect(&listener);
     client.reply();
@@ -124,7 +124,7 @@ fn commands_without_use_are_answered_so_often_between_messages() {
 
 #[test]
 fn a_tarpit_holds_back_the_replies_to_errors_from_its_number_on() {
-    // Nobody waits so long: what is held back is seen by that nothing comes, not by a watch.
+    // The delay is an hour, so a delayed reply does not come at all, and no exact clock is needed.
     let hour = Duration::from_secs(3600);
     let limits = |after, delay| Limits {
         error_delay: Some(ErrorDelay { after, delay }),
@@ -138,7 +138,7 @@ fn a_tarpit_holds_back_the_replies_to_errors_from_its_number_on() {
         client.say("FOO");
         client.say("RCPT TO:<nobody@x.example>");
         assert_eq!(client.say(third)[..1], *"5", "the third is answered at once");
-        // What is no error is answered at once, whatever came before.
+        // A valid command is answered at once, even after errors.
         for line in &TRANSACTION[1..] {
             assert_eq!(client.say(line)[..1], *if *line == "DATA" { "3" } else { "2" });
         }
@@ -171,7 +171,7 @@ fn a_path_may_have_so_many_bytes() {
         assert_eq!(client.say(&format!("RCPT TO:{}", path(40)))[..3], *"250");
         assert_eq!(listener.stop().refused["line-too-long"], 2);
     }
-    // It is an error as any other.
+    // A path that is too long counts as an error.
     let listener = start(Limits { max_path_length: Some(2), max_bad_commands: Some(1), ..Limits::default() });
     let mut client = Client::greeted(&listener);
     assert_eq!(client.say("MAIL FROM:<>")[..3], *"250");
@@ -234,7 +234,7 @@ fn each_state_has_a_time_out_of_its_own_in_the_style_s_words() {
             let listener = start(limits);
             let mut client = Client::connect(&listener);
             client.send(says);
-            // One reply to each command and one to the connection, and then the end.
+            // There is one greeting, one reply to each command, and then the end.
             for _ in 0..=state.min(4) {
                 let reply = client.reply();
                 assert!(reply.starts_with(['2', '3']), "{state}: {reply}");
@@ -269,7 +269,7 @@ fn a_greylisted_recipient_is_deferred_until_its_time_has_come() {
             std::thread::sleep(Duration::from_millis(20));
         }
         assert!(began.elapsed() >= Duration::from_millis(400));
-        // Another sender is new, and so is what is named for the first time.
+        // Another sender is greylisted too, and so is another recipient.
         client.say("RSET");
         client.say("MAIL FROM:<other@sender.example>");
         assert_eq!(client.say(TRANSACTION[1]), reply);

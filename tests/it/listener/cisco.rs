@@ -1,7 +1,7 @@
 //! Every row of Cisco's list of SMTP replies, provoked over a real socket and compared to the letter.
 //!
-//! `NATURAL` provokes a row by a limit or by what the client says; the rest stand in `FORCED` with the reason why only
-//! a forced reply can show them.
+//! `NATURAL` provokes a row by a limit or by commands. The other rows are in `FORCED`, with the reason why only a
+//! forced reply can show them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,14 +13,15 @@ use smtpress::smtp::Step;
 use super::client::{Client, TRANSACTION};
 use super::start;
 
-/// How a row is provoked: the limits, what another session has said before and holds, and what this session says.
-/// The row is the reply to the last thing said; the greeting, if nothing is; what comes unasked, if it is "".
+/// How a row is provoked: the limits, the earlier commands of another session that stays open, and the commands of this
+/// session. The row is the reply to the last command. Without commands it is the greeting, and if the last command is
+/// empty, it is a reply without a command.
 struct Provoked {
     row: u64,
     limits: fn(&mut Limits),
     held: Option<&'static [&'static str]>,
     says: &'static [&'static str],
-    /// What stands in the row for `XXX`.
+    /// The text in place of the row's `XXX`.
     about: &'static str,
 }
 
@@ -45,7 +46,7 @@ const MAIL: &str = TRANSACTION[0];
 const RCPT: &str = TRANSACTION[1];
 const BODY: &str = TRANSACTION[3];
 const MESSAGE: &[&str] = &[HELLO, MAIL, RCPT, "DATA", BODY];
-/// Over 64 bytes.
+/// A command of more than 64 bytes.
 const LONG: &str = "NOOP 345678901234567890123456789012345678901234567890123456789012345678901234567890";
 
 #[rustfmt::skip]
@@ -70,7 +71,7 @@ const NATURAL: &[Provoked] = &[
     row(18, |_| {}, &["EHLO"]),
     row(19, |_| {}, &[HELLO, "MAIL FROM:load"]).about("FROM:load"),
     row(20, |l| l.require_auth = true, &[HELLO, "AUTH"]),
-    // The list does not say when; HELP about an unknown command is our guess.
+    // The list does not say when this reply comes. HELP about an unknown command is a guess.
     row(21, |_| {}, &["HELP FOO"]).about("FOO"),
     row(22, |_| {}, &[HELLO, "MAIL FROM:<> FOO=BAR"]).about("FOO"),
     row(23, |_| {}, &[HELLO, "MAIL FROM:<> BODY=FOO"]).about("FOO"),
@@ -78,7 +79,7 @@ const NATURAL: &[Provoked] = &[
     row(25, |_| {}, &[HELLO, MAIL, "AUTH PLAIN"]),
     row(27, |_| {}, &[HELLO, RCPT]),
     row(28, |_| {}, &[HELLO, MAIL, "DATA"]),
-    // No mechanism is spoken, and so none is available.
+    // The listener supports no mechanism, so none is available.
     row(33, |l| l.require_auth = true, &[HELLO, "AUTH FOO"]).about("FOO"),
     row(34, |_| {}, &[HELLO, MAIL, "RCPT TO:<user@recipient.example> FOO=BAR"]).about("FOO"),
     row(43, |l| l.require_starttls = true, &[HELLO, MAIL]),
@@ -92,7 +93,7 @@ const NATURAL: &[Provoked] = &[
     row(52, |l| l.reject_bare_cr_lf = true, &[HELLO, MAIL, RCPT, "DATA", "bare\rCR\r\n."]),
 ];
 
-/// Rows that only a forced reply can show, the step where they are forced, and why.
+/// The rows that only a forced reply can show, with the step at which it is forced, and the reason.
 #[rustfmt::skip]
 const FORCED: &[(u64, Step, &str)] = &[
     (26, Step::Auth, "no mechanism is spoken, so nobody is ever authenticated"),
@@ -150,16 +151,16 @@ fn limits_and_clients_provoke_cisco_s_replies() {
         }
         let last = replies.pop().unwrap();
         assert_eq!(last, rows[&provoked.row].replace("XXX", provoked.about), "row {}", provoked.row);
-        // Only the last reply refuses, but for the errors that lead to row 8.
+        // Only the last reply refuses, except in row 8, which needs errors before it.
         let well = |reply: &String| reply.starts_with(['2', '3']) || provoked.row == 8;
         assert!(replies.iter().all(well), "row {}: {replies:?}", provoked.row);
-        // A 421 ends the session, and nothing else does.
+        // Only a 421 ends the session.
         if last.starts_with("421") {
             assert!(client.is_closed(), "row {}", provoked.row);
         } else {
             assert_eq!(client.say("NOOP"), "250 ok", "row {}", provoked.row);
         }
-        // The ledger names what was shown.
+        // The ledger counts the refusal.
         assert!(listener.ledger().refused.values().sum::<u64>() > 0, "row {}", provoked.row);
         drop(held);
     }

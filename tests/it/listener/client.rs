@@ -1,4 +1,4 @@
-//! A plain client that sends what a test gives it: blocking, with a time-out, and no code of the crate's own client.
+//! A plain client that sends the lines of a test: blocking, with a time-out, and without code of the crate's client.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -23,7 +23,7 @@ impl Client {
         Client::over(TcpStream::connect(listener.addr()).unwrap())
     }
 
-    /// From another loopback address.
+    /// Connects from another loopback address.
     pub fn connect_from(address: &str, listener: &Listener) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let from: std::net::SocketAddr = format!("{address}:0").parse().unwrap();
@@ -38,7 +38,7 @@ impl Client {
         Client { stream: BufReader::new(stream) }
     }
 
-    /// Connected, greeted and past EHLO.
+    /// Connects, reads the greeting and sends EHLO.
     pub fn greeted(listener: &Listener) -> Client {
         let mut client = Client::connect(listener);
         assert_eq!(client.reply()[..3], *"220");
@@ -46,23 +46,23 @@ impl Client {
         client
     }
 
-    /// The connection, of which all that came was read.
+    /// Returns the connection. All bytes that came must have been read.
     pub fn into_stream(self) -> TcpStream {
         self.stream.into_inner()
     }
 
     pub fn send(&mut self, text: &str) {
-        // A listener that has already closed is seen on reading.
+        // If the listener has already closed, the next read shows it.
         drop(self.stream.get_mut().write_all(text.as_bytes()));
     }
 
-    /// One line (or a content) and the reply to it.
+    /// Sends one line (or a content) and returns the reply to it.
     pub fn say(&mut self, line: &str) -> String {
         self.send(&format!("{line}\r\n"));
         self.reply()
     }
 
-    /// One reply, its lines separated by `\n`.
+    /// Reads one reply. Its lines are separated by `\n`.
     pub fn reply(&mut self) -> String {
         let mut reply = String::new();
         loop {
@@ -77,19 +77,19 @@ impl Client {
         }
     }
 
-    /// All that comes until the end.
+    /// Reads everything until the end of the stream.
     pub fn end(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest)?;
         Ok(rest)
     }
 
-    /// Whether the listener has closed in order, and said nothing more.
+    /// Whether the listener has closed in an orderly way, and sent nothing more.
     pub fn is_closed(&mut self) -> bool {
         self.end().is_ok_and(|rest| rest.is_empty())
     }
 
-    /// Whether nothing comes for so long, not even an end.
+    /// Whether nothing comes for this long, not even the end of the stream.
     pub fn is_silent_for(&mut self, length: Duration) -> bool {
         self.stream.get_ref().set_read_timeout(Some(length)).unwrap();
         let silent = self

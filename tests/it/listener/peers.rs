@@ -1,5 +1,5 @@
-//! Peers that speak for other clients: PROXY headers and XCLIENT, trusted and not trusted. And
-//! clients of a unix socket, which have no address.
+//! Peers that announce other clients: PROXY headers and XCLIENT, trusted and not trusted. Also clients of a unix
+//! socket, which have no address.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -20,7 +20,7 @@ fn trusting(texts: &[&str], proxy: bool, xclient: bool) -> Limits {
     }
 }
 
-/// A client behind a balancer on this machine, after its header.
+/// Connects as a load balancer on this machine, and sends this header for a client.
 fn proxied(listener: &Listener, header: &str) -> Client {
     let mut client = Client::connect(listener);
     client.send(header);
@@ -40,10 +40,10 @@ fn a_header_makes_the_client_the_host_that_limits_count() {
     assert_eq!(second.reply()[..3], *"220");
     let mut again = proxied(&listener, &header("10.0.0.1"));
     assert!(again.reply().contains("too many connections from 10.0.0.1"));
-    // What follows the header in the same segment is the session's, early as it is.
+    // Bytes after the header in the same segment belong to the session, although they come before the greeting.
     let mut early = proxied(&listener, &format!("{}EHLO early.example\r\n", header("10.0.0.3")));
     assert_eq!((&early.reply()[..3], &early.reply()[..3]), ("220", "250"));
-    // A header without an address leaves the balancer speaking for itself, and it is nobody's host.
+    // With a header without an address the session has no client host, so no limit for a host applies.
     let mut checks = [0; 3].map(|_| proxied(&listener, "PROXY UNKNOWN\r\n"));
     assert!(checks.iter_mut().all(|check| check.reply().starts_with("220")));
     let ledger = listener.stop();
@@ -57,7 +57,7 @@ fn a_header_that_is_none_or_comes_late_closes_the_connection() {
     let listener = start(limits);
     for header in ["EHLO client.example\r\n", "PROXY TCP4 10.0.0.1 10.0.0.2 1\r\n", "PROXY", ""] {
         let mut client = proxied(&listener, header);
-        // With input unread the close is a reset.
+        // A close with unread input is a reset.
         assert!(client.end().is_ok_and(|said| said.is_empty()) || !header.is_empty(), "{header:?}");
     }
     let ledger = ledger_when(&listener, |ledger| ledger.refused_connections == 4);
@@ -73,7 +73,7 @@ fn nobody_is_believed_who_is_not_trusted() {
     assert!(client.say("PROXY TCP4 10.0.0.1 127.0.0.1 1 2").starts_with("500"));
     assert!(!client.say("EHLO client.example").contains("XCLIENT"));
     assert_eq!(client.say("XCLIENT ADDR=10.0.0.1"), "550 5.7.0 Error: insufficient authorization");
-    // It is still the host that it was.
+    // An untrusted peer is still counted as its own host.
     assert!(Client::connect(&listener).reply().contains("too many connections from 127.0.0.1"));
     let mut balancer = Client::connect_from("127.0.0.9", &listener);
     balancer.send(&header("10.0.0.1"));
@@ -108,7 +108,7 @@ fn xclient_begins_the_session_of_another_client() {
     let ledger = ledger_when(&listener, |ledger| ledger.sessions == 2);
     assert_eq!((ledger.connections, ledger.refused_connections), (3, 1));
     assert_eq!(ledger.host_sessions_peak, 1);
-    // The place of the host goes with its session.
+    // The end of a session releases the slot of its host.
     assert_eq!(first.say("QUIT")[..3], *"221");
     let mut fourth = Client::greeted(&listener);
     assert_eq!(fourth.say("XCLIENT ADDR=10.0.0.1")[..3], *"220");

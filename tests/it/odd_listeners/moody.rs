@@ -1,4 +1,4 @@
-//! A listener with a parser and a ledger of its own, and with oddities that are drawn.
+//! A listener with its own parser and ledger, and with drawn oddities.
 
 use std::collections::VecDeque;
 
@@ -39,22 +39,22 @@ pub const POOL: &[&str] = &[
     "250 bare line feed\n",
 ];
 
-/// Whether it is a whole reply.
+/// Whether the text is one whole reply.
 pub fn is_whole(text: &str) -> bool {
     code(text).is_some()
 }
 
-/// Whether one whole reply is said, and a positive one.
+/// Whether the text is one whole and positive reply.
 pub fn is_answer(text: &str) -> bool {
     code(text).is_some_and(|code| matches!(code, 250..300))
 }
 
-/// Whether it says what hello is answered.
+/// Whether the text offers extensions, like a reply to hello.
 pub fn offers(text: &str) -> bool {
     text.contains("CHUNKING")
 }
 
-/// Whether it says nothing of closing (421, RFC 5321 3.8).
+/// Whether the session continues after the reply: it is not 421 (RFC 5321 3.8).
 pub fn goes_on(text: &str) -> bool {
     code(text) != Some(421)
 }
@@ -115,39 +115,39 @@ impl Kind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extra {
-    /// The reply once more.
+    /// The same reply again.
     Twice,
-    /// This one of the pool.
+    /// This reply of the pool.
     Pool(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// In one read with the reply.
+    /// In the same read as the reply.
     Joined,
-    /// In a read of its own.
+    /// In a separate read.
     Apart,
-    /// When the client has written again.
+    /// After the next write of the client.
     Late,
 }
 
 #[derive(Clone, Debug)]
 pub struct Oddity {
-    /// Instead of the right reply.
+    /// The reply of the pool that is sent instead of the right one.
     pub reply: Option<usize>,
-    /// No reply at all.
+    /// Whether no reply is sent.
     pub silent: bool,
     pub extra: Option<(Extra, When)>,
-    /// It comes in two reads.
+    /// The place at which the reply is cut into two reads.
     pub cut: Option<Index>,
     pub ends: Option<Closed>,
-    /// Each such use.
+    /// The oddity applies to each n-th command of the kind.
     pub each: u32,
-    /// It takes a message although it does not say so.
+    /// Whether it takes a message although its reply does not accept it.
     pub keeps: bool,
 }
 
-/// What it said, and whether it takes a message to which it said neither yes nor no.
+/// The code that was sent, and whether the listener takes a message that its reply neither accepts nor refuses.
 #[derive(Clone, Copy, Debug)]
 struct Said {
     code: Option<u16>,
@@ -172,9 +172,9 @@ pub enum Sent {
 #[derive(Debug)]
 struct Segment {
     bytes: Vec<u8>,
-    /// Not before the client has written so often.
+    /// The number of writes of the client before which it is not sent.
     after: usize,
-    /// It begins a read of its own.
+    /// Whether it comes in a separate read.
     apart: bool,
     ends: Option<Closed>,
 }
@@ -195,13 +195,13 @@ pub struct Listener {
     uses: Vec<(Kind, u32)>,
     greeted: bool,
     secure: bool,
-    /// Writes of the client that were read.
+    /// The number of the client's writes that were read.
     writes: usize,
     rest: Vec<u8>,
     reads: Reads,
     mail: bool,
     recipients: u32,
-    /// A chunk was refused.
+    /// Whether a chunk was refused.
     spoiled: bool,
     outbox: VecDeque<Segment>,
     ended: bool,
@@ -242,7 +242,7 @@ impl Listener {
         !self.outbox.is_empty()
     }
 
-    /// What comes next; `waited`: nothing else happens.
+    /// Returns what is sent next. `waited`: the client sends nothing more by itself.
     pub fn next(&mut self, writes: usize, waited: bool, joined: bool) -> Option<Sent> {
         let first = self.outbox.front()?;
         if first.after > writes && !waited {
@@ -263,7 +263,7 @@ impl Listener {
         Some(Sent::Bytes(bytes))
     }
 
-    /// Says what is right, or odd.
+    /// Sends the right reply, or an odd one.
     fn answer(&mut self, kind: Kind, right: &str) -> Said {
         if self.ended {
             return Said { code: Some(421), keeps: false };
@@ -294,7 +294,7 @@ impl Listener {
             }
             None => self.say(text.as_bytes().to_vec(), 0, false),
         }
-        // What follows it is its end, if it has none of its own.
+        // A reply without an end is ended by what follows it.
         let mut whole = text.to_owned();
         let mut closes = !goes_on(text);
         if let Some((extra, when)) = odd.extra {
@@ -323,7 +323,7 @@ impl Listener {
         }
     }
 
-    /// Reads what the client wrote.
+    /// Reads the writes of the client.
     pub fn read(&mut self, writes: &[Vec<u8>]) {
         while self.writes < writes.len() {
             self.rest.extend_from_slice(&writes[self.writes]);
@@ -358,7 +358,7 @@ impl Listener {
         }
     }
 
-    /// A positive reply in the words of this listener.
+    /// A positive reply with these words, or with the same words as always.
     fn yes(&self, words: &'static str) -> &'static str {
         if self.plain { "250 ok\r\n" } else { words }
     }
@@ -444,7 +444,7 @@ impl Listener {
         self.spoiled |= !says.yes();
     }
 
-    /// The content is complete.
+    /// Answers the complete content.
     fn content(&mut self, words: &'static str) {
         let valid = self.mail && self.recipients > 0 && !self.spoiled;
         let replies = if self.lmtp && valid { self.recipients } else { 1 };

@@ -1,5 +1,5 @@
-//! The same odd listeners over loopback, in clear text and over TLS, against whole runs: what the report counts as accepted
-//! is never more than what the listener took, and what it took is accepted or in doubt (M10, M10b).
+//! The same odd listeners over loopback, in clear text and over TLS, against whole runs. The report never counts more
+//! messages as accepted than the listener took, and each message that it took is accepted or in doubt (M10, M10b).
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -25,9 +25,9 @@ use super::{Drawn, drawn, from_environment};
 use crate::runs::testbed::{ms, phase, plan, run_against, shared};
 use crate::tls::{ALWAYS, credential, server_config};
 
-/// How long nothing comes before the listener goes on by itself.
+/// The silence of the client after which the listener continues by itself.
 const PATIENCE: Duration = Duration::from_millis(15);
-/// A client that says nothing for so long has been lost.
+/// The silence after which a client is regarded as lost.
 const LOST: Duration = Duration::from_secs(4);
 
 enum Stream {
@@ -69,12 +69,12 @@ impl Stream {
     }
 }
 
-/// One session with the listener of this dialogue; how many messages it took.
+/// Serves one session of this dialogue. Returns the number of messages that the listener took.
 fn serve(socket: TcpStream, drawn: &Drawn, config: &Arc<ServerConfig>) -> usize {
     let odd = drawn.odd.clone();
     let mut listener =
         Listener::new(drawn.lmtp, drawn.plain, drawn.chunks, drawn.tls == TlsMode::Starttls, odd);
-    // How the connection ends is what many dialogues are about.
+    // In many dialogues the connection breaks, so errors are ignored.
     drop(speak(socket, drawn, config, &mut listener));
     listener.taken
 }
@@ -112,7 +112,7 @@ fn speak(
         }
         if let Stream::Clear(socket) = &stream {
             let mut first = [0];
-            // A handshake begins, where STARTTLS was answered as it should be.
+            // A handshake starts only if STARTTLS was answered with success.
             if socket.peek(&mut first).is_ok_and(|read| read == 1) && first == [22] {
                 stream = stream.secure(config)?;
             }
@@ -132,7 +132,7 @@ fn speak(
     }
 }
 
-/// A listener for one dialogue; it serves any number of sessions until it is stopped.
+/// A listener for one dialogue. It serves sessions until it is stopped.
 struct Server {
     addr: SocketAddr,
     over: Arc<AtomicBool>,
@@ -162,7 +162,7 @@ impl Server {
         Server { addr, over, taken, thread }
     }
 
-    /// Waits for its sessions; how many messages it took.
+    /// Waits for its sessions. Returns the number of messages that it took.
     fn stop(self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         drop(TcpStream::connect(self.addr));
@@ -171,7 +171,7 @@ impl Server {
     }
 }
 
-/// The run that holds this dialogue, as often as it takes to send what it has.
+/// The plan of a run that repeats this dialogue until its messages are sent.
 fn a_plan(drawn: &Drawn) -> Plan {
     let messages = drawn.mails.len() as u64;
     let mut plan = plan(vec![phase(shared(messages, 1), Some(ms(700)), Unit::Message)]);
@@ -194,7 +194,8 @@ fn a_plan(drawn: &Drawn) -> Plan {
     plan
 }
 
-/// Each of TLS (none, STARTTLS, implicit) by SMTP and LMTP, in one command at a time, in groups, in full and in chunks.
+/// Each kind of TLS (none, STARTTLS, implicit) is combined with SMTP and LMTP, and with single commands, groups, full
+/// pipelining and chunks.
 #[test]
 fn accepted_is_never_above_what_any_listener_took_over_sockets() {
     let count = from_environment("ODD_SESSIONS", 300);
@@ -206,7 +207,7 @@ fn accepted_is_never_above_what_any_listener_took_over_sockets() {
     let cases = (0..count as usize).map(|at| {
         let mut drawn = strategy.new_tree(&mut runner).unwrap().current();
         (drawn.tls, drawn.lmtp, drawn.pipelining) = (tls[at % 3], at / 3 % 2 == 1, groups[at / 6 % 3]);
-        // 300 bytes in as many groups are no other dialogue than in four.
+        // 300 bytes in 300 chunks test no more than in three.
         drawn.chunk = drawn.chunk.max(100);
         drawn.keep_to_what_can_be_known();
         (at, drawn)
@@ -222,7 +223,7 @@ fn accepted_is_never_above_what_any_listener_took_over_sockets() {
                     let server = Server::start(drawn.clone(), &credential);
                     let addr = server.addr;
                     let mut taken = 0;
-                    // The counts and the ledger are held by it; this says whose they are.
+                    // The run checks the counts against the ledger. A failure is reported with its dialogue.
                     let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                         run_against(&a_plan(&drawn), addr, || {
                             taken = server.stop();

@@ -1,15 +1,15 @@
-//! The forms of a stored run: one run, all shards of one, and runs stored by earlier versions.
+//! The formats of a stored run: of one run, of all shards of one, and of runs that earlier versions stored.
 
 use serde_json::Value;
 
 use crate::commands::stage::{FEW, Stage};
 
-/// A run directory as the first version wrote it, with a limit that bit.
+/// A run directory that the first version wrote, with a limit that was reached.
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/reports/golden/schema-1");
 
 const FORMS: [&str; 7] = ["text", "json", "junit", "csv", "hlog", "hgrm", "markdown"];
 
-/// One run, or shards that were run one after the other.
+/// Reports one run, or shards that ran one after the other.
 fn report(stage: &Stage, runs: &[&str], form: &str) -> String {
     let mut arguments = vec!["report", "--format", form];
     arguments.extend(runs);
@@ -30,7 +30,7 @@ fn a_run_that_an_earlier_version_stored_is_reported_in_every_form() {
                 let file = if form == "csv" { "timeseries.csv" } else { "metrics.hlog" };
                 assert_eq!(text, std::fs::read_to_string(format!("{GOLDEN}/{file}")).unwrap());
             }
-            // What was stored is there unchanged; what is new is empty.
+            // The stored fields are unchanged, and new ones are empty.
             "json" => {
                 let old: Value =
                     serde_json::from_str(&std::fs::read_to_string(format!("{GOLDEN}/result.json")).unwrap())
@@ -43,7 +43,7 @@ fn a_run_that_an_earlier_version_stored_is_reported_in_every_form() {
     }
 }
 
-/// Whether all that `old` has stands in `new`.
+/// Whether `new` contains everything of `old`.
 fn holds(new: &Value, old: &Value) -> bool {
     match (new, old) {
         (Value::Object(new), Value::Object(old)) => {
@@ -88,13 +88,13 @@ fn shards_are_reported_as_the_run_that_they_are() {
     }
     let schema = stage.run(&["schema", "result"]).ended(0).json();
     assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&whole));
-    // The time series says the same as the counts.
+    // The sums of the time series are the counts.
     let series = report(&stage, &["s0", "s1"], "csv");
     let mut rows = series.lines();
     let titles: Vec<&str> = rows.next().unwrap().split(',').collect();
     let at = titles.iter().position(|title| *title == "accepted").unwrap();
     assert_eq!(rows.map(|row| row.split(',').nth(at).unwrap().parse::<u64>().unwrap()).sum::<u64>(), 50);
-    // It can be stored, and told again.
+    // The merged result can be stored and reported again.
     stage.put("whole.json", whole.to_string());
     assert_eq!(report(&stage, &["whole.json"], "json"), report(&stage, &["s0", "s1"], "json"));
 }
@@ -103,7 +103,7 @@ fn shards_are_reported_as_the_run_that_they_are() {
 fn shards_that_did_not_start_together_are_an_invalid_run() {
     let stage = Stage::new();
     shards(&stage);
-    // Long after the first, by the clock of its machine.
+    // The second shard starts long after the first, by the clock of its machine.
     let set = |name: &str, started: &str, load: Option<&str>| {
         let mut result = stage.json(name);
         result["started_at"] = started.into();
@@ -127,19 +127,19 @@ fn shards_that_did_not_start_together_are_an_invalid_run() {
         assert!(text.contains("INVALID") && text.contains("shards-apart"), "{text}");
         stage.run(&["report", "s0", "s1", "--max-skew", "9s"]).measured();
     }
-    // Of neither is it stored: nothing is claimed, and that is said.
+    // Without the stored start of either, the skew is not checked, and a warning says so.
     set(first, "2026-11-28T16:00:00Z", None);
     let whole = stage.run(&["report", "s0", "s1", "--format", "json"]).measured().json();
     let warnings = whole["warnings"].to_string();
     assert!(warnings.contains("is not stored of shard 0/2, shard 1/2"), "{warnings}");
 }
 
-/// The verdict of the whole is first known when it is merged: the exit code says it.
+/// The verdict of the merged run is known only after the merge, and gives the exit code of `report`.
 #[test]
 fn the_merged_run_ends_with_its_own_verdict() {
     let stage = Stage::new();
     stage.put("two.toml", FEW.replace("sessions = 2", "sessions = 4"));
-    // Each part keeps it, the whole does not.
+    // Each shard meets the assertion, but the merged run does not.
     for (shard, out) in [("0/2", "s0"), ("1/2", "s1")] {
         let arguments = ["run", "two.toml", "-q", "--shard", shard, "-o", out, "--assert", "accepted < 30"];
         stage.run(&arguments).measured();
@@ -151,7 +151,7 @@ fn the_merged_run_ends_with_its_own_verdict() {
     stage.run(&["report", "s0"]).ended(0);
 }
 
-/// What the page of these runs draws of conditions: how often each was met, second by second.
+/// The chart of conditions on the page of these runs: each condition with its total over all seconds.
 fn drawn(stage: &Stage, runs: &[&str]) -> Vec<(String, u64)> {
     let page = report(stage, runs, "html");
     let (_, data) = page.split_once("id=\"data\">").unwrap();
@@ -179,7 +179,7 @@ fn conditions_over_time_are_merged_and_may_be_missing() {
         whole["conditions"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum();
     assert!(met > 4, "{whole}");
     assert_eq!(drawn(&stage, &["s0", "s1"]), [("too-many-messages-per-session".to_owned(), met)]);
-    // As an earlier version left it.
+    // An earlier version did not write this file.
     std::fs::remove_file(stage.path("s1/conditions.csv")).unwrap();
     assert!(drawn(&stage, &["s0", "s1"])[0].1 < met);
     assert_eq!(drawn(&stage, &["s1"]), []);

@@ -1,4 +1,4 @@
-//! `--junit`: what it holds, and whether a JUnit schema takes it.
+//! `--junit`: the content, and whether it is valid by a JUnit schema.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::commands::stage::Stage;
 /// The schema of Jenkins' xUnit plugin, under the MIT licence that it begins with.
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/reports/junit-10.xsd");
 
-/// Says what a schema has against files.
+/// Prints the errors of files by a schema.
 const VALIDATE: &str = "
 import sys, xmlschema
 schema = xmlschema.XMLSchema(sys.argv[1])
@@ -17,10 +17,10 @@ for path in sys.argv[2:]:
         print(path, fault.path, fault.reason)
 ";
 
-/// What a stranger might say to get out of the place where it is shown.
+/// A reply that tries to break out of the markup in which it is shown.
 const HOSTILE: &str = "421 ]]>\"'<b x='y'>&amp; \u{0}\u{1b}[31m\u{b}\u{85}\u{2028}\u{fffe}\r\n421 </failure>";
 
-/// Reports of runs that pass, fail, and hold hostile texts about a limit.
+/// Writes reports of a run that passes, of one that fails, and of one with hostile replies. Returns their names.
 fn reports(stage: &Stage) -> [&'static str; 3] {
     stage.run(&["run", "few.toml", "-q", "--junit", "good.xml", "-o", "good"]).ended(0);
     stage

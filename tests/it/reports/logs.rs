@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::readers;
 use crate::commands::stage::{FEW, Stage};
 
-/// By tag, the percentiles that the log's histograms give together, and the table of one tag.
+/// Prints, by tag, the percentiles of the sum of the log's histograms, and the table of one tag.
 const READ: &str = r#"
 import json, sys
 from hdrh.histogram import HdrHistogram
@@ -52,7 +52,7 @@ fn another_reader_finds_the_same_percentiles() {
         let form = |form: &str, file: &str| {
             let mut arguments = vec!["report", "--format", form, "-o", file];
             arguments.extend(runs);
-            // The shards were run one after the other.
+            // The shards ran one after the other.
             arguments.extend(["--max-skew", "1h"]);
             stage.run(&arguments).measured();
         };
@@ -71,14 +71,15 @@ fn another_reader_finds_the_same_percentiles() {
                 metric["percentiles"].as_array().unwrap().iter().filter(|own| own["status"] == "exact")
             {
                 let Some(theirs) = theirs["quantiles"].get(ours["q"].to_string()) else { continue };
-                // Theirs is the greatest value of the bucket; ours never lies beyond the greatest that was measured.
+                // The library returns the greatest value of the bucket. smtpress returns at most the greatest measured
+                // value.
                 let theirs = theirs.as_u64().unwrap().min(metric["max_ns"].as_u64().unwrap());
                 assert_eq!(ours["value_ns"].as_u64().unwrap(), theirs, "{} {}", text("name"), ours["q"]);
                 compared += 1;
             }
         }
         assert!(compared > 20, "{compared}");
-        // Where ticks fall differs from one library to the next; what is true at a tick does not.
+        // The libraries choose different ticks, but the values at a tick agree.
         let table = stage.read("table");
         let steps: HashSet<&str> =
             read["steps"].as_array().unwrap().iter().map(|step| step.as_str().unwrap()).collect();

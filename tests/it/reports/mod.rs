@@ -1,4 +1,4 @@
-//! What is reported of a stored run, read by readers that are not ours.
+//! Reports of stored runs, read by independent programs.
 
 mod forms;
 mod junit;

@@ -1,4 +1,4 @@
-//! The embedded listener with TLS, and clients that speak it by another hand than ours.
+//! The embedded listener with TLS, and clients without the code of the crate's client.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -21,7 +21,7 @@ fn connect(listener: &Listener) -> TcpStream {
     stream
 }
 
-/// One reply of any number of lines.
+/// Reads one reply of any number of lines.
 fn reply(stream: &mut impl BufRead) -> String {
     let mut reply = String::new();
     loop {
@@ -40,7 +40,7 @@ fn say<S: Read + Write>(stream: &mut BufReader<S>, line: &str) -> String {
     reply(stream)
 }
 
-/// What the listener says to STARTTLS after its greeting and EHLO.
+/// Connects, reads the greeting and sends EHLO, whose reply must offer STARTTLS.
 fn starttls(listener: &Listener) -> BufReader<TcpStream> {
     let mut stream = BufReader::new(connect(listener));
     reply(&mut stream);
@@ -85,7 +85,7 @@ fn what_stands_behind_starttls_is_never_read_as_a_command() {
     let refused = say(&mut stream, "STARTTLS\r\nMAIL FROM:<a@sender.example>\r\nNOOP");
     assert!(refused.starts_with("554 "), "{refused}");
     assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap(), 0, "and nothing answers the rest");
-    // It comes when the listener has said go, and is no handshake.
+    // The clear text comes after the 220 to STARTTLS, in place of the handshake.
     let mut stream = starttls(&listener);
     assert!(say(&mut stream, "STARTTLS").starts_with("220"));
     stream.get_mut().write_all(b"MAIL FROM:<a@sender.example>\r\nRCPT TO:<b@recipient.example>\r\n").unwrap();
@@ -99,7 +99,7 @@ fn what_stands_behind_starttls_is_never_read_as_a_command() {
 #[test]
 fn injection_while_the_go_ahead_is_held_back() {
     let reply = Forced { step: smtpress::smtp::Step::Starttls, reply: "220 go".to_owned(), probability: 1.0 };
-    // Delayed at STARTTLS by what stands before it in the group.
+    // STARTTLS is in a group with other commands, so clear text follows it.
     let listener = start(Limits { replies: vec![reply], ..limits(TlsMode::Starttls) });
     let mut stream = starttls(&listener);
     let answered = say(&mut stream, "NOOP\r\nSTARTTLS\r\nQUIT");

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::commands::stage::{Listening, Stage};
 
-/// Twenty messages, one a session, on one thread, with TLS; `more` is added to the target.
+/// A profile of twenty messages over TLS, one in each session, on one thread. `more` is added to the target.
 fn profile(more: &str, listener: &str) -> String {
     format!(
         r#"schema = 1
@@ -29,7 +29,7 @@ fn result(stage: &Stage, arguments: &[&str], code: i32) -> Value {
     stage.run(&[&["run", "--json", "-", "-q", "-o", "out"], arguments].concat()).ended(code).json()
 }
 
-/// Exit code 98 is a busy machine's.
+/// Runs the binary and returns its result. The run may be invalid on a busy machine.
 fn measured(stage: &Stage, out: &str, arguments: &[&str]) -> Value {
     stage.run(&[&["run", "--json", "-", "-q", "-o", out], arguments].concat()).measured().json()
 }
@@ -120,7 +120,7 @@ fn a_listener_of_its_own_and_its_certificate() {
     assert_eq!(said["steps"][1]["code"], Value::Null, "a handshake has no code: {}", said["steps"]);
     assert_eq!(said["steps"][2]["code"], 220);
 
-    // The system does not trust it.
+    // The system does not trust the certificate.
     let said = stage.run(&["trace", &url]);
     assert!(matches!(said.code, Some(99 | 2)), "{}{}", said.out, said.err);
     if said.code == Some(99) {
@@ -156,13 +156,13 @@ fn no_secret_is_shown_anywhere() {
     for name in stage.list("out") {
         assert!(!in_files(&stage.path("out").join(&name)), "{name}");
     }
-    // The key in the certificate's place.
+    // The key is given in place of the certificate.
     let swapped = profile(&options.replace("c.pem", "k.pem"), "");
     stage.put("s.toml", swapped);
     let said = stage.run(&["run", "s.toml"]).ended(2);
     assert!(said.err.contains("k.pem cannot be used: there is no certificate in it"), "{}", said.err);
     assert!(!said.err.contains(secret));
-    // A pair that does not belong together.
+    // The certificate and the key do not belong together.
     let other = rcgen::generate_simple_self_signed(["load.example".to_owned()]).unwrap();
     stage.put("k.pem", other.signing_key.serialize_pem());
     let said = stage.run(&["run", "p.toml"]).ended(2);
@@ -187,7 +187,7 @@ const MOST_EACH: u64 = 30 << 10;
 fn a_tls_session_at_rest_takes_little_memory() {
     let stage = Stage::new();
     let out = format!("listener.cert_out={:?}", stage.path("listener.pem").display().to_string());
-    // The listener is a process of its own: what is measured is the generator's.
+    // The listener is another process, so only the memory of the generator is measured.
     let listener = Listening::with(&stage, &["listener.tls=implicit", &out]);
     for resumption in [true, false] {
         let peak = |sessions: u64| {

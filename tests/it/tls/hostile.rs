@@ -1,4 +1,5 @@
-//! Listeners that break TLS in each of its places: nothing hangs, nothing passes for what it is not, and the counts reconcile.
+//! Listeners that break TLS at each possible place: nothing hangs, each fault has the right condition, and the counts
+//! reconcile.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,7 +14,7 @@ use smtpress::smtp::{Step, script};
 use super::super::runs::testbed::{SECOND, Told, ms, run_against};
 use super::{ALWAYS, credential, one_by_one, server_config};
 
-/// A listener that does `serve` with each connection, for as long as the process lives.
+/// Starts a listener that calls `serve` with each connection until the process ends.
 fn listener(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
@@ -21,7 +22,7 @@ fn listener(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'st
     std::thread::spawn(move || {
         for stream in socket.incoming().flatten() {
             let serve = serve.clone();
-            // A client that says nothing for so long has been lost.
+            // A client that is silent for this long is regarded as lost.
             stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             std::thread::spawn(move || drop(serve(stream)));
         }
@@ -29,7 +30,7 @@ fn listener(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'st
     addr
 }
 
-/// Speaks clear text until the client has said STARTTLS.
+/// Runs the dialogue in clear text until the client sends STARTTLS.
 fn until_starttls(stream: &TcpStream) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream);
     let mut line = String::new();
@@ -42,7 +43,7 @@ fn until_starttls(stream: &TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Two sessions against such a listener; the only condition must be this one, at this step.
+/// Runs two sessions against a listener. The only condition must be this one, at this step.
 #[track_caller]
 fn meets(addr: SocketAddr, tls: script::TlsMode, condition: &str, step: Step, outcome: Outcome) -> Told {
     let mut plan = one_by_one(2, tls);
@@ -79,7 +80,7 @@ fn a_reply_injected_before_the_handshake_is_a_finding() {
     let apart = listener(|mut stream| {
         until_starttls(&stream)?;
         stream.write_all(b"220 go\r\n")?;
-        // Not before our side has started its handshake.
+        // The reply comes after the client has started its handshake.
         stream.read_exact(&mut [0])?;
         stream.write_all(b"250 injected.example\r\n")?;
         stream.read_to_end(&mut Vec::new()).map(drop)
@@ -105,7 +106,7 @@ fn a_refusal_in_clear_text_is_the_reply_it_is_however_it_comes() {
         stream.write_all(
             b"421-mx.example\r\n421 Too many concurrent SMTP connections; please try again later\r\n",
         )?;
-        // The client's hello was not read: the close is a reset.
+        // The ClientHello was not read, so a full close would be a reset.
         stream.shutdown(std::net::Shutdown::Write)?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
@@ -127,7 +128,7 @@ fn a_handshake_that_hangs_is_timed_out() {
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
     meets(after_starttls, script::TlsMode::Starttls, "reply-timeout", Step::Tls, Outcome::TimedOut);
-    // It says something all the time, and never a whole record.
+    // The listener sends bytes all the time, but never a whole record.
     let drips = listener(|mut stream| {
         stream.write_all(&[22, 3, 3, 0x40, 0])?;
         loop {
@@ -141,7 +142,7 @@ fn a_handshake_that_hangs_is_timed_out() {
 #[test]
 fn a_handshake_that_is_cut_off() {
     let at_once = listener(|mut stream| stream.read_exact(&mut [0; 5]));
-    // What was not read turns the close into a reset.
+    // Unread bytes turn the close into a reset.
     meets(at_once, script::TlsMode::Implicit, "connection-reset", Step::Tls, Outcome::Dropped);
     let halfway = listener(|mut stream| {
         let mut hello = [0; 4096];
@@ -158,7 +159,7 @@ fn an_alert_and_nonsense_in_the_handshake() {
     let alert = listener(|mut stream| {
         let mut hello = [0; 4096];
         let _ = stream.read(&mut hello)?;
-        // Fatal, handshake_failure (RFC 8446 6).
+        // A fatal alert: handshake_failure (RFC 8446 6).
         stream.write_all(&[21, 3, 3, 0, 2, 2, 40])?;
         stream.read_to_end(&mut Vec::new()).map(drop)
     });
@@ -173,7 +174,7 @@ fn an_alert_and_nonsense_in_the_handshake() {
     meets(nonsense, script::TlsMode::Implicit, "tls-failure", Step::Tls, Outcome::Refused);
 }
 
-/// A listener that greets in TLS and then does this with the connection and its socket.
+/// Starts a listener that greets over TLS and then calls `then` with the connection.
 fn after_tls(
     then: impl Fn(StreamOwned<ServerConnection, TcpStream>) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> (SocketAddr, Credential) {

@@ -11,7 +11,7 @@ use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use super::super::runs::testbed::{run, side_by_side};
 use super::{limits, one_by_one};
 
-/// One who logs in, and a listener that lets nobody else send, nor anybody log in in clear text.
+/// The login of one user at the listener of [`strict`], which requires a login over TLS.
 fn login(mechanism: Mechanism, secret: &str) -> Logins {
     Logins { users: vec![Login::new(mechanism, "load", Secret::new(secret))], random: false }
 }
@@ -30,7 +30,7 @@ fn each_mechanism_logs_in_over_tls_in_full_and_resumed_sessions() {
             plan.logins = login(mechanism, "right");
             let told = run(&plan, strict(server));
             assert_eq!((told.of(Outcome::Accepted), told.ledger.logins), (6, 6), "{mechanism:?} {client:?}");
-            // Each session has a binding of its own, resumed or not.
+            // Each session has its own binding, resumed or not.
             assert!(told.ledger.tls_resumed > 0 && told.ledger.tls_handshakes == 6);
 
             plan.logins = login(mechanism, "wrong");

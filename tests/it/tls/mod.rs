@@ -1,4 +1,4 @@
-//! TLS over loopback: whole runs against the embedded listener, listeners that break it, and clients that do.
+//! TLS over loopback: whole runs against the embedded listener, and listeners and clients that break TLS.
 
 mod clients;
 mod commands;
@@ -17,7 +17,7 @@ use smtpress::plan::{Messages, Plan, Unit};
 
 use super::runs::testbed::{phase, plan, shared};
 
-/// Messages over sessions that carry one each, one after the other, on one thread.
+/// The plan of messages over sessions with one message each, one after the other, on one thread.
 fn one_by_one(messages: u64, tls: TlsMode) -> Plan {
     let mut plan = plan(vec![phase(shared(messages, 1), None, Unit::Message)]);
     plan.messages = Messages::Fixed(1);
@@ -30,7 +30,7 @@ fn limits(tls: TlsMode) -> Limits {
     Limits { tls, ..Limits::default() }
 }
 
-/// A certificate for `names`, valid in these years, signed by itself.
+/// A self-signed certificate for `names`, valid in these years.
 pub fn credential(names: &[&str], years: (i32, i32)) -> Credential {
     marked(names, years, IsCa::NoCa)
 }
@@ -39,7 +39,7 @@ fn marked(names: &[&str], years: (i32, i32), is_ca: IsCa) -> Credential {
     made(names, years, |params| params.is_ca = is_ca)
 }
 
-/// One that is for something else than to show to a client.
+/// A certificate for TLS clients, which a server must not use.
 pub fn of_a_client(names: &[&str]) -> Credential {
     made(names, ALWAYS, |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth])
 }
@@ -55,7 +55,7 @@ fn made(names: &[&str], (from, to): (i32, i32), mark: impl FnOnce(&mut Certifica
     Credential { chain: vec![certificate], key: Arc::new(key) }
 }
 
-/// A listener that shows this, by rustls itself.
+/// The configuration of a rustls server with this certificate.
 pub fn server_config(credential: &Credential) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
@@ -63,8 +63,8 @@ pub fn server_config(credential: &Credential) -> Arc<ServerConfig> {
     Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap())
 }
 
-/// The marks that `openssl req -x509` gives.
+/// The basic constraints that `openssl req -x509` sets.
 const AUTHORITY: IsCa = IsCa::Ca(BasicConstraints::Unconstrained);
 
-/// The years in which everything is valid.
+/// The years of a certificate that is valid in each test.
 pub const ALWAYS: (i32, i32) = (2000, 3000);

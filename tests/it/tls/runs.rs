@@ -14,11 +14,11 @@ use smtpress::smtp::script::Pipelining;
 use super::super::runs::testbed::{SECOND, Testbed, Told, phase, plan, run, shared, side_by_side};
 use super::{ALWAYS, AUTHORITY, credential, limits, marked, of_a_client, one_by_one};
 
-/// Both ways to TLS, on either side.
+/// Both kinds of TLS, for the client and for the listener.
 const WAYS: [(TlsMode, TlsMode); 2] =
     [(TlsMode::Starttls, TlsMode::Starttls), (TlsMode::Implicit, TlsMode::Implicit)];
 
-/// Full and resumed handshakes as our counts have them.
+/// The full and the resumed handshakes, by the counts of the generator.
 fn handshakes(told: &Told) -> (u64, u64) {
     let rows = told.measured.tally.phases.iter().flat_map(|phase| &phase.handshakes);
     rows.fold(
@@ -29,7 +29,7 @@ fn handshakes(told: &Told) -> (u64, u64) {
     )
 }
 
-/// The only condition that was met.
+/// Returns the only condition of a run.
 fn only(told: &Told) -> &ConditionRow {
     let [row] = &told.summary.conditions[..] else { panic!("{:?}", told.summary.conditions) };
     row
@@ -73,7 +73,7 @@ fn a_message_that_the_kernel_cannot_take_at_once_arrives_whole() {
         let mut plan = plan(vec![phase(shared(3, 1), None, Unit::Message)]);
         plan.script.tls = client;
         plan.script.timeouts.body = 60 * SECOND;
-        // More than the buffers of both sockets hold.
+        // The message is larger than the buffers of both sockets.
         plan.mail.size = MessageSize::Fixed(7 << 20);
         run(&plan, limits(server))
     };
@@ -217,7 +217,7 @@ fn starttls_that_is_not_offered_sends_nothing_in_clear_text() {
 
 #[test]
 fn a_listener_without_tls_on_an_implicit_port_is_no_listener_with_it() {
-    // It greets in clear text, and what it says there is no greeting.
+    // The listener greets in clear text, which is no greeting with implicit TLS.
     let told = run(&one_by_one(3, TlsMode::Implicit), Limits::default());
     assert_eq!((told.met("tls-failure"), told.of(Outcome::Refused)), (3, 3));
     assert!(only(&told).sample.contains("220 mx.recipient.example"), "{}", only(&told).sample);
@@ -268,7 +268,7 @@ fn tls_sessions_over_the_limit() {
         assert_eq!(row.sample, "421 #4.4.5 Too many TLS sessions at this time");
         assert_eq!((told.of(Outcome::Accepted), told.ledger.tls_sessions_peak), (5, 5));
     }
-    // A place that was given back can be taken again.
+    // A released slot can be used again.
     let told = run(
         &one_by_one(20, TlsMode::Starttls),
         Limits { max_tls_sessions: Some(1), ..limits(TlsMode::Starttls) },

@@ -1,5 +1,5 @@
-//! A listener that answers anything to anything: replies of every class, closes, resets, silence, what is no reply, late and
-//! early, also more than one.
+//! A listener that answers any command with anything: replies of every class, closes, resets, silence or invalid bytes,
+//! early or late, and also several at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use smtpress::smtp::{Closed, Reply, Step};
 
 const CODES: [u16; 16] = [250, 250, 250, 250, 354, 354, 220, 221, 235, 334, 421, 450, 452, 500, 550, 554];
 
-/// Sessions with it.
+/// The sessions with this listener.
 pub struct Chaos {
     die: ChaCha8Rng,
     now: Duration,

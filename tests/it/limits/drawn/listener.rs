@@ -1,6 +1,6 @@
-//! A listener as drawn, on a clock of its own: what it offers, where each of its limits is and how it shows. It answers
-//! through the seam of sessions that are driven step by step, so a window of a minute costs nothing. It shares no code with the
-//! embedded listener and none with the search.
+//! A simulated listener on a virtual clock: its extensions, and the value and form of each of its limits are drawn. It
+//! implements the trait of probes, so a window of a minute needs no real time. It shares no code with the embedded
+//! listener or with the search.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,26 +13,26 @@ use smtpress::generator::probe::{
 use smtpress::smtp::hello::Offer;
 use smtpress::smtp::{Closed, Reply, Step};
 
-/// A reply takes so long.
+/// The time until a reply.
 const ROUND_TRIP: Duration = Duration::from_micros(200);
-/// A reply is waited for so long by an opening.
+/// The time-out of a reply while a session is opened.
 const PATIENCE: Duration = Duration::from_secs(10);
 const NEVER: Duration = Duration::MAX;
 
 /// How a limit shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shows {
-    /// This reply, and whether the connection is closed after it, and how much later.
+    /// By this reply. The connection is closed this much later; `None`: it stays open.
     Reply(u16, &'static str, Option<Duration>),
     Close,
     Reset,
-    /// Nothing is answered any more.
+    /// No command is answered any more.
     Silence,
-    /// Connections only: no connection can be made.
+    /// No connection can be made; only for limits of connections.
     NoConnect,
 }
 
-/// Where a limit of messages, recipients or bytes shows.
+/// The step at which a limit of messages, recipients or bytes shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     Own,
@@ -40,11 +40,11 @@ pub enum At {
     Later,
     /// At the final dot.
     Dot,
-    /// Never: the surplus is dropped without a word.
+    /// At no step: the surplus is dropped without a reply.
     Dropped,
 }
 
-/// A number, and how it shows.
+/// A limit: the largest number that is served, and how the limit shows.
 #[derive(Clone, Debug)]
 pub struct Limit {
     pub most: u64,
@@ -52,7 +52,7 @@ pub struct Limit {
     pub at: At,
 }
 
-/// How a number by time is counted.
+/// How a rate is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     Fixed,
@@ -60,7 +60,7 @@ pub enum Window {
     Bucket,
 }
 
-/// So many by time.
+/// A limit of a rate.
 #[derive(Clone, Debug)]
 pub struct Rate {
     pub most: u64,
@@ -70,7 +70,7 @@ pub struct Rate {
     pub shows: Shows,
 }
 
-/// Replies that are held back longer and longer.
+/// Replies that are delayed more and more.
 #[derive(Clone, Copy, Debug)]
 pub struct Tarpit {
     pub from: u64,
@@ -83,14 +83,14 @@ pub struct Drawn {
     pub per_host: Option<Limit>,
     pub per_network: Option<Limit>,
     pub in_all: Option<Limit>,
-    /// After a close, until the slot is released.
+    /// The time from a close to the release of the slot.
     pub release: Duration,
     pub messages: Option<Limit>,
     pub session_bytes: Option<Limit>,
     pub recipients: Option<Limit>,
     pub size: Option<Limit>,
     pub offers_size: bool,
-    /// A line end is one byte of a size.
+    /// Whether a line end counts as one byte of a size.
     pub counts_lf: bool,
     pub header: Option<Limit>,
     pub text_line: Option<Limit>,
@@ -104,33 +104,33 @@ pub struct Drawn {
     pub junk: Option<Limit>,
     pub invalid: Option<Limit>,
     pub logins: Option<Limit>,
-    /// The last error that is answered is followed by the close.
+    /// Whether the close follows the reply to the last error.
     pub closes_after_error: bool,
     pub tarpit: Option<Tarpit>,
     pub connections: Option<Rate>,
     pub rate: Option<Rate>,
     pub idle: Option<Limit>,
     pub lifetime: Option<Limit>,
-    /// Endings besides CRLF.CRLF that end the content.
+    /// The endings besides CRLF.CRLF that end the content.
     pub endings: Vec<&'static [u8]>,
-    /// 250, or how NOOP with an argument, and without one, is answered.
+    /// The codes of the replies to NOOP with and without an argument; normally 250.
     pub noop_argument: u16,
     pub noop: u16,
     pub unknown_code: u16,
     pub auth: Vec<&'static str>,
-    /// AUTH is answered 538.
+    /// Whether AUTH is answered by 538.
     pub encrypts_first: bool,
-    /// A rule that is not kept is answered 250.
+    /// Whether a command that breaks a rule is answered by 250.
     pub lax: bool,
-    /// Every recipient is refused.
+    /// Whether every recipient is refused.
     pub refuses_recipients: bool,
     pub echoes_path: bool,
-    /// The reply to QUIT, and the close, come so much later.
+    /// The delay of the reply to QUIT and of the close.
     pub slow_quit: Duration,
 }
 
 impl Drawn {
-    /// One without limits.
+    /// A listener without limits.
     pub fn open() -> Drawn {
         Drawn {
             per_host: None,
@@ -175,7 +175,7 @@ impl Drawn {
     }
 }
 
-/// The state of a number by time.
+/// The state of a rate.
 #[derive(Default)]
 struct Counted {
     times: VecDeque<Duration>,
@@ -184,7 +184,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// One more at `now`: whether it is served.
+    /// Counts one more at `now`, and returns whether it is served.
     fn take(&mut self, rate: &Rate, now: Duration) -> bool {
         match rate.kind {
             Window::Sliding => {
@@ -220,10 +220,10 @@ impl Counted {
 #[derive(Default)]
 struct One {
     host: u64,
-    /// It holds a slot.
+    /// Whether it has a slot.
     inside: bool,
     over: bool,
-    /// Nothing is answered any more.
+    /// Whether the listener no longer answers.
     mute: bool,
     greeted: bool,
     refused: Option<Shows>,
@@ -248,18 +248,18 @@ struct One {
     hello: bool,
 }
 
-/// Sessions with a listener as drawn.
+/// The probes of a simulated listener.
 pub struct Simulated {
     drawn: Drawn,
     now: Duration,
     sessions: Vec<One>,
-    /// Slots that are still taken until then, by host.
+    /// The slots of closed sessions: until when they are taken, and by which host.
     leaving: Vec<(Duration, u64)>,
     connections: HashMap<u64, Counted>,
     messages: HashMap<u64, Counted>,
     sent_bytes: u64,
     opened: u64,
-    /// More than this and it is the search that never ends.
+    /// The number of calls that are left. A search that needs more never ends.
     budget: u64,
 }
 
@@ -282,7 +282,7 @@ impl Simulated {
         }
     }
 
-    /// Sessions that the client left open.
+    /// Returns the number of sessions that the client left open.
     pub fn left_open(&self) -> usize {
         self.sessions.iter().filter(|one| !one.over).count()
     }
@@ -295,7 +295,7 @@ impl Simulated {
         self.budget = self.budget.checked_sub(1).expect("the search does not end");
     }
 
-    /// What of time has come until `to`.
+    /// Moves the clock to `to`, and ends the sessions whose time is over.
     fn advance(&mut self, to: Duration) {
         for one in &mut self.sessions {
             if one.over || one.timed_out || one.mute || !one.greeted {
@@ -326,7 +326,7 @@ impl Simulated {
         (held + self.leaving.iter().filter(|(_, host)| counts(*host)).count()) as u64
     }
 
-    /// The limit that turns this client away.
+    /// Returns the limit that refuses a new session of this host, if one does.
     fn turned_away(&mut self, host: u64) -> Option<(Shows, At)> {
         if let Some(rate) = &self.drawn.connections
             && !self.connections.entry(host).or_default().take(rate, self.now)
@@ -395,7 +395,7 @@ impl Simulated {
         OpenOutcome::Open(session)
     }
 
-    /// What is read from a client, as lines and contents.
+    /// Reads lines and contents from a client.
     fn read(&mut self, number: usize) {
         loop {
             let one = &mut self.sessions[number];
@@ -410,7 +410,7 @@ impl Simulated {
                     one.buffer.windows(end.len()).position(|part| part == end).map(|at| (at, end.len()))
                 };
                 let Some((at, length)) = ends.into_iter().filter_map(find).min() else { return };
-                // A CR that ends a line is no less one when an LF comes with it.
+                // If the ending ends in a CR and an LF follows, the LF belongs to the ending.
                 let length = length
                     + usize::from(
                         one.buffer[at..at + length].ends_with(b"\r")
@@ -432,7 +432,7 @@ impl Simulated {
         self.sessions[number].events.push_back((at, reply(code, text)));
     }
 
-    /// An error of this session, which is the `count`-th of its kind.
+    /// Answers an error of this session, which is the `count`-th of its kind.
     fn error(&mut self, number: usize, count: u64, limit: Option<Limit>, code: u16, text: &str) {
         let one = &mut self.sessions[number];
         one.errors += 1;
@@ -457,7 +457,7 @@ impl Simulated {
         }
     }
 
-    /// A limit that a command or a content meets; whether the session goes on.
+    /// Shows a limit that a command or a content has reached.
     fn limited(&mut self, number: usize, limit: &Limit) {
         let at = self.now + ROUND_TRIP;
         let one = &mut self.sessions[number];
@@ -611,7 +611,7 @@ impl Simulated {
         let one = &mut self.sessions[number];
         one.active = self.now;
         one.mail = false;
-        // Without the dots that were stuffed.
+        // Stuffed dots do not count.
         let stuffed = content.windows(3).filter(|part| part == b"\n..").count() as u64;
         let ends = content.iter().filter(|byte| **byte == b'\n').count() as u64;
         let length = content.len() as u64 - stuffed;
@@ -662,7 +662,7 @@ impl Simulated {
     }
 }
 
-/// Lets a limit show in a session.
+/// Shows a limit in a session.
 fn show(one: &mut One, at: Duration, shows: &Shows) {
     match shows {
         Shows::Reply(code, text, close) => {
@@ -677,7 +677,7 @@ fn show(one: &mut One, at: Duration, shows: &Shows) {
     }
 }
 
-/// A session ends on the listener's side.
+/// Ends a session on the listener's side.
 fn end(one: &mut One, leaving: &mut Vec<(Duration, u64)>, at: Duration, release: Duration) {
     one.over = true;
     if std::mem::take(&mut one.inside) {
@@ -697,7 +697,7 @@ impl Probes for Simulated {
                     return OpenOutcome::OwnFailure("the time for it was over".to_owned());
                 }
                 let opened = self.connect(*way);
-                // They come at once: silence to one is waited for beside that to another.
+                // The sessions open at the same time, so the waits for silent ones overlap.
                 longest = longest.max(self.now);
                 if self.now - start > PATIENCE {
                     self.now = start + PATIENCE / 2;
@@ -735,7 +735,7 @@ impl Probes for Simulated {
         let next = |one: &One| one.events.front().map_or(NEVER, |(at, _)| *at);
         let mut due = next(&self.sessions[session.0]);
         if due > until && !self.sessions[session.0].over {
-            // Its own time may end first.
+            // The idle time-out or the lifetime of the session may end first.
             let one = &self.sessions[session.0];
             let own = [(&self.drawn.idle, one.active), (&self.drawn.lifetime, one.opened)];
             let own = own
@@ -746,7 +746,7 @@ impl Probes for Simulated {
             due = next(&self.sessions[session.0]);
         }
         if due > until {
-            // A connection that is over meets nothing, at once.
+            // At the end of a connection there is nothing to wait for.
             if !(self.sessions[session.0].over && self.sessions[session.0].events.is_empty()) {
                 self.advance(until);
             } else {

@@ -1,7 +1,7 @@
-//! A thousand listeners drawn from a grammar, each searched for some of its limits: what is found is exact, or a bracket that
-//! holds the truth, or it is said why it is not known. Nothing is ever said of a listener that is not true.
+//! A thousand listeners are drawn from a grammar, and some limits of each are searched. Each result is exact, or a
+//! range that contains the true value, or the reason why the value is unknown. No result is wrong.
 //!
-//! Codes and words are those of real products, also misleading ones.
+//! The codes and texts are those of real products, misleading ones included.
 
 pub mod chaos;
 pub mod listener;
@@ -24,7 +24,7 @@ use listener::{At, Drawn, Limit, Rate, Shows, Simulated, Tarpit, Window};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What real listeners say at a limit of connections.
+/// Replies of real listeners at a limit of connections.
 const CONNECTIONS: &[(u16, &str)] = &[
     (421, "4.7.0 mx.example Error: too many connections from 192.0.2.1"),
     (421, "Too many concurrent SMTP connections from this IP address; please try again later."),
@@ -75,7 +75,7 @@ const TIMES: &[(u16, &str)] = &[
     (451, "Timeout waiting for client input"),
 ];
 
-/// Draws.
+/// The random draws.
 struct Die(ChaCha8Rng);
 
 impl Die {
@@ -126,14 +126,14 @@ impl Die {
             limit.shows = Shows::NoConnect;
             limit.at = At::Own;
         }
-        // A refused session that stays open is a fault of its own.
+        // A refused session that stays open would be another fault.
         if let Shows::Reply(_, _, close @ None) = &mut limit.shows {
             *close = Some(Duration::ZERO);
         }
         Some(limit)
     }
 
-    /// Errors of a session: what is over it is answered by a reply and a close, or by one of them.
+    /// A limit of errors in a session. An error over the limit is answered by a reply, a close, or both.
     fn errors(&mut self, share: f64) -> Option<Limit> {
         self.often(share).then(|| Limit {
             most: self.number(2, 40),
@@ -232,7 +232,7 @@ const ENDINGS: [(&str, &[u8]); 7] = [
     ("crlf-nul-dot-crlf", b"\r\n\0.\r\n"),
 ];
 
-/// Where a limit really is, in the unit of its kind; `None`: there is none.
+/// The true value of a limit, in the unit of its kind; `None`: there is no such limit.
 fn truth(drawn: &Drawn, kind: LimitKind) -> Option<u64> {
     let most = |limit: &Option<Limit>| limit.as_ref().map(|limit| limit.most);
     let errors = |limit: &Option<Limit>| most(limit).map(|most| most - u64::from(drawn.closes_after_error));
@@ -267,7 +267,7 @@ fn truth(drawn: &Drawn, kind: LimitKind) -> Option<u64> {
     }
 }
 
-/// What of a finding is not true; `None`: nothing.
+/// Returns what is wrong with a result; `None`: it is right.
 fn untrue(drawn: &Drawn, kind: LimitKind, finding: &LimitResult) -> Option<String> {
     let truth = truth(drawn, kind);
     // Times are reported to the second, rates to one a minute; a line end may be one byte of a size.
@@ -363,13 +363,13 @@ pub fn setting() -> LimitSetting {
     }
 }
 
-/// What is asked of a listener: some kinds, with nothing, the truth or something else expected.
+/// Draws a request: some kinds of limits, each with no expected value, the true one or a wrong one.
 fn asked(die: &mut Die, drawn: &Drawn) -> LimitRequest {
     let mut kinds: Vec<LimitKind> = LimitKind::all()
         .filter(|kind| !matches!(kind.name(), "too-many-tls-sessions" | "too-many-connections-to-host"))
         .collect();
     kinds.shuffle(&mut die.0);
-    // Those that there are come first.
+    // Limits that the listener has come first.
     kinds.sort_by_key(|kind| truth(drawn, *kind).is_none());
     kinds.truncate(7);
     let mut expected = BTreeMap::new();
@@ -396,7 +396,7 @@ fn searched(drawn: &Drawn, request: &LimitRequest) -> (SearchOutcome, usize) {
     (outcome, left)
 }
 
-/// A finding in one line.
+/// A result in one line.
 fn short(finding: &LimitResult) -> String {
     format!(
         "{:?} {:?} to {:?}, expected {:?}, by {:?} {:?}, {} of {}, window {:?}, alive {:?}, {:?} {:?}",
@@ -415,7 +415,7 @@ fn short(finding: &LimitResult) -> String {
     )
 }
 
-/// What is wrong with a listener's findings.
+/// Returns what is wrong with the results for a listener.
 fn faults(drawn: &Drawn, request: &LimitRequest, outcome: &SearchOutcome, left: usize) -> Vec<String> {
     let mut faults = Vec::new();
     for finding in &outcome.results {
