@@ -1,4 +1,5 @@
-//! A target of several addresses: which is tried, what is reported of each, and the safety rule for every connection.
+//! A target with several addresses: which of them is tried, the counts of each, and the safety rule for every
+//! connection.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +15,7 @@ use smtpress::plan::{Messages, Unit};
 use super::resolvers::Answers;
 use super::testbed::{Testbed, Told, phase, plan, shared};
 
-/// Sessions of one message each, one after the other, to a name with these answers.
+/// Runs sessions of one message each, one after the other, to a name that resolves to these addresses.
 fn run(sessions: u64, answers: &[&[&str]]) -> Told {
     let mut plan = plan(vec![phase(shared(sessions, 1), None, Unit::Message)]);
     plan.messages = Messages::Fixed(1);
@@ -33,7 +34,7 @@ fn at<'a>(told: &'a Told, address: &str) -> Option<&'a AddressCount> {
 
 #[test]
 fn sessions_go_to_the_first_address_that_answers_and_each_is_counted() {
-    // The listener is at the first address of loopback only.
+    // The listener is only at 127.0.0.1.
     let told = run(12, &[&["127.0.0.9", "127.0.0.1"]]);
     assert_eq!((told.of(Outcome::Accepted), told.counts().opened), (12, 12));
     let counts =

@@ -1,6 +1,6 @@
-//! Where the clock starts: at the intended start of an arrival, whatever the listener or we ourselves do (M1 to M6, M9).
+//! The clock starts at the scheduled time of an arrival, whatever the listener or the generator does (M1 to M6, M9).
 //!
-//! Lower bounds and ratios hold on any machine. Upper bounds are checked only where the generator's own lag allows it.
+//! Lower bounds and ratios hold on any machine. Upper bounds are checked only if the generator's lag is small enough.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -17,8 +17,8 @@ use super::testbed::{
     SECOND, Testbed, UNITS, delayed, messages, ms, phase, plan, rate, run, run_against, side_by_side,
 };
 
-/// A stall of S in T of load: the percentile q is S - (1 - q) T at least. The listener's thread may come to its stall late,
-/// and is then silent for less.
+/// With a stall of S in a load of T, the response time at quantile q is at least S - (1 - q) T. The listener's thread
+/// may start its stall late, and is then silent for less time.
 fn at_least(stall: f64, length: f64, q: f64) -> f64 {
     stall - (1.0 - q) * length - 0.1
 }
@@ -35,7 +35,7 @@ fn m1_a_stall_is_in_the_response_times_of_all_that_were_due_in_it() {
     }
     let max = told.hist(Metric::Response, Outcome::Accepted).max_ns();
     assert!(max >= 900_000_000, "max is {max}");
-    // Nine tenths were not in the stall.
+    // Nine tenths of the messages were not in the stall.
     let p50 = told.quantile(Metric::Response, 0.5);
     assert!(p50 * 2.0 < told.quantile(Metric::Response, 0.99), "{p50}");
     told.below("M1: response p50", p50, 0.1);
@@ -64,7 +64,7 @@ fn m3_a_cap_on_sessions_does_not_move_the_anchor() {
     let (response, service) = (told.quantile(Metric::Response, 0.99), told.quantile(Metric::Service, 0.99));
     assert!(response >= at_least(1.0, 10.0, 0.99), "response p99 {response}");
     assert!(told.ledger.sessions_peak <= 8);
-    // Eight of 2000 were under way in the stall; those that waited for them were not.
+    // Eight of 2000 messages were in service during the stall. The others waited for these, and were not in service.
     assert!(service * 2.0 < response, "service p99 {service}, response p99 {response}");
     told.below("M3: service p99", service, 0.3);
     let slow = told.hist(Metric::Service, Outcome::Accepted).max_ns();
@@ -74,7 +74,8 @@ fn m3_a_cap_on_sessions_does_not_move_the_anchor() {
 #[test]
 fn m4_a_queue_is_measured_exactly() {
     side_by_side(UNITS, |unit| {
-        // Arrival k is due at 50 k ms and ends at 100 (k + 1) ms: it takes 50 k + 100 ms, of which 100 are service.
+        // Arrival k is scheduled at 50 k ms and ends at 100 (k + 1) ms: it takes 50 k + 100 ms, of which 100 are
+        // service.
         let mut plan = plan(vec![phase(rate(20.0), Some(4 * SECOND), unit)]);
         plan.phases[0].max_sessions = 1;
         plan.messages = messages(unit);
@@ -85,12 +86,13 @@ fn m4_a_queue_is_measured_exactly() {
         assert!(p50 >= 2.05 * 0.999, "{unit:?} response p50 {p50}");
         assert!(response.max_ns() >= 4_050_000_000, "{unit:?} response max {}", response.max_ns());
         assert!(told.hist(Metric::Service, Outcome::Accepted).min_ns() >= 100_000_000);
-        // To wait for a session is the profile's will and not our lateness.
+        // The wait for a session is caused by the profile, and is no lag of the generator.
         let (wait, lag) =
             (told.hist(Metric::Wait, Outcome::Accepted), told.hist(Metric::Lag, Outcome::Accepted));
         assert!(wait.max_ns() >= 3_800_000_000, "{unit:?} wait max {}", wait.max_ns());
         assert!(lag.max_ns() < 1_500_000_000, "{unit:?} lag max {}", lag.max_ns());
-        // The queue grows evenly: half of them are behind half of the longest wait. The last ends when all were served.
+        // The queue grows evenly, so half of the arrivals wait for at most half of the longest wait. The last one ends
+        // when all were served.
         let (max, service) = (response.max_ns() as f64 / 1e9, told.quantile(Metric::Service, 0.5));
         assert!(p50 < max * 0.65, "{unit:?} response p50 {p50}, max {max}");
         assert!(service * 80.0 < (max + 79.0 * 0.05) * 1.3, "{unit:?} service p50 {service}, max {max}");
@@ -113,7 +115,7 @@ fn m5_our_own_stall_is_not_hidden() {
     assert!(told.hist(Metric::Response, Outcome::Accepted).max_ns() >= 600_000_000);
     assert!(told.is_invalid_by(Code::GeneratorLag), "{:?}", told.summary.validity);
     assert_eq!(told.verdict.exit_code.number(), 98);
-    // The next one is not shifted by it (M6): the arrivals are as many as they were to be, and the last is not late.
+    // The next arrivals are not shifted (M6): the number of arrivals is as planned, and the last one is not late.
     let offered = told.summary.phases[0].offered_per_s;
     assert!((499.9..=500.1).contains(&offered), "{offered}");
 }
@@ -124,7 +126,7 @@ fn m6_the_number_of_arrivals_is_exact() {
     let told = run(&plan, Limits::default());
     assert!(told.counts().scheduled.abs_diff(2000) <= 1, "{:?}", told.counts());
     assert_eq!(told.of(Outcome::Accepted), told.counts().scheduled);
-    // Drift would have them end after their phase.
+    // With drift they would end after their phase.
     let (took, longest) = (told.measured.took.as_secs_f64(), told.hist(Metric::Response, Outcome::Accepted));
     assert!(took < 8.0 + longest.max_ns() as f64 / 1e9, "{took}");
     told.below("M6: the run's length", took, 8.0);
@@ -150,17 +152,17 @@ fn m9_a_listener_that_is_slow_to_accept_is_slow_in_its_greeting() {
     plan.messages = Messages::Fixed(1);
     let told = run(&plan, delayed(|delays| delays.greeting = Delay::fixed(ms(300))));
     let of = |step| told.hist(Metric::Step(step), Outcome::Accepted);
-    // What we notice late of a connection is missing from its greeting, and never from the response.
+    // If the generator notices a connection late, this time is missing from the greeting, but never from the response.
     assert!(told.hist(Metric::Response, Outcome::Accepted).min_ns() >= 300_000_000);
     assert!(of(Step::Greeting).max_ns() >= 250_000_000 && of(Step::Hello).min_ns() < 300_000_000);
-    // Of the time that the listener takes to greet, the connect step takes none: it is the smaller part of the two.
+    // The delay of the greeting is not part of the connect step, which is the smaller one of the two.
     let (connect, greeting) = (of(Step::Connect), of(Step::Greeting));
     assert!(connect.min_ns() < greeting.max_ns() / 2, "{} {}", connect.min_ns(), greeting.max_ns());
     told.below("M9: connect min", connect.min_ns() as f64 / 1e9, 0.05);
     told.below("M9: what is missing from the greeting", 0.3 - greeting.min_ns() as f64 / 1e9, 0.05);
     assert_eq!(of(Step::Dns).count(), 0, "an address is not looked up");
 
-    // Accepted by the kernel, and by nobody else for a second.
+    // The kernel accepts the connections, but the listener does not for one second.
     let stall = Some(Stall { from: ms(300), length: SECOND });
     let told = run(&plan, Limits { stall, ..Limits::default() });
     let of = |step| told.hist(Metric::Step(step), Outcome::Accepted);
@@ -173,7 +175,8 @@ fn m9_a_listener_that_is_slow_to_accept_is_slow_in_its_greeting() {
 
 #[test]
 fn m9_a_lost_syn_is_in_the_connect_step_and_in_the_response() {
-    // An accept queue of one place, which is taken: the kernel drops the next SYN, and the client's repeats it after 1 s.
+    // The accept queue has one slot, which is taken. So the kernel drops the next SYN, and the client's kernel repeats
+    // it after 1 s.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     socket.listen(0).unwrap();
@@ -181,7 +184,7 @@ fn m9_a_lost_syn_is_in_the_connect_step_and_in_the_response() {
     let addr = listener.local_addr().unwrap();
     let first = TcpStream::connect(addr).unwrap();
     let serving = std::thread::spawn(move || {
-        // Patience without a bound: who never connects has failed by itself.
+        // This wait has no bound, because a client that never connects fails by its time-out.
         while !is_syn_sent_to(addr.port()) {
             std::thread::sleep(ms(10));
         }
@@ -200,7 +203,7 @@ fn m9_a_lost_syn_is_in_the_connect_step_and_in_the_response() {
     assert!(least(Metric::Response) >= ms(990), "{:?}", least(Metric::Response));
 }
 
-/// Whether a socket of this machine has sent its SYN to this port, and waits.
+/// Whether a socket of this machine has sent a SYN to this port and waits for the answer.
 fn is_syn_sent_to(port: u16) -> bool {
     // `sl local_address rem_address st ...`, in hexadecimal; 02 is SYN_SENT.
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

@@ -1,4 +1,4 @@
-//! The counts reconcile, whatever the load model and whatever the listener does.
+//! The counts reconcile with any load model and any behaviour of the listener.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn the_bytes_of_a_proxy_header_are_sent_like_any_other() {
         assert_eq!(told.of(Outcome::Accepted), 20);
         told.counts().bytes_sent
     };
-    // Version 2 for IPv4: 16 bytes and two addresses with their ports.
+    // A header of version 2 for IPv4 has 16 bytes and two addresses with their ports.
     assert_eq!(
         sent(ClientAddress::Proxied(ProxyVersion::V2, Addresses::default())) - sent(ClientAddress::Any),
         20 * 28

@@ -1,4 +1,5 @@
-//! What the end of the run cuts off is named with the step that it hung in, and what it would have become (M12b).
+//! An arrival that the end of the run cuts off is reported with its step, and with the condition of a time-out there
+//! (M12b).
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -17,12 +18,12 @@ use super::testbed::{
 fn cut_off(unit: Unit) -> smtpress::plan::Plan {
     let mut plan = plan(vec![phase(rate(20.0), Some(ms(500)), unit)]);
     plan.messages = Messages::Fixed(1);
-    // Long enough for the last of them to come to where it hangs.
+    // This is long enough for the last arrival to reach the step at which it hangs.
     plan.phases[0].graceful_stop = ms(1500);
     plan
 }
 
-/// Every condition of the run is this one, as often as arrivals were cut off.
+/// Checks that the run has only this condition, once for each arrival that was cut off.
 #[track_caller]
 fn named(told: &Told, step: Step, condition: Condition, what: &str) {
     let cut = told.of(Outcome::Interrupted) + told.of(Outcome::InDoubt);
@@ -60,7 +61,7 @@ fn while_the_name_is_looked_up_or_the_connection_made() {
         let told =
             Testbed { resolver: Some(Answers::slow(20 * SECOND)), ..Testbed::default() }.run(&cut_off(unit));
         named(&told, Step::Dns, Condition::ConnectTimeout, &format!("dns {unit:?}"));
-        // A queue of one connection that nobody takes: the SYNs of all others are lost.
+        // The accept queue holds one connection, which is never accepted, so the SYNs of all others are lost.
         let full = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = full.local_addr().unwrap();
         nix::sys::socket::listen(&full, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! What becomes of arrivals that do not end well, and what is said of percentiles then (M11 to M13, M15, M18, M22).
+//! The outcomes of arrivals that fail, and the percentiles that are reported then (M11 to M13, M15, M18, M22).
 
 use smtpress::collector::histogram::Status;
 use smtpress::collector::{Metric, Outcome};
@@ -22,7 +22,7 @@ fn m11_time_outs_are_data() {
     assert!(told.hist(Metric::Step(Step::Mail), Outcome::TimedOut).min_ns() >= 400_000_000);
 }
 
-/// A listener that is slow to say goodbye holds a session, and takes nothing from the messages before.
+/// A listener that is slow to answer QUIT occupies a session, but does not change the outcome of its messages.
 #[test]
 fn quit_has_a_time_out_of_its_own() {
     let text = "[target]\naddress = \"embedded\"\n[timeouts]\nquit = \"200ms\"\n[listener]\ndelays = { quit = \"5s\" }\n\
@@ -44,7 +44,7 @@ fn m12_what_is_under_way_at_the_end_counts_as_at_least() {
     let told = run(&plan, Limits { stall, ..Limits::default() });
     let (accepted, interrupted) = (told.of(Outcome::Accepted), told.of(Outcome::Interrupted));
     assert!(accepted > 40 && interrupted > 60, "{:?}", told.counts());
-    // What had started before the stall may have had its dot out.
+    // A message that started before the stall may have sent its final dot, and is then in doubt.
     assert_eq!(accepted + interrupted + told.of(Outcome::InDoubt), 200);
     assert_eq!(told.hist(Metric::Response, Outcome::Interrupted).count(), interrupted);
     assert!(told.hist(Metric::Response, Outcome::Interrupted).min_ns() >= 300_000_000);
@@ -78,7 +78,7 @@ fn m15_each_phase_has_its_own_arrivals_and_nobody_elses() {
     let mut down = phase(sessions(&[(ms(0), 8.0), (ms(500), 0.0)], ms(10)), Some(ms(500)), Unit::Message);
     down.name = "down".into();
     let plan = plan(vec![warm, steady, down]);
-    // The stall holds what was due in the warm-up until the next phase is under way.
+    // The stall delays the arrivals of the warm-up until the next phase has started.
     let stall = Some(Stall { from: ms(600), length: SECOND });
     let told = run(&plan, Limits { stall, ..Limits::default() });
     let phases = &told.measured.tally.phases;
@@ -89,7 +89,7 @@ fn m15_each_phase_has_its_own_arrivals_and_nobody_elses() {
         let response = &phase.hists[&(Metric::Response, Outcome::Accepted)];
         assert_eq!(response.count(), accepted(n));
     }
-    // What was due in the warm-up took nearly a second, and is in no other phase's times.
+    // The arrivals of the warm-up took nearly a second. Their times are in no other phase.
     let longest = [0, 1].map(|phase| phases[phase].hists[&(Metric::Response, Outcome::Accepted)].max_ns());
     assert!(longest[0] >= 700_000_000 && longest[1] < longest[0], "{longest:?}");
     told.below("M16: response max of the phase behind", longest[1] as f64 / 1e9, 0.85);

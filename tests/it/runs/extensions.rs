@@ -1,4 +1,5 @@
-//! Whole runs with BDAT, LMTP, extensions and commands between messages: the listener has what the client says it took.
+//! Whole runs with BDAT, LMTP, extensions and commands between messages: the counts of the client equal those of the
+//! listener.
 
 use smtpress::collector::Metric;
 use smtpress::collector::Outcome;
@@ -31,7 +32,7 @@ fn chunks(wanted: Use, bytes: u64) -> Chunking {
     Chunking { wanted, size: bytes.try_into().unwrap() }
 }
 
-/// 200 messages over 8 sessions.
+/// The plan of 200 messages over 8 sessions.
 fn some(pipelining: Pipelining, change: impl FnOnce(&mut Plan)) -> Plan {
     let mut plan = plan(vec![phase(shared(200, 8), None, Unit::Message)]);
     plan.script.pipelining = pipelining;

@@ -1,5 +1,6 @@
-//! Whatever the listener does wrong, the counts reconcile with each other and with the ledger (M10, M10b; the testbed checks both to every run):
-//! refusals in each way of showing, replies at each step, resets, closes, silence and nonsense, a death in mid-run.
+//! The counts reconcile with each other and with the ledger, with any fault of the listener (M10, M10b; the testbed
+//! checks both in every run). The faults are each form of refusal, replies at each step, resets, closes, silence,
+//! nonsense, and a listener that dies during the run.
 
 use smtpress::collector::Outcome;
 use smtpress::listener::limits::{Delay, Forced, Limits, RefusalForm};
@@ -37,7 +38,7 @@ fn a_limit_on_connections_in_each_way_of_showing() {
                 assert!(told.of(Outcome::Accepted) > 20, "{shown_by:?} {unit:?}: {:?}", told.counts());
                 let failed =
                     if shown_by == RefusalForm::NoGreeting { Outcome::TimedOut } else { Outcome::Refused };
-                // An arrival that meets no session opens one, and ends as that does.
+                // An arrival without an open session opens one, and has its outcome.
                 assert_eq!(told.of(Outcome::Accepted) + told.of(failed), 100, "{shown_by:?} {unit:?}");
                 assert_eq!(told.of(failed), told.counts().refused, "{shown_by:?} {unit:?}");
                 assert_eq!(told.counts().backoffs, 0);
@@ -59,7 +60,8 @@ fn a_refusing_reply_at_each_step() {
                 let told = run(&plan, Limits { replies: vec![reply], ..Limits::default() });
                 let what = format!("{code} at {step}, {unit:?}: {:?}", told.counts());
                 assert_eq!(told.counts().scheduled, 60, "{what}");
-                // Before a session can send, it is the session that is refused, and another may carry the message.
+                // Before a session can send a message, a refusal concerns the session, and another session may send the
+                // message.
                 let refused = matches!(step, Step::Greeting | Step::Hello);
                 let charged = if refused { Outcome::Refused } else { outcome };
                 assert_eq!(told.of(Outcome::Accepted) + told.of(charged), 60, "{what}");

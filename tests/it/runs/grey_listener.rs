@@ -1,4 +1,4 @@
-//! A listener that defers, refuses and loses as a rule says, and keeps a ledger of every attempt that it saw.
+//! A listener that defers, refuses and drops by a rule, and keeps a ledger of every attempt.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,47 +11,47 @@ use std::time::{Duration, Instant};
 
 use smtpress::generator::clock;
 
-/// Where a rule is asked.
+/// A point at which the rule decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment<'a> {
     /// Before the greeting.
     Greeting,
-    /// At RCPT: the recipient, and how often it was named before.
+    /// At RCPT: the recipient, and how often RCPT named it before.
     Recipient(&'a str, usize),
     /// After the content: the recipient, and how often content came for it before.
     Content(&'a str, usize),
 }
 
-/// What it answers; the time is since the listener was started.
+/// The rule of a listener; the time is since the listener's start.
 pub type Rule = dyn Fn(Moment<'_>, Duration, &Ledger) -> Answer + Send + Sync;
 
-/// What a rule makes of a moment.
+/// The decision of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It goes on.
+    /// The normal reply.
     Good,
-    /// This reply; the session goes on, but after 421 or at the greeting.
+    /// This reply. The session continues, except after 421 or at the greeting.
     Reply(&'static str),
-    /// The connection is closed without a word. Content that has come is delivered.
+    /// The connection is closed without a reply. Content that has come is delivered.
     Close,
 }
 
-/// What it saw of one recipient.
+/// The record of one recipient.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// When RCPT named it.
+    /// The times at which RCPT named it.
     pub named: Vec<Duration>,
-    /// A hash of the content, each time that it came.
+    /// A hash of each content that came for it.
     pub contents: Vec<u64>,
-    /// When it was delivered.
+    /// The times at which a message was delivered to it.
     pub delivered: Vec<Duration>,
 }
 
-/// All that it saw.
+/// The record of all attempts.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     pub connections: u64,
-    /// When connections were refused at the greeting.
+    /// The times at which connections were refused at the greeting.
     pub turned_away: Vec<Duration>,
     pub recipients: BTreeMap<String, Seen>,
 }
@@ -92,7 +92,7 @@ impl GreyListener {
                 }
                 let Ok(stream) = stream else { continue };
                 let session = Session { rule: rule.clone(), ledger: kept.clone(), began };
-                // The stack of a thread is kept until it is joined.
+                // A finished thread is joined, because its stack is kept until then.
                 let (ended, running): (Vec<_>, Vec<_>) =
                     sessions.into_iter().partition(JoinHandle::is_finished);
                 ended.into_iter().for_each(|session| session.join().unwrap());
@@ -104,7 +104,7 @@ impl GreyListener {
         GreyListener { addr, ledger, over, thread }
     }
 
-    /// Ends it; what it saw.
+    /// Ends it and returns its ledger.
     pub fn stop(self) -> Ledger {
         self.over.store(true, Ordering::Relaxed);
         drop(TcpStream::connect(self.addr));
@@ -190,7 +190,8 @@ impl Session {
                     }
                     let mut hash = DefaultHasher::new();
                     content.hash(&mut hash);
-                    // With LMTP each is answered; else the first stands for all.
+                    // With LMTP there is a reply for each recipient; otherwise the decision about the first one holds
+                    // for all.
                     let others = if is_lmtp { Vec::new() } else { accepted.split_off(1.min(accepted.len())) };
                     for recipient in accepted.drain(..) {
                         let answer = {

@@ -1,4 +1,5 @@
-//! Limits of the listener met by a load: the run goes on, the refusals are named, and what the limit allows is used.
+//! A load that reaches limits of the listener: the run continues, the refusals are named, and the load uses what the
+//! limit allows.
 
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use super::testbed::{
     SECOND, Told, UNITS, delayed, ms, phase, plan, rate, run, run_against, sessions, shared, side_by_side,
 };
 
-/// Accepted a second.
+/// The number of accepted arrivals a second.
 fn rate_of(told: &Told) -> f64 {
     told.summary.phases[0].accepted_per_s
 }
 
-/// How many messages were in service at once, by Little's law: a busy machine serves fewer a second, each for longer.
+/// The number of messages in service at once, by Little's law. A busy machine hardly changes it, because it serves
+/// fewer messages a second, but each for longer.
 fn in_service(told: &Told) -> f64 {
     rate_of(told) * told.hist(Metric::Service, Outcome::Accepted).mean_ns() / 1e9
 }
@@ -34,17 +36,17 @@ fn twenty_of_thirty_sessions_go_on_at_full_speed() {
     assert!(told.met("too-many-connections-from-host") >= 10, "{:?}", told.summary.conditions);
     assert_eq!(told.met("too-many-connections-from-host"), told.counts().refused);
     assert_eq!(told.counts().arrivals.ended(), told.of(Outcome::Accepted), "others carried the messages");
-    // 20 sessions, 100 ms each.
+    // 20 sessions serve messages of 100 ms each.
     assert!(in_service(&told) > 12.0, "{}", in_service(&told));
     told.below("the time of a message", 1.0 / rate_of(&told), 1.0 / 120.0);
-    // It connects again from time to time, and no more than that.
+    // Refused sessions connect again, but only from time to time.
     assert!((11..200).contains(&told.counts().refused), "{:?}", told.counts());
     assert!(told.counts().backoffs > 0);
 }
 
 #[test]
 fn concurrency_comes_back_as_places_become_free() {
-    // The listener ends sessions after a second: their places are free for others.
+    // The listener ends each session after one second, and releases its slot.
     let mut plan =
         plan(vec![phase(sessions(&[(Duration::ZERO, 15.0)], ms(0)), Some(4 * SECOND), Unit::Message)]);
     plan.phases[0].max_sessions = 15;
@@ -55,7 +57,7 @@ fn concurrency_comes_back_as_places_become_free() {
     assert_eq!(told.ledger.sessions_peak, 10);
     assert!(told.counts().established >= 25, "{:?}", told.counts());
     assert!(told.met("connection-time-exceeded") >= 15, "{:?}", told.summary.conditions);
-    // 10 sessions, 50 ms each; what is lost is the time to come back.
+    // 10 sessions serve messages of 50 ms each. Some time is lost when sessions connect again.
     assert!(in_service(&told) > 4.0, "{}", in_service(&told));
     told.below("the time of a message", 1.0 / rate_of(&told), 1.0 / 80.0);
 }
@@ -86,7 +88,7 @@ fn a_421_to_sessions_at_rest_costs_no_message() {
     assert_eq!(told.counts().closed_by_peer, told.met("idle-timeout"));
 }
 
-/// An address at which nobody listens.
+/// An address at which nothing listens.
 fn nobody() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Each load model in a whole run, alone and one after the other over one pool; and runs that are stopped.
+//! Each load model in a whole run, alone and in sequence over one pool. Also runs that are stopped.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn thinking_slows_a_closed_load() {
         let mut plan = plan(vec![phase(sessions(&[(Duration::ZERO, 5.0)], ms(200)), Some(2 * SECOND), unit)]);
         plan.messages = messages(unit);
         let told = run(&plan, Limits::default());
-        // At most one at the start and one after each thought.
+        // Each session sends at most one message at the start, and one after each think time.
         assert!((20..=50).contains(&told.of(Outcome::Accepted)), "{unit:?} {:?}", told.counts());
         assert!(told.ledger.sessions_peak <= 5 && told.measured.took < 4 * SECOND);
     });
@@ -73,7 +73,7 @@ fn connections_are_opened_at_their_rate() {
         plan(vec![phase(LoadModel::Held { sessions: 60, rate: f64::INFINITY }, Some(SECOND), Unit::Session)]);
     plan.phases[0].connect_rate = Some(40.0);
     let told = run(&plan, Limits::default());
-    // 40 a second over all threads: 60 need a second and a half, less what may come at once.
+    // At 40 connections a second over all threads, 60 need a second and a half, less the first burst.
     assert_eq!((told.of(Outcome::Accepted), told.counts().opened), (60, 60));
     assert!(told.measured.took >= ms(1250), "{:?}", told.measured.took);
     assert!(told.ledger.sessions_peak <= 48, "{:?}", told.ledger);
@@ -123,7 +123,7 @@ fn a_stall_meets_the_listeners_patience() {
     assert_eq!(told.of(Outcome::Accepted), 0);
     let seen: Vec<_> = told.summary.conditions.iter().map(|row| (row.key.step, row.key.condition)).collect();
     assert_eq!(seen, [(Step::Idle, Condition::IdleTimeout)]);
-    // A listener that waits gets its messages, a stall later each.
+    // The messages are accepted, each later by one pause of the client.
     plan.script.manners.stall = Some((Step::Rcpt, ms(100)));
     let told = run(&plan, Limits::default());
     assert_eq!(told.of(Outcome::Accepted), 4);
@@ -143,22 +143,22 @@ fn clients_that_misbehave_get_what_a_listener_gives_them() {
         let rows = told.summary.conditions.iter().map(|row| (row.key.step, row.key.condition));
         (told.of(Outcome::Accepted), rows.collect::<Vec<_>>(), told)
     };
-    // Three errors are allowed, and two are made in each session.
+    // The listener allows three errors, and each session makes two.
     let patient = Limits { max_bad_commands: Some(3), ..Limits::default() };
     let (accepted, rows, _) = seen(Manners { garbage: 2, ..Manners::default() }, patient.clone());
     assert_eq!((accepted, rows), (4, vec![(Step::Command, Condition::UnrecognizedCommand)]));
     let (accepted, rows, _) = seen(Manners { garbage: 9, ..Manners::default() }, patient);
     assert!(accepted == 0 && rows.contains(&(Step::Command, Condition::BadCommandLimitExceeded)), "{rows:?}");
-    // Written byte by byte, a message is what it was; a session of it takes its time.
+    // If a message is written byte by byte, it is accepted as usual, but takes longer.
     let slow = Manners { trickle: Some(20_000), ..Manners::default() };
     let (accepted, rows, told) = seen(slow, Limits::default());
     assert_eq!((accepted, rows, told.ledger.messages), (4, vec![], 4));
     assert!(told.measured.took >= ms(100), "two sessions of two messages of 1 KiB: {:?}", told.measured.took);
-    // The final dot is out, and so is the end of our side: the answer is read all the same.
+    // The client has sent the final dot and closed its direction, and still reads the reply.
     let half = Manners { half_close: Some(Step::Body), ..Manners::default() };
     let (accepted, rows, told) = seen(half, Limits::default());
     assert_eq!((accepted, rows, told.ledger.messages), (4, vec![], 4));
-    // A client that reads no reply sends no message either; it is ended with its phase, and the listener lives on.
+    // A client that reads no reply sends no message. It ends with its phase, and the listener keeps running.
     let (accepted, _, told) = seen(Manners { deaf: true, ..Manners::default() }, Limits::default());
     assert_eq!((accepted, told.ledger.messages), (0, 0));
     assert!(told.ledger.received_bytes > 6000, "{:?}", told.ledger);
@@ -172,7 +172,7 @@ fn each_way_to_quit_ends_every_session() {
         plan.script.quit = quit;
         let told = run(&plan, Limits::default());
         assert_eq!(told.of(Outcome::Accepted), 60, "{quit:?}");
-        // The last of each session of the six may carry fewer than three.
+        // The last session of each of the six slots may send fewer than three messages.
         assert!((20..=26).contains(&told.counts().opened), "{quit:?} {:?}", told.counts());
         assert!(told.summary.conditions.is_empty(), "{:?}", told.summary.conditions);
     }
@@ -196,7 +196,7 @@ fn a_run_that_is_stopped_drains() {
             let told =
                 Testbed { limits, stops: vec![(ms(600), Stop::Drain)], ..Testbed::default() }.run(&plan);
             let what = format!("{load:?} {unit:?}: {:?}", told.counts());
-            // What was in flight has ended well, and what waited did not start.
+            // Arrivals in flight ended as accepted, and arrivals that waited did not start.
             assert_eq!(told.of(Outcome::Accepted), told.counts().started, "{what}");
             assert!(told.of(Outcome::Accepted) >= 10, "{what}");
             assert!(told.measured.took < 8 * SECOND, "{what} {:?}", told.measured.took);
@@ -249,7 +249,8 @@ fn waiting_costs_no_processor() {
                 Some(limits) => run(&plan, limits),
                 None => run_against(&plan, nobody, || Some(0)),
             };
-            // Two threads over two seconds: one that spins would use two of the four at the least.
+            // Two threads run for two seconds. A thread in a busy loop would use at least two of the four seconds of
+            // CPU.
             let used = told.measured.health.cpu_user_s + told.measured.health.cpu_system_s;
             assert!(used < 0.7, "{name}: {used} s of processor");
         },

@@ -1,7 +1,7 @@
-//! The rules whose figures are given for a minute of load, at their full length: M1 to M4 and M6. `.ci/run` plays them all
-//! at once; `anchor` holds the same rules at a tenth of the length in every run of the tests.
+//! The rules whose figures are given for a minute of load, at full length: M1 to M4 and M6. `.ci/run` runs them all at
+//! once. `anchor` tests the same rules at a tenth of the length in every run of the tests.
 //!
-//! Lower bounds and ratios hold on any machine. Upper bounds are checked only where the generator's own lag allows it.
+//! Lower bounds and ratios hold on any machine. Upper bounds are checked only if the generator's lag is small enough.
 
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::{Delay, Limits, Stall};
@@ -10,13 +10,14 @@ use smtpress::smtp::script::Timeouts;
 
 use super::testbed::{SECOND, delayed, ms, phase, plan, rate, run};
 
-/// 0.1 % and 5 ms of these seconds.
+/// The tolerance for a time in seconds: 0.1 % of it and 5 ms.
 fn e(seconds: f64) -> f64 {
     seconds * 0.001 + 0.005
 }
 
-/// At least what a stall of S in T of load leaves at quantile q: S - (1 - q) T. The listener's thread may come to its stall
-/// late on a busy machine, and is then silent for less: by a tenth of a second, no test is decided by it.
+/// The least response time at quantile q with a stall of S in a load of T: S - (1 - q) T, minus the tolerance. On a
+/// busy machine the listener's thread may start its stall late, and is then silent for less time. So a tenth of a
+/// second more is allowed, which does not weaken the tests.
 fn stalled(stall: f64, length: f64, q: f64) -> f64 {
     let bound = stall - (1.0 - q) * length;
     bound - e(bound) - 0.1
@@ -47,7 +48,7 @@ fn m1() {
     let max = told.hist(Metric::Response, Outcome::Accepted).max_ns();
     assert!(max >= 895_000_000, "M1: max is {max}");
     let p95 = told.quantile(Metric::Response, 0.95);
-    // Only one in sixty was in the stall.
+    // Only one message in sixty was in the stall.
     assert!(p95 * 4.0 < max as f64 / 1e9, "M1: p95 is {p95}, max {max} ns");
     told.below("M1: response p95", p95, 0.1);
 }
@@ -55,7 +56,8 @@ fn m1() {
 fn m2() {
     let stall = Some(Stall { from: 10 * SECOND, length: 30 * SECOND });
     let mut plan = plan(vec![constant(100.0, 60)]);
-    // As long as RFC 5321 4.5.3.2 has them: who stands still for half a minute is slow, and no failure.
+    // The time-outs are those of RFC 5321 4.5.3.2, so a listener that stalls for half a minute is slow, but does not
+    // fail.
     plan.script.timeouts = Timeouts::default();
     let told = run(&plan, Limits { stall, ..Limits::default() });
     assert_eq!(told.of(Outcome::Accepted), 6_000, "{:?}", told.counts());

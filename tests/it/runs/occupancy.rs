@@ -1,5 +1,5 @@
-//! Rates and concurrency: Little's law in a real run (M20), the three rates over one window (M21), and arrivals that are not
-//! started without the profile's will (M23).
+//! Rates and concurrency: Little's law in a real run (M20), the three rates over one window (M21), and arrivals that
+//! did not start although the profile does not allow it (M23).
 
 use smtpress::collector::Outcome;
 use smtpress::collector::summary::{Code, PhaseInfo, Summary};
@@ -13,7 +13,7 @@ use super::testbed::{
     SECOND, Told, UNITS, delayed, messages, ms, phase, plan, rate, run, sessions, side_by_side,
 };
 
-/// The warnings of a run whose one phase is held to Little's law.
+/// The warnings of a run whose only phase is checked by Little's law.
 fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
     let phase = &plan.phases[0];
     let info = PhaseInfo {
@@ -29,7 +29,7 @@ fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
     Summary::new(&told.measured, &[info]).warnings
 }
 
-/// How this assertion of the whole run is judged.
+/// Returns the status of this assertion about the whole run.
 fn judged(told: &Told, expr: &str) -> AssertionStatus {
     judged_with(told, &[], expr)
 }
@@ -48,7 +48,7 @@ fn m20_a_steady_load_obeys_littles_law() {
         plan.messages = messages(unit);
         let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(ms(10))));
         assert_eq!(warnings(&plan, &told), [""; 0], "{unit:?}");
-        // Ten sessions without a pause: as many arrivals under way as that all the time, but for their turns.
+        // Ten sessions without a pause: nearly ten arrivals are in flight all the time.
         let counts = told.counts();
         let mean = counts.in_flight_ns as f64 / told.measured.windows[0].as_nanos() as f64;
         assert!(mean <= 10.0, "{unit:?}: {mean} under way");
@@ -58,7 +58,7 @@ fn m20_a_steady_load_obeys_littles_law() {
 
 #[test]
 fn m20_a_phase_that_ends_before_its_load_has_settled_is_named() {
-    // Answers take twice as long as the phase: what is under way in it is half of what ends after it.
+    // Replies take twice as long as the phase, so all arrivals end after it, and most of their service time is outside.
     let plan = plan(vec![phase(rate(50.0), Some(SECOND), Unit::Message)]);
     let told = run(&plan, delayed(|delays| delays.body = Delay::fixed(2 * SECOND)));
     assert_eq!(told.of(Outcome::Accepted), 50);
@@ -93,7 +93,7 @@ fn m21_what_is_accepted_after_the_window_is_in_no_rate() {
         plan.phases[0].max_sessions = 50;
         plan.phases[0].graceful_stop = 60 * SECOND;
         plan.script.timeouts.body = 60 * SECOND;
-        // Four contents at a time, 20 ms each: 200 a second and never more.
+        // Four contents at a time, 20 ms each: at most 200 a second.
         let mut limits = delayed(|delays| delays.body = Delay::fixed(ms(20)));
         limits.workers = Some(4);
         let told = run(&plan, limits);
@@ -104,7 +104,7 @@ fn m21_what_is_accepted_after_the_window_is_in_no_rate() {
         assert!(0 < within && within <= 4 * (2000 / 20 + 1), "{unit:?}: {within} within the window");
         assert_eq!(phase.accepted_per_s, within as f64 / 2.0);
         assert_eq!(phase.started_per_s, (counts.started - counts.drained.started) as f64 / 2.0);
-        // At 200 a second the rest takes two seconds more.
+        // At 200 a second the remaining messages need two more seconds.
         assert!(phase.drained_for >= ms(1900), "{unit:?}: {:?}", phase.drained_for);
         assert_eq!(counts.drained.transactions.of(Outcome::Accepted), late, "a message each");
         for (expr, status) in [
@@ -119,7 +119,7 @@ fn m21_what_is_accepted_after_the_window_is_in_no_rate() {
     });
 }
 
-/// The same of what was refused, as a condition and as what the profile expects.
+/// The same rule for refusals, as a condition and as an expected one.
 #[test]
 fn m21_what_is_refused_after_the_window_is_in_no_rate() {
     side_by_side([false, true], |is_expected| {
@@ -180,7 +180,7 @@ fn m21_what_is_refused_after_the_window_is_in_no_rate() {
 fn m23_arrivals_that_we_do_not_start_make_the_run_invalid() {
     let mut plan = plan(vec![phase(rate(100.0), Some(SECOND), Unit::Session)]);
     plan.messages = Messages::Fixed(1);
-    // Connections are allowed too slowly for the load, and nobody said that arrivals may be shed.
+    // The connect rate is too low for the load, and the profile does not allow arrivals to be shed.
     plan.phases[0].connect_rate = Some(20.0);
     plan.phases[0].graceful_stop = ms(100);
     let told = run(&plan, Limits::default());

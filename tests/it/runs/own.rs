@@ -1,6 +1,6 @@
-//! What our own machine runs out of is never charged to the listener, and makes the run invalid (M24).
+//! A lack of resources on this machine is never counted against the listener, and makes the run invalid (M24).
 //!
-//! A process has one limit on descriptors, so the run is done by a child: this test binary again, with one test.
+//! The limit on descriptors is one for a process, so a child process does the run: this test binary with one test.
 
 use std::fs;
 use std::process::Command;
@@ -69,9 +69,9 @@ fn m24_a_message_whose_file_is_gone_is_our_own_failure_and_reaches_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     fs::write(at("a.eml"), "Subject: a\n\nbody\n").unwrap();
-    // The first block of it is long enough to be seen by the listener before the loss.
+    // Its first block is long enough to reach the listener before the file is lost.
     fs::write(at("b.eml"), "Subject: b\n\n".to_owned() + &"a line of the body\n".repeat(20_000)).unwrap();
-    // Together they are more than is held in memory; this one is never sent.
+    // Together the files are larger than what is held in memory. This one is never sent.
     fs::File::create(at("z.eml")).unwrap().set_len(files::HELD).unwrap();
     let corpus = Arc::new(Corpus::read(folder.path()).unwrap());
     assert!(!corpus.is_held());

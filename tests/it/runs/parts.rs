@@ -1,4 +1,4 @@
-//! What a response time is made of: lag, wait for a slot, setup of a session and service, exactly.
+//! A response time is exactly the sum of lag, wait for a slot, setup of a session and service.
 
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::{Delay, Limits};
@@ -8,14 +8,14 @@ use super::testbed::{SECOND, Told, delayed, ms, phase, plan, rate, run, side_by_
 
 const GREETING_NS: u128 = 500_000_000;
 
-/// The sum of what was measured of all arrivals with this outcome; each of them has it once.
+/// The sum of a metric over all arrivals with this outcome. Each arrival must have the metric once.
 fn sum(told: &Told, metric: Metric, outcome: Outcome) -> u128 {
     let hist = told.hist(metric, outcome);
     assert_eq!(hist.count(), told.of(outcome), "{metric} {outcome}");
     hist.sum_ns()
 }
 
-/// The four parts of these arrivals together, which are their response to the nanosecond.
+/// The sums of the four parts over these arrivals, which must equal the sum of the response times to the nanosecond.
 fn parts(told: &Told, outcome: Outcome) -> [u128; 4] {
     let parts =
         [Metric::Lag, Metric::Wait, Metric::Setup, Metric::Service].map(|metric| sum(told, metric, outcome));
@@ -29,14 +29,14 @@ fn slow_to_greet() -> Limits {
 
 #[test]
 fn a_slow_greeting_is_setup_and_no_wait() {
-    // Each message needs a session of its own, and far more are allowed than are ever needed.
+    // Each message needs its own session, and far more sessions are allowed than are needed.
     let mut plan = plan(vec![phase(rate(5.0), Some(2 * SECOND), Unit::Message)]);
     plan.messages = Messages::Fixed(1);
     let told = run(&plan, slow_to_greet());
     assert_eq!(told.of(Outcome::Accepted), 10);
     let [_, wait, setup, service] = parts(&told, Outcome::Accepted);
     assert!(told.hist(Metric::Setup, Outcome::Accepted).min_ns() >= GREETING_NS as u64, "{setup}");
-    // Were the greeting anybody's wait, it would be half a second of each.
+    // If the greeting counted as wait, the wait would be half a second for each message.
     assert!(wait < 10 * GREETING_NS / 2, "{wait}");
     assert!(wait + service < setup, "{wait} {service} {setup}");
     told.below("wait, all of it", wait as f64, 10.0 * GREETING_NS as f64 / 20.0);
@@ -45,7 +45,7 @@ fn a_slow_greeting_is_setup_and_no_wait() {
 
 #[test]
 fn sessions_that_stay_open_are_set_up_once_and_full_slots_are_wait() {
-    // One session at a time: the first message has its setup, those behind it wait, and none of them is set up.
+    // With one session at a time, only the first message has a setup; the next ones wait and have none.
     let mut one = plan(vec![phase(rate(10.0), Some(SECOND), Unit::Message)]);
     one.phases[0].max_sessions = 1;
     let told = run(&one, slow_to_greet());
@@ -53,7 +53,7 @@ fn sessions_that_stay_open_are_set_up_once_and_full_slots_are_wait() {
     assert_eq!(told.of(Outcome::Accepted), 10);
     assert!(setup >= GREETING_NS && told.counts().opened == 1, "{setup}");
     assert_eq!(told.hist(Metric::Setup, Outcome::Accepted).min_ns(), 0);
-    // Due at 100 ms to 400 ms, and nobody free before 500 ms.
+    // They are scheduled from 100 ms to 400 ms, and the session is not free before 500 ms.
     assert!(wait >= 900_000_000, "{wait}");
 }
 

@@ -1,5 +1,5 @@
-//! How fast sessions are opened when the listener does not serve them: an open load opens one for each arrival that meets
-//! none, a closed load pauses.
+//! How fast sessions are opened if the listener does not serve them: an open load opens one for each arrival without a
+//! session, and a closed load pauses.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn each_refused_arrival_of_an_open_load_is_one_connection() {
                 "{what}"
             );
             assert_eq!(told.of(Outcome::Accepted) + told.of(Outcome::Refused), 100, "{what}");
-            // One message a session.
+            // Each session has one message.
             assert_eq!((told.ledger.connections, told.counts().opened), (100, 100), "{what}");
             assert_eq!(told.counts().backoffs, 0, "{what}");
             if probability == 1.0 {
@@ -47,8 +47,8 @@ fn each_refused_arrival_of_an_open_load_is_one_connection() {
 
 #[test]
 fn refusals_of_others_give_accepted_arrivals_nothing_to_wait_for() {
-    // That none of them waits is held by the virtual clock, in the tests of the dispatcher: here no clock decides. They
-    // could wait for a pause, or for the session of another.
+    // The tests of the dispatcher check with a virtual clock that no arrival waits for a pause or for another's
+    // session. This test does not depend on a clock.
     side_by_side(UNITS, |unit| {
         let mut plan = plan(vec![phase(rate(200.0), Some(4 * SECOND), unit)]);
         plan.messages = Messages::Fixed(1);
@@ -60,7 +60,7 @@ fn refusals_of_others_give_accepted_arrivals_nothing_to_wait_for() {
     });
 }
 
-/// How many connections a closed load opens in two seconds, and what it came to.
+/// Runs a closed load of two seconds.
 fn closed(unit: Unit, against: impl FnOnce(&smtpress::plan::Plan) -> Told) -> Told {
     let mut plan = plan(vec![phase(sessions(&[(Duration::ZERO, 10.0)], ms(0)), Some(2 * SECOND), unit)]);
     plan.messages = Messages::Fixed(1);
@@ -73,7 +73,7 @@ fn a_closed_load_pauses_when_a_session_was_ended_before_it_was_served() {
     side_by_side([Step::Greeting, Step::Hello, Step::Mail, Step::Rcpt, Step::Data], |step| {
         side_by_side(UNITS, |unit| {
             let told = closed(unit, |plan| run(plan, forced(step, "421 4.3.2 not now", 1.0)));
-            // Ten at once on two threads, then pauses of 50, 100, 200, 400, 800 ms on each.
+            // Ten sessions at once on two threads, and then pauses of 50, 100, 200, 400 and 800 ms on each thread.
             let connections = told.ledger.connections;
             assert!((12..=60).contains(&connections), "421 at {step}, {unit:?}: {connections} connections");
             assert!(told.counts().backoffs >= 4, "{step} {unit:?}: {:?}", told.counts());
@@ -106,7 +106,7 @@ fn so_it_does_when_the_connection_is_closed_or_reset() {
 #[test]
 fn a_session_that_was_served_something_is_no_failure() {
     side_by_side(UNITS, |unit| {
-        // A message a session: closed after its first one, refused within the session.
+        // Each session has one message: it is closed after it, or the message is refused within the session.
         for (step, reply) in [(Step::Quit, "421 4.3.2 bye"), (Step::Rcpt, "550 5.1.1 no such user")] {
             let told = closed(unit, |plan| run(plan, forced(step, reply, 1.0)));
             assert!(told.counts().opened > 60, "{reply} {unit:?}: {:?}", told.counts());
@@ -124,14 +124,14 @@ fn the_pauses_are_those_that_were_asked_for_and_no_part_of_a_response_time() {
         plan.reconnect = Reconnect { first: ms(first), factor, max: ms(max) };
         let told = run(&plan, forced(Step::Mail, "421 4.3.2 not now", 1.0));
         let response = told.hist(Metric::Response, Outcome::Deferred);
-        // A pause would be in all but the first.
+        // With pauses, all response times but the first would contain one.
         let pauses = u128::from(response.count() - 1) * u128::from(first) * 1_000_000;
         assert!(response.sum_ns() < pauses, "{} ns, with pauses of {pauses} ns", response.sum_ns());
         told.counts().opened
     };
     let (slow, fast) = (opened(500, 1.0, 500), opened(50, 1.0, 50));
     assert!((3..=5).contains(&slow), "{slow}");
-    // The virtual clock holds the lower bound: here the machine may be slow.
+    // The lower bound is tested with a virtual clock, because this machine may be slow.
     assert!((slow + 5..=42).contains(&fast), "{fast}");
 }
 

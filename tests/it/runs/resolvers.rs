@@ -1,4 +1,4 @@
-//! Resolvers that answer as a test needs it.
+//! Resolvers with set answers, for tests.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,29 +9,29 @@ use std::time::Duration;
 use futures::future::LocalBoxFuture;
 use smtpress::net::dial::Resolve;
 
-/// Each look-up has the next of `answers`, and the last stays.
+/// Each lookup returns the next of `answers`; the last one is repeated.
 #[derive(Debug, Default)]
 pub struct Answers {
     pub answers: Vec<Vec<IpAddr>>,
     /// How long a lookup takes.
     pub delay: Duration,
-    /// How long it holds up its whole thread, as a machine without a free processor does.
+    /// How long a lookup blocks its whole thread, as on a machine without a free core.
     pub hold: Duration,
     asked: AtomicUsize,
 }
 
 impl Answers {
-    /// These answers, at once.
+    /// Returns these answers without a delay.
     pub fn new(answers: Vec<Vec<IpAddr>>) -> Arc<Answers> {
         Arc::new(Answers { answers, ..Answers::default() })
     }
 
-    /// The first address of loopback, after `delay`.
+    /// Returns 127.0.0.1 after `delay`.
     pub fn slow(delay: Duration) -> Arc<Answers> {
         Arc::new(Answers { delay, answers: vec![vec![[127, 0, 0, 1].into()]], ..Answers::default() })
     }
 
-    /// The first address of loopback, by a lookup that holds up its thread.
+    /// Returns 127.0.0.1 by a lookup that blocks its thread.
     pub fn holding(hold: Duration) -> Arc<Answers> {
         Arc::new(Answers { hold, answers: vec![vec![[127, 0, 0, 1].into()]], ..Answers::default() })
     }

@@ -1,5 +1,5 @@
-//! Messages that are tried again, over sockets: a listener that greylists, one that is away for a while, and what its ledger
-//! says of every attempt.
+//! Messages that are tried again, over sockets: a listener that greylists, and one that refuses for a while. Every
+//! attempt is compared with the listener's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -27,7 +27,7 @@ fn run(
     let addr = listener.addr;
     let told = run_against(plan, addr, || {
         ledger = listener.stop();
-        // It counts recipients, and the client messages.
+        // The listener counts recipients, and the client counts messages.
         (plan.mail.recipients == 1).then(|| ledger.delivered())
     });
     (told, ledger)
@@ -52,7 +52,7 @@ fn a_greylisted_message_is_accepted_when_its_time_has_come_and_the_time_is_the_l
     });
     assert_eq!((told.of(Outcome::Accepted), told.counts().scheduled), (120, 120));
     assert_eq!(attempts(&told), ledger.named(), "each attempt is one RCPT");
-    // 300 ms apart, until a second is over: five, or fewer where the machine was late.
+    // The attempts are 300 ms apart until a second is over: five, or fewer on a late machine.
     let mut of_ledger = BTreeMap::<u32, u64>::new();
     ledger.recipients.values().for_each(|seen| *of_ledger.entry(seen.named.len() as u32).or_default() += 1);
     let by_attempts = told.measured.tally.phases[0].attempts.iter();
@@ -60,7 +60,8 @@ fn a_greylisted_message_is_accepted_when_its_time_has_come_and_the_time_is_the_l
         by_attempts.map(|(attempts, ends)| (*attempts, ends.of(Outcome::Accepted))).collect();
     assert_eq!(by_attempts, of_ledger);
     assert!(by_attempts.keys().all(|attempts| (2..=5).contains(attempts)), "{by_attempts:?}");
-    // The listener's own clock, from the first RCPT to the delivery; the message was to start before that.
+    // The times by the listener's clock, from the first RCPT to the delivery. A message is scheduled before its first
+    // RCPT.
     let mut truth: Vec<Duration> =
         ledger.recipients.values().map(|seen| seen.delivered[0] - seen.named[0]).collect();
     truth.sort_unstable();
@@ -70,12 +71,12 @@ fn a_greylisted_message_is_accepted_when_its_time_has_come_and_the_time_is_the_l
     let p50 = told.quantile(Metric::TimeToAccept, 0.5);
     told.below("time to acceptance beside the listener's", p50, truth[60].as_secs_f64() + 0.1);
     assert!(p50 >= truth[50].as_secs_f64() * 0.999, "{p50} {:?}", truth[50]);
-    // The built-in assertions hold: what was deferred was accepted in the end.
+    // The built-in assertions hold, because each deferred message was accepted in the end.
     assert!(!told.fails_by("unexpected rate <= 1%") && !told.fails_by("shed == 0"));
     assert_eq!(told.counts().transactions.of(Outcome::Deferred), ledger.named() - 120);
 }
 
-/// A listener that is away for a while, and then good for so many sessions a second: with so many more at once.
+/// A listener that refuses all sessions for a while, and then serves a number of sessions a second, with a burst.
 struct Outage {
     from: Duration,
     until: Duration,
@@ -84,7 +85,7 @@ struct Outage {
 }
 
 impl Outage {
-    /// Whether it is away.
+    /// Whether it refuses all sessions at this time.
     fn holds(&self, at: Duration) -> bool {
         (self.from..self.until).contains(&at)
     }
@@ -110,7 +111,8 @@ impl Outage {
         })
     }
 
-    /// Each attempt is one connection, each refusal one of the ledger. Returns the refusals during the outage and after it.
+    /// Checks that each attempt is a connection of the ledger, and each refusal one of its refusals. Returns the
+    /// numbers of refusals during the outage and after it.
     fn assert_attempts_are_the_ledgers(&self, told: &Told, ledger: &Ledger) -> (usize, usize) {
         assert_eq!(attempts(told), ledger.connections);
         assert_eq!(told.counts().retry.attempts.of(Outcome::Refused), ledger.turned_away.len() as u64);
@@ -136,8 +138,8 @@ fn an_outage_is_made_good_and_the_attempts_are_those_of_the_listeners_ledger() {
     assert!(told.of(Outcome::Accepted) >= 500, "{:?}", told.counts());
 }
 
-/// 6,000 messages are refused in the outage. What comes again 5 s later is as much as the load, and the listener is good for half
-/// as much more: it turns away a part of them for as long as they come.
+/// 6,000 messages are refused in the outage. After 5 s they come again, as many a second as the load, but the listener
+/// serves only half as many more. So it refuses a part of them until all are accepted.
 #[test]
 #[ignore = "takes two minutes: cargo test --test it -- --ignored at_full_length"]
 fn an_outage_of_half_a_minute_at_full_length() {
@@ -151,7 +153,7 @@ fn an_outage_of_half_a_minute_at_full_length() {
     let last = ledger.turned_away.iter().rfind(|at| at.as_secs() < 110).unwrap();
     let retries = told.counts().retry.retries;
     eprintln!("{during} refused in the outage, {after} after it, the last at {last:?}; {retries} retries");
-    // In the outage the attempts pile up: 200/s first ones, and as many again for each 5 s that went by.
+    // In the outage the attempts accumulate: 200/s first attempts, and as many retries for each 5 s of outage.
     assert!(during > 15_000, "{during}");
     assert!(after > 1000, "the storm of retries is a second outage: {after}");
     assert_eq!(told.of(Outcome::Accepted), 12_000, "{:?}", told.counts());
@@ -203,7 +205,7 @@ fn a_5yz_reply_is_for_good_wherever_it_comes() {
         assert!(told.fails_by("unexpected rate <= 1%"), "{at}");
         assert_eq!(ledger.delivered(), 0);
     }
-    // A closed load is charged with sessions that could not be opened: those are refused for good too.
+    // In a closed load, a session that could not be opened is an arrival, which is refused permanently too.
     let mut plan = retrying(vec![phase(shared(5, 2), Some(2 * SECOND), Unit::Message)], &[20, 20]);
     plan.phases[0].max_sessions = 2;
     let (told, _) = run(&plan, |_, _, _| Answer::Reply("554 5.7.1 not you"));
@@ -230,7 +232,7 @@ fn recipients_that_are_deferred_are_tried_again_and_the_others_are_not() {
         let expected = [(1, 1), (3, 1), (1, 0)][(number(recipient) % 3) as usize];
         assert_eq!((seen.named.len(), seen.delivered.len()), expected, "{recipient}");
     }
-    // The first attempt is accepted for one, the second for none, the third for the last that is left.
+    // The first attempt is accepted for one recipient, the second for none, and the third for the last one.
     let counts = told.counts();
     assert_eq!((told.of(Outcome::Accepted), counts.started, attempts(&told)), (40, 40, 120));
     assert_eq!(
@@ -242,7 +244,7 @@ fn recipients_that_are_deferred_are_tried_again_and_the_others_are_not() {
     let bytes = ledger.recipients.iter().filter(|(recipient, _)| number(recipient) % 3 < 2);
     let bytes: BTreeSet<u64> = bytes.flat_map(|(_, seen)| seen.contents.clone()).collect();
     assert_eq!(bytes.len(), 40, "each message has the same bytes for all of its recipients");
-    // Both pauses are part of the time until the last recipient accepted it.
+    // Both pauses are part of the time until the message was accepted for its last recipient.
     assert!(told.hist(Metric::TimeToAccept, Outcome::Accepted).min_ns() >= 40_000_000);
 }
 
@@ -259,7 +261,7 @@ fn a_message_that_some_accepted_ends_as_accepted_when_none_is_left_and_pending_w
             _ => Answer::Good,
         })
     };
-    // Recipients end in 0 and 1, 2 and 3, and so on: one message in five has one that is deferred.
+    // The recipients of a message end in 0 and 1, 2 and 3, and so on. So one message in five has a deferred recipient.
     let mut plan = retrying(vec![phase(rate(20.0), Some(SECOND), Unit::Message)], &[1000]);
     plan.mail.recipients = 2;
     for reply in ["450 4.2.1 busy", "550 5.1.1 no such user"] {
@@ -281,7 +283,7 @@ fn lmtp_recipients_are_tried_again_one_by_one_and_none_gets_a_message_twice() {
     plan.script.protocol = Protocol::Lmtp;
     plan.mail.recipients = 2;
     let (told, ledger) = run(&plan, |moment, _, _| match moment {
-        // Full for good, and full for a while.
+        // One mailbox is full permanently, and another one only at first.
         Moment::Content(recipient, _) if recipient.ends_with("1@recipient.example") => {
             Answer::Reply("452 4.2.2 full")
         }
@@ -307,7 +309,7 @@ fn lmtp_recipients_are_tried_again_one_by_one_and_none_gets_a_message_twice() {
 fn a_closed_load_has_its_total_and_its_attempts_are_the_ledgers() {
     let mut plan = retrying(vec![phase(shared(300, 8), None, Unit::Message)], &[30; 40]);
     plan.messages = Messages::Unlimited;
-    // Every third RCPT, whosever it is; and one message in fifty is lost with its connection.
+    // Every third RCPT is deferred, for any recipient, and one message in fifty is lost with its connection.
     let (told, ledger) = run(&plan, |moment, _, ledger| match moment {
         Moment::Recipient(..) if ledger.named() % 3 == 1 => Answer::Reply("450 4.2.1 busy"),
         Moment::Recipient(..) if ledger.named() % 50 == 0 => Answer::Close,

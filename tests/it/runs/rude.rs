@@ -1,4 +1,5 @@
-//! A listener without manners: at a given step it resets, closes, falls silent or talks nonsense. It counts what it took.
+//! A listener that misbehaves: at a given step it resets, closes, is silent or sends nonsense. It counts the messages
+//! that it took.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,18 +10,18 @@ use std::time::Duration;
 
 use smtpress::smtp::Step;
 
-/// What it does instead of answering.
+/// What it does instead of sending its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rudeness {
     Reset,
     Close,
     Silence,
     Nonsense,
-    /// 250 to everything, also where it does not belong.
+    /// 250 to every command, even where 250 is wrong.
     Yes,
 }
 
-/// A rude listener; it ends on request.
+/// A listener that misbehaves, until it is stopped.
 pub struct Rude {
     pub addr: SocketAddr,
     delivered: Arc<AtomicU64>,
@@ -29,12 +30,13 @@ pub struct Rude {
 }
 
 impl Rude {
-    /// One that is rude at `step` in every third session that gets there. After the final dot it has taken the message.
+    /// Starts one that misbehaves at `step` in every third session that reaches the step. At the final dot it has taken
+    /// the message.
     pub fn start(step: Step, rudeness: Rudeness) -> Rude {
         Rude::every(3, step, rudeness)
     }
 
-    /// One that is rude in every session.
+    /// Starts one that misbehaves in every session.
     pub fn always(step: Step, rudeness: Rudeness) -> Rude {
         Rude::every(1, step, rudeness)
     }
@@ -62,7 +64,7 @@ impl Rude {
         Rude { addr, delivered, over, thread }
     }
 
-    /// Ends it; how many messages it took.
+    /// Ends it. Returns the number of messages that it took.
     pub fn stop(self) -> u64 {
         self.over.store(true, Ordering::Relaxed);
         drop(TcpStream::connect(self.addr));
@@ -72,7 +74,7 @@ impl Rude {
 }
 
 fn serve(stream: &TcpStream, rude: Option<(Step, Rudeness)>, delivered: &AtomicU64) -> std::io::Result<()> {
-    // A client that says nothing for so long has been lost.
+    // A client that is silent for this long is regarded as lost.
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut lines = BufReader::new(stream);
     let mut line = Vec::new();
@@ -133,7 +135,7 @@ fn be_rude(mut stream: &TcpStream, rudeness: Rudeness) -> std::io::Result<()> {
         Rudeness::Reset => socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO)),
         Rudeness::Close => Ok(()),
         Rudeness::Silence => {
-            // Until the client gives up.
+            // The listener is silent until the client gives up.
             let mut rest = Vec::new();
             std::io::Read::read_to_end(&mut stream, &mut rest).map(drop)
         }

@@ -1,4 +1,4 @@
-//! One plan and seed are one load: the listener takes the same bytes in the same order, whatever the number of threads
+//! One plan and one seed give one load: the listener gets the same bytes in the same order with any number of threads
 //! (M27).
 
 use std::collections::BTreeSet;
@@ -40,7 +40,7 @@ fn m27_any_number_of_threads_sends_the_same_messages() {
             assert_eq!(digests.len(), 1, "{unit:?} {size:?}: {digests:?}");
         }
     }
-    // Every kind of message, and all that is drawn.
+    // The profile has every kind of message and every drawn value.
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in
         [("a.eml", "Subject: a\n\n.a\n"), ("b.eml", "Subject: b\r\n\r\nb"), ("c.eml", "C: c\n\n")]
@@ -133,7 +133,7 @@ fn two_runs_of_one_seed(unit: Unit, max_sessions: u32, body: &Body) {
         assert_eq!(told.of(Outcome::Accepted), 30);
         scribe.stop()
     };
-    // Which of several sessions comes first is the kernel's.
+    // The kernel decides which of several sessions is accepted first.
     let sorted = |mut sessions: Vec<Vec<u8>>| {
         sessions.sort();
         sessions
@@ -151,7 +151,7 @@ fn two_runs_of_one_seed(unit: Unit, max_sessions: u32, body: &Body) {
     assert!(documented(one) != documented(sessions(8, "run-one")), "the bytes can tell two loads apart");
 }
 
-/// Without the lines that differ from run to run by design.
+/// Returns the bytes without the lines that differ between runs by design.
 fn masked(bytes: &[u8]) -> Vec<u8> {
     const DOCUMENTED: [&[u8]; 3] = [b"Date: ", b"Message-ID: ", b"X-Smtpress-Run: "];
     let lines = bytes.split_inclusive(|byte| *byte == b'\n');

@@ -1,4 +1,4 @@
-//! A listener that writes down every byte of every session, and takes every message.
+//! A listener that records every byte of every session, and accepts every message.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// It ends on request.
+/// The recording listener, which runs until it is stopped.
 pub struct Scribe {
     pub addr: SocketAddr,
     over: Arc<AtomicBool>,
@@ -33,7 +33,7 @@ impl Scribe {
         Scribe { addr, over, thread }
     }
 
-    /// Ends it: what came in each session, in the order in which they were opened.
+    /// Ends it. Returns the bytes of each session, in the order of their opening.
     pub fn stop(self) -> Vec<Vec<u8>> {
         self.over.store(true, Ordering::Relaxed);
         drop(TcpStream::connect(self.addr));
@@ -41,9 +41,9 @@ impl Scribe {
     }
 }
 
-/// Serves one session to its end; every byte of it.
+/// Serves one session to its end. Returns its bytes.
 pub fn serve(mut stream: &TcpStream) -> std::io::Result<Vec<u8>> {
-    // A client that says nothing for so long has been lost.
+    // A client that is silent for this long is regarded as lost.
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     let mut lines = BufReader::new(stream);
     let (mut taken, mut at, mut content) = (Vec::new(), 0, false);

@@ -1,5 +1,5 @@
-//! Whole runs of signed messages: what arrives is verified by the whole verifier of mail-auth, which is given the public key
-//! instead of a name server. It shares the arithmetic with what signs; that is checked apart, with a reading of our own.
+//! Whole runs of signed messages. The verifier of mail-auth verifies the received messages; it gets the public key
+//! without a name server. It shares its arithmetic with the signer, so another test checks that with separate code.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -21,7 +21,7 @@ const RSA: (&str, &str) = (include_str!("../../data/dkim/rsa.pem"), include_str!
 const ED25519: (&str, &str) =
     (include_str!("../../data/dkim/ed25519.pem"), include_str!("../../data/dkim/ed25519.txt"));
 
-/// The one record there is; a client that asks for anything else would ask the network.
+/// The only DNS record. A verifier that asked for another one would use the network.
 struct Zone(Arc<DomainKey>);
 
 impl Zone {
@@ -52,7 +52,7 @@ impl ResolverCache<Box<str>, Txt> for Zone {
     fn insert(&self, _name: Box<str>, _value: Txt, _until: Instant) {}
 }
 
-/// What the verifier says of each signature.
+/// Returns the verifier's result for each signature.
 fn verdicts(message: &[u8], record: &str) -> Vec<DkimResult> {
     let zone = Zone(Arc::new(DomainKey::parse(record.trim().as_bytes()).unwrap()));
     let message = AuthenticatedMessage::parse(message).unwrap();
@@ -64,7 +64,7 @@ fn verdicts(message: &[u8], record: &str) -> Vec<DkimResult> {
     verdicts.iter().map(|verdict| verdict.result().clone()).collect()
 }
 
-/// The messages of a session, without the dots that were put before dots (RFC 5321 4.5.2).
+/// The messages of a session, without stuffed dots (RFC 5321 4.5.2).
 fn messages(session: &[u8]) -> Vec<Vec<u8>> {
     let mut messages: Vec<Vec<u8>> = Vec::new();
     let mut content = false;

@@ -1,4 +1,4 @@
-//! `open_first`: all sessions are open before the first message, on every thread; and what is reported if they never are.
+//! `open_first`: all sessions are open before the first message, on every thread. Also the report if they never are.
 
 use smtpress::collector::{Metric, Outcome};
 use smtpress::listener::limits::Limits;
@@ -6,8 +6,8 @@ use smtpress::plan::{Phase, Plan, Unit};
 
 use super::testbed::{SECOND, Told, ms, phase, plan, run, shared};
 
-/// As many messages as sessions, and connections that come at their rate: the first sessions could carry all of it before
-/// the others are there.
+/// A plan with as many messages as sessions, and a connect rate. Without the barrier the first sessions could send all
+/// messages before the others are open.
 fn gated(sessions: u64) -> Plan {
     let phase = phase(shared(sessions, sessions), None, Unit::Message);
     plan(vec![Phase { open_first: true, connect_rate: Some(100.0), max_sessions: 1000, ..phase }])
@@ -17,11 +17,11 @@ fn gated(sessions: u64) -> Plan {
 fn all_sessions_are_open_when_the_first_message_starts() {
     let told = run(&gated(60), Limits::default());
     assert_eq!((told.of(Outcome::Accepted), told.counts().opened, told.ledger.sessions_peak), (60, 60, 60));
-    // Sixty at 100 a second, of which each thread's rate allows those of 100 ms at once.
+    // Sixty connections at 100 a second, of which each thread may open those of 100 ms at once.
     let start = told.measured.starts[0];
     assert!(start >= ms(350), "the load began at {start:?}");
     assert!(told.measured.windows[0] <= told.measured.took.saturating_sub(start));
-    // The opening is in no message's time: it was due when the gate opened.
+    // The opening is in no response time, because the messages are scheduled from the barrier on.
     let longest = told.hist(Metric::Response, Outcome::Accepted).max_ns();
     assert!(u128::from(longest) <= told.measured.windows[0].as_nanos() * 1001 / 1000, "{longest}");
     assert!(told.summary.warnings.is_empty(), "{:?}", told.summary.warnings);

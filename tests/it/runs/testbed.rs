@@ -1,4 +1,4 @@
-//! The testbed of whole runs: a plan with short names, a listener, and the checks of every run.
+//! The testbed of whole runs: short functions for plans, a listener, and the checks of every run.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -27,10 +27,10 @@ use super::resolvers::Answers;
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
-/// Where upper bounds are listed that a busy machine kept from being checked.
+/// The list of upper bounds that were not checked because the machine was busy.
 const UNCHECKED: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/unchecked-bounds.txt");
 
-/// A plan of one phase that can be changed where it matters.
+/// A plan with these phases and plain settings, which a test can change.
 pub fn plan(phases: Vec<Phase>) -> Plan {
     Plan {
         lists_transactions: false,
@@ -73,7 +73,7 @@ pub fn plan(phases: Vec<Phase>) -> Plan {
     }
 }
 
-/// A phase of messages; `load` and `unit` are the caller's.
+/// A phase of this load.
 pub fn phase(load: LoadModel, length: Option<Duration>, unit: Unit) -> Phase {
     Phase {
         name: "steady".into(),
@@ -97,7 +97,7 @@ pub fn shared(total: u64, sessions: u64) -> LoadModel {
     LoadModel::Shared { total, sessions, think: Think::default() }
 }
 
-/// Sessions over time, from point to point.
+/// A load of sessions whose number follows these points.
 pub fn sessions(points: &[(Duration, f64)], think: Duration) -> LoadModel {
     LoadModel::Sessions { curve: Curve { points: points.to_vec() }, think: Think { min: think, max: think } }
 }
@@ -106,7 +106,7 @@ pub fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Runs a test's cases at the same time: they wait more than they work.
+/// Runs the cases of a test at the same time, because they spend most of their time waiting.
 pub fn side_by_side<C: Send>(cases: impl IntoIterator<Item = C>, test: impl Fn(C) + Sync) {
     std::thread::scope(|scope| {
         for case in cases {
@@ -115,7 +115,7 @@ pub fn side_by_side<C: Send>(cases: impl IntoIterator<Item = C>, test: impl Fn(C
     });
 }
 
-/// Messages of a session for either unit: a session that is an arrival needs a number.
+/// The messages of a session: one if the session is the arrival, which needs a number, else any number.
 pub fn messages(unit: Unit) -> Messages {
     if unit == Unit::Session { Messages::Fixed(1) } else { Messages::Unlimited }
 }
@@ -123,14 +123,14 @@ pub fn messages(unit: Unit) -> Messages {
 /// Both units.
 pub const UNITS: [Unit; 2] = [Unit::Message, Unit::Session];
 
-/// A listener that answers each step at its delay.
+/// The limits of a listener with these delays.
 pub fn delayed(change: impl FnOnce(&mut ReplyDelays)) -> Limits {
     let mut limits = Limits::default();
     change(&mut limits.delays);
     limits
 }
 
-/// What a run and its listener say.
+/// The measurement, the report and the ledger of a run.
 pub struct Told {
     pub measured: Measured,
     pub summary: Summary,
@@ -156,32 +156,32 @@ impl Told {
         self.counts().arrivals.of(outcome)
     }
 
-    /// How often a condition was met, over all phases.
+    /// Returns the count of a condition over all phases.
     pub fn met(&self, name: &str) -> u64 {
         let rows = self.measured.tally.phases.iter().flat_map(|phase| &phase.conditions);
         rows.filter(|(key, _)| key.condition.as_str() == name).map(|(_, row)| row.count).sum()
     }
 
-    /// A distribution of the first phase; empty if there is none.
+    /// Returns a distribution of the first phase; empty if there is none.
     pub fn hist(&self, metric: Metric, outcome: Outcome) -> Hist {
         self.measured.tally.phases[0].hists.get(&(metric, outcome)).cloned().unwrap_or_default()
     }
 
-    /// A percentile of what was accepted in the first phase, in seconds, as it is reported.
+    /// Returns the reported percentile of the accepted arrivals of the first phase, in seconds.
     pub fn quantile(&self, metric: Metric, q: f64) -> f64 {
         let quantile = self.reported(metric, q);
         assert_eq!(quantile.status, Status::Exact, "{metric} {q}");
         quantile.value_ns as f64 / 1e9
     }
 
-    /// The same with its status.
+    /// Returns this percentile with its status.
     pub fn reported(&self, metric: Metric, q: f64) -> Quantile {
         let rows = &self.summary.phases[0].metrics;
         let row = rows.iter().find(|row| (row.metric, row.outcome) == (metric, Outcome::Accepted));
         *row.unwrap().quantiles.iter().find(|quantile| quantile.q == q).unwrap()
     }
 
-    /// Whether this built-in assertion failed, and the run with it: unless it was invalid for our own reasons.
+    /// Whether this built-in assertion failed, and with it the run, unless the run was invalid.
     pub fn fails_by(&self, expr: &str) -> bool {
         let result = self.verdict.results.iter().find(|result| result.expr == expr).unwrap();
         let code = if self.summary.validity.is_valid() { 99 } else { 98 };
@@ -193,8 +193,8 @@ impl Told {
         self.summary.validity.reasons.iter().any(|reason| reason.code == code)
     }
 
-    /// Asserts that `value` is below `bound`, which says something only where the generator itself was not late. Where it
-    /// was, the bound counts as not checked: `UNCHECKED` lists these, and `.ci/run` prints how many they are.
+    /// Asserts that `value` is below `bound`. If the generator itself was late, the bound is not checked but listed in
+    /// `UNCHECKED`, and `.ci/run` prints the number of unchecked bounds.
     #[track_caller]
     pub fn below(&self, what: &str, value: f64, bound: f64) {
         let lag = Duration::from_nanos(self.summary.lag_p99_ns);
@@ -205,7 +205,7 @@ impl Told {
         let line = format!("{what}: {value} is not held to {bound}: the generator was {lag:?} late\n");
         let mut unchecked = OpenOptions::new().create(true).append(true).open(UNCHECKED).unwrap();
         unchecked.write_all(line.as_bytes()).unwrap();
-        // Past the test harness, which keeps what a test prints to itself.
+        // Written directly, because the test harness captures the output of `eprintln!`.
         io::stderr().lock().write_all(line.as_bytes()).unwrap();
     }
 }
@@ -223,20 +223,20 @@ fn info(phase: &Phase) -> PhaseInfo {
     }
 }
 
-/// Where a plan runs, and what happens meanwhile.
+/// The environment of a run, and the events during it.
 #[derive(Clone, Debug, Default)]
 pub struct Testbed {
     pub limits: Limits,
-    /// How the listener's name is resolved; without one the listener has an address only.
+    /// The resolver of the listener's name; `None`: the target is an address.
     pub resolver: Option<Arc<Answers>>,
-    /// When the run is stopped, and how far.
+    /// The times at which the run is stopped, and how.
     pub stops: Vec<(Duration, Stop)>,
-    /// When the listener dies.
+    /// The time at which the listener dies.
     pub dies: Option<Duration>,
 }
 
 impl Testbed {
-    /// Runs `plan` and holds the laws of every run (M10, M10b) to it.
+    /// Runs `plan` and checks the rules of every run (M10, M10b).
     pub fn run(self, plan: &Plan) -> Told {
         let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), self.limits, 7, 1).unwrap();
         let addr = listener.addr();
@@ -282,7 +282,8 @@ pub fn run(plan: &Plan, limits: Limits) -> Told {
     Testbed { limits, ..Testbed::default() }.run(plan)
 }
 
-/// Runs `plan` against the listener there; `delivered` is asked when it is over. `None`: it is not known.
+/// Runs `plan` against the listener at `addr`. At the end `delivered` returns the number of messages that the listener
+/// took; `None`: it is unknown.
 pub fn run_against(plan: &Plan, addr: SocketAddr, delivered: impl FnOnce() -> Option<u64>) -> Told {
     let (_keep, stop) = watch::channel(Stop::Run);
     let mut local = Local::new(stop, "Mon, 23 Nov 2026 12:00:00 +0000".into()).with_listener(addr);
@@ -294,7 +295,7 @@ pub fn run_against(plan: &Plan, addr: SocketAddr, delivered: impl FnOnce() -> Op
     told
 }
 
-/// Conservation (M10) and the ledger (M10b).
+/// Checks conservation (M10) and the ledger (M10b).
 fn hold_laws(measured: &Measured, delivered: Option<u64>) {
     let (mut accepted, mut in_doubt) = (0, 0);
     for phase in &measured.tally.phases {
@@ -312,7 +313,7 @@ fn hold_laws(measured: &Measured, delivered: Option<u64>) {
         }
         for outcome in Outcome::ALL {
             let timed = |metric| phase.hists.get(&(metric, outcome)).map_or(0, Hist::count);
-            // What was shed was never under way; all else has each of its times once (M11). Times are of attempts.
+            // A shed arrival never started. Each other one has each of its times once (M11). Times are of attempts.
             let of_arrivals = if outcome == Outcome::Shed { 0 } else { counts.arrivals.of(outcome) };
             let ended = if is_retried { counts.retry.attempts.of(outcome) } else { of_arrivals };
             let accepting = if is_retried { of_arrivals } else { 0 };
