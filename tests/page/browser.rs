@@ -1,4 +1,5 @@
-//! A headless Chromium, spoken to over a pair of pipes (its `--remote-debugging-pipe`): messages are JSON, each ended by a 0.
+//! A headless Chromium, controlled over a pair of pipes (`--remote-debugging-pipe`). Messages are JSON, each ended by a
+//! 0.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use std::time::Duration;
 use base64::Engine;
 use serde_json::{Value, json};
 
-/// Nothing that a browser does takes so long, on any machine.
+/// No step of a browser takes this long on any machine.
 const LONGEST: Duration = Duration::from_secs(180);
 
-/// The browser that is installed here, or nothing, said aloud. `SMTPRESS_REAL=required` makes that a failure.
+/// The installed browser. Without one a message is printed; with `SMTPRESS_REAL=required` the test fails.
 pub fn installed() -> Option<PathBuf> {
     let named = std::env::var_os("SMTPRESS_CHROMIUM").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -26,13 +27,13 @@ pub fn installed() -> Option<PathBuf> {
     if found.is_none() {
         let missing = "no Chromium; run tests/page/install.sh as root, or name one with SMTPRESS_CHROMIUM";
         assert!(std::env::var("SMTPRESS_REAL").as_deref() != Ok("required"), "{missing}");
-        // Not `eprintln!`: the test harness would keep it to itself.
+        // `eprintln!` is not used, because the test harness captures it.
         writeln!(std::io::stderr(), "skipped: {missing}").ok();
     }
     found
 }
 
-/// A window, as a person may hold it.
+/// The window of a user: its size, and the device.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub width: u32,
@@ -50,23 +51,23 @@ impl Window {
     }
 }
 
-/// A browser under way; it ends with its owner.
+/// A running browser, which is killed when this is dropped.
 pub struct Browser {
     child: Child,
     to: ChildStdin,
     from: Receiver<Value>,
     next: u64,
     session: String,
-    /// What happened meanwhile.
+    /// The events that came in the meantime.
     events: Vec<Value>,
     _profile: tempfile::TempDir,
 }
 
 impl Browser {
-    /// Starts one with an empty page.
+    /// Starts a browser with an empty page.
     pub fn start(program: &Path) -> Browser {
         let profile = tempfile::tempdir().unwrap();
-        // The pipes are its descriptors 3 and 4.
+        // The pipes are the descriptors 3 and 4 of the browser.
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>&1"])
             .arg(program)
@@ -121,7 +122,7 @@ impl Browser {
         browser
     }
 
-    /// Asks for something and waits for the answer.
+    /// Calls a method and waits for the result.
     #[track_caller]
     pub fn call(&mut self, method: &str, params: Value) -> Value {
         self.next += 1;
@@ -169,7 +170,7 @@ impl Browser {
         );
     }
 
-    /// The value of an expression in the page.
+    /// Returns the value of an expression in the page.
     #[track_caller]
     pub fn value(&mut self, expression: &str) -> Value {
         let answer = self.call(
@@ -180,7 +181,7 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// What the page complained of since it was opened: errors, warnings, what its policy refused.
+    /// The errors and warnings of the page since it was opened, violations of its policy included.
     pub fn complaints(&mut self) -> Vec<Value> {
         self.value("1");
         let kinds = ["Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"];
@@ -188,7 +189,7 @@ impl Browser {
         self.events.iter().filter(is).cloned().collect()
     }
 
-    /// What the page asked for since it was opened, beside itself and what it carries in its own text.
+    /// The URLs that the page requested since it was opened, except its own and those of embedded data.
     pub fn requests(&mut self) -> Vec<String> {
         self.value("1");
         let urls = self
@@ -199,7 +200,7 @@ impl Browser {
         urls.skip(1).filter(|url| !url.starts_with("data:")).collect()
     }
 
-    /// A picture of the whole page, for people to look at.
+    /// Takes a picture of the whole page, for people.
     pub fn picture(&mut self, name: &str) -> PathBuf {
         let size = self.call("Page.getLayoutMetrics", json!({}))["cssContentSize"].clone();
         let clip = json!({"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1});
@@ -211,7 +212,7 @@ impl Browser {
     }
 }
 
-/// The folder of pictures, where cargo keeps what tests make.
+/// The folder of pictures, in cargo's folder for files of tests.
 pub fn pictures() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&folder).unwrap();

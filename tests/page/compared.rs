@@ -1,4 +1,4 @@
-//! The page of a comparison: it says what the JSON says, asks for nothing, and can be looked at in every window.
+//! The page of a comparison: it has the figures of the JSON, makes no requests, and works in every window.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const QUIET: [Value; 0] = [];
 const PROFILE: &str = "schema = 1\nname = \"nightly\"\nseed = 7\n[target]\naddress = \"embedded\"\n[[phase]]\nname = \"few\"\n\
                        load = \"shared-messages\"\nmessages = 200\nsessions = 20\n";
 
-/// A stage with runs `base-1`, ... and slow ones, `slow-1`, ...
+/// A testbed with runs `base-1`, `base-2` and so on, and slow ones, `slow-1` and so on.
 fn ran() -> Stage {
     let stage = Stage::new();
     let slow = format!("{PROFILE}[listener]\ndelays = {{ body = \"100ms\" }}\n");
@@ -20,7 +20,7 @@ fn ran() -> Stage {
         std::fs::write(stage.path(&format!("{name}.toml")), profile).unwrap();
         for i in 1..=4 {
             let run = ["run", &format!("{name}.toml"), "-o", &format!("{name}-{i}"), "-q"];
-            // Browsers on the same cores may hold a load thread up; what is held here is what the page says of the runs.
+            // Browsers on the same cores may delay a load thread. The test only checks what the page shows of the runs.
             assert!(matches!(stage.smtpress(&run).0, 0 | 98));
         }
     }
@@ -82,11 +82,11 @@ fn every_figure_of_a_comparison_is_that_of_its_json() {
             browser.picture(&format!("{name}-{kind}"));
         }
         let metrics = json["metrics"].as_array().unwrap().len();
-        // Phase, name, verdict, medians, change, ends, margin, both p; and the verdict twice more.
+        // The figures are phase, name, verdict, medians, change, ends, margin and both p, and the verdict twice more.
         let found = figures::compare(&mut browser, &json);
         assert!(found > 11 * metrics, "{found} figures of {metrics} metrics");
         assert_eq!(browser.value("document.querySelector('header .word').textContent"), word);
-        // Each interval is drawn, and described for readers that do not see it.
+        // Each interval is drawn, and has a description for screen readers.
         assert_eq!(browser.value("document.querySelectorAll('svg[role=img][aria-label]').length"), metrics);
         let carried = browser.value("document.querySelector('#json').textContent");
         let carried: Value = serde_json::from_str(carried.as_str().unwrap()).unwrap();
@@ -94,7 +94,7 @@ fn every_figure_of_a_comparison_is_that_of_its_json() {
     }
 }
 
-/// Where the picture of an interval lies: its margin, its ends and its dot, in percent of the width.
+/// The positions in the picture of an interval: its margin, its ends and its dot, in percent of the width.
 const DRAWN: &str = "(() => { const s = document.querySelector('.interval svg'), \
     n = (q, a) => parseFloat(s.querySelector(q).getAttribute(a)); \
     return [n('.margin', 'x'), n('.margin', 'width'), n('.reach', 'x1'), n('circle', 'cx'), n('.reach', 'x2')]; })()";
@@ -110,12 +110,12 @@ fn the_picture_lies_where_the_figures_are() {
     let drawn: Vec<f64> = drawn.as_array().unwrap().iter().map(|at| at.as_f64().unwrap()).collect();
     let ratio = &json["metrics"][0]["ratio"];
     let log = |name: &str| ratio[name].as_f64().unwrap().ln();
-    // What the margin is wide says how much a percent is.
+    // The width of the margin gives the scale.
     let unit = drawn[1] / 2.0 / 1.05_f64.ln();
     assert!((drawn[0] + drawn[1] / 2.0 - 50.0).abs() < 0.02, "{drawn:?}");
     for (at, name) in [(2, "low"), (3, "middle"), (4, "high")] {
         let expected = (50.0 + log(name) * unit).min(100.0);
-        // The axis ends at ten times, and the places are rounded to a hundredth.
+        // The axis ends at a ratio of ten, and positions are rounded to a hundredth.
         assert!((drawn[at] - expected).abs() < 0.5, "{name}: {} {expected}", drawn[at]);
     }
 }

@@ -1,4 +1,4 @@
-//! A run with a receiver behind the relay: the relay's queue, its rates and the time in it, as the page draws them.
+//! A run with a receiver behind the relay: the charts of the relay's queue, of its rates and of the time in it.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::browser::{Browser, DESKTOP, installed};
 use crate::stage::{Stage, result};
 
-/// `tests/relays/relay.py`, which takes more than it hands on.
+/// `tests/relays/relay.py`, which accepts more than it delivers.
 struct SlowRelay(Child);
 
 impl SlowRelay {
@@ -90,7 +90,7 @@ fn the_queue_and_the_time_in_it_are_drawn_from_the_stored_seconds() {
     };
     assert_eq!(drawn("deliveries", 1), per_second("accepted_recipients"));
     assert_eq!(drawn("deliveries", 2), per_second("delivered"));
-    // One message in three waits for longer than all before it, as long as the load goes on: p50 grows.
+    // During the load one message in three waits longer than all before it, so p50 grows.
     let p50: Vec<f64> = drawn("transit", 4).into_iter().filter(|value| !value.is_nan()).collect();
     assert!(p50.len() >= 5 && p50[0] < p50[4], "{p50:?}");
 }

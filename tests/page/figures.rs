@@ -1,4 +1,5 @@
-//! Whether the page says what `result.json` says: every figure at its place, the data whole, strangers' words as words.
+//! The page agrees with `result.json`: every figure is at its place, the data is complete, and texts of a listener are
+//! shown as texts.
 
 use serde_json::{Value, json};
 use smtpress::report::format;
@@ -6,11 +7,11 @@ use smtpress::report::format;
 use crate::browser::{Browser, DESKTOP, installed};
 use crate::stage::{GOLDEN, Stage, result};
 
-/// All figures of the page: where they stand in the result, how they were written, what is shown.
+/// All figures of the page: the path in the result, the format and the shown text.
 const FIGURES: &str =
     "[...document.querySelectorAll('[data-path]')].map((e) => [e.dataset.path, e.dataset.as, e.textContent])";
 
-/// What the page should show of a value.
+/// The text that the page should show for a value.
 pub fn written(form: &str, value: &Value) -> String {
     let (whole, number) = (value.as_u64().unwrap_or_default(), value.as_f64().unwrap_or(f64::NAN));
     match form {
@@ -32,7 +33,7 @@ pub fn written(form: &str, value: &Value) -> String {
     }
 }
 
-/// Holds every figure of the open page against the result, and gives how many there are.
+/// Compares every figure of the open page with the result, and returns their number.
 pub fn compare(browser: &mut Browser, result: &Value) -> usize {
     let figures = browser.value(FIGURES);
     let figures = figures.as_array().unwrap();
@@ -53,7 +54,7 @@ fn every_figure_is_that_of_the_result() {
     browser.open(&stage.page(GOLDEN.as_ref()), DESKTOP);
     let found = compare(&mut browser, &golden);
     assert!(found > 200, "{found}");
-    // The data that the page carries is the data that was stored.
+    // The data in the page is the stored data.
     let carried =
         browser.value("JSON.parse(document.querySelector('script[data-name=\"result.json\"]').textContent)");
     let carried: Value = serde_json::from_str(carried.as_str().unwrap()).unwrap();
@@ -74,13 +75,13 @@ fn every_figure_is_that_of_the_result() {
     let series = browser
         .value("JSON.parse(document.querySelector('script[data-name=\"timeseries.csv\"]').textContent)");
     assert_eq!(series, std::fs::read_to_string(format!("{GOLDEN}/timeseries.csv")).unwrap());
-    // A figure that is wrong is found.
+    // The test finds a wrong figure.
     browser.value("document.querySelector('[data-path=\"/phases/1/accepted\"]').textContent = '1'");
     let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| compare(&mut browser, &golden)));
     assert!(found.is_err());
 }
 
-/// Ten messages a session, and the listener takes six.
+/// A run of ten messages a session, of which the listener accepts six.
 const MET: [&str; 14] = [
     "--target",
     "embedded",
@@ -121,7 +122,7 @@ fn conditions_over_time_are_those_of_the_result() {
         let sum: u64 = counts.iter().map(|count| count.as_u64().unwrap()).sum();
         assert_eq!(sum, stored, "{kind}");
     }
-    // What the pointer finds in the second second is what the file has.
+    // The values under the pointer in the second second are those of the file.
     let place = browser.value(
         "(() => { document.querySelector('[data-chart=\"conditions\"]').scrollIntoView({behavior: 'instant'}); \
          const u = document.querySelector('[data-chart=\"conditions\"] .u-over').getBoundingClientRect(); \
@@ -189,7 +190,7 @@ fn the_figures_of_searches_failures_and_invalid_runs_too() {
     browser.picture("invalid");
 }
 
-/// Two limits and a capacity.
+/// Adds two limits and a capacity to a result.
 fn searched(result: &mut Value) {
     result["limits"] = json!([
         {"name": "too-many-connections-from-host", "value": 50, "at_least": 50, "at_most": 50, "unit": "sessions",
@@ -205,7 +206,7 @@ fn searched(result: &mut Value) {
         "trials": [trial(1, 400.0, true), trial(2, 1600.0, false), trial(3, 812.0, true)]});
 }
 
-/// A trial as a search stores it.
+/// A trial in the form in which a search stores it.
 fn trial(number: u64, load: f64, good: bool) -> Value {
     json!({"number": number, "load": load, "length_s": 2.0, "why": "double", "began_s": 0.0, "ended_early": !good,
         "invalid": [], "scheduled": 800, "started": 800, "accepted": if good { 800 } else { 512 }, "shed": 0,
@@ -267,14 +268,14 @@ fn what_a_stranger_says_is_shown_and_never_obeyed() {
     assert_eq!(shown, lines.join("\n"));
     let text = browser.value("document.body.innerText");
     assert!(!text.as_str().unwrap().contains(['\u{1b}', '\u{202e}']));
-    // What can be saved is what was stored, to the letter.
+    // The file that the page saves is equal to the stored one.
     let saved = browser.value(SAVED);
     let saved: Value = serde_json::from_str(saved.as_str().unwrap()).unwrap();
     assert_eq!(saved["conditions"][0]["sample"], hostile);
     browser.picture("hostile");
 }
 
-/// What the button for the result saves.
+/// The file that the button for the result saves.
 const SAVED: &str = "(async () => {
   let blob;
   URL.createObjectURL = (given) => { blob = given; return 'data:,'; };

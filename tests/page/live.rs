@@ -1,4 +1,4 @@
-//! The live page: a run that goes on, in a browser, to its end.
+//! The live page of a run in progress, in a browser, up to the end of the run.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -12,7 +12,7 @@ use crate::stage::{Stage, result};
 
 const QUIET: [Value; 0] = [];
 
-/// A run with a live page; what it leaves to be read is in `r`.
+/// A run with a live page, whose run directory is `r`.
 struct Live {
     child: Child,
     err: BufReader<ChildStderr>,
@@ -45,7 +45,7 @@ impl Live {
         Live { child, err, url }
     }
 
-    /// Waits for its end and gives the exit code.
+    /// Waits for its end and returns the exit code.
     fn end(mut self) -> Option<i32> {
         let mut rest = String::new();
         self.err.read_to_string(&mut rest).unwrap();
@@ -77,7 +77,7 @@ const ACCEPTED: &str =
     "Number(document.querySelector('[data-path=\"/phases/0/accepted\"]').textContent.replaceAll(',', ''))";
 const STATE: &str = "document.getElementById('live').dataset.is";
 
-/// Shows all of the page at once, so that every chart is seen and drawn, and takes its picture.
+/// Shows the whole page at once, so that every chart is drawn, and takes a picture.
 fn picture(browser: &mut Browser, name: &str, window: Window) {
     browser.hold(Window { height: 9000, ..window });
     wait(
@@ -102,13 +102,13 @@ fn a_run_is_seen_while_it_goes_on_and_becomes_its_report() {
         &format!("document.querySelector('header .word').textContent === 'RUNNING' && {ACCEPTED} > 0"),
     );
     let first = browser.value(ACCEPTED).as_u64().unwrap();
-    // What a person has unfolded, zoomed and marked stays while the figures grow.
+    // Unfolded parts, a zoom and marks of the user stay while the figures grow.
     browser.value("document.querySelectorAll('#run details')[0].open = true; document.querySelector('h1').dataset.x = '1'");
     browser.value("charts.drawn.get(document.querySelector('[data-chart=rates]')).chart.setScale('x', {min: 0.5, max: 1.5})");
     wait(&mut browser, &format!("{ACCEPTED} > {first}"));
     let second = browser.value(ACCEPTED).as_u64().unwrap();
     wait(&mut browser, &format!("{ACCEPTED} > {second}"));
-    // So it does when a section comes that was not there before, as the first condition of a late failure.
+    // They also stay when a new section comes, such as the first condition of a late failure.
     browser.value("(() => { const late = document.getElementById('generator'); late.nextSibling.remove(); late.remove(); })()");
     wait(&mut browser, "document.querySelector('#generator table') !== null");
     assert_eq!(browser.value("document.querySelectorAll('#run details')[0].open"), true);
@@ -132,14 +132,14 @@ fn a_run_is_seen_while_it_goes_on_and_becomes_its_report() {
     }
     browser.hold(DESKTOP);
     wait(&mut browser, &format!("{STATE} === 'over'"));
-    // Every chart is that of the whole run, also those that nobody has looked at.
+    // Every chart shows the whole run, even one that was never visible.
     let ends = browser.value(
         "[...charts.drawn].filter(([f]) => ['rates', 'bands', 'outcomes', 'steps'].includes(f.dataset.chart))\
          .map(([, { chart }]) => chart.data[0].at(-1))",
     );
     let ends = ends.as_array().unwrap();
     assert!(ends.len() == 4 && ends.iter().all(|end| end.as_f64() >= Some(18.0)), "{ends:?}");
-    // It does not come back to ask again: its process has ended.
+    // The page makes no more requests, because the process of the run has ended.
     let code = live.end();
     assert!(matches!(code, Some(0 | 98 | 99)), "{code:?}");
     let stored = result(&stage.path("r"));

@@ -14,12 +14,12 @@ use crate::browser::{Browser, DESKTOP, installed};
 use crate::stage::{GOLDEN, Stage, result};
 
 const HOUR: u64 = 3600;
-/// Values a second that are filed one by one; each stands for ten.
+/// The number of values that are recorded in a second; each is recorded ten times.
 const FILED: u64 = 200;
-/// Conditions met in every second.
+/// The number of conditions in every second.
 const KINDS: usize = 20;
 
-/// A second in which times wander over two powers of ten, as those of a busy listener do.
+/// A second whose times spread over two powers of ten, like those of a busy listener.
 fn second(t: u64) -> Interval {
     let mut tally = Tally::new(1);
     let phase = &mut tally.phases[0];
@@ -28,12 +28,12 @@ fn second(t: u64) -> Interval {
     phase.counts.arrivals.add_many(Outcome::Accepted, 2000);
     phase.counts.bytes_sent = 9_000_000;
     phase.counts.bytes_received = 400_000;
-    // A few of all metrics: reading a log back is slow in a debug build.
+    // Only some of the metrics, because to read a log is slow in a debug build.
     let metrics = [Metric::Response, Metric::Service, Metric::Step(Step::Greeting), Metric::Step(Step::Body)];
     for (nth, metric) in (1..).zip(metrics) {
         let hist = phase.hists.entry((metric, Outcome::Accepted)).or_default();
         for i in 0..FILED {
-            // A walk over all values, without chance.
+            // The values cover the whole range, without randomness.
             let ns = 1_000_000 * nth + (t * 7919 + i * i * 104_729) % 100_000_000;
             (0..10).for_each(|repeat| hist.record(ns + repeat * 1000));
         }
@@ -105,7 +105,7 @@ fn an_hour_at_two_thousand_a_second_is_a_small_page() {
     let mut browser = Browser::start(&program);
     browser.open(&url, DESKTOP);
     assert_eq!(browser.complaints(), [] as [serde_json::Value; 0]);
-    // How long it takes depends on the machine: told, not judged.
+    // The time depends on the machine, so it is printed but not checked.
     let drawn = browser.value("Math.round(performance.now())");
     let points =
         browser.value("JSON.parse(document.getElementById('data').textContent).timeline.steps.t.length");

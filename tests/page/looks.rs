@@ -1,4 +1,4 @@
-//! What the page does in windows of several kinds, under a pointer, in print, and with an hour of data.
+//! The page in several kinds of windows, under a pointer, in print, and with an hour of data.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ fn the_page_is_quiet_and_fits_in_every_window() {
         assert!(charts.as_u64() >= Some(9), "{charts}");
         browser.picture(name);
     }
-    // The scheme may change, and the window, while the page is open.
+    // The colour scheme and the window may change while the page is open.
     browser.hold(DESKTOP);
     browser.hold(DESKTOP.dark());
     browser.value("document.querySelector('select').dispatchEvent(new Event('change'))");
@@ -49,7 +49,7 @@ fn the_pointer_finds_the_exact_values() {
          return [r.left, r.top, r.width, r.height]; })()",
     );
     let of = |i: usize| place[i].as_f64().unwrap();
-    // Over the third second of eleven.
+    // The pointer is over the third second of eleven.
     let (x, y) = (of(0) + of(2) * 3.02 / 11.0, of(1) + of(3) / 2.0);
     for kind in ["mouseMoved", "mouseMoved"] {
         browser.call("Input.dispatchMouseEvent", json!({"type": kind, "x": x, "y": y}));
@@ -107,7 +107,7 @@ fn what_a_page_does_wrong_is_noticed() {
     browser.open(&format!("file://{}", bad.display()), DESKTOP);
     assert!(browser.complaints().len() >= 2);
     assert_eq!(browser.requests(), ["http://127.0.0.1:9/x.png"]);
-    // And what the page's own policy forbids does not happen.
+    // The page's own policy prevents what it forbids.
     let url = stage.page(Path::new(GOLDEN));
     browser.open(&url, DESKTOP);
     browser.value("document.body.append(Object.assign(new Image(), {src: 'http://127.0.0.1:9/y.png'}))");

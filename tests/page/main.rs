@@ -1,6 +1,6 @@
-//! `report.html` in a real browser: headless Chromium opens it, and says what a person would see.
+//! `report.html` in a real browser: headless Chromium opens it and returns what a user would see.
 //!
-//! Where no Chromium is installed these tests are skipped, aloud. Pictures of every page are kept in `target/tmp/page`.
+//! Without Chromium these tests are skipped with a message. Pictures of every page are kept in `target/tmp/page`.
 
 #![expect(
     clippy::unwrap_used,

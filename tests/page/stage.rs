@@ -1,4 +1,4 @@
-//! Runs for pages: stored ones, changed ones, long ones.
+//! Runs for pages: stored runs, changed runs and long runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,7 +36,7 @@ impl Stage {
         to
     }
 
-    /// Runs the binary in the folder and gives its exit code and what it wrote to stdout.
+    /// Runs the binary in the folder and returns its exit code and its stdout.
     pub fn smtpress(&self, arguments: &[&str]) -> (i32, String) {
         let done = Command::new(env!("CARGO_BIN_EXE_smtpress"))
             .args(arguments)

@@ -1,4 +1,4 @@
-//! Against aiosmtpd: a listener that is a library, with rules of its own about nearly everything.
+//! Against aiosmtpd, a library of a listener that differs from other listeners in many rules.
 
 use crate::aiosmtpd::Aiosmtpd;
 use crate::smtpress;

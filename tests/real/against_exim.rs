@@ -1,6 +1,6 @@
-//! Against Exim: what smtpress counts is what Exim takes, and each limit comes back by its name, in Exim's words.
+//! Against Exim: the counts of smtpress equal those of Exim, and each limit is named, with Exim's reply.
 //!
-//! The words are those of Exim 4.96, seen on the wire; it has no enhanced status codes in them.
+//! The replies are those of Exim 4.96 on the wire, which have no enhanced status codes.
 
 use crate::exim::Exim;
 use crate::smtpress;
@@ -72,7 +72,8 @@ fn the_message_limit_of_a_session_is_named() {
 
 // The limit of unknown commands: 500 unrecognized command, three times, then: 500 Too many unrecognized commands, and the end.
 
-// Exim counts connections before it reads the header: its limit for a host is met by the balancer, not by those behind it.
+// Exim counts connections before it reads the header, so its limit for a host applies to the load balancer and not to
+// the clients behind it.
 // Table: Exim: PROXY
 #[test]
 fn clients_carried_by_a_proxy_header_are_who_they_are_said_to_be() {

@@ -1,5 +1,5 @@
-//! Against Sendmail, Courier, qpsmtpd, Haraka and smtp-server: what smtpress counts is what they take, pipelined as they offer,
-//! and more than that.
+//! Against Sendmail, Courier, qpsmtpd, Haraka and smtp-server: the counts of smtpress equal theirs, with the pipelining
+//! that they offer and with more.
 
 use serde_json::json;
 
@@ -13,8 +13,8 @@ use crate::smtpress;
 const KEPT: &str = "--messages-per-session 0";
 const FULL: &str = "--messages-per-session 0 --pipelining full";
 
-/// Loads of 200 messages with these flags, in ten sessions at once: what the run counts as accepted is all of them, and what
-/// the listener has.
+/// Runs 200 messages with each of these flags, in ten sessions at once. Checks that the run counts all of them as
+/// accepted, and that the listener has them.
 #[track_caller]
 fn accepted_is_taken(port: u16, loads: &[&str], taken: impl Fn() -> u64) {
     for flags in loads {
@@ -47,7 +47,7 @@ fn accepted_is_what_smtp_server_took() {
     accepted_is_taken(server.port, &["", KEPT, FULL], || server.taken());
 }
 
-// What follows the content in the same group is refused: 503 Bad sequence of commands - pipelined after end of DATA
+// A command after the content in the same group is refused: 503 Bad sequence of commands - pipelined after end of DATA
 // Table: Haraka: SMTP, PIPELINING
 #[test]
 fn accepted_is_what_haraka_stored() {
@@ -61,7 +61,7 @@ fn accepted_is_what_haraka_stored() {
     assert_eq!((outcome.count("accepted"), haraka.stored() - before), (100 - refused, 100 - refused));
 }
 
-// What follows the content in the same group is dropped without a word.
+// A command after the content in the same group is dropped without a reply.
 // Table: Courier: SMTP, PIPELINING
 #[test]
 fn accepted_is_what_courier_took() {
@@ -75,7 +75,8 @@ fn accepted_is_what_courier_took() {
     assert_eq!((accepted, accepted), (12 - late, courier.taken() - before));
 }
 
-/// A load that meets a limit: which one is said, in the listener's words, and what is accepted is what it has.
+/// Runs a load that reaches a limit. Checks that the limit is named with the listener's reply, and that the listener
+/// has the accepted messages.
 #[track_caller]
 fn limit_is_named(
     port: u16,
@@ -114,7 +115,8 @@ fn the_limits_of_sendmail_are_named() {
     limit_is_named(sendmail.port, SIZE, size, taken);
 }
 
-// It closes what is one too many without a word. Its tarpit would make the second refusal of a session wait for 10 s.
+// It closes a connection over the limit without a reply. Its tarpit would delay the second refusal of a session by 10
+// s.
 // Table: Courier: limits
 #[test]
 fn the_limits_of_courier_are_named() {
@@ -136,7 +138,7 @@ fn the_limits_of_courier_are_named() {
     limit_is_named(courier.port, SIZE, ("mail", "message-size-exceeded", "534 SIZE=Message too big."), taken);
 }
 
-// It has no limit of recipients, and lets a client find out about its size limit at the end.
+// It has no limit of recipients, and enforces its size limit only at the final dot.
 // Table: qpsmtpd: limits
 #[test]
 fn the_limits_of_qpsmtpd_are_named() {
@@ -151,7 +153,7 @@ fn the_limits_of_qpsmtpd_are_named() {
     limit_is_named(qpsmtpd.port, SIZE, ("body", "message-size-exceeded", "552 Message too big!"), taken);
 }
 
-// Its limit of recipients is one of the session.
+// Its limit of recipients is for the whole session.
 // Table: Haraka: limits
 #[test]
 fn the_limits_of_haraka_are_named() {

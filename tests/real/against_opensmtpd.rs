@@ -1,6 +1,6 @@
-//! Against OpenSMTPD: what smtpress counts is what it takes, and each limit comes back by its name, in its words.
+//! Against OpenSMTPD: the counts of smtpress equal its counts, and each limit is named, with its reply.
 //!
-//! The words are those of OpenSMTPD 6.8.0p2, seen on the wire. It offers no PIPELINING.
+//! The replies are those of OpenSMTPD 6.8.0p2 on the wire. It offers no PIPELINING.
 
 use crate::opensmtpd::Opensmtpd;
 use crate::smtpress;

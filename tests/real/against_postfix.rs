@@ -1,6 +1,7 @@
-//! Against Postfix: what smtpress counts is what Postfix queues, and each limit comes back by its name, in Postfix's words.
+//! Against Postfix: the counts of smtpress equal those of Postfix's queue, and each limit is named, with Postfix's
+//! reply.
 //!
-//! The words are those of Postfix 3.7.11, seen on the wire.
+//! The replies are those of Postfix 3.7.11 on the wire.
 
 use crate::postfix::Postfix;
 use crate::smtpress;
@@ -27,7 +28,7 @@ fn the_connection_limit_is_named() {
     let (count, sample) = outcome.condition("greeting", "too-many-connections-from-host");
     assert!(count >= 1);
     assert!(sample.contains("421 4.7.0 postfix.test Error: too many connections from 127.0.0.1"), "{sample}");
-    // Refusals or not: the listener's counts are ours.
+    // With refusals too, the counts of the run equal those of the listener.
     let accepted = outcome.count("accepted");
     assert!(accepted >= 1);
     assert_eq!(postfix.queued_in_the_end(accepted), accepted);
@@ -83,13 +84,14 @@ fn the_size_limit_is_named_at_the_end_of_the_content() {
 
 // The error limit: 500 5.5.2 Error: command not recognized, three times, then: 421 4.7.0 postfix.test Error: too many errors
 
-/// A load of twelve sessions at once from these clients, as `key=value` of the profile.
+/// Runs a load of twelve sessions at once with these settings of the clients' addresses, each as `key=value`.
 fn from_clients(postfix: &Postfix, settings: &[&str]) -> smtpress::Outcome {
     let settings: String = settings.iter().map(|setting| format!(" --set {setting}")).collect();
     smtpress::run(postfix.port, &format!("-c 12 -n 400 --messages-per-session 0{settings}"))
 }
 
-/// Whatever carries the clients' addresses: of many none meets the limit of one, and one does.
+/// Checks, for one way to announce the clients' addresses, that many clients do not reach the limit for a host, and
+/// that one client does.
 fn limit_of_one_host(postfix: &Postfix, carrier: &[&str]) {
     let many = [&["target.sources=[\"127.0.3.0/24\"]"], carrier].concat();
     let outcome = from_clients(postfix, &many);

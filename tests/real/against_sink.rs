@@ -1,4 +1,4 @@
-//! Against smtp-sink: nothing is lost and nothing is invented.
+//! Against smtp-sink: no message is lost, and none is counted that was not sent.
 
 use crate::sink::Sink;
 use crate::smtpress;

@@ -1,4 +1,4 @@
-//! aiosmtpd, the Python library, under the few lines of `listener_in_python.py`: STARTTLS with AUTH, implicit TLS, LMTP, PROXY.
+//! aiosmtpd, the Python library, run by `listener_in_python.py`: STARTTLS with AUTH, implicit TLS, LMTP, PROXY.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ pub const PROGRAM: &str = "target/real-listeners/aiosmtpd/bin/python";
 
 /// A running aiosmtpd.
 pub struct Aiosmtpd {
-    /// With STARTTLS, and AUTH behind it.
+    /// The port with STARTTLS, and AUTH after it.
     pub starttls: u16,
-    /// With TLS from the first byte.
+    /// The port with implicit TLS.
     pub implicit: u16,
-    /// LMTP.
+    /// The port with LMTP.
     pub lmtp: u16,
-    /// Behind the PROXY protocol.
+    /// The port that requires a PROXY header.
     pub proxied: u16,
     pub certificate: Certificate,
     pub processes: Processes,
@@ -30,7 +30,7 @@ pub struct Aiosmtpd {
 }
 
 impl Aiosmtpd {
-    /// Starts one; `None` where it is not installed.
+    /// Starts one; `None` if it is not installed.
     pub fn start() -> Option<Aiosmtpd> {
         let Some(python) = listener::program(&[PROGRAM]) else {
             return listener::missing("aiosmtpd is not installed");
@@ -46,17 +46,18 @@ impl Aiosmtpd {
             .args([USER, PASSWORD])
             .args([starttls, implicit, lmtp, proxied].map(|port| port.to_string()));
         let mut processes = Processes::start(&mut command, &output);
-        // The last one of its ports.
+        // This port is opened last.
         processes.await_greeting_to("PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n", proxied, &output);
         Some(Aiosmtpd { starttls, implicit, lmtp, proxied, certificate, processes, output, _folder: folder })
     }
 
-    /// The messages it has taken: `message rcpt=1 tls=.. user=.. source=..` each, said before the final 250.
+    /// The number of messages that it has taken. It prints `message rcpt=1 tls=.. user=.. source=..` for each, before
+    /// the final 250.
     pub fn taken(&self) -> usize {
         self.taken_with("")
     }
 
-    /// Those of whom it says this.
+    /// The number of messages whose line contains this text.
     pub fn taken_with(&self, said: &str) -> usize {
         let log = fs::read_to_string(&self.output).unwrap();
         log.lines().filter(|line| line.starts_with("message ") && line.contains(said)).count()

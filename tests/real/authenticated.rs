@@ -1,5 +1,5 @@
-//! AUTH: a right login sends, a wrong one is reported and sends nothing. In clear text, because the profile says so; with
-//! TLS in `encrypted`.
+//! AUTH: with a right login messages are sent; a wrong login is reported and sends nothing. These logins are in clear
+//! text, which the profile allows. `encrypted` tests logins over TLS.
 
 use crate::dovecot::Dovecot;
 use crate::exim::Exim;
@@ -7,10 +7,10 @@ use crate::postfix::Postfix;
 use crate::sink::Sink;
 use crate::smtpress::{self, login};
 
-/// Of Dovecot's mechanisms, each that Postfix hands on.
+/// The mechanisms of Dovecot that Postfix offers.
 const OF_DOVECOT: [&str; 4] = ["plain", "login", "cram-md5", "scram-sha-256"];
 
-/// What a login in clear text takes.
+/// The flags of a login in clear text.
 fn clear_text(mechanism: &str, password: &str) -> String {
     format!("{} --set session.auth.allow_clear_text=true", login(mechanism, password))
 }
@@ -77,7 +77,7 @@ fn a_right_login_at_exim_sends_and_a_wrong_one_is_reported() {
     }
 }
 
-// It hands each command on to the listener behind it, smtp-sink: what that one has counted was accepted.
+// It passes each command to the listener behind it, smtp-sink, whose count must equal the accepted messages.
 // Table: Dovecot submission: SMTP, AUTH
 #[test]
 fn what_is_submitted_to_dovecot_is_what_the_listener_behind_it_counts() {

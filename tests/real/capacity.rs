@@ -1,4 +1,4 @@
-//! The capacity of a Postfix whose processes and delay are known: as many sessions at once as it has processes.
+//! The capacity of a Postfix with a known number of processes and a known delay: one session at once for each process.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::postfix::Postfix;
 
-/// A Postfix of so many smtpd processes, each of which sleeps a second at RCPT.
+/// A Postfix with this number of smtpd processes, each of which sleeps one second at RCPT.
 fn postfix(processes: u64) -> Option<Postfix> {
     Postfix::plain()
         .set("default_process_limit", processes)
@@ -16,8 +16,8 @@ fn postfix(processes: u64) -> Option<Postfix> {
         .start()
 }
 
-/// The bounds by sessions that are all served without waiting for another's process; nothing where a trial could not be
-/// trusted on a busy machine.
+/// Searches the bounds of the number of sessions that are served without a wait for another session's process. `None`
+/// if a trial is invalid because the machine is busy.
 fn searched(port: u16, processes: u64, folder: &Path) -> Option<(u64, u64)> {
     let settings = [
         format!("capacity.start={}", processes.div_ceil(2)),
@@ -29,7 +29,7 @@ fn searched(port: u16, processes: u64, folder: &Path) -> Option<(u64, u64)> {
     ];
     let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
     command.args(["capacity", "--target", &format!("smtp://127.0.0.1:{port}"), "--by", "sessions"]);
-    // One that waits for a process waits for a second.
+    // A session that waits for a process waits for one second.
     command.args(["--goal", "response p99 < 1700ms", "--progress", "log", "--json", "-", "-o", "out"]);
     command.args(settings.iter().flat_map(|setting| ["--set", setting]));
     let output = command.current_dir(folder).stdin(Stdio::null()).output().unwrap();
@@ -39,7 +39,7 @@ fn searched(port: u16, processes: u64, folder: &Path) -> Option<(u64, u64)> {
     let trials = result["capacity"]["trials"].as_array().unwrap();
     if trials.iter().any(|trial| !trial["invalid"].as_array().unwrap().is_empty()) {
         use std::io::Write;
-        // Not `eprintln!`: the test harness would keep it to itself.
+        // `eprintln!` is not used, because the test harness captures it.
         writeln!(std::io::stderr().lock(), "a trial could not be trusted on this busy machine: {said}")
             .unwrap();
         return None;
@@ -49,7 +49,7 @@ fn searched(port: u16, processes: u64, folder: &Path) -> Option<(u64, u64)> {
     Some((goal["lower"].as_f64().unwrap() as u64, goal["upper"].as_f64().unwrap() as u64))
 }
 
-/// Searches until one could be trusted; `None`: in four searches none was, and nothing is held.
+/// Repeats the search until it is valid; `None` after four searches, and then nothing is checked.
 fn trusted(port: u16, processes: u64) -> Option<(u64, u64)> {
     let search = |_| {
         let folder = tempfile::tempdir().unwrap();
@@ -72,7 +72,7 @@ fn capacity_grows_with_the_processes() {
         .collect();
     for search in searches {
         let Some((processes, (lower, upper))) = search.join().unwrap() else { continue };
-        // What a busy machine adds to a wait can cost a session, and never gains one.
+        // A busy machine makes waits longer, so the capacity found can be lower, but never higher.
         assert!(lower <= processes && upper > lower, "{lower} to {upper} of {processes} processes");
         assert!(lower * 10 >= processes * 8, "{lower} to {upper} of {processes} processes");
     }

@@ -1,4 +1,4 @@
-//! A certificate for a listener on loopback, and the authority that vouches for it. Made anew for each listener.
+//! A certificate for a listener on loopback, and its authority. Both are made for each listener.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 pub struct Certificate {
     pub chain: PathBuf,
     pub key: PathBuf,
-    /// The authority's certificate: what a client trusts.
+    /// The certificate of the authority, which a client trusts.
     authority: PathBuf,
 }
 
 impl Certificate {
-    /// Makes one for `localhost` and 127.0.0.1 in a new folder `tls` of `root`, its key for `owner` alone.
+    /// Makes one for `localhost` and 127.0.0.1 in a new folder `tls` of `root`. Only `owner` can read its key.
     pub fn make(root: &Path, owner: &str) -> Certificate {
         let folder = root.join("tls");
         fs::create_dir(&folder).unwrap();
@@ -42,12 +42,12 @@ impl Certificate {
         made
     }
 
-    /// What makes a run trust it and nothing else.
+    /// The flags with which a run trusts only this authority.
     pub fn trusted(&self) -> String {
         format!("--set target.tls_options.ca={}", self.authority.display())
     }
 
-    /// What makes a trace trust it and nothing else.
+    /// The flags with which a trace trusts only this authority.
     pub fn trusted_by_trace(&self) -> String {
         format!("--ca {}", self.authority.display())
     }

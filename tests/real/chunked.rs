@@ -1,4 +1,4 @@
-//! BDAT: the content in chunks is the message that DATA would have made.
+//! BDAT: the content in chunks gives the same message as DATA.
 
 use crate::dovecot::Dovecot;
 use crate::exim::Exim;
@@ -6,7 +6,7 @@ use crate::postfix::Postfix;
 use crate::sink::Sink;
 use crate::smtpress;
 
-/// A message of 20 KiB in five chunks, and BDAT or nothing.
+/// The flags for a message of 20 KiB in five chunks, with BDAT required.
 const CHUNKS: &str = "--size 20KiB --set session.chunking=require --set session.chunk_size=4KiB";
 
 // `bdat=5` in the last line of a session counts each chunk.

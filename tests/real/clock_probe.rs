@@ -1,4 +1,5 @@
-//! The clock of a receiver on another machine: what `--clock-probe` measures is the truth, within the bound that it states.
+//! The clock of a receiver on another machine: `--clock-probe` measures the true offset, within the bound that it
+//! reports.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,7 +20,7 @@ use crate::faulty_relay::FaultyRelay;
 use crate::listener::{self, wait_until};
 use crate::smtpress::{self, Outcome};
 
-/// A receiver whose wall clock is ahead of ours, and whose monotonic clock is none of ours.
+/// A receiver whose wall clock is ahead of this process's clock, and whose monotonic clock differs too.
 struct FarReceiver {
     port: u16,
     folder: TempDir,
@@ -76,7 +77,7 @@ impl Drop for FarReceiver {
     }
 }
 
-/// Hands on both ways; what comes back is held for so many milliseconds.
+/// Forwards in both directions, and delays the way back by this many milliseconds. Returns the port.
 fn slow_way_back(to: u16, held_ms: Arc<AtomicI64>) -> u16 {
     let listening = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listening.local_addr().unwrap().port();
@@ -124,7 +125,7 @@ fn a_clock_that_is_an_hour_off_is_measured_and_the_times_of_the_relay_are_true()
         assert_eq!((outcome.delivery("delivered"), outcome.delivery("missing")), (150, 0));
         let (ahead, bound) = offset(&outcome);
         assert!((ahead - hour as f64).abs() <= bound && bound < 0.1, "{ahead} +- {bound}");
-        // Each was held for 0.7 s: none came out earlier after its start.
+        // The relay holds each message for 0.7 s, so none came out earlier.
         let metrics = outcome.result["metrics"].as_array().unwrap();
         let delivery = metrics.iter().find(|row| row["name"] == "delivery" && row["outcome"] == "accepted");
         let least = delivery.and_then(|row| row["min_ns"].as_u64()).unwrap();
@@ -144,13 +145,13 @@ fn the_bound_holds_the_truth_where_one_way_takes_longer_and_where_the_clocks_dri
         "-n 50 -c 2 --drain 5s --deliveries {} --clock-probe 127.0.0.1:{way}",
         receiver.log().display()
     );
-    // Without a relay between: what the receiver answered has come out.
+    // There is no relay, so each message that the receiver accepted has come out.
     let outcome = smtpress::run(receiver.port, &flags);
     let (ahead, bound) = offset(&outcome);
-    // The whole delay is on the way back, so the middle is half of it too late.
+    // The whole delay is on the way back, so the measured offset is wrong by half of the delay.
     assert!((ahead - 0.003).abs() <= bound, "{ahead} +- {bound}");
     assert!(ahead < 0.0 && bound >= 0.006, "the test shows nothing: {ahead} +- {bound}");
-    // The way is quick when the run begins and slow when it is over: the bound covers both.
+    // The way back is quick at the start of the run and slow at its end, and the bound covers both.
     held.store(0, Relaxed);
     let profile = format!(
         "schema = 1\nname = \"drift\"\n[target]\naddress = \"smtp://127.0.0.1:{}\"\n[message]\nsize = \"1k\"\n[receive]\n\
@@ -204,7 +205,7 @@ fn a_stored_run_is_joined_with_a_clock_that_is_asked_or_was_asked() {
     assert!(code == 3 && said.contains("could not be asked"), "{code}: {said}");
     let (code, _, said) = report("--clock-probe 127.0.0.1:1 --clock-offset 1s+-1s");
     assert!(code == 2 && said.contains("cannot be used with"), "{code}: {said}");
-    // A run that has asked it knows the offset for ever.
+    // The result of a run that asked for the clock contains the offset.
     let run = format!(
         "run --target 127.0.0.1:{} -n 50 -c 5 --progress none --out asked --deliveries {} --clock-probe 127.0.0.1:{}",
         relay.port,
@@ -237,10 +238,10 @@ fn nothing_is_sent_where_the_clock_cannot_be_asked() {
         code == 3 && said.contains("could not be asked: no connection") && said.contains("--clock-offset"),
         "{code}: {said}"
     );
-    // A mail server that is no receiver.
+    // This is a mail server, but no receiver.
     let (code, said) = refused(&format!("127.0.0.1:{}", relay.port));
     assert!(code == 3 && said.contains("it is no receiver of smtpress"), "{code}: {said}");
-    // One that says nothing at all.
+    // This listener never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (code, said) = refused(&silent.local_addr().unwrap().to_string());
     assert!(code == 3 && said.contains("could not be asked"), "{code}: {said}");
@@ -253,7 +254,7 @@ fn nothing_is_sent_where_the_clock_cannot_be_asked() {
     let (code, said) = smtpress::refused(relay.port, "-n 50 --clock-probe 127.0.0.1:1 --receive 127.0.0.1:0");
     assert!(code == 2 && said.contains("without a delivery log"), "{code}: {said}");
     assert!(relay.ledgers()[0]["counts"]["messages"].is_null(), "something was sent");
-    // And no empty run is left.
+    // The refused command leaves no run directory.
     let folder = tempfile::tempdir().unwrap();
     let run = format!(
         "run --target 127.0.0.1:1 -n 5 --deliveries {} --clock-probe 127.0.0.1:1",
