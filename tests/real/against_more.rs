@@ -115,8 +115,8 @@ fn the_limits_of_sendmail_are_named() {
     limit_is_named(sendmail.port, SIZE, size, taken);
 }
 
-// It closes a connection over the limit without a reply. Its tarpit would delay the second refusal of a session by 10
-// s.
+// It closes a connection over the limit without a reply. Its tarpit would delay the second refusal of a session by
+// 10 s.
 // Table: Courier: limits
 #[test]
 fn the_limits_of_courier_are_named() {

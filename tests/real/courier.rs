@@ -1,4 +1,4 @@
-//! A Courier of our own: its `esmtpd` alone. What it takes stays where its queue manager, which does not run, would find it.
+//! A private Courier: only its `esmtpd`. Accepted messages stay in the queue, because its queue manager does not run.
 
 use std::fmt::Display;
 use std::fs;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::listener::{self, Processes};
 use crate::rooted;
 
-/// Starts it as its own script `esmtpd` does, but in the foreground. Relays for anyone; looks nobody up.
+/// Starts it like its own script `esmtpd`, but in the foreground. It relays for any client, and makes no DNS lookups.
 const START: &str = r#"
 cp -a /etc/courier.packaged /own/etc
 cp -a /var/lib/courier.packaged /own/lib
@@ -29,7 +29,7 @@ exec /usr/sbin/couriertcpd -stderr=/own/run/log -noidentlookup -nodnslookup -use
     $PORT /usr/sbin/courieresmtpd
 "#;
 
-/// What a Courier is to be: what is set beyond what its package sets, by its own names.
+/// The settings of a Courier in addition to those of its package, by Courier's names.
 #[derive(Default)]
 pub struct Settings {
     lines: String,
@@ -45,25 +45,25 @@ pub struct Courier {
 }
 
 impl Settings {
-    /// One line of `esmtpd`; a later one wins.
+    /// Adds a line to `esmtpd`; a later line has precedence.
     pub fn set(mut self, name: &str, value: impl Display) -> Settings {
         self.lines.push_str(&format!("{name}={value}\n"));
         self
     }
 
-    /// One line of `bofh`, where the limits of a message are.
+    /// Adds a line to `bofh`, the file with the limits of a message.
     pub fn bofh(mut self, line: &str) -> Settings {
         self.bofh.push_str(&format!("{line}\n"));
         self
     }
 
-    /// The size of a message.
+    /// Sets the largest size of a message.
     pub fn size(mut self, bytes: u64) -> Settings {
         self.size = Some(bytes);
         self
     }
 
-    /// Starts it; `None` where it is not installed.
+    /// Starts it; `None` if it is not installed.
     pub fn start(self) -> Option<Courier> {
         let root = rooted::root("courier")?;
         let (folder, port) = (listener::folder(), listener::free_port());
@@ -83,17 +83,18 @@ impl Settings {
 }
 
 impl Courier {
-    /// Its package's settings.
+    /// The settings of its package.
     pub fn packaged() -> Settings {
         Settings::default()
     }
 
-    /// Room for a load.
+    /// Settings with enough sessions for a load.
     pub fn plain() -> Settings {
         Courier::packaged().set("MAXDAEMONS", 400).set("MAXPERC", 400).set("MAXPERIP", 400)
     }
 
-    /// The messages it has taken: a control file `C...` each, which has its name before the final 250 is sent.
+    /// The number of messages that it has taken. Each has a control file `C...`, which gets this name before the final
+    /// 250.
     pub fn taken(&self) -> u64 {
         let folders = fs::read_dir(self.folder.path().join("lib/tmp")).unwrap();
         folders.map(|folder| listener::files(&folder.unwrap().path(), "C")).sum()

@@ -1,5 +1,5 @@
-//! Real listeners that die in mid-run, under each load model: the run never passes, it says what was asked, what was done and
-//! why it ended, and what was accepted is what the listener has.
+//! Real listeners that die during the run, with each load model. The run never passes. It reports the planned work, the
+//! done work and the reason, and the listener has the accepted messages.
 
 use std::thread;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::sink::Sink;
 use crate::smtp_server::SmtpServer;
 use crate::smtpress;
 
-/// Each load model with what it is asked, and the unit of its arrivals.
+/// Each load model with its keys and the unit of its arrivals.
 const LOADS: [(&str, &str, &str); 11] = [
     ("constant-rate", "rate = \"40/s\"\nfor = \"4s\"", "message"),
     ("constant-rate", "rate = \"20/s\"\nfor = \"4s\"", "session"),
@@ -35,7 +35,7 @@ const LOADS: [(&str, &str, &str); 11] = [
     ("held-sessions", "sessions = 8\nfor = \"4s\"", "session"),
 ];
 
-/// A listener, what it has taken, and the message's keys that it needs.
+/// A listener, the messages that it has taken, and the keys of the message that it needs.
 trait Mortal {
     fn target(&self) -> String;
     fn processes(&self) -> &Processes;
@@ -44,13 +44,13 @@ trait Mortal {
         ""
     }
 
-    /// It may keep a message that it refuses with a 4yz reply to the content when it shuts down.
+    /// Whether it may keep a message whose content it refuses with 4yz while it shuts down.
     fn keeps_what_it_defers(&self) -> bool {
         false
     }
 }
 
-/// Runs every load against a listener of its own that ends by `signals`, in turn.
+/// Runs every load against a new listener, which ends by one of `signals` in turn.
 fn dies<L: Mortal>(start: impl Fn() -> Option<L>, signals: &[&str]) {
     for ((load, keys, unit), signal) in LOADS.into_iter().zip(signals.iter().cycle()) {
         let Some(listener) = start() else { return };
@@ -62,7 +62,7 @@ fn dies<L: Mortal>(start: impl Fn() -> Option<L>, signals: &[&str]) {
             listener.target(),
             listener.message(),
         ));
-        // Where messages come the listener has some; where sessions are held they are open.
+        // The signal comes when the listener has some messages, or when the held sessions are open.
         if load == "held-sessions" {
             thread::sleep(Duration::from_millis(1500));
         } else {
@@ -79,7 +79,7 @@ fn dies<L: Mortal>(start: impl Fn() -> Option<L>, signals: &[&str]) {
         for part in [" asked for, ", " done; ", " at "] {
             assert!(sentence.contains(part), "{what}: {sentence}");
         }
-        // M10b. What was taken is written by processes that may still be at it, unless they were killed.
+        // M10b. Processes that were not killed may still write accepted messages.
         let transactions = &outcome.result["phases"][0]["transactions"];
         let [accepted, in_doubt, deferred] =
             ["accepted", "in_doubt", "deferred"].map(|name| transactions[name].as_u64().unwrap());

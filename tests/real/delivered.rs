@@ -1,4 +1,4 @@
-//! LMTP: every recipient has a reply of its own, and every accepted one a file in its mailbox.
+//! LMTP: every recipient has its own reply, and every accepted recipient has a file in the mailbox.
 
 use std::fs;
 
@@ -6,14 +6,14 @@ use crate::aiosmtpd::Aiosmtpd;
 use crate::dovecot::Dovecot;
 use crate::smtpress::{self, Outcome};
 
-/// Twenty messages over four sessions.
+/// Runs twenty messages over four sessions.
 fn twenty(target: &str, recipients: &str) -> Outcome {
     let outcome = smtpress::run_at(target, &format!("-c 4 -n 20 --messages-per-session 5 {recipients}"));
     outcome.assert_counts_reconcile();
     outcome
 }
 
-/// To three of Dovecot's users.
+/// The flags for three of Dovecot's users as recipients.
 const TO_THREE: &str = "--recipients 3 --set message.to=user{n:0..4}@dovecot.test";
 
 // Table: Dovecot LMTP: LMTP, PIPELINING
@@ -25,8 +25,8 @@ fn every_recipient_has_the_message_in_a_file() {
     assert_eq!(outcome.recipients(), (60, 0));
 }
 
-// 550 5.1.1 User doesn't exist at RCPT; 552 5.2.2 Quota exceeded after the content; the third has its message all the same. Such a
-// message counts as rejected, and each of its recipients for itself.
+// 550 5.1.1 User doesn't exist at RCPT; 552 5.2.2 Quota exceeded after the content. The third recipient gets the
+// message. Such a message counts as rejected, and each recipient is counted separately.
 // Table: Dovecot LMTP: LMTP
 #[test]
 fn each_recipient_has_a_fate_of_its_own() {

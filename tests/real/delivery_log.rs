@@ -1,4 +1,4 @@
-//! A receiver that is a process of its own: what a run joins from its log is what the relay's own ledger says.
+//! A receiver in its own process: the counts that a run joins from its log are those of the relay's ledger.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::faulty_relay::{FaultyRelay, expected};
 use crate::listener::{self, wait_until};
 use crate::smtpress::{self, Outcome};
 
-/// `smtpress receive`.
+/// A running `smtpress receive`.
 struct Receiving {
     child: Child,
     folder: TempDir,
 }
 
 impl Receiving {
-    /// Starts it at this port; `before`: what the shell does first.
+    /// Starts it at this port. `before` is a command that the shell runs first.
     fn start(port: u16, before: &str) -> Receiving {
         let folder = tempfile::tempdir().unwrap();
         let script = format!("{before} exec \"$0\" receive --receive 127.0.0.1:{port} --deliveries log");
@@ -54,7 +54,7 @@ impl Receiving {
         assert!(sent.unwrap().success());
     }
 
-    /// Its exit code and what it said.
+    /// Waits for its end. Returns its exit code and its output.
     fn wait(&mut self) -> (i32, String) {
         let mut code = None;
         assert!(wait_until(|| {
@@ -89,7 +89,7 @@ fn reasons(outcome: &Outcome) -> String {
     outcome.result["validity"]["reasons"].to_string()
 }
 
-/// All whole lines of a log; the last has its end.
+/// Returns the lines of a log. The last one must be complete.
 fn lines(log: &Path) -> Vec<Value> {
     let text = fs::read_to_string(log).unwrap();
     assert!(text.ends_with('\n'), "the last line is cut off");
@@ -143,7 +143,7 @@ fn the_seconds_of_a_run_with_a_log_have_what_came_out_and_the_queue() {
         .collect();
     let sum = |at: usize| rows.iter().map(|row| row[at]).sum::<u64>();
     assert_eq!((sum(0), sum(1)), (150, 150), "{series}");
-    // Each is held for a second and a half: some 75 wait, and at the end none.
+    // The relay holds each message for a second and a half, so about 75 wait, and none at the end.
     assert!(rows.iter().any(|row| row[2] > 50) && rows.last().unwrap()[2] == 0, "{series}");
     let (code, page, said) = smtpress::in_folder(folder.path(), "report kept --format html");
     assert!(code == 0 && page.contains("Accepted and delivered a second"), "{code}: {said}");
@@ -151,7 +151,7 @@ fn the_seconds_of_a_run_with_a_log_have_what_came_out_and_the_queue() {
     let timed: u64 = bands.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
     assert_eq!(timed, 150, "{bands}");
 
-    // The same log, joined later: with the files of the run, and with those of one that knew of no log.
+    // The same log is joined later, with the files of this run, and with those of a run without a log.
     let stored = |name: &str| fs::read_to_string(folder.path().join("kept").join(name)).unwrap();
     let log = receiving.log();
     fs::create_dir(folder.path().join("bare")).unwrap();
@@ -188,12 +188,12 @@ fn chart_data(page: &str) -> Value {
     serde_json::from_str(data.split_once("</script>").unwrap().0).unwrap()
 }
 
-/// The files of a run, which took this long, as it would have left them without a log.
+/// The files that a run of this length would have written without a log.
 fn without_deliveries(series: &str, hlog: &str, took_s: f64) -> (String, String) {
     let rows = series.lines().enumerate().filter_map(|(number, line)| {
         let cells: Vec<&str> = line.split(',').collect();
         let start: f64 = if number == 0 { 0.0 } else { cells[0].parse().unwrap() };
-        // The first second of the wait begins with the end of the last one of the load, which ends the run.
+        // The first second of the wait starts when the last one of the load ends, and there the run ends.
         let blank = |at: usize, cell: &str| {
             if number > 0 && at >= cells.len() - 3 { String::new() } else { cell.to_owned() }
         };
@@ -223,12 +223,12 @@ fn a_run_with_a_log_says_while_it_goes_on_what_came_out_so_far() {
         .filter_map(|line| line.split_once("in the relay "))
         .map(|(_, rest)| rest.split_whitespace().next().unwrap().replace(',', "").parse().unwrap())
         .collect();
-    // It grows by 40 a second for four seconds.
+    // The queue grows by 40 messages a second for four seconds.
     assert!(queued.len() >= 2 && queued.iter().any(|queued| (80..=240).contains(queued)), "{said}");
     assert!(said.contains("delivered 4") || said.contains("delivered 3"), "{said}");
 }
 
-/// A receiver that is stopped and started again writes a log of its own; both together are whole.
+/// A receiver that is stopped and started again writes a second log. Both together are complete.
 #[test]
 fn a_receiver_that_was_started_again_has_two_logs_and_both_are_needed() {
     let next = listener::free_port();
@@ -246,7 +246,7 @@ fn a_receiver_that_was_started_again_has_two_logs_and_both_are_needed() {
     });
     thread::sleep(Duration::from_secs(2));
     assert_eq!(first.stop().0, 0);
-    // The same log is refused, and stays as it was.
+    // An existing log is refused, and is not changed.
     let before = fs::read(first.log()).unwrap();
     let again = Command::new(env!("CARGO_BIN_EXE_smtpress"))
         .args(["receive", "--receive", &format!("127.0.0.1:{next}"), "--deliveries"])
@@ -257,7 +257,7 @@ fn a_receiver_that_was_started_again_has_two_logs_and_both_are_needed() {
     let mut second = Receiving::start(next, "");
     let (code, _, said) = running.join().unwrap();
     assert!(matches!(code, 0 | 98), "{code}: {said}");
-    // The relay tries again what it could not hand on meanwhile.
+    // The relay retries the messages that it could not deliver in the meantime.
     let come = |log: &Path| fs::read_to_string(log).unwrap().matches("{\"delivered\"").count();
     let is_all = || come(&first.log()) + come(&second.log()) >= 300;
     assert!(wait_until(is_all), "{} and {} of 300", come(&first.log()), come(&second.log()));
@@ -273,13 +273,13 @@ fn a_receiver_that_was_started_again_has_two_logs_and_both_are_needed() {
     both.assert_deliveries_reconcile();
     assert_eq!((both.delivery("delivered"), both.delivery("missing")), (300, 0));
     assert!(!reasons(&both).contains("deliveries-incomplete"), "{}", reasons(&both));
-    // Of one of them alone nobody knows what became of the rest.
+    // With only one log, the other deliveries are unknown.
     let (code, one) = join(&[&first.log()]);
     assert!(code == 98 && reasons(&one).contains("deliveries-incomplete"), "{code}: {}", reasons(&one));
     assert!(one.delivery("missing") > 50, "{}", one.delivery("missing"));
 }
 
-/// LMTP: the receiver of another protocol writes the same log.
+/// A receiver with LMTP writes a log in the same form.
 #[test]
 fn a_log_of_lmtp_is_joined_as_one_of_smtp() {
     let port = listener::free_port();
@@ -294,7 +294,7 @@ fn a_log_of_lmtp_is_joined_as_one_of_smtp() {
         .unwrap();
     let said = || fs::read_to_string(folder.path().join("said")).unwrap();
     assert!(wait_until(|| said().contains("receiving on")), "{}", said());
-    // There is no relay between: what the receiver answered has come out.
+    // There is no relay, so each message that the receiver accepted has come out.
     let run = format!(
         "run --target lmtp://127.0.0.1:{port} -n 200 --recipients 3 -c 5 --progress none --deliveries log --out kept --json -"
     );
@@ -305,7 +305,7 @@ fn a_log_of_lmtp_is_joined_as_one_of_smtp() {
     let outcome = Outcome { result: serde_json::from_str(&json).unwrap(), stored: None };
     outcome.assert_deliveries_reconcile();
     assert_eq!((outcome.delivery("delivered"), outcome.delivery("duplicated")), (600, 0));
-    // With LMTP each recipient is a copy of its own.
+    // With LMTP each recipient has its own copy.
     let copies = lines(&folder.path().join("log"));
     assert_eq!(copies.iter().filter(|line| !line["delivered"].is_null()).count(), 600);
     let (again, joined, words) =
@@ -341,7 +341,7 @@ fn a_stored_run_joins_the_log_afterwards() {
         text.lines().filter(|line| line.starts_with("{\"delivered\"")).count()
     };
     assert!(wait_until(|| delivered() > 1_500), "{} were delivered", delivered());
-    // What waits in the relay is lost now, and its ledger says so.
+    // The messages that wait in the relay are lost now, and its ledger counts them.
     let ledgers = relay.ledgers();
     receiving.stop();
     let join = |run: &str| {
@@ -355,7 +355,7 @@ fn a_stored_run_joins_the_log_afterwards() {
     assert_eq!(result["verdict"]["exit_code"], code, "{said}");
     let outcome = Outcome { result, stored: None };
     outcome.assert_deliveries_reconcile();
-    // The ledger is of both runs, of a thousand messages each.
+    // The ledger counts both runs, of a thousand messages each.
     let accepted = outcome.delivery("accepted_recipients");
     assert!(outcome.delivery("delivered") > 800 && accepted > 900, "{:#}", outcome.result["phases"]);
     for count in ["missing", "duplicated", "altered", "bounced", "unexpected"] {
@@ -426,7 +426,7 @@ fn a_receiver_that_is_killed_makes_the_run_invalid() {
     assert!(expected(&relay.ledgers(), "missing") > 0);
 }
 
-// What waited meanwhile is not the relay's fault, and what came out counts all the same.
+// The wait in the meantime is no fault of the relay, and the deliveries are counted anyway.
 #[test]
 fn a_receiver_that_is_stopped_for_two_seconds_makes_the_run_invalid() {
     let next = listener::free_port();
@@ -459,7 +459,7 @@ fn nothing_is_sent_where_nobody_writes_the_log() {
     assert!(code == 3 && said.contains("/nowhere/log"), "{code}: {said}");
     let (code, said) = refused("/etc/hostname");
     assert!(code == 2 && said.contains("is no delivery log"), "{code}: {said}");
-    // An existing log is never written to.
+    // An existing log is never overwritten.
     let again = Command::new(env!("CARGO_BIN_EXE_smtpress"))
         .args(["receive", "--receive", "127.0.0.1:0", "--deliveries"])
         .arg(receiving.log())
@@ -488,7 +488,7 @@ fn trace_shows_what_came_out_and_what_the_hop_added() {
         assert!(said.contains(part), "{part}: {said}");
     }
     let (_, json) = traced(relay.port, "--json");
-    // What was said on standard error stands behind it.
+    // The output on standard error follows the JSON.
     let mut values = serde_json::Deserializer::from_str(&json).into_iter::<Value>();
     let json = values.next().unwrap().unwrap();
     assert_eq!(json["came_out"][0]["differences"].as_array().map(Vec::len), Some(0), "{json:#}");

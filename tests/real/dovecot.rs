@@ -1,4 +1,4 @@
-//! A Dovecot of our own: LMTP over TCP and a unix socket, submission, and AUTH for others, in one temporary folder.
+//! A private Dovecot: LMTP over TCP and a unix socket, submission, and AUTH for other listeners, in a temporary folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::smtpress::{PASSWORD, USER};
 
 pub const PROGRAM: &str = "/usr/sbin/dovecot";
 
-/// Users `user0` to `user4` have a mailbox; so has `full`, with room for almost nothing in it. A wrong login is refused at
-/// once, however often (the penalty of an address is off). ROOT, the ports and the rest in capitals are filled in.
+/// Users `user0` to `user4` have a mailbox, and so has `full`, with a very small quota. A wrong login is always refused
+/// at once (the penalty for an address is off). ROOT, the ports and the other names in capitals are filled in.
 const SETTINGS: &str = "\
 base_dir = ROOT/run
 state_dir = ROOT/state
@@ -83,11 +83,11 @@ submission_relay_port = RELAY_PORT
 
 /// A running Dovecot.
 pub struct Dovecot {
-    /// LMTP.
+    /// The port with LMTP.
     pub lmtp: u16,
-    /// Submission in clear text, with STARTTLS.
+    /// The port of submission in clear text, with STARTTLS.
     pub submission: u16,
-    /// Submission with TLS from the first byte.
+    /// The port of submission with implicit TLS.
     pub submissions: u16,
     pub certificate: Certificate,
     pub processes: Processes,
@@ -95,7 +95,7 @@ pub struct Dovecot {
 }
 
 impl Dovecot {
-    /// Starts one that hands submitted messages on to `relay`; `None` where it is not installed.
+    /// Starts one that passes submitted messages to `relay`; `None` if it is not installed.
     pub fn start(relay: u16) -> Option<Dovecot> {
         let Some(program) = listener::program(&[PROGRAM]) else {
             return listener::missing("Dovecot is not installed");
@@ -132,7 +132,7 @@ impl Dovecot {
         Some(Dovecot { lmtp, submission, submissions, certificate, processes, folder })
     }
 
-    /// The socket that speaks LMTP.
+    /// The unix socket with LMTP.
     pub fn lmtp_socket(&self) -> PathBuf {
         self.folder.path().join("run/lmtp")
     }
@@ -142,13 +142,13 @@ impl Dovecot {
         self.folder.path().join("auth")
     }
 
-    /// The messages in this user's mailbox: a file each, there before the reply.
+    /// The number of messages in this user's mailbox. Each is a file, written before the reply.
     pub fn delivered(&self, user: &str) -> usize {
         let new = self.folder.path().join("mail").join(user).join("Maildir/new");
         fs::read_dir(new).map_or(0, Iterator::count)
     }
 
-    /// The messages in all mailboxes.
+    /// The number of messages in all mailboxes.
     pub fn delivered_to_all(&self) -> usize {
         let mailboxes = fs::read_dir(self.folder.path().join("mail")).unwrap();
         mailboxes.map(|mailbox| self.delivered(mailbox.unwrap().file_name().to_str().unwrap())).sum()

@@ -1,4 +1,4 @@
-//! Settings that differ from run to run, so that no number of a real listener can be known beforehand.
+//! Settings that are drawn for each run, so that no limit of a real listener is known before.
 //!
 //! Each test prints its seed; `LIMITS_SEED=N` in the environment draws the same again.
 
@@ -6,7 +6,7 @@ use std::env;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
 
-/// Numbers that differ from run to run.
+/// Random numbers that differ between runs.
 pub struct Draw(u64);
 
 impl Draw {
@@ -15,7 +15,7 @@ impl Draw {
             Ok(seed) => seed.parse().unwrap(),
             Err(_) => RandomState::new().build_hasher().finish(),
         };
-        // Past the test harness, which keeps what a test prints to itself.
+        // Written directly, because the test harness captures the output of `eprintln!`.
         writeln!(io::stderr().lock(), "LIMITS_SEED={seed}").unwrap();
         Draw(seed)
     }

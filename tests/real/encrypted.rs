@@ -1,4 +1,4 @@
-//! TLS: by STARTTLS and from the first byte, by the listener's own count of handshakes; and where there is none, nothing goes out.
+//! STARTTLS and implicit TLS, compared with the listener's own count of handshakes. Without TLS nothing is sent.
 
 use crate::aiosmtpd::Aiosmtpd;
 use crate::certificate::Certificate;
@@ -9,7 +9,7 @@ use crate::postfix::Postfix;
 use crate::sink::Sink;
 use crate::smtpress::{self, Outcome, login};
 
-/// Both ways to TLS: the target and its flags.
+/// Both kinds of TLS, each as a target and its flags.
 fn both_ways(starttls: u16, implicit: u16) -> [(String, &'static str); 2] {
     [
         (format!("smtp://127.0.0.1:{starttls}"), "--tls starttls"),
@@ -17,7 +17,7 @@ fn both_ways(starttls: u16, implicit: u16) -> [(String, &'static str); 2] {
     ]
 }
 
-/// A run that trusts this certificate alone.
+/// Runs with trust in this certificate only.
 fn run(target: &str, certificate: &Certificate, flags: &str) -> Outcome {
     let outcome = smtpress::run_at(target, &format!("{flags} {}", certificate.trusted()));
     outcome.assert_counts_reconcile();
@@ -76,8 +76,8 @@ fn every_message_that_exim_took_came_encrypted() {
     }
 }
 
-// `smtp disconnected reason="io-error: error:0A080006:SSL routines::EVP lib"`: Debian's OpenSMTPD promises TLS and cannot keep
-// the promise (its issue 1171). It says so in an alert, and no MAIL follows.
+// `smtp disconnected reason="io-error: error:0A080006:SSL routines::EVP lib"`: Debian's OpenSMTPD offers TLS, but its
+// handshake fails (OpenSMTPD issue 1171). It sends an alert, and no MAIL follows.
 // Table: OpenSMTPD: TLS that fails
 #[test]
 fn a_listener_that_cannot_do_the_tls_it_offers_gets_nothing() {
@@ -160,7 +160,8 @@ fn a_right_login_at_aiosmtpd_sends_and_a_wrong_one_is_reported() {
     assert_eq!((outcome.count("accepted"), aiosmtpd.taken()), (0, 60));
 }
 
-// A listener whose offer was stripped on the way looks like one that has no TLS: no MAIL, no content in clear text.
+// An attacker can remove the offer of STARTTLS, so a listener without the offer gets neither MAIL nor content in clear
+// text.
 // Table: Postfix: STARTTLS
 // Table: Exim: STARTTLS
 #[test]
@@ -174,7 +175,7 @@ fn where_starttls_is_not_offered_nothing_goes_out() {
         outcome.assert_nothing_went_out();
     }
     assert_eq!((postfix.commands("mail"), postfix.queued_in_the_end(0), exim.taken()), (0, 0, 0));
-    // Those 6 and no other said EHLO, and MAIL none of them.
+    // Only these six sessions sent EHLO, and none of them sent MAIL.
     assert_eq!(postfix.commands("ehlo"), 6, "{}", postfix.log());
 }
 

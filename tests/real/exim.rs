@@ -1,6 +1,7 @@
-//! An Exim of our own: configuration, spool and log in one temporary folder.
+//! A private Exim: configuration, spool and log in one temporary folder.
 //!
-//! It queues and never delivers: a delivery would execute Exim again by the path it was compiled with, where it is not.
+//! It queues and never delivers. For a delivery Exim executes itself by its compiled-in path, where it is not
+//! installed.
 
 use std::fmt::Display;
 use std::fs;
@@ -13,10 +14,12 @@ use crate::certificate::Certificate;
 use crate::listener::{self, Processes};
 use crate::smtpress::{PASSWORD, USER};
 
-/// Where `install.sh` unpacks it. No other will do: the `exim4-daemon-light` of a Debian machine has no PROXY protocol.
+/// The program that `install.sh` unpacks. An installed `exim4-daemon-light` of Debian cannot be used, because it has no
+/// PROXY protocol.
 pub const PROGRAM: &str = "target/real-listeners/exim/usr/sbin/exim4";
 
-/// Takes any recipient; looks nobody up; offers no TLS. `smtp_accept_max` must be set for a limit per host to be allowed.
+/// It accepts any recipient, makes no DNS lookups and offers no TLS. Exim allows a limit for a host only if
+/// `smtp_accept_max` is set.
 const SETTINGS: &str = "\
 primary_hostname = exim.test
 local_interfaces = 127.0.0.1
@@ -32,7 +35,8 @@ queue_only
 acl_smtp_rcpt = acl_rcpt
 ";
 
-/// The parts behind the settings. AUTH is offered with `auth_advertise_hosts` only, which is empty in ours.
+/// The sections after the main settings. AUTH is offered only to `auth_advertise_hosts`, which is empty by default
+/// here.
 const SECTIONS: &str = "
 begin acl
 acl_rcpt:
@@ -62,7 +66,7 @@ discard:
   data = :blackhole:
 ";
 
-/// What an Exim is to be: the settings beyond ours, by Exim's own names.
+/// The settings of an Exim in addition to `SETTINGS`, by Exim's names.
 #[derive(Default)]
 pub struct Settings {
     lines: String,
@@ -72,7 +76,7 @@ pub struct Settings {
 /// A running Exim.
 pub struct Exim {
     pub port: u16,
-    /// Where TLS begins with the first byte, if it speaks TLS.
+    /// The port with implicit TLS, if it has TLS.
     pub implicit: u16,
     pub processes: Processes,
     certificate: Option<Certificate>,
@@ -80,24 +84,24 @@ pub struct Exim {
 }
 
 impl Settings {
-    /// One line of the main section; unlike Postfix, Exim does not take a name twice.
+    /// Adds a line to the main section. Unlike Postfix, Exim refuses a name that is set twice.
     pub fn set(mut self, name: &str, value: impl Display) -> Settings {
         self.lines.push_str(&format!("{name} = {value}\n"));
         self
     }
 
-    /// STARTTLS on its port, and TLS from the first byte on another.
+    /// Enables STARTTLS on its port, and implicit TLS on another one.
     pub fn tls(mut self) -> Settings {
         self.tls = true;
         self.set("tls_advertise_hosts", "*")
     }
 
-    /// AUTH, for one user.
+    /// Enables AUTH, for one user.
     pub fn auth(self) -> Settings {
         self.set("auth_advertise_hosts", "*")
     }
 
-    /// Starts it; `None` where Exim is not installed.
+    /// Starts it; `None` if Exim is not installed.
     pub fn start(self) -> Option<Exim> {
         let Some(program) = listener::program(&[PROGRAM]) else {
             return listener::missing("Exim is not installed");
@@ -142,7 +146,7 @@ impl Settings {
         fs::write(root.join("exim.conf"), format!("{ours}\n{places}{}{sections}", self.lines)).unwrap();
     }
 
-    /// Whether a line of ours gives way to one of the test's.
+    /// Whether the test's settings replace this default line.
     fn names(&self, line: &str) -> bool {
         let name = |line: &str| line.split_once(" =").map(|(name, _)| name.to_owned());
         self.lines.lines().any(|set| name(set).is_some() && name(set) == name(line))
@@ -150,7 +154,7 @@ impl Settings {
 }
 
 impl Exim {
-    /// Our settings and no limit beyond Exim's own.
+    /// The default settings here, with no limit except those of Exim.
     pub fn plain() -> Settings {
         Settings::default()
     }
@@ -160,12 +164,12 @@ impl Exim {
         fs::read_to_string(self.folder.path().join("log/mainlog")).unwrap_or_default()
     }
 
-    /// What its clients trust.
+    /// The certificate that its clients trust.
     pub fn certificate(&self) -> &Certificate {
         self.certificate.as_ref().expect("an Exim that speaks TLS")
     }
 
-    /// The messages it has taken: a line `ID <= SENDER ...` each, written before the final 250 is sent.
+    /// The number of messages that it has taken. Each has a line `ID <= SENDER ...`, written before the final 250.
     pub fn taken(&self) -> u64 {
         self.taken_with("")
     }

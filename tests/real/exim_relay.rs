@@ -1,4 +1,4 @@
-//! An Exim of our own that delivers: it executes itself by the path it was compiled with, so it stands in a root folder of its own.
+//! A private Exim that delivers. It executes itself by its compiled-in path, so it runs in its own root folder.
 
 use std::fs;
 use std::process::Command;
@@ -20,7 +20,7 @@ echo 'hosts: files' >etc/nsswitch.conf
 echo '127.0.0.1 localhost exim.test' >etc/hosts
 "#;
 
-/// Takes any recipient and hands each message on at once, in a process of its own; tries again after five seconds.
+/// It accepts any recipient, delivers each message at once in a separate process, and tries again after five seconds.
 const SETTINGS: &str = "\
 primary_hostname = exim.test
 local_interfaces = 127.0.0.1
@@ -64,8 +64,8 @@ pub struct EximRelay {
 }
 
 impl EximRelay {
-    /// Starts one that hands every message on to this loopback port, notifications to senders included; `None` where it is not
-    /// installed.
+    /// Starts one that delivers every message to this loopback port, notifications to senders included; `None` if it is
+    /// not installed.
     pub fn to(next: u16) -> Option<EximRelay> {
         let Some(program) = listener::program(&[PROGRAM]) else {
             return listener::missing("Exim is not installed");
@@ -91,7 +91,7 @@ impl EximRelay {
         fs::read_to_string(self.folder.path().join("var/log/exim4/mainlog")).unwrap_or_default()
     }
 
-    /// The files in its spool.
+    /// The number of files in its spool.
     pub fn waiting(&self) -> u64 {
         listener::files_below(&self.folder.path().join("var/spool/exim4/input"))
     }

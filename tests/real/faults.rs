@@ -1,4 +1,4 @@
-//! Listeners that stand still or die in mid-run: the counts reconcile all the same, and the report is written.
+//! Listeners that stall or die during the run: the counts still reconcile, and the report is written.
 
 use std::thread;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::postfix::Postfix;
 use crate::sink::Sink;
 use crate::smtpress;
 
-/// How long a listener stands still.
+/// How long a listener stalls.
 const STALL: Duration = Duration::from_secs(1);
 
 // Table: smtp-sink: standstill and death
@@ -26,7 +26,7 @@ fn a_sink_that_stands_still_for_a_second_loses_nothing_and_the_second_is_seen() 
     outcome.assert_counts_reconcile();
     outcome.assert_report_is_written();
     assert_eq!((outcome.count("accepted"), sink.messages()), (20_000, 20_000));
-    // The messages under way could not be answered before the listener went on: this much at least is certain.
+    // The messages in progress were answered only after the stall, so their response times have this lower bound.
     let metrics = outcome.result["metrics"].as_array().unwrap();
     let responses =
         metrics.iter().filter(|metric| metric["name"] == "response" && metric["outcome"] == "accepted");
@@ -34,7 +34,8 @@ fn a_sink_that_stands_still_for_a_second_loses_nothing_and_the_second_is_seen() 
     assert!(longest >= Some(950_000_000), "the stall is not in the response times: {longest:?} ns");
 }
 
-/// M2 with SIGSTOP: half of an open load of 10 s is spent standing still. The percentile q is S - (1 - q) T at least.
+/// M2 with SIGSTOP: the listener stalls for half of an open load of 10 s. The response time at quantile q is at least
+/// S - (1 - q) T.
 fn m2_half_of_the_time(port: u16, taken: impl Fn() -> u64, signal: impl Fn(&str)) {
     const RATE: u64 = 40;
     const LENGTH: u64 = 10;
@@ -49,7 +50,7 @@ fn m2_half_of_the_time(port: u16, taken: impl Fn() -> u64, signal: impl Fn(&str)
     let outcome = run.wait();
     outcome.assert_counts_reconcile();
     assert_eq!(outcome.count("accepted"), RATE * LENGTH);
-    // Where it stood still early enough, all of its standstill lies within the load.
+    // If it stalled early enough, the whole stall is within the load.
     assert!(before < RATE * (LENGTH - STOPPED), "{before} messages were taken before it stood still");
     let p90 = outcome.response_ns(0.9);
     assert!(p90 >= (STOPPED - LENGTH / 10) * 980_000_000, "p90 of the response is {p90} ns");

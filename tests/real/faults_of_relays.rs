@@ -1,4 +1,4 @@
-//! Relays with faults: each is found, and counted exactly as the relay's own ledger has it.
+//! Relays with faults: each fault is found, and counted exactly as in the relay's own ledger.
 
 use std::thread;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::faulty_relay::{FaultyRelay, expected};
 use crate::listener;
 use crate::smtpress::{self, Outcome};
 
-/// What the ledger of a relay and the result of a run both have.
+/// The counts that both the ledger of a relay and the result of a run have.
 const COUNTS: [&str; 10] = [
     "delivered",
     "missing",
@@ -23,7 +23,7 @@ const COUNTS: [&str; 10] = [
     "in_doubt_missing",
 ];
 
-/// A run through a relay with faults: the result, and the relay's ledger.
+/// Runs through a relay with faults. Returns the result and the relay's ledgers.
 fn through(faults: &str, drain: &str, flags: &str) -> Option<(Outcome, Vec<Value>)> {
     let next = listener::free_port();
     let relay = FaultyRelay::start(next, faults)?;
@@ -34,7 +34,7 @@ fn through(faults: &str, drain: &str, flags: &str) -> Option<(Outcome, Vec<Value
     Some((outcome, relay.ledgers()))
 }
 
-/// Every count is what the ledger has.
+/// Checks that every count is that of the ledgers.
 #[track_caller]
 pub fn assert_as_in(ledgers: &[Value], outcome: &Outcome) {
     let found = COUNTS.map(|count| (count, outcome.delivery(count)));
@@ -42,7 +42,7 @@ pub fn assert_as_in(ledgers: &[Value], outcome: &Outcome) {
     assert_eq!(outcome.foreign(), expected(ledgers, "foreign"));
 }
 
-/// Of every fault some, and all harmless changes with them.
+/// Some of every fault, and all harmless changes.
 pub const ALL: &str = "--fault drop=50 --fault duplicate=50 --fault swap=30 --fault rewrite=50 --fault subject=70 --fault footer=80 \
     --fault foreign=60 --fault bounce=50 --fault delay=90 --fault both=90 --fault vanish-kept=100 --fault vanish-lost=100 \
     --fault refuse=90 --fault refuse-temporarily=95";
@@ -98,7 +98,7 @@ fn what_is_tried_again_for_some_recipients_is_delivered_once_to_each() {
     let recipients = |count: &str| outcome.result["phases"][0]["recipients"][count].as_u64().unwrap();
     assert_eq!((recipients("accepted"), recipients("refused")), (12_000, of_relay("deferred")));
     let retry = &outcome.result["phases"][0]["retry"];
-    // A message whose recipients are all deferred comes to no content.
+    // For a message whose recipients are all deferred, no content is sent.
     let all_deferred = retry["outcomes"]["deferred"].as_u64().unwrap();
     assert_eq!(retry["attempts"], of_relay("messages") + all_deferred);
 }
@@ -118,7 +118,7 @@ fn what_relays_add_remove_and_encode_is_no_fault() {
     }
 }
 
-// A reply to it would find nothing.
+// With another Message-ID, a reply to the message does not match it.
 #[test]
 fn another_message_id_is_a_change_and_the_message_is_known_all_the_same() {
     let Some((outcome, _)) = through("--fault strip-id", "60s", "-n 200") else { return };
@@ -135,7 +135,7 @@ fn what_is_cut_at_64_kib_is_altered() {
     assert!(outcome.delivery("altered") > 100);
 }
 
-// A run of two seconds; after one the relay loses what waits in its memory, or dies and comes back.
+// A run of two seconds. After one second the relay loses the messages in its memory, or dies and is started again.
 fn lossy(seed: u64, dies: bool) -> Option<(Outcome, Vec<Value>)> {
     let next = listener::free_port();
     let relay = FaultyRelay::start(next, &format!("--seed {seed} --hold exponential:0.3"))?;
@@ -159,7 +159,7 @@ fn what_a_relay_loses_is_missing_in_twenty_of_twenty_runs() {
         let Some((outcome, ledgers)) = lossy(seed, false) else { return };
         assert_as_in(&ledgers, &outcome);
         assert!(outcome.delivery("missing") > 20, "{seed}");
-        // Each side of the event has its part, and both together have all.
+        // The counts of both sides of the event add up to the total.
         let side = |side: &str, count: &str| {
             outcome.result["events"][0]["effect"][side]["delivery"][count].as_u64().unwrap()
         };
@@ -174,13 +174,13 @@ fn what_a_relay_loses_is_missing_in_twenty_of_twenty_runs() {
     }
 }
 
-// The reply that a dying relay has sent may not be read: then its message is in doubt, and the end is the same.
+// The client may not read the last reply of a dying relay. Then the message is in doubt, and it is missing too.
 #[test]
 fn what_a_dying_relay_had_in_memory_is_missing() {
     for seed in 1..=5 {
         let Some((outcome, ledgers)) = lossy(seed, true) else { return };
         let lost = |of: &dyn Fn(&str) -> u64| of("missing") + of("in_doubt_missing");
-        // What was in doubt and had not come to the relay is in no ledger.
+        // A message in doubt that did not reach the relay is in no ledger.
         let (found, known) =
             (lost(&|count| outcome.delivery(count)), lost(&|count| expected(&ledgers, count)));
         assert!(
@@ -192,7 +192,7 @@ fn what_a_dying_relay_had_in_memory_is_missing() {
     }
 }
 
-// The relay holds each message for a time that is drawn, and knows how long it truly was.
+// The relay holds each message for a drawn time, and records the true time.
 #[test]
 fn transit_is_as_long_as_the_relay_held_the_message() {
     let flags = "-r 1000/s --for 10s";
@@ -218,7 +218,7 @@ fn a_relay_that_never_delivers_misses_all_and_the_drain_ends() {
 fn a_message_of_another_run_is_foreign_and_matches_nothing() {
     let next = listener::free_port();
     let Some(relay) = FaultyRelay::start(next, "--hold fixed:2") else { return };
-    // What the first run sent comes out while the second one receives.
+    // The messages of the first run come out while the second run receives.
     let first = smtpress::run(relay.port, "-n 100 -c 4 --seed 5");
     assert_eq!(first.count("accepted"), 100);
     let second = smtpress::run(
@@ -243,7 +243,7 @@ fn a_receiver_that_cannot_listen_sends_nothing() {
     drop(taken);
 }
 
-// Ctrl-C while deliveries are awaited: what is known so far is reported, and adds up.
+// Ctrl-C during the wait for deliveries: the counts so far are reported, and reconcile.
 #[test]
 fn an_interrupted_drain_reconciles() {
     let next = listener::free_port();

@@ -1,4 +1,4 @@
-//! `tests/relays/relay.py`: a relay with faults, and its exact account of them.
+//! `tests/relays/relay.py`: a relay with faults, and its exact ledger of them.
 
 use std::env;
 use std::fs;
@@ -19,7 +19,7 @@ pub struct FaultyRelay {
 }
 
 impl FaultyRelay {
-    /// Starts one that hands on to this loopback port, with these flags; `None` without Python.
+    /// Starts one that delivers to this loopback port, with these flags; `None` without Python.
     pub fn start(next: u16, flags: &str) -> Option<FaultyRelay> {
         let python = ["python3", "--version"];
         let version =
@@ -41,7 +41,7 @@ impl FaultyRelay {
         Some(FaultyRelay { port, processes, folder, command })
     }
 
-    /// A script that ends it, with all that waits in its memory, and starts it again.
+    /// A script that ends it, so that the messages in its memory are lost, and starts it again.
     pub fn crash_script(&self) -> String {
         format!(
             "cd {}\nold=$(cat group)\nkill -s TERM -- -$old\n\
@@ -52,19 +52,19 @@ impl FaultyRelay {
         )
     }
 
-    /// A script that makes it lose all that waits in its memory, and nothing else.
+    /// A script that makes it lose the messages in its memory, and nothing else.
     pub fn loss_script(&self) -> String {
         format!("kill -s USR1 -- -$(cat {}/group)\n", self.folder.path().display())
     }
 
-    /// Ends it and returns its ledgers, one of each of its lives.
+    /// Ends it and returns its ledgers, one for each process.
     #[track_caller]
     pub fn ledgers(mut self) -> Vec<Value> {
         let group = fs::read_to_string(self.folder.path().join("group")).unwrap();
         self.processes.set_group(group.trim().parse().unwrap());
         self.processes.signal("TERM");
         let pid = format!("\"pid\": {},", group.trim());
-        // A long line is written in pieces.
+        // A long line is written in several writes.
         let is_whole = |ledger: String| ledger.contains(&pid) && ledger.ends_with('\n');
         let written = listener::wait_until(|| is_whole(self.file("ledger")));
         assert!(written, "no ledger: {}", self.file("output"));
@@ -80,7 +80,7 @@ impl FaultyRelay {
     }
 }
 
-/// What the receiver has to count as this, by all ledgers together.
+/// The value of this count that the receiver must have, by the sum of all ledgers.
 #[track_caller]
 pub fn expected(ledgers: &[Value], count: &str) -> u64 {
     let of =

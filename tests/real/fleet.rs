@@ -1,4 +1,4 @@
-//! A fleet of this machine: `smtpress fleet run --local`, its processes, and what is left of them.
+//! A fleet on this machine: `smtpress fleet run --local`, its processes, and the files that they leave.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::fleet_access::nats_server;
 use crate::listener::wait_until;
 use crate::smtpress::OUTCOMES;
 
-/// The counts of a phase that any way of running it shares, beside its outcomes.
+/// The counts of a phase that are equal for a fleet and for one process, besides its outcomes.
 const COUNTS: [&str; 3] = ["scheduled", "started", "shed"];
 
 /// A process of a fleet.
@@ -27,31 +27,31 @@ pub enum Member {
     Keeper,
 }
 
-/// A run on its way, with all processes that belong to it.
+/// A run in progress, with all its processes.
 pub struct Fleet {
     child: Child,
     folder: TempDir,
 }
 
-/// What a run came to.
+/// The end of a run.
 pub struct Ended {
     pub code: i32,
-    /// What it said on standard error.
+    /// Its standard error.
     pub said: String,
-    /// The result on standard output; `None`: there was none.
+    /// The result on standard output; `None`: it printed none.
     pub result: Option<Value>,
     /// `result.json` of the run directory.
     pub stored: Option<Value>,
 }
 
 impl Fleet {
-    /// `smtpress fleet run` of so many agents of this machine; `None` where there is no nats-server.
+    /// Starts `smtpress fleet run` with this number of agents on this machine; `None` without a nats-server.
     pub fn local(agents: usize, flags: &str) -> Option<Fleet> {
         nats_server()?;
         Some(Fleet::start(&format!("fleet run {flags} --local {agents}"), |_| {}))
     }
 
-    /// Any run of smtpress, in a folder of its own, the result on standard output.
+    /// Starts smtpress with these arguments in a new folder, with the result on standard output.
     pub fn start(words: &str, more: impl FnOnce(&mut Command)) -> Fleet {
         let folder = tempfile::tempdir().unwrap();
         let output = |name: &str| fs::File::create(folder.path().join(name)).unwrap();
@@ -62,7 +62,7 @@ impl Fleet {
             .args(["--out", "run", "--json", "-", "--progress", "none"])
             .current_dir(folder.path())
             .env("TMPDIR", folder.path().join("tmp"))
-            // It is for the tests; smtpress would warn of a variable that it does not know.
+            // This variable is for the tests, and smtpress warns of variables that it does not know.
             .env_remove("SMTPRESS_REAL")
             .stdin(Stdio::null())
             .stdout(output("stdout"))
@@ -73,7 +73,7 @@ impl Fleet {
         Fleet { child, folder }
     }
 
-    /// Its temporary files.
+    /// The folder of its temporary files.
     pub fn tmp(&self) -> PathBuf {
         self.folder.path().join("tmp")
     }
@@ -82,14 +82,14 @@ impl Fleet {
         fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
     }
 
-    /// All its processes that live: they have inherited where its temporary files are.
+    /// All its running processes. They are recognized by the inherited variable with the folder of temporary files.
     pub fn members(&self) -> Vec<(Member, i32)> {
         let mark = format!("TMPDIR={}\0", self.tmp().display());
         let mut members = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let path = entry.path();
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // One that ends meanwhile has no environment any more.
+            // A process that has just ended has no environment.
             let environment = fs::read(path.join("environ")).unwrap_or_default();
             if !environment.windows(mark.len()).any(|part| part == mark.as_bytes()) {
                 continue;
@@ -109,12 +109,12 @@ impl Fleet {
         members
     }
 
-    /// Its processes of one kind, in the order in which they were started.
+    /// Its processes of one kind, in the order of their start.
     pub fn pids(&self, member: Member) -> Vec<i32> {
         self.members().into_iter().filter(|(own, _)| *own == member).map(|(_, pid)| pid).collect()
     }
 
-    /// Waits until there are so many processes of a kind, and returns them.
+    /// Waits until there is this number of processes of a kind, and returns them.
     pub fn await_pids(&self, member: Member, count: usize) -> Vec<i32> {
         let mut pids = Vec::new();
         assert!(
@@ -129,7 +129,8 @@ impl Fleet {
         pids
     }
 
-    /// Waits until the load has run for about so long: its files grow by a line each second.
+    /// Waits until the load has run for about this many seconds, by the lines of its files, which grow by one each
+    /// second.
     pub fn await_seconds(&self, seconds: usize) {
         let lines = || {
             let entries = fs::read_dir(self.folder.path()).into_iter().flatten().flatten();
@@ -139,7 +140,7 @@ impl Fleet {
         assert!(wait_until(|| lines() >= seconds), "{} of {seconds} s: {}", lines(), self.said());
     }
 
-    /// Sends a signal to the coordinator alone.
+    /// Sends a signal to the coordinator only.
     pub fn signal(&self, signal: Signal) {
         signal_to(self.child.id().cast_signed(), signal);
     }
@@ -149,8 +150,8 @@ impl Fleet {
         killpg(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
-    /// Waits for the end of the coordinator, for at most two minutes, and for that of all its processes; nothing may be left of
-    /// them but the run directory.
+    /// Waits for the end of the coordinator, at most two minutes, and of all its processes. They must leave nothing but
+    /// the run directory.
     #[track_caller]
     pub fn wait(mut self) -> Ended {
         let mut status = None;
@@ -175,7 +176,7 @@ impl Fleet {
         }
     }
 
-    /// Waits until no process is left, and looks whether a file is.
+    /// Waits until no process is left, and checks that no file is left.
     #[track_caller]
     pub fn assert_nothing_is_left(&self) {
         let said = self.said();
@@ -188,7 +189,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        // Also by a panic nothing is left running.
+        // After a panic, too, no process keeps running.
         for (_, pid) in self.members() {
             kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
         }
@@ -197,14 +198,14 @@ impl Drop for Fleet {
     }
 }
 
-/// Sends a signal to a process that lives.
+/// Sends a signal to a running process.
 #[track_caller]
 pub fn signal_to(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
 
 impl Ended {
-    /// The result; a run that has none fails the test.
+    /// The result. A run without a result fails the test.
     #[track_caller]
     pub fn result(&self) -> &Value {
         self.result.as_ref().unwrap_or_else(|| panic!("no result, exit code {}: {}", self.code, self.said))
@@ -225,32 +226,32 @@ impl Ended {
     #[track_caller]
     pub fn agents(&self) -> Vec<(String, String)> {
         let text = |agent: &Value, field: &str| agent[field].as_str().unwrap().to_owned();
-        // One process has none.
+        // A run of one process has no agents.
         let agents = self.result()["agents"].as_array().into_iter().flatten();
         agents.map(|agent| (text(agent, "name"), text(agent, "state"))).collect()
     }
 
-    /// Those that did not end as planned.
+    /// The agents that did not end as planned.
     #[track_caller]
     pub fn lost(&self) -> Vec<String> {
         self.agents().into_iter().filter(|(_, state)| state != "done").map(|(name, _)| name).collect()
     }
 
-    /// The codes of what makes it invalid.
+    /// The codes of the reasons for which it is invalid.
     #[track_caller]
     pub fn reasons(&self) -> Vec<String> {
         let reasons = self.result()["validity"]["reasons"].as_array().unwrap();
         reasons.iter().map(|reason| reason.as_str().unwrap().to_owned()).collect()
     }
 
-    /// All that a phase counted, phase by phase.
+    /// The counts of each phase.
     #[track_caller]
     pub fn counts(&self) -> Vec<(String, Vec<u64>)> {
         let of = |phase: &Value| COUNTS.iter().chain(&OUTCOMES).map(|field| number(phase, field)).collect();
         self.phases().iter().map(|phase| (phase["name"].as_str().unwrap().to_owned(), of(phase))).collect()
     }
 
-    /// What the agents counted is what the whole counted, and the result of the run directory is the one that was printed.
+    /// Checks that the sums over the agents are the counts of the run, and that the stored result is the printed one.
     #[track_caller]
     pub fn assert_adds_up(&self) {
         assert_eq!(self.stored.as_ref(), self.result.as_ref(), "result.json of the run directory");
@@ -261,23 +262,23 @@ impl Ended {
         }
         for phase in self.phases() {
             let counted: u64 = self.response_counts(&phase["name"]);
-            // Each attempt has a time of its own.
+            // Each attempt has its own time.
             let retries = phase["retry"]["retries"].as_u64().unwrap_or(0);
             let ended: u64 = OUTCOMES.iter().map(|field| number(phase, field)).sum::<u64>() + retries;
-            // What was interrupted has no time of its own.
+            // An interrupted arrival may have no time.
             assert!(counted <= ended, "{counted} response times of {ended} arrivals");
             assert!(counted >= number(phase, "accepted"), "{counted} response times: {phase:#}");
         }
     }
 
-    /// How many response times the histograms of a phase hold.
+    /// The number of response times in the histograms of a phase.
     fn response_counts(&self, phase: &Value) -> u64 {
         let metrics = self.result()["metrics"].as_array().unwrap();
         let own = metrics.iter().filter(|metric| metric["phase"] == *phase && metric["name"] == "response");
         own.map(|metric| number(metric, "count")).sum()
     }
 
-    /// Nothing is called a pass that lost something: exit code 98 with the names of what was lost, all counts whole.
+    /// Checks that a run with lost agents is invalid (exit code 98), names them, and has complete counts of the others.
     #[track_caller]
     pub fn assert_invalid_by(&self, lost: usize) {
         assert_eq!(self.code, 98, "{}", self.said);
