@@ -1,5 +1,5 @@
-//! A nats-server with the configuration of `smtpress fleet init`, over TLS: what it lets agents and the coordinator do, and what
-//! it denies them.
+//! A nats-server with the configuration of `smtpress fleet init`, over TLS: what it allows to agents and the
+//! coordinator, and what it denies.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -24,14 +24,14 @@ pub struct FleetServer {
     _processes: Processes,
 }
 
-/// `smtpress` with these arguments, in this folder.
+/// Returns `smtpress` with these arguments, in this folder.
 pub fn smtpress(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     command
 }
 
-/// What was printed, both streams.
+/// The output of both streams.
 pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
 }
@@ -43,7 +43,7 @@ pub fn nats_server() -> Option<PathBuf> {
 }
 
 impl FleetServer {
-    /// Makes the files and starts the server; `None` where none is installed.
+    /// Makes the files and starts the server; `None` if none is installed.
     pub fn start() -> Option<FleetServer> {
         let program = nats_server()?;
         let (folder, port) = (tempfile::tempdir().unwrap(), listener::free_port());
@@ -69,7 +69,7 @@ impl FleetServer {
         self.folder.path().join("fleet").join(name)
     }
 
-    /// The arguments with those that reach the server with these credentials.
+    /// The command with these arguments and the flags of the server and of these credentials.
     pub fn command(&self, arguments: &[&str], credentials: &str) -> Command {
         let mut command = smtpress(&self.folder.path().join("fleet"), arguments);
         command.args(["--nats", &format!("tls://localhost:{}", self.port), "--nats-ca", "ca.pem"]);
@@ -79,7 +79,7 @@ impl FleetServer {
         command
     }
 
-    /// An agent, and where its words go.
+    /// Starts an agent. Returns it with the file of its output.
     pub fn agent(&self, credentials: &str, more: &[&str]) -> (Processes, PathBuf) {
         let key = fs::read_to_string(self.file("coordinator.pub")).unwrap();
         let output = self.folder.path().join(format!("{credentials}.log"));
@@ -89,7 +89,7 @@ impl FleetServer {
         (Processes::start(&mut command, &output), output)
     }
 
-    /// What opens the server with these credentials.
+    /// The options and the URL of a connection with these credentials.
     fn opened_with(&self, credentials: &str) -> (ConnectOptions, String) {
         let seed = fs::read_to_string(self.file(credentials)).unwrap().lines().last().unwrap().to_owned();
         let options = ConnectOptions::with_nkey(seed).add_root_certificates(self.file("ca.pem"));
@@ -97,7 +97,7 @@ impl FleetServer {
     }
 }
 
-/// A client, and what the server denies it.
+/// Connects a client. Returns it with a channel of the denials of the server.
 async fn client((options, url): (ConnectOptions, String)) -> (Client, mpsc::UnboundedReceiver<String>) {
     let (deny, denied) = mpsc::unbounded_channel();
     let options = options.event_callback(move |event| {
@@ -109,17 +109,17 @@ async fn client((options, url): (ConnectOptions, String)) -> (Client, mpsc::Unbo
     (options.connect(url).await.unwrap(), denied)
 }
 
-/// What a client does.
+/// An action of a client.
 enum Act<'a> {
     Publish(&'a str),
     Subscribe(&'a str),
 }
 
-/// Those of the acts that the server denies, in their order.
+/// Returns the actions that the server denies, in their order.
 async fn denied(opened_with: (ConnectOptions, String), acts: &[Act<'_>]) -> Vec<String> {
     let (client, mut denied) = client(opened_with).await;
     let mut subscribers = Vec::new();
-    // The last is denied to everybody: when it is known, so is all before it.
+    // The last action is denied to every client. When its denial has come, so have all before it.
     for act in acts.iter().chain([&Act::Publish("elsewhere.sentinel")]) {
         match act {
             Act::Publish(subject) => client.publish(subject.to_string(), "x".into()).await.unwrap(),
@@ -154,11 +154,11 @@ fn two_agents_run_a_profile_over_tls_and_the_result_passes() {
     let listed: Value =
         serde_json::from_slice(&status.stdout).unwrap_or_else(|_| panic!("{}", said(&status)));
     assert_eq!((&listed[0]["agent"], &listed[1]["agent"]), (&"agent-1".into(), &"agent-2".into()));
-    // A busy machine may make a run invalid: it is started again then.
+    // On a busy machine a run may be invalid. Then it is started again.
     let ran = (0..4).find_map(|_| {
         let run = server
             .command(
-                // A load without a schedule: it cannot be late on a busy machine.
+                // The load has no schedule, so it cannot be late on a busy machine.
                 &["fleet", "run", "--target", "embedded", "-n", "120", "-c", "6", "--agents", "2"],
                 "coordinator.creds",
             )
@@ -176,7 +176,7 @@ fn two_agents_run_a_profile_over_tls_and_the_result_passes() {
     assert_eq!(result["agents"].as_array().unwrap().len(), 2, "{result:#}");
 }
 
-/// What the agent `own` may do is not denied, and what is another's, as of the agent `other`, is.
+/// Checks that the agent `own` may use its own subjects, and that those of the agent `other` are denied.
 #[track_caller]
 fn assert_own_alone(opened_with: impl Fn() -> (ConnectOptions, String), own: &str, other: &str) {
     let of = |subjects: &[&str]| -> Vec<String> {
@@ -252,7 +252,7 @@ fn an_agent_that_the_coordinator_started_has_no_more_rights_than_one_of_a_perman
         (ConnectOptions::with_user_and_password(name.to_owned(), password.to_owned()), url.clone())
     };
     assert_own_alone(|| with("local-0", &password), "local-0", "local-1");
-    // Its password is no one else's, and without one nobody is let in.
+    // The password is valid for this user only, and without a password the server refuses the connection.
     for (options, url) in
         [with("local-1", &password), with("coordinator", &password), (ConnectOptions::new(), url.clone())]
     {
@@ -288,13 +288,13 @@ fn who_has_no_credentials_or_not_the_right_ones_is_named_and_not_let_in() {
     };
     let status = |credentials: &str| server.command(&["fleet", "status"], credentials).output().unwrap();
     expect(status(""), 3, &["failed to reach the NATS server", "uthorization"]);
-    // A key that the server does not know.
+    // The server does not know this key.
     fs::write(server.file("other.creds"), nkeys::KeyPair::new_user().seed().unwrap()).unwrap();
     expect(status("other.creds"), 3, &["failed to reach the NATS server", "uthorization"]);
     fs::write(server.file("empty.creds"), "nothing\n").unwrap();
     expect(status("empty.creds"), 3, &["empty.creds holds no credentials"]);
     expect(status("nowhere.creds"), 3, &["nowhere.creds cannot be read"]);
-    // An agent's credentials do not make a coordinator, and those of another do not make this agent.
+    // An agent's credentials are refused for a coordinator, and those of another agent for this one.
     expect(status("agent-1.creds"), 3, &["denies it", "smtpress.v1.agent.*.heartbeat"]);
     let (_agent, log) = server.agent("agent-1.creds", &[]);
     assert!(wait_until(|| fs::read_to_string(&log).unwrap().contains("waiting for work")));
@@ -310,7 +310,7 @@ fn who_has_no_credentials_or_not_the_right_ones_is_named_and_not_let_in() {
         .output()
         .unwrap();
     expect(other, 3, &["agent agent-1", "denies it", "--name"]);
-    // A server that is not the one whose certificate is trusted.
+    // The server's certificate is not the trusted one.
     let elsewhere = tempfile::tempdir().unwrap();
     assert!(smtpress(elsewhere.path(), &["fleet", "init", "fleet"]).output().unwrap().status.success());
     let mut foreign = smtpress(&elsewhere.path().join("fleet"), &["fleet", "status", "--nats-ca", "ca.pem"]);
@@ -389,7 +389,7 @@ fn what_agents_reported_is_collected_when_their_coordinator_was_killed() {
     assert!(wait_until(|| messages().is_some_and(|count| count >= 6)), "{:?}", messages());
     coordinator.kill().unwrap();
     coordinator.wait().unwrap();
-    // The agents end their load when they hear nothing, and report its end.
+    // The agents end their load when no message comes, and report the end.
     let run = collect(&[]).1.as_object().unwrap().keys().next().unwrap().clone();
     let shards = || collect(&[&run]).1["shards"].as_array().cloned().unwrap_or_default();
     let is_over = |shard: &Value| {
@@ -403,11 +403,11 @@ fn what_agents_reported_is_collected_when_their_coordinator_was_killed() {
         assert!(collected[of].as_u64().unwrap() == sum(of) && sum(of) > 0, "{of}: {collected:#}");
     }
     for shard in shards() {
-        // No gap: one row, from the first second to the last that the agent reported.
+        // There is no gap: one range from the first second to the last that the agent reported.
         let last = shard["seconds_in_all"].as_u64().unwrap() - 1;
         assert_eq!(shard["seconds"], serde_json::json!([[0, last]]), "{shard:#}");
     }
-    // Nothing is removed by it.
+    // `fleet collect` removes nothing.
     assert_eq!(collect(&[&run]).1, collected);
     let text = server.command(&["fleet", "collect", &run], "coordinator.creds").output().unwrap();
     assert!(

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::fleet::Fleet;
 use crate::fleet_access::nats_server;
 
-/// A listener of twelve sessions at once, which are loaded by one more in each trial until one is refused.
+/// A search by sessions against a listener that serves twelve sessions at once.
 const PROFILE: &str = "schema = 1\nname = \"cap\"\nseed = 7\n[target]\naddress = \"embedded\"\n[message]\nsize = \"1KiB\"\n\
     [listener]\nmax_connections_per_host = 12\ndelays = { greeting = \"250ms\" }\n\
     [capacity]\ntrial = \"1s\"\nconfirm = \"2s\"\nwarmup = \"0s\"\nby = \"sessions\"\nstart = 5\nmax = 40\n\
@@ -19,7 +19,7 @@ fn three_agents_find_the_limit_of_twelve_sessions() {
     if nats_server().is_none() {
         return;
     }
-    // Trials of a busy machine are invalid: it is searched again.
+    // On a busy machine trials are invalid. Then the search is run again.
     let found = (0..4).find_map(|_| {
         let search = Fleet::start("fleet capacity p.toml --local 3 --max-start-skew 1s", |command| {
             let folder = command.get_current_dir().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! When the agents of a fleet really begin, as the listener sees it, and what clocks that are wrong do to it: nothing.
+//! The start times of the agents of a fleet, as the listener sees them. Wrong clocks do not change them.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
@@ -16,23 +16,23 @@ use crate::fleet::Ended;
 use crate::fleet_network::{AGENTS, LISTENER, Network, address, assert_whole};
 use crate::listener;
 
-/// Where the listener of these tests is, on the listener's machine.
+/// The port of the listener of these tests, on the listener's machine.
 const PORT: u16 = 2526;
-/// Arrivals a second: arrival k begins k/RATE after the start, and belongs to agent k mod 3.
+/// The arrivals a second. Arrival k is scheduled k/RATE after the start, and belongs to agent k mod 3.
 const RATE: f64 = 60.0;
 
-/// A session that began: who opened it, and when it was accepted.
+/// A session: the address of its client, and the time at which it was accepted.
 type Opened = (IpAddr, std::time::Instant);
 
-/// Accepts sessions on the listener's machine, answers all that they say with 250 or 354, and tells of each that has started a
-/// message when it was accepted.
+/// Accepts sessions on the listener's machine, and answers every command with 250 or 354. Returns a channel of the
+/// sessions that started a message.
 fn listen(network: &Network) -> mpsc::Receiver<Opened> {
     let space = fs::File::open(format!("/run/netns/{}", network.space(LISTENER))).unwrap();
     let at: SocketAddr = format!("{}:{PORT}", address(LISTENER)).parse().unwrap();
     let (ready, is_ready) = mpsc::channel();
     let (started, opened) = mpsc::channel();
     thread::spawn(move || {
-        // Of this thread alone.
+        // This changes the namespace of this thread only.
         setns(space, CloneFlags::CLONE_NEWNET).unwrap();
         let listener = TcpListener::bind(at).unwrap();
         ready.send(()).unwrap();
@@ -68,7 +68,7 @@ fn serve(
     Ok(())
 }
 
-/// How far apart the agents began, by their first sessions.
+/// The largest difference between the starts of the agents, by their first sessions.
 fn apart(opened: &mpsc::Receiver<Opened>) -> Duration {
     let opened: Vec<Opened> = opened.try_iter().collect();
     let begins = AGENTS.iter().zip(0_u32..).map(|(host, index)| {
@@ -80,7 +80,7 @@ fn apart(opened: &mpsc::Receiver<Opened>) -> Duration {
     *begins.iter().max().unwrap() - *begins.iter().min().unwrap()
 }
 
-/// The two greatest bounds that are printed for the start of an agent: as far apart may two of them begin.
+/// The sum of the two greatest printed bounds of an agent's start: the largest possible difference of two starts.
 fn printed_bound(ended: &Ended) -> Duration {
     let agents = ended.result()["agents"].as_array().unwrap();
     let mut bounds: Vec<f64> =
@@ -89,7 +89,7 @@ fn printed_bound(ended: &Ended) -> Duration {
     Duration::from_secs_f64(bounds.iter().rev().take(2).sum())
 }
 
-/// How far apart the agents of so many runs began, with the bound that was printed.
+/// The differences between the starts of the agents in this number of runs, with the printed bound and the exit code.
 fn starts(network: &Network, runs: usize) -> Vec<(Duration, Duration, i32)> {
     let opened = listen(network);
     let mut starts = Vec::new();
@@ -102,7 +102,7 @@ fn starts(network: &Network, runs: usize) -> Vec<(Duration, Duration, i32)> {
     starts
 }
 
-/// What the listener's own thread may be late on a busy machine, where the agents were not.
+/// The allowed lateness of the listener's thread on a busy machine, which is no lateness of the agents.
 const SEEN_LATE: Duration = Duration::from_millis(50);
 
 #[track_caller]
@@ -134,7 +134,7 @@ fn agents_of_twenty_runs_begin_within_five_milliseconds() {
         .unwrap();
     }
     assert_together(&starts);
-    // What a busy machine delays is invalid; it says nothing of the start.
+    // A run that a busy machine delays is invalid, and shows nothing about the start.
     let valid: Vec<_> = starts.iter().filter(|(.., code)| *code == 0).collect();
     assert!(valid.len() >= 10, "{starts:?}");
     for (apart, ..) in valid {
@@ -142,7 +142,7 @@ fn agents_of_twenty_runs_begin_within_five_milliseconds() {
     }
 }
 
-/// An agent whose monotonic clock shows an hour more, and one whose time of day is an hour fast.
+/// One agent has a monotonic clock that is an hour ahead, and another one a wall clock that is an hour fast.
 #[test]
 fn clocks_that_are_an_hour_off_change_nothing() {
     let own =

@@ -1,4 +1,4 @@
-//! Agents, coordinators and nats-servers that end or stand still: a run that lost something is never called a pass.
+//! Agents, coordinators and nats-servers that end or stall: a run that lost something never passes.
 
 use std::fs;
 use std::thread;
@@ -10,17 +10,17 @@ use crate::draw::Draw;
 use crate::fleet::{Ended, Fleet, Member, signal_to};
 use crate::listener::wait_until;
 
-/// A load that lasts, on a listener that keeps each message for a while.
+/// A long load on a listener with a delay.
 const LOAD: &str = "--target embedded -r 60/s -z 8s --set listener.delays.body=50ms";
 
-/// A run of three agents that has been loading for about so long.
+/// Starts a run of three agents, and waits until its load has run for this many seconds.
 fn loading(flags: &str, seconds: usize) -> Option<Fleet> {
     let fleet = Fleet::local(3, flags)?;
     fleet.await_seconds(seconds);
     Some(fleet)
 }
 
-/// What a fault that may have lost nothing ends with: a pass only if nothing is missing.
+/// Checks the end of a run with a fault that may have lost nothing: it passes only if nothing is missing.
 #[track_caller]
 fn assert_no_false_pass(ended: &Ended) {
     if let 1..=4 = ended.code {
@@ -53,7 +53,7 @@ fn an_agent_that_is_killed_before_the_load_ends_the_run_before_it() {
 #[test]
 fn an_agent_that_is_killed_between_the_start_and_the_first_second_is_named() {
     let Some(fleet) = Fleet::local(3, LOAD) else { return };
-    // The run directory is made when all agents are there; then they hear when to start.
+    // The run directory is made when all agents are there. Then they get the start time.
     assert!(wait_until(|| fleet.said().contains("files in run")), "{}", fleet.said());
     thread::sleep(Duration::from_millis(700));
     signal_to(fleet.pids(Member::Agent)[2], Signal::SIGKILL);
@@ -72,12 +72,12 @@ fn an_agent_that_is_killed_in_the_load_is_named_and_the_others_drain() {
     assert!(wait_until(|| fleet.said().contains("is lost")), "{}", fleet.said());
     let ended = fleet.wait();
     ended.assert_invalid_by(1);
-    // An agent says that it is there once a second, and is lost after three of silence.
+    // An agent sends a heartbeat each second, and is lost after three seconds of silence.
     let silent =
         ended.said.split("sent no message for ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
     assert!((3.0..5.0).contains(&silent.parse::<f64>().unwrap()), "{silent} s: {}", ended.said);
     assert!(ended.count("scheduled") < 480, "the others go on: {}", ended.count("scheduled"));
-    // What the two others counted is counted.
+    // The counts of the two others are in the result.
     assert!(ended.count("accepted") >= 60, "{}", ended.count("accepted"));
     assert!(!ended.reasons().contains(&"counts".to_owned()), "{}", ended.said);
 }
@@ -105,7 +105,7 @@ fn what_stands_still_for_a_moment_loses_nothing_and_what_stands_still_for_long_i
         (Member::Agent, 5, Some(1)),
         (Member::Server, 2, None),
         (Member::Server, 7, Some(3)),
-        // A coordinator that stood still accuses nobody.
+        // A coordinator that stalled reports no agent as lost.
         (Member::Coordinator, 5, Some(0)),
     ] {
         let Some(fleet) = loading(LOAD, 2) else { return };
@@ -135,7 +135,7 @@ fn a_server_that_never_goes_on_is_ended_all_the_same() {
 
 #[test]
 fn ctrl_c_drains_all_agents_and_leaves_nothing() {
-    // A terminal sends it to all processes of its foreground group.
+    // A terminal sends the signal to all processes of its foreground group.
     let Some(fleet) = loading(LOAD, 2) else { return };
     fleet.signal_group(Signal::SIGINT);
     let ended = fleet.wait();
@@ -177,7 +177,7 @@ fn a_coordinator_that_is_killed_leaves_no_process_and_no_load() {
     let Some(fleet) = loading(LOAD, 1) else { return };
     fleet.signal(Signal::SIGKILL);
     assert!(wait_until(|| fleet.pids(Member::Coordinator).is_empty()));
-    // Its end closes the standard input of all others: they end by themselves.
+    // The end of the coordinator closes the standard input of all others, which then end by themselves.
     fleet.assert_nothing_is_left();
 }
 
@@ -207,7 +207,7 @@ fn a_small_disk_for_temporary_files_is_enough() {
     assert_eq!(ended.count("accepted"), 480, "{}", ended.said);
 }
 
-/// What may happen to a fleet.
+/// A fault of a fleet.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     Kill(Member, usize),
@@ -229,7 +229,7 @@ fn drawn(draw: &mut Draw) -> Fault {
     }
 }
 
-/// One run with one fault, started at a drawn moment.
+/// Runs a fleet with one fault, which starts this long after the start.
 fn suffer(fault: Fault, after: Duration) -> Option<&'static str> {
     let fleet = Fleet::local(3, "--target embedded -r 60/s -z 4s --set listener.delays.body=30ms")?;
     thread::sleep(after);
@@ -262,7 +262,7 @@ fn suffer(fault: Fault, after: Duration) -> Option<&'static str> {
     }
     assert_no_false_pass(&ended);
     if ended.code == 0 {
-        // Three agents of 60 a second for four seconds.
+        // Three agents share 60 a second for four seconds.
         assert_eq!(ended.count("accepted"), 240, "{fault:?}: {}", ended.said);
     }
     Some(match ended.code {
@@ -282,7 +282,7 @@ fn suffer_many(count: usize) {
         let Some(end) = suffer(fault, after) else { return };
         *ends.entry(end).or_default() += 1;
     }
-    // Past the test harness, which keeps what a test prints to itself.
+    // Written directly, because the test harness captures the output of `eprintln!`.
     std::io::Write::write_fmt(&mut std::io::stderr().lock(), format_args!("{count} faults: {ends:?}\n"))
         .unwrap();
 }

@@ -1,4 +1,4 @@
-//! A profile with message files on a fleet: agents get them from the coordinator, and open none of their own machine's.
+//! A profile with message files on a fleet: agents get the files from the coordinator, and open none on their machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::fleet_messages::OpenServer;
 use crate::fleet_union::measured;
 use crate::listener::{self, Processes, wait_until};
 
-/// A profile with lists, a text or a corpus, in a folder of its own.
+/// A profile with lists, a text or a corpus, in its own folder.
 struct Written {
     folder: TempDir,
     profile: PathBuf,
@@ -36,7 +36,7 @@ fn written(message: &str, files: &[(&str, Vec<u8>)]) -> Written {
     Written { folder, profile }
 }
 
-/// A corpus whose messages have different sizes; the first is larger than a message of the bus.
+/// A corpus of messages of different sizes. The first one is larger than the largest NATS message.
 fn corpus() -> Vec<(&'static str, Vec<u8>)> {
     let message = |subject: &str, lines: usize| {
         format!("Subject: {subject}\r\n\r\n{}", format!("{subject} has this line\r\n").repeat(lines))
@@ -89,7 +89,7 @@ fn assert_same_messages(one: &Ended, fleet: &Ended) {
     }
 }
 
-/// An agent for which these folders are empty.
+/// Starts an agent that sees these folders as empty.
 fn blind_agent(
     server: &OpenServer,
     name: &str,
@@ -135,7 +135,7 @@ fn agents_that_have_no_files_send_those_of_the_coordinator() {
         let path = own.profile.display();
         let one = measured(|| Fleet::start(&format!("run {path}"), |_| {}).wait());
         let words = format!("fleet run {path} --nats {} --agents 3 --key {}", server.url(), seed.display());
-        // On a crowded machine an agent may be silent for long.
+        // On a busy machine an agent may be silent for a long time.
         let whole = |ended: &Ended| ended.code != 98 || ended.lost().is_empty();
         let three = (0..4).find_map(|_| Some(Fleet::start(&words, |_| {}).wait()).filter(whole));
         let three = three.expect("one of four runs loses no agent");
@@ -164,7 +164,7 @@ fn files_that_are_too_large_are_a_sentence_and_no_load() {
 fn local_agents_leave_no_files() {
     let own = written("files = \"corpus\"", &corpus());
     let Some(fleet) = Fleet::local(2, &own.profile.display().to_string()) else { return };
-    // `wait` looks whether a temporary file is left.
+    // `wait` checks that no temporary file is left.
     let ended = fleet.wait();
     let one = Fleet::start(&format!("run {}", own.profile.display()), |_| {}).wait();
     assert_same_messages(&one, &ended);

@@ -11,7 +11,7 @@ use crate::fleet_access::nats_server;
 use crate::fleet_network::{LISTENER, Network, address};
 use crate::listener::{Processes, wait_until};
 
-/// A limit of a result: its verdict and its value.
+/// Returns the verdict and the value of a limit in a result.
 #[track_caller]
 fn found<'a>(ended: &'a Ended, name: &str) -> (&'a str, Option<u64>) {
     let limits = ended.result()["limits"].as_array().unwrap();
@@ -44,7 +44,7 @@ fn three_machines_are_three_hosts_and_the_limit_of_the_whole_listener_is_found()
     assert_eq!(network.end(search).code, 0);
 }
 
-/// A search on agents of this machine that waits for the listener to be silent for a minute.
+/// Starts a search on an agent of this machine that waits for an idle time-out for a minute.
 fn long_search() -> Option<Fleet> {
     nats_server()?;
     let words = "fleet limit --target embedded --find too-many-recipients,idle-timeout --wait 60s --local 1 \

@@ -1,4 +1,4 @@
-//! What others say on the bus of a fleet: it starts nothing, and nothing of it is counted.
+//! Foreign messages on the NATS server of a fleet: they start nothing, and are not counted.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::fleet::Fleet;
 use crate::fleet_access::{nats_server, smtpress};
 use crate::listener::{self, Processes, wait_until};
 
-/// A nats-server of the test's own, open to all of this machine.
+/// A nats-server of the test that accepts every client of this machine.
 pub struct OpenServer {
     port: u16,
     pub folder: TempDir,
@@ -48,7 +48,7 @@ impl OpenServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// An agent that obeys `key`, and where its words go.
+    /// Starts an agent that accepts commands signed with `key`. Returns it with the file of its output.
     pub fn agent(&self, name: &str, key: &KeyPair, spool: &Path) -> (Processes, std::path::PathBuf) {
         let output = self.folder.path().join(format!("{name}.log"));
         let key = key.public_key();
@@ -61,12 +61,12 @@ impl OpenServer {
         (processes, output)
     }
 
-    /// A run of so many agents, commanded with `key`.
+    /// Starts a run of this number of agents, whose commands are signed with `key`.
     pub fn run(&self, key: &KeyPair, agents: usize, flags: &str) -> Fleet {
         self.run_against("embedded", key, agents, flags)
     }
 
-    /// The same against a listener of the test's own.
+    /// Starts such a run against this target.
     pub fn run_against(&self, target: &str, key: &KeyPair, agents: usize, flags: &str) -> Fleet {
         let path = self.folder.path().join("key.seed");
         fs::write(&path, key.seed().unwrap()).unwrap();
@@ -81,7 +81,7 @@ impl OpenServer {
     }
 }
 
-/// What opens the private server of a run for one of its users: its configuration is for this user of the machine alone.
+/// The URL and the password of one user of a run's private server, from its configuration file.
 pub fn access(fleet: &Fleet, user: &str) -> Option<(String, String)> {
     let folder = fs::read_dir(fleet.tmp()).ok()?.flatten().map(|entry| entry.path()).next()?;
     let config = fs::read_to_string(folder.join("server.conf")).ok()?;
@@ -95,7 +95,7 @@ pub fn access(fleet: &Fleet, user: &str) -> Option<(String, String)> {
 
 #[test]
 fn what_is_repeated_forged_or_foreign_on_the_bus_changes_no_count() {
-    // A server without users, which lets everybody say everything.
+    // The server has no users, so every client may publish everything.
     let Some(server) = OpenServer::start() else { return };
     let (key, spool) = (KeyPair::new_user(), tempfile::tempdir().unwrap());
     let _agents = ["one", "two", "three"].map(|name| server.agent(name, &key, spool.path()));
@@ -109,7 +109,7 @@ fn what_is_repeated_forged_or_foreign_on_the_bus_changes_no_count() {
         let mut again = 0_u64;
         while let Some(message) = all.next().await {
             let (subject, payload) = (message.subject.to_string(), message.payload.clone());
-            // What this test said itself.
+            // A message of this test itself.
             if message.headers.as_ref().is_some_and(|headers| headers.get("Injected").is_some()) {
                 continue;
             }
@@ -122,7 +122,7 @@ fn what_is_repeated_forged_or_foreign_on_the_bus_changes_no_count() {
             };
             recorded.push((subject.clone(), payload.to_vec()));
             count.send_replace(again);
-            // All that was said so far, the last first; more each time.
+            // The messages so far are sent again, the latest first.
             for (subject, payload) in recorded.iter().rev().take(20) {
                 again += 1;
                 say(subject.clone(), again, payload.clone()).await.unwrap();
@@ -142,13 +142,13 @@ fn what_is_repeated_forged_or_foreign_on_the_bus_changes_no_count() {
                     again += 3;
                     say(subject.clone(), again, sign(&lease, &foreign)).await.unwrap();
                     say(subject.clone(), again + 1, encode(&lease)).await.unwrap();
-                    // Of another version.
+                    // A message of another version.
                     say(subject.clone(), again + 2, [&[2_u8][..], &encode(&lease)[1..]].concat())
                         .await
                         .unwrap();
                 }
                 [.., "report", kind, shard, agent] => {
-                    // The report of another, and under a shard that is not there.
+                    // A report of another agent, and reports for shards that do not exist.
                     for (shard, name) in [(shard, "nobody"), ("7", agent), ("x", agent)] {
                         again += 1;
                         let place = subject.split(".report.").next().unwrap();
@@ -179,7 +179,7 @@ fn what_is_repeated_forged_or_foreign_on_the_bus_changes_no_count() {
     });
     let ended = server.run(&key, 3, "-r 60/s -z 5s").wait();
     quit.send_replace(true);
-    // What it could not say to a server that has ended is no fault.
+    // The injector may fail when the server has ended. This is no fault.
     injector.join().ok();
     let injected = *injected.borrow();
     assert!(injected > 500, "{injected} messages were injected");

@@ -1,5 +1,5 @@
-//! A fleet whose machines are network namespaces of this one: nats-server, coordinator, three agents and listener, each with an
-//! address of its own. Needs root.
+//! A fleet whose machines are network namespaces of this machine: nats-server, coordinator, three agents and listener,
+//! each with its own address. The tests need root.
 
 use std::fs;
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::fleet::{Ended, number};
 use crate::fleet_access::nats_server;
 use crate::listener::{self, Processes, wait_until};
 
-/// Where each stands: 10.77.0.N.
+/// The address of each machine: 10.77.0.N.
 const SERVER: u8 = 1;
 pub const LISTENER: u8 = 2;
 const COORDINATOR: u8 = 3;
@@ -42,12 +42,12 @@ pub struct Network {
 }
 
 impl Network {
-    /// `None` where this is not allowed.
+    /// Starts the network; `None` if this is not allowed.
     pub fn start() -> Option<Network> {
         Network::with_agents(|_, command| command)
     }
 
-    /// With agents whose commands are changed before they start.
+    /// Starts the network with agents whose commands `change` modifies.
     pub fn with_agents(change: impl Fn(u8, Command) -> Command) -> Option<Network> {
         let program = nats_server()?;
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -136,24 +136,24 @@ impl Network {
         fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
-    /// A command on one of the machines.
+    /// Returns a command that runs on one of the machines.
     pub fn on(&self, host: u8, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.space(host), program]).current_dir(self.folder.path());
         command
     }
 
-    /// A run of all agents, on its way.
+    /// Starts a run of all agents.
     fn run(&self, flags: &str) -> (process::Child, PathBuf) {
         self.run_against(2525, flags)
     }
 
-    /// The same against another port of the listener's machine.
+    /// Starts a run against another port of the listener's machine.
     pub fn run_against(&self, port: u16, flags: &str) -> (process::Child, PathBuf) {
         self.command("run", port, flags)
     }
 
-    /// Another command of the fleet, against a port of the listener's machine.
+    /// Starts a command of the fleet against a port of the listener's machine.
     pub fn command(&self, name: &str, port: u16, flags: &str) -> (process::Child, PathBuf) {
         let path = |name: &str| self.folder.path().join(name);
         fs::write(path("key.seed"), self.key.seed().unwrap()).unwrap();
@@ -169,7 +169,7 @@ impl Network {
         (command.spawn().unwrap(), path("run"))
     }
 
-    /// Waits for the load to be on its way for some seconds.
+    /// Waits until the load has run for this many seconds.
     fn await_seconds(&self, seconds: usize) {
         let lines = || self.said("run/timeseries.csv").lines().count().saturating_sub(1);
         assert!(wait_until(|| lines() >= seconds), "{} of {seconds} s: {}", lines(), self.said("stderr"));
@@ -201,7 +201,7 @@ impl Network {
         }
     }
 
-    /// Ends the listener; what it took.
+    /// Ends the listener and returns its ledger.
     fn ledger(&mut self) -> Value {
         let listener = self.listener.take().unwrap();
         listener.signal("INT");
@@ -217,17 +217,18 @@ impl Network {
         found.unwrap()
     }
 
-    /// Delays all that agents send by 5 ms. Returns how many messages were sent; `None`: the kernel cannot.
+    /// Runs with a delay of 5 ms for all packets of agents. Returns how many messages were sent; `None`: the kernel
+    /// cannot delay packets.
     fn delayed(&self) -> Option<u64> {
-        // A clock that is known too badly is no common start.
+        // If the bound of a clock is too large, there is no common start.
         for host in AGENTS {
             let space = self.space(host);
             let delayed = Command::new("tc")
                 .args(["-n", &space, "qdisc", "add", "dev", "eth0", "root", "netem", "delay", "5ms"])
                 .status();
             if !delayed.unwrap().success() {
-                // A kernel without netem, as in small virtual machines, is no fault of the listeners that are installed.
-                // Standard error itself: the test harness would keep what a macro prints of a test that passes.
+                // A kernel without netem, as in small virtual machines, is no missing listener, so the test never fails
+                // here. The message is written directly, because the test harness captures the output of a macro.
                 let mut stderr = std::io::stderr().lock();
                 writeln!(stderr, "skipped: no delay can be made").unwrap();
                 return None;
@@ -241,7 +242,7 @@ impl Network {
         let ended = self.end(run);
         assert_whole(&ended, 120);
         for agent in ended.result()["agents"].as_array().unwrap() {
-            // All of the delay is on the way back: the offset is wrong by half of it, and the bound says so.
+            // The whole delay is on the way back, so the offset is wrong by half of it, and the bound covers this.
             let bound = agent["clock_bound_s"].as_f64().unwrap();
             assert!((0.0025..0.1).contains(&bound), "{bound}");
             assert!(agent["skew_bound_s"].as_f64().unwrap() >= bound);
@@ -249,7 +250,7 @@ impl Network {
         Some(120)
     }
 
-    /// Cuts a machine off from the server, and only from it; `both`: also the way back.
+    /// Cuts the way from a machine to the server; with `both` also the way back.
     fn cut(&self, host: u8, both: bool) {
         assert!(ip(&format!("-n {} route add blackhole {}/32", self.space(host), address(SERVER))));
         if both {
@@ -274,7 +275,7 @@ impl Drop for Network {
     }
 }
 
-/// Of a run that lost nobody: the counts are whole, and the listener's.
+/// Checks that a run lost no agent, and that its counts are complete and agree with the listener's.
 #[track_caller]
 pub fn assert_whole(ended: &Ended, messages: u64) {
     assert!([0, 98].contains(&ended.code), "{}: {}", ended.code, ended.said);
@@ -287,7 +288,8 @@ pub fn assert_whole(ended: &Ended, messages: u64) {
 fn short_partitions_lose_nothing_and_delays_are_within_the_printed_bound() {
     let Some(mut network) = Network::start() else { return };
     let mut messages = network.delayed().unwrap_or_default();
-    // To and from, and only the way there: heartbeats and reports are lost, the coordinator's word comes.
+    // First both ways are cut, and then only the way to the server: heartbeats and reports are lost, but the
+    // coordinator's messages arrive.
     for both in [true, false] {
         let (run, _) = network.run("-r 60/s -z 8s --max-start-skew 100ms");
         network.await_seconds(2);
@@ -298,7 +300,7 @@ fn short_partitions_lose_nothing_and_delays_are_within_the_printed_bound() {
         if ended.lost().is_empty() {
             assert_whole(&ended, 480);
         } else {
-            // On a crowded machine the silence lasts longer than the partition.
+            // On a busy machine the silence lasts longer than the partition.
             ended.assert_invalid_by(1);
         }
         messages += ended.count("accepted");
@@ -308,7 +310,7 @@ fn short_partitions_lose_nothing_and_delays_are_within_the_printed_bound() {
 
 #[test]
 fn an_agent_that_is_cut_off_is_lost_and_ends_its_load_by_its_lease() {
-    // Until its last sessions have ended.
+    // The partition lasts until the last sessions have ended.
     cut_off(Duration::from_secs(1));
 }
 
@@ -318,7 +320,7 @@ fn an_agent_that_is_cut_off_for_a_minute_comes_back() {
     cut_off(Duration::from_secs(48));
 }
 
-/// Cuts an agent off, and mends it so long after its lease is over.
+/// Cuts an agent off, and restores its network this long after the end of its lease.
 fn cut_off(longer: Duration) {
     let Some(mut network) = Network::start() else { return };
     let (run, _) = network.run("-r 60/s -z 60s");
@@ -327,12 +329,12 @@ fn cut_off(longer: Duration) {
     let ended = network.end(run);
     ended.assert_invalid_by(1);
     assert_eq!(ended.lost(), ["agent-13"]);
-    // Nobody can tell it any more; it ends by itself.
+    // No message can reach the agent, so it ends its load itself.
     let log = format!("agent-{}.log", AGENTS[2]);
     assert!(wait_until(|| network.said(&log).contains("the load ends")), "{}", network.said(&log));
     thread::sleep(longer);
     network.mend(AGENTS[2]);
-    // Its reports come to the server when the way is there again, and it waits for work.
+    // When the network is restored, its reports reach the server, and it waits for work.
     let spool = network.folder.path().join(format!("spool-{}", AGENTS[2]));
     let waits = || fs::read_dir(&spool).map_or(0, |entries| entries.count());
     assert!(wait_until(|| waits() == 0), "reports wait in {}", spool.display());
@@ -340,7 +342,7 @@ fn cut_off(longer: Duration) {
     let next = network.end(run);
     assert_whole(&next, 120);
     let taken = number(&network.ledger(), "messages") - next.count("accepted");
-    // Twenty a second for a minute would be 1200; its lease is over after ten seconds.
+    // Twenty a second for a minute would be 1200, but its lease ends after ten seconds.
     assert!(taken >= ended.count("accepted"), "{taken}");
     assert!(taken < ended.count("accepted") + 800, "{taken} of {}", ended.count("accepted"));
 }

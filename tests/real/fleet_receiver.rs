@@ -1,4 +1,4 @@
-//! A fleet whose load comes out of a relay at the receiver of the coordinator, or of an agent.
+//! A fleet whose load passes a relay to the receiver of the coordinator, or of an agent.
 
 use std::fs;
 use std::process::Command;
@@ -33,7 +33,7 @@ fn counted_as_in_the_ledger(more: &str) {
     let Some(fleet) = Fleet::local(3, &format!("{target} {load}")) else { return };
     let ended = fleet.wait();
     let ledgers = relay.ledgers();
-    // What is missing fails the run; a busy machine makes it invalid.
+    // Missing messages fail the run, and on a busy machine it is invalid.
     assert!(matches!(ended.code, 98 | 99), "{}: {}", ended.code, ended.said);
     assert_eq!(ended.agents().len(), 3);
     let delivery = &ended.phases()[0]["delivery"];
@@ -42,7 +42,8 @@ fn counted_as_in_the_ledger(more: &str) {
         assert_eq!(number(delivery, count), expected(&ledgers, count), "{count}: {delivery:#}");
     }
     assert!(number(delivery, "missing") > 10 && number(delivery, "duplicated") > 10, "{delivery:#}");
-    // The times of all agents and of the receiver count from one moment: no message came out before it was held so long.
+    // The times of all agents and of the receiver have one zero, so no message came out before the time for which it
+    // was held.
     assert!(median_transit(&ended) >= 0.095, "{}", ended.said);
 }
 
@@ -56,7 +57,7 @@ fn median_transit(ended: &Ended) -> f64 {
     p50["value_ns"].as_f64().unwrap() / 1e9
 }
 
-/// An agent whose clocks are an hour ahead: the monotonic one by its namespace, the other one by a library.
+/// Starts an agent whose clocks are an hour ahead: the monotonic one by a namespace, and the wall clock by a library.
 fn agent_an_hour_ahead(server: &OpenServer, key: &KeyPair) -> Option<Processes> {
     let ahead = ["-T", "--monotonic", "3600", "--boottime", "3600"];
     let own = Command::new("unshare").args(ahead).arg("true").status();
@@ -121,7 +122,7 @@ fn a_receiver_on_an_agent_that_is_not_there_is_refused_before_any_load() {
     assert!(ended.said.contains("the agents of the run are local-0, local-1"), "{}", ended.said);
 }
 
-/// The relay is the listener of the run here: nothing comes out, and the agent that would receive is killed.
+/// The target is no relay here, so nothing comes out, and the agent with the receiver is killed.
 #[test]
 fn what_an_agent_that_is_lost_received_is_no_pass() {
     let next = listener::free_port();

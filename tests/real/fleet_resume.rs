@@ -1,4 +1,4 @@
-//! A run whose coordinator is gone is taken over by another one, and comes to what it would have come to.
+//! A run that lost its coordinator is taken over by another one, and has the result that it would have had.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::fleet_access::{said, smtpress};
 use crate::fleet_messages::OpenServer;
 use crate::listener::{self, Processes, wait_until};
 
-/// A server, its agents, and a listener that outlives every coordinator.
+/// A server, its agents, and a listener that is independent of the coordinators.
 struct Stage {
     server: OpenServer,
     key: KeyPair,
@@ -23,7 +23,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// With a listener whose profile has these lines.
+    /// Starts them. The profile of the listener has these lines.
     fn start(agents: usize, listener: &str) -> Option<Stage> {
         let server = OpenServer::start()?;
         let (key, port) = (KeyPair::new_user(), listener::free_port());
@@ -43,7 +43,7 @@ impl Stage {
         self.server.run_against(&self.target, &self.key, agents, flags)
     }
 
-    /// A run whose coordinator is killed after so many seconds.
+    /// Starts a run, and kills its coordinator after this many seconds. Returns the run's name.
     fn orphaned(&self, agents: usize, flags: &str, seconds: usize) -> String {
         let run = self.run(agents, flags);
         run.await_seconds(seconds);
@@ -56,12 +56,12 @@ impl Stage {
         self.server.folder.path()
     }
 
-    /// `fleet run --resume`, with these flags beside.
+    /// Starts `fleet run --resume` with these flags.
     fn resume(&self, run: &str, key: &KeyPair, flags: &str) -> Fleet {
         self.resume_as(run, key, flags, |_| {})
     }
 
-    /// The same by a command that is changed before it starts.
+    /// Starts it with a command that `more` modifies.
     fn resume_as(&self, run: &str, key: &KeyPair, flags: &str, more: impl FnOnce(&mut Command)) -> Fleet {
         let path = self.folder().join("resume.seed");
         fs::write(&path, key.seed().unwrap()).unwrap();
@@ -69,7 +69,7 @@ impl Stage {
         Fleet::start(&format!("fleet run --resume {run} --nats {url} --key {} {flags}", path.display()), more)
     }
 
-    /// Ends the listener; how many messages it took.
+    /// Ends the listener. Returns the number of messages that it took.
     fn taken(self) -> u64 {
         self.listener.signal("INT");
         let log = self.folder().join("listener.log");
@@ -86,7 +86,7 @@ impl Stage {
     }
 }
 
-/// The run's name, as the coordinator shows it.
+/// The run's name, which the coordinator prints.
 #[track_caller]
 fn run_id(run: &Fleet) -> String {
     let said = run.said();
@@ -94,7 +94,8 @@ fn run_id(run: &Fleet) -> String {
     id.unwrap_or_else(|| panic!("no run is named: {said}")).to_owned()
 }
 
-/// A run that is whole; a busy machine may have made it invalid by its own lateness, never by a lost agent.
+/// Checks that a run is complete. On a busy machine it may be invalid because it was late, but never because of a lost
+/// agent.
 #[track_caller]
 fn assert_whole(ended: &Ended, messages: u64) {
     assert!([0, 98].contains(&ended.code), "{} {}", ended.code, ended.said);
@@ -125,7 +126,7 @@ fn a_run_is_taken_over_twice_and_after_its_load_is_over() {
     std::thread::sleep(std::time::Duration::from_secs(5));
     let ended = stage.resume(&id, &stage.key, "").wait();
     assert_whole(&ended, 200);
-    // The run has ended: nothing is kept of it.
+    // The run has ended, so the server keeps no record of it.
     let again = stage.resume(&id, &stage.key, "").wait();
     assert_eq!(again.code, 2, "{}", again.said);
     assert!(again.said.contains(&format!("keeps no record of run {id}")), "{}", again.said);
@@ -151,7 +152,7 @@ fn a_coordinator_that_lives_ends_when_another_takes_its_run_over() {
 fn a_run_that_is_taken_over_after_the_lease_is_invalid() {
     let Some(stage) = Stage::start(2, "") else { return };
     let id = stage.orphaned(2, "-r 20/s -z 30s", 2);
-    // Agents end their load 10 s after the last word.
+    // Agents end their load 10 s after the last message of the coordinator.
     std::thread::sleep(std::time::Duration::from_secs(14));
     let ended = stage.resume(&id, &stage.key, "").wait();
     assert_eq!(ended.code, 98, "{}", ended.said);
@@ -184,7 +185,7 @@ fn a_wall_clock_that_is_an_hour_off_moves_no_time_of_a_run_that_is_taken_over() 
     stage._agents[0].signal("KILL");
     let ended = second.wait();
     ended.assert_invalid_by(1);
-    // From the start to where the agent was last heard; an hour would be that of the clock.
+    // The time from the start to the last message of the agent. With the wrong clock it would be an hour.
     let took = ended.result()["took_s"].as_f64().unwrap();
     assert!((5.0..60.0).contains(&took), "{took} s: {}", ended.said);
     let why = ended.result()["validity"].to_string();
@@ -195,7 +196,7 @@ fn a_wall_clock_that_is_an_hour_off_moves_no_time_of_a_run_that_is_taken_over() 
 
 #[test]
 fn a_run_that_was_being_stopped_is_no_pass_after_its_coordinator_died() {
-    // Each message takes so long that draining takes seconds.
+    // Each message takes 3 s, so draining takes seconds.
     let Some(stage) = Stage::start(2, "delays = { body = \"3s\" }\n") else { return };
     let run = stage.run(2, "-r 20/s -z 30s -c 200");
     run.await_seconds(4);
@@ -230,7 +231,7 @@ fn what_cannot_be_taken_over_is_left_as_it_is() {
     }
     refused(stage.resume(&id, &stage.key, "--local 3"), "only a run on agents of --nats can be taken over");
     assert_whole(&run.wait(), 120);
-    // With the coordinator its embedded listener is gone.
+    // The embedded listener ends with the coordinator.
     let run = stage.server.run(&stage.key, 1, "-r 20/s -z 20s");
     run.await_seconds(1);
     let id = run_id(&run);

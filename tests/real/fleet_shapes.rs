@@ -1,8 +1,8 @@
-//! Loads that depend on time or on who is faster: what of them has to be the same for agents and for one process.
+//! Loads that depend on time or on speed: the parts of the result that must be equal for agents and for one process.
 //!
-//! What a refused session of a storm carries, when a retry comes and how much a closed load gets done differ from run to
-//! run on one machine, too. The arrivals, the bytes of each message by its number, what is accepted in the end and the
-//! sessions at once do not.
+//! Which session of a storm is refused, when a retry comes and how much work a closed load does also differ between
+//! runs on one machine. The arrivals, the bytes of each message by its number, the messages accepted in the end and the
+//! number of sessions at once do not differ.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
@@ -18,7 +18,7 @@ use crate::fleet_access::nats_server;
 use crate::fleet_union::{flags, measured};
 use crate::smtpress::OUTCOMES;
 
-/// One process, and three agents that share the same load.
+/// Runs a profile with one process, and with three agents that share the load.
 fn both(name: &str, sets: &str) -> Option<[Ended; 2]> {
     nats_server()?;
     let flags = flags(name, sets);
@@ -33,7 +33,7 @@ fn both(name: &str, sets: &str) -> Option<[Ended; 2]> {
     Some([one, three])
 }
 
-/// The ledger of the embedded listener: the messages that it accepted, and their order-free digest.
+/// Checks that the ledgers of the embedded listeners have the same accepted messages, by a digest without their order.
 #[track_caller]
 fn assert_accepted_the_same(name: &str, [one, three]: &[Ended; 2]) {
     for field in ["messages", "recipients", "content_bytes", "digest"] {
@@ -50,8 +50,8 @@ fn assert_counts_the_same(name: &str, [one, three]: &[Ended; 2], fields: &[&str]
     }
 }
 
-/// Which sessions of a storm meet a full listener is decided by microseconds: the arrivals and the listener's bound are the
-/// same, and each arrival has an outcome. Where there is room for all, so is every message.
+/// Microseconds decide which sessions of a storm are refused. The arrivals and the listener's limit are the same, and
+/// each arrival has an outcome. If there are slots for all sessions, the messages are the same too.
 #[test]
 fn a_storm_of_agents_has_the_arrivals_of_one_process_and_where_there_is_room_its_messages() {
     let short = "phase.warm-up.for=1s phase.storm.size=60 phase.storm.every=1s phase.storm.for=3s";
@@ -70,7 +70,7 @@ fn a_storm_of_agents_has_the_arrivals_of_one_process_and_where_there_is_room_its
     assert_accepted_the_same("roomy", &roomy);
 }
 
-/// How often a message is tried depends on when its attempts come: what is accepted in the end does not.
+/// The number of attempts of a message depends on their times, but the messages accepted in the end do not.
 #[test]
 fn a_greylist_accepts_in_the_end_what_it_accepts_of_one_process() {
     let short = "phase.mail.for=3s session.retry.time_scale=0.004 listener.greylist=1800ms";
@@ -84,10 +84,10 @@ fn a_greylist_accepts_in_the_end_what_it_accepts_of_one_process() {
     }
 }
 
-/// Which arrivals meet the outage depends on its moment: all are accepted in the end, each once.
+/// Which arrivals fail in the outage depends on its time. In the end all are accepted, each once.
 #[test]
 fn after_an_outage_the_listener_has_the_messages_of_one_process() {
-    // From the start of the listener, which is some seconds before the load of a fleet.
+    // These times count from the start of the listener, which is some seconds before the load of a fleet.
     let short = "phase.load.for=8s listener.unavailable_after=5s listener.unavailable_for=2s event.outage.at=2s \
                  session.retry.first=1s session.retry.max=2s";
     let Some(ran) = both("outage-recovery", short) else { return };
@@ -98,7 +98,7 @@ fn after_an_outage_the_listener_has_the_messages_of_one_process() {
     }
 }
 
-/// Messages that are shared out: who sends which depends on who is free, their number and bytes do not.
+/// Which session sends a shared message depends on which one is free, but the number and the bytes of messages do not.
 #[test]
 fn messages_shared_by_the_sessions_of_agents_are_those_of_one_process() {
     if nats_server().is_none() {
@@ -115,19 +115,19 @@ fn messages_shared_by_the_sessions_of_agents_are_those_of_one_process() {
     }
 }
 
-/// The messages that a listener of the test's own was given, by their numbers.
+/// The messages that a listener of the test received, by their numbers.
 #[derive(Default)]
 struct TakenMessages {
     sessions: usize,
     /// The most sessions at once.
     most: usize,
-    /// The envelope and the content of each, without the lines that differ from run to run.
+    /// The envelope and the content of each message, without the lines that differ between runs.
     by_number: BTreeMap<u64, String>,
-    /// Numbers that came twice.
+    /// The numbers of messages that came twice.
     twice: Vec<u64>,
 }
 
-/// Takes messages on a port of its own; lets the client wait a little, so that sessions are open side by side.
+/// Starts a listener that accepts messages, with small delays, so that sessions are open at the same time.
 fn take_messages() -> (u16, Arc<Mutex<TakenMessages>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, taken) = (listener.local_addr().unwrap().port(), Arc::<Mutex<TakenMessages>>::default());
@@ -158,7 +158,7 @@ fn serve(session: &TcpStream, taken: &Mutex<TakenMessages>) -> io::Result<()> {
             }
             continue;
         }
-        // A session that only looks whether the target is there sends nothing.
+        // The session of the reachability check sends nothing.
         if line.starts_with("MAIL") {
             text = String::new();
             if !std::mem::replace(&mut is_open, true) {
@@ -192,8 +192,8 @@ fn serve(session: &TcpStream, taken: &Mutex<TakenMessages>) -> io::Result<()> {
     Ok(())
 }
 
-/// How many messages a closed load sends in its time depends on the speed of both sides: the sessions at once do not, nor
-/// the bytes of a message, by its number.
+/// The number of messages of a closed load depends on the speed of both sides. The number of sessions at once and the
+/// bytes of each message by its number do not.
 #[test]
 fn a_closed_load_of_agents_has_its_sessions_at_once_and_the_bytes_of_one_process() {
     if nats_server().is_none() {

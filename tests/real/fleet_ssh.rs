@@ -1,4 +1,4 @@
-//! `smtpress fleet run --ssh` against a real sshd: agents are started, run, and nothing of them is left.
+//! `smtpress fleet run --ssh` with a real sshd: agents are started, run, and leave nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use crate::fleet_access::{nats_server, said, smtpress};
 use crate::listener::wait_until;
 use crate::sshd::Sshd;
 
-/// A run on these hosts.
+/// Returns the command of a run on these hosts.
 fn run(sshd: &Sshd, hosts: &str, more: &[&str]) -> Command {
     let mut command = smtpress(
         sshd.folder.path(),
@@ -21,7 +21,7 @@ fn run(sshd: &Sshd, hosts: &str, more: &[&str]) -> Command {
     command
 }
 
-/// Nothing of a run is there any more, on either side.
+/// Checks that a run left nothing on either side.
 #[track_caller]
 fn nothing_is_left(sshd: &Sshd) {
     assert!(wait_until(|| sshd.leftovers().is_empty()), "{:?}", sshd.leftovers());
@@ -44,7 +44,7 @@ fn result(output: &Output) -> Value {
 #[test]
 fn three_hosts_run_a_profile_the_program_is_copied_once_and_nothing_is_left() {
     let (Some(_), Some(sshd)) = (nats_server(), Sshd::start()) else { return };
-    // A busy machine may make a run invalid: it is started again then. Without a schedule no arrival is late.
+    // On a busy machine a run may be invalid. Then it is started again. Without a schedule no arrival is late.
     let first = (0..4).map(|_| run(&sshd, "load1,load2,load3", &["-n", "120", "-c", "6"]).output().unwrap());
     let first = { first }.find(|run| run.status.code() != Some(98)).expect("one of four runs is valid");
     assert_eq!(first.status.code(), Some(0), "{}", said(&first));
@@ -57,7 +57,7 @@ fn three_hosts_run_a_profile_the_program_is_copied_once_and_nothing_is_left() {
     assert_eq!(copies.len(), 1, "{copies:?}");
     assert_eq!(fs::read(&copies[0]).unwrap(), fs::read(env!("CARGO_BIN_EXE_smtpress")).unwrap());
     let made = fs::metadata(&copies[0]).unwrap().modified().unwrap();
-    // The second run finds it there, also when it may not copy.
+    // The second run uses the copied program, even with --no-copy.
     let second = run(&sshd, "load1,load2", &["-n", "40", "--no-copy"]).output().unwrap();
     assert!(matches!(second.status.code(), Some(0 | 98)), "{}", said(&second));
     assert_eq!(fs::metadata(&sshd.copies()[0]).unwrap().modified().unwrap(), made);
@@ -71,7 +71,7 @@ fn a_host_that_cannot_be_reached_is_named_with_what_ssh_said_and_no_load_runs() 
     refused(&sshd, &output, &["no agent on refused: ", "Permission denied"]);
     let output = run(&sshd, "closed,load1", &["-n", "40"]).output().unwrap();
     refused(&sshd, &output, &["no agent on closed: ", "onnection refused"]);
-    // A host key that is not the one that is known.
+    // The host key differs from the known one.
     let known = sshd.folder.path().join("known");
     let other = fs::read_to_string(sshd.folder.path().join("other.pub")).unwrap();
     let right = fs::read_to_string(&known).unwrap();
@@ -89,7 +89,7 @@ fn a_program_that_is_missing_or_another_is_named_where_it_may_not_be_copied() {
     let output = run(&sshd, "load1", &["-n", "40", "--no-copy"]).output().unwrap();
     refused(&sshd, &output, &["no agent on load1: smtpress is not installed there", "--no-copy"]);
     assert_eq!(sshd.copies().len(), 0);
-    // An older one on the host's PATH.
+    // There is an older smtpress on the host's PATH.
     let programs = sshd.folder.path().join("programs");
     fs::create_dir(&programs).unwrap();
     let older = programs.join("smtpress");

@@ -1,4 +1,4 @@
-//! Agents that share a load send what one process sends, and their counts are its counts.
+//! Agents that share a load send the same messages as one process, and have the same counts.
 
 use std::fs;
 use std::path::Path;
@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::fleet::{Ended, Fleet, signal_to};
 use crate::listener::{self, wait_until};
 
-/// Shipped profiles whose counts do not depend on who is faster, made short. The storm of `quickstart` is none of them: how many
-/// of its sessions are served depends on how many of the phase before have ended.
+/// Shortened shipped profiles whose counts do not depend on speed. The storm of `quickstart` is left out: how many of
+/// its sessions are served depends on how many sessions of the phase before have ended.
 const PROFILES: [(&str, &str); 7] = [
     ("steady", "phase.warm-up.for=1s phase.steady.rate=160/s phase.steady.for=4s"),
     ("cisco-listener", "phase.below-limits.for=3s phase.below-limits.max_sessions=40"),
@@ -32,14 +32,14 @@ const PROFILES: [(&str, &str); 7] = [
     ),
 ];
 
-/// A profile with other settings.
+/// The flags of a shipped profile with these settings.
 pub fn flags(name: &str, sets: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles").join(format!("{name}.toml"));
     let sets: Vec<String> = sets.split_whitespace().map(|set| format!("--set {set}")).collect();
     format!("{} {}", path.display(), sets.join(" "))
 }
 
-/// A run that this machine had the time for; of several tries the last.
+/// Repeats a run until it is valid, at most four times. Returns the last one.
 pub fn measured(mut run: impl FnMut() -> Ended) -> Ended {
     for _ in 0..4 {
         let ended = run();
@@ -51,14 +51,14 @@ pub fn measured(mut run: impl FnMut() -> Ended) -> Ended {
     run()
 }
 
-/// What the embedded listener says it took: also that order-free digest of all messages.
+/// The ledger of the embedded listener, with a digest of all messages that does not depend on their order.
 fn taken(ended: &Ended) -> Vec<Value> {
     let ledger = &ended.result()["ledger"];
     ["messages", "recipients", "content_bytes", "digest", "refused"].map(|field| ledger[field].clone()).into()
 }
 
 fn assert_same(one: &Ended, fleet: &Ended, agents: usize, name: &str) {
-    // What is too short for an assertion's percentile is that for both (99).
+    // A load that is too short for an assertion's percentile fails in both runs (99).
     assert!(
         fleet.code == one.code || [fleet.code, one.code].contains(&98),
         "{name}: {} {}",
@@ -85,7 +85,7 @@ fn agents_send_what_one_process_sends_of_each_profile() {
         let flags = flags(name, sets);
         let one = measured(|| Fleet::start(&format!("run {flags}"), |_| {}).wait());
         for agents in [1, 2, 3, 7] {
-            // All of them with one profile; the others with three.
+            // One profile runs with each number of agents, the others with three.
             if name != "steady" && agents != 3 {
                 continue;
             }
@@ -99,7 +99,7 @@ fn agents_send_what_one_process_sends_of_each_profile() {
     }
 }
 
-/// A listener that is a process of its own, which says what it took when it is asked to end.
+/// A listener in its own process, which prints its ledger when it ends.
 struct Listening {
     child: std::process::Child,
     folder: tempfile::TempDir,
@@ -163,7 +163,7 @@ fn without_a_nats_server_there_is_one_sentence_and_nothing_is_left() {
     for (place, why) in
         [("--nats-server /nowhere/nats-server", "/nowhere/nats-server is no file"), ("", "install")]
     {
-        // Debian installs it where it is found without a PATH.
+        // Debian installs nats-server where smtpress finds it without PATH.
         if place.is_empty() && Path::new("/usr/sbin/nats-server").exists() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! A fleet as it is watched: its metrics, its live page and its lines show the whole and each agent.
+//! The progress of a fleet: its metrics, its live page and its lines show the run and each agent.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::fleet::{Fleet, number, signal_to};
 use crate::fleet_access::{nats_server, smtpress};
 use crate::listener::{self, wait_until};
 
-/// The body of what is served at a path of a loopback port; empty: nothing is.
+/// The body of the answer at a path of a loopback port; empty: there is no answer.
 fn get(port: u16, path: &str) -> String {
     let mut answer = String::new();
     if let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
@@ -56,7 +56,7 @@ fn metrics_and_page_show_each_agent_beside_the_whole() {
         let own = values(&text, counts[0].0).into_iter().find(|(labels, _)| labels == agent);
         assert!(own.is_some_and(|(_, value)| value > 20.0), "{agent}: {text}");
     }
-    // Second for second.
+    // The sums are equal in each second.
     for (of_agents, whole) in counts {
         assert_eq!(sum(&text, of_agents), sum(&text, whole), "{text}");
     }
