@@ -17,11 +17,11 @@ fn the_time_to_acceptance_is_that_of_postgrey_to_a_second() {
     let retry = &outcome.result["phases"][0]["retry"];
     let delays = postgrey.delays();
     assert_eq!((outcome.count("accepted"), delays.len()), (100, 100), "{}", postgrey.log());
-    // Postfix asks once at each RCPT.
+    // Postfix asks Postgrey once at each RCPT.
     assert_eq!(retry["attempts"], postgrey.deferred() + 100);
     assert_eq!((&retry["outcomes"]["deferred"], &retry["gave_up"]), (&postgrey.deferred().into(), &0.into()));
     assert_eq!(postfix.lines("Greylisted, see") as u64, postgrey.deferred());
-    // Its clock has whole seconds, and counts from the first attempt at it.
+    // Postgrey's times are in whole seconds, from the first attempt.
     let truth = |rank: usize| {
         let mut sorted = delays.clone();
         sorted.sort_unstable();

@@ -1,4 +1,4 @@
-//! A Haraka of our own, which stores each message in a file.
+//! A private Haraka, which stores each message in a file.
 
 use std::fmt::Display;
 use std::fs;
@@ -9,16 +9,16 @@ use tempfile::TempDir;
 use crate::listener::{self, Processes};
 use crate::redis::Redis;
 
-/// Where `install.sh` puts it, and the Node.js that it runs on.
+/// The program that `install.sh` installs, and its Node.js.
 const PROGRAM: &str = "target/real-listeners/npm/node_modules/Haraka/bin/haraka";
 pub const NODE: &str = "target/real-listeners/npm/node";
 
-/// What a Haraka is to be.
+/// The settings of a Haraka.
 #[derive(Default)]
 pub struct Settings {
-    /// Sections of `limit.ini`, whose plugin is loaded where there are any.
+    /// The sections of `limit.ini`. Its plugin is loaded only if there are any.
     limits: String,
-    /// The message size.
+    /// The largest size of a message.
     size: Option<u64>,
     redis: bool,
 }
@@ -32,25 +32,25 @@ pub struct Haraka {
 }
 
 impl Settings {
-    /// One kind of limit, as the plugin `limit` names it. Without a delay ahead of its refusals.
+    /// Sets one kind of limit, by the name in the plugin `limit`, without a delay before its refusals.
     pub fn limit(mut self, kind: &str, max: impl Display) -> Settings {
         self.limits.push_str(&format!("[{kind}]\nenabled=true\nmax={max}\n"));
         self
     }
 
-    /// The sessions of one host at once; Haraka counts them in Redis.
+    /// Sets the limit of sessions at once for one host, which Haraka counts in Redis.
     pub fn per_host(mut self, sessions: u64) -> Settings {
         self.redis = true;
         self.limit("concurrency", sessions)
     }
 
-    /// The size of a message.
+    /// Sets the largest size of a message.
     pub fn size(mut self, bytes: u64) -> Settings {
         self.size = Some(bytes);
         self
     }
 
-    /// Starts it; `None` where it is not installed.
+    /// Starts it; `None` if it is not installed.
     pub fn start(self) -> Option<Haraka> {
         let (Some(node), Some(program)) = (listener::program(&[NODE]), listener::program(&[PROGRAM])) else {
             return listener::missing("Haraka is not installed");
@@ -61,7 +61,7 @@ impl Settings {
         for name in ["config", "queue", "mail"] {
             fs::create_dir(own.join(name)).unwrap();
         }
-        // Haraka takes this file whole or not at all.
+        // Haraka needs this file complete, so the packaged one is changed.
         let packaged = program.with_file_name("../config/connection.ini");
         let mut connection = fs::read_to_string(packaged).unwrap();
         if let Some(size) = self.size {
@@ -96,12 +96,12 @@ impl Settings {
 }
 
 impl Haraka {
-    /// No limit beyond Haraka's own.
+    /// Settings with no limit except those of Haraka.
     pub fn plain() -> Settings {
         Settings::default()
     }
 
-    /// The messages it has stored: a file each, complete before the final 250 is sent.
+    /// The number of messages that it has stored. Each has a file, which is complete before the final 250.
     pub fn stored(&self) -> u64 {
         listener::files(&self.folder.path().join("mail"), "mail_")
     }

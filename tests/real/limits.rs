@@ -1,4 +1,4 @@
-//! The limits of real listeners, set to numbers that differ from run to run: found exactly, in the product's own words.
+//! The limits of real listeners, set to drawn numbers, are found exactly, with the product's reply.
 //!
 //! Each test prints its seed; `LIMITS_SEED=N` in the environment draws the same again.
 
@@ -10,7 +10,7 @@ use crate::opensmtpd::Opensmtpd;
 use crate::postfix::Postfix;
 use crate::smtpress;
 
-/// Looks for these, each with what is expected of it; one finding each.
+/// Searches these limits, each with its expected value. Returns one result for each.
 #[track_caller]
 pub fn found(port: u16, expected: &[(&str, String)], flags: &str) -> Vec<Value> {
     let expects: String = expected.iter().map(|(name, value)| format!(" --expect {name}={value}")).collect();
@@ -92,7 +92,7 @@ fn those_of_postfix() {
     shows(&limits, "idle-timeout", None, "idle-timeout", "timeout exceeded");
 }
 
-/// Ten subsets of names: each limit has the same value whatever is looked for before it (M29b).
+/// Ten subsets of names: each limit has the same value, whichever limits were searched before it (M29b).
 // Table: Postfix: limits found
 #[test]
 fn any_subset_of_postfix_gives_the_same_values() {
@@ -110,7 +110,7 @@ fn any_subset_of_postfix_gives_the_same_values() {
         .set("smtpd_hard_error_limit", truth[2].1)
         .set("smtpd_soft_error_limit", truth[2].1)
         .set("message_size_limit", truth[3].1)
-        // It counts the field of its own as well, and refuses what reaches the number.
+        // Postfix also counts its own field, and refuses a message that reaches the number.
         .set("hopcount_limit", truth[4].1 + 2);
     let Some(postfix) = settings.start() else { return };
     let rules = ["rule.auth-twice", "rule.starttls-twice", "rule.unknown-command", "rule.mail-twice"];
@@ -188,7 +188,7 @@ fn those_of_opensmtpd() {
     );
 }
 
-/// The limits that are searched in windows of time: how long a window is, and how many are served in it, as a bracket.
+/// The limits of rates: the length of the window, and a range for the number that is served in it.
 // Table: Postfix: limits found
 #[test]
 fn a_rate_of_postfix_is_in_its_bracket() {
@@ -199,7 +199,7 @@ fn a_rate_of_postfix_is_in_its_bracket() {
     let Some(postfix) = settings.start() else { return };
     let expected = [("connection-rate-limited", format!("{}/min", served * 10))];
     let limits = found(postfix.port, &expected, "");
-    // Postfix has the same words for its limit on sessions at once: there was never more than one.
+    // Postfix has the same reply for its limit of sessions at once, but there was never more than one session.
     let says = "too-many-connections-from-host";
     shows(
         &limits,
@@ -211,7 +211,7 @@ fn a_rate_of_postfix_is_in_its_bracket() {
     assert!(limits[0]["inexact"].is_string(), "{:#}", limits[0]);
 }
 
-/// The verdicts on each end of data that is none.
+/// The verdicts about each wrong end of data.
 fn smuggling(port: u16) -> Vec<String> {
     let ends = ["lf-dot-lf", "lf-dot-crlf", "cr-dot-cr", "cr-dot-crlf", "crlf-dot-cr", "crlf-dot-lf"];
     let names: Vec<String> = ends.iter().map(|end| format!("bare-cr-lf.{end}")).collect();
@@ -220,7 +220,7 @@ fn smuggling(port: u16) -> Vec<String> {
     limits.iter().map(|limit| limit["verdict"].as_str().unwrap().to_owned()).collect()
 }
 
-// Postfix 3.7 takes a bare LF for a line's end by default (CVE-2023-51764), and has a setting against it since 3.7.9.
+// By default Postfix 3.7 accepts a bare LF as a line end (CVE-2023-51764). Since 3.7.9 it has a setting against this.
 // Table: Postfix: smuggling
 #[test]
 fn smuggling_into_postfix() {
@@ -233,7 +233,7 @@ fn smuggling_into_postfix() {
     assert_eq!(smuggling(postfix.port), ["found"; 6]);
 }
 
-// Debian's Exim has the mending of CVE-2023-51766.
+// Debian's Exim has the fix of CVE-2023-51766.
 // Table: Exim: smuggling
 #[test]
 fn smuggling_into_exim() {

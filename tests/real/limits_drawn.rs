@@ -1,4 +1,5 @@
-//! The limits of Sendmail, Courier, qpsmtpd, Haraka and smtp-server, drawn anew in each run: found exactly, in their own words.
+//! The limits of Sendmail, Courier, qpsmtpd, Haraka and smtp-server, drawn in each run, are found exactly, with their
+//! replies.
 //!
 //! Each test prints its seed; `LIMITS_SEED=N` in the environment draws the same again.
 
@@ -20,7 +21,8 @@ const ERRORS: &str = "bad-command-limit-exceeded";
 const SIZE: &str = "message-size-exceeded";
 const CONTENT: &str = "message-size-exceeded.content";
 
-/// Finds these, each exactly, in the words that are given: none where the listener closes without any.
+/// Checks that these limits are found exactly, each with this text in its reply; empty: the listener closes without a
+/// reply.
 #[track_caller]
 fn finds(port: u16, expected: &[(&str, u64, &str, &str)]) {
     let values: Vec<_> = expected.iter().map(|&(name, value, ..)| (name, value.to_string())).collect();
@@ -55,7 +57,8 @@ fn those_of_sendmail() {
     );
 }
 
-// Its accept queue holds ten: more that come at once are lost for seconds, and never closed by a listener that never had them.
+// Its accept queue holds ten connections. If more come at once, their SYNs are lost for seconds, and Sendmail never
+// sees them.
 // Table: Sendmail: limits found
 #[test]
 fn a_short_accept_queue_is_not_overrun() {
@@ -69,7 +72,7 @@ fn a_short_accept_queue_is_not_overrun() {
     }
 }
 
-// It closes what is one too many without a word.
+// It closes a connection over the limit without a reply.
 // Table: Courier: limits found
 #[test]
 fn those_of_courier() {
@@ -105,7 +108,7 @@ fn those_of_qpsmtpd() {
     );
 }
 
-// Of commands that it does not know it counts each twice.
+// It counts each unknown command twice.
 // Table: Haraka: limits found
 #[test]
 fn those_of_haraka() {

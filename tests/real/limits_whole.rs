@@ -1,5 +1,5 @@
-//! All of `limit`, with its defaults, against every listener with the limits that it comes with: half an hour, every night
-//! (`SMTPRESS_REAL=all bash .ci/run`). What was found is kept in `target/limits`.
+//! `limit` with its defaults against every listener with its default limits: half an hour, each night
+//! (`SMTPRESS_REAL=all bash .ci/run`). The results are kept in `target/limits`.
 
 use std::fs;
 use std::path::Path;
@@ -21,9 +21,9 @@ use crate::sendmail::Sendmail;
 use crate::sink::Sink;
 use crate::smtp_server::SmtpServer;
 
-/// The bound that it is given.
+/// The time bound of a search.
 const MAX_TIME: Duration = Duration::from_mins(15);
-/// What the end of the program may take beyond it.
+/// How long the program may need to end after it.
 const END: Duration = Duration::from_secs(15);
 
 /// Looks for every limit of the listener at `target`: it ends in time, without a fault of ours, and what it says of each of these is
@@ -60,7 +60,7 @@ fn whole(name: &str, target: &str, flags: &[&str], known: &[(&str, Value)]) {
     let result: Value = serde_json::from_str(&fs::read_to_string(at("json")).unwrap()).unwrap();
     let limits = result["limits"].as_array().unwrap();
     assert!(!limits.is_empty(), "{name}: no finding");
-    // Nothing is expected: then only a rule that is broken and what does harm make it fail.
+    // Without expected values, only a broken rule or an unsafe behaviour makes the search fail.
     let failed = |limit: &Value| ["differs", "unsafe"].iter().any(|verdict| limit["verdict"] == *verdict);
     let code = status.code().unwrap_or_else(|| panic!("{name} ended by {status}"));
     let spent = result["validity"]["reasons"].as_array().unwrap().iter().any(|reason| reason == "spent");

@@ -1,9 +1,9 @@
 //! smtpress against real listeners: Postfix, Exim, Sendmail, Courier and others, each a private instance on a loopback port.
 //!
-//! `tests/real/install.sh` installs them. Where one is missing its tests say `skipped: ...` on standard error and pass; with
-//! `SMTPRESS_REAL=required` in the environment, as in CI, they fail. The listeners need root: they change users.
+//! `tests/real/install.sh` installs them. If one is missing, its tests print `skipped: ...` on standard error and pass;
+//! with `SMTPRESS_REAL=required` in the environment, as in CI, they fail. The listeners need root to change users.
 //!
-//! What the tests trust is the listener's own account: its log, or its own counter. No timing decides a test.
+//! The tests compare with the listener's own log or counter. No test depends on timing.
 
 #![expect(
     clippy::unwrap_used,

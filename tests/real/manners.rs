@@ -1,12 +1,12 @@
-//! Clients that behave badly on purpose, and what real listeners make of them: silence meets their time-outs, talk before
-//! the greeting meets postscreen.
+//! Clients that misbehave on purpose, and the reactions of real listeners: a time-out for a silent client, and
+//! postscreen for a client that sends before the greeting.
 
 use crate::exim::Exim;
 use crate::postfix::Postfix;
 use crate::smtpress;
 
-/// A second is all that the listener waits; the client is silent for five after MAIL, RCPT and DATA have gone out in one group.
-/// (With BDAT the content would have gone out in it too.)
+/// The listener waits for one second, and the client is silent for five seconds after MAIL, RCPT and DATA in one group.
+/// (With BDAT the group would also contain the content.)
 const SILENCE: &str =
     "-c 3 -n 3 --set session.chunking=off --set session.misbehave.stall={after=\"mail\",for=\"5s\"}";
 
@@ -37,9 +37,9 @@ fn a_client_that_is_silent_meets_the_time_out_of_exim() {
     assert_eq!(exim.taken(), 0);
 }
 
-// postscreen sends a line of its own at once (220-postfix.test ...) and waits for two seconds. To a client that speaks in them it
-// says then and there: 521 5.5.1 Protocol error. That ends the reply with another code than it began with, for which RFC 5321
-// 4.2.1 has no room.
+// postscreen sends its first line at once (220-postfix.test ...) and waits for two seconds. If the client sends
+// anything in this time, it sends: 521 5.5.1 Protocol error. So the last line of the reply has another code than the
+// first, which RFC 5321 4.2.1 does not allow.
 // Table: Postfix: postscreen
 #[test]
 fn a_client_that_talks_before_the_greeting_is_refused_by_postscreen_and_another_is_not() {

@@ -1,5 +1,5 @@
-//! Certificates that OpenSSL takes and a TLS library may not: shown by `openssl s_server`. Without verification each session
-//! is made, and what is wrong with the certificate is reported; with it the failure is named as what it is.
+//! Certificates that OpenSSL accepts but another TLS library may not, at `openssl s_server`. Without verification each
+//! session opens, and the fault of the certificate is reported. With verification the failure has the right name.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The arguments of `openssl req -x509`; what is reported without verification, and what with it.
+/// The arguments of `openssl req -x509`, and what is reported without and with verification.
 const ODD: [(&[&str], &str, &str); 7] = [
     (
         &["-newkey", "rsa:1024"],
         "RSA key of 1024 bits: the TLS library refuses below 2048, so that nothing proves",
-        // Its marks are looked at first.
+        // Its extensions are checked first.
         "authority's own",
     ),
     (
@@ -49,13 +49,13 @@ impl Server {
         let mut command = openssl(&["s_server", "-quiet", "-cipher", "ALL:@SECLEVEL=0", version]).unwrap();
         command.args(["-accept", &accept, "-cert", "certificate.pem", "-key", "key.pem"]);
         let mut child = command.current_dir(folder.path()).stdin(Stdio::piped()).spawn().unwrap();
-        // It is read when a client is there.
+        // The server reads this when a client is connected.
         child.stdin.as_mut().unwrap().write_all(b"220 odd.example\r\n").unwrap();
         std::thread::sleep(Duration::from_millis(500));
         Server(child, port)
     }
 
-    /// What the TLS step of a session came to, and what the handshake was.
+    /// Returns the condition of the TLS step of a session, and the handshake.
     fn traced(&self, flags: &[&str]) -> (Option<String>, Value) {
         let url = format!("smtps://127.0.0.1:{}", self.1);
         let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
@@ -115,7 +115,7 @@ fn what_openssl_takes_is_taken_without_verification_and_named_with_it() {
     });
 }
 
-/// One of version 1, which `openssl req -x509` does not make.
+/// A certificate of version 1, which `openssl req -x509` does not make.
 #[test]
 fn a_certificate_of_version_1_is_taken_without_verification_and_named_with_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -170,7 +170,8 @@ fn a_handshake_that_fails_says_what_was_offered_and_what_came() {
     }
 }
 
-/// Trusted by name, a certificate is judged by its signature alone; that of a short key is right, and only refused.
+/// If a certificate itself is trusted, only the signature is checked. The signature of a short key is right, but such a
+/// key is refused.
 #[test]
 fn a_short_key_that_is_trusted_is_named_and_its_signature_not_called_wrong() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
-//! An OpenSMTPD of our own. Its spool and its socket are compiled in, so it stands in a root folder of its own (`chroot`).
+//! A private OpenSMTPD. The paths of its spool and socket are compiled in, so it runs in its own root folder
+//! (`chroot`).
 //!
-//! It relays to a port where nobody listens, and what it has taken stays in its queue; or to one that a test gives.
+//! It relays to a closed port, so that messages stay in its queue, or to a port of the test.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::certificate::Certificate;
 use crate::listener::{self, Processes};
 use crate::rooted;
 
-/// Where `install.sh` unpacks it.
+/// The program that `install.sh` unpacks.
 pub const PROGRAM: &str = "target/real-listeners/opensmtpd/usr/sbin/smtpd";
 
 /// The folders that it needs in its root.
@@ -26,19 +27,19 @@ echo 'nameserver 127.0.0.1' >etc/resolv.conf
 echo opensmtpd.test >etc/mailname
 "#;
 
-/// No pause between the sessions to the next hop, and no limit on what one of them carries.
+/// No pauses between the sessions to the next hop, and no limit of messages in a session.
 const FAST: &str = "mta limit conn-delay-route 0 reconn-delay-route 0 session-mail-max 1000000";
 
 /// A running OpenSMTPD.
 pub struct Opensmtpd {
-    /// Without TLS.
+    /// The port without TLS.
     pub plain: u16,
-    /// With STARTTLS. Every handshake fails: Debian's build cannot use its key since OpenSSL 3 (OpenSMTPD issue 1171). AUTH,
-    /// which it offers behind TLS only, is out of reach.
+    /// The port with STARTTLS. Every handshake fails, because Debian's build cannot use its key since OpenSSL 3
+    /// (OpenSMTPD issue 1171). So AUTH, which it offers only after TLS, cannot be tested.
     pub starttls: u16,
-    /// With TLS from the first byte, of which the same is true.
+    /// The port with implicit TLS, where every handshake fails too.
     pub implicit: u16,
-    /// Behind the PROXY protocol, version 2.
+    /// The port that requires a PROXY header of version 2.
     pub proxied: u16,
     pub certificate: Certificate,
     pub processes: Processes,
@@ -46,12 +47,12 @@ pub struct Opensmtpd {
 }
 
 impl Opensmtpd {
-    /// Starts one, with these further lines of smtpd.conf; `None` where it is not installed.
+    /// Starts one with these additional lines of smtpd.conf; `None` if it is not installed.
     pub fn start(lines: &str) -> Option<Opensmtpd> {
         Opensmtpd::start_with(lines, listener::free_port())
     }
 
-    /// Starts one that hands every message on to this loopback port, notifications to senders included.
+    /// Starts one that delivers every message to this loopback port, notifications to senders included.
     pub fn relay_to(next: u16) -> Option<Opensmtpd> {
         Opensmtpd::start_with(FAST, next)
     }
@@ -95,17 +96,17 @@ match from any for any action "relay"
         log(self.folder.path())
     }
 
-    /// The messages it has taken: a line `smtp message msgid=...` each.
+    /// The number of messages that it has taken. Each has a line `smtp message msgid=...`.
     pub fn taken(&self) -> usize {
         self.lines(" smtp message msgid=")
     }
 
-    /// The messages and envelopes in its queue.
+    /// The number of messages and envelopes in its queue.
     pub fn waiting(&self) -> u64 {
         listener::files_below(&self.folder.path().join("var/spool/smtpd/queue"))
     }
 
-    /// The lines of its log that say this.
+    /// The number of lines of its log that contain this.
     pub fn lines(&self, said: &str) -> usize {
         self.log().lines().filter(|line| line.contains(said)).count()
     }

@@ -13,7 +13,7 @@ fn accepted_is_what_postfix_queued_with_full_pipelining() {
     assert_eq!((outcome.count("accepted"), postfix.queued_in_the_end(2_000)), (2_000, 2_000));
 }
 
-// Some recipients of a group are refused: the message goes to the others, and the next one is not disturbed.
+// Some recipients of a group are refused. The message goes to the others, and the next message is not affected.
 // Table: Postfix: PIPELINING, limits
 #[test]
 fn recipients_that_postfix_refuses_in_a_group_disturb_nothing() {

@@ -1,4 +1,4 @@
-//! A Postfix of our own: configuration, queue, data and log in one temporary folder; the system's own is never touched.
+//! A private Postfix: configuration, queue, data and log in one temporary folder. The system's Postfix is never used.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -13,7 +13,7 @@ use crate::certificate::Certificate;
 use crate::dovecot::Dovecot;
 use crate::listener::{self, Processes};
 
-/// The services that receiving, discarding and handing on a message need, none of them chrooted.
+/// The services that are needed to receive, discard and deliver a message, without chroot.
 const SERVICES: &str = "\
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
@@ -33,8 +33,8 @@ postlog unix-dgram n - n - 1 postlogd
 tlsmgr unix - - n 1000? 1 tlsmgr
 ";
 
-/// Takes any recipient from loopback and discards the message; looks nobody up; its queue ids never come twice.
-/// Clients of `mynetworks` would be exempt from the connection limits but for the empty list of exceptions.
+/// It accepts any recipient from loopback, discards the messages, makes no DNS lookups, and never repeats a queue id.
+/// The list of exceptions is empty, because by default clients of `mynetworks` are exempt from the connection limits.
 const SETTINGS: &str = "\
 compatibility_level = 3.6
 myhostname = postfix.test
@@ -53,7 +53,7 @@ default_process_limit = 200
 enable_long_queue_ids = yes
 ";
 
-/// What a Postfix is to be: the settings beyond ours, by Postfix's own names.
+/// The settings of a Postfix in addition to `SETTINGS`, by Postfix's names.
 #[derive(Default)]
 pub struct Settings {
     lines: String,
@@ -64,7 +64,7 @@ pub struct Settings {
 /// A running Postfix.
 pub struct Postfix {
     pub port: u16,
-    /// Where TLS begins with the first byte, if it speaks TLS.
+    /// The port with implicit TLS, if it has TLS.
     pub implicit: u16,
     pub processes: Processes,
     certificate: Option<Certificate>,
@@ -72,26 +72,26 @@ pub struct Postfix {
 }
 
 impl Settings {
-    /// One line of main.cf; a later one wins.
+    /// Adds a line to main.cf; a later line has precedence.
     pub fn set(mut self, name: &str, value: impl Display) -> Settings {
         self.lines.push_str(&format!("{name} = {value}\n"));
         self
     }
 
-    /// STARTTLS on its port, and TLS from the first byte on another.
+    /// Enables STARTTLS on its port, and implicit TLS on another one.
     pub fn tls(mut self) -> Settings {
         self.tls = true;
         self.set("smtpd_tls_security_level", "may").set("smtpd_tls_loglevel", 1)
     }
 
-    /// AUTH, by Dovecot's word.
+    /// Enables AUTH, which Dovecot decides.
     pub fn sasl(self, dovecot: &Dovecot) -> Settings {
         self.set("smtpd_sasl_auth_enable", "yes")
             .set("smtpd_sasl_type", "dovecot")
             .set("smtpd_sasl_path", dovecot.auth().display())
     }
 
-    /// postscreen stands before it, and hangs up on who talks before the greeting is whole.
+    /// Puts postscreen before it, which closes a session whose client sends before the greeting is complete.
     pub fn postscreen(mut self) -> Settings {
         self.postscreen = true;
         self.set("postscreen_access_list", "")
@@ -99,8 +99,8 @@ impl Settings {
             .set("postscreen_greet_wait", "2s")
     }
 
-    /// It hands every message on to this loopback port, notifications to senders included, as fast as it can, and tries again
-    /// after five seconds. No name is looked up.
+    /// Delivers every message to this loopback port, notifications to senders included, as fast as possible, and tries
+    /// again after five seconds. It makes no DNS lookups.
     pub fn relay_to(self, next: u16) -> Settings {
         self.set("default_transport", "smtp")
             .set("relayhost", format!("[127.0.0.1]:{next}"))
@@ -114,7 +114,7 @@ impl Settings {
             .set("notify_classes", "")
     }
 
-    /// Starts it; `None` where Postfix is not installed.
+    /// Starts it; `None` if Postfix is not installed.
     pub fn start(self) -> Option<Postfix> {
         let Some(program) = listener::program(&["/usr/sbin/postfix"]) else {
             return listener::missing("Postfix is not installed");
@@ -133,7 +133,7 @@ impl Settings {
         let proxied = self.lines.contains("smtpd_upstream_proxy_protocol");
         let header = if proxied { "PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n" } else { "" };
         processes.await_greeting_to(header, port, &output);
-        // The master makes a session, and so a group, of its own.
+        // The master process makes a new session and so a new process group.
         let master = fs::read_to_string(root.join("queue/pid/master.pid")).unwrap();
         processes.set_group(master.trim().parse().unwrap());
         Some(Postfix { port, implicit, processes, certificate, folder })
@@ -168,18 +168,19 @@ impl Settings {
 }
 
 impl Postfix {
-    /// Our settings and no limit beyond Postfix's own.
+    /// The default settings here, with no limit except those of Postfix.
     pub fn plain() -> Settings {
         Settings::default()
     }
 
-    /// What its clients trust.
+    /// The certificate that its clients trust.
     pub fn certificate(&self) -> &Certificate {
         self.certificate.as_ref().expect("a Postfix that speaks TLS")
     }
 
-    /// How often this command was accepted (`bdat`, `starttls`, `auth`, ...), by the last line of each of its sessions:
-    /// `disconnect from unknown[..] ehlo=1 auth=0/1 mail=2 rcpt=2 data=2 quit=1 commands=7/8`. Of `1/2`, one was.
+    /// The number of accepted commands of this name (`bdat`, `starttls`, `auth`, ...), by the last line of each
+    /// session: `disconnect from unknown[..] ehlo=1 auth=0/1 mail=2 rcpt=2 data=2 quit=1 commands=7/8`. `1/2` means one
+    /// accepted of two.
     pub fn commands(&self, command: &str) -> u64 {
         let of_session = |line: &str| -> Option<u64> {
             let (_, said) = line.split_once(": disconnect from ")?;
@@ -189,7 +190,7 @@ impl Postfix {
         self.log().lines().filter_map(of_session).sum()
     }
 
-    /// The lines of its log that say this.
+    /// The number of lines of its log that contain this.
     pub fn lines(&self, said: &str) -> usize {
         self.log().lines().filter(|line| line.contains(said)).count()
     }
@@ -199,7 +200,7 @@ impl Postfix {
         fs::read_to_string(self.folder.path().join("maillog")).unwrap_or_default()
     }
 
-    /// Kills all its processes at once and starts it again, with the same queue.
+    /// A script that kills all its processes at once and starts it again, with the same queue.
     pub fn crash_script(&self) -> String {
         format!(
             "root={}\nkill -s KILL -- -$(tr -d ' ' <$root/queue/pid/master.pid)\n\
@@ -208,10 +209,10 @@ impl Postfix {
         )
     }
 
-    /// The messages it has truly queued, by queue id: `qmgr[..]: ID: from=<..>, size=.., nrcpt=.. (queue active)`.
+    /// The queue ids of the messages that it has queued: `qmgr[..]: ID: from=<..>, size=.., nrcpt=.. (queue active)`.
     ///
-    /// Neither `smtpd[..]: ID: client=` nor `cleanup[..]: ID: message-id=` would do: a message that proves too big after
-    /// DATA has both of them and is refused with 552.
+    /// The lines `smtpd[..]: ID: client=` and `cleanup[..]: ID: message-id=` are not enough: a message that is found
+    /// too large after DATA has both lines, and is refused with 552.
     pub fn queued(&self) -> BTreeSet<String> {
         let id = |line: &str| {
             let (_, said) = line.split_once("/qmgr[")?;
@@ -221,8 +222,8 @@ impl Postfix {
         self.log().lines().filter_map(id).collect()
     }
 
-    /// The messages it has truly stored: those that were queued, and those whose file lies complete in a queue (Postfix makes
-    /// it executable then). A queue manager that is ended has not always logged what it was handed last.
+    /// The messages that it has stored: those that were queued, and those with a complete file in a queue, which
+    /// Postfix then makes executable. A queue manager that was ended may not have logged the last messages.
     pub fn stored(&self) -> BTreeSet<String> {
         let mut stored = self.queued();
         let queue = self.folder.path().join("queue");
@@ -241,7 +242,7 @@ impl Postfix {
         stored
     }
 
-    /// The files in its queue.
+    /// The number of files in its queue.
     pub fn waiting(&self) -> u64 {
         let queue = self.folder.path().join("queue");
         ["incoming", "active", "deferred", "maildrop"]
@@ -250,8 +251,8 @@ impl Postfix {
             .sum()
     }
 
-    /// The number of messages queued, once it is at least `expected` (its queue manager logs behind the reply) and no
-    /// message is under way any more.
+    /// The number of queued messages, after a wait until it is at least `expected` (the queue manager logs after the
+    /// reply) and no message is in progress.
     pub fn queued_in_the_end(&self, expected: u64) -> u64 {
         let removed = || self.log().lines().filter(|line| line.ends_with(": removed")).count();
         listener::wait_until(|| {
@@ -264,7 +265,7 @@ impl Postfix {
 
 impl Drop for Postfix {
     fn drop(&mut self) {
-        // It may have been started again.
+        // Postfix may have been started again, with a new group.
         let master = fs::read_to_string(self.folder.path().join("queue/pid/master.pid")).unwrap_or_default();
         if let Ok(group) = master.trim().parse() {
             self.processes.set_group(group);

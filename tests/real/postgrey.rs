@@ -1,4 +1,4 @@
-//! A Postgrey of our own: the greylist that a Postfix asks at RCPT.
+//! A private Postgrey: the greylist that a Postfix asks at RCPT.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ pub struct Postgrey {
 }
 
 impl Postgrey {
-    /// One that defers for so many seconds, and never gets to know a client; `None` where it is not installed.
+    /// Starts one that defers for this many seconds, and never whitelists a client; `None` if it is not installed.
     pub fn start(seconds: u64) -> Option<Postgrey> {
         let root = rooted::root("postgrey")?;
         let (folder, port) = (listener::folder(), listener::free_port());
@@ -32,12 +32,12 @@ impl Postgrey {
         Some(postgrey)
     }
 
-    /// How often it deferred a recipient.
+    /// The number of deferred attempts.
     pub fn deferred(&self) -> u64 {
         self.log().lines().filter(|line| line.starts_with("action=greylist,")).count() as u64
     }
 
-    /// Of each recipient that it let pass: how many seconds after the first attempt, by its own clock of whole seconds.
+    /// The seconds from the first attempt to the acceptance of each recipient, by its clock in whole seconds.
     pub fn delays(&self) -> Vec<u64> {
         let delay = |line: &str| line.split("delay=").nth(1)?.split(',').next()?.trim().parse().ok();
         let log = self.log();
@@ -45,7 +45,7 @@ impl Postgrey {
         passed.map(|line| delay(line).unwrap_or_else(|| panic!("no delay: {line}"))).collect()
     }
 
-    /// All that it wrote.
+    /// Its output.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("output")).unwrap_or_default()
     }

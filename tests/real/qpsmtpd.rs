@@ -1,4 +1,4 @@
-//! A qpsmtpd of our own, its forking server, which delivers to a maildir.
+//! A private qpsmtpd (its forking server), which delivers to a Maildir.
 
 use std::fmt::Display;
 use std::fs;
@@ -8,13 +8,13 @@ use tempfile::TempDir;
 use crate::listener::{self, Processes};
 use crate::rooted;
 
-/// What a qpsmtpd is to be.
+/// The settings of a qpsmtpd.
 pub struct Settings {
     sessions: u64,
     per_host: u64,
-    /// The lines of `plugins`, ahead of ours.
+    /// The lines of `plugins` before the default ones here.
     plugins: String,
-    /// Its other files by their names.
+    /// Its other configuration files, by name.
     files: Vec<(&'static str, String)>,
 }
 
@@ -26,25 +26,25 @@ pub struct Qpsmtpd {
 }
 
 impl Settings {
-    /// The sessions of one host at once.
+    /// Sets the limit of sessions at once for one host.
     pub fn per_host(mut self, sessions: u64) -> Settings {
         self.per_host = sessions;
         self
     }
 
-    /// A plugin with its arguments.
+    /// Adds a plugin with its arguments.
     pub fn plugin(mut self, line: &str) -> Settings {
         self.plugins.push_str(&format!("{line}\n"));
         self
     }
 
-    /// A file of its configuration.
+    /// Adds a file to its configuration.
     pub fn file(mut self, name: &'static str, value: impl Display) -> Settings {
         self.files.push((name, value.to_string()));
         self
     }
 
-    /// Starts it; `None` where it is not installed.
+    /// Starts it; `None` if it is not installed.
     pub fn start(self) -> Option<Qpsmtpd> {
         let root = rooted::root("qpsmtpd")?;
         let (folder, port) = (listener::folder(), listener::free_port());
@@ -78,17 +78,17 @@ impl Settings {
 }
 
 impl Qpsmtpd {
-    /// The limits that it has where none is set.
+    /// The default limits of qpsmtpd.
     pub fn packaged() -> Settings {
         Settings { sessions: 15, per_host: 5, plugins: String::new(), files: Vec::new() }
     }
 
-    /// Room for a load.
+    /// Settings with enough sessions for a load.
     pub fn plain() -> Settings {
         Settings { sessions: 400, per_host: 400, ..Qpsmtpd::packaged() }
     }
 
-    /// The messages it has delivered: a file in the maildir each, there before the final 250 is sent.
+    /// The number of messages that it has delivered. Each has a file in the Maildir, written before the final 250.
     pub fn delivered(&self) -> u64 {
         listener::files(&self.folder.path().join("mail/new"), "")
     }

@@ -1,4 +1,4 @@
-//! A Redis of our own, in which Haraka counts.
+//! A private Redis, in which Haraka counts.
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
@@ -17,7 +17,7 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one that keeps nothing; `None` where it is not installed.
+    /// Starts one that stores nothing on disk; `None` if it is not installed.
     pub fn start() -> Option<Redis> {
         let Some(program) = listener::program(&[PROGRAM]) else {
             return listener::missing("Redis is not installed");

@@ -1,4 +1,4 @@
-//! Real listeners as relays: each hands on what it takes to a next hop, and its own log says what became of each recipient.
+//! Real listeners as relays: each delivers its messages to a next hop, and its log has the outcome of each recipient.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,24 @@ use crate::exim_relay::EximRelay;
 use crate::opensmtpd::Opensmtpd;
 use crate::postfix::Postfix;
 
-/// What a relay's log says of the recipients at `recipient.example`; notifications go to senders elsewhere.
+/// The outcomes of the recipients at `recipient.example` in a relay's log. Notifications go to senders in other
+/// domains.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Those that the next hop took.
+    /// The number of recipients that the next hop accepted.
     pub delivered: u64,
-    /// Those that it refused for good, by the reply's enhanced status code as far as the log has it.
+    /// The number of recipients that it refused permanently, by the enhanced status code of the reply if the log has
+    /// it.
     pub bounced: BTreeMap<String, u64>,
 }
 
 /// A relay between smtpress and its receiver.
 pub trait Relay {
-    /// Where it takes mail.
+    /// Returns the port at which it accepts mail.
     fn port(&self) -> u16;
-    /// What its log says so far.
+    /// Returns the outcomes in its log so far.
     fn account(&self) -> Account;
-    /// The files in its queue.
+    /// Returns the number of files in its queue.
     fn waiting(&self) -> u64;
 }
 
@@ -41,7 +43,7 @@ impl Account {
     }
 }
 
-/// What stands in the line behind `before`, up to `end`.
+/// Returns the part of the line after `before`, up to `end`.
 fn behind<'a>(line: &'a str, before: &str, end: char) -> Option<&'a str> {
     line.split_once(before)?.1.split(end).next()
 }
@@ -76,7 +78,7 @@ impl Relay for EximRelay {
 
     // DATE TIME ID => user1@recipient.example R=next T=next H=127.0.0.1 [127.0.0.1] C="250 .."
     // DATE TIME ID ** user1@recipient.example R=next T=next H=..: SMTP error from remote mail server after RCPT TO:<..>: 550 5.1.1 ..
-    // With `->` the second recipient of a delivery.
+    // `->` stands for the second recipient of a delivery.
     fn account(&self) -> Account {
         Account::of(&self.log(), |line| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -94,7 +96,7 @@ impl Relay for EximRelay {
     }
 }
 
-/// The enhanced status code that is the second word.
+/// Returns the second word, if it is an enhanced status code.
 fn status(reply: &str) -> Option<String> {
     let code = reply.split([' ', '-']).nth(1)?.trim_start_matches('#');
     (code.split('.').count() == 3).then(|| code.to_owned())

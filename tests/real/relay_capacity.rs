@@ -1,4 +1,4 @@
-//! The capacity of a relay whose rate is drawn: it accepts at once, and its queue is worked off at that rate.
+//! The capacity of a relay with a drawn rate: it accepts at once, and delivers from its queue at this rate.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::faulty_relay::FaultyRelay;
 use crate::listener;
 
-/// A search through a relay to the receiver of `smtpress capacity`.
+/// The result of a search through a relay to the receiver of `smtpress capacity`.
 struct Found {
     code: Option<i32>,
     result: Value,
@@ -28,18 +28,19 @@ impl Found {
         self.result["capacity"]["goals"][0][which].as_f64()
     }
 
-    /// Both bounds are known, from trials that no busy machine spoilt.
+    /// Whether both bounds are known, from valid trials.
     fn is_found(&self) -> bool {
         self.result["capacity"]["goals"][0]["status"] == "found"
     }
 }
 
-/// Searches the capacity of a relay with these flags, awaiting deliveries for `drain` at most; `None` without Python.
+/// Searches the capacity of a relay with these flags, with a wait for deliveries of at most `drain`; `None` without
+/// Python.
 fn searched(relay: &str, drain: &str, settings: &[&str]) -> Option<Found> {
     let next = listener::free_port();
     let relay = FaultyRelay::start(next, relay)?;
     let folder = tempfile::tempdir().unwrap();
-    // The generator is known to be fast, so that it is not measured first.
+    // With a stored ceiling the generator is not measured first.
     let state = folder.path().join("state/smtpress");
     fs::create_dir_all(&state).unwrap();
     fs::write(state.join("selftest.json"), "{\"ceiling\": {\"rate_per_s\": 1e6}}").unwrap();
@@ -75,13 +76,13 @@ fn is_spoilt(trial: &Value) -> bool {
     !trial["invalid"].as_array().unwrap().is_empty()
 }
 
-/// Not `eprintln!`: the test harness would keep it to itself.
+/// Prints on standard error. `eprintln!` is not used, because the test harness captures it.
 fn aloud(what: &str) {
     use std::io::Write;
     writeln!(std::io::stderr().lock(), "{what}").unwrap();
 }
 
-/// The lower bound of a search over the rate at which the relay hands on.
+/// The lower bound of a search, divided by the rate at which the relay delivers.
 fn share(found: &Found, rate: f64) -> f64 {
     assert_eq!(found.code, Some(0), "{}", found.said);
     found.bound("lower").unwrap() / rate
@@ -127,7 +128,7 @@ fn a_relay_is_put_at_the_rate_at_which_it_hands_on() {
             (&0.into(), &0.into()),
             "{above:#}"
         );
-        // What is queued at the end of a trial is what was offered beyond the rate, and takes its time.
+        // The queue at the end of a trial has the messages that were offered above the rate.
         let (load, queued) =
             (above["load"].as_f64().unwrap(), above["delivery"]["queued_at_end"].as_f64().unwrap());
         let expected = (load - rate) * above["length_s"].as_f64().unwrap();
@@ -150,7 +151,7 @@ fn twenty_relays_are_put_at_the_rates_at_which_they_hand_on() {
     ];
     let rates = drawn_rates(20);
     let mut lines = Vec::new();
-    // Four at once: each sends a few hundred messages a second at most.
+    // Four searches run at once, each with at most a few hundred messages a second.
     for four in rates.chunks(4) {
         let found: Vec<_> = thread::scope(|scope| {
             let searches: Vec<_> = four
@@ -172,7 +173,7 @@ fn twenty_relays_are_put_at_the_rates_at_which_they_hand_on() {
             assert!((0.95..=1.05).contains(&share), "{lines:#?}\n{}", found.said);
         }
     }
-    // What a busy machine spoilt holds nothing: this line says how many were held.
+    // Searches that are invalid because the machine is busy check nothing. This line says how many were valid.
     aloud(&format!("{} of {} relays were found", lines.len(), rates.len()));
 }
 
@@ -188,11 +189,11 @@ fn a_relay_that_loses_or_doubles_messages_does_not_carry_the_load() {
             "receive.quiet=1s",
             "capacity.deadline=15s",
         ];
-        // A message in forty: that none of a trial of a hundred is hit happens, none of three trials does not.
+        // The fault concerns one message in forty. One trial of a hundred messages may have none, but not three trials.
         let Some(found) = searched(&format!("--fault {fault} --seed 3"), "2s", &settings) else { return };
         let trials = found.trials();
         if trials.is_empty() {
-            // The first message of all was hit.
+            // The fault concerned the very first message.
             assert!(found.said.contains("did not come out"), "{}", found.said);
             continue;
         }
@@ -237,7 +238,7 @@ fn a_queue_that_does_not_become_empty_ends_the_search() {
     assert!(only["delivery"]["failed"].as_array().unwrap().is_empty(), "a queue is no loss: {only:#}");
 }
 
-/// Two relays that hand on to the same receiver, one after the other: each run has its own account.
+/// Two relays deliver to the same receiver, one after the other. The runs do not mix their counts.
 #[test]
 fn runs_in_turn_each_await_what_their_relay_hands_on() {
     let next = listener::free_port();
@@ -280,7 +281,7 @@ fn runs_in_turn_each_await_what_their_relay_hands_on() {
         assert_eq!(delivery["delivered"], delivery["accepted_recipients"], "{run}: {delivery:#}");
         assert!(delivery["delivered"].as_u64() >= Some(100), "{run}: {delivery:#}");
         assert_eq!((&delivery["missing"], &result["delivery"]["foreign"]), (&0.into(), &0.into()), "{run}");
-        // No message was out before its relay handed it on.
+        // No message came out before its relay delivered it.
         let metrics = result["metrics"].as_array().unwrap();
         let delivery = metrics.iter().find(|row| row["name"] == "delivery" && row["outcome"] == "accepted");
         let least = delivery.and_then(|row| row["min_ns"].as_f64());

@@ -1,4 +1,4 @@
-//! Through real relays: what the receiver behind them counts is what their own logs say.
+//! Runs through real relays: the counts of the receiver are those of the relays' logs.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::postfix::Postfix;
 use crate::relay::{Account, Relay};
 use crate::smtpress::{self, Outcome};
 
-/// Messages in a plain run of the tests, and in that of each night.
+/// The number of messages in a plain run of the tests, and in that of each night.
 const FEW: u64 = 2_000;
 const MANY: u64 = 20_000;
 
-/// Ten mailboxes in turn; the next hop does not know one of them, and says so with a code of its own.
+/// The recipients are ten mailboxes in turn. The next hop refuses one of them as unknown, with its own code.
 const TO: &str = "--set message.to=user{n:0..9}@recipient.example \
     --set receive.listener.style=postfix --set receive.listener.unknown_recipients=[\"user3@*\"]";
 
-/// A run through the relay to a receiver at `next`, as fast as ten sessions go.
+/// Runs through the relay to a receiver at `next`, with ten sessions as fast as possible.
 fn through(relay: &impl Relay, next: u16, messages: u64, flags: &str) -> Outcome {
     let load =
         format!("-n {messages} -c 10 --messages-per-session 50 --receive 127.0.0.1:{next} --drain 25m");
@@ -29,7 +29,7 @@ fn through(relay: &impl Relay, next: u16, messages: u64, flags: &str) -> Outcome
     outcome
 }
 
-/// Every message comes out once, as it was; of those that the next hop refuses its reply comes back.
+/// Checks that every message comes out once and unchanged, and that for each refused one the reply comes back.
 fn carries(relay: &impl Relay, next: u16, messages: u64) {
     let outcome = through(relay, next, messages, TO);
     let Account { delivered, bounced } = relay.account();
@@ -41,7 +41,7 @@ fn carries(relay: &impl Relay, next: u16, messages: u64) {
     assert_nothing_else(&outcome, &["delivered", "bounced"]);
 }
 
-/// All counts but these are 0.
+/// Checks that all counts except these are 0.
 #[track_caller]
 fn assert_nothing_else(outcome: &Outcome, counted: &[&str]) {
     let others =
@@ -138,13 +138,13 @@ fn what_postfix_accepted_before_it_was_killed_comes_out() {
     assert_eq!(outcome.delivery("missing"), 0, "{:#}", outcome.result["delivery"]);
     assert!(outcome.delivery("delivered") > 300);
     assert_eq!((outcome.delivery("altered"), outcome.delivery("unexpected")), (0, 0));
-    // The script began with the kill, and ended when Postfix was up again.
+    // The script starts with the kill, and ends when Postfix has started again.
     let event = &outcome.result["events"][0];
     let seen = |key: &str| event[key].as_f64().unwrap();
     let outage = |key: &str| event["effect"]["outage"][key].as_f64().unwrap();
     let (from, to) = (outage("from_s") - seen("started_s"), outage("to_s") - seen("ended_s"));
     assert!(from.abs() < 1.0 && to.abs() < 1.0, "{from} {to}: {event:#}");
-    // On a busy machine the times after it may be long for a while.
+    // On a busy machine the times after the restart may be long for a while.
     if let Some(recovery) = event["effect"]["recovery_s"].as_f64() {
         let recovered = recovery - (seen("ended_s") - seen("started_s"));
         assert!(recovered > -1.0, "{recovered}: {event:#}");

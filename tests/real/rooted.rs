@@ -1,15 +1,15 @@
-//! Listeners that stand in a root folder of their own: one that `install.sh` makes of Debian's packages, or one that is made for
-//! a single program whose places are compiled in.
+//! Listeners in their own root folder: one that `install.sh` makes of Debian's packages, or one that is made for a
+//! single program whose paths are compiled in.
 //!
-//! Those of `install.sh` run in namespaces of their own: with it goes whatever was mounted for it, and so do all its processes,
-//! also those that leave its process group.
+//! Those of `install.sh` run in their own namespaces. With a namespace all its mounts and processes end, even processes
+//! that have left the process group.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::listener;
 
-/// What a program needs around it: its libraries, the devices it opens, users, names.
+/// Makes the files that a program needs: its libraries, the devices that it opens, users and host names.
 const MAKE: &str = r#"
 set -eu
 root=$1 program=$2
@@ -27,8 +27,8 @@ mknod -m 666 dev/null c 1 3
 mknod -m 666 dev/urandom c 1 9
 "#;
 
-/// The first process in there. It outlives a signal to its group and hands it on to everyone, so that the listener ends as it
-/// likes; with the listener it ends, and with it whatever is left.
+/// The first process of the namespace. It ignores a signal to its group but passes it to all processes, so that the
+/// listener can end in its own way. It ends with the listener, and then all remaining processes end.
 const FIRST: &str = r#"
 set -eu
 root=$1 own=$2
@@ -40,7 +40,7 @@ chroot "$root" "$@" &
 while kill -0 $! 2>/dev/null; do wait $! || true; done
 "#;
 
-/// The folder of a listener by this name; `None` where it is not installed, or where nobody may make namespaces.
+/// The root folder of the listener of this name; `None` if it is not installed, or if namespaces are not allowed.
 pub fn root(name: &str) -> Option<PathBuf> {
     let Some(own) = listener::program(&[&format!("target/real-listeners/{name}/own")]) else {
         return listener::missing(&format!("{name} is not installed"));
@@ -56,7 +56,7 @@ pub fn root(name: &str) -> Option<PathBuf> {
     Some(own.parent().expect("it is in the root folder").to_owned())
 }
 
-/// A command in this root folder, which sees `own` as `/own`.
+/// Returns a command in this root folder, which sees `own` as `/own`.
 pub fn command(root: &Path, own: &Path) -> Command {
     let mut command = Command::new("unshare");
     command
@@ -68,14 +68,15 @@ pub fn command(root: &Path, own: &Path) -> Command {
     command
 }
 
-/// Runs a command in there to its end, which must be a good one.
+/// Runs a command in the root folder, which must succeed.
 pub fn run(root: &Path, own: &Path, words: &[&str]) {
     let output = command(root, own).args(words).stdin(Stdio::null()).output().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert!(output.status.success(), "{words:?}: {}: {said}", output.status);
 }
 
-/// Makes a root folder for a program, which stands in `/usr/sbin` there; `script` makes the rest, with the folder as its argument.
+/// Makes a root folder for a program, which is in `/usr/sbin` there. `script` makes the rest, with the folder as its
+/// argument.
 pub fn make(root: &Path, program: &Path, script: &str) {
     for script in [MAKE, script] {
         let made = Command::new("sh").args(["-c", script, "sh"]).args([root, program]).output().unwrap();

@@ -1,4 +1,4 @@
-//! Metrics as a real Prometheus scraped them: the final values are those of result.json, in text and in native histograms.
+//! Metrics that a real Prometheus scraped: the final values are those of result.json, in text and in native histograms.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::listener::{self, Processes};
 use crate::smtpress;
 
-/// Where Prometheus is: as `install.sh` unpacks it, or as Debian installs it.
+/// The paths of Prometheus: that of `install.sh`, and that of Debian's package.
 pub const PROGRAMS: &[&str] = &["target/real-listeners/prometheus/usr/bin/prometheus", "/usr/bin/prometheus"];
 
 /// A Prometheus that scrapes one port of this machine every second.
@@ -24,7 +24,7 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// With native histograms it asks for protobuf, without for text; `None` where it is not installed.
+    /// Starts it. With native histograms it requests protobuf, otherwise text. `None` if it is not installed.
     fn start(native: bool) -> Option<Prometheus> {
         let Some(program) = listener::program(PROGRAMS) else {
             return listener::missing("Prometheus is not installed");
@@ -47,13 +47,13 @@ impl Prometheus {
         let processes = Processes::start(&mut command, &log);
         let this = Prometheus { port, target, _processes: processes, _folder: folder };
         let ready = listener::wait_until(|| this.get("/-/ready").is_some_and(|body| body.contains("Ready")));
-        // It takes a while to turn to its targets: not before it has found ours down does it count as started.
+        // Prometheus scrapes its targets only after a while. It counts as started when it has found the target down.
         let scrapes = || !this.query("up == 0", None).is_empty();
         assert!(ready && listener::wait_until(scrapes), "{}", fs::read_to_string(log).unwrap());
         Some(this)
     }
 
-    /// The body of an answer 200.
+    /// Returns the body of an answer with code 200.
     fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
@@ -63,7 +63,7 @@ impl Prometheus {
         head.starts_with("HTTP/1.0 200").then(|| body.to_owned())
     }
 
-    /// What an expression gives, at a moment or now: labels and value of each series.
+    /// Returns the labels and the value of each series of an expression, at a given time or now.
     fn query(&self, expression: &str, at: Option<f64>) -> Vec<(Value, f64)> {
         let coded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let at = at.map_or_else(String::new, |at| format!("&time={at:.3}"));
@@ -75,7 +75,7 @@ impl Prometheus {
         series.iter().map(read).collect()
     }
 
-    /// The one value that an expression gives.
+    /// Returns the only value of an expression.
     #[track_caller]
     fn value(&self, expression: &str, at: f64) -> f64 {
         let given = self.query(expression, Some(at));
@@ -83,7 +83,7 @@ impl Prometheus {
         value
     }
 
-    /// The moment of the scrape that saw the end.
+    /// Returns the time of the scrape that saw the end of the run.
     #[track_caller]
     fn end(&self) -> f64 {
         let expression = "max_over_time(timestamp(smtpress_run_over == 1)[10m:250ms])";
@@ -96,7 +96,7 @@ impl Prometheus {
     }
 }
 
-/// The response times of what was accepted: count, mean and median.
+/// Returns count, mean and median of the response times of accepted arrivals.
 fn response(result: &Value) -> (f64, f64, f64) {
     let metrics = result["metrics"].as_array().unwrap();
     let of = |one: &&Value| one["name"] == "response" && one["outcome"] == "accepted";
@@ -107,7 +107,7 @@ fn response(result: &Value) -> (f64, f64, f64) {
     (number(&metric["count"]), number(&metric["mean_ns"]) / 1e9, number(&median["value_ns"]) / 1e9)
 }
 
-/// A run with refusals, scraped to its end; its result, and the moment of the last scrape.
+/// Runs a load with refusals, which is scraped to its end. Returns the result, and the time of the last scrape.
 fn scraped(prometheus: &Prometheus) -> (smtpress::Outcome, f64) {
     let flags = format!(
         "-c 8 -r 100/s -z 5s --messages-per-session 0 --set listener.max_messages_per_session=7 --prometheus 127.0.0.1:{} --linger 2m",
@@ -117,7 +117,7 @@ fn scraped(prometheus: &Prometheus) -> (smtpress::Outcome, f64) {
     (outcome, prometheus.end())
 }
 
-/// Every count is that of result.json.
+/// Checks that every count is that of result.json.
 fn assert_counts(prometheus: &Prometheus, outcome: &smtpress::Outcome, at: f64) {
     assert!(outcome.count("accepted") > 0, "{:#}", outcome.result["phases"]);
     for (labels, count) in prometheus.query("sum by (outcome) (smtpress_arrivals_total)", Some(at)) {
@@ -146,7 +146,8 @@ fn assert_counts(prometheus: &Prometheus, outcome: &smtpress::Outcome, at: f64) 
     assert_eq!(prometheus.value(&info, at), 1.0);
 }
 
-/// Every expression of the dashboard that is shipped is understood and shows something; panels can be told apart.
+/// Checks that every expression of the shipped dashboard is valid and has data, and that the panels are
+/// distinguishable.
 #[track_caller]
 fn assert_dashboard_has_data(prometheus: &Prometheus, at: f64) {
     let dashboard: Value = serde_json::from_str(include_str!("../../grafana/smtpress.json")).unwrap();
@@ -161,7 +162,7 @@ fn assert_dashboard_has_data(prometheus: &Prometheus, at: f64) {
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
         for target in panel["targets"].as_array().unwrap() {
             let written = target["expr"].as_str().unwrap();
-            // As Grafana fills them in, all runs and phases chosen.
+            // The variables are filled in as by Grafana, with all runs and phases selected.
             let mut expression = written.replace("$__rate_interval", "1m");
             for name in &names[1..] {
                 expression = expression.replace(&format!("${name}"), ".*");
@@ -206,7 +207,7 @@ fn native_histograms_are_as_narrow_as_they_say() {
     let all = "sum(smtpress_response_seconds{outcome='accepted'})";
     assert_eq!(prometheus.value(&format!("histogram_count({all})"), at), count);
     assert_near(prometheus.value(&format!("histogram_sum({all})"), at), mean * count, 1.000_001);
-    // A bucket is 4.4 % wide; the ranks of the two medians may lie in neighbours.
+    // A bucket is 4.4 % wide, and the two medians may be in adjacent buckets.
     let quantile = format!("histogram_quantile(0.5, {all})");
     assert_near(prometheus.value(&quantile, at), median, 1.1);
     assert!(prometheus.query("smtpress_response_seconds_bucket", Some(at)).is_empty(), "they came as text");
@@ -240,7 +241,7 @@ fn promtool_finds_nothing_to_say() {
         };
         head.starts_with("http/1.1 200").then_some((head, body))
     };
-    // While it goes on, and at its end with all that was met.
+    // The check runs during the run, and at its end with all conditions.
     let mut last = String::new();
     for round in 0..2 {
         let seen = |text: &str| match round {

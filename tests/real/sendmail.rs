@@ -1,4 +1,4 @@
-//! A Sendmail of our own. It queues and never delivers.
+//! A private Sendmail. It queues and never delivers.
 
 use std::fmt::Display;
 use std::fs;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::listener::{self, Processes};
 use crate::rooted;
 
-/// Relays for anyone; looks nobody up; no load of this machine changes what it does.
+/// It relays for any client, makes no DNS lookups, and ignores the load average of the machine.
 const SETTINGS: &str = "\
 divert(0)dnl
 OSTYPE(`linux')dnl
@@ -32,14 +32,14 @@ FEATURE(`delay_checks')dnl
 FEATURE(`access_db', `hash -T<TMPF> -o /own/access')dnl
 ";
 
-/// What makes its configuration of ours.
+/// The script that makes its configuration.
 const CONFIGURE: &str = "\
 cd /usr/share/sendmail/cf
 m4 m4/cf.m4 /own/sendmail.mc >/own/sendmail.cf
 /usr/libexec/sendmail/makemap -C /own/sendmail.cf hash /own/access </own/access
 ";
 
-/// What a Sendmail is to be: what is defined beyond ours, by Sendmail's own names.
+/// The settings of a Sendmail in addition to `SETTINGS`, by Sendmail's names.
 #[derive(Default)]
 pub struct Settings {
     lines: String,
@@ -54,20 +54,20 @@ pub struct Sendmail {
 }
 
 impl Settings {
-    /// A `define` of its configuration.
+    /// Adds a `define` to its configuration.
     pub fn define(mut self, name: &str, value: impl Display) -> Settings {
         self.lines.push_str(&format!("define(`{name}', `{value}')dnl\n"));
         self
     }
 
-    /// At most this many sessions of one host at once.
+    /// Sets the limit of sessions at once for one host.
     pub fn connections_per_host(mut self, count: u64) -> Settings {
         self.lines.push_str("FEATURE(`conncontrol', `nodelay', `terminate')dnl\n");
         self.access.push_str(&format!("ClientConn:\t{count}\n"));
         self
     }
 
-    /// Starts it; `None` where it is not installed.
+    /// Starts it; `None` if it is not installed.
     pub fn start(self) -> Option<Sendmail> {
         let root = rooted::root("sendmail")?;
         let (folder, port) = (listener::folder(), listener::free_port());
@@ -91,12 +91,12 @@ impl Settings {
 }
 
 impl Sendmail {
-    /// Our settings and no limit beyond Sendmail's own.
+    /// The default settings here, with no limit except those of Sendmail.
     pub fn plain() -> Settings {
         Settings::default()
     }
 
-    /// The messages it has queued: a file `qf...` each, there before the final 250 is sent.
+    /// The number of messages that it has queued. Each has a file `qf...`, written before the final 250.
     pub fn queued(&self) -> u64 {
         listener::files(&self.folder.path().join("queue"), "qf")
     }

@@ -1,4 +1,4 @@
-//! smtp-sink, Postfix's own test listener: it takes everything, keeps nothing, has no limits and counts.
+//! smtp-sink, the test listener of Postfix: it accepts and counts all messages, stores none, and has no limits.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Starts one; `None` where it is not installed.
+    /// Starts one; `None` if it is not installed.
     pub fn start() -> Option<Sink> {
         let Some(program) = listener::program(&["/usr/sbin/smtp-sink"]) else {
             return listener::missing("smtp-sink is not installed");
@@ -35,9 +35,9 @@ impl Sink {
         Some(Sink { port, processes, counters, _folder: folder })
     }
 
-    /// Messages whose final dot it has read; it counts before it replies.
+    /// The number of messages whose final dot it has read. It counts before it replies.
     pub fn messages(&self) -> u64 {
-        // `sess=1 quit=1 mesg=1\rsess=2 ...`: the last one that is whole.
+        // `sess=1 quit=1 mesg=1\rsess=2 ...`: the last complete counter is used.
         let text = fs::read_to_string(&self.counters).unwrap();
         let whole = text.rsplit_once('\r').map_or("", |(whole, _)| whole);
         whole.rsplit_once("mesg=").map_or(0, |(_, count)| count.trim().parse().unwrap())

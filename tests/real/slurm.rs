@@ -1,6 +1,6 @@
-//! The shards of a load, started by a real Slurm: a controller and a node of its own on this machine, without a service.
+//! The shards of a load, started by a real Slurm: a private controller and node on this machine, without a service.
 //!
-//! It has no authentication (`auth/none`): no munged is needed, and nobody but root can read its folder.
+//! It has no authentication (`auth/none`), so munged is not needed. Only root can read its folder.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -12,10 +12,10 @@ use tempfile::TempDir;
 
 use crate::listener::{self, Processes};
 
-/// What says its version.
+/// The program that prints its version.
 pub const PROGRAMS: &[&str] = &["/usr/sbin/slurmctld"];
 
-/// Fifty messages over six sessions.
+/// A profile of fifty messages over six sessions.
 const FEW: &str = r#"schema = 1
 name = "few"
 seed = 7
@@ -28,7 +28,7 @@ messages = 50
 sessions = 6
 "#;
 
-/// Sixty messages a second for eight seconds.
+/// A profile of sixty messages a second for eight seconds.
 const LONG: &str = r#"schema = 1
 name = "long"
 seed = 7
@@ -41,14 +41,14 @@ rate = "60/s"
 for = "8s"
 "#;
 
-/// A Slurm with one node of eight processors, whatever this machine has. It ends with its owner, and its jobs with it.
+/// A Slurm whose node has eight processors on any machine. It ends with its jobs when this is dropped.
 struct Slurm {
     folder: TempDir,
     _processes: [Processes; 2],
 }
 
 impl Slurm {
-    /// `None` where it is not installed.
+    /// Starts it; `None` if it is not installed.
     fn start() -> Option<Slurm> {
         let programs = ["/usr/sbin/slurmctld", "/usr/sbin/slurmd", "/usr/bin/srun", "/usr/bin/sbatch"];
         if !programs.iter().all(|program| Path::new(program).exists()) {
@@ -93,7 +93,7 @@ impl Slurm {
         Some(slurm)
     }
 
-    /// Runs a script in the folder of the jobs, with this Slurm and smtpress at hand.
+    /// Runs a script in the folder of the jobs, with this Slurm and smtpress on `PATH`.
     fn shell(&self, script: &str) -> Output {
         let own = Path::new(env!("CARGO_BIN_EXE_smtpress")).parent().unwrap();
         Command::new("bash")
@@ -113,7 +113,7 @@ impl Slurm {
         (said.status.code().unwrap(), result)
     }
 
-    /// The report refuses the run directories that match, because of this shard.
+    /// Checks that the report refuses the run directories that match, because this shard is missing.
     fn lacks(&self, directories: &str, shard: u32) {
         let said = self.shell(&format!("smtpress report {directories} --expect-shards 3"));
         assert_eq!(said.status.code(), Some(2), "{}", text(&said));
@@ -123,7 +123,7 @@ impl Slurm {
 
 impl Drop for Slurm {
     fn drop(&mut self) {
-        // Tasks are no children of the node's daemon; after a test that succeeded there are none.
+        // Tasks are no children of the node's daemon, so they are killed here. After a successful test there are none.
         self.shell("timeout 5 scancel --full --signal=KILL --user=root");
     }
 }
@@ -132,7 +132,7 @@ fn text(output: &Output) -> String {
     [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
 }
 
-/// The whole of [`FEW`]. A busy machine may make it invalid, and that says nothing of the shards.
+/// Checks that the result has all of [`FEW`]. On a busy machine it may be invalid, which is no fault of the shards.
 fn is_whole((code, result): (i32, Value)) {
     assert!(matches!(code, 0 | 98), "{result:#}");
     let phase = &result["phases"][0];
@@ -141,7 +141,7 @@ fn is_whole((code, result): (i32, Value)) {
     assert_eq!(result["run_id"].as_str().unwrap().matches('+').count(), 2, "three runs");
 }
 
-/// A moment for the start of all shards, in `$start`.
+/// Sets `$start` to a time for the start of all shards.
 const START: &str = "start=$(date --utc --date='+4 seconds' +%FT%TZ)";
 
 // Table: Slurm: shards of a load
@@ -158,14 +158,14 @@ fn the_tasks_of_a_step_are_the_shards_of_a_load() {
     }
     is_whole(slurm.merged("smtpress-runs/*"));
 
-    // A task that is killed before it has started is missing.
+    // The shard of a task that is killed before its start is missing.
     let killed = r#"srun -n 3 sh -c '[ $SLURM_PROCID != 1 ] || kill -s KILL $$
         exec smtpress run few.toml --shard env --start-at '$start' -q -o early-$SLURM_PROCID'"#;
     let said = slurm.shell(&format!("{START}; {killed}"));
     assert_ne!(said.status.code(), Some(0), "{}", text(&said));
     slurm.lacks("early-*", 1);
 
-    // One that is killed under load has counted a part: the whole is no measurement.
+    // A task that is killed during the load has counted only a part, so the merged run is invalid.
     let killed = r#"srun -n 3 sh -c 'smtpress run long.toml --shard env --start-at '$start' -q -o late-$SLURM_PROCID &
         if [ $SLURM_PROCID = 1 ]; then
             until [ "$(cat late-1/timeseries.csv | wc -l)" -gt 1 ]; do sleep 0.1; done
@@ -210,7 +210,7 @@ fn the_jobs_of_an_array_are_the_shards_of_a_load() {
 fn the_batch_script_runs_as_it_is_shipped() {
     let Some(slurm) = Slurm::start() else { return };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/slurm/smtpress.sbatch");
-    // On one node instead of three.
+    // The script runs on one node instead of three.
     let said = slurm.shell(&format!(
         "timeout 180 sbatch -W --time=5 --nodes=1 --ntasks-per-node=3 --output=log {script} few.toml; code=$?; cat log; exit $code"
     ));

@@ -1,4 +1,4 @@
-//! smtp-server, the JavaScript library, under the few lines of `listener_in_node.cjs`.
+//! smtp-server, the JavaScript library, run by `listener_in_node.cjs`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::haraka::NODE;
 use crate::listener::{self, Processes};
 
-/// Where `install.sh` puts it.
+/// The folder of the module that `install.sh` installs.
 const MODULES: &str = "target/real-listeners/npm/node_modules/smtp-server";
 
 /// A running smtp-server.
@@ -22,7 +22,7 @@ pub struct SmtpServer {
 }
 
 impl SmtpServer {
-    /// Starts one with these options of its constructor; `None` where it is not installed.
+    /// Starts one with these options of its constructor; `None` if it is not installed.
     pub fn start(options: &Value) -> Option<SmtpServer> {
         let (Some(node), Some(module)) = (listener::program(&[NODE]), listener::program(&[MODULES])) else {
             return listener::missing("smtp-server is not installed");
@@ -39,7 +39,7 @@ impl SmtpServer {
         Some(SmtpServer { port, processes, output, _folder: folder })
     }
 
-    /// The messages it has taken: a line `message ...` each, said before the final 250.
+    /// The number of messages that it has taken. Each has a line `message ...`, printed before the final 250.
     pub fn taken(&self) -> u64 {
         let log = fs::read_to_string(&self.output).unwrap();
         log.lines().filter(|line| line.starts_with("message ")).count() as u64

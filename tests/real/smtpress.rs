@@ -1,4 +1,4 @@
-//! The binary under test: starts it, waits for it, and reads its result.json as any user's script would.
+//! The binary under test: starts it, waits for it, and reads its result.json like the script of a user.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The outcomes that an arrival that was started may have (M10).
+/// The possible outcomes of an arrival that started (M10).
 pub const OUTCOMES: [&str; 10] = [
     "accepted",
     "expected",
@@ -24,42 +24,42 @@ pub const OUTCOMES: [&str; 10] = [
     "interrupted",
 ];
 
-/// A run on its way.
+/// A run in progress.
 pub struct Running {
     child: Child,
     folder: TempDir,
 }
 
-/// What a run came to.
+/// The end of a run.
 pub struct Outcome {
     pub result: Value,
     /// `result.json` of the run directory.
     pub stored: Option<Value>,
 }
 
-/// The user that logs in, and what may stand in the environment of a run: the password that is right, and one that is not.
+/// The user that logs in, and the passwords in the environment of a run: the right one and a wrong one.
 pub const USER: &str = "load";
 pub const PASSWORD: &str = "open sesame";
 const ENVIRONMENT: [(&str, &str); 2] = [("RIGHT", PASSWORD), ("WRONG", "open barley")];
 
-/// What makes a run log in, with the password in `RIGHT` or in `WRONG`.
+/// The flags of a login, with the password in `RIGHT` or in `WRONG`.
 pub fn login(mechanism: &str, password: &str) -> String {
     format!(
         "--set session.auth.mechanism={mechanism} --set session.auth.user={USER} --set session.auth.password_env={password}"
     )
 }
 
-/// `smtpress run --target` at a loopback port with these flags, its result on standard output.
+/// Runs `smtpress run --target` at a loopback port with these flags, with its result on standard output.
 pub fn run(port: u16, flags: &str) -> Outcome {
     start(port, flags).wait()
 }
 
-/// The same, not waited for.
+/// Starts such a run without a wait for its end.
 pub fn start(port: u16, flags: &str) -> Running {
     start_at(&format!("smtp://127.0.0.1:{port}"), flags)
 }
 
-/// A run against any target: `smtps://`, `lmtp://`, ... .
+/// Runs against any target, such as `smtps://` or `lmtp://`.
 pub fn run_at(target: &str, flags: &str) -> Outcome {
     start_at(target, flags).wait()
 }
@@ -71,7 +71,7 @@ fn start_at(target: &str, flags: &str) -> Running {
     Running::start(&words, tempfile::tempdir().unwrap())
 }
 
-/// A run of a profile, not waited for.
+/// Starts a run of a profile, without a wait for its end.
 pub fn start_profile(profile: &str) -> Running {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("p.toml"), profile).unwrap();
@@ -111,7 +111,7 @@ pub fn in_folder(folder: &std::path::Path, arguments: &str) -> (i32, String, Str
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
-/// The exit code and the words of a run that does not begin.
+/// Returns the exit code and the output of a run that does not start.
 #[track_caller]
 pub fn refused(port: u16, flags: &str) -> (i32, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_smtpress"))
@@ -165,12 +165,12 @@ impl Running {
         assert!(sent.unwrap().success(), "{signal}");
     }
 
-    /// Waits for the end, for at most three minutes. Standard output must be pure JSON, whatever became of the load.
+    /// Waits for the end, at most three minutes. Standard output must be pure JSON, whatever the result of the load.
     pub fn wait(self) -> Outcome {
         self.wait_for(3)
     }
 
-    /// Waits for the end, for at most so many minutes.
+    /// Waits for the end, at most this many minutes.
     pub fn wait_for(mut self, minutes: usize) -> Outcome {
         let read = |name: &str| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
         let ended = (0..minutes * 3000).find_map(|_| {
@@ -180,7 +180,7 @@ impl Running {
         let stderr = read("stderr");
         let status = ended.unwrap_or_else(|| panic!("smtpress does not end: {stderr}"));
         let code = status.code().unwrap_or_else(|| panic!("smtpress ended by {status}: {stderr}"));
-        // 98 and 99 are honest answers of a busy machine and of a listener with limits; these are none.
+        // 98 and 99 are possible on a busy machine and with a listener that has limits. The codes below are errors.
         assert!(![1, 2, 3, 4].contains(&code), "smtpress ended with {code}: {stderr}");
         let stdout = read("stdout");
         let result: Value =
@@ -193,7 +193,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Of a run that has ended already there is nothing to end.
+        // This fails if the run has already ended.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -206,7 +206,7 @@ impl Outcome {
         self.phases().iter().map(|phase| number(phase, field)).sum()
     }
 
-    /// The exit code; 98, the answer of a machine that is too busy to measure, outranks what was found.
+    /// The exit code. On a machine that is too busy to measure it is 98, which outranks other codes.
     #[track_caller]
     pub fn exit_code_or_busy(&self) -> u64 {
         let verdict = &self.result["verdict"];
@@ -225,7 +225,7 @@ impl Outcome {
         (sum("full"), sum("resumed"))
     }
 
-    /// Nothing was accepted, and the exit code says that this is a finding. (On a machine too busy to measure, 98 outranks it.)
+    /// Checks that nothing was accepted, and that the exit code is that of a failed assertion, or 98 on a busy machine.
     #[track_caller]
     pub fn assert_nothing_went_out(&self) {
         assert_eq!(self.count("accepted"), 0);
@@ -257,13 +257,13 @@ impl Outcome {
         (number(found, "count"), found["sample"].as_str().unwrap().to_owned())
     }
 
-    /// A percentile of the response times of what was accepted in the first phase, in nanoseconds.
+    /// A percentile of the response times of accepted arrivals in the first phase, in nanoseconds.
     #[track_caller]
     pub fn response_ns(&self, q: f64) -> u64 {
         self.percentile_ns("response", q)
     }
 
-    /// A percentile of this metric of what was accepted in the first phase, in nanoseconds.
+    /// A percentile of this metric of accepted arrivals in the first phase, in nanoseconds.
     #[track_caller]
     pub fn percentile_ns(&self, name: &str, q: f64) -> u64 {
         let metrics = self.result["metrics"].as_array().unwrap();
@@ -272,13 +272,13 @@ impl Outcome {
         number(percentiles.iter().find(|percentile| percentile["q"] == q).unwrap(), "value_ns")
     }
 
-    /// A count of what came out of the relay, over all phases.
+    /// A count of deliveries, over all phases.
     #[track_caller]
     pub fn delivery(&self, field: &str) -> u64 {
         self.phases().iter().map(|phase| number(&phase["delivery"], field)).sum()
     }
 
-    /// Deliveries of messages that are not of this run.
+    /// The number of deliveries of messages of other runs.
     #[track_caller]
     pub fn foreign(&self) -> u64 {
         number(&self.result["delivery"], "foreign")
@@ -294,7 +294,7 @@ impl Outcome {
         by_status
     }
 
-    /// M31, exactly, for every phase.
+    /// Checks M31 exactly, for every phase.
     #[track_caller]
     pub fn assert_deliveries_reconcile(&self) {
         for phase in self.phases() {
@@ -308,7 +308,7 @@ impl Outcome {
         }
     }
 
-    /// A built-in assertion as it was judged.
+    /// The status and the observed value of a built-in assertion.
     #[track_caller]
     pub fn asserted(&self, expr: &str) -> (String, String) {
         let all = self.result["assertions"].as_array().unwrap();
@@ -316,7 +316,7 @@ impl Outcome {
         [&one["status"], &one["observed"]].map(|text| text.as_str().unwrap().to_owned()).into()
     }
 
-    /// M10, exactly, for every phase.
+    /// Checks M10 exactly, for every phase.
     #[track_caller]
     pub fn assert_counts_reconcile(&self) {
         for phase in self.phases() {
@@ -330,7 +330,7 @@ impl Outcome {
         }
     }
 
-    /// The run directory holds the same result.
+    /// Checks that the run directory has the same result.
     #[track_caller]
     pub fn assert_report_is_written(&self) {
         assert_eq!(self.stored.as_ref(), Some(&self.result), "result.json of the run directory");

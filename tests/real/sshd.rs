@@ -1,7 +1,7 @@
-//! An sshd of our own on a loopback port: its own host key, one user key that it takes, a home of its own for who logs in.
+//! A private sshd on a loopback port, with its own host key, one accepted user key and a separate home folder.
 //!
-//! `ssh` reads the configuration of the user's real home, whatever HOME says; so a program named `ssh` ahead on PATH gives it
-//! the configuration of the test.
+//! `ssh` reads the configuration in the user's real home folder and ignores HOME. So a program named `ssh`, earlier on
+//! PATH, calls it with the configuration of the test.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -20,8 +20,8 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts it; `None` where it is not installed. It is known as load1, load2 and load3; `refused` has a key that it does not
-    /// take, and nobody listens at `closed`.
+    /// Starts it; `None` if it is not installed. Its host names are load1, load2 and load3. At `refused` the client has
+    /// a key that it does not accept, and at `closed` nothing listens.
     pub fn start() -> Option<Sshd> {
         let program = listener::program(&["target/real-listeners/openssh/usr/sbin/sshd", "/usr/sbin/sshd"])
             .or_else(|| listener::missing("no sshd"))?;
@@ -30,7 +30,7 @@ impl Sshd {
         }
         let (folder, port) = (listener::folder(), listener::free_port());
         let own = folder.path();
-        // Where it locks itself in before a login.
+        // sshd changes its root to this folder before a login.
         fs::create_dir_all("/run/sshd").unwrap();
         for key in ["host", "user", "other"] {
             let made = Command::new("ssh-keygen")
@@ -76,7 +76,7 @@ impl Sshd {
         Some(Sshd { port, folder, processes })
     }
 
-    /// The command with the `ssh` that knows these hosts.
+    /// Returns the command with a `PATH` whose `ssh` knows these hosts.
     pub fn with_ssh<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let own = self.folder.path();
@@ -85,7 +85,7 @@ impl Sshd {
             .env("TMPDIR", own.join("local-tmp"))
     }
 
-    /// The programs that were copied there.
+    /// The programs that were copied to the host.
     pub fn copies(&self) -> Vec<PathBuf> {
         let below = self.folder.path().join("home/.cache/smtpress");
         let folders = fs::read_dir(below).into_iter().flatten().flatten();
@@ -95,7 +95,7 @@ impl Sshd {
             .collect()
     }
 
-    /// Makes the programs of this folder those that a login finds first.
+    /// Puts this folder first on the `PATH` of a login.
     pub fn put_on_path(&self, folder: &Path) {
         let path = self.folder.path().join("sshd_config");
         let text = fs::read_to_string(&path).unwrap();
@@ -104,7 +104,7 @@ impl Sshd {
             text.replace("SetEnv ", &format!("SetEnv PATH={}:/usr/bin:/bin ", folder.display())),
         )
         .unwrap();
-        // It reads its configuration again, and listens anew.
+        // It reads its configuration and binds its port again.
         let listens = || {
             fs::read_to_string(self.folder.path().join("sshd.log"))
                 .unwrap()
@@ -116,7 +116,7 @@ impl Sshd {
         assert!(wait_until(|| listens() > before));
     }
 
-    /// Processes whose command line, or that of whose parent, names this fixture's folder, beside the sshd itself.
+    /// The processes, except the sshd itself, whose own or parent's command line contains this fixture's folder.
     pub fn leftovers(&self) -> Vec<String> {
         let own = self.folder.path().display().to_string();
         command_lines()
@@ -126,7 +126,7 @@ impl Sshd {
             .collect()
     }
 
-    /// Files that a run left in the folders for temporary files, here and there.
+    /// The files that a run left in the folders for temporary files on both sides.
     pub fn temporary(&self) -> Vec<PathBuf> {
         ["tmp", "local-tmp"].into_iter().flat_map(|name| entries(&self.folder.path().join(name))).collect()
     }

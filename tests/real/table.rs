@@ -1,6 +1,6 @@
-//! Holds the table of docs/tested-with.md: it says what the tests here say they do, no more, no less.
+//! Checks the table of docs/tested-with.md: it must have exactly the entries of the tests here.
 //!
-//! Above each test stands `// Table: LISTENER: WORD, WORD`, for every listener that it runs against.
+//! Above each test there is a line `// Table: LISTENER: WORD, WORD` for every listener that it runs against.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -39,7 +39,7 @@ const WORDS: [&str; 25] = [
     "shards of a load",
 ];
 
-/// The listeners, and who else was met, in the order of the table.
+/// The listeners and the other programs, in the order of the table.
 const LISTENERS: [&str; 14] = [
     "Postfix",
     "smtp-sink",
@@ -57,14 +57,14 @@ const LISTENERS: [&str; 14] = [
     "Slurm",
 ];
 
-/// What the tests say: the words of each listener.
+/// The words of each listener in the tests.
 fn said() -> BTreeMap<String, BTreeSet<String>> {
     let mut said = BTreeMap::<String, BTreeSet<String>>::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real");
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        // `openssl s_server`, which shows the odd certificates, is no mail listener; a relay with faults is no product; a fleet's
-        // nats-server is no mail listener either.
+        // These files have no rows: `openssl s_server`, which has the odd certificates, and a fleet's nats-server are
+        // no mail listeners, and a relay with faults is no product.
         let apart = [
             "table.rs",
             "odd_certificates.rs",
@@ -106,7 +106,7 @@ fn written() -> Vec<[String; 3]> {
     .collect()
 }
 
-// Fails where the page and the tests differ.
+// The test fails if the page and the tests differ.
 #[test]
 fn the_readme_says_what_the_tests_do() {
     let said = said();
@@ -125,7 +125,7 @@ fn the_readme_says_what_the_tests_do() {
     assert_eq!(written, expected);
 }
 
-/// How those that stand in a root folder tell it, and those from npm.
+/// The commands that print the version of a listener in a root folder, and of one from npm.
 const CHROOT: &[&str] = &["/usr/sbin/chroot"];
 const SENDMAIL: &[&str] =
     &["target/real-listeners/sendmail", "/usr/libexec/sendmail/sendmail", "-C/dev/null", "-d0.1", "-bt"];
@@ -143,7 +143,7 @@ const HARAKA: &[&str] =
 const SMTP_SERVER: &[&str] =
     &["-p", "require('./target/real-listeners/npm/node_modules/smtp-server/package.json').version"];
 
-/// The version of an installed listener, as it says itself.
+/// The version of an installed listener, by its own output.
 fn version(listener: &str) -> Option<String> {
     let (candidates, arguments) = match listener {
         "Postfix" | "smtp-sink" => (&["/usr/sbin/postconf"][..], &["-d", "-h", "mail_version"][..]),
@@ -167,14 +167,14 @@ fn version(listener: &str) -> Option<String> {
         Command::new(program).args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    // The first word that begins as a version does, on a line that names nothing else with one.
+    // The first word with a digit at its start and a dot, except on lines of warnings.
     let words = said.lines().filter(|line| !line.contains("Warning")).flat_map(str::split_whitespace);
     let versions = words.filter(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
     let version: String = versions.take(1).collect();
     if version.is_empty() { missing(&format!("{listener} is not installed")) } else { Some(version) }
 }
 
-// Of the same series, as in 3.7: a security update of Debian does not make the page false.
+// Only the series is compared, such as 3.7, so that a security update of Debian does not make the page wrong.
 #[test]
 fn the_readme_names_the_versions_that_are_here() {
     for [listener, written, _] in written() {

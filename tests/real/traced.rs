@@ -1,4 +1,4 @@
-//! `smtpress trace`: the whole dialogue with each listener, and what the handshake came to.
+//! `smtpress trace`: the whole dialogue with each listener, and the TLS handshake.
 
 use crate::aiosmtpd::Aiosmtpd;
 use crate::certificate::Certificate;
@@ -9,7 +9,7 @@ use crate::postfix::Postfix;
 use crate::sink::Sink;
 use crate::smtpress;
 
-/// What a client says, in this order; how long each step took; and what the handshake came to.
+/// Checks that the transcript has these commands in this order, the duration of each step, and the handshake.
 #[track_caller]
 fn assert_whole(transcript: &str, said: &[&str]) {
     let ours: Vec<&str> =
@@ -28,7 +28,7 @@ fn assert_whole(transcript: &str, said: &[&str]) {
 const WITH_DATA: &[&str] = &["MAIL FROM:<", "RCPT TO:<", "DATA", "From: ", ".", "QUIT"];
 const WITH_BDAT: &[&str] = &["MAIL FROM:<", "RCPT TO:<", "BDAT 1024 LAST", "From: ", "QUIT"];
 
-/// By STARTTLS and from the first byte.
+/// Traces a session with STARTTLS and one with implicit TLS.
 #[track_caller]
 fn traced(starttls: u16, implicit: u16, certificate: &Certificate, message: &[&str], login: &str) {
     let trusted = certificate.trusted_by_trace();
