@@ -22,6 +22,7 @@
 
 mod closed;
 mod connect_rate;
+mod idle;
 mod retries;
 mod serve;
 mod slots;
@@ -334,7 +335,7 @@ impl Dispatch {
             && self.resumed.is_empty()
             && self.retries.due() == 0
             && self.upcoming(now).is_some_and(|next| next.think.is_none() && next.not_before > now);
-        !between_arrivals || self.slots.staying() > self.most(now)
+        !between_arrivals || self.slots.staying() > self.most(now) || self.is_pool_over(now)
     }
 
     /// Notes that a session is ready to send.
@@ -596,24 +597,6 @@ impl Dispatch {
     fn finish(&mut self, id: SlotId) {
         self.slots.leave(id);
         self.actions.push_back(Action::Finish(id));
-    }
-
-    /// Ends idle sessions above the allowed number.
-    fn trim(&mut self, now: Duration) {
-        while self.slots.staying() > self.most(now)
-            && let Some(id) = self.slots.wake()
-        {
-            self.finish(id);
-        }
-    }
-
-    /// Ends sessions of an earlier phase's pool that would take the place of sessions that are arrivals.
-    fn make_room(&mut self, wanted: u64) {
-        while self.slots.leaving() < wanted
-            && let Some(id) = self.slots.wake()
-        {
-            self.finish(id);
-        }
     }
 
     fn open(&mut self, now: Duration, phase: u32, purpose: OpenFor) {

@@ -2,6 +2,7 @@
 //! take (M34).
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -23,8 +24,13 @@ struct Union {
 
 /// Runs each shard of a plan by itself against a target of its own.
 fn union(plan: &Plan, of: u32, target: SimulatedTarget) -> Union {
+    union_of(plan, 0..of, of, target)
+}
+
+/// Runs some of the shards of a plan.
+fn union_of(plan: &Plan, shards: Range<u32>, of: u32, target: SimulatedTarget) -> Union {
     let mut union = Union { opened: Vec::new(), changes: Vec::new(), started: Vec::new(), accepted: 0 };
-    for index in 0..of {
+    for index in shards {
         let shard = Plan { shard: Shard { index, of }, ..plan.clone() };
         let mut world = World::new(shard, target, u64::from(index));
         world.run();
@@ -50,6 +56,11 @@ impl Union {
             most = if *at < from { open } else { most.max(open) };
         }
         most
+    }
+
+    /// Returns the number of sessions open at a time at which none of them begins or ends.
+    fn open_at(&self, at: Duration) -> i64 {
+        self.changes.iter().take_while(|(time, _)| *time <= at).map(|(_, change)| change).sum()
     }
 
     /// Checks that the connections of a phase obey its rate, between any two of them.
@@ -197,6 +208,49 @@ fn m34_connections_of_all_shards_follow_one_rate() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// What a phase of messages leaves in its pool differs between shards and one process, and from shard to shard. In a
+    /// phase of held sessions each shard has its part of them and nothing else: `when = "sessions > n"` counts on it.
+    #[test]
+    fn m34_held_sessions_of_shards_are_those_of_one_process_after_drawn_phases(
+        before in prop::collection::vec(histories::any_phase(), 1..3),
+        held in 10_u64..40,
+        every in 10_u64..30,
+        opens_in in 0_u64..5,
+        serves_in in 0_u64..60,
+        messages in prop_oneof![Just(Messages::Unlimited), (1_u32..6).prop_map(Messages::Fixed)],
+    ) {
+        let mut phases = before;
+        for phase in &mut phases {
+            // None of them may last into the phase of held sessions.
+            phase.max_sessions = 40;
+            phase.connect_rate = None;
+            phase.open_first = false;
+            phase.graceful_stop = ms(0);
+        }
+        let start: Duration = phases.iter().filter_map(|phase| phase.load.length).sum();
+        let (rate, length) = (1e3 / every as f64, (held + 20) * every);
+        let load = LoadModel::Held { sessions: held, rate };
+        phases.push(phase(load, Some(length), Unit::Session, 100));
+        let mut plan = plan(phases);
+        plan.messages = messages;
+        let target = SimulatedTarget { opens_in, serves_in, ..Default::default() };
+        for of in 1..=7 {
+            let shards: Vec<Union> =
+                (0..of).map(|index| union_of(&plan, index..index + 1, of, target)).collect();
+            for k in 0..held {
+                // Between two openings; by then the sessions of the phases before have ended.
+                let at = start + ms(k * every) + ms(every / 2);
+                if at < start + ms(opens_in + serves_in + 10) {
+                    continue;
+                }
+                let open: Vec<i64> = shards.iter().map(|shard| shard.open_at(at)).collect();
+                let asked: Vec<i64> =
+                    (0..of).map(|index| Shard { index, of }.share(k + 1).cast_signed()).collect();
+                prop_assert_eq!(open, asked, "{} of {} sessions, {} shards", k + 1, held, of);
+            }
+        }
+    }
 
     #[test]
     fn m34_drawn_loads_are_shared_out(
