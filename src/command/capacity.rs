@@ -166,6 +166,7 @@ impl CapacitySearch {
             ));
         }
         copies.clear();
+        life.load_begins(clock::now());
         let stop = signals.stop.clone();
         // The processes of the fleet end after the last trial.
         let mut _kept = None;

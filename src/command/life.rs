@@ -2,6 +2,7 @@
 //! ends.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -78,6 +79,11 @@ impl<'a> Life<'a> {
     /// Returns the embedded listener as its clients see it.
     pub fn embedded(&self) -> Option<EmbeddedListener> {
         self.listener.as_ref().map(embedded)
+    }
+
+    /// Tells the embedded listener the start of the load, from which it counts its outage and its stall.
+    pub fn load_begins(&self, at: Instant) {
+        self.listener.iter().for_each(|listener| listener.count_from(at));
     }
 
     /// Whether the times of deliveries will be known.

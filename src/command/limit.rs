@@ -65,6 +65,7 @@ impl LimitSearch {
         let began = clock::now();
         let life = Life::begin(prepared, directory, &so_far(prepared, &[], began))?;
         copies.clear();
+        life.load_begins(clock::now());
         // What belongs to the fleet ends after its search.
         let mut _kept = None;
         let mut probes: Box<dyn Probes> = match fleet {

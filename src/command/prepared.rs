@@ -59,7 +59,8 @@ impl Prepared {
         Environment::read(arguments.collect(), self.started_at)
     }
 
-    /// Starts the embedded listener, if it is the target.
+    /// Starts the embedded listener, if it is the target. It counts its outage from the start of the load, of which it
+    /// has to be told.
     ///
     /// # Errors
     /// It cannot be bound.
@@ -69,7 +70,8 @@ impl Prepared {
         }
         let any_port = || Bind::Tcp(([127, 0, 0, 1], 0).into());
         let place = self.compiled.listen.clone().unwrap_or_else(any_port);
-        Ok(Some(listener::start_at(&place, self.compiled.listener.clone(), self.plan().seed, 1)?))
+        let (limits, seed) = (self.compiled.listener.clone(), self.plan().seed);
+        Ok(Some(listener::start_before_load(&place, limits, seed, 1, None)?))
     }
 }
 

@@ -98,9 +98,9 @@ impl<'a> LoadRun<'a> {
         let infos = plan.phase_infos();
         let assertions = &life.prepared.compiled.assertions;
         let mut watcher = RunWatcher {
+            life: &life,
             windows: Windows::new(assertions, &infos, &plan.expects),
             assertions,
-            directory: &life.directory,
             recording,
             so_far,
             stop: signals.stop.clone(),
@@ -218,7 +218,7 @@ fn judge(
 struct RunWatcher<'a> {
     windows: Windows,
     assertions: &'a [Assertion],
-    directory: &'a RunDir,
+    life: &'a Life<'a>,
     recording: Recording,
     /// The stored result, in case the run is cut off.
     so_far: RunInProgress,
@@ -265,10 +265,11 @@ fn without_deliveries(interval: &Interval) -> Interval {
 
 impl Observer for RunWatcher<'_> {
     fn begins(&mut self, run: &RunStart) {
-        let log = |name: &str| self.directory.event_log(name);
+        self.life.load_begins(run.clock.epoch());
+        let log = |name: &str| self.life.directory.event_log(name);
         self.events.start(&self.plan.events, run, &self.stop, log);
         if self.keeps_transactions {
-            let path = self.directory.files().join(TRANSACTIONS);
+            let path = self.life.directory.files().join(TRANSACTIONS);
             // The file stores the reading that this run uses, so that a later join has the same times.
             let at = self.far_end.as_ref().and_then(|far_end| far_end.epoch());
             let at = at.unwrap_or_else(|| ClockReading::at(run.clock.epoch()));
@@ -305,7 +306,7 @@ impl Observer for RunWatcher<'_> {
         }
         self.so_far.add(interval);
         // If it cannot be written, the other files cannot either; that is reported at the end.
-        self.directory.keep(&self.so_far.result()).ok();
+        self.life.directory.keep(&self.so_far.result()).ok();
         self.exporters.second(interval);
         match self.windows.feed(interval) {
             Some(index) => {
@@ -322,6 +323,6 @@ impl Observer for RunWatcher<'_> {
 
     fn transcripts(&mut self, transcripts: &[(String, String)]) {
         // They are written again at the end; that write reports a failure.
-        self.directory.keep_transcripts(transcripts).ok();
+        self.life.directory.keep_transcripts(transcripts).ok();
     }
 }

@@ -187,7 +187,7 @@ pub struct RateLimit {
 /// A window in which the listener reads, writes and accepts nothing, like a process under SIGSTOP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// The start, from the start of the listener on.
+    /// The start, from the start of the load on, or from that of the listener if there is no load.
     pub from: Duration,
     /// The length.
     pub length: Duration,
@@ -313,7 +313,8 @@ pub struct Limits {
     pub server_error_rate: f64,
     /// Whether the licence has expired: then no session is served.
     pub licence_expired: bool,
-    /// The time after the start from which the service is not available (421); zero: from the beginning.
+    /// The time after the start of the load, or of the listener if there is no load, from which the service is not
+    /// available (421); zero: from the beginning.
     pub unavailable_after: Option<Duration>,
     /// How long it is not available; `None`: for good.
     pub unavailable_for: Option<Duration>,

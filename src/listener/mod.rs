@@ -6,6 +6,8 @@
 //! # Decisions
 //! - All threads accept from one socket, so that there is a single accept queue, of known length.
 //! - A stall blocks the threads: nothing is read, written or accepted, as in a process that SIGSTOP has stopped.
+//! - An outage and a stall are counted from the start of the load, where there is one: agents of a fleet, or a start at
+//!   a given time, come seconds after the listener.
 
 mod behaviour;
 pub mod certificate;
@@ -156,6 +158,23 @@ pub fn start_with(
     threads: usize,
     sink: Option<Arc<dyn Sink>>,
 ) -> Result<Listener, ListenError> {
+    let listener = start_before_load(place, limits, seed, threads, sink)?;
+    listener.count_from(now());
+    Ok(listener)
+}
+
+/// Starts a listener as [`start_with`] does, before its load: it has no outage and no stall until
+/// [`Listener::count_from`].
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn start_before_load(
+    place: &Bind,
+    limits: Limits,
+    seed: u64,
+    threads: usize,
+    sink: Option<Arc<dyn Sink>>,
+) -> Result<Listener, ListenError> {
     if let Bind::Tcp(addr) = place
         && !addr.ip().is_loopback()
         && !limits.allow_remote
@@ -177,8 +196,7 @@ pub fn start_with(
     };
     let socket = Listening::at(place, limits.backlog).map_err(bind)?;
     let bound = socket.place().map_err(bind)?;
-    let start = now();
-    let shared = Arc::new(ListenerState::new(limits, seed, start, security, sink));
+    let shared = Arc::new(ListenerState::new(limits, seed, now(), security, sink));
     let stop = watch::Sender::new(false);
     let mut listener = Listener { certificate, socket, place: bound, shared, stop, threads: Vec::new() };
     for n in 0..threads.max(1) {
@@ -192,7 +210,6 @@ pub fn start_with(
             shared: Arc::clone(&listener.shared),
             stop: listener.stop.subscribe(),
             cpu: Arc::clone(&cpu),
-            start,
         };
         let thread = std::thread::Builder::new()
             .name(format!("listener-{n}"))
@@ -218,6 +235,11 @@ impl Listener {
             Bind::Tcp(address) => *address,
             Bind::Unix(_) => panic!("a listener on a unix socket has no IP address"),
         }
+    }
+
+    /// Counts outage and stall from this time on. Only the first call counts.
+    pub fn count_from(&self, begin: Instant) {
+        self.shared.begin.set(begin).ok();
     }
 
     /// Returns the certificate, if it speaks TLS.
@@ -283,7 +305,6 @@ struct ListenerThread {
     shared: Arc<ListenerState>,
     stop: watch::Receiver<bool>,
     cpu: Arc<Cpu>,
-    start: Instant,
 }
 
 impl ListenerThread {
@@ -306,7 +327,7 @@ impl ListenerThread {
         let ringing = Rc::clone(&scratch);
         tokio::task::spawn_local(async move { ringing.ring().await });
         tokio::task::spawn_local(publish(Arc::clone(&self.cpu)));
-        tokio::task::spawn_local(stall(Arc::clone(&self.shared), self.start, self.stop.clone()));
+        tokio::task::spawn_local(stall(Arc::clone(&self.shared), self.stop.clone()));
         loop {
             tokio::select! {
                 biased;
@@ -382,9 +403,9 @@ impl Drop for ByteCounter {
 }
 
 /// Blocks the thread for the time of the configured stall, if there is one.
-async fn stall(shared: Arc<ListenerState>, start: Instant, stop: watch::Receiver<bool>) {
+async fn stall(shared: Arc<ListenerState>, stop: watch::Receiver<bool>) {
     let Some(window) = shared.limits.stall else { return };
-    let from = start + window.from;
+    let from = *shared.begin.wait().await + window.from;
     tokio::time::sleep_until(from.into()).await;
     let end = from + window.length;
     while let Some(left) = end.checked_duration_since(now()).filter(|left| !left.is_zero()) {

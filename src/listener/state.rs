@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
+use tokio::sync::SetOnce;
+
 use super::greylist::Greylist;
 use super::ledger::LedgerCounts;
 use super::limits::Limits;
@@ -37,8 +39,8 @@ pub(super) struct ListenerState {
     pub logins: LoginCounts,
     pub seed: u64,
     sessions: AtomicU64,
-    /// The time in which the service is not available.
-    outage: Option<Unavailability>,
+    /// The time from which outage and stall are counted; not set: it has not come yet.
+    pub begin: SetOnce<Instant>,
     pub greylist: Option<Greylist>,
     /// The answer to EHLO, in clear text and with TLS.
     pub extensions: [String; 2],
@@ -50,7 +52,7 @@ pub(super) struct ListenerState {
 }
 
 impl ListenerState {
-    /// Creates the state of a listener that starts at `start`. `security` is set if it uses TLS.
+    /// Creates the state of a listener whose workers are free from `start` on. `security` is set if it uses TLS.
     pub fn new(
         limits: Limits,
         seed: u64,
@@ -59,10 +61,6 @@ impl ListenerState {
         sink: Option<Arc<dyn Sink>>,
     ) -> ListenerState {
         let extensions = [is_starttls_offered(&limits), false].map(|starttls| extensions(&limits, starttls));
-        let outage = limits.unavailable_after.map(|after| Unavailability {
-            from: start + after,
-            until: limits.unavailable_for.map(|length| start + after + length),
-        });
         let greylist = limits.greylist.map(Greylist::new);
         let logins = LoginCounts::new(&limits);
         let workers = limits.workers.map(|count| ServiceQueue::new(count, start));
@@ -73,7 +71,7 @@ impl ListenerState {
             logins,
             seed,
             sessions,
-            outage,
+            begin: SetOnce::new(),
             greylist,
             extensions,
             workers,
@@ -87,9 +85,16 @@ impl ListenerState {
         self.sessions.fetch_add(1, Relaxed)
     }
 
+    /// Returns the time in which the service is not available, once it is known.
+    fn outage(&self) -> Option<Unavailability> {
+        let after = self.limits.unavailable_after?;
+        let from = *self.begin.get()? + after;
+        Some(Unavailability { from, until: self.limits.unavailable_for.map(|length| from + length) })
+    }
+
     /// Whether the service is not available at `now`.
     pub fn is_unavailable(&self, now: Instant) -> bool {
-        self.outage.is_some_and(|outage| outage.from <= now && !outage.is_over(now))
+        self.outage().is_some_and(|outage| outage.from <= now && !outage.is_over(now))
     }
 
     /// Returns the bounds of a session that begins at `now`.
@@ -98,7 +103,7 @@ impl ListenerState {
             max_line: self.limits.max_line_length.map_or(MAX_LINE, |max| max as usize),
             idle: self.limits.idle_timeout,
             total: self.limits.max_connection_time,
-            end: self.outage.filter(|outage| !outage.is_over(now)).map(|outage| outage.from),
+            end: self.outage().filter(|outage| !outage.is_over(now)).map(|outage| outage.from),
             implicit_tls: self.limits.tls == TlsMode::Implicit,
         }
     }

@@ -176,7 +176,7 @@ tables! {
         server_error_rate: Percent, or Percent(0.0), if bounds::share;
         /// Whether the licence has expired: no client is served.
         licence_expired: bool, or false;
-        /// The start of an outage, since the start of the listener.
+        /// The start of an outage, since the start of the run; with `listen`, since the start of the listener.
         unavailable_after: Time;
         /// The length of the outage. Default: without end.
         unavailable_for: Time;
@@ -247,7 +247,7 @@ tables! {
     }
     /// A window in which the listener reads, writes and accepts nothing.
     Stall {
-        /// The start, from the start of the listener on.
+        /// The start, since the start of the run; with `listen`, since the start of the listener.
         from: Time, or Time::default();
         /// The length of the window.
         length as "for": Time, or Time::default();

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use smtpress::listener::limits::{EndOfData, ErrorDelay, Patterns, StepTimeouts};
-use smtpress::listener::{Dialect, Limits};
+use smtpress::listener::limits::{EndOfData, ErrorDelay, Patterns, Stall, StepTimeouts};
+use smtpress::listener::{Dialect, Limits, start_before_load};
 
 use super::client::{Client, TRANSACTION};
 use super::start;
@@ -308,6 +308,38 @@ fn an_outage_ends_the_sessions_and_is_over_in_its_time() {
     client_sends(&mut after);
     let ledger = listener.stop();
     assert_eq!((ledger.messages, ledger.refused_connections), (1, refused));
+}
+
+#[test]
+fn an_outage_is_counted_from_the_start_of_the_load() {
+    let half = Duration::from_millis(500);
+    let limits = Limits { unavailable_after: Some(half), ..Limits::default() };
+    let listener = start_before_load(&"127.0.0.1:0".parse().unwrap(), limits, 1, 1, None).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < half * 2 {
+        client_sends(&mut Client::greeted(&listener));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(listener.ledger().refused_connections, 0);
+    let begin = Instant::now() + half;
+    listener.count_from(begin);
+    listener.count_from(Instant::now());
+    let mut idle = Client::greeted(&listener);
+    assert_eq!(idle.reply()[..3], *"421", "it is not served on");
+    assert!(begin.elapsed() >= half, "{:?} after the start of the load", begin.elapsed());
+}
+
+#[test]
+fn a_stall_is_counted_from_the_start_of_the_load() {
+    let stall = Stall { from: Duration::from_millis(100), length: Duration::from_millis(400) };
+    let limits = Limits { stall: Some(stall), ..Limits::default() };
+    let listener = start_before_load(&"127.0.0.1:0".parse().unwrap(), limits, 1, 1, None).unwrap();
+    std::thread::sleep(stall.from + stall.length);
+    let begin = Instant::now();
+    listener.count_from(begin);
+    std::thread::sleep((stall.from + Duration::from_millis(60)).saturating_sub(begin.elapsed()));
+    Client::greeted(&listener);
+    assert!(begin.elapsed() >= stall.from + stall.length, "{:?}", begin.elapsed());
 }
 
 /// A whole message.
