@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::fleet::{Ended, Fleet, signal_to};
 use crate::listener::{self, wait_until};
 
-/// Shortened shipped profiles whose counts do not depend on speed. The storm of `quickstart` is left out: how many of
-/// its sessions are served depends on how many sessions of the phase before have ended.
-const PROFILES: [(&str, &str); 7] = [
+/// Shortened shipped profiles whose counts do not depend on speed.
+pub const PROFILES: [(&str, &str); 8] = [
+    ("quickstart", "phase.warm-up.for=1s phase.steady.for=2s"),
     ("steady", "phase.warm-up.for=1s phase.steady.rate=160/s phase.steady.for=4s"),
     ("cisco-listener", "phase.below-limits.for=3s phase.below-limits.max_sessions=40"),
     ("soak", "phase.warm-up.for=2s phase.soak.for=3s"),
@@ -57,7 +57,7 @@ fn taken(ended: &Ended) -> Vec<Value> {
     ["messages", "recipients", "content_bytes", "digest", "refused"].map(|field| ledger[field].clone()).into()
 }
 
-fn assert_same(one: &Ended, fleet: &Ended, agents: usize, name: &str) {
+pub fn assert_same(one: &Ended, fleet: &Ended, agents: usize, name: &str) {
     // A load that is too short for an assertion's percentile fails in both runs (99).
     assert!(
         fleet.code == one.code || [fleet.code, one.code].contains(&98),
@@ -100,14 +100,14 @@ fn agents_send_what_one_process_sends_of_each_profile() {
 }
 
 /// A listener in its own process, which prints its ledger when it ends.
-struct Listening {
+pub struct Listening {
     child: std::process::Child,
     folder: tempfile::TempDir,
-    port: u16,
+    pub port: u16,
 }
 
 impl Listening {
-    fn start() -> Listening {
+    pub fn start() -> Listening {
         let (folder, port) = (tempfile::tempdir().unwrap(), listener::free_port());
         let output = |name: &str| fs::File::create(folder.path().join(name)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_smtpress"))
@@ -122,7 +122,7 @@ impl Listening {
         Listening { child, folder, port }
     }
 
-    fn end(mut self) -> Value {
+    pub fn end(mut self) -> Value {
         signal_to(self.child.id().cast_signed(), Signal::SIGINT);
         self.child.wait().unwrap();
         serde_json::from_str(&fs::read_to_string(self.folder.path().join("ledger")).unwrap()).unwrap()
@@ -130,17 +130,21 @@ impl Listening {
 }
 
 #[test]
-fn a_listener_elsewhere_takes_the_same_messages_of_three_agents_and_of_one_process() {
+pub fn a_listener_elsewhere_takes_the_same_messages_of_three_agents_and_of_one_process() {
+    let sets = "phase.warm-up.for=2s phase.relay.for=3s phase.warm-up.to=20/s";
+    a_listener_takes_the_same_messages("postfix-relay", sets);
+}
+
+/// Checks that a listener in its own process takes the same messages of three agents and of one process.
+pub fn a_listener_takes_the_same_messages(name: &str, sets: &str) {
     if crate::fleet_access::nats_server().is_none() {
         return;
     }
-    let sets = "phase.warm-up.for=2s phase.relay.for=3s phase.warm-up.to=20/s";
     let [one, three] = [0, 3].map(|agents| {
         let mut ledger = Value::Null;
         let ended = measured(|| {
             let listening = Listening::start();
-            let flags =
-                format!("{} --target smtp://127.0.0.1:{}", flags("postfix-relay", sets), listening.port);
+            let flags = format!("{} --target smtp://127.0.0.1:{}", flags(name, sets), listening.port);
             let run = match agents {
                 0 => Fleet::start(&format!("run {flags}"), |_| {}),
                 agents => Fleet::local(agents, &flags).unwrap(),
@@ -151,9 +155,9 @@ fn a_listener_elsewhere_takes_the_same_messages_of_three_agents_and_of_one_proce
         });
         (ended, ledger)
     });
-    assert_same(&one.0, &three.0, 3, "postfix-relay");
+    assert_same(&one.0, &three.0, 3, name);
     for field in ["messages", "recipients", "content_bytes", "digest"] {
-        assert_eq!(three.1[field], one.1[field], "{field}");
+        assert_eq!(three.1[field], one.1[field], "{name}: {field}");
     }
     assert_eq!(three.1["messages"].as_u64(), Some(three.0.count("accepted")));
 }

@@ -43,6 +43,7 @@ mod fleet_files;
 mod fleet_limit;
 mod fleet_messages;
 mod fleet_network;
+mod fleet_profiles;
 mod fleet_receiver;
 mod fleet_resume;
 mod fleet_shapes;
