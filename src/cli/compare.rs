@@ -29,7 +29,7 @@ struct RunsToCompare {
 }
 
 /// Returns the runs that the user names, or makes them (`--interleave`).
-fn judged(args: &CompareArgs, screen: &Screen) -> Result<RunsToCompare, CommandError> {
+fn runs_to_compare(args: &CompareArgs, screen: &Screen) -> Result<RunsToCompare, CommandError> {
     let Some(n) = args.series.interleave else {
         return Ok(RunsToCompare {
             base: args.base.clone(),
@@ -49,8 +49,8 @@ fn judged(args: &CompareArgs, screen: &Screen) -> Result<RunsToCompare, CommandE
 pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     let measures = measures(&args.metrics)?;
     let (output, page) = outputs(args)?;
-    let judged = judged(args, screen)?;
-    let (base, candidate) = (SideRuns::open(&judged.base)?, SideRuns::open(&judged.candidate)?);
+    let runs = runs_to_compare(args, screen)?;
+    let (base, candidate) = (SideRuns::open(&runs.base)?, SideRuns::open(&runs.candidate)?);
     let faults = faults(&base.runs, &candidate.runs);
     if !faults.is_empty() && !args.force {
         return Err(CommandError::usage(format!(
@@ -70,7 +70,7 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
     let twice = same_runs(&base.runs, &candidate.runs);
     twice.iter().for_each(|note| screen.note(&format!("smtpress: warning: {note}")));
     comparison.notes.extend(twice);
-    comparison.notes.extend(judged.notes);
+    comparison.notes.extend(runs.notes);
     comparison.notes.extend(
         left_out.iter().map(|phase| format!("phase {phase} left out: not every run has measured it")),
     );
@@ -132,7 +132,7 @@ fn measures(names: &[String]) -> Result<Vec<Measure>, CommandError> {
         };
         Measure::ALL.into_iter().find(known).ok_or_else(|| {
             let all = Measure::ALL.map(|measure| format!("'{}'", measure_name(measure))).join(", ");
-            CommandError::usage(format!("--metric knows no {name:?}: name one of {all}"))
+            CommandError::usage(format!("there is no metric {name:?}: name one of {all}"))
         })
     };
     names.iter().map(find).collect()
@@ -157,7 +157,7 @@ impl SideRuns<'_> {
             let name = path.display().to_string();
             if !path.is_dir() {
                 return Err(CommandError::usage(format!(
-                    "{name} is no directory: a comparison needs the seconds of a run; give its whole run directory"
+                    "{name} is no directory: a comparison needs the counts of each second; give the whole run directory"
                 )));
             }
             let result = RunDir::open(path)?;
@@ -210,7 +210,7 @@ fn same_runs(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) ->
     let twice = candidate.iter().filter_map(|(name, result)| {
         let (other, _) = base.iter().find(|(_, other)| other.run_id == result.run_id)?;
         Some(format!(
-            "{other} and {name} are the same run ({}): that it equals itself says nothing",
+            "{other} and {name} are the same run ({}): a run compared with itself shows no difference",
             result.run_id
         ))
     });

@@ -28,7 +28,7 @@ use crate::event::EventRun;
 /// The length of a good window.
 pub const GOOD_FOR: Duration = Duration::from_secs(5);
 /// The share of the offered arrivals that must be served: accepted, or refused as the profile expects.
-const ACCEPTED: f64 = 0.99;
+const SERVED: f64 = 0.99;
 /// The factor and the difference by which the 99th percentile may be longer than before.
 const SLOWER: f64 = 1.5;
 const SLOWER_BY: Duration = Duration::from_millis(10);
@@ -167,8 +167,8 @@ impl Baseline {
         self.p99.mul_f64(SLOWER).max(self.p99 + SLOWER_BY)
     }
 
-    fn accepts(&self) -> bool {
-        self.served as f64 >= ACCEPTED * self.offered as f64
+    fn serves(&self) -> bool {
+        self.served as f64 >= SERVED * self.offered as f64
     }
 }
 
@@ -202,8 +202,8 @@ impl Around<'_> {
             Some(slice) => EventRecovery::After(
                 reached(slice_start(slice)).max(outage.map_or(Duration::ZERO, |outage| reached(outage.to))),
             ),
-            None if !self.before.accepts() => EventRecovery::Unknown(format!(
-                "only {} of {} arrivals were accepted before it: it asks for 99 %",
+            None if !self.before.serves() => EventRecovery::Unknown(format!(
+                "only {} of {} arrivals were served before it; a recovery needs 99 %",
                 self.before.served, self.before.offered
             )),
             None => EventRecovery::NotWithin(reached(slice_start(self.end)).saturating_sub(GOOD_FOR)),
@@ -219,7 +219,7 @@ impl Around<'_> {
             let at = |slice: SliceIndex| sums[usize::try_from(slice - first).unwrap_or(usize::MAX)];
             let [offered, served, accepted, late] =
                 [0, 1, 2, 3].map(|i| (at(from + window)[i] - at(from)[i]) as f64);
-            offered > 0.0 && served >= ACCEPTED * offered && late <= (1.0 - ACCEPTED) * accepted
+            offered > 0.0 && served >= SERVED * offered && late <= (1.0 - SERVED) * accepted
         };
         // While the command runs, a good window may be from before its effect.
         let busy = slice_of(self.ended).clamp(first, last);

@@ -161,7 +161,7 @@ impl CapacitySearch {
                 life.abandon();
             }
             return Err(CommandError::usage(
-                "a search needs the times at which messages come out, and the clock of the delivery log is not ours: give clock_probe or clock_offset \
+                "a search needs the times at which messages come out, and the clock of the delivery log is not this machine's: give clock_probe or clock_offset \
                  in [receive], or receive on this machine",
             ));
         }

@@ -153,8 +153,8 @@ pub struct RangeTable<T> {
     pub max: T,
 }
 
-/// Half of the values are below the median, most are within a factor of it, and there is a long tail above. Where a
-/// bound cuts a tail off, the values of that half are within the bound. So the drawn values have the stated median.
+/// Half of the values are below the median and half above, with a long tail above. Where a bound cuts a tail off, the values of
+/// that half are drawn within the bound, so the median stays the stated one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogNormalTable<T> {

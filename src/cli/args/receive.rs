@@ -10,8 +10,8 @@ Examples:
   smtpress receive --receive 127.0.0.1:2600 --deliveries out.jsonl
   smtpress run --target 127.0.0.1:25 -r 400/s -z 60s --deliveries out.jsonl
 
-A run on another machine needs the clock of this one for times: --deliveries FILE --clock-probe
-THIS-HOST:2600 asks for it (NOOP smtpress-clock), before and after the run.
+For times, a run on another machine asks this receiver for its clock before and after the run:
+  smtpress run ... --deliveries FILE --clock-probe THIS-HOST:2600
 
 Ctrl-C ends it. Exit codes: 0 ended as asked; 1 the log could not be written to its end;
 3 an address or the log cannot be opened; 2 usage.";

@@ -454,7 +454,7 @@ impl JoinedLog {
             ),
             None => format!(
                 "nothing was written to {name} for the last {} of the wait: its receiver was killed, its disk is full, or the \
-                 file reaches us too late; {REMEDY}; `smtpress report RUN --deliveries {name}` joins the run again",
+                 file reaches this machine too late; {REMEDY}; `smtpress report RUN --deliveries {name}` joins the run again",
                 silent()
             ),
         })

@@ -48,7 +48,7 @@ impl Wire<'_> {
         } else if let Some(security) = host.security() {
             self.stream.secure(security);
         } else {
-            machine.handle_insecure(now(), Insecure::Broken("no TLS was set up on our side".to_owned()));
+            machine.handle_insecure(now(), Insecure::Broken("smtpress set up no TLS".to_owned()));
         }
         Poll::Ready(())
     }

@@ -208,7 +208,7 @@ fn notes(result: &RunResult, delivery: &StoredDelivery) -> Vec<SectionPart> {
             note(text, Tone::Quiet);
         }
         Some(StoredClock::Unknown) => note(
-            "the clock of the receiver is not ours and its offset is unknown: there are counts and no times; --clock-probe ADDR \
+            "the clock of the receiver is not this machine's and its offset is unknown: there are counts and no times; --clock-probe ADDR \
              asks for it, --clock-offset 1.2ms+-0.3ms tells it"
                 .to_owned(),
             Tone::Warning,
