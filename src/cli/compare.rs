@@ -58,8 +58,8 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
             faults.join("; ")
         )));
     }
-    let (base_courses, candidate_courses) = (base.courses()?, candidate.courses()?);
-    let (phases, left_out) = phases(base_courses, candidate_courses);
+    let (base_phases, candidate_phases) = (base.phases()?, candidate.phases()?);
+    let (phases, left_out) = phases(base_phases, candidate_phases);
     if phases.is_empty() {
         return Err(CommandError::usage(
             "these runs are not comparable: they have no measured phase in common; give runs of one profile",
@@ -172,12 +172,12 @@ impl SideRuns<'_> {
     }
 
     /// Returns the measured phases of each run.
-    fn courses(&self) -> Result<Vec<Vec<(String, RunBlocks)>>, CommandError> {
-        let mut courses = Vec::new();
+    fn phases(&self) -> Result<Vec<Vec<(String, RunBlocks)>>, CommandError> {
+        let mut phases = Vec::new();
         for (path, (_, result)) in self.paths.iter().zip(&self.runs) {
-            courses.push(blocks::courses(path, result)?);
+            phases.push(blocks::of_phases(path, result)?);
         }
-        Ok(courses)
+        Ok(phases)
     }
 }
 
@@ -190,12 +190,12 @@ fn phases(
     let mut order: Vec<String> = Vec::new();
     let mut found: BTreeMap<String, PhaseRuns> = BTreeMap::new();
     for (is_base, runs) in [(true, base), (false, candidate)] {
-        for (name, course) in runs.into_iter().flatten() {
+        for (name, blocks) in runs.into_iter().flatten() {
             let phase = found.entry(name.clone()).or_insert_with(|| {
                 order.push(name.clone());
                 PhaseRuns { name, ..PhaseRuns::default() }
             });
-            if is_base { phase.base.push(course) } else { phase.candidate.push(course) }
+            if is_base { phase.base.push(blocks) } else { phase.candidate.push(blocks) }
         }
     }
     let all = order.into_iter().filter_map(|name| found.remove(&name));

@@ -20,7 +20,7 @@ use crate::verdict::compare::{BLOCK, RunBlocks, TimeBlock, TimeMetric};
 ///
 /// # Errors
 /// Its time series cannot be read.
-pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, RunBlocks)>, SecondsError> {
+pub fn of_phases(directory: &Path, result: &RunResult) -> Result<Vec<(String, RunBlocks)>, SecondsError> {
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
     let mut growing: Vec<GrowingPhase> = names.iter().map(|_| GrowingPhase::default()).collect();
     for second in Seconds::open(directory, &names)? {
@@ -38,7 +38,7 @@ pub fn courses(directory: &Path, result: &RunResult) -> Result<Vec<(String, RunB
 /// A phase while its seconds are read.
 #[derive(Default)]
 struct GrowingPhase {
-    course: RunBlocks,
+    run: RunBlocks,
     /// The times of its first and last events.
     life: Option<(Duration, Duration)>,
     /// The times of the current block, by [`TimeMetric`].
@@ -58,12 +58,12 @@ impl GrowingPhase {
         let first = self.life.map_or(second.start, |life| life.0);
         self.life = Some((first, second.start + second.length));
         let at = (second.start.saturating_sub(first).as_secs() / BLOCK.as_secs()) as usize;
-        if at >= self.course.blocks.len() {
+        if at >= self.run.blocks.len() {
             self.close();
-            self.course.blocks.resize_with(at + 1, TimeBlock::default);
+            self.run.blocks.resize_with(at + 1, TimeBlock::default);
         }
         self.add_times(tally);
-        if let Some(block) = self.course.blocks.last_mut() {
+        if let Some(block) = self.run.blocks.last_mut() {
             block.accepted += arrivals.of(Outcome::Accepted);
             let unexpected = Outcome::ALL.into_iter().filter(|outcome| outcome.is_unexpected());
             block.unexpected += unexpected.map(|outcome| arrivals.of(outcome)).sum::<u64>();
@@ -80,10 +80,10 @@ impl GrowingPhase {
             };
             let at = metric as usize;
             let without_end = censored(tally, stored, Outcome::Accepted);
-            self.course.censored[at].merge(&without_end);
+            self.run.censored[at].merge(&without_end);
             self.times[at].merge(&without_end);
             if let Some(own) = tally.hists.get(&(stored, Outcome::Accepted)) {
-                self.course.times[at].merge(own);
+                self.run.times[at].merge(own);
                 self.times[at].merge(own);
             }
         }
@@ -91,7 +91,7 @@ impl GrowingPhase {
 
     /// Stores the times of the finished block.
     fn close(&mut self) {
-        if let Some(block) = self.course.blocks.last_mut() {
+        if let Some(block) = self.run.blocks.last_mut() {
             block.times = self.times.each_ref().map(|times| times.buckets().collect());
         }
         self.times.iter_mut().for_each(Hist::clear);
@@ -101,17 +101,17 @@ impl GrowingPhase {
         self.close();
         // Messages accepted after the window are at the end, and in no rate.
         let mut late = phase.drained.as_ref().map_or(0, |drained| drained.accepted);
-        for block in self.course.blocks.iter_mut().rev() {
+        for block in self.run.blocks.iter_mut().rev() {
             let cut = late.min(block.accepted);
             block.accepted -= cut;
             late -= cut;
         }
         let took = self.life.map_or(Duration::ZERO, |(first, last)| last.saturating_sub(first));
         let mut left = took;
-        for block in &mut self.course.blocks {
+        for block in &mut self.run.blocks {
             block.length = left.min(BLOCK);
             left -= block.length;
         }
-        RunBlocks { window, ..self.course }
+        RunBlocks { window, ..self.run }
     }
 }

@@ -227,8 +227,8 @@ pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Co
     }
     let mut rows = Vec::new();
     for phase in phases {
-        let samples = |courses: &[RunBlocks]| {
-            courses.iter().map(|course| RunSample::new(course, effort)).collect::<Vec<RunSample>>()
+        let samples = |runs: &[RunBlocks]| {
+            runs.iter().map(|run| RunSample::new(run, effort)).collect::<Vec<RunSample>>()
         };
         let (base, candidate) = (samples(&phase.base), samples(&phase.candidate));
         let changes = bootstrap::changes(&base, &candidate, few, effort);

@@ -126,10 +126,10 @@ pub(super) struct RunSample {
 }
 
 impl RunSample {
-    pub(super) fn new(course: &RunBlocks, effort: Effort) -> RunSample {
-        let blocks = folded(&course.blocks);
-        let dense = Dense::new(&blocks, course.window);
-        let digest = digest(course.window, &blocks);
+    pub(super) fn new(run: &RunBlocks, effort: Effort) -> RunSample {
+        let blocks = folded(&run.blocks);
+        let dense = Dense::new(&blocks, run.window);
+        let digest = digest(run.window, &blocks);
         let mut random = bootstrap::stream(&digest);
         let drawn = |_| {
             let picks: Vec<usize> =
@@ -138,7 +138,7 @@ impl RunSample {
         };
         let pool = if blocks.is_empty() { Vec::new() } else { (0..effort.within).map(drawn).collect() };
         RunSample {
-            values: Measure::ALL.map(|measure| value(course, measure)).to_vec(),
+            values: Measure::ALL.map(|measure| value(run, measure)).to_vec(),
             pool,
             digest,
             blocks: blocks.len(),
@@ -147,11 +147,11 @@ impl RunSample {
 }
 
 /// Returns the values of the whole run.
-fn value(course: &RunBlocks, measure: Measure) -> MetricValue {
-    let sum = |of: fn(&TimeBlock) -> u64| course.blocks.iter().map(of).sum::<u64>() as f64;
+fn value(run: &RunBlocks, measure: Measure) -> MetricValue {
+    let sum = |of: fn(&TimeBlock) -> u64| run.blocks.iter().map(of).sum::<u64>() as f64;
     match measure {
         Measure::Time(metric, q) => {
-            let (times, censored) = (&course.times[metric as usize], &course.censored[metric as usize]);
+            let (times, censored) = (&run.times[metric as usize], &run.censored[metric as usize]);
             if metric != TimeMetric::Response && times.count() + censored.count() == 0 {
                 return MetricValue::Unmeasured;
             }
@@ -162,10 +162,8 @@ fn value(course: &RunBlocks, measure: Measure) -> MetricValue {
                 Status::NotAvailable => MetricValue::Few,
             }
         }
-        Measure::AcceptedRate if course.window.is_zero() => MetricValue::Nothing,
-        Measure::AcceptedRate => {
-            MetricValue::Known(sum(|block| block.accepted) / course.window.as_secs_f64())
-        }
+        Measure::AcceptedRate if run.window.is_zero() => MetricValue::Nothing,
+        Measure::AcceptedRate => MetricValue::Known(sum(|block| block.accepted) / run.window.as_secs_f64()),
         Measure::UnexpectedRate if sum(|block| block.ended) == 0.0 => MetricValue::Nothing,
         Measure::UnexpectedRate => {
             MetricValue::Known(sum(|block| block.unexpected) / sum(|block| block.ended))

@@ -29,7 +29,7 @@ fn normal(random: &mut impl Rng) -> f64 {
 /// Returns a run of this many blocks at this rate a second, with all arrivals accepted.
 pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth) -> RunBlocks {
     let own = truth.all.ln() + truth.run * normal(random);
-    let (mut second, mut course) = (0.0, RunBlocks::default());
+    let (mut second, mut run) = (0.0, RunBlocks::default());
     for _ in 0..blocks {
         let mut hist = Hist::default();
         for _ in 0..BLOCK.as_secs() {
@@ -41,19 +41,19 @@ pub(super) fn run(random: &mut impl Rng, blocks: usize, rate: u64, truth: Truth)
                 hist.record((20e6 * (own + second + 0.5 * place + tail).exp()) as u64);
             }
         }
-        course.times[0].merge(&hist);
+        run.times[0].merge(&hist);
         let count = hist.count();
-        course.blocks.push(TimeBlock {
+        run.blocks.push(TimeBlock {
             length: BLOCK,
             times: [hist.buckets().collect(), Vec::new(), Vec::new()],
             accepted: count,
             unexpected: 0,
             ended: count,
         });
-        course.window += BLOCK;
+        run.window += BLOCK;
     }
-    debug_assert!(course.window > Duration::ZERO);
-    course
+    debug_assert!(run.window > Duration::ZERO);
+    run
 }
 
 /// Returns this many runs.

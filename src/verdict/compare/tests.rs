@@ -184,8 +184,8 @@ fn refusals_and_lost_rate_are_regressions_and_missing_percentiles_no_answer() {
     let mut random = ChaCha8Rng::seed_from_u64(9);
     let base = runs(&mut random, 5, 2, 60, ALIKE);
     let mut refusing = runs(&mut random, 5, 2, 60, ALIKE);
-    for course in &mut refusing {
-        for block in &mut course.blocks {
+    for run in &mut refusing {
+        for block in &mut run.blocks {
             (block.accepted, block.unexpected) =
                 (block.accepted * 9 / 10, block.ended - block.accepted * 9 / 10);
         }
@@ -222,11 +222,11 @@ fn two_short_runs_are_not_judged_by_a_single_block() {
 /// Returns the same runs behind a relay that holds each message for three times its response time, times `factor`.
 fn relayed(mut runs: Vec<RunBlocks>, factor: f64) -> Vec<RunBlocks> {
     let longer = |value: u64| (value as f64 * 3.0 * factor) as u64;
-    for course in &mut runs {
-        for block in &mut course.blocks {
+    for run in &mut runs {
+        for block in &mut run.blocks {
             for (value, count) in block.times[TimeMetric::Response as usize].clone() {
                 block.times[TimeMetric::Transit as usize].push((longer(value), count));
-                (0..count).for_each(|_| course.times[TimeMetric::Transit as usize].record(longer(value)));
+                (0..count).for_each(|_| run.times[TimeMetric::Transit as usize].record(longer(value)));
             }
         }
     }

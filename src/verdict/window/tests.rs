@@ -56,8 +56,8 @@ fn a_window_slides_and_the_first_bad_one_ends_the_run() {
         [assertion("accepted > 0", None, false), assertion("unexpected rate < 10%", Some(3), true)];
     let mut windows = Windows::new(&assertions, &phases, &[]);
     // A bad second alone is diluted to 1 in 15; two together are 2 in 15.
-    let course = [(5, 0), (5, 0), (4, 1), (5, 0), (5, 0), (5, 0), (4, 1), (4, 1), (5, 0)];
-    assert_eq!(watch(&mut windows, &course), Some((7, 1)));
+    let counts = [(5, 0), (5, 0), (4, 1), (5, 0), (5, 0), (5, 0), (4, 1), (4, 1), (5, 0)];
+    assert_eq!(watch(&mut windows, &counts), Some((7, 1)));
     assert_eq!(windows.answer(0), None);
     let answer = windows.answer(1).unwrap();
     assert_eq!(answer.status, AssertionStatus::Fail);
@@ -67,9 +67,9 @@ fn a_window_slides_and_the_first_bad_one_ends_the_run() {
 #[test]
 fn without_abort_it_must_hold_in_every_full_window() {
     let phases = [info("a", Some(10)), info("b", Some(10))];
-    let judge = |course: &[(u64, u64)]| {
+    let judge = |counts: &[(u64, u64)]| {
         let mut windows = Windows::new(&[assertion("accepted rate >= 4/s", Some(3), false)], &phases, &[]);
-        assert_eq!(watch(&mut windows, course), None);
+        assert_eq!(watch(&mut windows, counts), None);
         windows.answer(0).unwrap()
     };
     assert_eq!(judge(&[(5, 0); 2]).status, AssertionStatus::NoData);
@@ -115,8 +115,8 @@ fn only_the_phases_meant_are_watched() {
 fn no_window_reaches_over_a_gap_between_phases() {
     let phases = [info("a", Some(2)), info("b", Some(2))];
     let mut windows = Windows::new(&[assertion("accepted > 0", Some(3), true)], &phases, &[]);
-    let course = [[(5, 0), (0, 0)], [(5, 0), (0, 0)], [(0, 0); 2], [(0, 0), (5, 0)]];
-    for (start, counts) in course.into_iter().enumerate() {
+    let counts = [[(5, 0), (0, 0)], [(5, 0), (0, 0)], [(0, 0); 2], [(0, 0), (5, 0)]];
+    for (start, counts) in counts.into_iter().enumerate() {
         assert_eq!(windows.feed(&second(start as u64, counts)), None);
     }
     assert_eq!(windows.answer(0).unwrap().observed, "no full window of 3 s");
