@@ -169,7 +169,10 @@ impl fmt::Display for Reconnect {
         }
         write!(f, "after a failed session a pause of {first:?}")?;
         if first < max && factor > 1.0 {
-            write!(f, ", {factor} times as long after each further one, up to {max:?}")?;
+            write!(
+                f,
+                " ({factor} times as long after each further one, up to {max:?}; a served session ends it)"
+            )?;
         }
         f.write_str(", then one session at a time")
     }

@@ -152,7 +152,7 @@ Examples:
   smtpress run --target 127.0.0.1:2525 -n 10k -c 50 --messages-per-session 0
   smtpress run profile.toml --set phase.steady.rate=400/s --json - | jq .verdict
 
---set changes a profile, then variables (SMTPRESS_MESSAGES_PER_SESSION), then flags. Ctrl-C ends it.")]
+Precedence: flags, then variables (SMTPRESS_MESSAGES_PER_SESSION), then --set, then the profile. Ctrl-C ends the run.")]
     Run(Box<RunArgs>),
     /// Find the limits of a listener, and verify that each is enforced at its expected value
     #[command(after_help = "\
@@ -189,8 +189,7 @@ Examples:
   smtpress trace 127.0.0.1:25 --receive 127.0.0.1:2600   and what comes out of the relay
   smtpress trace embedded                           without a server
 
-Exit codes: 0 accepted; 99 not accepted, or with --receive not come out as it was sent; 3 not reached;
-2 usage.")]
+Exit codes: 0 accepted; 99 not accepted, or delivered changed (--receive); 3 not reached; 2 usage.")]
     Trace(Box<TraceArgs>),
     /// Run only the embedded listener; when it ends it prints its counts (the ledger) as JSON
     #[command(after_help = "\
@@ -352,7 +351,7 @@ pub struct LoadArgs {
     /// Receive what the relay delivers at this address, and match it
     #[arg(long, value_name = "ADDR", help_heading = "Load")]
     pub receive: Vec<String>,
-    /// Read the relay's deliveries from a log of `smtpress receive` instead
+    /// Or read them from a log of `smtpress receive` (its clock: --clock-probe)
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     pub deliveries: Vec<String>,
     /// How far the clock of the log's machine is ahead of this machine's: 1.2ms+-0.3ms

@@ -76,7 +76,7 @@ fn prepared(args: &CapacityArgs) -> Result<Prepared, CommandError> {
     let has_target = path.is_some() || args.common.set.iter().any(|set| set.starts_with("target."));
     if !has_target && args.target.is_none() {
         return Err(CommandError::usage(
-            "nothing to load: give a profile, --target smtp://host:port, or --target embedded to try it here",
+            "no target: give a profile, --target smtp://host:port, or --target embedded to try it here",
         ));
     }
     apply_in_order(&mut document, set(&args.common.set)?)?;

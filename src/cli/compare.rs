@@ -230,14 +230,16 @@ fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Ve
             faults.push(format!("{name} was interrupted"));
         }
     }
-    let mut differ = |what: &str, same: fn(&RunResult, &RunResult) -> bool| {
+    let mut differ = |what: &str, remedy: &str, same: fn(&RunResult, &RunResult) -> bool| {
         if let Some((name, _)) = all().find(|(_, result)| !same(first, result)) {
-            faults.push(format!("{name} has another {what} than {first_name}"));
+            faults.push(format!("{name} has another {what} than {first_name}{remedy}"));
         }
     };
-    differ("seed", |one, other| one.profile.seed == other.profile.seed);
-    differ("profile", same_load);
-    differ("shard", |one, other| one.shard == other.shard);
+    differ("seed", " (it is drawn unless --seed gives it)", |one, other| {
+        one.profile.seed == other.profile.seed
+    });
+    differ("profile", "", same_load);
+    differ("shard", "", |one, other| one.shard == other.shard);
     for side in [base, candidate] {
         let Some((first_name, first)) = side.first() else { continue };
         if let Some((name, _)) = side.iter().find(|(_, result)| result.target != first.target) {

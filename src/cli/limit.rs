@@ -93,14 +93,20 @@ fn prepared(args: &LimitArgs) -> Result<Prepared, CommandError> {
     let path = args.profile.as_deref();
     let mut document = prepare::read(path)?;
     let has_target = path.is_some() || args.common.set.iter().any(|set| set.starts_with("target."));
-    if !has_target && args.target.is_none() {
-        return Err(CommandError::usage(
-            "nothing to look at: give a profile, --target smtp://host:port, or --target embedded to try it here",
-        ));
-    }
+    let target = match &args.target {
+        None if has_target => None,
+        // A list of the limits and their bounds needs no listener.
+        None if args.plan => Some("embedded".to_owned()),
+        None => {
+            return Err(CommandError::usage(
+                "no target: give a profile, --target smtp://host:port, or --target embedded to try it here",
+            ));
+        }
+        given => given.clone(),
+    };
     apply_in_order(&mut document, set(&args.common.set)?)?;
     let mut changes = flags(&[
-        ("--target", "target.address", &args.target),
+        ("--target", "target.address", &target),
         ("--tls", "target.tls", &args.tls),
         ("--from", "message.from", &args.from),
         ("--to", "message.to", &args.to),
@@ -194,7 +200,7 @@ fn outline(request: &LimitRequest, bounds: &SearchBudget, plan: &Plan) -> String
         text.push_str(&format!("  {:36} {}{}\n", kind.name(), kind.how(), expected.unwrap_or_default()));
     }
     text.push_str(&format!(
-        "at most {} sessions at once, {} connections, {} messages of a session, {} a message, {} in all, {} of silence, {} together\n",
+        "at most {} sessions at once, {} connections, {} messages a session, {} a message, {} in all, {} of wait for a timeout, {} in all\n",
         format::count(bounds.sessions),
         format::count(bounds.connections),
         format::count(bounds.messages),

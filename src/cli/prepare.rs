@@ -108,8 +108,7 @@ fn given(args: &RunArgs) -> Vec<Given> {
 fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError> {
     let load = &args.load;
     if load.target.is_none() && args.common.set.iter().all(|set| !set.starts_with("target.")) {
-        let nothing =
-            "nothing to load: give a profile, --target host:port, or --target embedded to try it here";
+        let nothing = "no target: give a profile, --target host:port, or --target embedded to try it here";
         let is_bare = given.is_empty() && args.common.set.is_empty();
         let first_steps = if is_bare { ["\n\n", FIRST_STEPS].concat() } else { String::new() };
         return Err(CommandError::usage(format!("{nothing}{first_steps}")));

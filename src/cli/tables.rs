@@ -94,7 +94,7 @@ fn as_text(colour: bool, out: &mut impl Write) -> io::Result<()> {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_owned(),
     };
-    writeln!(out, "{}  (* a limit whose threshold can be driven to)", paint("1", "Conditions"))?;
+    writeln!(out, "{}  (*: `smtpress limit` can measure it)", paint("1", "Conditions"))?;
     let mut group: Option<Group> = None;
     for condition in Condition::ALL {
         if group.replace(condition.group()) != Some(condition.group()) {
@@ -112,7 +112,7 @@ fn as_text(colour: bool, out: &mut impl Write) -> io::Result<()> {
             Provocation::NotYet(why) => format!("not in this version: {why}"),
             Provocation::Outside(why) => format!("not by a client: {why}"),
         };
-        let restored = if row.certainty == Certainty::Reconstructed { "  (text restored)" } else { "" };
+        let restored = if row.certainty == Certainty::Reconstructed { "  (text reconstructed)" } else { "" };
         writeln!(out, "\n  {:>2}  {}{restored}", row.number, row.reply)?;
         writeln!(out, "      {}", paint("36", row.condition.as_str()))?;
         writeln!(out, "      {}", paint("2", &how))?;

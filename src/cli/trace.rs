@@ -371,7 +371,7 @@ impl TracedSession {
             (None, ..) => "interrupted",
             (Some(false), ..) => "not reached",
             (_, true, true) => "accepted",
-            (_, true, false) => "done, no message sent",
+            (_, true, false) => "done without a message",
             (_, false, _) if self.messages > 0 => "not accepted: the message was never sent",
             (_, false, _) => "not accepted",
         };

@@ -109,8 +109,10 @@ impl ReportedShard {
     }
 
     fn missing(&self) -> Option<String> {
-        if self.unreadable > 0 {
-            return Some(format!("{} reports cannot be read: they are of another version", self.unreadable));
+        match self.unreadable {
+            0 => {}
+            1 => return Some("1 report cannot be read: it is of another version".to_owned()),
+            n => return Some(format!("{n} reports cannot be read: they are of another version")),
         }
         let Some(end) = &self.end else { return Some("the agent's last report".to_owned()) };
         let there = self.seconds.len() as u64;
@@ -120,7 +122,7 @@ impl ReportedShard {
         match &end.measured {
             Err(why) => Some(format!("the load did not start: {why}")),
             Ok(_) if self.digest.finish() != end.digest => {
-                Some("nothing, but the seconds are not those that the agent sent".to_owned())
+                Some("no second is missing, but the reports are not those that the agent sent".to_owned())
             }
             Ok(_) if end.lease_over => Some(
                 "the rest of the load: the agent ended it because the coordinator sent no message".to_owned(),

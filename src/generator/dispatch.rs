@@ -149,12 +149,14 @@ pub enum Action {
         /// The time since which no session was served.
         since: Duration,
     },
-    /// For this long a closed load had no session open and could open none.
+    /// A closed load had no session open and could open none.
     StoodStill {
         /// The phase.
         phase: u32,
-        /// The length of the standstill.
-        length: Duration,
+        /// The start of the standstill.
+        since: Duration,
+        /// Its end.
+        until: Duration,
     },
     /// Its sessions will never all be open: see [`Dispatch::abandon`].
     AbandonBarrier(u32),

@@ -7,7 +7,8 @@
 //!   single one was the last of the run, the port is tried once more ([`is_open_question`]).
 //! - Shared messages (`-n`) are counted: a message that never started was not done.
 //! - Sessions for a length of time are done if there was no standstill (no session open, and every opening failed) for
-//!   more than 1 % of the time.
+//!   more than 1 % of the time. The load stands still while all its workers do: where one has its sessions refused because
+//!   those of another are served, the listener is at its limit and serves.
 //! - A session that was to be held and that the listener ended before its phase was over was not held.
 //! - Nor was one whose host does not acknowledge its QUIT. Such a session counts up to the last packet from its host.
 //! - A refusal that the profile expects is no failure.
@@ -20,6 +21,10 @@ use crate::condition::Condition;
 use crate::load::LoadModel;
 use crate::plan::{Plan, Unit};
 use crate::smtp::Step;
+
+mod standstill;
+
+use standstill::Standstill;
 
 /// The number of arrivals at the end of a phase whose times are kept; further ones are only counted.
 const KEPT: usize = 4096;
@@ -71,12 +76,20 @@ struct PhaseNotes {
     lost: Option<(u64, Duration)>,
     /// Held sessions whose host was gone when they left: their number, and the time of the last packet of the first.
     unheard: Option<(u64, Duration)>,
-    /// The length of standstills: no session was open and none could be opened.
-    standstill: Duration,
+    /// When no session was open and none could be opened.
+    standstill: Standstill,
     /// When the load was given up, and the time since which no session had been served.
     given_up: Option<(Duration, Duration)>,
     /// The last failure.
     cause: Option<(Duration, Step, Condition)>,
+}
+
+impl PhaseNotes {
+    /// Whether the worker had a share of the load.
+    fn had_sessions(&self) -> bool {
+        let LastFailures { answered, gone, .. } = &self.tail;
+        answered.is_some() || !gone.is_empty() || !self.standstill.is_empty()
+    }
 }
 
 /// The notes of one worker.
@@ -131,8 +144,8 @@ impl Notes {
         *unheard = sum(*unheard, Some((1, since)));
     }
 
-    pub fn stood_still(&mut self, phase: u32, length: Duration) {
-        self.0[phase as usize].standstill += length;
+    pub fn stood_still(&mut self, phase: u32, since: Duration, until: Duration) {
+        self.0[phase as usize].standstill.add(since, until);
     }
 
     pub fn given_up(&mut self, phase: u32, at: Duration, since: Duration) {
@@ -206,8 +219,7 @@ pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Note
         }
         LoadModel::Sessions { .. } => {
             let length = span.end.saturating_sub(span.start);
-            let stood: Duration = notes.iter().map(|notes| notes.standstill).sum();
-            let stood = stood / u32::try_from(notes.len().max(1)).unwrap_or(u32::MAX);
+            let stood = stood_still(&notes);
             let stood = if stood > length.mul_f64(ALLOWED) { stood } else { Duration::ZERO };
             let nothing = ended.map_or(Duration::ZERO, |(_, since)| span.end.saturating_sub(since));
             let done = length.saturating_sub(stood.max(nothing));
@@ -218,7 +230,7 @@ pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Note
                 }
                 None => {
                     let stood = seconds(stood);
-                    Some((span.end, format!("for {stood} in all no session could be had{cause}")))
+                    Some((span.end, format!("for {stood} in all no session could be opened{cause}")))
                 }
             };
             (WorkUnit::Time, nanos(length), if span.held_back { 0 } else { nanos(done) }, short)
@@ -254,6 +266,12 @@ pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Note
     let short = short.filter(|_| done < asked);
     let (short_since, why) = short.map_or((None, None), |(since, why)| (Some(since), Some(why)));
     Work { unit, asked, done, short_since, why }
+}
+
+/// Returns for how long all workers that had sessions of the phase stood still.
+fn stood_still(notes: &[&PhaseNotes]) -> Duration {
+    let of_workers = notes.iter().filter(|notes| notes.had_sessions()).map(|notes| notes.standstill.clone());
+    of_workers.reduce(|all, one| all.with(&one)).map_or(Duration::ZERO, |all| all.length())
 }
 
 fn nanos(time: Duration) -> u64 {

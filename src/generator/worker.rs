@@ -182,7 +182,9 @@ impl WorkerLoop {
                 Action::Pend(retry) => accounting.message_pends(&retry, retry.intended),
                 Action::Ready(phase) => context.barriers.ready(phase, now),
                 Action::GiveUp { phase, since } => accounting.notes().given_up(phase, now, since),
-                Action::StoodStill { phase, length } => accounting.notes().stood_still(phase, length),
+                Action::StoodStill { phase, since, until } => {
+                    accounting.notes().stood_still(phase, since, until)
+                }
                 Action::AbandonBarrier(phase) => context.barriers.abandon(phase),
             }
         }

@@ -195,7 +195,10 @@ fn quoted(text: &str) -> (String, Vec<String>) {
     let Some((word, known)) = text.strip_prefix('`').and_then(|rest| rest.split_once("`, ")) else {
         return (text.trim_matches('`').to_owned(), Vec::new());
     };
-    (word.to_owned(), known.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    // A name that may be written in capitals, too, is one name.
+    let is_double = |name: &str| name != name.to_lowercase() && known.contains(&name.to_lowercase().as_str());
+    (word.to_owned(), known.iter().filter(|name| !is_double(name)).map(|name| (*name).to_owned()).collect())
 }
 
 #[cfg(test)]

@@ -243,7 +243,9 @@ impl Cell {
 
     /// Returns a cell with a time in nanoseconds.
     pub fn duration(ns: u64, path: impl Into<String>) -> Cell {
-        Cell::number(format::duration(ns as f64)).stored(path, "duration")
+        // The lowest bucket of a histogram holds 0 and 1 ns.
+        let shown = if ns == 1 { 0 } else { ns };
+        Cell::number(format::duration(shown as f64)).stored(path, "duration")
     }
 
     /// Returns a cell with a time in seconds.

@@ -151,7 +151,7 @@ fn not_ended(phase: &StoredPhase) -> u64 {
 /// Keeps the rows about the generator whose values are known before the end.
 fn generator(block: &mut SectionPart) {
     if let SectionPart::Facts(table) = block {
-        let known = ["lag p99", "own failures"];
+        let known = ["lag p99", "local failures"];
         table.rows.retain(|row| row.cells.first().is_some_and(|what| known.contains(&what.text.as_str())));
     }
 }

@@ -115,7 +115,7 @@ fn generator_lag(tally: &PhaseTally) -> FoundReason {
     let allowed = LAG_FLOOR.max(median.mul_f64(LAG_SHARE));
     (found > allowed).then(|| {
         let sentence = format!(
-            "we started 1 % of the arrivals {:.1} ms late or more, {:.1} ms are allowed; lower the load, give the generator \
+            "the generator started 1 % of the arrivals {:.1} ms late or more, {:.1} ms are allowed; lower the load, give the generator \
              more threads, or run it on a machine of its own",
             found.as_secs_f64() * 1e3,
             allowed.as_secs_f64() * 1e3

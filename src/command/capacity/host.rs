@@ -211,7 +211,7 @@ impl LocalHost<'_> {
         let goal = |index: usize| {
             let told = |load: Option<f64>| load.map_or("?".to_owned(), |load| self.asked.format_load(load));
             let (low, high) = state.controller.gap(index);
-            format!("{} {} .. {}", self.asked.goals[index].name, told(low), told(high))
+            format!("{} between {} and {}", self.asked.goals[index].name, told(low), told(high))
         };
         (0..self.asked.goals.len()).map(goal).collect::<Vec<_>>().join(", ")
     }
@@ -219,7 +219,7 @@ impl LocalHost<'_> {
     /// Returns the result of a trial, in words.
     fn judged(&self, record: &TrialRecord) -> String {
         if let Some(reason) = record.invalid.first() {
-            return format!("invalid, {}: it is not the listener's", reason.code);
+            return format!("invalid, {}: this trial says nothing about the listener", reason.code);
         }
         let goals = self.asked.goals.iter().zip(&record.goals);
         let goals: Vec<String> = goals
@@ -237,7 +237,7 @@ impl LocalHost<'_> {
         let time = ns.map_or("n/a".to_owned(), |ns| format::duration(ns as f64));
         let missed = record.scheduled.saturating_sub(record.accepted);
         let mut line = format!(
-            "{}; {name} {time}, accepted {}, not accepted {}",
+            "{}; {name} {time}, accepted {}, failed {}",
             goals.join(", "),
             format::rate(record.accepted_per_s),
             format::share(missed, record.scheduled)

@@ -209,9 +209,8 @@ impl Dispatch {
         };
         // The pause after a single failure is the generator's.
         if std::mem::take(&mut self.standstill).failures > 1 {
-            let end = self.schedule.phase_end(of).map_or(at, |end| end.min(at));
-            let length = end.saturating_sub(since);
-            self.actions.push_back(Action::StoodStill { phase: of, length });
+            let until = self.schedule.phase_end(of).map_or(at, |end| end.min(at));
+            self.actions.push_back(Action::StoodStill { phase: of, since, until });
         }
     }
 

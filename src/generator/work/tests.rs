@@ -152,6 +152,43 @@ fn what_a_host_that_is_gone_was_to_hold_is_not_known_to_be_held() {
     }
 }
 
+/// A listener that serves five of ten sessions stands still on no number of threads.
+#[test]
+fn a_load_stands_still_while_all_of_its_threads_do() {
+    let plan = plan(vec![phase(
+        LoadModel::Sessions { curve: Curve::constant(10.0), think: Think::default() },
+        Some(10_000),
+        Unit::Message,
+        10,
+    )]);
+    let done = |workers: &[(bool, &[(u64, u64)])]| {
+        let notes: Vec<Notes> = workers
+            .iter()
+            .map(|(served, standstills)| {
+                let mut notes = Notes::new(1);
+                if *served {
+                    notes.ended(0, ms(9_999), Outcome::Accepted, None);
+                }
+                standstills.iter().for_each(|(since, until)| notes.stood_still(0, ms(*since), ms(*until)));
+                notes
+            })
+            .collect();
+        let work = work(&plan, 0, COURSE, &notes);
+        (work.done / 1_000_000, work.why)
+    };
+    assert_eq!(done(&[(true, &[]), (true, &[(0, 9_000)])]), (10_000, None), "the other thread is served");
+    let (left, why) = done(&[(true, &[(1_000, 4_000)]), (true, &[(2_000, 9_000)])]);
+    assert_eq!(left, 8_000);
+    assert_eq!(why.as_deref(), Some("for 2.00 s in all no session could be opened"));
+    let one = done(&[(true, &[(1_000, 4_000)])]);
+    assert_eq!(one.0, 7_000);
+    assert_eq!(
+        done(&[(true, &[(1_000, 4_000)]), (false, &[])]),
+        one,
+        "the other thread has no share of the load"
+    );
+}
+
 proptest! {
     /// The tail holds the arrivals after the last answer, kept or only counted, in whatever order they ended.
     #[test]

@@ -104,7 +104,7 @@ fn logins(
         return Err(document.error_at(
             &at,
             "the login would go out in clear text",
-            "write `tls = \"starttls\"` in [target], or allow it: `allow_clear_text = true`",
+            "write `tls = \"starttls\"` in [target] (--tls starttls), or allow it: `allow_clear_text = true` (--allow-clear-text)",
         ));
     }
     let reader = SecretReader { document, at: &at, source };
@@ -223,7 +223,12 @@ impl SecretReader<'_> {
             (None, None) => Err(self.document.error_at(
                 self.at,
                 format!("there is no {what} to log in with"),
-                format!("add `{}` with the name of a variable, or `{}`", names[0], names[1]),
+                format!(
+                    "add `{0}` (--{2}) with the name of an environment variable, or `{1}` with the path of a file",
+                    names[0],
+                    names[1],
+                    names[0].replace('_', "-")
+                ),
             )),
             (Some(_), Some(_)) => {
                 Err(self.error(names[1], format!("the {what} is given twice"), "keep one of the keys"))

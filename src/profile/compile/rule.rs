@@ -243,7 +243,7 @@ fn named_limit(document: &Document, name: &str, value: &Plain) -> Result<(LimitK
         let known: Vec<&str> = LimitKind::all().map(LimitKind::name).collect();
         return Err(document.error_at_key(
             &at,
-            format!("`{name}` is no limit that can be looked for"),
+            format!("`{name}` is not a limit that can be searched"),
             choose(name, &known, "those that can are"),
         ));
     };

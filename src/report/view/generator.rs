@@ -27,7 +27,7 @@ pub fn section(result: &RunResult) -> Section {
         detail("loop delay max", Cell::duration(ns, at("loop_delay_max_ns")), late);
     }
     for (what, seconds, field, meaning) in [
-        ("waited for a core", own.cpu_wait_s, "cpu_wait_s", "with work to do, the worst thread"),
+        ("waited for a core", own.cpu_wait_s, "cpu_wait_s", "the longest wait of a thread that had work"),
         ("stolen", own.stolen_s, "stolen_s", "taken by the hypervisor from this virtual machine"),
     ] {
         if seconds > 0.0 {
@@ -62,7 +62,7 @@ pub fn section(result: &RunResult) -> Section {
     };
     let failures = Cell::count(own.own_failures, at("own_failures")).tone(tone);
     let meaning = Cell::words("of this machine: descriptors, ports, buffers, memory").tone(Tone::Quiet);
-    table.row_at(place, [Cell::words("own failures"), failures, meaning]);
+    table.row_at(place, [Cell::words("local failures"), failures, meaning]);
     Section {
         id: "generator",
         title: "Generator".to_owned(),
@@ -91,7 +91,11 @@ pub fn ledger(result: &RunResult) -> Section {
             let accepted = sum(|phase| phase.transactions.accepted);
             // Messages whose replies were not read at the end may be counted, too.
             let open = sum(|phase| phase.transactions.in_doubt + phase.transactions.interrupted);
-            let client = format!("{} accepted, {} in doubt", format::count(accepted), format::count(open));
+            let client = format!(
+                "{} accepted, {} in doubt, in all phases",
+                format::count(accepted),
+                format::count(open)
+            );
             let verdict = match (accepted..=accepted + open).contains(&delivered) {
                 true => Cell::words(format!("reconcile ({client})")).tone(Tone::Good),
                 false => Cell::words(format!("DO NOT RECONCILE ({client})")).tone(Tone::Bad),

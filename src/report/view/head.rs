@@ -155,7 +155,10 @@ fn of_limits(result: &RunResult) -> String {
     let failed = result.limits.iter().filter(|limit| limit.fails()).count();
     let limits = format::counted(result.limits.len() as u64, "limit");
     match result.verdict.status {
-        StoredStatus::Pass => format!("{limits} tested, all as expected"),
+        StoredStatus::Pass if result.limits.iter().all(|limit| limit.expected.is_none()) => {
+            format!("{limits} tested, none with an expected value")
+        }
+        StoredStatus::Pass => format!("{limits} tested, none differs from what is expected"),
         StoredStatus::Fail if result.limits.len() == 1 => "the limit is not as expected".to_owned(),
         StoredStatus::Fail if failed == 1 => format!("1 of {limits} is not as expected"),
         StoredStatus::Fail => format!("{failed} of {limits} are not as expected"),

@@ -119,7 +119,7 @@ fn outcome(result: &RunResult, i: usize, phase: &StoredPhase) -> Vec<Cell> {
     };
     let Some((at, metric)) = result.metrics.iter().enumerate().find(is_accepted) else { return parts };
     let half = if phase.unit == "session" { "half ended within " } else { "half were answered within " };
-    let mut lead = ". Of these ";
+    let mut lead = ". Of the accepted, ";
     for (q, words) in [(0.5, half), (0.99, "99 of 100 within ")] {
         let known = metric.percentiles.iter().position(|own| own.q == q && own.value_ns.is_some());
         if let Some(k) = known {

@@ -110,7 +110,7 @@
     redraw();
     if (over) say("over", "The run is over; this is its report. Its files are in " + files);
     else if (document.querySelector("header .word").textContent === "STOPPING") {
-      say("stopping", "Stopping: what is under way may end");
+      say("stopping", "Stopping: what is in progress may end");
       ask.hidden = sure.hidden = true;
     } else if (bar.dataset.is !== "stopping") say("live", "Live");
   };
@@ -155,7 +155,7 @@
   bar.querySelector("[data-ask=no]").addEventListener("click", () => asked(false));
   bar.querySelector("[data-ask=yes]").addEventListener("click", async () => {
     ask.hidden = sure.hidden = true;
-    say("stopping", "Stopping: what is under way may end");
+    say("stopping", "Stopping: what is in progress may end");
     try {
       const answer = await fetch("stop" + location.search, { method: "POST" });
       if (!answer.ok && !over) throw new Error(await answer.text());

@@ -234,7 +234,8 @@ fn ctrl_c_ends_a_search_with_what_is_known() {
 
 #[test]
 fn a_listener_faster_than_the_generator_is_at_least_what_the_generator_can_do() {
-    let stage = stage(50.0);
+    // A share of it is no load of four digits: the loads are rounded.
+    let stage = stage(50.001);
     stage.put("p.toml", profile("", "start = \"25/s\"\ngoals = [{ slo = \"response p99 < 30s\" }]"));
     for (expect, code) in [(None, 5), (Some(">= 30/s"), 0), (Some(">= 60/s"), 5)] {
         let mut words = vec!["p.toml"];
@@ -248,6 +249,7 @@ fn a_listener_faster_than_the_generator_is_at_least_what_the_generator_can_do() 
             "{}",
             said.out
         );
+        assert!(said.out.contains("this machine's generator is not trusted"), "{}", said.out);
         assert!(
             result["capacity"]["trials"]
                 .as_array()
@@ -290,7 +292,7 @@ fn what_cannot_be_searched_is_reported_before_anything_is_sent() {
     stage.put("p.toml", profile("", "goals = [{ slo = \"response p99 < 30s\" }]"));
     let target = ["--target", "embedded"];
     for (arguments, told) in [
-        (vec![], "nothing to load"),
+        (vec![], "no target"),
         (vec!["--target", "embedded"], "--goal 'response p99 < 500ms'"),
         ([&target[..], &["--goal", "response p99 > 1s"]].concat(), "a goal is an upper limit"),
         ([&target[..], &["--goal", "p99 < 1s", "--by", "weight"]].concat(), "weight"),

@@ -74,6 +74,9 @@ fn limits_can_be_left_out_by_name_and_a_name_that_is_none_is_reported() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(!said.out.contains("line-too-long") && !said.out.contains("rule."), "{said:?}");
     assert!(said.out.contains("message-size-exceeded"), "{said:?}");
+    let all = stage.run(&["limit", "--plan"]);
+    assert_eq!(all.code, Some(0), "the limits are listed without a target: {all:?}");
+    assert!(all.out.contains("line-too-long") && all.out.contains("message-size-exceeded"), "{all:?}");
     let said = stage.run(&[&plan[..], &["line-to-long"]].concat());
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.contains("did you mean line-too-long?"), "{said:?}");

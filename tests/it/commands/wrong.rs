@@ -61,7 +61,7 @@ fn profiles_that_are_none() {
 fn flags_that_make_no_sense() {
     let stage = Stage::new();
     for (arguments, parts) in [
-        ("run -c 5", &["nothing to load", "--target"][..]),
+        ("run -c 5", &["no target", "--target"][..]),
         ("run --target smtp://127.0.0.1", &["no port", "^^^", "smtp://127.0.0.1:25"]),
         ("run --target http://127.0.0.1:25", &["is no target", "smtp://host:port"]),
         ("run --target embedded -r 5/s -n 10", &["--rate and --messages", "--for"]),

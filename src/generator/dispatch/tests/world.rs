@@ -320,7 +320,7 @@ impl World {
             }
             Action::AbandonBarrier(phase) => self.abandoned = Some(phase),
             Action::GiveUp { phase, .. } => self.given_up = Some(phase),
-            Action::StoodStill { length, .. } => self.stood_still += length,
+            Action::StoodStill { since, until, .. } => self.stood_still += until.saturating_sub(since),
             Action::Charge { arrival, outcome, tried, for_good } => {
                 assert!(arrival.intended <= tried && tried <= self.now);
                 assert_ne!(outcome, Outcome::Accepted);

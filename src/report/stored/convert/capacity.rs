@@ -114,13 +114,14 @@ fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalB
         GoalEnd::MaxReached => {
             notes.push(format!("max reached: {} meets the goal; raise `max`", asked.format_load(rules.max)));
         }
-        GoalEnd::GeneratorLimited => notes.push(match rules.ceiling {
-            Some(ceiling) if ceiling < rules.max && bounds.lower == Some(ceiling) => format!(
-                "generator-limited: beyond {} this machine's generator is not trusted; use a faster or an idle one",
-                asked.format_load(ceiling)
+        GoalEnd::GeneratorLimited => notes.push(match state.controller.gap(index).1 {
+            Some(next) => format!(
+                "generator-limited: {TRIES} trials of {} were invalid because of the generator; use a faster or an idle machine",
+                asked.format_load(next)
             ),
-            _ => format!(
-                "generator-limited: at the next load {TRIES} trials said more about the generator than about the listener"
+            None => format!(
+                "generator-limited: beyond {} this machine's generator is not trusted; use a faster or an idle one",
+                asked.format_load(rules.ceiling.unwrap_or(rules.max))
             ),
         }),
         GoalEnd::NoneGood => notes.push("even the lowest load that was tried misses the goal".to_owned()),
