@@ -155,10 +155,11 @@ fn of_limits(result: &RunResult) -> String {
     let failed = result.limits.iter().filter(|limit| limit.fails()).count();
     let limits = format::counted(result.limits.len() as u64, "limit");
     match result.verdict.status {
-        StoredStatus::Pass if result.limits.iter().all(|limit| limit.expected.is_none()) => {
-            format!("{limits} tested, none with an expected value")
-        }
-        StoredStatus::Pass => format!("{limits} tested, none differs from what is expected"),
+        StoredStatus::Pass => match result.limits.iter().filter(|limit| limit.expected.is_some()).count() {
+            0 => format!("{limits} tested, none with an expected value"),
+            all if all == result.limits.len() => format!("{limits} tested, all as expected"),
+            some => format!("{limits} tested, {some} with an expected value, as expected"),
+        },
         StoredStatus::Fail if result.limits.len() == 1 => "the limit is not as expected".to_owned(),
         StoredStatus::Fail if failed == 1 => format!("1 of {limits} is not as expected"),
         StoredStatus::Fail => format!("{failed} of {limits} are not as expected"),
