@@ -24,7 +24,7 @@ use crate::smtp::Step;
 
 mod standstill;
 
-use standstill::Standstill;
+use standstill::StandstillTicks;
 
 /// The number of arrivals at the end of a phase whose times are kept; further ones are only counted.
 const KEPT: usize = 4096;
@@ -77,7 +77,7 @@ struct PhaseNotes {
     /// Held sessions whose host was gone when they left: their number, and the time of the last packet of the first.
     unheard: Option<(u64, Duration)>,
     /// When no session was open and none could be opened.
-    standstill: Standstill,
+    standstill: StandstillTicks,
     /// When the load was given up, and the time since which no session had been served.
     given_up: Option<(Duration, Duration)>,
     /// The last failure.

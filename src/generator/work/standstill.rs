@@ -7,9 +7,9 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The ticks since the start of the run in whose middle a worker stood still, one bit each: a day takes 1 MB.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Standstill(Vec<u64>);
+pub(super) struct StandstillTicks(Vec<u64>);
 
-impl Standstill {
+impl StandstillTicks {
     /// Adds the time from `since` to `until`.
     pub fn add(&mut self, since: Duration, until: Duration) {
         for tick in nearest(since)..nearest(until) {
@@ -26,8 +26,8 @@ impl Standstill {
     }
 
     /// Returns the times at which this worker and another one stood still.
-    pub fn with(&self, other: &Standstill) -> Standstill {
-        Standstill(self.0.iter().zip(&other.0).map(|(one, other)| one & other).collect())
+    pub fn with(&self, other: &StandstillTicks) -> StandstillTicks {
+        StandstillTicks(self.0.iter().zip(&other.0).map(|(one, other)| one & other).collect())
     }
 
     /// Returns the length of all standstills.
@@ -47,8 +47,8 @@ mod tests {
 
     use super::*;
 
-    fn of(times: &[(u64, u64)]) -> Standstill {
-        let mut standstill = Standstill::default();
+    fn of(times: &[(u64, u64)]) -> StandstillTicks {
+        let mut standstill = StandstillTicks::default();
         for (since, until) in times {
             standstill.add(Duration::from_millis(*since), Duration::from_millis(*until));
         }
@@ -60,7 +60,7 @@ mod tests {
         let (one, other) = (of(&[(0, 1_000), (2_000, 2_500)]), of(&[(400, 2_200)]));
         assert_eq!(one.length(), Duration::from_millis(1_500));
         assert_eq!(one.with(&other).length(), Duration::from_millis(800));
-        assert_eq!(one.with(&Standstill::default()).length(), Duration::ZERO);
+        assert_eq!(one.with(&StandstillTicks::default()).length(), Duration::ZERO);
         assert_eq!(of(&[(0, 700), (300, 900)]).length(), Duration::from_millis(900), "no time counts twice");
     }
 
