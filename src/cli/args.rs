@@ -152,7 +152,7 @@ Examples:
   smtpress run --target 127.0.0.1:2525 -n 10k -c 50 --messages-per-session 0
   smtpress run profile.toml --set phase.steady.rate=400/s --json - | jq .verdict
 
-Precedence: flags, then variables (SMTPRESS_MESSAGES_PER_SESSION), then --set, then the profile. Ctrl-C ends the run.")]
+Precedence: flags, variables (SMTPRESS_MESSAGES_PER_SESSION), --set, profile. Ctrl-C ends the run.")]
     Run(Box<RunArgs>),
     /// Find the limits of a listener, and verify that each is enforced at its expected value
     #[command(after_help = "\
@@ -351,7 +351,7 @@ pub struct LoadArgs {
     /// Receive what the relay delivers at this address, and match it
     #[arg(long, value_name = "ADDR", help_heading = "Load")]
     pub receive: Vec<String>,
-    /// Or read them from a log of `smtpress receive` (its clock: --clock-probe)
+    /// Or read a log of `smtpress receive`; its clock: --clock-probe
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     pub deliveries: Vec<String>,
     /// How far the clock of the log's machine is ahead of this machine's: 1.2ms+-0.3ms

@@ -1,5 +1,6 @@
 //! Makes a compiled profile from the command line; runs `check`.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Once, OnceLock};
 use std::time::UNIX_EPOCH;
@@ -173,9 +174,11 @@ pub fn read(path: Option<&Path>) -> Result<Document, CommandError> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
     let bytes = if is_stdin { stdin() } else { input::read(path) }.map_err(|error| {
-        CommandError::usage(format!(
-            "failed to read the profile {name}: {error}; give the path of a TOML file"
-        ))
+        let remedy = match looks_like_target(&name) {
+            true => format!("a listener is given with --target {name}"),
+            false => "give the path of a TOML file".to_owned(),
+        };
+        CommandError::usage(format!("failed to read the profile {name}: {error}; {remedy}"))
     })?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let before =
@@ -189,6 +192,15 @@ pub fn read(path: Option<&Path>) -> Result<Document, CommandError> {
         ))
     })?;
     Ok(Document::parse(&name, &text)?)
+}
+
+/// Whether a path that cannot be read was probably meant as a target.
+fn looks_like_target(name: &str) -> bool {
+    let has_port = name.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    has_port
+        || name.contains("://")
+        || ["embedded", "localhost"].contains(&name)
+        || name.parse::<IpAddr>().is_ok()
 }
 
 /// Reads standard input once: a series of runs prepares its profile several times.

@@ -6,6 +6,7 @@
 //! - The order decides the precedence: the change that is applied last wins. The command line applies `--set` first,
 //!   then `SMTPRESS_*` variables, then flags ([`apply_in_order`]).
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -103,15 +104,27 @@ impl Override {
     }
 
     /// Returns the value. It is TOML if it begins like a quoted text, a list or a table, or if it is a number or a
-    /// truth value. Otherwise it is the text itself (`200/s`, `4KiB`, `ehlo`). `text` is the override's own text.
+    /// truth value. Otherwise it is the text itself (`200/s`, `4KiB`, `ehlo`, `[::1]:25`, `{n}@example.com`). `text` is the
+    /// override's own text.
     pub(super) fn parse_value<'t>(&self, text: &'t str) -> Result<Spanned<DeValue<'t>>, toml::de::Error> {
         let value = &text[self.value.clone()];
         match DeValue::parse(value) {
             Ok(parsed) if !parsed.get_ref().is_datetime() => Ok(parsed),
-            Err(error) if value.starts_with(['"', '\'', '[', '{']) => Err(error),
+            Err(error) if value.starts_with(['"', '\'', '[', '{']) && !begins_with_placeholder(value) => {
+                Err(error)
+            }
             _ => Ok(Spanned::new(0..value.len(), DeValue::String(value.into()))),
         }
     }
+}
+
+/// Whether the text begins with an IPv6 address in brackets, or with a placeholder of a template.
+fn begins_with_placeholder(text: &str) -> bool {
+    let ipv6 = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).is_some_and(|(inner, _)| {
+        inner.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+    });
+    let template = text.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+    ipv6 || template.is_some_and(|(inner, rest)| !rest.is_empty() && !inner.contains(['=', '"', '\'']))
 }
 
 /// Returns the parts of a dotted path. Names of limits contain dots, so everything behind `limits` is one part.

@@ -69,10 +69,17 @@ pub fn share(part: u64, whole: u64) -> String {
     if part >= whole {
         return "100 %".to_owned();
     }
-    match part as f64 / whole as f64 * 100.0 {
-        percent if percent < 0.01 => "<0.01 %".to_owned(),
-        percent if percent >= 99.995 => ">99.99 %".to_owned(),
-        percent => format!("{percent:.2} %"),
+    exact_percent(part as f64 / whole as f64 * 100.0)
+}
+
+/// Returns a percentage with two decimals. Only 0 and 100 are shown as such.
+pub fn exact_percent(percent: f64) -> String {
+    match percent {
+        0.0 => "0 %".to_owned(),
+        100.0 => "100 %".to_owned(),
+        _ if percent < 0.01 => "<0.01 %".to_owned(),
+        _ if (99.995..100.0).contains(&percent) => ">99.99 %".to_owned(),
+        _ => format!("{percent:.2} %"),
     }
 }
 
@@ -126,8 +133,8 @@ pub fn quantile(q: f64) -> String {
     format!("p{percent}")
 }
 
-/// Returns a text with its numbers written as in tables: times with three digits, rates and counts as [`rate`] and
-/// [`count`].
+/// Returns a text with its numbers written as in tables: times with three digits, rates, counts and percentages as
+/// [`rate`], [`count`] and [`exact_percent`].
 pub fn numbers_in(text: &str) -> String {
     let words: Vec<&str> = text.split(' ').collect();
     let mut out: Vec<String> = Vec::new();
@@ -143,10 +150,14 @@ pub fn numbers_in(text: &str) -> String {
             "s" => Some(1e9),
             _ => None,
         });
+        let percent = words.get(at + 1).and_then(|unit| unit.strip_prefix('%'));
         let written = word.and_then(|word| match (number(word), unit, word.strip_suffix("/s")) {
             (Some(value), Some(unit), _) => Some((duration(value * unit), at + 2)),
+            (Some(value), ..) if percent.is_some() => {
+                Some((format!("{}{}", exact_percent(value), percent.unwrap_or_default()), at + 2))
+            }
             (_, _, Some(per_s)) => Some((rate(number(per_s)?), at + 1)),
-            // Shares have their own format, and only a number by itself is a count.
+            // Only a number by itself is a count.
             _ if words.len() == at + 1 => Some((count(word.parse().ok()?), at + 1)),
             _ => None,
         });
@@ -362,9 +373,13 @@ mod tests {
             ("1.5 s to 2.3456 s", "1.50 s to 2.35 s"),
             ("24000", "24,000"),
             ("186.234/s", "186.2/s"),
-            ("0.0123 %", "0.0123 %"),
+            ("14.6363 %: 1646 refused", "14.64 %: 1646 refused"),
+            ("0.0123 %", "0.01 %"),
+            ("99.9999 %", ">99.99 %"),
+            ("0 %", "0 %"),
+            ("250 % more", "250.00 % more"),
             ("n/a (needs 46050, has 1412)", "n/a (needs 46050, has 1412)"),
-            ("99.5 %: 3 of 4 messages", "99.5 %: 3 of 4 messages"),
+            ("99.5 %: 3 of 4 messages", "99.50 %: 3 of 4 messages"),
             ("no values", "no values"),
         ];
         for (stored, shown) in cases {

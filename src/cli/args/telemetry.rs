@@ -13,7 +13,7 @@ pub struct TelemetryArgs {
     /// Serve the report live at this address; port 0: any
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_DASHBOARD")]
     pub dashboard: Option<SocketAddr>,
-    /// Serve metrics to Prometheus; --linger 30s keeps them after the run
+    /// Serve metrics to Prometheus; --linger 30s keeps them
     #[arg(long, value_name = "ADDR", env = "SMTPRESS_PROMETHEUS")]
     pub prometheus: Option<SocketAddr>,
     /// How long the final metrics stay there for a last scrape [30s]

@@ -112,9 +112,11 @@ pub(super) fn observed(assertion: &StoredAssertion) -> String {
     let stored = format::harmless(&assertion.observed);
     let rounded = format::numbers_in(&stored);
     let bound = grammar::Assertion::parse(&assertion.expr).ok().map(|own| own.expr.value);
+    let numbers = rounded.split_once(": ").map_or(rounded.as_str(), |(numbers, _)| numbers);
     let is_close = bound.is_some_and(|bound| {
-        let as_shown = [format::duration(bound), format::rate(bound), format::count(bound as u64)];
-        rounded.split(" to ").any(|number| as_shown.iter().any(|shown| number.ends_with(shown.as_str())))
+        let percent = format::exact_percent(bound * 100.0);
+        let as_shown = [format::duration(bound), format::rate(bound), format::count(bound as u64), percent];
+        numbers.split(" to ").any(|number| as_shown.iter().any(|shown| number.ends_with(shown.as_str())))
     });
     if is_close { stored } else { rounded }
 }

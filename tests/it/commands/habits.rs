@@ -17,6 +17,15 @@ fn a_target_without_a_scheme_is_smtp() {
     let goal = "response p99 < 5s";
     let capacity = ["capacity", "--target", "127.0.0.1:1", "--goal", goal, "--by", "sessions"];
     assert!(stage.run(&capacity).ended(3).err.contains("smtp://127.0.0.1:1"));
+    let v6 = "[::1]:1";
+    for call in [
+        &["run", "--target", v6, "-n", "1"][..],
+        &["run", "--set", "target.address=[::1]:1", "-n", "1"],
+        &["trace", v6],
+    ] {
+        let said = stage.run(call).ended(3);
+        assert!([said.out, said.err].concat().contains("[::1]:1"), "{call:?}");
+    }
     stage.put("bare.toml", FEW.replace("\"embedded\"", "\"localhost\""));
     let checked = stage.run(&["check", "bare.toml"]).ended(0);
     assert!(checked.out.contains("smtp://localhost:25"), "{}", checked.out);
@@ -68,7 +77,7 @@ fn a_slip_gets_the_nearest_name() {
         ),
         (&["compare", "a", "--against", "b", "--metric", "respones p99"], "response p99"),
         (&["run", "--target", "embeded"], "or embedded"),
-        (&["trace", "embedded", "--auth", "plian", "--user", "u", "--password-env", "P"], "PLAIN"),
+        (&["trace", "embedded", "--auth", "plian", "--user", "u", "--password-env", "P"], "`plain`"),
     ] {
         let said = stage.run(arguments).ended(2);
         assert!(said.err.contains(near), "{arguments:?}: {}", said.err);

@@ -62,6 +62,11 @@ fn flags_that_make_no_sense() {
     let stage = Stage::new();
     for (arguments, parts) in [
         ("run -c 5", &["no target", "--target"][..]),
+        (
+            "run 127.0.0.1:25",
+            &["failed to read the profile", "a listener is given with --target 127.0.0.1:25"],
+        ),
+        ("run embedded -n 5", &["a listener is given with --target embedded"]),
         ("run --target smtp://127.0.0.1", &["no port", "^^^", "smtp://127.0.0.1:25"]),
         ("run --target http://127.0.0.1:25", &["is no target", "smtp://host:port"]),
         ("run --target embedded -r 5/s -n 10", &["--rate and --messages", "--for"]),

@@ -121,7 +121,7 @@ fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalB
             ),
             None => format!(
                 "generator-limited: beyond {} this machine's generator is not trusted; use a faster or an idle one",
-                asked.format_load(rules.ceiling.unwrap_or(rules.max))
+                asked.format_load(bounds.lower.or(rules.ceiling).unwrap_or(rules.max))
             ),
         }),
         GoalEnd::NoneGood => notes.push("even the lowest load that was tried misses the goal".to_owned()),
