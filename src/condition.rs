@@ -1,7 +1,7 @@
-//! The conditions: one name for each kind of failure, for any wording of the listener.
+//! The conditions: one name for each kind of failure, however the listener words its reply.
 //!
-//! The names of reply conditions are those of the shared taxonomy. The groups `transport` and `generator` hold failures
-//! without a reply. `classify` names the condition of a reply. `meaning` says what it means and what to do about it.
+//! The groups `transport` and `generator` hold failures without a usable reply. `classify` finds the condition of a
+//! reply. `meaning` holds the meaning and the remedy of each condition.
 
 pub mod cisco;
 mod classify;
@@ -32,23 +32,23 @@ pub enum Group {
     SessionLimit,
     /// A limit of one message.
     MessageLimit,
-    /// Too many things in a time.
+    /// A rate or a quota is exceeded, or the client is deferred for a time.
     Rate,
-    /// The state of the server.
+    /// The state of the server: its load, its resources, a shutdown, an unspecified error.
     ServerState,
-    /// TLS.
+    /// TLS is missing, required or fails.
     Tls,
-    /// Authentication.
+    /// Authentication is missing, required or fails.
     Auth,
-    /// A wrong dialogue.
+    /// A command that the listener does not accept in this form or at this point.
     Protocol,
-    /// The recipient.
+    /// The recipient is refused.
     Recipient,
-    /// Policy.
+    /// The sender, the client or the content is refused by a policy.
     Policy,
-    /// The connection itself, without a reply.
+    /// The connection fails, or a reply is missing or unusable.
     Transport,
-    /// The generator and its machine. It is never charged to the listener.
+    /// A failure of the generator or its machine, which never counts against the listener.
     Generator,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for Group {
 /// Defines the enum, its names and its groups from one table.
 macro_rules! conditions {
     ($($variant:ident, $name:literal, $group:ident, $limit:literal;)*) => {
-        /// The meaning of a failure.
+        /// The kind of a failure.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Condition {
             $(#[doc = concat!("`", $name, "`: see [`Condition::meaning`].")] $variant,)*
@@ -101,7 +101,7 @@ macro_rules! conditions {
                 match self { $(Condition::$variant => Group::$group,)* }
             }
 
-            /// Whether it shows a limit that a tester can reach and verify.
+            /// Whether the condition shows a limit that a test can reach and verify.
             pub const fn is_verifiable_limit(self) -> bool {
                 match self { $(Condition::$variant => $limit,)* }
             }

@@ -8,7 +8,7 @@
 //!
 //! | module | answers for | may import |
 //! |---|---|---|
-//! | [`plan`] | one trial, fully decided: the centre between what is asked and what is done | smtp, load, mail, net::address, condition, collector, event |
+//! | [`plan`] | one trial, completely decided: profiles and searches make plans, runners execute them | smtp, load, mail, net::address, condition, collector, event |
 //! | [`smtp`] | the protocol without I/O and clock: replies, commands, the client's and the server's machine | nothing of this crate |
 //! | [`load`] | the time of arrivals: curves, schedules, shards | nothing of this crate |
 //! | [`mail`] | the content: addresses, envelopes, message bytes | smtp |
@@ -20,40 +20,47 @@
 //! | [`experiment`] | series of trials: the self-test, searches | plan and its parts, generator::Runner, generator::probe, condition, collector, event, verdict |
 //! | [`verdict`] | the judgement: expressions, windows, exit code | condition, collector, event |
 //! | [`listener`] | the embedded listener: limits, behaviour, reply texts of three products, ledger | smtp, net, condition, collector |
-//! | [`profile`] | from TOML to a plan: schema, units, overrides, errors with their place | plan and its parts, collector, event, verdict, experiment, listener::limits |
-//! | [`report`] | output: one result type, one view, and a file for each format | plan, collector, event, verdict, experiment |
-//! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, collector, event, report |
+//! | [`profile`] | from TOML to a plan: schema, units, overrides, errors with their place | plan and its parts, collector, event, verdict, experiment, listener::limits, delivery::settings |
+//! | [`report`] | output: one result type, one view, and a file for each format | plan, condition, collector, event, verdict, experiment |
+//! | [`telemetry`] | exporters of a run in progress: its page, its metrics | plan, condition, collector, event, report |
 //! | [`delivery`] | the receiver behind a relay, matching, the counts of deliveries | listener, mail, smtp, net::address, condition, collector, plan |
-//! | [`fleet`] | the same trial on many machines: coordinator and agents over NATS | plan, generator::Runner, generator::clock, condition, collector |
-//! | [`command`] | the life of a command: open outputs, check, run, store | all but cli |
+//! | [`fleet`] | the same trial on many machines: coordinator and agents over NATS | plan, generator::Runner, generator::probe, generator::clock, condition, collector |
+//! | [`command`] | the life of a command: open outputs, check, run, store | all but mail and cli |
 //! | [`cli`] | parses the command line and prints | all |
 //!
 //! `tests/it/architecture.rs` checks these imports.
 //!
-//! # The walk of one arrival
+//! # The way of one arrival
 //!
 //! `profile::document` -> `profile::compile` -> [`plan`] -> `generator::local` (threads) -> `generator::worker` ->
-//! `generator::dispatch` (asks `load::Schedule` what is due) -> `generator::session` (`net::dial`, then `net::drive`
-//! moves bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::failure_class` (`condition`
-//! names the reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up -> `cli::progress`
-//! draws, [`telemetry`] exports -> `collector::summary` -> [`verdict`] -> [`report`] -> exit code.
+//! `generator::dispatch` (asks `load::Schedule` for the next arrival) -> `generator::session` (`net::dial`, then
+//! `net::drive` moves bytes for `smtp::client`, which asks `mail::Message` for them) -> `generator::failure_class`
+//! (`condition` names the reply) -> `collector::recorder` -> a snapshot a second -> `generator::local` adds up ->
+//! `cli::progress` draws, [`telemetry`] exports -> `collector::summary` -> [`verdict`] -> [`report`] -> exit code.
 //!
-//! # Three seams
+//! # Three interfaces
 //!
-//! - `load::Due`: open and closed models differ in one enum, matched in one place (`generator::dispatch`).
-//! - `smtp::Machine`: an endpoint without I/O and clock. The client and the listener both are one; `net::drive` is the
-//!   one loop that moves bytes for either.
-//! - `generator::Runner`: a plan goes in, and a measurement comes out.
+//! - `load::Due`: open and closed models differ in this enum. The generator matches it in one place
+//!   (`generator::dispatch`).
+//! - `smtp::Machine`: a protocol endpoint without I/O and clock. The client and the embedded listener are machines;
+//!   `net::drive` is the only loop that moves bytes for a machine.
+//! - `generator::Runner`: takes a plan and returns a measurement.
 //!
-//! For searches that send one command after the other there is `generator::probe`: sessions over the same machine and
-//! the same I/O loop, driven step by step.
+//! Searches that send one command after the other use `generator::probe`: sessions over the same machine and the same
+//! I/O loop, driven step by step.
 //!
-//! # Never mixed
+//! # Kept apart
 //!
-//! Protocol and I/O or clock. Intended and true time. A reply and an error (4yz and 5yz are outcomes; `Err` means that
-//! smtpress cannot go on). The slowness of the target and that of the generator. Session measures and transaction
-//! measures. Warm-up and measured. Measuring, judging, reporting. What the user wrote and what the engine does. Seeded
-//! and system randomness. The client's parser and the listener's.
+//! - the protocol, and I/O or the clock
+//! - intended and actual times
+//! - replies and errors: 4yz and 5yz replies are outcomes, and `Err` means that smtpress cannot continue
+//! - the slowness of the target and that of the generator
+//! - measures of sessions and of transactions
+//! - warm-up phases and measured phases
+//! - measuring, judging and reporting
+//! - what the user wrote and what the generator executes
+//! - seeded randomness and that of the system
+//! - the parser of the client and that of the listener
 
 pub mod cli;
 pub mod collector;

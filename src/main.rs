@@ -1,4 +1,4 @@
-//! Parse, call, exit code.
+//! The `smtpress` binary: calls `cli::main` and returns its exit code.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! One trial in every detail: the centre between the request (a profile, flags, a search) and its execution.
+//! The plan of one trial, in every detail. Profiles, flags and searches are turned into plans; a runner executes them.
 //!
 //! # Decisions
-//! - A plan may name conditions (`condition::expect`): the rules that distinguish an expected refusal from a failure
-//!   are part of the request. The vocabulary of conditions belongs to the collector.
+//! - A plan holds rules that name conditions (`condition::expect`), because the user decides which refusals are expected
+//!   and which are failures.
 
 pub mod retry;
 pub mod silence;
@@ -30,7 +30,7 @@ use retry::Retry;
 /// The unit of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A session with all its messages: connect to close.
+    /// A session with all its messages, from its connect to its close.
     Session,
     /// A transaction, on a session of the pool.
     Message,
@@ -47,10 +47,10 @@ impl Unit {
 }
 
 /// The largest number of arrivals of open loads that wait at once in one process. Further arrivals are shed. This
-/// bounds the memory of a run against a listener that does not answer, however long and fast the load is.
+/// limits the memory of a run against a listener that does not answer, for a load of any length and rate.
 pub const MOST_WAITING: u64 = 1 << 20;
 
-/// What happens to an arrival that is due when no session is free.
+/// What happens to an arrival if no session is free at its scheduled time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSaturation {
     /// The arrival waits, with its intended time.
@@ -62,23 +62,23 @@ pub enum OnSaturation {
 /// How many messages a session carries.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Messages {
-    /// No limit (only for sessions of the pool).
+    /// No limit. Only sessions of the pool can have none.
     Unlimited,
     /// Always this number; 0 opens and closes the session.
     Fixed(u32),
-    /// Uniform between the two, both included, drawn by seed and session.
+    /// A number between `min` and `max`, both included and all equally likely, drawn by seed and session.
     Uniform {
         /// The smallest number.
         min: u32,
         /// The largest number.
         max: u32,
     },
-    /// One of these numbers, by weight.
+    /// One of these numbers, drawn by weight, seed and session.
     Weighted(Vec<(u32, f64)>),
 }
 
 impl Messages {
-    /// Returns the number of messages of session `serial`, drawn by seed; `u64::MAX` for no limit.
+    /// Returns the number of messages of session number `serial`; `u64::MAX`: no limit.
     pub fn draw(&self, seed: u64, serial: u64) -> u64 {
         let random = || {
             let mut random = ChaCha8Rng::seed_from_u64(seed ^ 0x6d65_7373_6167_6573);
@@ -106,8 +106,8 @@ impl Messages {
         }
     }
 
-    /// Returns the most messages of a session that is an arrival itself; at least 1. Message i of arrival n has the
-    /// number n times this value plus i.
+    /// Returns the largest number of messages of a session that is an arrival itself; at least 1. Message i of arrival n
+    /// has the number n times this value plus i.
     pub fn most(&self) -> u64 {
         match self {
             Messages::Unlimited => 1,
@@ -130,7 +130,7 @@ pub struct Logins {
 }
 
 impl Logins {
-    /// Returns the login of session `serial`.
+    /// Returns the login of session number `serial`; `None`: no session logs in.
     pub fn of(&self, seed: u64, serial: u64) -> Option<&Login> {
         let count = self.users.len() as u64;
         let index = if self.random {
@@ -144,10 +144,10 @@ impl Logins {
     }
 }
 
-/// The pauses of a closed load before the next session after a failed one. An open load has no pauses.
+/// The pauses of a closed load between a failed session and the next session. An open load has no such pauses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reconnect {
-    /// The pause after the first failure.
+    /// The pause after the first failed session.
     pub first: Duration,
     /// The factor from each pause to the next; at least 1.
     pub factor: f64,
@@ -179,7 +179,7 @@ impl fmt::Display for Reconnect {
 }
 
 impl Reconnect {
-    /// Returns the pause after a failure that follows `failures` others.
+    /// Returns the pause after a failed session that follows `failures` other failed sessions without a served one.
     pub fn after(&self, failures: i32) -> Duration {
         // The power is bounded, because infinity times zero is not a number.
         let times = self.factor.powi(failures).min(f64::MAX);
@@ -192,19 +192,19 @@ impl Reconnect {
 pub struct Phase {
     /// The name, unique in the plan.
     pub name: String,
-    /// The load, which determines when arrivals are due.
+    /// The load, which determines the scheduled times of arrivals.
     pub load: load::PhaseLoad,
     /// The name of the load model as the user wrote it.
     pub model: String,
     /// The unit of an arrival.
     pub unit: Unit,
-    /// Whether it is a warm-up, which is never measured.
+    /// Whether the phase is a warm-up, which is never measured.
     pub warmup: bool,
     /// The most sessions open at once.
     pub max_sessions: u32,
     /// The most connections opened a second; `None` for no limit.
     pub connect_rate: Option<f64>,
-    /// What happens to an arrival when no session is free.
+    /// What happens to an arrival if no session is free.
     pub on_saturation: OnSaturation,
     /// Whether all sessions of the pool are opened before the first message starts (closed loads of messages).
     pub open_first: bool,
@@ -219,8 +219,8 @@ impl Phase {
     }
 }
 
-/// The part of a profile's request that a plan executes. From the profile and this part, another machine can make the
-/// same plan.
+/// The part of a profile's request that a plan executes. Another machine makes the same plan from the profile and this
+/// part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum PlanPart {
     /// The run.
@@ -240,16 +240,16 @@ pub enum PlanPart {
         /// The length.
         length: Duration,
     },
-    /// Sessions of a search for limits, which the coordinator drives step by step.
+    /// The sessions of a search for limits, which the coordinator of a fleet drives step by step.
     Limits {
         /// The longest wait for a reply.
         patience: Duration,
         /// The most sessions at once.
         sessions: u64,
     },
-    /// One arrival between two trials.
+    /// A single arrival of a capacity search, which measures the idle listener.
     Probe {
-        /// The number of the trial before it, from 1.
+        /// The number of the probe, from 1.
         number: usize,
     },
 }
@@ -281,21 +281,21 @@ pub struct Plan {
     pub mail: mail::Spec,
     /// The pauses of closed loads after a failed session.
     pub reconnect: Reconnect,
-    /// When messages that were not accepted are tried again; `None` for never. Only with phases of messages.
+    /// When messages that were not accepted are tried again; `None`: never. Only phases of messages can have retries.
     pub retry: Option<Retry>,
     /// The phases, in order.
     pub phases: Vec<Phase>,
-    /// Expected refusals.
+    /// The refusals that are expected.
     pub expects: Vec<Expect>,
     /// The user's own names for replies.
     pub classify: Vec<UserRule>,
     /// The number of generator threads.
     pub threads: u32,
-    /// The part of the whole load that this process carries.
+    /// The part of the whole load that this process sends.
     pub shard: load::Shard,
     /// The events during the load.
     pub events: Vec<PlannedEvent>,
-    /// Whether the end of each transaction is recorded, to match it with the deliveries of a relay.
+    /// Whether the end of each transaction is recorded, to match transactions with the deliveries of a relay.
     pub lists_transactions: bool,
     /// The part of the profile's request that this plan executes.
     pub part: PlanPart,
@@ -307,13 +307,13 @@ impl Plan {
         self.phases.iter().map(|phase| phase.load.clone()).collect()
     }
 
-    /// Returns how many sessions every phase can divide among all shards. With more shards than that, one would have no
-    /// session.
+    /// Returns the largest number of shards among which every phase can divide its sessions. With more shards, at least
+    /// one shard would have no session in a phase.
     pub fn sessions_to_share(&self) -> u64 {
         self.phases.iter().map(Phase::most_sessions).min().unwrap_or(1)
     }
 
-    /// Returns what a summary needs to know about the phases.
+    /// Returns the properties of the phases that a summary needs.
     pub fn phase_infos(&self) -> Vec<PhaseInfo> {
         let info = |phase: &Phase| PhaseInfo {
             name: phase.name.clone(),
@@ -333,7 +333,7 @@ impl Plan {
         self.script.tls != script::TlsMode::None
     }
 
-    /// Whether the sessions of a phase stay open until its end when they have nothing more to send.
+    /// Whether the sessions of a phase stay open until the end of the phase after their last message.
     pub fn holds(&self, phase: u32) -> bool {
         let phase = &self.phases[phase as usize];
         phase.load.model.holds() || self.script.quit == Quit::Hold && phase.unit == Unit::Session
