@@ -37,7 +37,7 @@ pub(super) struct Score {
 }
 
 impl Score {
-    /// Checks these lower bounds in per cent: primary or alternative, and by group.
+    /// Checks that the score reaches these lower bounds in per cent: primary or alternative, and group.
     pub(super) fn must_reach(&self, lenient: usize, group: usize) {
         assert!(self.lenient * 100 >= self.rows * lenient, "below {lenient} %\n{}", self.misses);
         assert!(self.group * 100 >= self.rows * group, "group below {group} %\n{}", self.misses);
@@ -146,18 +146,18 @@ fn the_shared_replies_are_named() {
 
 /// The sets of replies of other servers:
 /// - `develop`: the rules were written with these in view.
-/// - `holdout`: other servers, of which only the figure is read.
+/// - `holdout`: other servers. The test prints their figure and no misses.
 /// - `corpus`: texts of a bounce corpus. They were first measured unseen, at 85 % (group 89 %), and read after that.
 /// - `fresh`: three samples of replies of the servers that were added last. They were first measured unseen, at 88, 90
 ///   and 93 % (group 92, 96, 95 %), and read after that.
 /// - `gathered`: replies of further servers, for development.
-/// - `paraphrases`: possible replies in invented words, to find missing words.
+/// - `paraphrases`: invented wordings of possible replies, to find words that the vocabulary lacks.
 /// - `once-blind`: six sets of 331, 330, 363, 427, 396 and 315 replies of servers without replies in other sets,
 ///   labelled before the classifier saw them. Five were first measured on 2026-11-28, at 87.6, 85.8, 84.8 and, after
 ///   the weights of words were learned, 94.6 and 93.4 % (group 91.8, 92.1, 90.1, 97.0 and 96.2 %; the program before
 ///   that day: 85.2, 84.8, 82.9 and 85.2 %). The sixth was first measured on 2026-11-29, at 97.8 % (group 98.4 %).
 ///   The weights were learned from these sets after that.
-/// - `wordings`: many more invented replies and a few of small servers, each condition in many words and some
+/// - `wordings`: many more invented replies and a few of small servers: each condition in many wordings and in several
 ///   languages.
 ///
 /// The weights are learned from all of these (see `learn`). So their figures show that nothing gets worse, not how well

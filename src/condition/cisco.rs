@@ -19,7 +19,7 @@ pub enum Certainty {
 pub enum Provocation {
     /// A client causes it in plain SMTP, in this way.
     Smtp(&'static str),
-    /// A client could cause it with protocol parts that smtpress does not have yet (TLS, AUTH, mail merge).
+    /// A client causes it with TLS, AUTH or mail merge. `smtpress codes` says "not in this version".
     NotYet(&'static str),
     /// No client can cause it: it shows a state of the listener.
     Outside(&'static str),

@@ -122,7 +122,8 @@ impl ReplyRule {
     }
 }
 
-/// Returns the condition of the first rule that matches one of the sentences, or else all of them together.
+/// Returns the condition of the first rule that matches one of the sentences, or else the concepts of all sentences
+/// together.
 fn by_words(sentences: &[ConceptSet], reply: &Reply) -> Option<Condition> {
     let all = sentences.iter().fold(ConceptSet::NONE, |all, &s| all.or(s));
     RULES
@@ -132,7 +133,7 @@ fn by_words(sentences: &[ConceptSet], reply: &Reply) -> Option<Condition> {
         .map(|rule| rule.condition)
 }
 
-/// Whether the words only say that the reply refuses or defers. Then a link may name the cause.
+/// Whether the words only say that the reply refuses or defers. In that case a link in the reply may name the cause.
 fn is_bare_refusal(condition: Condition) -> bool {
     matches!(
         condition,
@@ -147,12 +148,12 @@ fn sounds_like_failure(meaning: &ReplyConcepts) -> bool {
 }
 
 /// "Authentication credentials invalid" (RFC 4954 6). The words of such a reply are about users, their names and their
-/// rights, and could be misread.
+/// rights, so rules for other conditions could match them.
 const LOGIN_REFUSED: u16 = 535;
 
-/// Whether a condition found in the words fits this code. For a refused login, the words can tell which refusal it is,
-/// that TLS is the reason, or that a limit is. For a command that is not understood, they do not judge the mailbox or
-/// the content.
+/// Whether a condition found in the words fits this code. A 535 fits conditions of AUTH and TLS, and limits. A 538 fits
+/// conditions of AUTH and TLS. A code for a command that is not understood (500 to 502, 504) says nothing about the
+/// recipient or the content, and a 501 does not mean that AUTH is not available.
 fn fits_the_code(condition: Condition, code: u16) -> bool {
     match code {
         LOGIN_REFUSED => {

@@ -17,8 +17,8 @@ pub enum When {
 }
 
 impl When {
-    /// Returns the rule for one of several generators that open sessions in turn. `share` tells how many of the first n
-    /// sessions are its own.
+    /// Returns the rule for one of several generators that open sessions in turn. `share(n)` is how many of the first n
+    /// sessions that generator opens.
     #[must_use]
     pub fn shared(self, share: impl FnOnce(u64) -> u64) -> When {
         match self {
@@ -38,7 +38,7 @@ pub struct Expect {
     pub phase: Option<u32>,
     /// Only at this step.
     pub step: Option<Step>,
-    /// Only this condition (a parent covers its children: `too-many-connections`).
+    /// Only this condition. `too-many-connections` also covers its variants from-host, to-host and to-listener.
     pub condition: Option<Condition>,
     /// Only this reply code.
     pub code: Option<u16>,
@@ -47,7 +47,7 @@ pub struct Expect {
 }
 
 impl Expect {
-    /// Whether it covers this refusal with this number of open `sessions`.
+    /// Whether the rule covers a refusal that happens with this number of open `sessions`.
     pub fn covers(
         &self,
         phase: u32,

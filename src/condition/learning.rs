@@ -16,12 +16,12 @@ use crate::smtp::Reply;
 
 /// The unit of the weights: this number is one unit of log-likelihood.
 const SCALE: f32 = 32.0;
-/// The strength of the regularization: the larger the value, the larger the weights may become.
+/// The inverse of the strength of the regularization: the larger the value, the larger the weights may become.
 const FREEDOM: f32 = 3.0;
-/// The share of a reply's features that is hidden in each step, so that no single word is relied on if others could
-/// replace it.
+/// The share of a reply's features that a training step ignores (dropout), so that the weights do not rely on one word
+/// where other words could replace it.
 const HIDDEN: f32 = 0.3;
-/// The share of the other labels of a reply.
+/// The part of the target probability that goes to the alternative labels of a reply, all together.
 const SHARED: f32 = 0.15;
 const EPOCHS: usize = 40;
 const RATE: f32 = 0.3;
@@ -34,7 +34,7 @@ struct Example {
     others: Vec<usize>,
 }
 
-/// The random choice of hidden features, by a linear congruence: the same every time.
+/// Chooses the hidden features by a linear congruential generator with a fixed seed.
 struct Chance(u64);
 
 impl Chance {
@@ -58,7 +58,8 @@ fn learn(examples: &[Example], features: usize, labels: usize) -> Vec<Vec<i32>> 
     let mut present: Vec<usize> = Vec::new();
     let mut chance = Chance(1);
     for epoch in 0..EPOCHS {
-        // A step width that is coprime to the number of examples visits every example, in another order each time.
+        // A stride that is coprime to the number of examples visits every example once. Four strides take turns, so
+        // that the order changes from epoch to epoch.
         let stride = [7919, 104_729, 1_299_709, 15_485_863][epoch % 4];
         for turn in 0..examples.len() {
             let example = &examples[(turn * stride + epoch) % examples.len()];
@@ -99,7 +100,7 @@ fn rounded(weights: &[f32]) -> Vec<i32> {
     weights.iter().map(|w| ((w - middle) * SCALE).round() as i32).collect()
 }
 
-/// Returns the two lessons of a row, with its step known and unknown, and its label.
+/// Returns the names of a row's features twice: with the step of the row, and without a step.
 fn lessons(row: &LabelledReply) -> [BTreeSet<String>; 2] {
     let reply = Reply::parse(&row.reply).unwrap();
     let meaning = ReplyConcepts::of(&reply);
@@ -113,7 +114,8 @@ fn lessons(row: &LabelledReply) -> [BTreeSet<String>; 2] {
     })
 }
 
-/// Whether the feature is two words in a row. Codes and steps have a blank too.
+/// Whether the feature is a pair of words. The name of a step with a code class holds a blank, too, but begins with
+/// `@`.
 fn is_pair(feature: &str) -> bool {
     feature.contains(' ') && !feature.starts_with(['#', '@'])
 }
@@ -212,9 +214,9 @@ fn weights_are_learned() {
     );
 }
 
-/// Measures the accuracy for servers that nobody looked at: one fifth of the servers at a time is classified with
-/// weights that are learned from the others. (The rules were written with all of them in view; `accuracy` has the
-/// figures for new servers.)
+/// Measures the accuracy for servers that are not in the training set: each fifth of the servers is classified with
+/// weights that are learned from the other four. The rules were written with all of these replies in view; `accuracy`
+/// has the figures for new servers.
 #[test]
 #[ignore = "takes minutes in a debug build"]
 fn servers_that_were_not_learned_from_are_read_by_what_the_others_taught() {

@@ -1,10 +1,10 @@
 //! Finds the concepts in each sentence of a reply, by the phrases of `lexicon.txt`.
 //!
-//! It declares the concepts and matches their phrases; `rules` decides what a set of concepts means.
+//! This module declares the concepts and matches their phrases; `rules` decides what a set of concepts means.
 //!
 //! # Decisions
-//! - Every phrase that is found counts. The words of an idiom (written `=idiom`) belong to no other phrase: a "mail
-//!   server" is not a mail, and "in 5 minutes" is not a rate.
+//! - Every phrase that is found counts. The words of an idiom (written `=idiom`) start no further phrase, so that "mail
+//!   server" does not count as a mail, and "in 5 minutes" does not count as a rate.
 //! - The vocabulary is a text file, so that people who work with replies and not with code can read and correct it.
 
 use std::collections::HashMap;
@@ -149,9 +149,9 @@ impl Lexicon {
     }
 }
 
-/// The end of a sentence, among the numbers of the words.
+/// The number for the end of a sentence, above the numbers of all words.
 const STOP: u16 = u16::MAX;
-/// The beginning of a quoted reply, among the numbers of the words.
+/// The number for the beginning of a quoted reply, above the numbers of all words.
 const QUOTE: u16 = u16::MAX - 1;
 
 /// The concepts of each sentence of a reply.
@@ -159,9 +159,9 @@ const QUOTE: u16 = u16::MAX - 1;
 pub(super) struct ReplyConcepts {
     /// The listener's own sentences.
     pub(super) own: Vec<ConceptSet>,
-    /// The sentences that it quotes from another host.
+    /// The sentences that the listener quotes from another host.
     pub(super) quoted: Vec<ConceptSet>,
-    /// The concepts in the paths of its links.
+    /// The concepts in the paths of the reply's links.
     pub(super) links: ConceptSet,
 }
 
@@ -196,7 +196,7 @@ impl ReplyConcepts {
         meaning
     }
 
-    /// Passes the name of every concept of its sentences to `take`.
+    /// Passes the name of every concept of the sentences to `take`.
     pub(super) fn each_name(&self, take: impl FnMut(&'static str)) {
         let said = self.own.iter().chain(&self.quoted).fold(ConceptSet::NONE, |said, &s| said.or(s));
         CONCEPTS.iter().filter(|(_, concept)| concept.meets(said)).map(|&(name, _)| name).for_each(take);

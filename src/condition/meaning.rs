@@ -8,12 +8,12 @@ use super::Condition;
 macro_rules! meanings {
     ($($($condition:ident)|+: $meaning:literal, $remedy:literal;)*) => {
         impl Condition {
-            /// Returns what it means, in one sentence.
+            /// Returns what the condition means, in one sentence.
             pub const fn meaning(self) -> &'static str {
                 match self { $($(Condition::$condition)|+ => $meaning,)* }
             }
 
-            /// Returns what to do about it, in one sentence or two.
+            /// Returns what to do about the condition, in one sentence or two.
             pub const fn remedy(self) -> &'static str {
                 match self { $($(Condition::$condition)|+ => $remedy,)* }
             }

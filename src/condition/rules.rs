@@ -2,9 +2,8 @@
 //! wins.
 //!
 //! # Order
-//! The more specific rule stands before the more general one (taxonomy, label rule 3): a limit with its scope, a limit,
-//! a named cause, a state of the server, a bare refusal. Codes only narrow a rule if the words alone could mean two
-//! things.
+//! The more specific rule stands before the more general one: a limit with its scope, a limit, a named cause, a state
+//! of the server, a bare refusal. Codes only narrow a rule if the words alone could mean two things.
 
 use super::Condition;
 use super::lexicon::*;
@@ -23,8 +22,8 @@ pub(super) struct ReplyRule {
     pub(super) subjects: &'static [u16],
 }
 
-/// `Condition: [A | B, C] - [D] if [4, 550] at [7];` means: one of A and B, and C, and no D, for a 4yz or a 550, with
-/// x.7.z.
+/// `Condition: [A | B, C] - [D] if [4, 550] at [7];` means: the sentence holds A or B, holds C, and does not hold D;
+/// the code of the reply is a 4yz or 550, and its enhanced code is x.7.z.
 macro_rules! rules {
     ($($condition:ident: [$($($all:ident)|+),+] $(- [$($none:ident)|+])? $(if [$($code:literal),+])? $(at [$($subject:literal),+])?;)*) => {
         &[$(ReplyRule {
@@ -68,7 +67,7 @@ pub(super) const RULES: &[ReplyRule] = rules! {
     TooManyAuthFailures: [MANY | EXCESS, AUTH, FAIL | ATTEMPT | ERROR | INVALID] - [SPF | CONCURRENT];
     BadCommandLimitExceeded: [MANY, LOGIN, CMDERR];
 
-    // A rate that is limited for a reason: the reason decides (label rule 7).
+    // A rate limit with a named reason: the reason decides.
     SenderAuthFailed: [SPF, RATE | RATESURE];
     DnsPolicyRejected: [DNSCHECK, RATE | RATESURE];
     EncryptionRequired: [TLS | ENCRYPT, RATE | RATESURE];

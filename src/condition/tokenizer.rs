@@ -1,7 +1,7 @@
 //! Turns a reply into words. Words with a meaning are brought to one form, and names of places and things are removed.
 //!
-//! It knows English (and a little about mail), not conditions. `lexicon` holds the vocabulary, and `classify` uses the
-//! result.
+//! This module knows English (and a little about mail), and no conditions. `lexicon` holds the vocabulary, and
+//! `classify` uses the result.
 //!
 //! # Decisions
 //! - Host names, addresses, URLs and identifiers become a *kind* (`anip`, `ahost`, `anaddr`) or are removed. A host
@@ -12,7 +12,7 @@
 
 use crate::smtp::Reply;
 
-/// The most words that are read from one reply. A long text says no more than its beginning.
+/// The largest number of pieces between blanks that are read from one reply. The rest of a longer text adds nothing.
 const MAX_WORDS: usize = 400;
 
 /// The items of a reply, in order.
@@ -63,7 +63,8 @@ pub(super) fn read(reply: &Reply, mut take: impl FnMut(ReplyToken<'_>)) {
                 read_chunk(chunk, first, next, reply.code, &mut scratch, &mut take);
             }
             before = chunk;
-            // Host names come first, alone or after a tag. Anything else ends the search for them.
+            // A server puts its own host name first, alone or after a tag with a colon. Any other piece ends the search
+            // for the name.
             first &= chunk.ends_with(':') && !chunk.contains('.');
         }
     }
@@ -259,7 +260,7 @@ fn flush(scratch: &mut String, upper: bool, code: u16, take: &mut impl FnMut(Rep
             _ => "0",
         }));
     } else if upper && matches!(scratch.as_str(), "mail" | "data" | "auth") {
-        // The command is meant, not the thing.
+        // In capitals the word names the command.
         scratch.push_str("cmd");
         take(ReplyToken::Word(scratch));
     } else {

@@ -1,12 +1,13 @@
 //! The logic of `smtpress classify`: reads replies from lines or JSON objects, makes a record of each, and renders it.
 //!
-//! It reads from a given reader and writes to a given writer. The CLI handles files, options and colours.
+//! This module reads from a given reader and writes to a given writer. The CLI handles files, options and colours.
 //!
 //! # Decisions
 //! - Any bytes are accepted: a line is read as lossy UTF-8 and cut at [`MAX_LINE`], so that a binary file is not fatal.
 //! - A line that begins with a reply code is a reply, whatever follows. Any other line is searched for a reply behind a
 //!   log prefix. There a code counts only in the places where logs have it: after `said:` and similar words, after a
-//!   bracket or a colon, or with an enhanced code behind it.
+//!   bracket or a colon, or with an enhanced code behind it. If no code stands in such a place, the first 4yz or 5yz
+//!   that a letter follows counts.
 
 use std::io::{self, BufRead, Write};
 
@@ -15,9 +16,9 @@ use serde_json::{Map, Value};
 use super::{Classifier, Condition};
 use crate::smtp::{Enhanced, Reply, Step};
 
-/// The longest line that is kept, in bytes. The rest of a longer line is skipped.
+/// The longest line that is kept, in bytes before the conversion to UTF-8. The rest of a longer line is skipped.
 pub const MAX_LINE: usize = 64 * 1024;
-/// The most lines of one reply. More continuation lines are malformed.
+/// The largest number of lines of one reply. A further continuation line starts a new reply.
 const MAX_LINES: usize = 256;
 
 /// The format of the input.

@@ -5,9 +5,10 @@
 //! weights to `weights.txt`.
 //!
 //! # Decisions
-//! - A weight belongs to a word, never to a reply or a server. Two words in a row count only if two servers use them.
-//! - Without a telling word, or with a single one beside an enhanced code, the codes alone decide: there is nothing to
-//!   weigh.
+//! - A weight belongs to a feature: a word, a pair of words, a concept, a code or a step. It never belongs to a reply
+//!   or a server. A pair of words counts only if two servers use it.
+//! - Without a word of a large weight, or with a single such word beside an enhanced code, the result of the rules
+//!   stays.
 
 use std::cmp::Ordering;
 use std::sync::{LazyLock, OnceLock};
@@ -19,12 +20,12 @@ use crate::smtp::{Reply, Step};
 
 const WEIGHTS: &str = include_str!("weights.txt");
 
-/// The most words that are read. Later words add nothing.
+/// The largest number of words that are read, ends of sentences included. Later words add nothing.
 const MAX_WORDS: usize = 60;
-/// Word forms that share this many first letters also count as one word.
+/// The number of first letters of a word that are a feature of their own, so that the forms of a word share a feature.
 const STEM: usize = 5;
 
-/// The least weight with which a word shows a condition.
+/// The least absolute weight at which a word counts as evidence for or against a condition.
 const TELLING: i16 = 20;
 
 /// A feature that a reply has or does not have.
@@ -130,8 +131,8 @@ impl<'t> WordWeights<'t> {
         Some(self.read[place].get_or_init(read))
     }
 
-    /// Returns the most likely of the possible conditions: by the weights of the words, and by `trust` for the result
-    /// of the rules.
+    /// Returns the possible condition with the largest sum of weights. `trust` is added to the sum of `ruled`, the
+    /// result of the rules.
     pub(super) fn weigh(
         &self,
         step: Option<Step>,
