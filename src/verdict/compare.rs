@@ -1,8 +1,8 @@
 //! Compares runs: whether the candidate is slower than the base, faster, equivalent, or whether this is unknown.
 //!
-//! It takes measurements in blocks of time and returns a verdict for each metric and one for all. `rank_sum` tests,
-//! `deliveries` compares deliveries, `bootstrap` computes the interval of a ratio, `sample` prepares a run for both. It
-//! reads no files and prints nothing.
+//! The input is measurements in blocks of time. The output is a verdict for each metric and one for all metrics.
+//! `rank_sum` tests, `deliveries` compares deliveries, `bootstrap` computes the interval of a ratio, `sample` prepares
+//! a run for both. This module reads no files and prints nothing.
 //!
 //! # Decisions
 //! - The unit of evidence is the run. The messages of a run resemble each other because they met the same listener in
@@ -33,7 +33,7 @@ pub use sample::{BLOCK, RunBlocks, TimeBlock, TimeMetric};
 use super::exit_code::ExitCode;
 use sample::{MetricValue, RunSample};
 
-/// The number of runs on each side from which on runs are tested. With fewer runs the variation from run to run is
+/// The least number of runs on each side for the rank-sum test. With fewer runs the variation from run to run is
 /// unknown.
 pub const ENOUGH_RUNS: usize = 4;
 /// The chance of a false finding among all metrics together.
@@ -53,7 +53,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// All, in the order of reports.
+    /// All metrics, in the order of reports.
     pub const ALL: [Measure; 9] = [
         Measure::Time(TimeMetric::Response, 0.5),
         Measure::Time(TimeMetric::Response, 0.9),
@@ -235,7 +235,7 @@ pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Co
         for (at, measure) in Measure::ALL.into_iter().enumerate().filter(|(_, one)| measures.contains(one)) {
             match row(&phase.name, at, measure, (&base, &candidate), few, &changes[at]) {
                 Ok(row) => rows.push(row),
-                // Delivery times are compared only with a receiver, unless the user names them.
+                // A metric that was not measured gets a note only if the user chose the metrics.
                 Err(LeftOut::Unmeasured) if measures.len() == Measure::ALL.len() => (),
                 Err(left_out) => notes.push(left_out.sentence(&phase.name, measure)),
             }
@@ -267,7 +267,7 @@ impl LeftOut {
     }
 }
 
-/// Returns a row, without its verdict unless that is clear already, or why the metric is left out.
+/// Returns a row, or why the metric is left out. [`correct`] judges a row that has a change and no `why`.
 fn row(
     phase: &str,
     at: usize,
@@ -295,7 +295,8 @@ fn row(
     }
     let lacking = |samples: &[RunSample]| samples.iter().find_map(|sample| sample.values[at].lack());
     if let Some(lack) = lacking(base).or(lacking(candidate)) {
-        // A metric that only one side has shows a change.
+        // The metric is left out only if both sides have too few values. If one side has them, the row stays and is
+        // inconclusive.
         if lack == MetricValue::Few && lacking(base).is_some() && lacking(candidate).is_some() {
             return Err(LeftOut::Few);
         }
@@ -366,7 +367,8 @@ fn judge(measure: Measure, shown: ChangeInterval, p: f64, few: bool) -> Judgemen
     let inner = |value: f64| if measure.is_ratio() { value.ln() } else { value };
     let change = measure.worse(shown.map(inner));
     let margin = measure.inner(measure.margin());
-    // The nearer end of the interval and the change, both with the sign of a change for the worse.
+    // `middle` is the change, and `near` is the end of the interval that is nearer to 0. Both are positive for a change
+    // in the tested direction.
     let beyond = |middle: f64, near: f64| if few { near > margin } else { middle > margin && near > 0.0 };
     if p < ALPHA && beyond(change.middle, change.low) {
         Judgement::Regressed

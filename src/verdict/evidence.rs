@@ -1,6 +1,7 @@
 //! The evidence of one assertion: the numbers that it needs from the counts, and their evaluation.
 //!
-//! Evidence adds up: over phases for an assertion about the whole run, over seconds for one about a window.
+//! Evidence is summed: over the phases for an assertion about the whole run, over the seconds for an assertion with a
+//! window.
 //!
 //! # Decisions
 //! - The share of an outcome is its part of the arrivals that have an outcome, shed ones included. Over a whole run these
@@ -8,10 +9,10 @@
 //! - A rate a second counts only the window: later events are in no rate (M21).
 //! - Shares of attempts, retries and their outcomes are relative to the messages that started.
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
-//! - A value that is only known to lie between two bounds (M12) holds or fails if it does so for every value between
-//!   them. Otherwise there are no data. The same rule applies to times measured by the clock of another machine, within
-//!   the bound of its offset. Mostly there is no upper bound: then the value can break an upper limit and keep a lower
-//!   one.
+//! - If a value is only known to lie between two bounds (M12), the assertion holds or fails only if it does so for
+//!   every value between the bounds. Otherwise there are no data. The same rule applies to times measured by the clock
+//!   of another machine, within the bound of its offset. Often there is no upper bound: then the value can break an
+//!   upper limit and keep a lower limit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -341,7 +342,8 @@ pub(super) fn of_event(expr: &Expr, measure: EventMeasure, effect: &EventEffect)
         (EventMeasure::Outage, None, _) => compare(expr, 0.0, 0.0, duration_text),
         (EventMeasure::Outage, Some(outage), _) => {
             let most = outage.at_most.map_or(f64::INFINITY, ns);
-            // The times of an outage are precise to one slice.
+            // The times of an outage are rounded to slices, so bounds that are at most three slices apart count as
+            // equal.
             let least = ns(outage.length());
             let most = if most - least <= 3.0 * ns(SLICE) { least } else { most };
             compare(expr, least, most, duration_text)
@@ -371,7 +373,8 @@ pub(super) fn done(expr: &Expr, phases: &[&Work]) -> Answer {
     compare(expr, share, share, |_| told.join(": "))
 }
 
-/// Returns the index of the `[[expect]]` with this name. One without a name has its number in the profile, from 1.
+/// Returns the index of the `[[expect]]` with this name. An `[[expect]]` without a name has its number in the profile,
+/// from 1.
 pub(super) fn expect_index(expects: &[Expect], name: &str) -> Option<u32> {
     let named = |(i, expect): (usize, &Expect)| match &expect.name {
         Some(own) => own == name,
@@ -405,7 +408,7 @@ fn compare(expr: &Expr, least: f64, most: f64, text: impl Fn(f64) -> String) -> 
     let (at_least, at_most) = (expr.operator.holds(least, expr.value), expr.operator.holds(most, expr.value));
     let between = least < expr.value && expr.value < most;
     let status = match expr.operator {
-        // Both bounds may differ from the expected value, and the true value be equal to it.
+        // Both bounds differ from the expected value, but the true value may be equal to it.
         Operator::Equal | Operator::Unequal if between => NoData,
         _ if at_least != at_most => NoData,
         _ if at_least => Pass,

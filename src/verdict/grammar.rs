@@ -16,7 +16,8 @@
 //!           | NUMBER (% /s /m /h)           with rate: the share of all, or so many in that time
 //! ```
 //!
-//! It parses expressions and locates errors. `evidence` finds the number, and `judge` compares.
+//! This module parses expressions and locates errors. `evidence` finds the value and compares it with the expected one,
+//! and `judge` makes the verdict of the run.
 //!
 //! # Decisions
 //! - `done` is only a share: messages, sessions and time are not counted in one number.
@@ -42,13 +43,14 @@ pub struct Assertion {
     pub expr: Expr,
     /// The phase in which it must hold; `None` for all measured phases together.
     pub phase: Option<String>,
-    /// The length of the stretches in each of which it must hold; `None` for the whole.
+    /// The length of the sliding window; the assertion must hold in each window. `None`: it must hold over the whole.
     pub window: Option<Duration>,
-    /// Whether the run ends as soon as it fails.
+    /// Whether the run ends as soon as the assertion fails.
     pub abort: bool,
-    /// The age of the phase from which on it is checked.
+    /// How long after the start of its first phase the assertion is checked for the first time. Only checks during the
+    /// run use this.
     pub grace: Duration,
-    /// Whether it is built in.
+    /// Whether the assertion is built in.
     pub builtin: bool,
 }
 
@@ -70,7 +72,7 @@ pub struct Expr {
 /// The subject of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A distribution of durations, of this outcome; `None` for all outcomes (for lag and wait).
+    /// A distribution of durations, of this outcome; `None` for all outcomes (the default of lag, wait and setup).
     Latency(Metric, Option<Outcome>),
     /// Arrivals that were scheduled.
     Scheduled,
@@ -258,7 +260,8 @@ impl fmt::Display for Expr {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}{}", nearest.as_ref().map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
 pub struct GrammarError {
-    /// The wrong piece, in bytes of the expression. If something is missing, it is empty at that place.
+    /// The wrong piece, in bytes of the expression. If something is missing, the span is empty and stands at that
+    /// place.
     pub span: Range<usize>,
     /// The fault, as a lowercase fragment.
     pub message: String,
@@ -267,7 +270,7 @@ pub struct GrammarError {
 }
 
 impl Assertion {
-    /// Parses an expression. It holds over all measured phases and without a window, until the caller changes that.
+    /// Parses an expression. The assertion covers all measured phases and has no window, until the caller changes that.
     ///
     /// # Errors
     /// The place of the fault, and the nearest valid word.

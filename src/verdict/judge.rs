@@ -6,7 +6,7 @@
 //!   given.
 //! - If the user stopped the run, no assertion is judged: waiting arrivals are shed and the work is incomplete, through
 //!   no fault of the listener. The values observed until then are reported.
-//! - An assertion without data fails the run like a failed one: a check without data must not pass.
+//! - An assertion without data fails the run, as a failed assertion does: a check without data must not pass.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub enum VerdictStatus {
     NoData,
     /// The numbers cannot be trusted.
     Invalid,
-    /// The user stopped it.
+    /// The user stopped the run.
     Interrupted,
 }
 
@@ -74,7 +74,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Judges a run. `expects` are those of the plan. `windows` has watched the run with the same assertions.
+    /// Judges a run. `expects` is the list of the plan. `windows` has evaluated the same assertions during the run.
     pub fn judge(
         measured: &Measured,
         summary: &Summary,

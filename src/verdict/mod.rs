@@ -1,8 +1,9 @@
 //! Judges runs, searches and comparisons, and returns the exit code that follows.
 //!
-//! It measures nothing and prints nothing: `grammar` parses an assertion, `evidence` finds its value in the collector's counts,
-//! `window` evaluates sliding windows during the run, and `judge` gives the verdict of a run. `search` judges searches for limits
-//! and for the capacity, `compare` compares runs with runs. `exit_code` holds the exit codes of every command.
+//! This module measures nothing and prints nothing: `grammar` parses an assertion, `evidence` finds its value in the
+//! collector's counts, `window` evaluates sliding windows during the run, and `judge` gives the verdict of a run.
+//! `search` judges searches for limits and for the capacity, `compare` compares runs with runs. `exit_code` holds the
+//! exit codes of every command.
 
 pub mod compare;
 mod evidence;

@@ -14,7 +14,7 @@ pub enum AssertionStatus {
     Fail,
     /// There were no data, which counts as a failure.
     NoData,
-    /// The user stopped the run, so the whole is unknown.
+    /// The user stopped the run, so the assertion is not judged.
     NotJudged,
 }
 
@@ -58,16 +58,16 @@ pub struct AssertionResult {
     pub status: AssertionStatus,
     /// Whether the assertion is built in.
     pub builtin: bool,
-    /// Whether it ends the run as soon as it fails.
+    /// Whether the assertion ends the run as soon as it fails.
     pub abort: bool,
-    /// The length of the stretches in each of which it must hold; `None` for the whole.
+    /// The length of the sliding window; the assertion must hold in each window. `None`: it must hold over the whole.
     pub window: Option<Duration>,
 }
 
 /// Returns the indices of the phases that an assertion is about.
 ///
 /// # Errors
-/// Why there is no such phase, in words.
+/// The phase does not exist, or is a warm-up.
 pub(super) fn scope<'a>(
     assertion: &Assertion,
     phases: impl IntoIterator<Item = &'a PhaseInfo>,

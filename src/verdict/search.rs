@@ -15,7 +15,7 @@ pub struct SearchVerdict {
     pub reason: Option<SearchReason>,
 }
 
-/// Why a measurement is invalid.
+/// Why a search is invalid, or has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SearchReason {
     /// The name in result.json.
@@ -43,8 +43,8 @@ impl SearchVerdict {
         SearchVerdict::new(VerdictStatus::Interrupted)
     }
 
-    /// Returns the verdict of a search that did not begin, because its first session was not served. `reply` is what
-    /// came instead, and `hint` what that probably means.
+    /// Returns the verdict of a search that did not begin, because its first session was not served. `reply` describes
+    /// what the listener did instead, and `hint` the probable cause.
     pub fn not_served(reply: &str, hint: Option<&str>) -> SearchVerdict {
         let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
         let sentence = format!("the listener does not serve a first session: {reply}{hint}");

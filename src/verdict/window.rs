@@ -26,7 +26,8 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// Returns the evaluation of `assertions`. Those with neither a window nor `abort` are left out.
+    /// Returns the evaluation of `assertions`. Assertions with neither a window nor `abort`, and those whose phase is
+    /// not measured, are left out.
     pub fn new(assertions: &[Assertion], phases: &[PhaseInfo], expects: &[Expect]) -> Windows {
         let watched = |(index, assertion): (usize, &Assertion)| {
             if assertion.window.is_none() && !assertion.abort {

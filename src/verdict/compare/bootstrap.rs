@@ -40,7 +40,7 @@ impl Drawn {
         }
     }
 
-    /// Returns twice the share of the draws on the rarer side of no change.
+    /// Returns the two-sided p: twice the share of the draws on the rarer side of no change.
     pub(super) fn p_value(&self) -> f64 {
         let up = self.0.iter().filter(|change| **change >= 0.0).count();
         let down = self.0.iter().filter(|change| **change <= 0.0).count();

@@ -23,7 +23,7 @@ pub struct DeliveryFaults {
 }
 
 impl Comparison {
-    /// Adds the deliveries of a run. `None` means that this side had no receiver.
+    /// Adds the deliveries of both sides. `None` means that a run of this side had no receiver.
     pub fn add_deliveries(&mut self, base: Option<DeliveryFaults>, candidate: Option<DeliveryFaults>) {
         let (base, candidate) = match (base, candidate) {
             (Some(base), Some(candidate)) => (base, candidate),

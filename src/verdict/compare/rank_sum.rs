@@ -57,14 +57,14 @@ mod tests {
 
     #[test]
     fn it_is_exact() {
-        // Complete separation: 2 of C(8, 4) = 70 and of C(10, 5) = 252 deals.
+        // Complete separation: 2 of C(8, 4) = 70 and of C(10, 5) = 252 assignments.
         assert_eq!(p_value(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]), 2.0 / 70.0);
         assert_eq!(p_value(&[1.0, 2.0, 3.0, 4.0, 5.0], &[6.0, 7.0, 8.0, 9.0, 10.0]), 2.0 / 252.0);
         // U = 3 of 4 and 4, as in R's wilcox.test(c(1,2,3,7), c(4,5,6,8), exact = TRUE).
         assert_eq!(p_value(&[1.0, 2.0, 3.0, 7.0], &[4.0, 5.0, 6.0, 8.0]), 14.0 / 70.0);
         assert_eq!(p_value(&[1.0; 4], &[1.0; 4]), 1.0);
         // 3 and 3 values with a tie across the sides: the sums 1 + 2 + 3.5 = 6.5 and the other end, each in 2 of 20
-        // deals.
+        // assignments.
         assert_eq!(p_value(&[1.0, 2.0, 3.0], &[3.0, 4.0, 5.0]), 4.0 / 20.0);
         assert_eq!((least(4, 4), least(5, 4)), (2.0 / 70.0, 2.0 / 126.0));
     }

@@ -8,7 +8,7 @@ use super::Measure;
 use super::bootstrap::{self, Effort};
 use crate::collector::histogram::{Hist, Status, needed, rank};
 
-/// The length of a block: longer than the correlation between the seconds of a listener.
+/// The length of a block: longer than the time over which the seconds of a listener are correlated.
 pub const BLOCK: Duration = Duration::from_secs(10);
 /// The largest number of blocks. A long run has longer blocks.
 const MOST_BLOCKS: usize = 60;
@@ -38,7 +38,7 @@ impl TimeMetric {
     }
 }
 
-/// The measurement of one stretch of time.
+/// The measurement of one block of time.
 #[derive(Clone, Debug, Default)]
 pub struct TimeBlock {
     /// The length of the block.
@@ -85,7 +85,7 @@ pub(super) enum MetricValue {
     Few,
     /// There is only a lower bound (M12).
     AtLeast,
-    /// There was no time, or no arrival.
+    /// The window is empty, or no arrival ended.
     Nothing,
     /// There was no receiver behind the relay, or no common clock.
     Unmeasured,

@@ -1,5 +1,5 @@
-//! Runs with a known true difference: log-normal times, seconds that resemble the one before, and runs that differ by 3
-//! %.
+//! Runs with a known true difference: log-normal times, seconds that are correlated with the second before, and runs
+//! that differ by 3 %.
 
 use std::time::Duration;
 

@@ -34,8 +34,8 @@ fn false_alarms(comparisons: usize, alike: Truth) -> usize {
 
 #[test]
 fn runs_that_are_alike_are_seldom_called_regressed() {
-    // The bound for 2,000 comparisons is 5 %. At that rate, 20 or more of 200 occur once in a thousand times, and the
-    // seed is fixed.
+    // The bound for 2,000 comparisons is 5 %. At that rate, 20 or more of 200 have a probability of 0.3 %, and the seed
+    // is fixed.
     let found = false_alarms(200, ALIKE);
     assert!(found < 20, "{found} of 200");
 }
@@ -62,8 +62,8 @@ fn the_test_and_the_interval_each_take_the_run_for_the_unit() {
         let change = row.change.unwrap();
         beside += usize::from(change.low > 1.0 || change.high < 1.0);
     }
-    // The exact test itself has 4.1 of 100 (2 * 19 of 924 deals). An interval of six runs is wrong a little more often
-    // than 5.
+    // The exact test itself has 4.1 of 100 (2 * 19 of 924 assignments). An interval of six runs is wrong a little more
+    // often than 5.
     assert!(tested <= 12, "{tested} of 100 tests find what is not there");
     assert!(beside <= 20, "{beside} of 100 intervals lie beside the truth");
 }

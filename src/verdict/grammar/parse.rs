@@ -83,7 +83,7 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
     Ok(Expr { text: text.trim().to_owned(), subject, aggregate, operator, value })
 }
 
-/// A piece without blanks, either of operator signs only or without any, and its position.
+/// A piece without blanks and its position. It consists of operator signs only, or has none.
 #[derive(Clone, Copy)]
 struct ExprWord<'a> {
     text: &'a str,

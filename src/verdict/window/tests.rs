@@ -41,7 +41,7 @@ fn assertion(expr: &str, window: Option<u64>, abort: bool) -> Assertion {
 }
 
 /// Feeds a phase with these (accepted, deferred) counts for each second. Returns the second in which an assertion ended
-/// it, and the assertion.
+/// the run, and the index of the assertion.
 fn watch(windows: &mut Windows, seconds: &[(u64, u64)]) -> Option<(usize, usize)> {
     let fed = |(i, counts): (usize, &(u64, u64))| {
         windows.feed(&second(i as u64, [*counts, (0, 0)])).map(|who| (i, who))
