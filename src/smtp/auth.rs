@@ -1,11 +1,11 @@
 //! Logins (RFC 4954): the user, the mechanism, and the client's answers to the listener's challenges.
 //!
-//! This module works without lines and without base64: the client's opening and `listener` do the encoding. [`verify`]
-//! is the server's side.
+//! This module handles decoded messages: the client's opening and `listener` encode them in base64 and write the lines.
+//! [`verify`] is the server's side.
 //!
 //! # Decisions
-//! - A secret is a type of its own without a visible form: no log, result or error can print it by accident. A
-//!   [`Redactor`] searches the listener's replies for it.
+//! - [`Secret`] has no `Display`, and its `Debug` prints a mask: no log, result or error can print a secret by
+//!   accident. A [`Redactor`] searches the listener's replies for it.
 //! - Crates provide SCRAM, HMAC and SASLprep; mechanisms that only format text are here.
 
 mod bearer;
@@ -29,7 +29,7 @@ pub use self::redact::{LineRedactor, Redactor};
 pub enum Mechanism {
     /// RFC 4616.
     Plain,
-    /// Two prompts that were never standardized.
+    /// The listener prompts for the user name and the password. The mechanism was never standardized.
     Login,
     /// RFC 2195.
     CramMd5,
@@ -37,7 +37,7 @@ pub enum Mechanism {
     ScramSha256,
     /// SCRAM-SHA-256 bound to the TLS session by `tls-exporter` (RFC 9266).
     ScramSha256Plus,
-    /// Google's mechanism, older than the standard.
+    /// Google's mechanism, the predecessor of OAUTHBEARER.
     Xoauth2,
     /// RFC 7628.
     Oauthbearer,
@@ -131,7 +131,7 @@ impl Login {
         Login { endpoint, ..self }
     }
 
-    /// Returns the exchange of one session. `tls` is the session's handshake, for channel binding.
+    /// Starts the exchange of one session. `tls` is the session's handshake, for channel binding.
     pub fn begin(&self, tls: Option<&Handshake>) -> Box<dyn AuthExchange> {
         let (user, secret) = (self.user.as_bytes(), self.secret.reveal().as_bytes());
         match self.mechanism {
@@ -167,8 +167,8 @@ pub trait AuthExchange: fmt::Debug {
     /// 4954 4).
     fn respond(&mut self, challenge: &[u8]) -> Option<Vec<u8>>;
 
-    /// Whether this challenge asks for the initial response once more, because the listener ignored the one that came
-    /// with the command. [`AuthExchange::respond`] answers every other challenge.
+    /// Whether this challenge asks for the initial response once more, because the listener ignored the initial
+    /// response in the command. [`AuthExchange::respond`] answers every other challenge.
     fn asks_again(&self, challenge: &[u8]) -> bool {
         challenge.is_empty()
     }
@@ -178,7 +178,8 @@ pub trait AuthExchange: fmt::Debug {
         true
     }
 
-    /// Whether success is valid now. A mechanism that also authenticates the listener needs the listener's proof first.
+    /// Whether a success reply (235) is valid now. A mechanism that also authenticates the listener needs the
+    /// listener's proof first.
     fn is_done(&self) -> bool;
 }
 
@@ -186,7 +187,7 @@ pub trait AuthExchange: fmt::Debug {
 struct Said {
     /// The parts in reverse order.
     parts: Vec<Vec<u8>>,
-    /// Whether the first part goes with the command.
+    /// Whether the AUTH command carries the first part.
     first: bool,
 }
 

@@ -1,5 +1,5 @@
-//! XOAUTH2 and OAUTHBEARER (RFC 7628), the client's side. The token goes with the command, and a challenge gives the
-//! listener's reason to refuse it.
+//! XOAUTH2 and OAUTHBEARER (RFC 7628), the client's side. The AUTH command carries the token, and a challenge gives the
+//! listener's reason to refuse the token.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ pub(super) struct BearerClient {
     initial: Option<Vec<u8>>,
     /// The answer to the challenge with the listener's reason. The listener refuses the login after this answer.
     dummy: Option<&'static [u8]>,
-    /// Whether an error was answered, after which no success can follow.
+    /// Whether the client has answered an error. A success after it is invalid.
     failed: bool,
 }
 
 impl BearerClient {
-    /// Creates `user=...^Aauth=Bearer ...^A^A`. The answer to an error is empty.
+    /// Creates the exchange with the message `user=...^Aauth=Bearer ...^A^A`. The answer to an error is empty.
     pub fn xoauth2(user: &str, token: &Secret) -> BearerClient {
         let initial = format!("user={user}\x01auth=Bearer {}\x01\x01", token.reveal());
         BearerClient { initial: Some(initial.into_bytes()), dummy: Some(b""), failed: false }
     }
 
-    /// Creates the message of RFC 7628 3.1. The answer to an error is one ^A (3.2.3).
+    /// Creates the exchange with the message of RFC 7628 3.1. The answer to an error is one ^A (3.2.3).
     pub fn oauthbearer(user: &str, token: &Secret, endpoint: Option<(&str, u16)>) -> BearerClient {
         let endpoint = endpoint.map(|(host, port)| format!("host={host}\x01port={port}\x01"));
         // The name is a saslname (RFC 5801 4).

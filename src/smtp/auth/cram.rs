@@ -1,4 +1,4 @@
-//! CRAM-MD5 (RFC 2195): the name, and the HMAC of the challenge with the password as key.
+//! CRAM-MD5 (RFC 2195): the client sends its name, and the HMAC of the challenge with the password as key.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;

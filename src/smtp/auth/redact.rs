@@ -26,8 +26,8 @@ impl Redactor {
     pub(super) fn new(secret: &Secret) -> Redactor {
         let secret = secret.reveal();
         let mut shapes: Vec<String> = (!secret.is_empty()).then(|| secret.to_owned()).into_iter().collect();
-        // Three bytes make four letters. The secret may begin at any of the three, and the letters at its ends also
-        // depend on the neighbouring bytes.
+        // Base64 encodes three bytes as four letters. The secret may begin at any of the three bytes. The letters at
+        // its ends also depend on the neighbouring bytes, so only the letters between them are searched for.
         for before in 0..3 {
             let text = [&b"\0\0"[..before], secret.as_bytes()].concat();
             let letters = STANDARD_NO_PAD.encode(&text);
@@ -68,7 +68,7 @@ pub struct LineRedactor {
     partial: Vec<u8>,
 }
 
-/// The largest length of a line. A longer line is not a reply.
+/// The largest length of a line. A longer line is returned before its end, because it is not a reply.
 const LONGEST: usize = 16 * 1024;
 
 impl LineRedactor {

@@ -1,10 +1,12 @@
-//! SCRAM-SHA-256 and -PLUS (RFC 5802, RFC 7677), both sides. This module gives the crate its data and limits the cost.
+//! SCRAM-SHA-256 and -PLUS (RFC 5802, RFC 7677), both sides. `rsasl` ("the crate" below) runs the exchange. This module
+//! supplies the credentials and limits the cost.
 //!
 //! # Decisions
-//! - A salted password costs thousands of hashes. The first one of a login is cached (RFC 5802 5.1), or the generator
-//!   would measure its own work. If a listener gives a user another salt each time, the cost is paid each time.
-//! - A listener that asks for more than [`MOST_ITERATIONS`] rounds is refused, because they would delay all sessions of
-//!   the thread.
+//! - A salted password costs thousands of hashes. Each login caches its first salted password (RFC 5802 5.1). Otherwise
+//!   the generator would measure its own work. If a listener gives a user another salt in each session, each session
+//!   computes the hashes again.
+//! - A listener that asks for more than [`MOST_ITERATIONS`] rounds is refused, because the computation would delay all
+//!   sessions of the thread.
 //! - Without -PLUS the client sends `n`: no channel binding.
 //! - The crate's parser panics if an attribute lacks its letter or its `=`. Input from the network is checked first.
 //! - The server's side answers an unknown user like a known one with a wrong password.
@@ -34,8 +36,8 @@ pub(super) const ITERATIONS: u32 = 4096;
 
 static PLAIN: &[Mechanism] = &[SCRAM_SHA256];
 static PLUS: &[Mechanism] = &[SCRAM_SHA256_PLUS];
-/// The mechanisms if -PLUS is offered, too. A client that claims to support channel binding but did not use it was
-/// downgraded, and is refused (RFC 5802 6).
+/// The mechanisms of a server that offers -PLUS. With both registered, the crate refuses a client that supports channel
+/// binding and did not use it: the client was downgraded (RFC 5802 6).
 static BOTH: &[Mechanism] = &[SCRAM_SHA256, SCRAM_SHA256_PLUS];
 
 /// A salted password, with its salt and rounds.
@@ -72,7 +74,7 @@ impl Keys {
     }
 }
 
-/// Returns the salted password. A password that SASLprep forbids is used unchanged, and the login fails.
+/// Returns the salted password. A password that SASLprep forbids is used unchanged.
 fn salted(secret: &Secret, salt: &[u8], iterations: u32) -> [u8; 32] {
     let mut salted = Default::default();
     hash_password::<Sha256>(prepared(secret.reveal()).as_bytes(), iterations, salt, &mut salted);
@@ -93,7 +95,7 @@ impl ChannelBindingCallback for ChannelBinding {
     }
 }
 
-/// The data of the client's side, which the crate asks for.
+/// The client's data that the crate asks for.
 struct Credentials {
     user: String,
     secret: Secret,
@@ -222,7 +224,7 @@ impl Validation for User {
     type Value = Option<usize>;
 }
 
-/// The data of the server's side, which the crate asks for.
+/// The server's data that the crate asks for.
 struct Directory(Arc<Users>);
 
 impl Directory {
@@ -266,7 +268,7 @@ impl SessionCallback for Directory {
         validate: &mut Validate<'_>,
     ) -> Result<(), ValidationError> {
         let (name, found) = self.named(context);
-        // No user acts for another one.
+        // A user may not act as another user.
         let itself = context.get_ref::<AuthzId>().is_none_or(|other| other.is_empty() || other == name);
         validate.finalize::<User>(found.filter(|_| itself));
         Ok(())
@@ -283,7 +285,8 @@ pub(super) struct ScramServer {
 }
 
 impl ScramServer {
-    /// Creates an exchange. `binding` is the session's channel binding, if it has one; with `plus` it must be used.
+    /// Creates an exchange. `binding` is the session's channel binding, if the session has one. `plus` selects -PLUS,
+    /// with which the client must use it.
     pub fn new(users: Arc<Users>, binding: Option<&[u8]>, plus: bool) -> ScramServer {
         let registry = if binding.is_some() { BOTH } else { PLAIN };
         let config = SASLConfig::builder()
@@ -306,7 +309,7 @@ impl ScramServer {
         let Some(mut session) = self.session.take() else { return AuthReply::Denied };
         let mut parts = response.split(is_comma);
         if !std::mem::replace(&mut self.started, true) {
-            // The first message has a header of two parts: a flag, and the identity to act as, which may be empty.
+            // The first message begins with two header parts: a flag, and the identity to act as, which may be empty.
             if parts.next().is_none()
                 || !parts.next().is_some_and(|other| other.is_empty() || is_attribute(other))
             {

@@ -19,7 +19,7 @@ fn tls(binding: &[u8]) -> Handshake {
     Handshake { binding: Some(binding.to_vec()), ..Handshake::default() }
 }
 
-/// Runs both sides until the server decides. Also returns whether the client takes a success then as valid.
+/// Runs both sides until the server decides. Also returns whether a success reply would then be valid for the client.
 fn talk(login: &Login, client: Option<&Handshake>, server: Option<&Handshake>) -> (AuthReply, bool) {
     let mut exchange = login.begin(client);
     let binding = server.and_then(|tls| tls.binding.as_deref());
@@ -61,7 +61,7 @@ fn every_mechanism_logs_in_who_is_known_and_nobody_else() {
                 matches!(turn, AuthReply::Denied | AuthReply::Malformed),
                 "{mechanism:?} {user}: {turn:?}"
             );
-            // A mechanism that also proves the listener's identity, or that received an error, takes no success now.
+            // A mechanism that also authenticates the listener, or that received an error, accepts no success here.
             let believes = matches!(mechanism, Mechanism::Plain | Mechanism::Login | Mechanism::CramMd5);
             assert_eq!(done, believes, "{mechanism:?}");
         }
@@ -98,7 +98,7 @@ fn a_listener_that_does_not_prove_itself_or_asks_too_much_is_not_believed() {
     let asks = |reply: &dyn Fn(&str) -> String| {
         let mut exchange = login.begin(None);
         let first = String::from_utf8(exchange.initial().unwrap()).unwrap();
-        // A nonce may hold the same letters.
+        // The nonce itself may contain `r=`.
         let (_, nonce) = first.split_once("r=").unwrap();
         exchange.respond(reply(nonce).as_bytes())
     };
@@ -143,7 +143,7 @@ fn cram_md5_of_rfc_2195() {
     assert_eq!(verifier.begin(Some(b"tim")), AuthReply::Malformed, "the server speaks first");
 }
 
-/// RFC 7677 3: the crate's functions, as they are used here, give the proofs of the example.
+/// RFC 7677 3: the functions of `rsasl`, as the code uses them, give the proofs of the example.
 #[test]
 fn scram_sha_256_of_rfc_7677() {
     let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
@@ -232,7 +232,7 @@ fn nothing_that_is_printed_holds_a_secret() {
     }
 }
 
-/// Parts that the crate's own parser expects, and panics without.
+/// Messages without the parts that the parser of `rsasl` expects. The parser would panic on them.
 #[test]
 fn a_stranger_s_message_without_its_attributes_is_refused() {
     let login = Login::new(Mechanism::ScramSha256, "tim", Secret::new("tanstaaftanstaaf"));

@@ -1,10 +1,10 @@
 //! The server's side of logins: the known users, and the evaluation of a client's responses by each mechanism.
 //!
-//! Like the client's side it works without lines and without base64.
+//! Like the client's side, this module handles decoded messages.
 //!
 //! # Decisions
-//! - It shares no parser with the client's side, so that one bug cannot hide the other. Both sides use the crate for
-//!   SCRAM; there the examples of the RFCs are the independent test.
+//! - This side shares no parser with the client's side: a test of both sides would not show a bug in a shared parser.
+//!   Both sides use `rsasl` for SCRAM, so the examples of the RFCs test SCRAM independently.
 //! - A user has one secret: a password or a token.
 
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ struct Known {
 }
 
 impl Users {
-    /// Creates users from names and secrets. Of two entries with one name the last counts.
+    /// Creates users from names and secrets. If two entries have the same name, the last one is used.
     pub fn new(users: impl IntoIterator<Item = (String, Secret)>) -> Users {
         let mut all = Users::default();
         for (name, secret) in users {
@@ -169,7 +169,7 @@ impl AuthVerifier {
     pub fn begin(&mut self, initial: Option<&[u8]>) -> AuthReply {
         match (&self.state, initial) {
             (VerifierState::CramMd5(challenge), None) => AuthReply::Challenge(challenge.clone()),
-            // The server speaks first here (RFC 4954 4).
+            // With CRAM-MD5 the server sends the first challenge (RFC 4954 4).
             (VerifierState::CramMd5(_), Some(_)) => AuthReply::Malformed,
             (VerifierState::Login(_), None) => AuthReply::Challenge(b"Username:".to_vec()),
             (_, None) => AuthReply::Challenge(Vec::new()),
@@ -220,7 +220,7 @@ impl AuthVerifier {
         }
     }
 
-    /// Checks `[authzid] NUL authcid NUL passwd` (RFC 4616 2). No user acts for another one.
+    /// Checks `[authzid] NUL authcid NUL passwd` (RFC 4616 2). A user may not act as another user.
     fn plain(&self, text: &str) -> Option<AuthReply> {
         let mut parts = text.split('\0');
         let (other, name, secret) = (parts.next()?, parts.next()?, parts.next()?);
@@ -253,7 +253,7 @@ fn oauthbearer(text: &str) -> Option<(String, &str)> {
     Some((user, pairs.split('\x01').find_map(bearer)?))
 }
 
-/// Returns the token of `auth=Bearer token`. The scheme ignores case (RFC 7235 2.1).
+/// Returns the token of `auth=Bearer token`. The scheme may be in upper or lower case (RFC 7235 2.1).
 fn bearer(pair: &str) -> Option<&str> {
     let (scheme, token) = pair.strip_prefix("auth=")?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start_matches(' '))
