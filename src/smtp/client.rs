@@ -6,17 +6,18 @@
 //! # Decisions
 //! - A reply is not an error: 4yz and 5yz end a step, and the owner gets the event. Only a dialogue that is out of step
 //!   ends the session (malformed replies, unasked replies, 421, time-outs).
-//! - A step is measured from the moment its group is written, so all steps of a group count from the same moment. Its
-//!   time-out counts from the last progress (a reply, or bytes that the kernel took). Otherwise slow replies to the
-//!   first commands of a group would time out the last one (RFC 5321 4.5.3.2 has no groups).
+//! - The time of a step begins when its group of pipelined commands is written, so all steps of a group begin at the
+//!   same moment. Its time-out counts from the last progress (a reply, or bytes that the kernel took). Otherwise slow
+//!   replies to the first commands of a group would time out the last one (RFC 5321 4.5.3.2 has no groups).
 //! - Data that was read before a command was written cannot be its reply. All complete replies of a read are processed
 //!   before anything is written. A reply without an outstanding command puts the session out of step, and so does a
 //!   reply whose first part was read before the command was written. A session out of step accepts no further message.
 //!   Only 421 may come at any time.
-//! - A surplus reply that comes after the next command looks like the reply to that command. `proof` says what can be
-//!   known in this case, and what proves an acceptance.
-//! - The driver passes on all data that it has read before the machine writes. It does not read again first: that would
-//!   cost a system call for each command. Data that arrives in between counts as later.
+//! - A surplus reply that comes after the next command looks like the reply to that command. `proof` describes what the
+//!   client can know in this case, and what proves an acceptance.
+//! - Before the machine writes, the driver passes on all data that it has read, but does not read again: that would
+//!   cost a system call for each command. Data that arrives between the last read and the write counts as read after
+//!   the write.
 //! - 220 opens and 221 closes a session. Neither counts as the success of another command, although its first digit is
 //!   2.
 //! - Once the kernel may have the final dot, a loss of the session leaves the message in doubt (RFC 5321 4.2.5),
@@ -99,7 +100,7 @@ pub struct Client<C> {
     backlog: bool,
     /// Whether part of a reply was there before the outstanding command was written.
     early: bool,
-    /// A message that is answered and not reported yet.
+    /// A message whose last reply was read and that is not reported yet.
     held: Option<UnprovenMessage>,
     wordings: ReplyWordings,
     /// Whether QUIT was sent to ask for missing replies of LMTP.
@@ -108,7 +109,7 @@ pub struct Client<C> {
     /// Nothing is sent before this time (misbehaviour of the script).
     silent_until: Option<Instant>,
     half_closed: HalfClose,
-    /// Whether the owner got the [`Event::Ready`] of this occasion.
+    /// Whether the owner got an [`Event::Ready`] since the session last became ready.
     offered: bool,
     events: VecDeque<Event>,
 }
@@ -197,7 +198,7 @@ impl<C: Content> Client<C> {
     /// Whether a reply of the listener is outstanding.
     fn is_waiting(&self) -> bool {
         match self.state {
-            // The client's own silence holds the handshake back.
+            // While the client is silent on purpose, the handshake does not begin.
             ClientState::Opening if self.silent_until.is_some() && self.is_handshake() => false,
             ClientState::Opening => {
                 self.written || self.opening.as_ref().is_some_and(|opening| opening.waits_unasked())
@@ -298,7 +299,8 @@ impl<C: Content> Client<C> {
             | Failure::Surplus(reply) => reply.code,
             _ => 0,
         };
-        // Giving up a session is no failure when no step is outstanding or the session is ending anyway.
+        // If the owner aborts a session without an outstanding step, or a session that is ending, that is not a
+        // failure.
         let leaving_or_idle = self.step() == Step::Idle || leaving || self.state == ClientState::Reset;
         let silent = matches!(failure, Failure::Aborted) && leaving_or_idle && !self.is_doubted();
         let why = failure.clone();
@@ -393,7 +395,7 @@ impl<C: Content> Client<C> {
         }
         self.alive = now;
         let several = step == Step::Body && self.transactions.order() == ReplyOrder::Several;
-        // Only replies to chunks are compared with those of the opening.
+        // Wordings are compared only if the content is sent in chunks, or if LMTP answers it several times.
         let opens = self.opening.is_some() && self.script.wishes.chunking.wanted != Use::Off;
         let notes = opens || self.transactions.goes_in_chunks() || several;
         let again = self.state == ClientState::Extra(ExtraCommand::Again);
@@ -418,8 +420,8 @@ impl<C: Content> Client<C> {
                 self.extra(turn.next(&self.script));
             }
             (_, Some(failure)) if is_refusal(&failure) => {
-                // RFC 5321 3.1: after a greeting that refuses, QUIT is in order. The same holds when hello or RSET is
-                // refused.
+                // RFC 5321 3.1: after a refusing greeting the client sends QUIT. The client does the same after a
+                // refused hello or RSET.
                 self.report(now, step, raw.code, Some(failure));
                 self.leave(now);
             }
@@ -526,7 +528,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Returns the `Ready` that is due now, once for each occasion.
+    /// Returns an [`Event::Ready`], once each time the session becomes ready for a transaction.
     fn offer(&mut self) -> Option<Event> {
         let early = match self.state {
             ClientState::Rest => false,
@@ -583,8 +585,8 @@ impl<C: Content> Client<C> {
     fn write_mail(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let before = out.len();
         if let Err(Lost(why)) = self.transactions.write(now, self.backlog, &mut self.events, out) {
-            // Content without its end is no message (RFC 5321 4.1.1.4). The listener must see the end of the session,
-            // not of the content.
+            // Content without its end is no message (RFC 5321 4.1.1.4). So the session ends, and the end of the content
+            // is never written.
             out.truncate(before);
             self.fail(now, Failure::Lost(why), false);
             return false;

@@ -1,13 +1,14 @@
 //! One transaction in progress: which of its commands are written and answered, and the state that results.
 //!
-//! It renders and counts. The client handles the time-outs, the events and the session.
+//! This module renders the commands and counts the replies. The client handles the time-outs, the events and the
+//! session.
 //!
 //! # Decisions
-//! - With BDAT the content is sent as commands too, each with a reply (RFC 3030 section 2). Together they are one
-//!   `body` step: it begins with the first chunk and ends with the reply to the last chunk, or with the first reply
-//!   that refuses one.
+//! - With BDAT the content is sent in chunks, and each chunk has a reply (RFC 3030 section 2). All chunks together are
+//!   one `body` step: the step begins with the first chunk and ends with the reply to the last chunk, or with the first
+//!   reply that refuses a chunk.
 //! - After a chunk is refused no further chunk is written. A chunk that has started is completed, because its length
-//!   was announced. RSET follows, unless the refused chunk was marked LAST: the reply to that one always ends the
+//!   was announced. RSET follows, unless the refused chunk was marked LAST: the reply to that chunk always ends the
 //!   transaction.
 //! - LMTP answers the end of the content once for each accepted recipient (RFC 2033 4.2). The transaction is accepted
 //!   only if all these replies accept it.
@@ -120,12 +121,12 @@ impl<C: Content> ClientTransaction<C> {
         self.chunk.is_some()
     }
 
-    /// Whether a reply that came now would answer content whose end the listener cannot have seen.
+    /// Whether a reply that is read now would answer content whose end the listener cannot have read.
     pub(super) fn is_early(&self) -> bool {
         match self.body {
             ContentProgress::Ahead | ContentProgress::Out => false,
             ContentProgress::Partly(_) | ContentProgress::Rendered if self.chunk.is_none() => true,
-            // Of all chunks only the last one written may be incomplete.
+            // Only the chunk that was written last may be incomplete.
             ContentProgress::Partly(offset) => self.answered + 1 == self.sent && self.is_within_chunk(offset),
             ContentProgress::Rendered => self.answered == self.last,
         }
@@ -156,20 +157,21 @@ impl<C: Content> ClientTransaction<C> {
         self.protocol == Protocol::Lmtp && self.accepted_recipients > 1
     }
 
-    /// Whether all of the content is written and a reply to it, or to a chunk of it, decides the result.
+    /// Whether the content was answered: a reply to the whole content came, or with BDAT the reply to the last chunk,
+    /// for at least one accepted recipient.
     pub(super) fn is_answered(&self) -> bool {
         let chunks = self.chunk.is_some() && self.accepted_recipients > 0 && self.answered > self.last;
         self.settled > 0 || chunks
     }
 
-    /// Whether the next reply only follows from a failure that was reported before. That holds for every later reply of
-    /// the group, including a 354 that only asks for the lone dot.
+    /// Whether the next reply is only a consequence of a failure that was reported before. Every later reply of the
+    /// group is such a consequence, also a 354 that asks for the lone dot.
     pub(super) fn is_consequence(&self) -> bool {
         self.failed
     }
 
-    /// Whether only the chunk marked LAST is unanswered, and everything before it succeeded. Then this transaction
-    /// cannot break the commands that follow in the group.
+    /// Whether only the chunk marked LAST is unanswered, and everything before it succeeded. Then no failure of this
+    /// transaction can affect the commands that follow in the group.
     pub(super) fn is_last_awaited(&self) -> bool {
         self.chunk.is_some()
             && !self.failed
@@ -178,8 +180,8 @@ impl<C: Content> ClientTransaction<C> {
     }
 
     /// Whether the listener may have the message, or may still receive it, if no reply says otherwise (RFC 5321 4.2.5).
-    /// With `cut_short` the listener receives only what the kernel has taken, and the end of the content was the last
-    /// thing rendered.
+    /// With `cut_short` the listener receives only what the kernel has taken, and nothing was rendered after the end of
+    /// the content.
     pub(super) fn in_doubt(&self, cut_short: bool) -> bool {
         !self.failed && !self.refused && self.is_out(cut_short)
     }
@@ -194,8 +196,7 @@ impl<C: Content> ClientTransaction<C> {
         self.body == ContentProgress::Out || self.body == ContentProgress::Rendered && !cut_short
     }
 
-    /// Returns how many replies to the content came and how many are due, if LMTP's replies are incomplete: some came,
-    /// but not all.
+    /// With LMTP, returns how many replies to the content came and how many are due, if some came but not all.
     pub(super) fn replies_due(&self) -> Option<(u32, u32)> {
         let missing =
             self.protocol == Protocol::Lmtp && (1..self.accepted_recipients).contains(&self.settled);
@@ -208,7 +209,7 @@ impl<C: Content> ClientTransaction<C> {
     }
 
     pub(super) fn wants_command(&self) -> bool {
-        // With BDAT there is no DATA: the envelope is the last part that is written here.
+        // With BDAT there is no DATA: RCPT is the last command that is written here.
         !self.failed
             && self.sent == self.answered
             && self.sent < self.data() + u32::from(self.chunk.is_none())
@@ -284,7 +285,7 @@ impl<C: Content> ClientTransaction<C> {
     /// rendered.
     ///
     /// # Errors
-    /// The same as of [`write_group`](Self::write_group).
+    /// The same as for [`write_group`](Self::write_group).
     pub(super) fn write_body(
         &mut self,
         grouped: bool,
@@ -315,7 +316,7 @@ impl<C: Content> ClientTransaction<C> {
         Ok(ends)
     }
 
-    /// Renders one chunk or the rest of one; with `grouped`, about as many chunks as make a piece.
+    /// Renders a chunk or its rest; with `grouped`, chunks up to about one piece.
     fn write_chunks(&mut self, chunk: NonZeroU64, grouped: bool, out: &mut Vec<u8>) -> Result<(), Lost> {
         let (start, size) = (out.len(), self.content.size());
         loop {
@@ -365,7 +366,7 @@ impl<C: Content> ClientTransaction<C> {
                 self.accepted_recipients += u32::from(good);
                 self.failed |= self.answered == self.data() && self.accepted_recipients == 0;
             }
-            // After a failure too, a 354 asks for a dot.
+            // Even after a failure a 354 asks for content: the lone dot.
             Step::Data if good => return None,
             Step::Data => self.failed = true,
             _ if midway => self.failed |= !good,
@@ -379,7 +380,7 @@ impl<C: Content> ClientTransaction<C> {
         self.is_spent().then_some(false)
     }
 
-    /// Processes a reply to the content: the only one, or one of several with LMTP.
+    /// Processes a reply to the content: the only reply, or with LMTP one of several.
     fn settle(&mut self, good: bool) -> Option<bool> {
         self.settled += 1;
         self.refused |= !good;

@@ -39,7 +39,7 @@ pub enum Failure {
     /// The listener does not offer what the session requires.
     NotOffered(Lacking),
     /// Bytes came in clear text between the 220 to STARTTLS and the handshake (the flaw of CVE-2011-0411). The text
-    /// holds the first of them.
+    /// holds the first bytes.
     Injected(String),
     /// The TLS handshake failed.
     Insecure(Insecure),
@@ -52,10 +52,10 @@ pub enum Failure {
         came: u32,
         /// How many replies were due: one for each accepted recipient.
         due: u32,
-        /// What ended the wait for the others.
+        /// What ended the wait for the missing replies.
         why: Box<Failure>,
     },
-    /// The run ended or gave the session up.
+    /// The owner gave the session up, for example because the run ended.
     Aborted,
 }
 
@@ -90,9 +90,9 @@ pub enum Event {
         started: Instant,
         /// The end of the step.
         ended: Instant,
-        /// The code of the reply that ended it; 0 if none did.
+        /// The code of the reply that ended the step; 0 if no reply did.
         code: u16,
-        /// Why it failed; `None` if it succeeded.
+        /// Why the step failed; `None` if it succeeded.
         failure: Option<Box<Failure>>,
         /// Whether the listener may have the message: its final dot, or the chunk marked LAST, may be sent, and no
         /// reply gives the result.
@@ -131,7 +131,7 @@ pub enum Event {
         /// Whether the reply to the end of the content was positive; with LMTP, the replies for every accepted
         /// recipient.
         accepted: bool,
-        /// When it ended: the final reply was read.
+        /// When the final reply was read.
         ended: Instant,
     },
     /// The session is over; nothing follows.

@@ -1,10 +1,10 @@
-//! Commands outside transactions: VRFY before the first one, NOOP and RSET after each. Returns their order and writes
-//! them.
+//! Commands outside transactions: VRFY before the first one, NOOP and RSET after each. This module determines their
+//! order and renders them.
 //!
 //! # Decisions
-//! - They are sent one at a time: NOOP and VRFY may only end a group (RFC 2920 3.1).
-//! - The commands between two transactions follow the first one at once. So they are over before the second one is due,
-//!   and do not delay its start.
+//! - These commands are sent one at a time: NOOP and VRFY may only be the last command of a group (RFC 2920 3.1).
+//! - The commands between two transactions follow the first one at once. So they end before the second transaction is
+//!   due, and do not delay its start.
 
 use crate::smtp::command;
 use crate::smtp::script::{Aside, Script};

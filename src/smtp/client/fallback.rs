@@ -1,4 +1,4 @@
-//! The end of the opening, and the fallback on the same connection: HELO for a listener that does not know EHLO, AUTH
+//! The end of the opening, and the fallback to an older form on the same connection: HELO instead of EHLO, and AUTH
 //! without an initial response.
 
 use super::event::{Event, Failure};
@@ -10,7 +10,7 @@ use crate::smtp::reply::RawReply;
 use crate::smtp::transaction::Content;
 
 impl<C: Content> Client<C> {
-    /// Repeats a refused command in an older form. Returns whether there is one.
+    /// Repeats a refused command in an older form. Returns whether an older form exists.
     pub(super) fn steps_down(&mut self, raw: RawReply<'_>) -> bool {
         let step = self.step();
         let goes_on = self.opening.as_mut().is_some_and(|opening| opening.steps_down(&self.script, raw));

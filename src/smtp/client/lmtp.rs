@@ -2,10 +2,10 @@
 //!
 //! # Decisions
 //! - A missing reply shows only as silence, and a slow delivery is silent too. The client sends QUIT when at least one
-//!   reply came and the silence after it has lasted [`QUIET`] and ten times the wait for that reply (RFC 2920 3.1
-//!   allows QUIT here). A listener with outstanding replies sends them first. A listener that answered once for all
-//!   recipients replies with 221 instead. So the result is known in seconds, not only after the time-out. The session
-//!   ends with this QUIT.
+//!   reply came, and the silence after the last reply has lasted at least [`QUIET`] and at least ten times the wait for
+//!   that last reply (RFC 2920 3.1 allows QUIT here). A listener with outstanding replies sends them first. A listener
+//!   that answered once for all recipients replies with 221 instead. So the result is known in seconds, not only after
+//!   the time-out. The session ends with this QUIT.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Whether the client asked the listener for missing replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MissingReplyCheck {
-    /// It did not.
+    /// The client did not ask.
     No,
     /// QUIT must be written.
     Due,
@@ -29,9 +29,10 @@ pub(super) enum MissingReplyCheck {
 }
 
 impl<C: Content> Client<C> {
-    /// Returns the failure of the outstanding step: [`Failure::Missing`] if some of LMTP's replies came.
+    /// Returns the failure of the outstanding step: [`Failure::Missing`] if some of LMTP's replies came and the rest is
+    /// lost, else `failure`.
     pub(super) fn named(&self, failure: Failure) -> Failure {
-        // 421 refuses all recipients. A session out of step is a failure of its own.
+        // A 421 refuses all recipients, and a session out of step keeps its own failure.
         let loss = matches!(
             failure,
             Failure::TimedOut(_) | Failure::SessionTimedOut | Failure::Closed(_) | Failure::Aborted

@@ -25,8 +25,8 @@ impl<C: Content> Machine for Client<C> {
         }
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
-        // All that was read is processed at once: bytes after the last outstanding reply must not become the answer to
-        // the next command. Only bytes before a TLS handshake are left, and the handshake reports them.
+        // All input is processed at once: bytes after the last outstanding reply must not become the answer to the next
+        // command. Only input before a TLS handshake is returned to the driver, and is then reported as injected.
         loop {
             match scanner.scan(&mut input) {
                 None => break,
@@ -80,7 +80,7 @@ impl<C: Content> Machine for Client<C> {
             return;
         }
         if self.is_resting() {
-            // An idle session that reaches its time-out loses nothing, so it ends in the orderly way.
+            // An idle session that reaches its time-out has no outstanding step, so it ends as the script says.
             return self.finish();
         }
         if over(self.held_until()) {
@@ -108,7 +108,8 @@ impl<C: Content> Machine for Client<C> {
 
     #[inline]
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        // In a normal session nothing is due before the next event.
+        // Without a held message, a silence on purpose or a pending end, the next event is reported before any other
+        // work.
         let is_plain = self.held.is_none() && self.silent_until.is_none() && !self.finishing;
         if is_plain && let Some(event) = self.events.pop_front() {
             return Need::Emit(event);
@@ -160,7 +161,7 @@ impl<C: Content> Client<C> {
             return Need::Write;
         }
         if self.is_over() {
-            // The bytes that were due are lost, and the poll reports that.
+            // The content is lost, and the session has ended. The next poll reports both.
             return self.poll_further(now, out);
         }
         let until = self.deadline();

@@ -7,15 +7,15 @@ use crate::smtp::command;
 /// Whether the client ends its sending side before the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HalfClose {
-    /// It is open.
+    /// The sending side is open.
     Open,
-    /// It is to be ended when all that was written is with the kernel.
+    /// The sending side must be ended once the kernel has taken all written bytes.
     Due,
-    /// It is ended.
+    /// The sending side is ended.
     Done,
 }
 
-/// How many NOOPs a client that reads nothing sends before it pauses: at most 100,000 a second.
+/// How many NOOPs a client that reads nothing sends before each [`PAUSE`]: at most 100,000 a second.
 const BURST: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -1,20 +1,20 @@
-//! The opening of a session: everything before the first transaction. Greeting, TLS, hello, XCLIENT and AUTH.
+//! The opening of a session: greeting, TLS, hello, XCLIENT and AUTH.
 //!
-//! It decides which command is next and which replies fit. The client handles the time-outs and the events.
+//! This module decides which command is next and which replies fit. The client handles the time-outs and the events.
 //!
 //! # Decisions
 //! - A feature that the script requires and the listener does not offer ends the session as a failure
 //!   ([`Failure::NotOffered`]). The client never falls back to clear text silently, and never sends a message without
 //!   the required login.
-//! - After TLS and after XCLIENT the client asks again what the listener offers (RFC 3207 4.2), and forgets the former
-//!   offer. TLS comes first, so that neither XCLIENT nor AUTH is sent in clear text before it.
+//! - After TLS and after XCLIENT the client sends hello again (RFC 3207 4.2), and forgets the former offer. TLS comes
+//!   first, so that neither XCLIENT nor AUTH is sent in clear text before it.
 //! - An AUTH exchange is one step, from the command to the first reply that is not 334 (RFC 4954 4).
 //! - For a listener that does not know EHLO, or no initial response to AUTH, the client uses the older form on the same
 //!   connection, as mail clients do: RFC 5321 3.2, RFC 4954 4. Both attempts are one step.
-//! - The client does not read the prompts of LOGIN, nor the challenge that asks for an initial response once more: it
-//!   answers them whatever they say. If the client must read a challenge and cannot, it cancels the login and reports
-//!   that.
-//! - XCLIENT is not timed. It speaks for another client, which would not take this step.
+//! - The client does not read the prompts of LOGIN, nor a challenge that asks for the initial response once more: it
+//!   sends its answer whatever their text is. If the client must read a challenge and cannot, it cancels the login and
+//!   reports that.
+//! - XCLIENT is not timed: the client that it announces would not send it.
 
 use base64::Engine;
 use base64::alphabet;
@@ -36,7 +36,7 @@ use crate::smtp::step::Step;
 enum OpeningStage {
     /// The TLS handshake is in progress.
     Handshake {
-        /// Whether it follows STARTTLS: then there is no second greeting (RFC 3207 4.2).
+        /// Whether the handshake follows STARTTLS: then there is no second greeting (RFC 3207 4.2).
         greeted: bool,
     },
     Greeting,
@@ -146,7 +146,7 @@ impl Opening {
         }
     }
 
-    /// Whether the listener is to speak first in this stage, or the handshake is in progress.
+    /// Whether the client waits without having sent a command: for the greeting, or for the handshake.
     pub(super) fn waits_unasked(&self) -> bool {
         matches!(self.stage, OpeningStage::Greeting | OpeningStage::Handshake { .. })
     }
@@ -156,7 +156,7 @@ impl Opening {
         self.stage == OpeningStage::Greeting && script.manners.early_talk
     }
 
-    /// Whether the command of this stage was sent early. True only once.
+    /// Whether hello was sent before the greeting and this stage is hello. Returns true only once.
     pub(super) fn was_said_early(&mut self) -> bool {
         self.stage == OpeningStage::Hello && std::mem::take(&mut self.talked_early)
     }
@@ -170,7 +170,7 @@ impl Opening {
         self.stage == OpeningStage::Auth
     }
 
-    /// Whether this wait continues an earlier one.
+    /// Whether this write continues a step in progress.
     pub(super) fn continues(&self) -> bool {
         self.stage == OpeningStage::Auth && self.login.is_some() || self.refused.is_some()
     }
@@ -206,7 +206,8 @@ impl Opening {
                 self.old |= may && is_unknown;
                 may && is_unknown
             }
-            // RFC 4954 4: the initial response may be too long for the listener, or the listener takes none.
+            // RFC 4954 4: the initial response may be too long for the listener, or the listener does not accept an
+            // initial response.
             OpeningStage::Auth if is_unknown && !self.bare && !self.cancelled && self.initial.is_some() => {
                 self.bare = true;
                 self.line = self.auth_line();

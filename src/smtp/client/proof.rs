@@ -1,38 +1,39 @@
-//! Acceptances that are not proven yet, and what proves them. A message is reported as accepted only when the order of
-//! the replies shows that the 250 answers its content.
+//! Messages whose acceptance is not proven yet, and the replies that prove it. A message is reported as accepted only
+//! when the order of the replies shows that the 250 answers its content.
 //!
 //! With DATA the 354 shows that the replies are in step, because no other command has this reply. BDAT has no such
 //! reply. Suppose that MAIL, RCPT and the chunks go out in one group, and the listener sends a surplus reply to one of
 //! them. Then the reply to RCPT seems to answer the last chunk, and every 250 fits.
 //!
 //! # Decisions
-//! - Replies are compared by their wording (`reply_wording`). A real listener words the reply to the last chunk in
-//!   another way than the replies before it (2.1.0, 2.1.5, a queue number), and in the same way for each message. After
-//!   a surplus reply, the reply to RCPT, to an earlier chunk or to nothing is in its place.
+//! - Replies are compared by their wording (`reply_wording`). The reply of a real listener to the last chunk has
+//!   another wording than the replies before it (2.1.0, 2.1.5, a queue number), and the same wording for each message.
+//!   After a surplus reply, another reply stands in its place: the reply to RCPT or to an earlier chunk, or the surplus
+//!   reply itself.
 //! - The client sends hello again after the first message of a session that goes on, and after each message whose reply
 //!   has a new wording. RFC 5321 4.1.4 allows hello at any time. Listeners count it neither as an error nor as one of
 //!   the commands without mail that they limit. The reply to hello offers CHUNKING and cannot be mistaken for another
-//!   one, so it proves that the replies are in step. If another reply comes, QUIT follows, and a 221 to it shows that
+//!   reply, so it proves that the replies are in step. If another reply comes, QUIT follows, and a 221 to it shows that
 //!   no reply was left over. Without that 221 the message is in doubt, whether it seemed to be accepted or refused.
 //! - The client also sends hello where two replies in a row are alike, or where the reply to a last chunk is worded
-//!   like the replies to MAIL or RCPT. In this case only the proof counts. In the other cases, a listener that closes
-//!   or resets instead of answering hello does not change the result.
+//!   like the replies to MAIL or RCPT. In this case the message counts as accepted only after a proof. In the other
+//!   cases, a listener that closes or resets instead of answering hello does not change the result.
 //! - LMTP answers the content once for each recipient. Where two of these replies in a row are alike, one may have been
 //!   sent twice: the client sends LHLO again.
-//! - The last message of a session is reported when QUIT is answered, after at most [`HOLD`]. A surplus reply that came
-//!   after the command that it seems to answer shows itself there. Anything else instead of 221, such as silence or a
-//!   close, is a habit of the listener and changes nothing. The message is in doubt only if the reply does not fit QUIT
-//!   and one more reply follows within [`DRAIN`]. With BDAT every reply but 221 does not fit; after a refused message,
-//!   a positive reply does not fit.
+//! - The last message of a session is reported when QUIT is answered, after at most [`HOLD`]. If a surplus reply came
+//!   after the command that it seems to answer, another reply than 221 answers QUIT. Silence or a close instead of 221
+//!   is a habit of the listener and changes nothing. The message is in doubt only if the reply does not fit QUIT and
+//!   one more reply follows within [`DRAIN`]. With BDAT every reply but 221 does not fit; after a refused message, a
+//!   positive reply does not fit.
 //! - The next transaction is sent behind a last chunk only once a message of the session was proven. If replies then
 //!   become alike, or the reply to a last chunk is worded like the replies to MAIL or RCPT, the session is out of step.
 //! - A positive reply to a chunk after a refused chunk, or after every recipient was refused, shows that the listener
 //!   is out of step: the message is in doubt.
-//! - What cannot be known: if a listener answers one command of a group twice and another one not at all, its replies
-//!   look like those of a listener that answers each once. The same holds for a listener that also sends to RCPT the
-//!   wording of its replies to last chunks. With DATA, a surplus reply may come between the 354 and the reply to the
-//!   dot. If the session goes on with another message, later replies show it, but the message before stays as it was
-//!   reported. Proof for each message would cost one more command each.
+//! - Limits of the proof: if a listener answers one command of a group twice and another one not at all, its replies
+//!   look like those of a listener that answers each command once. The same holds for a listener whose replies to RCPT
+//!   have the wording of its replies to last chunks. With DATA, a surplus reply may come between the 354 and the reply
+//!   to the dot. If the session goes on with another message, later replies show the surplus reply, but the earlier
+//!   message keeps its reported result. Proof for each message would cost one more command each.
 
 use std::time::{Duration, Instant};
 
@@ -76,12 +77,12 @@ pub(super) struct UnprovenMessage {
     counted: bool,
     /// Whether the message must be proven. Otherwise it stays accepted unless a reply disproves it.
     doubted: bool,
-    /// Whether hello is sent again for it.
+    /// Whether hello is sent again to prove the message.
     asked: bool,
 }
 
 impl<C: Content> Client<C> {
-    /// Whether a message seems to be accepted although the listener may not have it.
+    /// Whether the held message must be proven: it seems to be accepted, but the listener may not have it.
     pub(super) fn is_doubted(&self) -> bool {
         self.held.is_some_and(|held| held.doubted)
     }
@@ -136,7 +137,7 @@ impl<C: Content> Client<C> {
         disproved
     }
 
-    /// Reports the held message: with its result if that is `known`, else as not accepted.
+    /// Reports the held message: with its result if the result is `known`, else as not accepted.
     pub(super) fn release_held(&mut self, known: bool) {
         if let Some(UnprovenMessage { ended, accepted, .. }) = self.held.take() {
             self.wordings.settle(known);
@@ -187,9 +188,9 @@ impl<C: Content> Client<C> {
         }
         let (counted, accepted) = self.held.map_or((false, true), |held| (held.counted, held.accepted));
         self.report(now, Step::Quit, raw.code, failure(Step::Quit, raw));
-        // The codes that listeners without 221 send to QUIT, and those that can only answer content.
+        // Listeners without 221 answer QUIT with these codes. After an accepted message, 2yz is such a code too.
         let fits = matches!(raw.code, 421 | 500 | 502 | 503) || accepted && raw.code / 100 == 2;
-        // If hello was refused, that refusal may have been a surplus reply, and this reply the refusal.
+        // If hello was refused, the refusal may have been a surplus reply, and this reply the true answer to hello.
         let asked = self.held.is_some_and(|held| held.asked);
         if proven && !asked || fits && !counted {
             self.release_held(true);
@@ -219,7 +220,7 @@ impl<C: Content> Client<C> {
     }
 
     /// Notes how the session ends. A wrong reply to the second hello may be a surplus reply, or a part of one. If the
-    /// client gives up before, the reply is unknown.
+    /// client gives up before the reply came, the reply is unknown.
     pub(super) fn suspect(&mut self, failure: &Failure) {
         let unknown = is_strange(failure) || *failure == Failure::Aborted;
         if let Some(held) = self.held.as_mut().filter(|_| unknown) {
@@ -227,7 +228,7 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Reports the held message when the session is over, and with it the wait for a proof.
+    /// Reports the held message when the session is over: no proof can follow.
     pub(super) fn lose_held(&mut self) {
         let doubted = self.is_doubted();
         self.release_held(!doubted);

@@ -3,12 +3,12 @@
 //! # Decisions
 //! - The wording of a reply is its code and its words. Words that hold a digit or an address are ignored
 //!   ([`RawReply::wording`]), because queue numbers and recipients differ from message to message.
-//! - A fixed number of wordings is known. A listener with more wordings only costs more proofs.
+//! - At most [`KNOWN`] wordings of each kind are remembered. A listener with more wordings only needs more proofs.
 
 use crate::smtp::reply::RawReply;
 use crate::smtp::step::Step;
 
-/// How many wordings of one kind are known.
+/// How many wordings of one kind are remembered.
 const KNOWN: usize = 8;
 
 /// The command that a reply answers: its step, and whether it was a chunk before the last.
@@ -53,16 +53,16 @@ pub(super) struct ReplyWordings {
     /// The wordings of the replies to the last chunk of the current message.
     fresh: KnownWordings,
     unusual: bool,
-    /// The wordings of the replies to everything else.
+    /// The wordings of the replies to MAIL, to RCPT and to chunks before the last.
     others: KnownWordings,
-    /// Whether a reply to the last chunk had the wording of a reply to another command.
+    /// Whether a reply to the last chunk had the wording of a reply to MAIL, to RCPT or to an earlier chunk.
     misplaced: bool,
 }
 
 impl ReplyWordings {
     /// Notes a positive reply to this step, or any reply to the last chunk. `midway` means a chunk before the last.
     pub(super) fn note(&mut self, step: Step, midway: bool, raw: RawReply<'_>) {
-        // The replies to RSET and NOOP may be the same without a fault.
+        // RSET and NOOP count as one kind, because their replies may be the same.
         let step = if step == Step::Idle { Step::Command } else { step };
         let (kind, text) = ((step, midway), raw.fingerprint());
         let whole = kind == (Step::Body, false);
@@ -88,12 +88,13 @@ impl ReplyWordings {
         self.twice
     }
 
-    /// Whether the replies to the last chunk differ from those of proven messages.
+    /// Whether hello must prove the message: a reply to the last chunk has a wording that no proven message had, or
+    /// that of another command, or two replies in a row to different commands were the same.
     pub(super) fn are_unusual(&self) -> bool {
         self.unusual || self.alike
     }
 
-    /// Whether a reply cannot belong to the command that it seems to answer.
+    /// Whether a reply may not belong to the command that it seems to answer.
     pub(super) fn are_misplaced(&self) -> bool {
         self.alike || self.misplaced
     }

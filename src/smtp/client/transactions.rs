@@ -1,5 +1,5 @@
-//! The transactions in progress: the one that is answered next, and a second one that was sent before the first has
-//! ended. This module decides which commands are sent together, and when the second one may start.
+//! The transactions in progress: the current transaction, and a next transaction that is sent before the current one
+//! has ended. This module decides which commands are sent together, and when the next transaction may start.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -88,7 +88,7 @@ impl<C: Content> Transactions<C> {
         self.looks_ahead
             && self.next.is_none()
             && self.current.as_ref().is_some_and(|exchange| {
-                // The next transaction can only go out with content that has not started yet.
+                // With DATA, the next transaction can only be sent together with content that has not started yet.
                 !exchange.is_chunked() && exchange.wants_body() && !exchange.is_consequence()
                     || distinguished && exchange.is_last_awaited()
             })
@@ -125,7 +125,7 @@ impl<C: Content> Transactions<C> {
 
     /// Whether the listener may have the message of the current transaction after this failure.
     pub(super) fn in_doubt(&self, failure: &Failure) -> bool {
-        // With a group behind the dot it is unknown whether the kernel took the dot.
+        // If a group was written behind the dot, it is unknown whether the kernel took the dot.
         let alone = !self.next.as_ref().is_some_and(ClientTransaction::is_waiting);
         let cut = is_cut(failure) && alone;
         // In a session out of step the refusals no longer count.
@@ -150,8 +150,8 @@ impl<C: Content> Transactions<C> {
         let lost = Event::Transaction { accepted: false, ended: now };
         events.extend(self.current.take().map(|_| lost.clone()));
         let Some(next) = self.next.take() else { return };
-        // The listener may also have the content of a second transaction behind a last chunk. Only if it answered by
-        // 421 it takes nothing more.
+        // The listener may also have the content of a second transaction behind a last chunk. If the listener answered
+        // 421, it accepts nothing more.
         if !matches!(failure, Failure::Reply(_)) && next.in_doubt(is_cut(failure)) {
             events.push_back(Event::Step {
                 step: next.step(),
@@ -183,7 +183,7 @@ impl<C: Content> Transactions<C> {
     /// Appends the bytes that are due. `backlog` says that the kernel has not yet taken all rendered bytes.
     ///
     /// # Errors
-    /// A content is lost. The session cannot go on, and the caller must drop what was appended.
+    /// The content of a transaction is lost. The session cannot go on, and the caller must drop what was appended.
     pub(super) fn write(
         &mut self,
         now: Instant,
@@ -219,7 +219,8 @@ impl<C: Content> Transactions<C> {
         Ok(())
     }
 
-    /// Whether the current transaction failed, and only the rest of a refused chunk was outstanding.
+    /// Whether the current transaction, sent in chunks, has failed and has nothing outstanding: the rest of its refused
+    /// chunk is written.
     pub(super) fn is_spent(&self) -> bool {
         self.current.as_ref().is_some_and(|exchange| exchange.is_chunked() && exchange.is_spent())
     }
