@@ -115,14 +115,14 @@ fn unitext(out: &mut Vec<u8>, address: &str) {
     }
 }
 
-/// Writes BDAT: this many bytes follow. `last` marks the last chunk (RFC 3030 section 2).
+/// Writes BDAT for a chunk of this many bytes. `last` marks the last chunk (RFC 3030 section 2).
 pub fn bdat(out: &mut Vec<u8>, bytes: u64, last: bool) {
     out.extend_from_slice(b"BDAT ");
     number(out, bytes);
     out.extend_from_slice(if last { b" LAST\r\n" } else { b"\r\n" });
 }
 
-/// Writes VRFY. The number stands between the parts of the name.
+/// Writes VRFY with the number between the parts of the name.
 pub fn verify(out: &mut Vec<u8>, whom: &[String], n: u32) {
     out.extend_from_slice(b"VRFY ");
     for (at, part) in whom.iter().enumerate() {
@@ -167,7 +167,8 @@ pub const RSET: &[u8] = b"RSET\r\n";
 pub const NOOP: &[u8] = b"NOOP\r\n";
 /// QUIT.
 pub const QUIT: &[u8] = b"QUIT\r\n";
-/// The end of data without any content. RFC 2920 3.1: it follows a 354 to DATA although all recipients were refused.
+/// The end of data without any content. RFC 2920 3.1: the client sends it after a 354 to DATA if all recipients were
+/// refused.
 pub const EMPTY_CONTENT: &[u8] = b".\r\n";
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //!
 //! # Decisions
 //! - Only CRLF.CRLF ends the content, and only CRLF ends a line. A bare LF before a dot neither ends the content nor
-//!   makes the dot a stuffed one. SMTP smuggling exploits servers that read this differently; a lenient reader is such
-//!   a server.
+//!   makes the dot a stuffed one. SMTP smuggling exploits servers that read line ends differently;
+//!   [`EndOfData::Lenient`] imitates such a server.
 
 use memchr::memchr2;
 
@@ -16,7 +16,7 @@ pub enum EndOfData {
     /// CRLF.CRLF (RFC 5321 4.1.1.4).
     #[default]
     Strict,
-    /// A dot between any two line ends, which may be CRLF, a bare LF or a bare CR, also with a NUL before the dot. Such
+    /// A dot between two line ends, each of which may be CRLF, a bare LF or a bare CR. A NUL may precede the dot. Such
     /// a server is open to SMTP smuggling (CVE-2023-51764 to -51766).
     Lenient,
 }
@@ -46,7 +46,7 @@ enum At {
     Dot,
     /// After this dot and a CR, both withheld.
     DotCr,
-    /// After a NUL at the start of the line, which is withheld (lenient only).
+    /// After a NUL at the start of the line. The NUL is withheld (lenient only).
     Nul,
     /// After this NUL and a dot, both withheld.
     NulDot,
@@ -62,15 +62,15 @@ const RECEIVED: &[u8; 9] = b"received:";
 #[derive(Debug)]
 pub struct ContentReader {
     end: EndOfData,
-    /// Whether a bare CR ended the content. An LF directly behind it still belongs to it.
+    /// Whether a bare CR ended the content. An LF directly behind the CR belongs to the same line end.
     ended_at_cr: bool,
     seen: ContentMeasure,
     at: At,
     /// The length of the current line so far, in bytes.
     line: u64,
     in_header: bool,
-    /// How many bytes of `Received:` the current line has matched. It is one more than the length of that word after a
-    /// mismatch.
+    /// How many bytes of `Received:` the current line has matched. After a mismatch the number is one more than the
+    /// length of that word.
     matched: u8,
 }
 
@@ -126,7 +126,8 @@ impl ContentReader {
                     i += 1;
                     from = i;
                     self.seen.bare_lf |= byte == b'\n';
-                    // The client may be waiting for the reply, so an LF that may follow is handled later.
+                    // The content ends here, because the client may be waiting for the reply. A following LF is dropped
+                    // later.
                     self.ended_at_cr = byte == b'\r';
                     self.at = At::End;
                 }
@@ -141,7 +142,7 @@ impl ContentReader {
                     from = i;
                     self.at = At::DotCr;
                 }
-                // The dot was stuffing, or stood alone before a bare LF. It is not content.
+                // The dot is not content: it was stuffed, or stood alone before a bare LF.
                 At::Dot => self.at = At::Middle,
                 At::DotCr if byte == b'\n' => {
                     i += 1;
@@ -230,7 +231,7 @@ impl ContentReader {
         self.ended_at_cr
     }
 
-    /// Returns the measures so far. An unfinished line counts with its present length.
+    /// Returns the measures so far. An unfinished line counts with its length so far.
     pub fn measure(&self) -> ContentMeasure {
         ContentMeasure { longest_line: self.seen.longest_line.max(self.line), ..self.seen }
     }

@@ -14,7 +14,7 @@ pub enum DialoguePart {
     Dot,
 }
 
-/// The state of one session.
+/// Divides the bytes of one session.
 #[derive(Debug, Default)]
 pub struct Dialogue {
     /// The kind of the content in progress.
@@ -31,7 +31,7 @@ pub struct Dialogue {
 enum ContentKind {
     /// Content up to the final dot.
     Dotted,
-    /// A chunk with this many bytes left.
+    /// A chunk of which this many bytes are still to come.
     Chunk(u64),
 }
 
@@ -100,7 +100,8 @@ impl Dialogue {
     }
 }
 
-/// Returns a write of an AUTH exchange without its secret. The name of the mechanism is not secret.
+/// Returns bytes that the client wrote in an AUTH exchange, without the secret. The name of the mechanism is not
+/// secret.
 pub fn without_secret(bytes: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(bytes);
     let mut words = text.split_ascii_whitespace();
@@ -109,7 +110,7 @@ pub fn without_secret(bytes: &[u8]) -> Vec<u8> {
             let response = if response.is_some() { " [redacted]" } else { "" };
             format!("{verb} {mechanism}{response}\r\n").into_bytes()
         }
-        // Cancelling is not secret (RFC 4954 4).
+        // The line that cancels the exchange is not secret (RFC 4954 4).
         (Some("*"), None, None) => b"*\r\n".to_vec(),
         _ => b"[redacted]\r\n".to_vec(),
     }

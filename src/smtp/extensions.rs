@@ -1,4 +1,4 @@
-//! The extensions that a session asks for, and which of them it uses once the listener has sent its offer.
+//! The extensions that a session asks for, and those that it uses after the listener's offer.
 //!
 //! The session only sends the parameters. Their effect is up to the listener.
 //!
@@ -51,7 +51,7 @@ pub struct Dsn {
     pub envid: bool,
     /// `NOTIFY=`, either `NEVER` or a list of `SUCCESS`, `FAILURE` and `DELAY`.
     pub notify: Option<String>,
-    /// `ORCPT=`, the recipient itself.
+    /// `ORCPT=`, the original recipient: the address as RCPT has it.
     pub orcpt: bool,
 }
 

@@ -38,7 +38,7 @@ impl Offer {
     pub fn parse(reply: &Reply) -> Offer {
         let mut offer = Offer::default();
         for line in reply.lines.iter().skip(1) {
-            // `AUTH=PLAIN` is an old spelling of the same offer, and often stands beside the right one.
+            // `AUTH=PLAIN` is an old spelling of `AUTH PLAIN`, and many listeners send both.
             let mut words =
                 line.split(|c: char| c.is_ascii_whitespace() || c == '=').filter(|word| !word.is_empty());
             let keyword = words.next().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The interface between protocol and I/O: an endpoint that does no I/O and reads no clock.
 //!
-//! Only the loop in `net::drive` calls it. The rule: after each `handle_*`, call [`Machine::poll`] until it returns
-//! [`Need::Read`], [`Need::Wait`], [`Need::Secure`] or [`Need::Close`].
+//! Only the loop in `net::drive` calls a machine. The rule: after each `handle_*`, call [`Machine::poll`] until it
+//! returns [`Need::Read`], [`Need::Wait`], [`Need::Secure`] or [`Need::Close`].
 //!
 //! # Decisions
 //! - `poll` appends the bytes to write to a buffer that the driver owns, so that an idle session holds no buffer of its
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-/// How the other side went away.
+/// How the connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Closed {
     /// An orderly end of stream (FIN).
@@ -33,20 +33,20 @@ pub struct Handshake {
     pub version: String,
     /// The cipher suite by its registered name.
     pub suite: String,
-    /// The key-exchange group by its registered name; none for a resumption without a key exchange.
+    /// The key-exchange group by its registered name; `None` for a resumption without a key exchange.
     pub group: Option<String>,
     /// Whether an earlier session was resumed. Otherwise the handshake was a full one.
     pub resumed: bool,
     /// The `tls-exporter` channel binding (RFC 9266), if the session has one.
     pub binding: Option<Vec<u8>>,
-    /// Why the other side's certificate, which is not verified, would not be trusted.
+    /// Why verification would reject the other side's certificate, in a session that does not verify it.
     pub untrusted: Option<String>,
 }
 
 /// Why there is no secure stream although both sides are connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Insecure {
-    /// The bytes received are not TLS: the first of them.
+    /// The bytes received are not TLS. Holds the first bytes.
     ClearText(Vec<u8>),
     /// The other side ended the handshake with this alert.
     Alert(String),
@@ -61,7 +61,7 @@ pub enum Insecure {
 pub enum Close {
     /// Orderly: send what is left, then FIN.
     Clean,
-    /// As `Clean`, then read and discard until the other side ends, but only for a while. Unread input would turn the
+    /// As `Clean`, then read and discard until the other side ends, for a limited time. Unread input would turn the
     /// close into a reset, and the other side could lose the last reply.
     Linger,
     /// Reset the connection at once.
@@ -110,11 +110,11 @@ pub trait Machine {
     fn handle_written(&mut self, now: Instant);
     /// Notes that the TLS handshake of [`Need::Secure`] is complete.
     fn handle_secured(&mut self, now: Instant, handshake: Handshake);
-    /// Notes that the handshake failed. If the connection is lost in it, `handle_closed` is called instead.
+    /// Notes that the handshake failed. If the connection is lost in the handshake, `handle_closed` is called instead.
     fn handle_insecure(&mut self, now: Instant, why: Insecure);
-    /// Notes that the time of the last [`Need::Read`] has come.
+    /// Notes that the time `until` of the last [`Need`] has come.
     fn handle_timeout(&mut self, now: Instant);
-    /// Notes that the other side is gone and nothing more can be read.
+    /// Notes that the connection has ended and nothing more can be read.
     fn handle_closed(&mut self, now: Instant, how: Closed);
     /// Returns what the machine needs now. Bytes to write are appended to `out`.
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Self::Event>;

@@ -1,15 +1,15 @@
-//! A client that is driven line by line: [`Client`] opens the session, then the owner chooses each line. It reports
-//! replies and the end of the connection. The owner decides what a line means and how long to wait.
+//! A client that is driven line by line: [`Client`] opens the session, then the owner chooses each line. The raw client
+//! reports replies and the end of the connection. The owner decides what a reply means and how long to wait.
 //!
 //! # Decisions
 //! - [`Client`] performs the opening: greeting, TLS, hello, XCLIENT and AUTH are implemented in one place only.
-//! - No reply ends the session, not even 421: the owner wants to see whether the listener closes the connection.
+//! - No reply ends the session, not even 421: the owner measures whether the listener closes the connection.
 //! - A reply without an outstanding command puts the session out of step ([`RawEvent::Surplus`]), and nothing more is
-//!   read: the next reply would pass for the answer to the next command. There is one exception. A listener may refuse
-//!   an idle session before it closes it: that is an ordinary event, and only replies after it are surplus. After bytes
-//!   whose number of replies is unknown (groups, content with odd line ends) replies are no longer counted: the owner
-//!   knows what it sent.
-//! - There is no time-out after the opening: the owner has the clock.
+//!   read: the next reply would pass for the answer to the next command. There is one exception. A listener may send a
+//!   refusal to an idle session before it closes the connection: that refusal is an ordinary event, and only replies
+//!   after it are surplus. After bytes whose number of replies is unknown (groups, content with odd line ends) replies
+//!   are no longer counted: the owner must match them with what it sent.
+//! - There is no time-out after the opening: the owner limits each wait.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -32,11 +32,11 @@ pub enum RawEvent {
     Refused(Step, Box<Failure>),
     /// A reply, to a command or unasked.
     Reply(Reply),
-    /// A reply without an outstanding command, or any reply after that. Nothing more is read.
+    /// A reply without an outstanding command. Nothing more is read.
     Surplus(Reply),
     /// The bytes received are not a reply. Nothing more is read.
     Malformed(Malformed),
-    /// The other side is gone.
+    /// The connection ended.
     Closed(Closed),
 }
 
@@ -75,7 +75,7 @@ enum Owed {
     One,
     /// 354 came, and the bytes sent are content.
     Content,
-    /// The listener refused unasked. It is about to close.
+    /// The listener refused without an outstanding command. It is about to close the connection.
     Farewell,
     Unknown,
 }
@@ -97,7 +97,7 @@ impl Owed {
         let lines = || bytes.split_inclusive(|byte| *byte == b'\n');
         let plain = lines().all(|line| {
             let text = line.strip_suffix(b"\r\n").unwrap_or(line);
-            // Some listeners take other dots for the end.
+            // Some listeners accept other lines with a dot as the end of the content.
             let dotted =
                 text.first() == Some(&b'.') && text.get(1) != Some(&b'.') || text.trim_ascii() == b".";
             (text == b"." || !dotted) && !text.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
@@ -146,7 +146,7 @@ pub struct RawClient {
     told: VecDeque<RawEvent>,
     owed: Owed,
     closing: Option<Close>,
-    /// How long the client waits for the end of the other side after this side is closed.
+    /// How long the client waits for the other side to end the connection, after this side has ended its stream.
     awaits_end_until: Option<Instant>,
     /// Whether this side of the stream was ended.
     ended: bool,
@@ -195,8 +195,8 @@ impl RawClient {
         }
     }
 
-    /// Ends this side of the stream and reads on until the other side ends too: only then the listener holds no slot
-    /// for the session. At `until` the connection is reset.
+    /// Ends this side of the stream and reads on until the other side ends too: only then the listener has released the
+    /// session's slot. At `until` the connection is reset.
     pub fn close_and_await(&mut self, until: Instant) {
         self.closing.get_or_insert(Close::Clean);
         self.awaits_end_until.get_or_insert(until);
@@ -209,7 +209,7 @@ impl RawClient {
 
     /// Ends the opening. Returns what the client has to report.
     fn opened(&mut self, told: RawEvent) -> Need<RawEvent> {
-        // A connection that ended, or that failed in its handshake, has nothing more to send in clear text.
+        // Over a connection that ended, or whose handshake failed, nothing more is sent.
         if let RawEvent::Refused(_, failure) = &told {
             let speaks =
                 matches!(**failure, Failure::Reply(_) | Failure::Unexpected(_) | Failure::NotOffered(_));
@@ -318,7 +318,7 @@ impl Machine for RawClient {
         }
         if !self.says.is_empty() && !self.gone {
             self.owed = self.owed.said(&self.says);
-            // Part of a reply without an outstanding command came already.
+            // A part of a reply came before the command, so that reply is surplus.
             if self.scanner.is_partial() && self.owed == Owed::One {
                 self.owed = Owed::Farewell;
             }
@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_surplus_reply_is_an_event_and_nothing_is_read_behind_it() {
         let now = Instant::now();
-        // The reply comes in one read with the answer, or in another read, whole or in part.
+        // The surplus reply comes in the same read as the answer, or in another read.
         for reads in
             [&["250 ok\r\n250 more\r\n"][..], &["250 ok\r\n554 no\r\n"], &["250 ok\r\n", "250 more\r\n"]]
         {
@@ -413,7 +413,7 @@ mod tests {
         turn(&mut client, now, "");
         let (_, told, _) = turn(&mut client, now, "0 late\r\n");
         assert!(matches!(told[..], [RawEvent::Surplus(_)]), "{told:?}");
-        // Content is answered once, whatever it holds.
+        // The listener answers content once, whatever lines the content has.
         let mut client = open(now);
         client.send(b"DATA\r\n");
         turn(&mut client, now, "");
@@ -435,7 +435,7 @@ mod tests {
         client.send(b"NOOP\r\n");
         let (_, told, _) = turn(&mut client, now, "250 ok\r\n");
         assert!(matches!(told[..], [RawEvent::Surplus(_)]), "{told:?}");
-        // A 421 is not an answer, but the reply after it is.
+        // A 421 is not counted as the answer to the command. The next reply is.
         let mut client = open(now);
         turn(&mut client, now, "421 soon\r\n");
         client.send(b"NOOP\r\n");

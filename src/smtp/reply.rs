@@ -1,20 +1,21 @@
 //! Replies: the bounded incremental scanner, a reply as it was received, and its enhanced code.
 //!
-//! It reads what a listener sent and keeps malformed input as evidence. `condition` decides what a reply *means*.
+//! This module reads what a listener sent and keeps malformed input as evidence. `condition` decides what a reply
+//! *means*.
 //!
 //! # Decisions
 //! - A reply that arrives whole in one read is parsed in place, without a copy. Only a partial reply is stored.
 //! - Any three digits are a code: RFC 5321 4.2 allows 2yz to 5yz, but real listeners send 440 or 999. The classifier
 //!   judges them. A bare LF ends a line, because many listeners send it.
 //! - RFC 5321 4.2.1 gives all lines of a reply one code. A listener that reaches a limit while it sends its banner
-//!   sends `220-` and ends with `421`. The code of the last line counts, and [`RawReply::is_mixed`] tells that the
+//!   sends `220-` and ends with `421`. The code of the last line counts, and [`RawReply::is_mixed`] reports that the
 //!   codes differ.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest line that is accepted, in bytes (RFC 5321 4.5.3.1.5 asks for 512).
+/// The longest line that is accepted, in bytes without its line end (RFC 5321 4.5.3.1.5 asks for 512 with CRLF).
 pub const MAX_LINE: usize = 4096;
 /// The longest reply that is accepted, all lines together, in bytes.
 pub const MAX_REPLY: usize = 64 * 1024;
@@ -101,7 +102,7 @@ impl Reply {
     /// Parses a reply as people write it: `421 text`, or several lines `250-a\n250 b`. Lines may end in CRLF.
     ///
     /// # Errors
-    /// The fault of the first line that is not a reply line.
+    /// The first fault of the text.
     pub fn parse(text: &str) -> Result<Reply, Malformed> {
         let mut bytes = text.trim_end_matches(['\r', '\n']).as_bytes().to_vec();
         bytes.extend_from_slice(b"\r\n");
@@ -184,7 +185,7 @@ impl fmt::Display for Reply {
 pub enum ReplyFault {
     /// A line that does not begin with three digits.
     NoCode,
-    /// Another byte than a space, `-` or the line end after the code.
+    /// The byte after the code is not a space, `-` or the line end.
     Separator,
     /// More than [`MAX_LINE`] bytes without a line end.
     LineTooLong,
@@ -310,7 +311,7 @@ pub struct Scanner {
     partial: Vec<u8>,
     /// Where the unfinished line begins in `partial`.
     line: usize,
-    /// The code of the lines so far.
+    /// The code of the last complete line.
     code: Option<u16>,
     /// Whether the lines so far have different codes.
     mixed: bool,
@@ -371,7 +372,7 @@ impl Scanner {
             self.partial.extend_from_slice(input);
         }
         *input = &[];
-        // A line that can never become a reply is reported now, not at the time-out.
+        // A line that can never become a reply line is reported at once, not at the time-out.
         let rest = &self.partial[self.line..];
         earliest_fault(rest, self.line).map(|fault| Err(Malformed::new(fault, rest)))
     }
@@ -417,8 +418,8 @@ impl Scanner {
     }
 }
 
-/// Returns the fault of a line, or of the beginning of a line, after `before` bytes of the reply. Of several faults it
-/// is the one whose byte comes first, so that the result does not depend on how the bytes were split.
+/// Returns the fault of a line, or of the beginning of a line, after `before` bytes of the reply. If there are several
+/// faults, the fault at the earliest byte is returned, so that the result does not depend on how the bytes were split.
 fn earliest_fault(line: &[u8], before: usize) -> Option<ReplyFault> {
     let no_code = line.iter().take(3).position(|byte| !byte.is_ascii_digit());
     // A CR at this place may belong to the line end.

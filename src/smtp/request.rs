@@ -1,12 +1,12 @@
 //! Requests: the server's bounded line reader and the strict parser of command lines (RFC 5321 4.1).
 //!
-//! It shares no code with the client's reply scanner, so that one bug cannot hide the other. `server` knows which
-//! command may come when, and `content` reads what follows DATA.
+//! This module shares no code with the client's reply scanner: a test of both would not show a bug in shared code.
+//! `server` checks the order of the commands, and `content` reads the content after DATA.
 //!
 //! # Decisions
 //! - A line that arrives whole in one read is parsed in place. Only a partial line is stored, up to the limit.
-//! - Only CRLF is a correct line end. A bare LF ends a line too, or the dialogue would hang, but the line is a syntax
-//!   error.
+//! - Only CRLF is a correct line end. A bare LF ends a line too, because the dialogue would hang otherwise, but the
+//!   line is a syntax error.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,8 @@ pub const MAX_PATH: usize = 256;
 /// The longest line of AUTH and its exchange, in bytes with CRLF (RFC 4954 3 and 4).
 pub const MAX_AUTH_LINE: usize = 12288;
 
-/// What is wrong with a line or with its place in the session. Each fault has a reply of its own in some server.
+/// The fault of a line, or of its place in the session. Faults that some server answers differently are different
+/// values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestFault<'a> {
     /// A line over the limit.
@@ -93,7 +94,7 @@ pub struct MailParameters<'a> {
     pub ret: Option<&'a str>,
     /// ENVID= (RFC 3461), in xtext.
     pub envid: Option<&'a str>,
-    /// BY= (RFC 2852).
+    /// BY= (RFC 2852), unchanged.
     pub by: Option<&'a str>,
 }
 
@@ -152,7 +153,7 @@ pub enum Request<'a> {
     Verify,
     /// EXPN.
     Expand,
-    /// HELP and its topic.
+    /// HELP, with its topic; empty if there is none.
     Help(&'a str),
     /// QUIT.
     Quit,
@@ -173,7 +174,7 @@ impl Request<'_> {
     /// # Errors
     /// The first fault of the line.
     pub fn parse(line: &[u8]) -> Result<Request<'_>, RequestFault<'_>> {
-        // Beyond ASCII only the UTF-8 of SMTPUTF8 is allowed. NUL and bare CR are never allowed.
+        // A line may have UTF-8 (for SMTPUTF8), but no control characters except the tab.
         let text = match std::str::from_utf8(line) {
             Ok(text) if line.iter().all(|b| *b == b'\t' || *b >= b' ' && *b != 0x7f) => text,
             _ => return Err(RequestFault::Syntax("")),
@@ -205,8 +206,7 @@ impl Request<'_> {
             bare(Request::Data)
         } else if is("EHLO") || is("HELO") {
             let extended = is("EHLO");
-            // HELO takes only a domain, EHLO also an address literal. Old clients send literals with HELO, so both are
-            // accepted.
+            // By the RFC only EHLO may have an address literal. Old clients send one with HELO too, so both accept it.
             if is_host(argument) {
                 Ok(Request::Hello { extended, name: argument })
             } else {
@@ -243,7 +243,7 @@ impl Request<'_> {
     }
 }
 
-/// Parses attributes with values in xtext. Unused attributes are ignored.
+/// Parses the attributes of XCLIENT. The values of all attributes except ADDR are ignored.
 fn xclient(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     const KNOWN: [&str; 8] = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"];
     if argument.is_empty() {
@@ -318,7 +318,7 @@ fn mail(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
             if value.len() > 20 || !value.bytes().all(|b| b.is_ascii_digit()) {
                 return Err(RequestFault::UnknownValue(value));
             }
-            // A number of twenty digits may not fit. Such a size is above any limit.
+            // A number of twenty digits may not fit into 64 bits. Such a size is above any limit.
             once(&mut parameters.size, value.parse().unwrap_or(u64::MAX), fault)?;
         } else if is("BODY") {
             let bodies = [
@@ -375,8 +375,8 @@ fn rcpt(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
     Ok(Request::Rcpt { path, parameters })
 }
 
-/// Whether the text is xtext: printable, without `=`, and with `+` only before two hexadecimal capitals (RFC 3461
-/// section 4).
+/// Whether the text is xtext (RFC 3461 section 4): printable, without `=`, and with `+` only before two hexadecimal
+/// digits in upper case. Characters beyond ASCII are accepted too, for addresses in UTF-8 (RFC 6533 section 3).
 fn is_xtext(text: &str) -> bool {
     let mut bytes = text.bytes();
     let hex = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
@@ -393,15 +393,15 @@ fn is_xtext(text: &str) -> bool {
     !text.is_empty()
 }
 
-/// Whether the value is NEVER alone, or a list of the other words (RFC 3461 4.1).
+/// Whether the value is `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY` (RFC 3461 4.1).
 fn is_notify(value: &str) -> bool {
     let others = ["SUCCESS", "FAILURE", "DELAY"];
     value.eq_ignore_ascii_case("NEVER")
         || value.split(',').all(|word| others.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
-/// Whether the value is at most nine digits of seconds and a mode, `T` behind it allowed (RFC 2852 section 4). With mode `R` the
-/// time must be positive.
+/// Whether the value is `seconds;mode` with a `T` behind the mode or not (RFC 2852 section 4): seconds of one to nine
+/// digits, perhaps negative, and mode `N` or `R`. With mode `R` the time must be positive.
 fn is_by(value: &str) -> bool {
     let Some((time, mode)) = value.split_once(';') else { return false };
     let digits = time.strip_prefix('-').unwrap_or(time);
@@ -508,8 +508,8 @@ fn is_host(host: &str) -> bool {
     }
 }
 
-/// Whether the text consists of labels of letters, digits and inner hyphens. The underscore is accepted, because real
-/// names use it.
+/// Whether the text consists of labels of letters, digits and inner hyphens. Underscores are accepted, because real
+/// names have them, and characters beyond ASCII (RFC 6531).
 fn is_domain(domain: &str) -> bool {
     domain.len() <= 255
         && domain.split('.').all(|label| {
@@ -520,7 +520,7 @@ fn is_domain(domain: &str) -> bool {
         })
 }
 
-/// Divides input into command lines, however it is split, and bounds their length.
+/// Divides input into command lines, however the input is split, and bounds their length.
 #[derive(Debug)]
 pub struct CommandLines {
     partial: Vec<u8>,
@@ -529,7 +529,7 @@ pub struct CommandLines {
     skipping: Option<RequestFault<'static>>,
     /// Whether the line in `partial` was returned.
     spent: bool,
-    /// Whether a bare CR ended the bytes before. An LF directly behind it belongs to that line end.
+    /// Whether a bare CR ended the content before these lines. An LF directly behind that CR belongs to it.
     after_cr: bool,
 }
 
@@ -546,7 +546,7 @@ impl CommandLines {
         CommandLines { partial: Vec::new(), max, skipping: None, spent: false, after_cr: false }
     }
 
-    /// Notes that the next bytes stand behind a bare CR that ended a content. An LF there is dropped.
+    /// Notes that a bare CR before the next bytes ended a content. If the next byte is an LF, it is dropped.
     pub fn after_cr(&mut self) {
         self.after_cr = true;
     }
@@ -564,7 +564,7 @@ impl CommandLines {
         self.cut(input, false)
     }
 
-    /// Does the same within the exchange of AUTH, where lines may be longer.
+    /// Does the same as [`CommandLines::next`] within the exchange of AUTH, where lines may be longer.
     ///
     /// # Errors
     /// As for [`CommandLines::next`].

@@ -1,4 +1,4 @@
-//! The script of a session, decided before the session begins and shared by all sessions of a run.
+//! The script of a session. It is decided before the run, and all sessions share it.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub enum Hello {
     Ehlo,
     /// EHLO. A listener that does not know it fails the session.
     EhloOnly,
-    /// HELO, the document's flow.
+    /// HELO only.
     Helo,
 }
 
@@ -24,9 +24,9 @@ pub enum Pipelining {
     Off,
     /// MAIL, RCPT and DATA in one group when the listener offers PIPELINING.
     Auto,
-    /// The content and the next MAIL, RCPT and DATA in one group too, when offered (RFC 2920 3.1).
+    /// As `Auto`, and the content and the next MAIL, RCPT and DATA in one group too (RFC 2920 3.1).
     Full,
-    /// As `Full`. A listener that does not offer it fails the session.
+    /// As `Full`. A listener that does not offer PIPELINING fails the session.
     Require,
 }
 
@@ -39,36 +39,41 @@ pub enum Quit {
     Close,
     /// Reset without QUIT.
     Reset,
-    /// As `Clean`, but only when the owner asks for it. The session stays open when it has nothing more to send.
+    /// As `Clean`, but only when the owner ends the session. A session without further messages stays open until then.
     Hold,
 }
 
 /// How a client behaves badly on purpose, so that a listener's time-outs and rules can be tested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manners {
-    /// It sends hello before the greeting (RFC 5321 3.1 makes the client wait).
+    /// Whether the client sends hello before the greeting (RFC 5321 3.1: the client must wait).
     pub early_talk: bool,
-    /// Each time this step is accepted, it sends nothing for this long.
+    /// Each time this step succeeds, the client sends nothing for this long.
     pub stall: Option<(Step, Duration)>,
-    /// How many lines of garbage it sends after the greeting. Each one waits for its reply, as a step `command`.
+    /// How many lines of garbage the client sends after the greeting. Each line is a step `command`: the client waits
+    /// for the reply.
     pub garbage: u32,
-    /// It ends its sending side once the command of this step is written (for the body: the final dot), and reads the
-    /// outstanding replies.
+    /// The client ends its sending side once the command of this step is written (for the body: the final dot), and
+    /// reads the outstanding replies.
     pub half_close: Option<Step>,
-    /// Once it can send mail, it sends NOOP without end and reads no reply, until the owner ends it.
+    /// Whether the client, once the session can send mail, sends NOOP without end and reads no reply until the owner
+    /// ends the session.
     pub deaf: bool,
-    /// How many bytes it writes each second; `None` for no limit. The driver, not the machine, keeps to it.
+    /// How many bytes the client writes each second; `None` for no limit. The driver enforces this limit, not the
+    /// machine.
     pub trickle: Option<u32>,
 }
 
-/// How long each step may take (RFC 5321 4.5.3.2). Each time counts from the moment the wait begins.
+/// How long each step may take (RFC 5321 4.5.3.2). The time of a step counts from its last progress: a reply, or bytes
+/// that the kernel took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Name resolution and connect.
     pub connect: Duration,
     /// The greeting.
     pub greeting: Duration,
-    /// HELO, EHLO, MAIL, RCPT, and QUIT if it has no time of its own.
+    /// All steps without a time of their own: TLS, hello, AUTH, MAIL, RCPT and commands outside transactions, and QUIT
+    /// if `quit` is `None`.
     pub command: Duration,
     /// DATA, until the 354.
     pub data: Duration,
@@ -81,7 +86,7 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Limits each wait for a reply to this time.
+    /// Limits the times of `connect`, `greeting` and `command` to `patience`.
     pub fn bound(&mut self, patience: Duration) {
         for timeout in [&mut self.connect, &mut self.greeting, &mut self.command] {
             *timeout = patience.min(*timeout);
@@ -90,7 +95,7 @@ impl Timeouts {
 }
 
 impl Default for Timeouts {
-    /// Returns the minima of RFC 5321 4.5.3.2, and an hour for the session.
+    /// Returns the minima of RFC 5321 4.5.3.2, 30 seconds for the connect, and an hour for the session.
     fn default() -> Self {
         let minutes = |n: u64| Duration::from_secs(60 * n);
         Timeouts {
@@ -144,7 +149,7 @@ pub enum TlsMode {
     Implicit,
 }
 
-/// The identity of one session. The session does not send what is absent.
+/// The identity of one session. A field that is `None` is not sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionIdentity {
     /// The login.

@@ -1,14 +1,14 @@
-//! The server as a machine: the order of commands (RFC 5321 4.1.4), answers in turn, delays and deadlines.
+//! The server as a machine: the order of commands (RFC 5321 4.1.4), the order of answers, delays and deadlines.
 //!
-//! The policy decides what is answered, and `request` parses the lines. The machine opens no socket and reads no clock.
+//! The policy decides each answer, and `request` parses the lines. The machine opens no socket and reads no clock.
 //!
 //! # Decisions
 //! - While an answer is held back, no input is taken. Answers come in the order of the commands, so a delayed answer
 //!   delays all later ones, as in a real server.
 //! - No input is taken either while a client leaves more than 64 KiB of replies unread: a client must not fill the
 //!   memory.
-//! - A reply counts as given ([`Policy::queued`]) when its bytes are handed to the driver, not before. If the session
-//!   ends while the answer is held back, the message was never accepted.
+//! - A reply counts as given ([`Policy::queued`]) when its bytes are queued for writing. If the session ends while the
+//!   answer to a content is held back, the message was never accepted.
 //! - Bytes that a client sends behind STARTTLS, before the handshake, are refused and never read as a command (RFC 3207
 //!   4).
 //! - A close after a reply lingers, so that unread input does not turn it into a reset.
@@ -35,7 +35,7 @@ enum ServerStage {
     Fresh,
     /// In the TLS handshake.
     Handshake {
-        /// Whether it follows STARTTLS: then there is no second greeting (RFC 3207 4.2).
+        /// Whether the handshake follows STARTTLS: then there is no second greeting (RFC 3207 4.2).
         greeted: bool,
     },
     /// Greeted, without HELO.
@@ -100,7 +100,7 @@ pub struct Server<P> {
     out: Vec<u8>,
     /// How many bytes of replies the driver has and the kernel has not.
     unread: usize,
-    /// When the session was greeted, and the time of the client's last input or of the last delayed reply.
+    /// When the session began, and the time of the client's last input or of the last delayed reply.
     since: Option<(Instant, Instant)>,
 }
 
@@ -139,7 +139,7 @@ impl<P: Policy> Server<P> {
         &mut self.policy
     }
 
-    /// Processes one line of the client, or the fault of one. `last` says that no input came behind it.
+    /// Processes a line of the client, or its fault. `last` says that no input came behind the line.
     fn line(&mut self, now: Instant, line: Result<&[u8], RequestFault<'_>>, last: bool) {
         let request = line.and_then(Request::parse).and_then(|request| self.in_order(request, last));
         let request = match request {
@@ -214,7 +214,7 @@ impl<P: Policy> Server<P> {
             (Request::Hello { .. } | Request::Lhlo { .. }, ServerStage::Greeted) if well => {
                 self.stage = ServerStage::Ready;
             }
-            // The session is as after its first greeting, because it now serves another client.
+            // The session returns to the state after the greeting, because it now serves another client.
             (Request::Xclient { .. }, _) if code == 220 => {
                 self.stage = ServerStage::Greeted;
                 self.logged_in = false;
@@ -248,7 +248,7 @@ impl<P: Policy> Server<P> {
         }
     }
 
-    /// Processes one line of the exchange of AUTH, or the fault of one.
+    /// Processes a line of the exchange of AUTH, or its fault.
     fn response(&mut self, now: Instant, line: Result<&[u8], RequestFault<'_>>) {
         let answer = self.policy.answer(now, line.map_or_else(Ask::RequestFault, Ask::Response));
         if answer.code() != 334 {
@@ -258,7 +258,7 @@ impl<P: Policy> Server<P> {
         self.reply(now, Step::Auth, answer);
     }
 
-    /// Processes BDAT. Its chunk follows, whatever the answer will be.
+    /// Processes BDAT. The client sends the chunk whatever the answer will be.
     fn chunk(&mut self, now: Instant, size: u64, last: bool) {
         let fault = match &mut self.stage {
             ServerStage::ServerTransaction(transaction) if transaction.accepted == 0 => {
@@ -399,7 +399,7 @@ impl<P: Policy> Server<P> {
         .min_by_key(|(at, _)| *at)
     }
 
-    /// Ends the session without a handshake. Nothing can be sent without one.
+    /// Ends the session after a failed handshake. No reply can be sent without TLS.
     fn handshake_failed(&mut self, why: Option<&Insecure>, how: Close) {
         self.policy.insecure(why);
         self.pending = None;
@@ -420,7 +420,7 @@ impl<P: Policy> Machine for Server<P> {
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
         self.heard(now);
         let mut input = bytes;
-        // Taken out of `self` for the loop, because the line may be in this buffer while the machine changes.
+        // Taken out of `self` for the loop, because a line may borrow this buffer while the machine changes.
         let mut lines = std::mem::take(&mut self.lines);
         while !input.is_empty() && self.pending.is_none() && self.out.len() + self.unread < UNREAD {
             match &mut self.stage {
@@ -476,7 +476,7 @@ impl<P: Policy> Machine for Server<P> {
     }
 
     fn handle_insecure(&mut self, _now: Instant, why: Insecure) {
-        // A reset must not lose the alert of this side.
+        // The close lingers: after a reset the client might not read this side's alert.
         self.handshake_failed(Some(&why), Close::Linger);
     }
 

@@ -1,9 +1,9 @@
-//! The steps of a session: each is one timed wait, with the same name everywhere.
+//! The steps of a session. Each step is one timed wait and has the same name in all outputs.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// One timed wait of a session (RFC 5321 section 3), in the order in which a session meets them.
+/// One timed wait of a session (RFC 5321 section 3). The order is that of a session with TLS from the first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// Resolving the target's name.
@@ -14,7 +14,7 @@ pub enum Step {
     Tls,
     /// From the established connection to the greeting (220).
     Greeting,
-    /// HELO or EHLO.
+    /// HELO, EHLO or LHLO.
     Hello,
     /// The STARTTLS command, without the handshake.
     Starttls,
@@ -28,12 +28,13 @@ pub enum Step {
     Data,
     /// The content, from its first byte to the reply to the final dot.
     Body,
-    /// A command outside transactions: NOOP, RSET, VRFY. It is a step of its own, because it is no wait of another
-    /// step, and `idle` is never timed.
+    /// A command outside transactions: NOOP, RSET or VRFY, or a line of garbage. These waits belong to no other step,
+    /// and `idle` is never timed.
     Command,
     /// QUIT.
     Quit,
-    /// No command is outstanding. It is never timed. An unasked 421 or a close of an idle session is reported with it.
+    /// No command is outstanding. This step is never timed. An unasked 421, or a close of an idle session, is reported
+    /// under this step.
     Idle,
 }
 

@@ -1,4 +1,4 @@
-//! The content of a transaction, as the client machine asks for it. `mail` makes the content.
+//! The interface by which the client machine asks for the content of a transaction. `mail` implements it.
 
 /// The rest of a content cannot be read, for example because a file was removed. Holds the reason as a sentence
 /// fragment.
@@ -36,7 +36,7 @@ pub trait Content {
     /// is 0.
     ///
     /// # Errors
-    /// The same as of [`body`](Content::body).
+    /// The same as for [`body`](Content::body).
     fn raw(&self, offset: u64, limit: u64, out: &mut Vec<u8>) -> Result<u64, Lost>;
 
     /// Appends an identifier that is unique to this message: the value of `ENVID=` (RFC 3461 4.4), in xtext.

@@ -96,7 +96,7 @@ fn only_crlf_dot_crlf_ends_the_content() {
     assert_eq!(read(b"a.\r\n", 1).1, None);
 }
 
-/// Every end of data that some server accepted, each behind one line of content. Only the first is correct.
+/// Every end of data that some server accepted, with the end of the line before it. Only the first is correct.
 const ENDS: [&[u8]; 10] = [
     b"\r\n.\r\n",
     b"\n.\n",
@@ -119,7 +119,7 @@ fn a_lenient_reader_takes_every_variant_and_a_strict_one_only_the_right_one() {
             let before = end.iter().position(|b| matches!(b, b'.' | 0)).unwrap();
             assert_eq!(content, [b"h: x\r\n\r\na", &end[..before]].concat(), "{end:?} in pieces of {piece}");
             assert_eq!(seen.map(|seen| seen.size), Some(content.len() as u64), "{end:?}");
-            // After a bare CR the LF is left to the next reader.
+            // The LF after a bare CR is left for the reader of commands.
             let lf = usize::from(end.ends_with(b".\r\n"));
             assert_eq!(left, b"rest\r\n.\r\n".len() + lf, "{end:?} in pieces of {piece}");
             let (_, _, left) = read(&wire, piece);

@@ -36,7 +36,7 @@ fn replies_are_the_same_however_the_bytes_are_cut() {
 #[test]
 fn of_several_faults_the_first_is_reported_however_the_bytes_are_cut() {
     let full = "250-".to_owned() + &"x".repeat(MAX_LINE - 6) + "\r\n";
-    // Six bytes less than the largest reply.
+    // The largest reply without its last six bytes.
     let nearly = full.repeat(MAX_REPLY / full.len() - 1) + &full[..full.len() - 8] + "\r\n";
     let long = "y".repeat(MAX_LINE);
     for (wire, expected) in [

@@ -24,9 +24,9 @@ pub enum Ask<'a> {
     Body(&'a ContentMeasure),
     /// A chunk of this many bytes ended that is not the last, with the measures of the content so far.
     Chunk(u64, &'a ContentMeasure),
-    /// A line that is wrong, or comes at the wrong time.
+    /// A line with a fault, or a command out of order.
     RequestFault(RequestFault<'a>),
-    /// A deadline passed while the client was silent.
+    /// A deadline passed.
     Lapse(Lapse),
 }
 
@@ -44,13 +44,13 @@ pub enum Lapse {
 /// What happens to the session after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
-    /// It goes on.
+    /// The session goes on.
     Keep,
-    /// It is closed in the orderly way.
+    /// The session is closed in the orderly way.
     Close,
-    /// It is reset.
+    /// The connection is reset.
     Reset,
-    /// It stays open, and the server never sends anything again.
+    /// The connection stays open, and the server never sends anything again.
     Silence,
 }
 
@@ -109,10 +109,11 @@ pub trait Policy {
     fn answer(&mut self, now: Instant, ask: Ask<'_>) -> PolicyAnswer;
     /// Takes more bytes of the content, without dot stuffing.
     fn content(&mut self, bytes: &[u8]);
-    /// Notes that the reply of `step` is handed over for writing. [`Step::Idle`] stands for everything that is not a
-    /// step of a transaction.
+    /// Notes that the reply of `step` is queued for writing. [`Step::Idle`] stands for everything that is not a step of
+    /// a transaction.
     fn queued(&mut self, now: Instant, step: Step, code: u16);
-    /// Notes that the transaction ended without a final reply: RSET, another HELO, or STARTTLS.
+    /// Notes that the transaction ended without a final reply: by RSET, another hello, STARTTLS, or a refused chunk
+    /// that was not the last.
     fn abandoned(&mut self);
     /// Notes a connection on which TLS comes first. Returns `Some` to refuse it in clear text, without a handshake.
     fn connected(&mut self, now: Instant) -> Option<PolicyAnswer> {
@@ -123,7 +124,7 @@ pub trait Policy {
     fn secured(&mut self, now: Instant, handshake: &Handshake) {
         let _ = (now, handshake);
     }
-    /// Notes that there is no TLS: why the handshake failed, or `None` if the connection ended in it.
+    /// Notes that the handshake failed: `why`, or `None` if the connection or the time for the handshake ended.
     fn insecure(&mut self, why: Option<&Insecure>) {
         let _ = why;
     }
@@ -138,7 +139,7 @@ pub struct ServerBounds {
     pub idle: Option<Duration>,
     /// How long the session may last.
     pub total: Option<Duration>,
-    /// When every session ends.
+    /// The time at which the session ends, whenever it began.
     pub end: Option<Instant>,
     /// Whether TLS comes first (RFC 8314 3.3), and the greeting after it.
     pub implicit_tls: bool,

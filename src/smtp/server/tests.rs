@@ -13,7 +13,7 @@ struct PlainPolicy {
     queued: Vec<(Step, u16)>,
     abandoned: usize,
     lmtp: bool,
-    /// How many bodies are answered with 250. Later ones are refused.
+    /// How many contents are answered with 250. Later contents are refused.
     good: Option<usize>,
     /// The largest total of chunk bytes. A chunk above it is refused.
     most: Option<u64>,
@@ -102,7 +102,7 @@ struct Pair {
     until: Option<Instant>,
     held: Vec<u8>,
     said: Vec<(u128, String)>,
-    /// Whether the client reads nothing, so that the kernel takes nothing any more.
+    /// Whether the client reads nothing, so that the kernel takes no more bytes.
     full: bool,
     closed: Option<Close>,
 }

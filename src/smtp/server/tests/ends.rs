@@ -1,4 +1,4 @@
-//! What ends the session of a silent client, and what ends a content.
+//! Tests of the deadlines that end a session, and of the end of a content.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn deadlines_end_a_session() {
     pair.advance(60);
     assert_eq!(pair.said.last(), Some(&(100, "421 Total".to_owned())));
 
-    // A delay of the server is not the client's silence.
+    // A delay by the server does not count as silence of the client.
     let delays = vec![(Step::Mail, ms(500))];
     let mut pair = Pair::new(PlainPolicy { delays, ..PlainPolicy::default() }, idle);
     pair.send(b"HELO a\r\nMAIL FROM:<>\r\n");
