@@ -13,6 +13,7 @@ use crate::command::{CommandError, Prepared, machine};
 use crate::generator::clock;
 use crate::load::Shard;
 use crate::profile::check::{self, Needs};
+use crate::profile::error::COMMAND_LINE;
 use crate::profile::flags::{self, Given};
 use crate::profile::input;
 use crate::profile::overrides::{OverrideOrigin, apply_in_order};
@@ -20,9 +21,6 @@ use crate::profile::{Context, Document, Override, Purpose, compile};
 use crate::report::format;
 use crate::report::stored::json::MOST_INTEGER;
 use crate::verdict::ExitCode;
-
-/// The name of the profile in messages if it has no file.
-const COMMAND_LINE: &str = "command line";
 
 /// Reads and compiles the profile of `run`.
 pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {

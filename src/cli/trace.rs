@@ -32,6 +32,7 @@ use crate::net::drive::{MachineOwner, Scratch, drive};
 use crate::net::proxy;
 use crate::net::tls::Security;
 use crate::plan::silence;
+use crate::profile::error::COMMAND_LINE;
 use crate::profile::overrides::{OverrideOrigin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::format;
@@ -123,7 +124,7 @@ pub fn trace(args: &TraceArgs, screen: &Screen) -> Result<ExitCode, CommandError
 
 /// Returns the plan of one session, compiled like every other plan.
 fn prepared(args: &TraceArgs) -> Result<Prepared, CommandError> {
-    let mut document = Document::parse("command line", "")?;
+    let mut document = Document::parse(COMMAND_LINE, "")?;
     let hello = if args.helo { "helo" } else { "ehlo" };
     let pipelining = if args.helo { "off" } else { &args.pipelining };
     let mut keys: Vec<(&str, String, String)> = vec![

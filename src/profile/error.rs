@@ -65,12 +65,14 @@ impl ProfileFault {
     /// Returns the fault in the form of a compiler error: message, place, the offending text underlined, remedy. There
     /// is no final line end.
     pub fn render(&self, color: bool) -> String {
-        let mut report =
-            Level::ERROR.primary_title(self.message.as_str()).elements(self.place.as_deref().map(|place| {
-                Snippet::source(place.text.as_str())
-                    .path(place.origin.as_str())
-                    .annotation(AnnotationKind::Primary.span(place.first_line()))
-            }));
+        // A command line without any key has no text to show.
+        let is_shown = |place: &&TextPlace| place.origin != COMMAND_LINE || !place.text.is_empty();
+        let place = self.place.as_deref().filter(is_shown);
+        let mut report = Level::ERROR.primary_title(self.message.as_str()).elements(place.map(|place| {
+            Snippet::source(place.text.as_str())
+                .path(place.origin.as_str())
+                .annotation(AnnotationKind::Primary.span(place.first_line()))
+        }));
         if let Some(remedy) = &self.remedy {
             report = report.element(Level::HELP.message(remedy.as_str()));
         }
@@ -78,6 +80,9 @@ impl ProfileFault {
         renderer.render(&[report])
     }
 }
+
+/// The name of the command line in place of that of a profile.
+pub const COMMAND_LINE: &str = "command line";
 
 /// Why a profile cannot be used: all faults in order of place, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

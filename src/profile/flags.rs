@@ -9,7 +9,7 @@
 //!   and the most sessions of open loads.
 
 use super::document::{Document, PartialProfile};
-use super::error::{ProfileError, ProfileFault, TextPlace};
+use super::error::{COMMAND_LINE, ProfileError, ProfileFault, TextPlace};
 use super::overrides::{Override, OverrideOrigin};
 use super::schema::Profile;
 use super::schema::message::Message;
@@ -97,7 +97,7 @@ pub fn document(given: &[Given]) -> Document {
         phase += &format!("for = \"{DEFAULT_LENGTH}\"\n");
     }
     let text = format!("schema = 1\nname = \"run\"\n\n[[phase]]\nname = \"load\"\n{phase}");
-    Document::parse("command line", &text).expect("our own text is TOML")
+    Document::parse(COMMAND_LINE, &text).expect("our own text is TOML")
 }
 
 /// Returns the changes of a document by flags, in the order of precedence of their origins. Apply `--set` first, so

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::document::Document;
-use super::error::{ProfileError, ProfileFault, TextPlace};
+use super::error::{COMMAND_LINE, ProfileError, ProfileFault, TextPlace};
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl OverrideOrigin {
         match self {
             OverrideOrigin::Set => "--set",
             OverrideOrigin::Environment => "environment",
-            OverrideOrigin::Flag => "command line",
+            OverrideOrigin::Flag => COMMAND_LINE,
         }
     }
 }

@@ -162,7 +162,9 @@ pub(super) fn table(table: &ReportTable, page: &mut TextPage<'_>) -> io::Result<
         .collect();
     let mut is_first = true;
     for row in rows.iter().filter(|_| !prose.is_empty()) {
-        let beside = hidden.iter().filter(|&&i| !row[i].text.is_empty());
+        let says_something =
+            |&&i: &&usize| !row[i].text.is_empty() && row[i].text != Cell::not_available().text;
+        let beside = hidden.iter().filter(says_something);
         let beside = beside.map(|&i| format!("{} {}", table.columns[i].title, row[i].text));
         let sentences = prose.iter().map(|&i| row[i].text.clone()).filter(|text| !text.is_empty());
         let text: Vec<String> = beside.chain(sentences).collect();

@@ -86,8 +86,12 @@ impl ComparedView {
 
     /// Returns the rows as a table.
     pub fn table(&self) -> ReportTable {
+        let several = self.rows.iter().any(|row| row.phase.text != self.rows[0].phase.text);
+        let place = if several { Visibility::Everywhere } else { Visibility::Page };
+        let is_common =
+            !several && self.rows.len() > 1 && self.rows.iter().all(|row| row.why == self.rows[0].why);
         let mut table = ReportTable::new([
-            Column::words("phase"),
+            Column::words("phase").at(place),
             Column::words("metric"),
             Column::number("base").yields(2),
             Column::number("candidate").yields(3),
@@ -97,7 +101,7 @@ impl ComparedView {
             Column::words("verdict"),
             Column::prose("why").at(Visibility::Text),
         ]);
-        for row in &self.rows {
+        for (at, row) in self.rows.iter().enumerate() {
             let [low, high] = &row.interval;
             let interval = match low.text == high.text && low.path.is_empty() {
                 true => low.clone(),
@@ -114,6 +118,8 @@ impl ComparedView {
                 row.verdict.clone(),
                 Cell::words(match row.why.as_str() {
                     "" => String::new(),
+                    why if is_common && at == 0 => format!("all metrics: {why}"),
+                    _ if is_common => String::new(),
                     why => format!("{}: {why}", row.metric.text),
                 }),
             ]);

@@ -120,7 +120,7 @@ fn bar(phase: &StoredPhase, all: &[Placed<'_>], steps: &[Placed<'_>]) -> Option<
 fn percentiles(steps: &[Placed<'_>]) -> ReportTable {
     let mut columns = vec![
         Column::words("step"),
-        Column::words(""),
+        Column::words("outcome"),
         Column::number("count").yields(2),
         Column::number("min").at(Visibility::Page),
     ];
