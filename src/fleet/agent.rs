@@ -1,8 +1,8 @@
 //! An agent: it waits for a shard, runs it with the Runner of this machine, and reports each second.
 //!
 //! # Decisions
-//! - It obeys only commands that its coordinator signed for this agent and this run: each carries the agent's own
-//!   random number.
+//! - An agent obeys only commands that its coordinator signed for this agent and its present work: each command carries
+//!   the random number that the agent drew for it.
 //! - A report stays on disk, and is sent again, until the bus has stored it.
 //! - An agent that no longer receives the coordinator's lease ends its load: a load must not go on when it cannot be
 //!   stopped.
@@ -62,7 +62,8 @@ pub struct PreparedShard {
 /// The message files that came from the coordinator, by their places in the profile.
 pub type FilePaths = BTreeMap<FilePlace, PathBuf>;
 
-/// Checks whether this machine can run a shard. Returns the prepared shard, or the reason against it as a sentence.
+/// Checks whether this machine can run a shard. Returns the prepared shard, or a sentence that says why the machine
+/// cannot.
 pub type Prepare = Arc<dyn Fn(&RunSpec, &FilePaths) -> Result<PreparedShard, String> + Send + Sync>;
 
 /// The settings of an agent: its name, its machine, and the key of its coordinator.
@@ -75,7 +76,7 @@ pub struct AgentSettings {
     pub program: String,
     /// The coordinator's public key.
     pub coordinator: KeyPair,
-    /// Where reports wait for the bus.
+    /// The folder in which reports are kept until the bus has stored them.
     pub spool: PathBuf,
     /// Checks whether this machine can run a shard.
     pub prepare: Prepare,
@@ -91,9 +92,9 @@ pub struct AgentSettings {
 enum FromLoad {
     Second(Box<Interval>, Vec<(String, String)>),
     Over(Box<Result<Measured, String>>),
-    /// The result of a call to its sessions, for this subject.
+    /// The result of a call to the probes, and the subject of the reply to the call.
     Probed(String, AgentAnswer),
-    /// Its sessions are closed: the search for limits is over.
+    /// The probes are closed: the search for limits is over.
     ProbesOver,
 }
 
@@ -346,7 +347,8 @@ impl Agent {
         }
     }
 
-    /// Arms the load for a time of the agent's clock. It starts only if a lease of the coordinator comes before.
+    /// Arms the load for a time of the agent's clock. The load starts only if a lease of the coordinator arrives before
+    /// that time.
     fn arm(&mut self, at: Duration) -> AgentAnswer {
         let now = self.now();
         let Some(work) = self.work.as_mut().filter(|_| self.state == AgentState::Prepared) else {
@@ -405,7 +407,7 @@ impl Agent {
         work.outgoing = Some(outgoing);
     }
 
-    /// Takes a lease of the coordinator, if it is newer than the last one.
+    /// Accepts a lease of the coordinator if it is newer than the last accepted one.
     fn lease(&mut self, bytes: &[u8]) {
         let Some(work) = &mut self.work else { return };
         let Ok(lease) = verify::<Lease>(bytes, &self.settings.coordinator) else { return };
@@ -420,7 +422,8 @@ impl Agent {
         }
     }
 
-    /// Returns when the lease runs out.
+    /// Returns until when the agent waits for the next message of the coordinator: a part of a message file, the
+    /// command to start, the first lease or the next lease. `None`: the agent waits for none.
     fn deadline(&self) -> Option<Instant> {
         let Some(work) = &self.work else { return self.files.as_ref().map(FilesAtHand::deadline) };
         match self.state {
@@ -433,10 +436,11 @@ impl Agent {
         }
     }
 
-    /// Handles a lease that has run out: a running load ends, and a load that has not started is dropped.
+    /// Handles a wait for the coordinator that is over: a running load ends, a load that has not started is dropped,
+    /// and so are message files without a shard.
     fn overdue(&mut self) {
         let Some(work) = &mut self.work else {
-            // No shard came for these files.
+            // No shard followed these files.
             self.files = None;
             return;
         };
@@ -468,12 +472,12 @@ impl Agent {
                 work.seconds += 1;
                 (work.seconds - 1, false, bytes)
             }
-            // These were handled above.
+            // Handled above.
             FromLoad::Probed(..) | FromLoad::ProbesOver => return,
             FromLoad::Over(measured) => {
                 self.state = AgentState::Reporting;
                 let measured = measured.map(|measured| {
-                    // The last report leaves out what the reports of the seconds hold.
+                    // The reports of the seconds hold these counts.
                     Box::new(Measured { tally: Tally::default(), ..measured })
                 });
                 let report = FinalReport {
@@ -517,7 +521,7 @@ impl Agent {
         self.bus.say(subject, encode(&heartbeat)).await;
     }
 
-    /// Waits for work again, under a new random number: commands with the old one are refused.
+    /// Makes the agent wait for work again, with a new random number: commands that carry the old one are refused.
     fn free(&mut self) {
         if let Some(spool) = self.work.take().and_then(|work| work.spool).and_then(Arc::into_inner) {
             spool.close();

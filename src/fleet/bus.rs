@@ -1,8 +1,8 @@
 //! The connection to NATS: requests, the stream of reports, and messages larger than the server takes at once.
 //!
 //! # Decisions
-//! - A report is cut into parts below the limit of the server; each part is stored once, by its own id (`Nats-Msg-Id`), however
-//!   often it is sent.
+//! - A report is cut into parts of `PART` bytes. Each part has its own id (`Nats-Msg-Id`): a part that is sent again
+//!   within `DUPLICATES` is stored once.
 //! - The stream refuses new messages when it is full and drops none: a report that is not stored is sent again. Its
 //!   size is limited by the server alone: a limit of the stream would be reserved at once, and a small disk would
 //!   refuse it.
@@ -37,9 +37,9 @@ const STORED_WITHIN: Duration = Duration::from_secs(5);
 pub(super) const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
 /// How long to try to reach a server.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
-/// A part of a report, in bytes, at most: below what a server takes by default (1 MiB).
+/// The largest size of a part of a report, in bytes: below the default limit of a server's messages (1 MiB).
 const PART: usize = 512 * 1024;
-/// The largest report that is accepted, in bytes: some hundred times the largest that occurs.
+/// The largest number of parts of a report that is accepted: some hundred times the largest that occurs.
 const MOST_PARTS: u32 = 1024;
 /// How long the stream remembers the id of a stored part.
 const DUPLICATES: Duration = Duration::from_secs(300);
@@ -61,7 +61,7 @@ pub struct BusAccess {
     pub creds: Option<PathBuf>,
     /// The name of the client, and of its inbox.
     pub name: Option<String>,
-    /// A file of authorities to trust beside those of the system, in PEM.
+    /// A PEM file of authorities that are trusted in addition to those of the system.
     pub ca: Option<PathBuf>,
 }
 
@@ -122,7 +122,7 @@ pub(super) fn accepted(answer: Result<AgentAnswer, BusError>) -> Result<(), Stri
 }
 
 impl Bus {
-    /// Connects. A connection that breaks is made again by itself.
+    /// Connects to the server. The client restores a broken connection by itself.
     ///
     /// # Errors
     /// There is no server, or it refuses the credentials.
@@ -169,10 +169,10 @@ impl Bus {
         self.client.server_info().max_payload
     }
 
-    /// Returns an error if the server has denied an operation.
+    /// Checks that the server has denied no operation.
     ///
     /// # Errors
-    /// An operation was denied.
+    /// The server has denied an operation.
     pub fn allowed(&self) -> Result<(), BusError> {
         self.denial.borrow().clone().map_or(Ok(()), |text| Err(BusError::Denied(text)))
     }
@@ -202,8 +202,8 @@ impl Bus {
         }
     }
 
-    /// Whether the stream of reports exists; `false`: no coordinator has made it yet. An agent asks before it waits for
-    /// work.
+    /// Whether the stream of reports exists; `false`: no coordinator has created it yet. An agent asks before it waits
+    /// for work.
     ///
     /// # Errors
     /// The server has no JetStream, or denies it.
@@ -290,10 +290,10 @@ impl Bus {
         }
     }
 
-    /// Stores a report, in parts. `id`: a report is stored once under its id.
+    /// Stores a report, in parts. A report that is sent again with the same `id` is stored once.
     ///
     /// # Errors
-    /// Not all of it is stored; it can safely be sent again.
+    /// A part of the report is not stored. The report can safely be sent again.
     pub async fn store(&self, subject: &str, id: &str, report: &[u8]) -> Result<(), BusError> {
         let failed = |error: &dyn std::fmt::Display| BusError::NotStored(error.to_string());
         let parts = report.len().div_ceil(PART).max(1);
@@ -316,8 +316,8 @@ impl Bus {
         Ok(())
     }
 
-    /// Reads the reports of a run from the first one on, until the receiver is dropped. After a failure it starts again
-    /// at the first.
+    /// Reads the reports of a run from the first one on, until the receiver is dropped. After a failure, reading starts
+    /// again at the first report.
     ///
     /// # Errors
     /// The stream cannot be read.
@@ -363,7 +363,7 @@ impl Bus {
     /// The stream cannot be read.
     pub async fn kept(&self, run: &str) -> Result<Vec<StoredReport>, BusError> {
         let mut kept = Vec::new();
-        // A consumer of an empty stream would wait without end.
+        // A consumer of a run without reports would wait without end.
         if self.kept_runs().await?.contains_key(run) {
             let mut reports = self.reports(run).await?;
             while let Some(report) = reports.next_stored().await? {
@@ -396,8 +396,8 @@ impl Bus {
         Ok(runs)
     }
 
-    /// Stores the record of a run in place of the stored one with the number `before`; 0: there is none. Returns the
-    /// number of the new record.
+    /// Stores the record of a run in place of the stored record with the number `before`; 0: no record is stored.
+    /// Returns the number of the new record.
     ///
     /// # Errors
     /// The record is not stored, or another coordinator stored one first.
@@ -427,7 +427,7 @@ impl Bus {
         }
     }
 
-    /// Removes everything that is stored of a finished run. Failures are ignored.
+    /// Removes all reports and records of a finished run. Failures are ignored.
     pub async fn forget(&self, run: &str) {
         let purged = async {
             if let Ok(stream) = self.stream().await {
@@ -438,7 +438,7 @@ impl Bus {
     }
 }
 
-/// The stored reports of a run, as they are read.
+/// The reader of the stored reports of a run.
 struct Reports {
     messages: Ordered,
     /// The parts that have come, by the id of their report.
@@ -450,11 +450,11 @@ struct Reports {
 /// A complete report.
 #[derive(Debug)]
 pub struct StoredReport {
-    /// The shard that it is about.
+    /// The shard of the report.
     pub shard: u32,
-    /// The agent that sent it.
+    /// The agent that sent the report.
     pub agent: String,
-    /// Whether it is the end of its shard.
+    /// Whether this is the last report of the shard.
     pub is_last: bool,
     /// The bytes.
     pub bytes: Vec<u8>,

@@ -5,9 +5,9 @@ use std::time::Duration;
 /// A request for the time, and its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct RoundTrip {
-    /// The time at which it was sent, by the coordinator's clock.
+    /// The time at which the request was sent, by the coordinator's clock.
     pub sent: Duration,
-    /// The reading of the agent's clock when it answered.
+    /// The reading of the agent's clock when the agent answered.
     pub theirs: Duration,
     /// The time at which the answer came, by the coordinator's clock.
     pub received: Duration,
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// The true offset lies within the bound, whatever the lengths of the two ways.
+        /// The error of the offset is at most the bound, however long each direction takes.
         #[test]
         fn the_truth_lies_within_the_bound(
             offset in -10_000_000_000_000_i64..10_000_000_000_000,

@@ -1,7 +1,7 @@
 //! Reads what the NATS server holds of a run whose coordinator did not end it: counts by shard.
 //!
 //! # Decisions
-//! - Nothing is judged: only the coordinator knew the number of shards and watched the objectives. The result is what
+//! - Nothing is judged: only the coordinator knew the number of shards and checked the objectives. The result is what
 //!   the agents counted in each second, and which seconds are missing.
 //! - Nothing is removed: agents that return deliver more reports, and the run can be collected again.
 
@@ -22,7 +22,7 @@ use crate::collector::tally::Tally;
 struct ReportedShard {
     seconds: BTreeSet<u64>,
     counts: ArrivalCounts,
-    /// The index of the next second for the digest, and the seconds that came too early for it.
+    /// The next second of the digest, and the reports that arrived before that second.
     digested: u64,
     early: BTreeMap<u64, Vec<u8>>,
     digest: SecondsDigest,
@@ -58,15 +58,15 @@ pub struct CollectedShard {
     pub shard: u32,
     /// The agent that reported it.
     pub agent: String,
-    /// The seconds that are there, as the first and last of each stretch without a gap.
+    /// The reported seconds: the first and the last second of each stretch without a gap.
     pub seconds: Vec<(u64, u64)>,
     /// The number of seconds that the agent reported in total; `None`: its last report is missing.
     pub seconds_in_all: Option<u64>,
-    /// Whether all seconds are there, unchanged, and the load ended as planned.
+    /// Whether all seconds are reported and unchanged, and the load ended as planned.
     pub is_complete: bool,
-    /// The reason if it is not complete.
+    /// What is missing if the shard is not complete.
     pub missing: Option<String>,
-    /// The sum of its seconds.
+    /// The sum of the reported seconds.
     #[serde(flatten)]
     pub counts: ArrivalCounts,
 }

@@ -3,8 +3,9 @@
 //! # Decisions
 //! - The agents get the profile as text, and each compiles it. An agent of another version of smtpress is refused,
 //!   because it could compile another plan.
-//! - The start is set so far ahead that each agent can confirm it before. The first lease, sent when all have
-//!   confirmed, releases the load: if one agent fails before the start, none starts.
+//! - The time of the start is so far ahead that each agent can confirm it before. The coordinator sends the first lease
+//!   when all agents have confirmed, and an agent starts its load only after that lease: if one agent fails before, no
+//!   agent starts.
 
 mod result;
 mod takeover;
@@ -37,17 +38,17 @@ use crate::plan::{Plan, PlanPart};
 pub(super) const PINGS: usize = 16;
 /// How far ahead the start is set.
 const LEAD: Duration = Duration::from_millis(2000);
-/// How long before the start all agents must have confirmed it: enough for the first lease to reach them and for their
-/// threads to get ready.
+/// How long before the start all agents must have confirmed its time: enough for the first lease to reach the agents
+/// and for their threads to get ready.
 const BEGIN: Duration = Duration::from_millis(700);
 /// How long an agent may take to answer with its time.
 const PING_WITHIN: Duration = Duration::from_secs(3);
 /// How long to wait until the agents have dropped a run that does not start.
 pub(super) const RELEASED_WITHIN: Duration = Duration::from_secs(2);
-/// The interval at which silent agents are looked up.
+/// The interval at which the coordinator checks for silent agents.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
-/// The command's data about its run, for a coordinator that may take it over.
+/// The data of the command that started the run, for a coordinator that takes the run over.
 #[derive(Clone, Debug, Default)]
 pub struct CommandOfRun {
     /// The profile's file, if there is one.
@@ -93,14 +94,15 @@ impl Runner for FleetRunner {
 /// The coordinator's data about a shard.
 struct ShardOfRun {
     agent: Heartbeat,
-    /// How far from the common start it may begin; `None`: its clock was not measured yet.
+    /// The bound of the difference between the agent's start and the common start; `None`: the agent's clock was not
+    /// measured yet.
     clock_bound: Option<Duration>,
     last: Option<FinalReport>,
     lost: Option<(Duration, Duration)>,
 }
 
 impl ShardOfRun {
-    /// Returns the record of its agent, without its end and its counts.
+    /// Returns the record of the shard's agent, without the end and the counts.
     fn record(&self, shard: u32, in_step: &ShardsInStep) -> AgentRun {
         AgentRun {
             clock_bound: self.clock_bound.unwrap_or_default(),
@@ -128,8 +130,8 @@ struct CoordinatedRun<'a> {
 
 impl<'a> CoordinatedRun<'a> {
     fn new(fleet: &'a Fleet, plan: &'a Plan, stop: watch::Receiver<Stop>) -> CoordinatedRun<'a> {
-        // Parts of a search use no more agents than they have sessions. Agents refuse a whole run that cannot be
-        // shared.
+        // A part of a search uses at most as many agents as it has sessions. A whole run is given to all agents: they
+        // refuse it if it has too few sessions for them.
         let agents = match plan.part {
             PlanPart::Run => &fleet.agents[..],
             _ => {
@@ -232,7 +234,7 @@ impl<'a> CoordinatedRun<'a> {
                 }
             }
         }
-        // If another coordinator has taken the run over, its record stays: that coordinator removes it.
+        // If another coordinator has taken the run over, that coordinator removes the record.
         if kept.is_latest(bus).await {
             bus.forget(run).await;
         }
@@ -260,7 +262,7 @@ impl<'a> CoordinatedRun<'a> {
         join_all(asks).await
     }
 
-    /// Gives each agent its shard, and waits until each has checked whether it can run it.
+    /// Gives each agent its shard, and waits until each agent has checked whether it can run the shard.
     async fn prepare(&mut self, assignment: &Assignment) -> Result<(), String> {
         self.send_files(&assignment.files).await?;
         let of = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
@@ -309,7 +311,7 @@ impl<'a> CoordinatedRun<'a> {
                 Err(why) => Input::Refused(shard, why),
             });
         }
-        // Refusals come first, so that all of them are named.
+        // Refusals are handled first, so that the error names all of them.
         inputs.sort_by_key(|input| !matches!(input, Input::Refused(..)));
         let mut refusals = Vec::new();
         let mut is_released = false;
@@ -348,7 +350,7 @@ impl<'a> CoordinatedRun<'a> {
         }
     }
 
-    /// Measures each agent's clock, and tells all agents the time of the start. Returns that time and the stored
+    /// Measures each agent's clock, and sends all agents the time of the start. Returns that time and the stored
     /// record.
     async fn arm(
         &mut self,
@@ -364,7 +366,7 @@ impl<'a> CoordinatedRun<'a> {
                     Ok(AgentAnswer::Pong { at }) => {
                         trips.push(RoundTrip { sent, theirs: at, received: self.now() });
                     }
-                    // An agent that does not answer is not asked again.
+                    // The run cannot start without this agent, so no agent is asked again.
                     Ok(_) | Err(_) => break 'pings,
                 }
             }
@@ -407,8 +409,8 @@ impl<'a> CoordinatedRun<'a> {
         Ok((self.zero + start, kept))
     }
 
-    /// Returns the record of the run. `starts`: the time of the start, since the Unix epoch. `begins`: the same by the
-    /// clock of each shard's agent.
+    /// Returns the record of the run. `starts`: the time of the start, since the Unix epoch. `begins`: the time of the
+    /// start by the clock of each shard's agent.
     fn record(
         &self,
         assignment: &Assignment,
@@ -465,7 +467,7 @@ impl<'a> CoordinatedRun<'a> {
         is_over
     }
 
-    /// Returns the state of each agent at the end of the last returned second.
+    /// Returns the state of each agent at the end of the last second that the observer got.
     fn progress(&self) -> Vec<AgentProgress> {
         let of_shard = |(own, shard): (&ShardOfRun, u32)| {
             let ShownOfShard { scheduled, started, accepted, sessions, lag } = self.in_step.shown(shard);
@@ -480,7 +482,7 @@ impl<'a> CoordinatedRun<'a> {
         self.shards.iter().zip(0..).map(of_shard).collect()
     }
 
-    /// Takes a report of a shard.
+    /// Processes a report of a shard.
     fn report(&mut self, stored: StoredReport, observer: &mut dyn Observer) -> Option<Input> {
         let StoredReport { shard, agent, is_last, bytes } = stored;
         let own = self.shards.get_mut(shard as usize).filter(|own| own.agent.agent == agent)?;

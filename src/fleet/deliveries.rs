@@ -3,10 +3,10 @@
 //! # Decisions
 //! - The log is copied byte by byte from where the copy ends, so that nothing is lost or counted twice, however often the
 //!   network fails.
-//! - The copy has its own connection and thread: deliveries still come when the load is over, and with it the
-//!   coordinator's own loop.
-//! - Each answer carries the agent's wall clock, which relates its times to those of this machine. The bound of the
-//!   error is half of the shortest round trip.
+//! - The copy has its own connection and thread: deliveries still arrive when the load is over and the coordinator's
+//!   loop has ended.
+//! - Each answer carries the reading of the agent's wall clock, which relates the times in the log to the clock of this
+//!   machine. The bound of the error is half of the shortest round trip.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -41,7 +41,7 @@ pub struct WallOffset {
     pub bound: Duration,
 }
 
-/// The copy of a delivery log; the receiver ends when it is dropped.
+/// The copy of a delivery log. Dropping this value ends the receiver.
 #[derive(Debug)]
 pub struct CopiedDeliveries {
     quit: watch::Sender<bool>,

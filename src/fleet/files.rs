@@ -1,8 +1,8 @@
 //! Message files of a run: the coordinator sends them, and an agent keeps them until its shard is over.
 //!
 //! # Decisions
-//! - An agent opens no path that the coordinator names. A file has a place in the profile and a number in it, and the
-//!   agent gives it a name in its own private folder.
+//! - An agent opens no path that the coordinator names. The coordinator sends the place of a file in the profile, and
+//!   the agent gives the file a name in its own private folder.
 //! - Contents are addressed by their SHA-256: a content of several files is sent once, and each content is checked on
 //!   arrival.
 //! - All files are announced first, with their lengths, and the sum is bounded. Bytes beyond the announced ones are not
@@ -26,14 +26,14 @@ use super::subject;
 
 /// The most bytes of all different contents of a run.
 pub const MOST_BYTES: u64 = 256 << 20;
-/// The most bytes of a content in one message: below what a server takes by default (1 MiB).
+/// The most bytes of a content in one message: below the default limit of a server's messages (1 MiB).
 const PART: usize = 512 * 1024;
 /// The most files of a run.
 pub const MOST_FILES: usize = 10_000;
 /// The beginning of the name of a folder of received files. It has no dot, unlike the names of folders of unsent
 /// reports.
 const PREFIX: &str = "smtpress-files-";
-/// The content that a folder of received files holds while its agent lives.
+/// The name of the lock file in a folder of received files. Its agent holds the lock while it uses the folder.
 const LOCK: &str = "lock";
 
 /// The place in the profile that names a file.
@@ -130,20 +130,20 @@ impl FilesToSend {
         }
     }
 
-    /// Whether there are none.
+    /// Whether there are no files to send.
     pub fn is_empty(&self) -> bool {
         self.announced.is_empty()
     }
 
-    /// Describes them for a sentence: `3 files of 12345 bytes`.
+    /// Describes the files for a sentence: `3 files of 12345 bytes`.
     pub fn in_words(&self) -> String {
         let bytes: u64 = self.contents.values().map(|(_, length)| length).sum();
         format!("{} files of {bytes} bytes", self.announced.len())
     }
 
-    /// Returns the commands that give the files to an agent, for the run `run`; each must be answered before the next.
-    /// `most`: the size of the largest message that the server accepts. A file that can no longer be read gives an
-    /// error, a sentence.
+    /// Returns the commands that give the files to an agent, for the run `run`; the agent must answer each command
+    /// before the next is sent. `most`: the size of the largest message that the server accepts. An item is an error (a
+    /// sentence) if a file can no longer be read.
     pub(super) fn orders<'a>(
         &'a self,
         run: &str,
@@ -225,7 +225,7 @@ struct ArrivingContent {
 }
 
 impl ArrivingContent {
-    /// Whether all its bytes came, and are those that were announced under this hash.
+    /// Whether all bytes have arrived, and their hash is the announced one.
     fn is_whole(&self, hash: &ContentHash) -> bool {
         self.arrived == self.length && self.hasher.clone().finalize()[..] == hash.0
     }
@@ -305,8 +305,8 @@ impl ReceivedFiles {
         self.folder.path().join(format!("{hash:?}"))
     }
 
-    /// Puts each file in its place when all files for the run `run` have come. Returns the path of each place that has
-    /// files: a file, or the folder of the messages.
+    /// Gives each file the name of its place, when all files for the run `run` have arrived. Returns the path of each
+    /// place that has files: a file, or the folder of the messages.
     ///
     /// # Errors
     /// Some files have not come, or cannot be put in place. The error is a sentence.
@@ -347,8 +347,8 @@ impl ReceivedFiles {
     }
 }
 
-/// A folder for this user alone, which is removed with this value. If an agent was killed, the next one removes its
-/// folder.
+/// A folder for this user alone, which is removed with this value. The folder of an agent that was killed is removed by
+/// the next agent ([`remove_abandoned`]).
 #[derive(Debug)]
 pub struct PrivateFolder {
     folder: TempDir,
@@ -380,7 +380,7 @@ fn create(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Removes the folders of agents that were killed.
+/// Removes the folders below `root` whose agents were killed.
 pub fn remove_abandoned(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let path = entry.path();

@@ -1,4 +1,4 @@
-//! Finds the agents on a bus, and those of them that wait for work.
+//! Finds the agents on a bus, and selects agents that wait for work.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,15 +69,15 @@ pub struct Fleet {
     pub(super) agents: Vec<Heartbeat>,
     pub(super) max_start_skew: Duration,
     pub(super) say: Arc<dyn Fn(&str) + Send + Sync>,
-    /// The record of the run of its agents, if the run is to be taken over.
+    /// The record of the run that is to be taken over, if any.
     pub(super) taken_over: Option<StoredRecord>,
 }
 
 impl Fleet {
-    /// Waits until enough agents wait for work, up to a time limit. `program`: the version that the agents must have.
+    /// Waits until enough agents wait for work, at most `within`. `program`: the version that the agents must have.
     ///
     /// # Errors
-    /// The bus cannot be used, or there are not enough of them.
+    /// The bus cannot be used, or too few agents wait for work.
     pub fn gather(
         access: &BusAccess,
         key: KeyPair,
@@ -114,7 +114,7 @@ impl Fleet {
     /// Sends a signed command to an agent, and waits this long for its answer.
     ///
     /// # Errors
-    /// No agent of this name, or no answer in time.
+    /// There is no agent of this name, or it does not answer in time.
     pub(super) async fn ask(
         &self,
         agent: &Heartbeat,
@@ -124,10 +124,10 @@ impl Fleet {
         self.bus.ask(agent, order, &self.key, within).await
     }
 
-    /// Waits until all of its agents wait for work again, after a run.
+    /// Waits until all agents of the fleet wait for work again, after a run.
     ///
     /// # Errors
-    /// An agent does not.
+    /// An agent does not wait for work within [`IDLE_WITHIN`].
     pub(super) fn renew(&mut self) -> Result<(), FleetError> {
         let names: Vec<String> = self.agents.iter().map(|agent| agent.agent.clone()).collect();
         let of_fleet = |heard: &BTreeMap<String, Heartbeat>| -> Vec<Heartbeat> {
@@ -151,7 +151,7 @@ impl Fleet {
     }
 }
 
-/// Listens for a time, and returns the agents that it heard, by name.
+/// Listens for heartbeats, and returns the last heartbeat of each agent, by name.
 ///
 /// # Errors
 /// The bus cannot be used.
@@ -163,7 +163,7 @@ pub fn status(access: &BusAccess, listen: Duration) -> Result<Vec<Heartbeat>, Fl
     })
 }
 
-/// Collects the agents that publish heartbeats, by name, until there are enough.
+/// Collects the last heartbeat of each agent, by name, until `enough` or for at most `within`.
 async fn heard(
     bus: &Bus,
     within: Duration,
@@ -184,12 +184,12 @@ async fn heard(
             break;
         }
     }
-    // A client that may not subscribe would find no agents.
+    // A server that denies the subscription sends no heartbeats, which is not the same as no agents.
     bus.allowed()?;
     Ok(heard)
 }
 
-/// Returns a heartbeat, if its agent and its subject agree.
+/// Parses a heartbeat; `None` if it is malformed, or its subject is that of another agent.
 pub(super) fn heartbeat(at: &str, bytes: &[u8]) -> Option<Heartbeat> {
     decode(bytes)
         .ok()

@@ -4,9 +4,9 @@
 //! # Decisions
 //! - Users are nkeys: the server's configuration holds only their public keys, and needs no operator, resolver or other
 //!   tool.
-//! - The coordinator signs commands with another key than the one that it logs in with: at a login the server chooses
-//!   the text to sign, and that text could be a command.
-//! - Each user has its own inbox (`_INBOX.NAME`), so that no agent can read the answers to another.
+//! - The coordinator has one key to log in and another key to sign commands: at a login the server chooses the text to
+//!   sign, and that text could be a command.
+//! - Each user has its own inbox (`_INBOX.NAME`), so that no agent can read the answers to another user.
 //! - The key of the authority that signed the server's certificate is not stored: nothing needs it later.
 //! - Paths in the configuration are relative to the folder in which nats-server is started, so that the folder can be
 //!   moved to another machine.
@@ -20,7 +20,7 @@ use rcgen::{
 
 use super::subject;
 
-/// The coordinator's name on the bus, and of its inbox.
+/// The name of the coordinator on the bus, and of its inbox.
 pub const COORDINATOR: &str = "coordinator";
 
 /// Why the files cannot be made.
@@ -68,7 +68,7 @@ pub struct FleetFile {
 pub struct FleetFiles {
     /// The files.
     pub files: Vec<FleetFile>,
-    /// The public key that commands are signed with.
+    /// The public key that belongs to the signatures of commands.
     pub coordinator: String,
     /// The URL of the NATS server.
     pub url: String,
@@ -166,7 +166,7 @@ fn of_coordinator() -> Permissions {
         ],
         subscribe: vec![
             subject::HEARTBEATS.to_owned(),
-            // Needed to see whether another coordinator has taken its run over.
+            // Needed to see whether another coordinator has taken the run over.
             subject::control("*"),
             format!("_INBOX.{COORDINATOR}.>"),
         ],

@@ -1,8 +1,8 @@
-//! Starts agents that end when this process ends, for whatever reason it ends.
+//! Starts agents on this machine that end when this process ends, even if this process is killed.
 //!
 //! # Decisions
-//! - An agent reads what it needs to join from standard input, as one line of JSON, so that no password is on a command
-//!   line. It ends when its standard input ends.
+//! - An agent reads its invitation from standard input, as one line of JSON, so that no password is on a command line.
+//!   The agent ends when its standard input ends.
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -23,7 +23,7 @@ const END_WITHIN: Duration = Duration::from_secs(8);
 pub struct Invitation {
     /// The URL of the bus.
     pub url: String,
-    /// The agent's password for it.
+    /// The agent's password for the bus.
     pub password: String,
     /// The agent's name.
     pub name: String,
@@ -31,7 +31,7 @@ pub struct Invitation {
     pub coordinator: String,
     /// The hosts beyond loopback that may be loaded.
     pub allow_target: Vec<String>,
-    /// The folder of its unsent reports, if it runs on the coordinator's machine.
+    /// The folder of the agent's unsent reports, if the agent runs on the coordinator's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool: Option<PathBuf>,
 }
@@ -46,7 +46,7 @@ impl AgentProcesses {
     /// Starts an agent by this command, and writes its invitation to its standard input.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The command cannot be started.
     pub fn start(&mut self, mut command: Command, invitation: &Invitation) -> io::Result<()> {
         // A process group of its own: Ctrl-C must reach only the coordinator, which then lets its agents drain.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());

@@ -1,4 +1,4 @@
-//! The messages of coordinator and agents, encoded as CBOR behind the version of the message format.
+//! The messages of coordinator and agents: the version of the message format, then the message, both in CBOR.
 //!
 //! # Decisions
 //! - The version comes first and is decoded separately, because in another version the rest may have any form.
@@ -34,7 +34,7 @@ pub enum MessageError {
     /// The bytes are not a message of a fleet.
     #[error("no message of a fleet")]
     Malformed,
-    /// The coordinator did not sign it.
+    /// The coordinator did not sign the message.
     #[error("not signed by the coordinator's key")]
     Unsigned,
 }
@@ -121,11 +121,12 @@ pub struct Heartbeat {
     pub host: String,
     /// The version of its smtpress.
     pub program: String,
-    /// A random number, drawn at the agent's start and after each run. The agent refuses commands without it.
+    /// A random number that the agent draws at its start and whenever it drops its shard. The agent refuses commands
+    /// without this number.
     pub nonce: u64,
     /// The state.
     pub state: AgentState,
-    /// The run that it works for, if any.
+    /// The run of the agent's shard, if any.
     pub run: Option<String>,
 }
 
@@ -173,9 +174,9 @@ pub enum AgentOrder {
     },
     /// End the receiver.
     EndReceiver,
-    /// Drop the shard without sending any load.
+    /// Drop the shard. A load or a search that is in progress is stopped.
     Release,
-    /// Make a call to the sessions of a search for limits.
+    /// Make a call to the probes of a search for limits.
     Probe {
         /// The number of the call, rising: a recorded call cannot be used again.
         number: u64,
@@ -191,7 +192,7 @@ pub struct ReceiveOrder {
     pub run: String,
     /// The profile with every default, as TOML; only `[receive]` is used.
     pub profile: String,
-    /// The seed of the random draws of its listeners.
+    /// The seed of the random draws of the receiver's listeners.
     pub seed: u64,
 }
 
@@ -205,7 +206,7 @@ pub struct LogPart {
     pub bytes: Vec<u8>,
 }
 
-/// A call to the sessions of a search for limits: see [`Probes`](crate::generator::probe::Probes).
+/// A call to the probes of a search for limits: see [`Probes`](crate::generator::probe::Probes).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProbeCall {
     /// Answer with the client addresses.
@@ -216,7 +217,7 @@ pub enum ProbeCall {
         ways: Vec<ProbeOptions>,
         /// The number of sessions at a time.
         at_once: usize,
-        /// The longest time for the opening.
+        /// The longest time until all sessions are open or refused.
         within: Duration,
     },
     /// Send these bytes, possibly none, and do not wait.
@@ -241,7 +242,7 @@ pub enum ProbeCall {
         sessions: Vec<Probe>,
         /// The way in which they are closed.
         how: CloseMode,
-        /// The longest wait for the listener.
+        /// The longest wait until the listener has closed the sessions, too.
         within: Duration,
     },
 }
@@ -253,7 +254,7 @@ pub struct ProbeReport {
     pub value: ProbeValue,
     /// How long the agent's machine has stood still so far.
     pub stalled: Duration,
-    /// The cost of its sessions so far.
+    /// The cost of the agent's probes so far.
     pub spent: Spent,
 }
 
@@ -262,11 +263,12 @@ pub struct ProbeReport {
 pub enum ProbeValue {
     /// The number of client addresses, and the address of this machine towards the target, if known.
     Hosts(u64, Option<IpAddr>),
-    /// Each session, in the order of the call, with the extensions that the listener offers to it.
+    /// The outcome of each session, in the order of the call, with the extensions that the listener offers to the
+    /// session.
     Opened(Vec<(OpenOutcome, Offer)>),
     /// The bytes were passed to the session.
     Sent,
-    /// The next event. Its time counts from the zero of the agent's clock.
+    /// The next event. The time of the event counts from the zero of the agent's clock.
     Received(ProbeOutcome),
     /// The number of sessions that the listener did not close.
     Closed(u64),
@@ -286,12 +288,12 @@ pub enum AgentAnswer {
     Refused(String),
     /// A part of the delivery log.
     Delivered(LogPart),
-    /// The result of a call to the agent's sessions.
+    /// The result of a call to the agent's probes.
     Probed(Box<ProbeReport>),
 }
 
 impl AgentAnswer {
-    /// Returns the reason of an answer other than the expected one. A sentence.
+    /// Returns, as a sentence, why this is not the expected answer.
     pub(super) fn refusal(self) -> String {
         match self {
             AgentAnswer::Refused(why) => why,
@@ -359,9 +361,10 @@ pub struct SecondReport {
 pub struct FinalReport {
     /// How many seconds the shard reported.
     pub seconds: u64,
-    /// SHA-256 over the bytes of all these reports, in order.
+    /// SHA-256 over the reports of all seconds in order: for each report the length of its bytes (64 bits,
+    /// little-endian), then the bytes.
     pub digest: [u8; 32],
-    /// The measurement without the contents of the seconds, or why the load could not start.
+    /// The measurement without the counts of the seconds, or why the load could not start.
     pub measured: Result<Box<Measured>, String>,
     /// The number of the generator's threads.
     pub threads: u32,
@@ -404,8 +407,8 @@ mod tests {
         }
     }
 
-    /// Golden bytes: messages of the same version must stay readable, because buses and agents may hold those of an
-    /// older build.
+    /// Golden bytes: messages of the same version must stay readable, because the bus and agents may hold messages of
+    /// an older build.
     #[test]
     fn a_lease_has_the_bytes_that_it_always_had() {
         let hex: String = encode(&lease()).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -6,11 +6,13 @@
 //! reconnection.
 //!
 //! `message` defines the messages of both sides, and `subject` their subjects. `states` is the coordinator as a pure
-//! state machine; `clock_offset` and `union` compute one clock and one result. `bus` is the connection, `gathering`
-//! finds the agents. `record` lets another coordinator take a run over, and `collect` reads the reports of a run
-//! without a coordinator. `files` are the message files that agents get, and `deliveries` copies what the receiver of an
-//! agent takes. `agent` and `coordinator` are the two ends. `server` is the private nats-server, and `init`
-//! makes the configuration of a permanent one. `local` and `ssh` start agents that end with the coordinator.
+//! state machine; `clock_offset` relates the clocks of the agents, and `union` adds up their measurements. `bus` is the
+//! connection, `gathering` finds the agents. `record` lets another coordinator take a run over, and `collect` reads the
+//! reports of a run without a coordinator. `files` are the message files that agents get, and `deliveries` copies the
+//! delivery log of an agent's receiver. `probes` are the probes of a search for limits on the agents, and `probing`
+//! carries out their calls on an agent. `agent` and `coordinator` are the two ends. `server` is the private
+//! nats-server, and `init` makes the configuration of a permanent nats-server. `local` and `ssh` start agents that end
+//! with the coordinator.
 //!
 //! # Decisions
 //! - A lost shard is not given to other agents: the load would no longer be the planned one. The others stop, and the
@@ -45,7 +47,7 @@ use std::time::Duration;
 
 pub use crate::collector::agents::LEASE;
 pub use bus::{Bus, BusAccess, BusError, seed};
-/// An agent without a message for this long is lost.
+/// An agent that sends no message for this long is lost.
 pub const LOST_AFTER: Duration = Duration::from_secs(3);
 /// The interval of heartbeats and of leases.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);

@@ -1,12 +1,12 @@
-//! The sessions of a search for limits on agents: each machine is a client host of its own.
+//! The probes of a search for limits on agents: each machine is a client host of its own.
 //!
 //! # Decisions
-//! - The search runs on the coordinator, and agents carry out its calls step by step, so that it is the same search as
+//! - The search runs on the coordinator, and agents carry out its calls step by step, so that the search is the same as
 //!   on one machine.
-//! - The first host is that of the first agent: a limit that needs one host is searched only from there. Agents on one
-//!   machine, or with the same address towards the target, are one host.
-//! - Times of replies are by the agent's clock. A call takes a message to the agent and back: a delay of the listener
-//!   that is shorter cannot be seen.
+//! - The first host is that of the first agent: a limit that needs one host is searched only from that host. Agents
+//!   with the same machine name and the same address towards the target are one host.
+//! - Times of replies are by the agent's clock. A call takes a round trip to the agent: a delay of the listener that is
+//!   shorter than the round trip cannot be measured.
 //! - An agent that does not answer ends the search: later results would not be about the listener.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,20 +36,19 @@ use crate::generator::probe::{
 use crate::generator::runner::Stop;
 use crate::plan::PlanPart;
 
-/// The largest number of content bytes in one call: encoded they take up to twice that, below what a server accepts at
-/// once.
+/// The largest number of bytes in one call. Encoded, they take up to twice that, which is below the server's limit.
 const PIECE: usize = 256 * 1024;
 
-/// The sessions of agents.
+/// The probes of all agents.
 pub struct FleetProbes {
     fleet: Fleet,
     run: String,
     stop: watch::Receiver<Stop>,
     agents: Vec<ProbingAgent>,
-    /// The sessions by their number: the agent, and its own number of the session.
+    /// The sessions by their number: the index of the agent, and the number of the session on that agent.
     sessions: Vec<(usize, Probe)>,
     offers: BTreeMap<Probe, Offer>,
-    /// Bytes that are sent with the next call to their session.
+    /// The bytes that are sent with the next call to a session.
     waiting: BTreeMap<Probe, Vec<u8>>,
     calls: u64,
     watch: Watch,
@@ -60,7 +59,7 @@ pub struct FleetProbes {
 struct ProbingAgent {
     agent: Heartbeat,
     clock: AgentClock,
-    /// The number of its client addresses.
+    /// The number of the agent's client addresses.
     hosts: u64,
     address: Option<IpAddr>,
     stalled: Duration,
@@ -111,7 +110,7 @@ impl FleetProbes {
     }
 
     fn add(&mut self, agent: Heartbeat, spec: &RunSpec, files: &FilesToSend) -> Result<(), String> {
-        // Agents that stand ready wait for a lease meanwhile.
+        // Agents that are prepared need leases meanwhile.
         let ask = |probes: &mut FleetProbes, order| {
             let FleetProbes { fleet, watch, run, .. } = probes;
             let asked = fleet.ask(&agent, order, ANSWER_WITHIN);
@@ -165,7 +164,7 @@ impl FleetProbes {
         self.agents.iter().map(name).collect()
     }
 
-    /// Sends calls to agents, all at once; `None`: one of them did not answer.
+    /// Sends calls to agents, all at once; `None`: an agent did not answer as expected.
     fn call_all(&mut self, calls: Vec<(usize, ProbeCall, Duration)>) -> Option<Vec<ProbeValue>> {
         if self.failure.is_some() {
             return None;
@@ -219,7 +218,7 @@ impl FleetProbes {
         self.call_all(vec![(agent, call, within)])?.pop()
     }
 
-    /// Returns the agent of a client host, and the index of the host on it.
+    /// Returns the index of the agent of a client host, and the index of the host on that agent.
     fn agent_of(&self, host: u64) -> (usize, u64) {
         let mut left = host % self.hosts();
         for (index, agent) in self.agents.iter().enumerate() {
@@ -231,7 +230,7 @@ impl FleetProbes {
         (0, 0)
     }
 
-    /// Sends the waiting bytes of these sessions, or of all, except for the last piece of `keep`, which is returned.
+    /// Sends the waiting bytes of all sessions, except for the last piece of `keep`, which is returned.
     fn hand_over(&mut self, keep: Option<Probe>) -> Vec<u8> {
         let mut last = Vec::new();
         for (session, bytes) in std::mem::take(&mut self.waiting) {
@@ -262,7 +261,7 @@ impl Drop for FleetProbes {
     }
 }
 
-/// The heartbeats and leases of both sides.
+/// The heartbeats of the agents, and the leases of the coordinator.
 struct Watch {
     heartbeats: async_nats::Subscriber,
     /// The zero of the coordinator's clock.
@@ -275,8 +274,8 @@ struct Watch {
 }
 
 impl Watch {
-    /// Runs `work` while the coordinator sends a lease each second; returns the name of an agent that sent no message
-    /// for [`LOST_AFTER`], if that comes first.
+    /// Runs `work` while the coordinator sends a lease each second. The error is the name of an agent that sent no
+    /// message for [`LOST_AFTER`].
     async fn over<T>(
         &mut self,
         fleet: &Fleet,
@@ -448,7 +447,8 @@ impl Probes for FleetProbes {
 }
 
 impl FleetProbes {
-    /// Returns the number of sessions opened in one call: all, if they belong to one agent, which follows `at_once` itself.
+    /// Returns the number of sessions opened in one call: all, if they belong to one agent, because that agent obeys
+    /// `at_once` itself.
     fn chunk(&self, ways: &[ProbeOptions], at_once: usize) -> usize {
         let agents: BTreeSet<usize> = ways.iter().map(|way| self.agent_of(way.host).0).collect();
         if agents.len() > 1 { at_once.max(1) } else { ways.len().max(1) }

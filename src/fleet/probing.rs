@@ -1,4 +1,4 @@
-//! The sessions of a search for limits on an agent's machine: a thread carries out the coordinator's calls one by one.
+//! The probes of a search for limits on an agent's machine: a thread carries out the coordinator's calls one by one.
 
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -11,12 +11,12 @@ use crate::generator::clock;
 use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome, Probes};
 use crate::generator::runner::Stop;
 
-/// The sessions of this machine, and its address towards the target, if known.
+/// The probes of this machine, and its address towards the target, if known.
 pub type OwnProbes = (Box<dyn Probes>, Option<IpAddr>);
-/// Makes the sessions; the stop ends their search.
+/// Makes the probes; the given stop ends their search.
 pub type MakeProbes = Box<dyn FnOnce(watch::Receiver<Stop>) -> Result<OwnProbes, String> + Send>;
 
-/// How long the thread drives its sessions before it reads the next call.
+/// How long the thread drives its probes before it reads the next call.
 const IDLE: Duration = Duration::from_millis(1);
 /// The interval at which a wait checks whether the search is over.
 const SLICE: Duration = Duration::from_millis(200);
@@ -34,7 +34,7 @@ impl Probing {
     /// `over` is called at the end.
     ///
     /// # Errors
-    /// No thread or descriptor is left, or the sessions cannot be opened.
+    /// No thread or descriptor is left, or the probes cannot be made.
     pub fn start(
         make: MakeProbes,
         zero: Instant,
@@ -63,7 +63,7 @@ impl Probing {
         Ok(Probing { calls })
     }
 
-    /// Passes a call to the thread, and the subject of its reply.
+    /// Passes a call to the thread. `reply`: the subject of the reply.
     ///
     /// # Errors
     /// The thread has ended.

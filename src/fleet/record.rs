@@ -2,10 +2,10 @@
 //!
 //! # Decisions
 //! - The record is stored before any agent knows the time of the start: every run that has started can be taken over.
-//! - It is signed, as commands are: a record of another key has no effect.
-//! - A coordinator that takes over stores the record again with the next epoch, and only in place of the one that it
-//!   read: of two that try, one wins.
-//! - Agents obey the highest epoch that they know, and a coordinator that learns of a higher one ends.
+//! - The record is signed, as commands are: a record that is signed with another key is refused.
+//! - A coordinator that takes over stores the record again with the next epoch, and only in place of the record that it
+//!   read: if two coordinators try, one succeeds.
+//! - Agents obey the highest epoch that they know, and a coordinator that sees a lease with a higher epoch ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use super::gathering::{Fleet, FleetError};
 use super::message::{Heartbeat, ListenerOfRun, RunSpec, sign, verify};
 use crate::plan::PlanPart;
 
-/// The data that all agents of a run get, whichever shard they run.
+/// The data that all agents of a run get: the same for each shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The profile with every default, as TOML.
@@ -30,25 +30,27 @@ pub struct Assignment {
     pub embedded: Option<ListenerOfRun>,
     /// Whether each transaction is to be reported.
     pub lists_transactions: bool,
-    /// The message files that the profile names. In a takeover the agents have them already.
+    /// The message files that the profile names. After a takeover the agents have them already.
     #[serde(skip)]
     pub files: FilesToSend,
 }
 
 impl Assignment {
-    /// Returns the part `shard` (its index, of so many) of the run `run`.
+    /// Returns the order to run one shard of the run `run`. `shard`: the index of the shard, from 0, and the number of
+    /// shards.
     pub(super) fn spec(&self, run: &str, shard: (u32, u32), part: PlanPart) -> RunSpec {
         let Assignment { profile, date, embedded, lists_transactions, files: _ } = self.clone();
         RunSpec { run: run.to_owned(), profile, shard, date, embedded, part, lists_transactions }
     }
 }
 
-/// An agent of a run, in the order of shards.
+/// An agent of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentOfRun {
-    /// The agent, with the random number that it had for this run.
+    /// The agent's heartbeat, with its random number for this run.
     pub agent: Heartbeat,
-    /// How far from the common start it may begin: the bound of the error of its clock offset.
+    /// The bound of the difference between the agent's start and the common start: the bound of the error of its clock
+    /// offset.
     pub clock_bound: Duration,
     /// The time of the start by the agent's own clock.
     pub begins: Duration,
@@ -59,11 +61,11 @@ pub struct AgentOfRun {
 pub struct RunRecord {
     /// The run.
     pub run: String,
-    /// The epoch of its coordinator: 1, and one more for each that took over.
+    /// The epoch of the coordinator: 1, and one more after each takeover.
     pub epoch: u64,
     /// The part of the profile that this run is: the whole, or a part of a search.
     pub part: PlanPart,
-    /// The data that its agents got.
+    /// The data that all agents of the run got.
     pub assignment: Assignment,
     /// The profile's file, if there is one.
     pub profile_path: Option<String>,
@@ -71,7 +73,7 @@ pub struct RunRecord {
     pub began: Duration,
     /// When the load starts, since the Unix epoch.
     pub starts: Duration,
-    /// The agents.
+    /// The agents, in the order of shards.
     pub agents: Vec<AgentOfRun>,
 }
 
@@ -85,10 +87,10 @@ pub struct StoredRecord {
 }
 
 impl StoredRecord {
-    /// Stores a record in place of the one with the number `before`; 0 if there is none.
+    /// Stores a record in place of the stored record with the number `before`; 0: no record is stored.
     ///
     /// # Errors
-    /// It cannot be stored, or another one was stored meanwhile.
+    /// The record cannot be stored, or another record was stored meanwhile.
     pub(super) async fn store(
         bus: &Bus,
         key: &KeyPair,
@@ -99,7 +101,7 @@ impl StoredRecord {
         Ok(StoredRecord { record, number })
     }
 
-    /// Whether it is the latest record of its run. `false` if the bus does not answer in time.
+    /// Whether this is the latest record of its run. `false` if the bus does not answer in time.
     pub(super) async fn is_latest(&self, bus: &Bus) -> bool {
         let latest = tokio::time::timeout(FORGOTTEN_WITHIN, bus.record(&self.record.run)).await;
         matches!(latest, Ok(Ok(Some((_, number)))) if number == self.number)

@@ -1,13 +1,13 @@
-//! Runs a private nats-server on loopback that ends when this process ends, for whatever reason it ends.
+//! Runs a private nats-server on loopback that ends when this process ends, even if this process is killed.
 //!
 //! # Decisions
-//! - A shell starts the server and waits for the end of its own standard input, which also comes when this process is
-//!   killed. It then ends the server and removes its folder, so that neither is left behind.
-//! - It is a process group of its own: Ctrl-C must reach only the coordinator, which needs the server to stop its
-//!   agents.
+//! - A shell starts the server and waits for the end of its standard input, which also ends when this process is
+//!   killed. Then the shell ends the server and removes the server's folder.
+//! - The shell has a process group of its own: Ctrl-C must reach only the coordinator, which needs the server to stop
+//!   its agents.
 //! - The coordinator and each agent have a name and a random password of their own, in a file that only this user can
-//!   read, and the permissions of a permanent fleet: one agent's machine cannot speak for another agent. No password is
-//!   on a command line.
+//!   read, and the permissions of a permanent fleet: an agent cannot publish under the name of another agent. No
+//!   password is on a command line.
 
 use std::fs;
 use std::io;
@@ -59,26 +59,26 @@ pub enum ServerError {
     Io(#[from] io::Error),
 }
 
-/// A server that runs.
+/// A running private server.
 #[derive(Debug)]
 pub struct PrivateServer {
     keeper: Child,
     alive: Option<ChildStdin>,
     folder: PathBuf,
     port: u16,
-    /// Its users: name and password.
+    /// The name and the password of each user.
     users: Vec<(String, String)>,
 }
 
 impl PrivateServer {
-    /// Starts a server on a free port of loopback. `program`: its path; `None`: the one on PATH. `users`: the names and
-    /// passwords of the coordinator and of the agents.
+    /// Starts a server on a free port of loopback. `program`: the path of nats-server; `None`: the nats-server on PATH,
+    /// `/usr/sbin` or `/usr/local/sbin`. `users`: the names and passwords of the coordinator and of the agents.
     ///
     /// # Errors
-    /// It is not installed, or does not start.
+    /// nats-server is not installed, or does not start.
     pub fn start(program: Option<&Path>, users: Vec<(String, String)>) -> Result<PrivateServer, ServerError> {
         let program = find(program)?;
-        // The shell above removes it.
+        // The shell ([`KEEPER`]) removes the folder.
         let folder = tempfile::Builder::new()
             .prefix("smtpress-nats-")
             .permissions(fs::Permissions::from_mode(0o700))
@@ -132,7 +132,7 @@ impl PrivateServer {
         }
     }
 
-    /// Returns its port on loopback.
+    /// Returns the server's port on loopback.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -142,7 +142,7 @@ impl PrivateServer {
         self.folder.join(SPOOL)
     }
 
-    /// Returns its address, and the credentials of the user of this name.
+    /// Returns the address of the server, and the credentials of the user `name`.
     pub fn access(&self, name: &str) -> BusAccess {
         BusAccess {
             url: format!("nats://127.0.0.1:{}", self.port),
@@ -170,7 +170,7 @@ fn find(program: Option<&Path>) -> Result<PathBuf, ServerError> {
         };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // Debian installs it in a folder that only the PATH of root names.
+    // Debian installs nats-server in a folder that is only on the PATH of root.
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     let found = folders.map(|folder| folder.join("nats-server")).find(|path| path.is_file());
     found.ok_or_else(|| ServerError::Missing("not found on PATH".to_owned()))

@@ -1,11 +1,11 @@
-//! Keeps on disk the reports of an agent that the bus has not stored yet. So they survive the end of the agent or of
-//! the bus.
+//! Keeps on disk the reports of an agent that the bus has not stored yet, so that they survive the end of the agent or
+//! of the bus.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A folder of reports of one shard, in the order in which they were made.
+/// A folder of the reports of one shard, which have numbers in the order in which they were made.
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
@@ -16,19 +16,20 @@ pub struct Spool {
 /// A report that waits to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingReport {
-    /// Its number within the shard.
+    /// The number of the report within the shard.
     pub number: u64,
-    /// Whether it is the shard's last.
+    /// Whether this is the last report of the shard.
     pub is_last: bool,
     /// The bytes.
     pub bytes: Vec<u8>,
 }
 
 impl Spool {
-    /// Makes a folder for the shard in `root`. `root` itself is never made: it may have been removed with its server.
+    /// Opens the folder of the shard in `root`, and makes it if it does not exist. `root` itself is never made: it may
+    /// have been removed with its server.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be made, or an agent uses it.
     pub fn open(root: &Path, run: &str, shard: u32, agent: &str) -> io::Result<Spool> {
         let folder = root.join(format!("{run}.{shard}.{agent}"));
         match fs::create_dir(&folder) {
@@ -43,7 +44,7 @@ impl Spool {
     /// Writes a report, as a whole or not at all.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The report cannot be written.
     pub fn keep(&self, number: u64, is_last: bool, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(number, is_last);
         let partial = path.with_extension("partial");
@@ -74,14 +75,13 @@ impl Spool {
     }
 }
 
-/// A shard whose reports wait: its run, its number and its agent, and the reports.
+/// A shard whose reports wait: the run, the number of the shard and the agent, then the reports in their order.
 pub type SpooledShard = ((String, u32, String), Vec<WaitingReport>);
 
-/// Returns the shards whose reports wait below `root`, without those to which an agent still adds: run, shard, agent,
-/// and the reports in their order.
+/// Returns the shards whose reports wait below `root`, without those to which an agent still adds reports.
 ///
 /// # Errors
-/// They cannot be read.
+/// The reports cannot be read.
 pub fn waiting(root: &Path) -> io::Result<Vec<SpooledShard>> {
     let mut found = Vec::new();
     let entries = match fs::read_dir(root) {
@@ -107,7 +107,7 @@ pub fn waiting(root: &Path) -> io::Result<Vec<SpooledShard>> {
             let is_last = match path.extension().and_then(|end| end.to_str()) {
                 Some("final") => true,
                 Some("second") => false,
-                // The writing of this file was cut off.
+                // This file was not written to its end.
                 _ => continue,
             };
             if let Some(number) = number {

@@ -1,11 +1,12 @@
-//! Starts agents on other machines by the user's own `ssh`. They reach the NATS server on the loopback of this machine.
+//! Starts agents on other machines by the user's `ssh`. The agents reach the NATS server on the loopback of this
+//! machine through a reverse forward.
 //!
 //! # Decisions
-//! - One login a host: the reverse forward, the copy of the program and the agent use the same connection, and end with
-//!   it.
+//! - There is one login for each host: the reverse forward, the copy of the program and the agent use the same
+//!   connection, and end with it.
 //! - No secret is on a command line: the agent reads its invitation from standard input.
 //! - The program is copied into a folder named by its version and digest, so that the host runs exactly this program.
-//! - A shared ssh connection is not used (`ControlPath=none`): the forwards would outlast the agent.
+//! - A shared ssh connection is not used (`ControlPath=none`): its forwards would outlast the agent.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -19,7 +20,7 @@ use sha2::{Digest, Sha256};
 use super::local::{AgentProcesses, Invitation};
 use crate::generator::clock;
 
-/// How many logins run at once: sshd refuses more than ten unfinished ones (MaxStartups).
+/// How many logins run at once: by default sshd starts to refuse logins when ten are unfinished (MaxStartups).
 const LOGINS_AT_ONCE: usize = 4;
 /// The pause between the starts of two logins.
 const APART: Duration = Duration::from_millis(200);
@@ -29,7 +30,7 @@ const SILENT_FOR: Duration = Duration::from_secs(60);
 const ENDING_WITHIN: Duration = Duration::from_secs(3);
 /// How many ports to try on a host.
 const PORTS: usize = 6;
-/// The range of these ports: below the range from which systems give ports to clients.
+/// The range of these ports: below the ephemeral ports of Linux (from 32768).
 const FIRST_PORT: u16 = 20_000;
 const PORTS_TO_DRAW: u64 = 12_000;
 /// The text that ssh prints if a port is in use.
@@ -63,13 +64,13 @@ pub enum SshError {
 pub struct SshStart<'a> {
     /// The hosts as `ssh` accepts them: names of its configuration, or `user@host`.
     pub hosts: &'a [String],
-    /// Whether the program may be copied there.
+    /// Whether the program may be copied to the hosts.
     pub may_copy: bool,
     /// The NATS server's port on this machine's loopback.
     pub port: u16,
     /// The version of this program.
     pub version: &'a str,
-    /// Makes the invitation of an agent from its name and the URL by which it reaches the server.
+    /// Makes the invitation of an agent from the agent's name and the URL by which the agent reaches the server.
     pub invite: &'a (dyn Fn(String, String) -> Invitation + Sync),
     /// Shows a line to the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
@@ -77,7 +78,7 @@ pub struct SshStart<'a> {
     pub draw: fn() -> u64,
 }
 
-/// This program, for a copy.
+/// This program, to be copied to hosts.
 struct Program {
     bytes: Vec<u8>,
     /// The name of the folder, from its version and digest.
@@ -91,12 +92,12 @@ struct StartedSsh {
 }
 
 impl SshStart<'_> {
-    /// Starts an agent on each host. If one fails, the others are ended.
+    /// Starts an agent on each host. If one agent does not start, the others are ended.
     ///
     /// # Errors
-    /// Hosts that cannot be reached, or whose agent does not start, each with ssh's own last line.
+    /// The hosts that cannot be reached, or whose agent does not start, each with the last line of ssh.
     pub fn start(&self) -> Result<AgentProcesses, SshError> {
-        // Reads the running program, not the file of that path, which may have been replaced since the start.
+        // Reads the program that is running: the file at its path may have been replaced since the start.
         let bytes = std::fs::read("/proc/self/exe").map_err(SshError::Program)?;
         let digest: String =
             Sha256::digest(&bytes).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
@@ -135,7 +136,7 @@ impl SshStart<'_> {
         }
     }
 
-    /// Starts an agent on one host; tries other ports while a port is in use.
+    /// Starts an agent on one host; tries another port if a port is in use.
     fn agent(
         &self,
         host: &str,
@@ -199,7 +200,7 @@ impl SshStart<'_> {
         let errors = Errors::follow(stderr, format!("agent {name} on {host}: "), self.say.clone());
         let invitation = (self.invite)(name.to_owned(), format!("nats://127.0.0.1:{port}"));
         match introduce(stdin, &words, program, &invitation) {
-            // From now on each line is shown as it comes.
+            // From now on each line of ssh is shown at once.
             Ok(stdin) => Ok(StartedSsh { child, stdin }),
             Err(Problem::Silent) => {
                 child.kill().ok();
@@ -248,18 +249,18 @@ fn introduce(
                 let sent = stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush());
                 return sent.map(|()| stdin).map_err(|_| Problem::Ended);
             }
-            // A line that the host prints at each login.
+            // The host may print other lines at a login.
             _ => {}
         }
     }
 }
 
-/// Reads the lines of a stream as they come.
+/// Returns the lines of a stream; a thread reads them.
 fn words(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-            // Reads to the end in any case: ssh would block on a full pipe.
+            // The thread reads to the end even without a receiver: ssh would block on a full pipe.
             sender.send(String::from_utf8_lossy(&line).trim().to_owned()).ok();
         }
     });
@@ -270,7 +271,7 @@ fn words(stream: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 struct Errors(mpsc::Receiver<String>);
 
 impl Errors {
-    /// Keeps the lines while the agent starts; after that, shows each line with `before` in front.
+    /// Keeps the lines until this value is dropped; after that, shows each line with `before` in front.
     fn follow(
         stream: impl Read + Send + 'static,
         before: String,
@@ -290,7 +291,7 @@ impl Errors {
         Errors(lines)
     }
 
-    /// Waits for the end of ssh, and returns its last line.
+    /// Returns the last line of ssh, when ssh has ended or has printed nothing for [`ENDING_WITHIN`].
     fn last(self) -> Option<String> {
         std::iter::from_fn(|| self.0.recv_timeout(ENDING_WITHIN).ok()).last()
     }
@@ -302,7 +303,7 @@ fn printable(line: &[u8]) -> String {
     text.trim().chars().filter(|c| !c.is_control()).take(400).collect()
 }
 
-/// Returns an agent name for each host; a host that is given twice gets a number.
+/// Returns an agent name for each host; the name of a repeated host ends in a number.
 pub fn names(hosts: &[String]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for host in hosts {

@@ -2,11 +2,11 @@
 //!
 //! # Decisions
 //! - No load starts before every agent has confirmed that it can run its shard.
-//! - Silence of an agent counts only while the coordinator reads: after a standstill of its own, messages may wait
-//!   unread.
+//! - Silence of an agent counts only while the coordinator reads: after a standstill of the coordinator, messages may
+//!   wait unread.
 //! - An agent that is silent before the start ends the run before any load is sent.
 //! - An agent that is silent during the load stays lost: reports that it delivers later are counted, and the run stays
-//!   invalid. The others drain, because the rest would not be the planned load.
+//!   invalid. The other agents drain, because their load alone would not be the planned load.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use crate::generator::runner::Stop;
 pub enum RunState {
     /// The agents check whether they can run their shards.
     Preparing,
-    /// All agents can run them, and get the time of the start.
+    /// All agents can run their shards, and get the time of the start.
     Ready,
-    /// All have confirmed the time of the start.
+    /// All agents have confirmed the time of the start.
     Armed,
     /// The load is on the target.
     Running,
@@ -50,7 +50,7 @@ pub enum Input {
     Heard(u32),
     /// The report of one second.
     Second(u32),
-    /// The last report, when all seconds have come.
+    /// All seconds and the last report have arrived.
     Ended(u32),
     /// The user stops the run.
     Stop(Stop),
@@ -65,7 +65,7 @@ pub enum FleetAction {
     ArmAll,
     /// Send all agents this stop.
     Tell(Stop),
-    /// The shard is lost, after this long a silence.
+    /// The shard is lost: its agent was silent for this long.
     Lost(u32, Duration),
     /// Make all agents drop the run: it cannot start, because of these shards.
     Release(Vec<(u32, String)>),
@@ -106,7 +106,8 @@ impl FleetRun {
         }
     }
 
-    /// Returns a run of this many shards whose agents know when to start, for a coordinator that takes it over at `now`.
+    /// Returns a run of this many shards whose agents know when to start, for a coordinator that takes the run over at
+    /// `now`.
     pub fn taken_over(shards: u32, now: Duration) -> FleetRun {
         let own = FleetRun::new(shards, now);
         FleetRun { state: RunState::Armed, shards: vec![ShardState::Armed; shards as usize], ..own }
@@ -267,7 +268,7 @@ mod tests {
         run
     }
 
-    /// Checks for silence as often as a coordinator does, until an action follows or the time is over.
+    /// Checks for silence every 100 ms, as a coordinator does, until an action follows or the time is over.
     fn look(run: &mut FleetRun, from: u64, until: u64) -> Vec<FleetAction> {
         (from..=until)
             .step_by(100)
@@ -293,7 +294,7 @@ mod tests {
         assert_eq!(actions, [FleetAction::Release(vec![(1, "no descriptors".into())]), FleetAction::Over]);
         assert_eq!(run.state(), RunState::Failed);
         assert_eq!(run.handle(Input::Ready(1), at(3)), []);
-        // So does one that is silent.
+        // A silent agent also ends the run.
         let mut run = FleetRun::new(2, at(0));
         assert_eq!(look(&mut run, 100, 2800), []);
         run.handle(Input::Ready(0), at(2900));
@@ -387,8 +388,8 @@ mod tests {
     }
 
     proptest! {
-        /// For any inputs in any order: never done while a shard is lost or has not reported, over once, and no start
-        /// before every shard was ready.
+        /// For any inputs in any order: the run is never `Done` while a shard is lost or has not ended, it is over at
+        /// most once, and no agent gets the time of the start before every shard was ready.
         #[test]
         fn no_order_of_inputs_makes_a_false_pass(
             inputs in prop::collection::vec((input(), 0..1500_u64), 0..60),

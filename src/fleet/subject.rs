@@ -1,10 +1,10 @@
 //! The subjects on the bus, and the names of what is stored there.
 
-/// The stream that keeps all reports until the coordinator has read them.
+/// The stream that keeps the reports and the record of a run until the run is over.
 pub const STREAM: &str = "SMTPRESS_RUN";
-/// The subject pattern of the messages that the stream stores: reports, but not leases.
+/// The subject pattern of the reports of all runs.
 pub const REPORTS: &str = "smtpress.v1.run.*.report.>";
-/// The subject pattern of the records of all runs, for a coordinator that takes one over.
+/// The subject pattern of the records of all runs, for a coordinator that takes a run over.
 pub const RECORDS: &str = "smtpress.v1.run.*.record";
 /// The subject pattern of the heartbeats of all agents.
 pub const HEARTBEATS: &str = "smtpress.v1.agent.*.heartbeat";

@@ -1,11 +1,12 @@
 //! Adds up the measurements of all agents: each second as it comes, and at the end the rest.
 //!
 //! # Decisions
-//! - Counts and distributions are added, bucket by bucket: a percentile is never averaged (M17). The last report leaves
-//!   out what the seconds hold, so that nothing is counted twice.
-//! - A second is complete when every shard that is not lost has reported it or was over before. What a lost shard
-//!   reports later is added to the total, but to no second that was already shown.
-//! - The most sessions at once is the sum of each agent's own, an upper bound: they need not coincide.
+//! - Counts and distributions are added, bucket by bucket: a percentile is never averaged (M17). The last report does
+//!   not repeat the counts of the seconds, so that nothing is counted twice.
+//! - A second is complete when every shard that is not lost has reported it or was over before. Later reports of a lost
+//!   shard are added to the total, but not to a second that was already shown.
+//! - The most sessions at once is the sum of the values of all agents. It is an upper bound: the peaks of the agents
+//!   need not coincide.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,27 +39,27 @@ impl SecondsDigest {
 /// The seconds of one shard.
 #[derive(Debug, Default)]
 struct SecondsOfShard {
-    /// Seconds that came too early: an earlier one is missing.
+    /// Seconds that arrived while an earlier second is missing.
     early: BTreeMap<u64, (Interval, Vec<u8>)>,
     /// Seconds that wait for the other shards.
     ready: BTreeMap<u64, Interval>,
-    /// The number of seconds that came without a gap.
+    /// The number of seconds that arrived without a gap.
     next: u64,
     digest: SecondsDigest,
-    /// The sum of these seconds.
+    /// The sum of the seconds that arrived without a gap.
     tally: Tally,
     /// The generator's lateness in the first second in which an arrival ended.
     first: Option<Hist>,
     /// The number of all seconds; `None`: not known yet.
     total: Option<u64>,
     lost: bool,
-    /// The part of its reports that was returned with the seconds of the whole run.
+    /// The values of the shard that were returned with the seconds of the whole run.
     shown: ShownOfShard,
-    /// The state at the end of the last one.
+    /// The state at the end of the last second that arrived without a gap.
     gauges: Gauges,
 }
 
-/// The part of a shard's reports that was returned with the seconds of the whole run.
+/// The values of a shard that were returned with the seconds of the whole run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShownOfShard {
     /// The number of scheduled arrivals.
@@ -69,12 +70,12 @@ pub struct ShownOfShard {
     pub accepted: u64,
     /// The number of sessions at the end of the last second.
     pub sessions: u64,
-    /// The greatest lateness of its generator in the last second.
+    /// The greatest lateness of the shard's generator in the last second.
     pub lag: Duration,
 }
 
 impl ShownOfShard {
-    /// Adds the next second; `None`: the shard has none.
+    /// Adds the next second; `None`: the shard has no such second.
     fn add(&mut self, second: Option<&Interval>) {
         (self.sessions, self.lag) = (0, Duration::ZERO);
         let Some(second) = second else { return };
@@ -116,7 +117,7 @@ impl ShardsInStep {
     /// Takes a second of a shard, with the bytes of its report. A second that comes twice counts once.
     pub fn add(&mut self, shard: u32, number: u64, interval: Interval, bytes: Vec<u8>) {
         let Some(own) = self.shards.get_mut(shard as usize) else { return };
-        // Of two seconds with one number the first counts.
+        // The second is a repetition: the first report with this number counts.
         if number < own.next || own.early.contains_key(&number) {
             return;
         }
@@ -181,7 +182,7 @@ impl ShardsInStep {
         self.shards.get(shard as usize).is_some_and(|own| own.total.is_some_and(|total| own.next >= total))
     }
 
-    /// Returns the next second of the whole run, once all shards have reported it.
+    /// Returns the next second of the whole run, once every shard has reported it, is lost, or was over before.
     pub fn next_second(&mut self) -> Option<Interval> {
         let second = self.second;
         let has_come = |own: &SecondsOfShard| {
@@ -205,7 +206,7 @@ impl ShardsInStep {
         Some(whole)
     }
 
-    /// Returns the part of a shard's reports that was returned with the seconds of the whole run.
+    /// Returns the values of a shard that were returned with the seconds of the whole run.
     pub fn shown(&self, shard: u32) -> ShownOfShard {
         self.shards.get(shard as usize).map(|own| own.shown).unwrap_or_default()
     }
@@ -293,7 +294,8 @@ pub fn measured(parts: Vec<(String, Measured)>, tally: Tally) -> Measured {
     whole
 }
 
-/// Returns the worst of the values that show whether a generator kept up, and the sum of the resources.
+/// Returns the health of all generators: the sums of cores, CPU seconds and lost workers, and the worst of every other
+/// value.
 fn health<'a>(parts: impl Iterator<Item = &'a Health> + Clone, phases: usize) -> Health {
     let most = |get: fn(&Health) -> f64| parts.clone().map(get).fold(0.0, f64::max);
     let hindrance = |phase: usize| {
@@ -348,7 +350,8 @@ mod tests {
         let mut all = ShardsInStep::new(2, 1);
         all.add(0, 0, second(0, 3), vec![1]);
         assert!(all.next_second().is_none());
-        // The seconds come out of order, one comes twice, and one comes with other contents under the same number.
+        // The seconds arrive out of order, one arrives twice, and one arrives with other contents under the same
+        // number.
         all.add(1, 1, second(1, 7), vec![3]);
         all.add(1, 1, second(1, 9), vec![9]);
         assert!(all.next_second().is_none());
@@ -375,8 +378,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-        /// For any values of any agents in any seconds: the whole has the buckets, bounds and percentiles of all values
-        /// in one distribution, in progress and at the end.
+        /// For any values of any agents in any seconds: the sum of the seconds has the buckets, bounds and percentiles
+        /// of one distribution of all values.
         #[test]
         fn m17_the_seconds_of_agents_add_up_to_the_histogram_of_the_union(
             values in prop::collection::vec((1_u64..u64::MAX / 1024, 0_usize..7, 0_usize..4), 1..200),

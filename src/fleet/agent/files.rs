@@ -15,14 +15,14 @@ pub(super) struct FilesAtHand {
 }
 
 impl FilesAtHand {
-    /// Returns the time at which they are dropped if nothing follows.
+    /// Returns the time at which the files are dropped if no further part arrives.
     pub(super) fn deadline(&self) -> Instant {
         self.heard + ANSWER_WITHIN * 3
     }
 }
 
 impl Agent {
-    /// Prepares a folder for message files. Those of an earlier run are removed.
+    /// Prepares a folder for message files. The files of an earlier run are removed.
     pub(super) fn announce(&mut self, run: &str, files: Vec<AnnouncedFile>) -> AgentAnswer {
         if let Some(work) = &self.work {
             return AgentAnswer::Refused(format!("it is busy with run {}", work.spec.run));

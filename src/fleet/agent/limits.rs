@@ -1,4 +1,4 @@
-//! A search for limits on an agent: its sessions carry out the coordinator's calls.
+//! A search for limits on an agent: its probes carry out the coordinator's calls.
 
 use tokio::sync::mpsc;
 
@@ -8,7 +8,7 @@ use crate::fleet::probing::Probing;
 use crate::plan::PlanPart;
 
 impl Agent {
-    /// Makes the sessions, if the agent was prepared for a search for limits.
+    /// Starts the probes, if the agent was prepared for a search for limits.
     pub(super) fn start_probes(&mut self) -> Result<(), String> {
         let zero = self.zero;
         let Some(work) = &mut self.work else { return Ok(()) };
@@ -29,7 +29,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Passes a call to the sessions.
+    /// Passes a call to the probes. `reply`: the subject of the reply.
     pub(super) fn probe(&mut self, number: u64, call: ProbeCall, reply: Option<&str>) -> Result<(), String> {
         let work = self.work.as_mut().ok_or("it has no search for limits")?;
         let probing = work.probing.as_ref().ok_or("it has no search for limits")?;

@@ -22,14 +22,15 @@ pub trait DeliverySource: Send {
     fn read(&mut self, from: u64, most: usize) -> io::Result<Vec<u8>>;
 }
 
-/// Starts a receiver whose log is in a private folder below this one. The error is a sentence.
+/// Starts a receiver whose log is in a private folder below the given folder. The error is a sentence.
 pub type Receive = Arc<dyn Fn(&ReceiveOrder, &Path) -> Result<Box<dyn DeliverySource>, String> + Send + Sync>;
 
 /// A receiver at work.
 pub(super) struct ReceiverAtWork {
     run: String,
     source: Box<dyn DeliverySource>,
-    /// The agent's random number at the start of the receiver, which outlives the shard of the same run.
+    /// The agent's random number at the start of the receiver. Commands to the receiver carry this number even after
+    /// the shard of the same run is over.
     nonce: u64,
     /// The time of the coordinator's last command to the receiver.
     heard: Instant,
@@ -71,7 +72,7 @@ impl Agent {
         AgentAnswer::Done
     }
 
-    /// Reads the delivery log from an offset on.
+    /// Answers with the next part of the delivery log, from this offset on.
     pub(super) fn deliveries(&mut self, number: u64, from: u64) -> AgentAnswer {
         let most = self.bus.most() / 2;
         let Some(own) = &mut self.receiving else {
@@ -90,7 +91,8 @@ impl Agent {
         }
     }
 
-    /// Writes the state of the receiver to its log, and ends a receiver that no coordinator reads any more.
+    /// Writes the state of the receiver to its log, and ends a receiver whose log no coordinator has read for
+    /// [`LEASE`].
     pub(super) fn look_after_receiver(&mut self) {
         if self.receiving.as_ref().is_some_and(|own| own.is_unheard_for(LEASE)) {
             (self.settings.say)("the coordinator reads no deliveries: the receiver ends");

@@ -22,7 +22,7 @@ pub(super) struct Outgoing {
     pub bytes: Vec<u8>,
 }
 
-/// Stores reports in their order, each as often as it takes, and signals when the last one is stored.
+/// Stores reports in their order: sends each report until the bus has stored it. Signals when the last one is stored.
 pub(super) async fn send(
     bus: Bus,
     mut reports: mpsc::UnboundedReceiver<Outgoing>,
@@ -44,8 +44,8 @@ pub(super) async fn send(
     }
 }
 
-/// Stores the reports that earlier agents on this machine left on disk (`own`: only those of this agent), and returns
-/// the number of their shards.
+/// Stores the reports that earlier agents on this machine left on disk and returns the number of their shards. `own`:
+/// only the reports of this agent.
 ///
 /// # Errors
 /// The reports cannot be read, or the bus does not take them.

@@ -41,7 +41,7 @@ impl CoordinatedRun<'_> {
             match own.last.map(|last| last.measured) {
                 Some(Ok(measured)) => {
                     cpu_share = Some(measured.health.cpu_share);
-                    // The rules for one machine apply.
+                    // Each agent is judged by the rules for one machine.
                     let alone = Measured { tally, ..*measured };
                     let summary = Summary::new(&alone, &infos);
                     // Without a started arrival the lateness is unknown.
@@ -53,7 +53,7 @@ impl CoordinatedRun<'_> {
                 Some(Err(why)) => failures.push(format!("agent {name} ({host}): {why}")),
                 None => {}
             }
-            // A lost agent makes the run invalid by itself.
+            // An agent that did not end as planned makes the run invalid by its end.
             let reasons = if end == AgentEnd::Done { reasons } else { Vec::new() };
             let counted = AgentRun { end, scheduled, started, accepted, ..record };
             agents.push(AgentRun { threads, cpu_share, lag_p99_ns, reasons, ..counted });
@@ -62,7 +62,7 @@ impl CoordinatedRun<'_> {
         if failures.len() == agents.len() {
             return Err(failures.join("\n"));
         }
-        // How long the load of a lost shard took is unknown.
+        // It is unknown how long the load of a lost shard took: it counts until now.
         let is_lost = |agent: &AgentRun| matches!(agent.end, AgentEnd::Lost { .. });
         let until_lost = if agents.iter().any(is_lost) { clock.offset() } else { Duration::ZERO };
         self.total += self.in_step.late();

@@ -1,8 +1,8 @@
-//! The takeover of a run: by a coordinator that continues it, and as seen by the coordinator that loses it.
+//! The takeover of a run: how a coordinator takes a run over, and how the former coordinator notices that.
 //!
 //! # Decisions
-//! - The coordinator asks the agents for the time of the start, which they know by their own clocks: the wall clocks of
-//!   two machines may be hours apart. The wall clock is used only if no agent answers for this run any more.
+//! - The coordinator computes the time of the start from the agents' monotonic clocks: the wall clocks of two machines
+//!   may be hours apart. The wall clock is used only if no agent answers for this run any more.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use crate::fleet::states::FleetRun;
 use crate::generator::clock;
 use crate::generator::runner::{RunError, Stop};
 
-/// How many times each agent is asked for its time.
+/// How many times each agent is asked for the time of its clock.
 const PINGS: usize = 4;
 /// How long an agent may take to answer: meanwhile the other agents wait for a lease.
 const PING_WITHIN: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ impl CoordinatedRun<'_> {
         self.epoch = record.epoch;
         let kept = StoredRecord::store(&self.fleet.bus, &self.fleet.key, record, stored.number).await;
         let kept = kept.map_err(|error| RunError::Fleet(format!("the run was not taken over: {error}")))?;
-        // Agents end their load if they get no lease for too long.
+        // Without a lease the agents would soon end their load.
         self.tell(Stop::Run).await;
         let start = match self.start_by_agents(&kept.record.agents).await {
             Some(start) => start,

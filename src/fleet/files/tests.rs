@@ -1,4 +1,4 @@
-//! Tests of files from the coordinator to an agent, also of a coordinator that breaks the rules.
+//! Tests of message files that the coordinator sends to an agent, including a coordinator that breaks the rules.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -17,7 +17,7 @@ fn part(content: &[u8], at: usize, bytes: &[u8]) -> ContentPart {
     ContentPart { hash: hash(content), at: at as u64, bytes: bytes.to_vec() }
 }
 
-/// Gives an agent everything that the coordinator sends, encoded as on the bus. Returns the received files.
+/// Passes all commands of the coordinator to an agent, encoded as on the bus. Returns the received files.
 fn passed_on(files: &FilesToSend, root: &Path, most: usize) -> ReceivedFiles {
     let mut received = None;
     for order in files.orders("run-1", most) {
@@ -116,7 +116,7 @@ fn a_coordinator_that_sends_something_else_than_it_announced_gets_nothing_stored
     received.take(&part(content, 5, b"56789")).unwrap();
     assert!(received.take(&part(content, 10, b"")).is_err(), "it is whole");
     assert_eq!(fs::read(&received.places("r").unwrap()[&FilePlace::Text]).unwrap(), content);
-    // After a wrong content the right one is refused, too.
+    // After a wrong content the announced content is refused, too.
     let mut received = fresh();
     received.take(&part(content, 0, b"XXXXXXXXXX")).unwrap_err();
     assert!(received.take(&part(content, 0, content)).is_err());
