@@ -19,7 +19,7 @@ pub use shell::{CommandEnd, ShellCommand};
 pub struct PlannedEvent {
     /// The name, unique in the plan.
     pub name: String,
-    /// The time at which it starts.
+    /// The time at which the event starts.
     pub at: EventTime,
     /// The command.
     pub command: ShellCommand,
@@ -63,7 +63,7 @@ pub struct EventRun {
 }
 
 impl EventRun {
-    /// Returns the record of an event that waits for its time.
+    /// Returns the record of an event that has not started.
     pub fn waiting(event: &PlannedEvent) -> EventRun {
         EventRun {
             name: event.name.clone(),

@@ -1,12 +1,12 @@
-//! Runs a command of the user, with bounds on its output and its time. A stop ends its whole process group.
+//! Runs a command of the user, with bounds on its output and its time.
 //!
 //! # Decisions
 //! - The output goes to a file and not through a pipe. A server that the command leaves running can still write to it,
 //!   and no open end of a pipe keeps smtpress waiting.
-//! - Processes that the command leaves running are kept when it ends by itself: it may have restarted a listener. At a
-//!   time-out or a stop the whole process group is ended: by TERM, and half a second later by KILL.
-//! - A file that grows beyond a mebibyte is truncated to the offset where the command began, so that no command fills
-//!   the disk. Reports show the first and the last part of the output.
+//! - When the command ends by itself, the processes that it started keep running: the command may have restarted a
+//!   listener. At a time-out or a stop the whole process group gets SIGTERM and, half a second later, SIGKILL.
+//! - While the command runs, its output is discarded from the file when it exceeds one mebibyte, so that no command
+//!   fills the disk. Reports show the first and the last part of the output.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -24,9 +24,9 @@ use nix::unistd::Pid;
 const GLANCE: Duration = Duration::from_millis(10);
 /// How long a process group may take to end after TERM.
 const GRACE: Duration = Duration::from_millis(500);
-/// The largest output in the file, in bytes.
+/// The size in bytes above which the output of the command is discarded from the file.
 const MOST_LOGGED: u64 = 1 << 20;
-/// The largest part that is shown of the beginning and of the end of the output, in bytes.
+/// How many bytes of the beginning and of the end of a long output are shown.
 const SHOWN: u64 = 8 << 10;
 
 /// A shell command.
@@ -34,7 +34,7 @@ const SHOWN: u64 = 8 << 10;
 pub struct ShellCommand {
     /// The text, as the user wrote it.
     pub text: String,
-    /// The folder in which it runs.
+    /// The folder in which the command runs.
     pub folder: PathBuf,
 }
 
@@ -49,14 +49,14 @@ pub enum CommandEnd {
     TimedOut(Duration),
     /// By smtpress, because the run was stopped.
     Stopped,
-    /// It could not be started, for this reason.
+    /// The command could not be started, for this reason.
     NotStarted(String),
-    /// It was not run: the run was over before its time.
+    /// The command was not run: the run ended before its scheduled time.
     NotRun,
 }
 
 impl CommandEnd {
-    /// Whether it succeeded.
+    /// Whether the command ended by itself with exit code 0.
     pub fn is_success(&self) -> bool {
         *self == CommandEnd::Exited(0)
     }
@@ -78,22 +78,22 @@ impl fmt::Display for CommandEnd {
     }
 }
 
-/// The surroundings of a running command.
+/// What a command needs to run, besides its text and its folder.
 pub struct Surroundings<'a> {
-    /// The file to which its output is appended.
+    /// The file to which the output of the command is appended.
     pub log: &'a Path,
-    /// A line that is written before its output.
+    /// A line that is written before the output.
     pub title: &'a str,
-    /// A variable of its environment.
+    /// A variable of the command's environment.
     pub variable: (&'a str, &'a str),
-    /// How long it has run so far.
+    /// Returns how long the command has run so far.
     pub took: &'a dyn Fn() -> Duration,
-    /// The reason to end it now, if there is one.
+    /// Returns the reason to end the command now, if there is one.
     pub halt: &'a dyn Fn() -> Option<CommandEnd>,
 }
 
 impl ShellCommand {
-    /// Runs the command to its end, or ends it. Returns how it ended, and its output.
+    /// Runs the command until it ends, or until there is a reason to end it. Returns how it ended, and its output.
     pub fn run(&self, around: &Surroundings<'_>) -> (CommandEnd, String) {
         let unwritable = |error: io::Error| {
             CommandEnd::NotStarted(format!("failed to write {}: {error}", around.log.display()))
@@ -119,7 +119,7 @@ impl ShellCommand {
         command.env(around.variable.0, around.variable.1);
         let folders = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&folders).chain([self.folder.clone()]);
-        // PATH cannot hold a folder with a colon in its name.
+        // PATH stays unchanged if a folder has a colon in its name, which PATH cannot hold.
         if let Ok(path) = std::env::join_paths(folders) {
             command.env("PATH", path);
         }
@@ -128,7 +128,7 @@ impl ShellCommand {
     }
 }
 
-/// Waits for the end of a command, or ends it.
+/// Waits until the command ends, or ends it if there is a reason.
 fn watch(mut child: Child, log: &mut CommandLog, around: &Surroundings<'_>) -> CommandEnd {
     loop {
         match child.try_wait() {
@@ -152,12 +152,12 @@ fn ended(status: ExitStatus) -> CommandEnd {
     }
 }
 
-/// Ends a command with all that it started.
+/// Ends the process group of a command.
 fn end_group(child: &mut Child, around: &Surroundings<'_>) {
     let Ok(id) = i32::try_from(child.id()) else { return };
     let group = Pid::from_raw(id);
     let until = (around.took)() + GRACE;
-    // A process group that has ended needs no signal.
+    // The error means that the process group has already ended.
     killpg(group, Signal::SIGTERM).ok();
     while (around.took)() < until && killpg(group, None).is_ok() {
         child.try_wait().ok();
@@ -170,9 +170,9 @@ fn end_group(child: &mut Child, around: &Surroundings<'_>) {
 /// The file for the output of a command.
 struct CommandLog {
     file: File,
-    /// The offset at which its output begins.
+    /// The offset at which the output of this command begins.
     from: u64,
-    /// The beginning of the part that was cut off, and its length.
+    /// The beginning of the discarded output, and the number of discarded bytes.
     head: Vec<u8>,
     cut: u64,
 }
@@ -194,7 +194,7 @@ impl CommandLog {
         self.file.metadata().map_or(0, |data| data.len()).saturating_sub(self.from)
     }
 
-    /// Truncates the file if it is too long.
+    /// Discards the output from the file if it is too long.
     fn bound(&mut self) {
         let length = self.length();
         if length > MOST_LOGGED {
@@ -208,11 +208,11 @@ impl CommandLog {
         }
     }
 
-    /// Reads this many bytes from an offset; fewer at the end of the file.
+    /// Reads up to `most` bytes of the output from offset `at`.
     fn read(&self, at: u64, most: u64) -> Vec<u8> {
         let mut read = vec![0; usize::try_from(most).expect("little is shown")];
         let mut filled = 0;
-        // Reads at a position: the command moves the file's own offset while it writes. Unreadable parts are left out.
+        // `read_at` does not depend on the file's own offset, which the command moves. An error ends the reading.
         while let Ok(more @ 1..) = self.file.read_at(&mut read[filled..], self.from + at + filled as u64) {
             filled += more;
         }
@@ -248,8 +248,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs a command in a folder of its own that has a script `beside.sh`; it is stopped after this many readings of
-    /// the clock.
+    /// Runs a command in a new folder that has a script `beside.sh`. After `halt_after` checks for a reason to end it, the
+    /// command is ended with `end`.
     fn run(text: &str, halt_after: u32, end: CommandEnd) -> (CommandEnd, String, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("beside.sh"), "#!/bin/sh\necho beside $1 in $(pwd)\n").unwrap();
@@ -317,7 +317,7 @@ mod tests {
         let id: i32 = fs::read_to_string(folder.path().join("pid")).unwrap().trim().parse().unwrap();
         let own = Pid::from_raw(id);
         let before = fs::metadata(folder.path().join("log")).unwrap().len();
-        // It can still write.
+        // The process that was left running still writes to the file.
         while fs::metadata(folder.path().join("log")).unwrap().len() < before + 20 {
             assert!(nix::sys::signal::kill(own, None).is_ok(), "it is gone");
             std::thread::sleep(GLANCE);

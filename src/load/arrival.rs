@@ -23,7 +23,7 @@ pub struct Arrival {
     pub seq: u64,
     /// The index of the phase, from 0.
     pub phase: u32,
-    /// When it is to start.
+    /// When the arrival is to start.
     pub due: Due,
 }
 
@@ -41,8 +41,9 @@ pub enum Due {
     },
 }
 
-/// Returns how many arrivals a phase has: exactly for open loads and [`LoadModel::Shared`], the mean for a Poisson
-/// process. `None` if time decides ([`LoadModel::Sessions`]) or if the phase does not end.
+/// Returns how many arrivals a phase has: the exact number for even spacing, bursts and held sessions, the mean for a
+/// Poisson process, and the total of [`LoadModel::Shared`]. `None` for [`LoadModel::Sessions`], whose number depends on
+/// the listener, and for an open load without a length.
 pub fn expected_arrivals(phase: &PhaseLoad) -> Option<u64> {
     let whole = Walk::new(phase, 0, 0, 0, Shard::WHOLE);
     match &whole.steps {
@@ -78,7 +79,7 @@ pub(super) struct Walk {
 enum ArrivalSteps {
     /// Arrival n is at the time when the area under the rate curve is n.
     Uniform { inverse: Inverse },
-    /// Arrival n is at the time when the area is the sum of the first n + 1 exponentials.
+    /// Arrival n is at the time when the area is the sum of the first n + 1 exponential numbers.
     Poisson { inverse: Inverse, stream: Box<ChaCha8Rng>, drawn: u64, area: f64 },
     /// Arrival n belongs to burst n / size.
     Burst { size: u64, every: u64 },
@@ -164,8 +165,8 @@ fn uniform(curve: &Curve, length: u64) -> (u64, ArrivalSteps) {
     (inverse.area().ceil() as u64, ArrivalSteps::Uniform { inverse })
 }
 
-/// Returns the number of arrivals and their steps for bursts of `size`, as many as fit in the length, or one if they do
-/// not repeat.
+/// Returns the number of arrivals and their steps for bursts of `size`. All bursts that start before the end of the
+/// phase count; if `every` is 0, there is one.
 fn burst(size: u64, every: u64, length: u64) -> (u64, ArrivalSteps) {
     let bursts = match every {
         0 => u64::from(length > 0),

@@ -81,8 +81,8 @@ impl Curve {
     }
 }
 
-/// Returns the first nanosecond in (`before`, `until`] at which `is` holds. It must hold at `until`, and at all times
-/// after the first.
+/// Returns the first nanosecond in (`before`, `until`] at which `is` holds. From that nanosecond on, `is` must hold up
+/// to `until`.
 fn first_in(before: Duration, until: Duration, is: impl Fn(Duration) -> bool) -> Duration {
     let (mut before, mut until) = (nanos(before), nanos(until));
     while until - before > 1 {
@@ -97,7 +97,7 @@ fn first_in(before: Duration, until: Duration, is: impl Fn(Duration) -> bool) ->
 struct CurvePiece {
     /// The start, in nanoseconds from the phase's start.
     start: u64,
-    /// The end, in nanoseconds from the phase's start, which is not part of the piece.
+    /// The end, in nanoseconds from the phase's start. The piece does not include its end.
     end: u64,
     /// The area under the curve up to the start.
     area: f64,
@@ -172,8 +172,8 @@ impl Inverse {
     }
 }
 
-/// Rounds an area that is a whole number except for rounding errors. Otherwise it would be chance whether an event at
-/// the end of a piece falls before or after it.
+/// Rounds an area that is a whole number except for rounding errors. Otherwise a rounding error would decide whether an
+/// event at the end of a piece belongs to this piece or to the next one.
 fn snap(area: f64) -> f64 {
     let whole = area.round();
     if (area - whole).abs() <= 1e-9 + area * 1e-14 { whole } else { area }

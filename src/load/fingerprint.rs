@@ -1,4 +1,5 @@
-//! The fingerprint of a schedule: a hash that is equal for two runs exactly if they offer the same load.
+//! The fingerprint of a schedule: a hash of the load and the seed. Two runs with the same fingerprint offer the same
+//! load.
 
 use std::time::Duration;
 

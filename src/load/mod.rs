@@ -7,10 +7,10 @@
 //!
 //! # Decisions
 //! - For every open model the time of an arrival follows from its number alone, never from the time of the arrival
-//!   before: a step in event space, and the inverse of the area under the rate curve. (For a Poisson process the step
-//!   is the sum of the exponentials up to this number.) So nothing drifts.
-//! - Only `+ - * /` and `sqrt` of IEEE 754 are used, and a logarithm made of them, so that the same seed gives the same
-//!   nanoseconds on any machine.
+//!   before: it is the inverse of the area under the rate curve at that number. (For a Poisson process, it is the inverse
+//!   at the sum of the exponential numbers up to the arrival.) So rounding errors of the times do not add up.
+//! - Only `+ - * /` and `sqrt` of IEEE 754 are used, and a logarithm computed from them, so that the same seed gives the
+//!   same nanoseconds on any machine.
 //! - Times are whole nanoseconds in 64 bits. The largest value (584 years) means "never".
 
 mod arrival;

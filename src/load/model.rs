@@ -13,8 +13,8 @@ pub enum Spacing {
     Poisson,
 }
 
-/// The think time of a closed session before its next arrival: uniform between two bounds, drawn by seed and arrival
-/// number.
+/// The think time of a session of a closed load before its next arrival: uniform between two bounds, drawn by seed and
+/// arrival number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Think {
     /// The shortest time.
@@ -48,10 +48,10 @@ pub enum LoadModel {
         /// The rate at which sessions are opened, in 1/s; may be infinite.
         rate: f64,
     },
-    /// Closed: a number of sessions at a time. Each takes its next arrival when it has ended the last one and its think
-    /// time is over.
+    /// Closed: a number of sessions at a time. A session starts its next arrival when its last arrival has ended and its
+    /// think time is over.
     Sessions {
-        /// The number of sessions over time. Between two integers the lower one counts.
+        /// The number of sessions over time. Fractions are rounded down.
         curve: Curve,
         /// The think time between two arrivals of a session.
         think: Think,
@@ -103,7 +103,7 @@ impl LoadModel {
         }
     }
 
-    /// Returns the most sessions at once, if the model sets it; `None` if arrivals open as many as they need.
+    /// Returns the most sessions at once; `None` if the model does not limit them.
     pub fn most_sessions(&self) -> Option<u64> {
         match self {
             LoadModel::Sessions { curve, .. } => Some(curve.peak() as u64),
@@ -112,7 +112,7 @@ impl LoadModel {
         }
     }
 
-    /// Returns the highest rate in 1/s of a model that follows a rate.
+    /// Returns the highest rate of [`LoadModel::Rate`], in 1/s; `None` for another model.
     pub fn peak_rate(&self) -> Option<f64> {
         if let LoadModel::Rate { curve, .. } = self { Some(curve.peak()) } else { None }
     }

@@ -72,7 +72,7 @@ impl Schedule {
         stretch.model.total().map(|_| stretch.walk.remaining() + u64::from(self.ahead.is_some()))
     }
 
-    /// Whether this shard still has arrivals of a phase.
+    /// Whether this shard has arrivals of a phase that [`peek`](Schedule::peek) has not returned.
     ///
     /// # Panics
     /// If there is no such phase.

@@ -1,5 +1,5 @@
-//! The division of a load into shards by the numbers of its arrivals. All shards together are the whole load. This
-//! module knows no threads and no machines.
+//! The division of a load into shards by the numbers of its arrivals. All shards together are the whole load. A shard
+//! may be carried by a thread or by a machine.
 
 /// One of `of` equal parts of a load. Arrival n belongs to shard n mod `of`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

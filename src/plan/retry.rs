@@ -1,4 +1,4 @@
-//! The schedule of `[session.retry]`: when a sender tries a message again that was not accepted.
+//! The schedule of `[session.retry]`: when a message that was not accepted is tried again.
 //!
 //! # Decisions
 //! - Every schedule is a list of pauses, each from the end of one attempt to the intended start of the next. After the last
@@ -95,7 +95,7 @@ impl RetrySchedule {
 }
 
 impl fmt::Display for RetrySchedule {
-    /// Writes `up to 4 attempts, after 5m, 15m and 1h`, with at least the first few pauses.
+    /// Writes `up to 3 attempts, with pauses of 300s, 900s`. Of more than 6 pauses, the first 6 and the last are written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 6;
         write!(f, "up to {} attempts, with pauses of ", self.attempts())?;
@@ -109,7 +109,7 @@ impl fmt::Display for RetrySchedule {
     }
 }
 
-/// How senders try messages again.
+/// How messages are tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The schedule.

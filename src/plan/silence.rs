@@ -2,7 +2,7 @@
 //! follows. The likely causes are reported while the run is still in progress.
 //!
 //! # Decisions
-//! - No further connection is opened to find the cause: the listener would count it, and a full listener would get one more.
+//! - No connection is opened to find the cause: the listener would count this connection, and might have no room for it.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Lookout {
     step: Step,
-    /// When the first connection was established, since the run's epoch.
+    /// The start of the second in which the first connection was established, since the run's epoch.
     since: Option<Duration>,
     sentence: Option<String>,
 }
@@ -33,7 +33,8 @@ impl Lookout {
         Lookout { step, since: None, sentence: Some(sentence(&plan.target, step)) }
     }
 
-    /// Processes the end of a second. `total` counts everything up to that time. Returns the sentence to report, once.
+    /// Processes the end of a second. `total` counts everything up to that time. Returns the sentence to report, at most
+    /// once.
     pub fn second(&mut self, interval: &Interval, total: &Tally) -> Option<String> {
         if self.sentence.is_none() || !is_connected(total) {
             return None;
@@ -48,7 +49,7 @@ impl Lookout {
     }
 }
 
-/// Returns the remark for the report; `None` if an answer came in time.
+/// Returns the remark for the report; `None` if an answer came in time, or if no connection was established.
 pub fn remark(plan: &Plan, total: &Tally, took: Duration) -> Option<String> {
     let step = first_step(plan);
     let first = values(total, step).map(|hist| hist.min_ns()).min();
@@ -56,7 +57,7 @@ pub fn remark(plan: &Plan, total: &Tally, took: Duration) -> Option<String> {
     (is_connected(total) && is_silent).then(|| sentence(&plan.target, step))
 }
 
-/// Returns the first step for which a session waits.
+/// Returns the first step after the connect for which a session waits.
 pub fn first_step(plan: &Plan) -> Step {
     if plan.script.tls == TlsMode::Implicit { Step::Tls } else { Step::Greeting }
 }

@@ -27,7 +27,7 @@ fn shared(total: u64, sessions: u64, length: Option<Duration>) -> PhaseLoad {
     }
 }
 
-/// Returns the arrivals of a shard, at most `most`, requested at the very start.
+/// Returns the arrivals of a shard, at most `most`, all requested at time 0.
 fn arrivals(phases: &[PhaseLoad], seed: u64, shard: Shard, most: usize) -> Vec<Arrival> {
     let mut schedule = Schedule::new(phases, seed, shard);
     std::iter::from_fn(|| schedule.take(Duration::ZERO)).take(most).collect()
