@@ -16,10 +16,10 @@ use crate::collector::tally::PhaseTally;
 use crate::collector::{Metric, Outcome};
 use crate::verdict::compare::{BLOCK, RunBlocks, TimeBlock, TimeMetric};
 
-/// Returns the measured phases of a run directory, by name.
+/// Returns the blocks of each measured phase of a run directory, with the name of the phase.
 ///
 /// # Errors
-/// Its time series cannot be read.
+/// The time series of the directory cannot be read.
 pub fn of_phases(directory: &Path, result: &RunResult) -> Result<Vec<(String, RunBlocks)>, SecondsError> {
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
     let mut growing: Vec<GrowingPhase> = names.iter().map(|_| GrowingPhase::default()).collect();
@@ -28,18 +28,18 @@ pub fn of_phases(directory: &Path, result: &RunResult) -> Result<Vec<(String, Ru
         growing.iter_mut().enumerate().for_each(|(phase, growing)| growing.add(phase, &second));
     }
     let measured = result.phases.iter().zip(growing).filter(|(phase, _)| !phase.warmup);
-    // A window that is impossibly long means that the file was changed.
+    // Only a changed file has a window that no `Duration` can hold; zero is used instead.
     let window = |s: f64| Duration::try_from_secs_f64(s).unwrap_or_default();
     Ok(measured
         .map(|(phase, growing)| (phase.name.clone(), growing.end(phase, window(phase.window_s))))
         .collect())
 }
 
-/// A phase while its seconds are read.
+/// The blocks of a phase while its seconds are read.
 #[derive(Default)]
 struct GrowingPhase {
     run: RunBlocks,
-    /// The times of its first and last events.
+    /// The start of the first second with an arrival or a response time, and the end of the last.
     life: Option<(Duration, Duration)>,
     /// The times of the current block, by [`TimeMetric`].
     times: [Hist; TimeMetric::ALL.len()],
@@ -99,7 +99,7 @@ impl GrowingPhase {
 
     fn end(mut self, phase: &StoredPhase, window: Duration) -> RunBlocks {
         self.close();
-        // Messages accepted after the window are at the end, and in no rate.
+        // Arrivals that were accepted after the window are in the last blocks, and count in no rate.
         let mut late = phase.drained.as_ref().map_or(0, |drained| drained.accepted);
         for block in self.run.blocks.iter_mut().rev() {
             let cut = late.min(block.accepted);

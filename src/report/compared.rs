@@ -1,4 +1,4 @@
-//! A comparison of runs as text, JSON and Markdown; `html` makes its page.
+//! Writes a comparison of runs as text, JSON and Markdown; `html` writes its page.
 //!
 //! `verdict::compare` makes the verdict; the command decides which runs may be compared.
 
@@ -25,7 +25,7 @@ pub struct Compared<'a> {
     pub base: &'a [(String, RunResult)],
     /// The runs of the candidate.
     pub candidate: &'a [(String, RunResult)],
-    /// Why they should not be compared, if the user forced it.
+    /// The reasons against the comparison, if the user forced it.
     pub forced: &'a [String],
 }
 

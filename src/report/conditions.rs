@@ -3,9 +3,9 @@
 //! Only conditions that occurred have rows. The counts of all rows add up to those of `result.json`.
 //!
 //! # Decisions
-//! - A listener with ever new codes must not fill the disk: in each phase only the first `MOST_CODES` kinds are
-//!   distinguished by their codes; later ones are counted by step, condition and outcome only (as in the counts, which
-//!   have a higher limit).
+//! - A listener that sends ever new codes must not fill the disk. So in each phase only the first `MOST_CODES` kinds of
+//!   replies are counted with their codes; further kinds are counted by step, condition and outcome only. The counts of
+//!   `result.json` have the same rule with a higher limit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -30,7 +30,7 @@ pub struct ConditionSeries<W: Write> {
 }
 
 impl<W: Write> ConditionSeries<W> {
-    /// Begins with the row of titles. `phases` are the plan's names, in its order.
+    /// Creates the writer and writes the titles of the columns. `phases` are the names of the plan's phases, in order.
     ///
     /// # Errors
     /// Those of `out`.
@@ -41,7 +41,7 @@ impl<W: Write> ConditionSeries<W> {
         Ok(ConditionSeries { rows, phases, known })
     }
 
-    /// Adds an interval's rows.
+    /// Writes the rows of an interval.
     ///
     /// # Errors
     /// The output's errors.
@@ -89,7 +89,7 @@ impl<W: Write> ConditionSeries<W> {
     }
 }
 
-/// Returns the kind under which a reply is counted: with its codes while there is room.
+/// Returns the kind under which a reply is counted: with its codes, unless the phase has [`MOST_CODES`] other kinds.
 fn told(known: &mut BTreeSet<ConditionKey>, key: &ConditionKey) -> ConditionKey {
     if known.contains(key) || known.len() < MOST_CODES {
         known.insert(key.clone());

@@ -3,10 +3,10 @@
 //! Counts are those of the row's interval. `sessions`, `in_flight` and `waiting` show the state of the whole run at the
 //! end of the interval. Times are those of accepted arrivals that ended in the interval; a cell is empty if there are
 //! too few values (M18). With a receiver behind the relay, `accepted_recipients` and `delivered` count recipients, and
-//! `queued` is the length of the relay's queue; without one these cells are empty. If messages are tried again, there
-//! are four more columns. `retries` counts the retries that started. `attempts_failed` counts the attempts that ended
-//! neither accepted nor expected. `retrying` is the number of messages that wait for their next attempt.
-//! `amplification` is the number of attempts for each message that started; it is empty if none did.
+//! `queued` is the length of the relay's queue; without a receiver these cells are empty. If messages are tried again,
+//! there are four more columns. `retries` counts the retries that started. `attempts_failed` counts the attempts that
+//! ended neither accepted nor expected. `retrying` is the number of messages that wait for their next attempt.
+//! `amplification` is the number of attempts for each message that started; it is empty if no message started.
 
 mod deliveries;
 
@@ -63,12 +63,14 @@ pub struct TimeSeries<W: Write> {
     rows: csv::Writer<W>,
     phases: Vec<String>,
     has_retries: bool,
-    /// The last phase with an event: it gets rows in silent seconds, too, so that a stall is visible.
+    /// The last phase in which something was counted. This phase also has rows for seconds without counts, so that a
+    /// stall is visible.
     current: Option<usize>,
 }
 
 impl<W: Write> TimeSeries<W> {
-    /// Begins with the row of titles. `phases` are the plan's names, in its order; `has_retries`: messages are tried again.
+    /// Creates the writer and writes the titles of the columns. `phases` are the names of the plan's phases, in order.
+    /// `has_retries`: messages are tried again.
     ///
     /// # Errors
     /// Those of `out`.
@@ -79,7 +81,7 @@ impl<W: Write> TimeSeries<W> {
         Ok(TimeSeries { rows, phases, has_retries, current: None })
     }
 
-    /// Adds an interval's rows.
+    /// Writes the rows of an interval.
     ///
     /// # Errors
     /// The output's errors.
@@ -118,7 +120,7 @@ impl TimeSeries<Vec<u8>> {
     /// Returns a copy that continues in memory.
     ///
     /// # Errors
-    /// None occur in memory.
+    /// Writing to memory does not fail.
     pub fn copy(&mut self) -> io::Result<TimeSeries<Vec<u8>>> {
         self.rows.flush()?;
         let rows = csv::Writer::from_writer(self.rows.get_ref().clone());
@@ -127,7 +129,7 @@ impl TimeSeries<Vec<u8>> {
     }
 }
 
-/// Keeps the kind of the I/O error, from which the remedy for a full disk follows.
+/// Converts an error of the CSV library to an I/O error of the same kind, so that a full disk is still known as one.
 pub(super) fn plain(error: csv::Error) -> io::Error {
     let words = error.to_string();
     match error.into_kind() {
@@ -163,7 +165,7 @@ fn row(interval: &Interval, phase: &str, tally: &PhaseTally) -> Vec<String> {
     row.extend(times(tally.hists.get(&(Metric::Response, Outcome::Accepted)), &[0.5, 0.9, 0.99]));
     row.extend(times(tally.hists.get(&(Metric::Service, Outcome::Accepted)), &[0.5, 0.99]));
     row.extend([counts.bytes_sent, counts.bytes_received].map(|n| n.to_string()));
-    // Unknown without a receiver behind the relay.
+    // Without a receiver behind the relay these counts are unknown.
     row.extend(match gauges.queued {
         Some(queued) => [counts.awaited, counts.delivered, queued].map(|n| n.to_string()),
         None => [const { String::new() }; 3],

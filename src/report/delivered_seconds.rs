@@ -20,11 +20,11 @@ pub struct DeliveredSeconds {
 }
 
 impl DeliveredSeconds {
-    /// Adds the deliveries to the files of a run directory. `phases` are the plan's names, in its order. If recipients
-    /// are missing, the seconds last until `waited`.
+    /// Adds the deliveries to the files of a run directory. `phases` are the names of the plan's phases, in order. If
+    /// recipients are missing, the seconds last until `waited`.
     ///
     /// # Errors
-    /// The time series does not exist, or is not one.
+    /// A file cannot be read, or the time series lacks a column.
     pub fn of(
         directory: &Path,
         phases: &[String],

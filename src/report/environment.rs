@@ -19,13 +19,13 @@ pub struct Environment {
     pub smtpress_version: String,
     /// The command line, program name first.
     pub command_line: Vec<String>,
-    /// When the run began, in UTC (RFC 3339).
+    /// When the run started, in UTC (RFC 3339).
     pub started_at: String,
     /// The processor's name.
     pub cpu_model: Option<String>,
     /// The processors that this process may use.
     pub cores: Option<usize>,
-    /// The architecture smtpress was built for.
+    /// The architecture for which smtpress was built.
     pub architecture: String,
     /// The kernel's name and release.
     pub kernel: Option<String>,
@@ -35,11 +35,11 @@ pub struct Environment {
     pub descriptors_soft_limit: Option<u64>,
     /// The hard limit of descriptors.
     pub descriptors_hard_limit: Option<u64>,
-    /// The first and last local port given to connections.
+    /// The first and the last local port for outgoing connections.
     pub local_port_range: Option<[u16; 2]>,
     /// The longest queue of connections that wait for `accept`.
     pub somaxconn: Option<u64>,
-    /// The longest queue of connections that wait for the third part of the handshake.
+    /// The longest queue of connections that wait for the last segment of the TCP handshake.
     pub tcp_max_syn_backlog: Option<u64>,
 }
 
@@ -79,7 +79,7 @@ impl Environment {
     }
 }
 
-/// Returns a finite limit; `None`: `RLIM_INFINITY`.
+/// Returns a finite limit; `None` for `RLIM_INFINITY`.
 fn bounded(limit: u64) -> Option<u64> {
     (limit <= MOST_INTEGER).then_some(limit)
 }

@@ -27,7 +27,7 @@ pub fn duration(ns: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
-/// Returns a length in seconds, as [`duration`], but whole ones without fraction: `60 s`.
+/// Returns a length in seconds as [`duration`] does, but a whole number without a fraction: `60 s`.
 pub fn seconds(s: f64) -> String {
     if (0.0..119.95).contains(&s) && s.fract() == 0.0 { format!("{s:.0} s") } else { duration(s * 1e9) }
 }
@@ -91,7 +91,7 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// Returns a moment since the Unix epoch as [`timestamp`], to the nanosecond.
+/// Returns a time since the Unix epoch as RFC 3339 in UTC, to the nanosecond.
 pub fn exact_timestamp(at: Duration) -> String {
     humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + at).to_string()
 }
@@ -103,7 +103,7 @@ pub fn ratio(ratio: f64) -> String {
 
 /// Returns the difference of two shares, in percentage points: `+0.30 pp`.
 pub fn points(difference: f64) -> String {
-    // Not -0.00.
+    // The addition turns -0.0 into 0.0.
     format!("{:+.2} pp", (difference * 1e4).round() / 100.0 + 0.0)
 }
 
@@ -157,7 +157,7 @@ pub fn numbers_in(text: &str) -> String {
                 Some((format!("{}{}", exact_percent(value), percent.unwrap_or_default()), at + 2))
             }
             (_, _, Some(per_s)) => Some((rate(number(per_s)?), at + 1)),
-            // Only a number by itself is a count.
+            // Only the last word of the text is written as a count.
             _ if words.len() == at + 1 => Some((count(word.parse().ok()?), at + 1)),
             _ => None,
         });
@@ -185,8 +185,8 @@ pub fn bar(share: f64, width: usize) -> String {
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
-/// Escapes everything in a text that could move the cursor, colour, hide or reorder the display: controls, format
-/// characters (bidi, zero width), line separators, combining marks. Replies are hostile input.
+/// Escapes all characters that could move the cursor, or colour, hide or reorder text on the display: controls, format
+/// characters (bidi, zero width), line separators, combining marks. Replies may be hostile.
 pub fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -199,14 +199,14 @@ pub fn harmless(text: &str) -> String {
     out
 }
 
-/// Returns the columns that a harmless text takes on a terminal. East Asian and emoji ranges count double, roughly: enough to
-/// stay within a line.
+/// Returns about how many columns a harmless text takes on a terminal. Characters of the East Asian and emoji ranges count
+/// as two columns.
 pub fn columns(text: &str) -> usize {
     text.chars().map(|c| if ('\u{1100}'..='\u{115f}').contains(&c) || c >= '\u{2e80}' { 2 } else { 1 }).sum()
 }
 
-/// Writes the harmful characters beyond ASCII in a JSON text as `\uXXXX` (ASCII ones are escaped already), so that
-/// `cat` may show the file. The value of the JSON stays the same.
+/// Writes the harmful characters from U+007F on in a JSON text as `\uXXXX`, so that `cat` can show the file safely. The
+/// control characters below U+0020 are escaped already. The value of the JSON stays the same.
 pub fn harmless_json(json: String) -> String {
     let obeyed = |c: char| c >= '\u{7f}' && c.escape_debug().nth(1).is_some();
     if !json.contains(obeyed) {

@@ -1,7 +1,7 @@
 //! `metrics.hlog`: every distribution, second by second, as an HdrHistogram interval log, version 1.3.
 //!
-//! One line for each second of a tag `phase/metric/outcome`: the interval's maximum in nanoseconds, and the histogram,
-//! V2 compressed. HistogramLogProcessor and other readers of such logs accept it.
+//! A line holds one second of one tag `phase/metric/outcome`: the maximum of the interval in nanoseconds, and the
+//! histogram, V2 compressed. HistogramLogProcessor and other readers of such logs accept the file.
 
 mod deliveries;
 
@@ -26,7 +26,8 @@ pub struct IntervalLog<W: Write> {
 }
 
 impl<W: Write> IntervalLog<W> {
-    /// Begins with the header. `phases` are the plan's names, in its order; `started_at` is since the Unix epoch.
+    /// Creates the writer and writes the header. `phases` are the names of the plan's phases, in order; `started_at` is
+    /// since the Unix epoch.
     ///
     /// # Errors
     /// Those of `out`.
@@ -48,13 +49,13 @@ impl<W: Write> IntervalLog<W> {
         IntervalLog { out, serializer: V2DeflateSerializer::new(), phases }
     }
 
-    /// Adds an interval's lines.
+    /// Writes the lines of an interval.
     ///
     /// # Errors
     /// The output's errors.
     pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
-        // The library's writer borrows both, so one is made for each interval; without comments and times it writes no
-        // header.
+        // The library's writer borrows `out` and `serializer`, so each interval gets a new writer. Without comments and times
+        // it writes no header.
         let mut writer =
             IntervalLogWriterBuilder::new().begin_log_with(&mut self.out, &mut self.serializer)?;
         for (tally, phase) in interval.tally.phases.iter().zip(&self.phases) {

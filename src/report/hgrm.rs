@@ -11,7 +11,7 @@ use crate::collector::histogram::Hist;
 
 /// The number of ticks for each halving of the remaining distance to 100 %.
 const TICKS: u32 = 5;
-/// The number of buckets of the first octave; each following octave has half as many.
+/// The number of sub-buckets of the first bucket, in HdrHistogram's words; each further bucket adds half as many.
 const SUB_BUCKETS: u32 = 2048;
 const NS_PER_MS: f64 = 1e6;
 
@@ -31,11 +31,11 @@ pub enum HgrmError {
     Histogram(#[from] MergeError),
 }
 
-/// Returns the distribution of this name: `phase/metric/outcome`, or `metric/outcome` for the sum of all measured
-/// phases.
+/// Returns the distribution of this name: `phase/metric/outcome` of a measured phase, or `metric/outcome` for the sum of
+/// all measured phases.
 ///
 /// # Errors
-/// There is no such distribution.
+/// There is no such distribution, or it cannot be read.
 pub fn pick(result: &RunResult, wanted: &str) -> Result<Hist, HgrmError> {
     let whole = |metric: &StoredMetric| format!("{}/{}/{}", metric.phase, metric.name, metric.outcome);
     let short = |metric: &StoredMetric| format!("{}/{}", metric.name, metric.outcome);

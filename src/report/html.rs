@@ -1,6 +1,6 @@
 //! `report.html`: one run as one self-contained page, for readers who do not know the tool.
 //!
-//! It lays out a [`View`], and draws charts from data that the page carries. Text and tables need no scripts; the data
+//! The page lays out a [`View`], and draws charts from data that it carries. Text and tables need no scripts; the data
 //! can be saved from the page.
 //!
 //! # Decisions
@@ -44,7 +44,7 @@ const CONDITIONS: usize = 40;
 /// The largest number of lines of a sample reply that are shown, and of columns of each.
 const SAMPLE_LINES: usize = 12;
 const SAMPLE_COLUMNS: usize = 400;
-/// The largest number of limits in the summary; the table has all.
+/// The largest number of failed limits in the summary; the table has all.
 const LIMITS: usize = 8;
 
 /// The additional parts of the page of a run in progress.
@@ -54,7 +54,7 @@ pub struct LivePart {
     pub script: &'static str,
     /// The style of its controls.
     pub style: &'static str,
-    /// Whether the whole page is made, and not only its changing part.
+    /// Whether the whole page is written, and not only the part that changes.
     pub whole: bool,
 }
 
@@ -180,7 +180,7 @@ struct PageSection {
     after: Vec<Chart>,
     /// The number of conditions that are not shown.
     more_conditions: usize,
-    /// Whether the run over time is unknown.
+    /// Whether this is the section of the load, and the page has no timeline.
     lacks_timeline: bool,
 }
 
@@ -209,7 +209,7 @@ struct ChartPhase {
 struct ChartEvent {
     name: String,
     from: f64,
-    /// The end; `null`: the event is running.
+    /// The end; `null` while the event is running.
     to: Option<f64>,
 }
 
@@ -240,7 +240,7 @@ fn sections(sections: Vec<Section>, assertions: ReportTable, charts: Charts) -> 
     sections.into_iter().map(placed).collect()
 }
 
-/// Keeps as many conditions as there is room for, and returns the number of those left out.
+/// Keeps the first [`CONDITIONS`] conditions of a section, and returns the number of the others.
 fn cap_conditions(section: &mut Section) -> usize {
     let mut found = 0;
     section.blocks.retain_mut(|block| {
@@ -261,7 +261,8 @@ fn cap_sample(condition: &mut ConditionView) {
     }
 }
 
-/// Returns the claims of the summary: the first failed limits, and the number of others.
+/// Returns the claims of the summary: the assertions, the first failed limits with the number of the other limits, and
+/// the goals of a capacity.
 fn short(claims: &[Claim]) -> Vec<Claim> {
     let is_limit = |claim: &&Claim| claim.group == "limits";
     let failed = claims.iter().filter(is_limit).filter(|claim| claim.state == ClaimState::Failed);
@@ -303,7 +304,7 @@ fn machine(environment: Option<&str>) -> ReportTable {
     let mut table = ReportTable::new(["", ""].map(Column::words));
     if let Some(environment) = environment.and_then(|text| serde_json::from_str(text).ok()) {
         view::flatten(&environment, "", "", &mut table);
-        // These figures are in another file.
+        // A path refers to `result.json`, which does not hold these figures.
         table.rows.iter_mut().flat_map(|row| &mut row.cells).for_each(|cell| cell.path.clear());
     }
     table

@@ -20,8 +20,9 @@ const SCHEMA_VERSION: u32 = 1;
 struct Json<'a> {
     /// The version of this format: 1.
     schema_version: u32,
-    /// The verdict over all metrics: regressed if one is; else inconclusive if one is, or if there is none; else
-    /// improved if one is; else equivalent.
+    /// The verdict over all metrics: regressed if a metric is; else inconclusive if a metric is, or if there is no
+    /// metric; else improved if a metric is; else equivalent. Lost, duplicated or altered messages of a relay can change
+    /// it to regressed or inconclusive.
     #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
     verdict: &'static str,
     /// The exit code of the process.
@@ -35,7 +36,7 @@ struct Json<'a> {
     seed: u64,
     /// The runs of the base.
     base: Vec<JsonRun<'a>>,
-    /// The runs of the candidate, which is judged.
+    /// The runs of the candidate.
     candidate: Vec<JsonRun<'a>>,
     /// `tested`: the unit of evidence is the run. `unknown`: there are too few runs to know how much runs differ from
     /// each other, and the intervals come from within the runs.
@@ -57,7 +58,7 @@ struct JsonRun<'a> {
     path: &'a str,
     /// Identifies the run, as in the header `X-Smtpress-Run` of its messages.
     run_id: &'a str,
-    /// When it began, in UTC (RFC 3339).
+    /// When the run started, in UTC (RFC 3339).
     started_at: &'a str,
     /// The target as a URL, or `embedded`.
     target: &'a str,
@@ -69,9 +70,9 @@ struct JsonRun<'a> {
 struct JsonRow<'a> {
     /// The phase.
     phase: &'a str,
-    /// The name of the metric: `response p99`, `accepted rate`, `unexpected rate`.
+    /// The name of the metric, such as `response p99`, `accepted rate` or `unexpected rate`.
     metric: String,
-    /// For a response time: its quantile in each run, in nanoseconds.
+    /// For a time: its quantile in each run, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     values_ns: Option<Values<'a>>,
     /// For a rate: its value in each run, in 1/s.
@@ -88,14 +89,14 @@ struct JsonRow<'a> {
     /// does not matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     difference_share: Option<JsonChange>,
-    /// The probability of such a difference between runs that are alike; `null`: it could not be tested.
+    /// The p-value: the probability of a difference at least this large if both sides are equal; `null` without a test.
     p: Option<f64>,
-    /// The probability after Holm's correction for the number of metrics.
+    /// The p-value after Holm's correction for the number of metrics.
     p_holm: Option<f64>,
-    /// The judgement.
+    /// The verdict on this metric.
     #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
     verdict: &'static str,
-    /// The reason if there is no verdict, in words, unless the numbers show it.
+    /// Why there is no verdict, in words, unless the numbers show the reason.
     why: Option<&'a str>,
 }
 

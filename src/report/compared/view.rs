@@ -1,6 +1,6 @@
 //! A comparison, independent of a format: the text of each row, its severity, and the form of its numbers.
 //!
-//! Figures carry their place in the JSON of the comparison.
+//! Each figure carries its place in the JSON of the comparison.
 
 use super::Compared;
 use crate::report::format;
@@ -50,11 +50,11 @@ pub struct ComparedRow {
     pub interval: [Cell; 2],
     /// The change that does not matter.
     pub margin: Cell,
-    /// The probability of such a difference between runs that are alike.
+    /// The p-value.
     pub p: Cell,
-    /// The probability after Holm's correction.
+    /// The p-value after Holm's correction.
     pub p_holm: Cell,
-    /// The reason if there is no verdict, unless the numbers show it.
+    /// Why there is no verdict, unless the numbers show the reason.
     pub why: String,
 }
 

@@ -1,8 +1,8 @@
-//! Adds the relay's deliveries to the time series of a run that got them later, from a log.
+//! Adds the relay's deliveries, which a log reported after the run, to the time series of the run.
 //!
 //! # Decisions
-//! - A recipient counts in the row of its phase. If a second has no row of that phase, it counts in the last row of
-//!   that second, so the sum over the rows of a second is exact.
+//! - A recipient counts in the row of its phase. If a second has no row of that phase, the recipient counts in the last
+//!   row of that second, so that the sum over the rows of a second is exact.
 
 use std::io;
 use std::ops::Range;
@@ -16,12 +16,12 @@ use crate::collector::tally::Tally;
 /// The columns that deliveries fill, in the order of the file.
 const FILLED: [&str; 3] = ["accepted_recipients", "delivered", "queued"];
 
-/// The start and the length of a row, since the load began.
+/// The start of a row, since the run's epoch, and its length.
 type RowTime = (Duration, Duration);
 
 /// Returns the time series `series` with the deliveries of each row, and with rows for the seconds of the drain. Also
-/// returns the times of all its rows, each once. `phases` are the plan's names, in its order. If recipients are
-/// missing, the rows last until `waited`. Deliveries with unknown times are not added.
+/// returns the times of all its rows, each time once. `phases` are the names of the plan's phases, in order. If
+/// recipients are missing, the rows last until `waited`. Deliveries with unknown times are not added.
 ///
 /// # Errors
 /// `series` is not a time series.
@@ -78,7 +78,7 @@ pub fn with_deliveries(
         }
         over = over.max(start + length);
     }
-    // Deliveries after the load get seconds of their own.
+    // The seconds after the load get new rows.
     let end = if is_timed { end_of_wait(delivered, waited) } else { 0 };
     while over < Duration::from_secs(end) {
         let length = Duration::from_secs(over.as_secs() + 1) - over;
@@ -103,8 +103,8 @@ pub fn with_deliveries(
     Ok((String::from_utf8(text).map_err(io::Error::other)?, times))
 }
 
-/// Returns the end of the last second of the wait: the second of the last delivery, or the end of the wait itself if
-/// recipients are missing.
+/// Returns the end of the last row, in seconds: the end of the second of the last delivery, or the end of the wait if
+/// recipients are missing and this is later.
 fn end_of_wait(delivered: &Delivered, waited: Duration) -> u64 {
     let last = delivered.phases.iter().filter_map(|phase| phase.seconds.keys().next_back()).max();
     let came = last.map_or(0, |second| second + 1);

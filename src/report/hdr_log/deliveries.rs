@@ -1,4 +1,4 @@
-//! Adds transit and delivery times to the interval log of a run that got them later, from a delivery log.
+//! Adds the transit and delivery times, which a delivery log reported after the run, to the interval log of the run.
 
 use std::io::{self, BufRead, Write};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::Tally;
 use crate::report::csv::seconds_of_row;
 
-/// Copies an interval log with these times of deliveries; times that it already has are replaced. `rows` are the start
-/// and the length of each row of the time series. A second belongs to the row in which it begins.
+/// Copies an interval log and adds these times of deliveries; times of deliveries in `log` are not copied. `rows` are the
+/// start and the length of each row of the time series. A second belongs to the row in which it starts.
 ///
 /// # Errors
 /// Those of both files.
@@ -71,7 +71,7 @@ fn is_of_delivery(line: &str) -> bool {
     TIMES.iter().any(|own| Some(own.as_str()) == metric)
 }
 
-/// Returns the start of the interval of a line, in milliseconds; `None`: the line belongs to the header.
+/// Returns the start of the interval of a line, in milliseconds; `None` if the line belongs to the header.
 fn start(line: &str) -> Option<u128> {
     let (_, rest) = tagged(line)?;
     let seconds: f64 = rest.split(',').next()?.parse().ok()?;

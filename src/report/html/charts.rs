@@ -18,7 +18,7 @@ pub struct Charts {
     pub has_timeline: bool,
     /// Whether the times of conditions are known.
     pub has_conditions: bool,
-    /// Whether there are whole distributions.
+    /// Whether complete distributions are stored.
     pub has_spectra: bool,
     /// Whether there are trials of a capacity search.
     pub has_curve: bool,

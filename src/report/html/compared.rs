@@ -1,6 +1,6 @@
 //! The page of a comparison: the verdict, its reasons, and each change beside its margin.
 //!
-//! It has no script. Figures carry their place in the JSON of the comparison.
+//! The page has no script. Each figure carries its place in the JSON of the comparison.
 
 use askama::Template;
 
@@ -16,9 +16,9 @@ const TICKS: [f64; 21] = [
     0.01, 0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0,
     20.0, 100.0,
 ];
-/// The limits of an axis of ratios: some thousand times, and a thousandth.
+/// The largest natural logarithm of a ratio on an axis: the axis ends at about 1/1000 and 1000.
 const FURTHEST: f64 = 7.0;
-/// The least distance of labels, in percent of the width: four or five fit on a phone.
+/// The least distance of labels, in percent of the width, so that they do not overlap on a phone.
 const APART: f64 = 14.0;
 
 /// Returns the page.
@@ -125,7 +125,7 @@ fn reach(row: &MetricComparison) -> f64 {
     furthest.max(margin_on_axis(row.measure) * 2.0) * 1.15
 }
 
-/// Returns the position of a change on its axis: 0 is no change; a double and a half are at the same distance.
+/// Returns the position of a change on its axis: 0 is no change. The ratios 2 and 1/2 are at the same distance from 0.
 fn axis(measure: Measure, change: f64) -> f64 {
     if measure.is_ratio() { change.ln() } else { change }
 }

@@ -9,7 +9,7 @@ use crate::report::stored::{RunResult, StoredMetric};
 
 /// The number of points for each power of ten of the distance to 100 %.
 const A_DECADE: u32 = 12;
-/// The end of the axis: one in ten to the ninth.
+/// The axis ends at 10^9: one value in 10^9 is slower.
 const DECADES: u32 = 9;
 
 /// The spectra of one phase.
@@ -64,7 +64,7 @@ fn spectrum(result: &RunResult, metrics: &[(usize, &StoredMetric)], phase: &str)
 /// Returns the points of a spectrum of this many values.
 fn ticks(count: u64) -> Vec<f64> {
     let all = (0..=A_DECADE * DECADES).map(|i| 10_f64.powf(f64::from(i) / f64::from(A_DECADE)));
-    // The curve starts at the smallest value, which is at 1.
+    // The curve starts at x = 1 with the smallest value.
     all.filter(|x| *x <= 1.0 || needed(1.0 - 1.0 / x) <= count).collect()
 }
 

@@ -1,7 +1,8 @@
-//! The timeline of a run, small enough for a page: rows are added up if there are too many, never left out.
+//! The timeline of a run, small enough for a page: if there are too many rows, consecutive rows are added up. No row is
+//! left out.
 //!
-//! It takes the run second by second. Quantiles are computed from the added distributions of a stretch, never from
-//! other quantiles, and only if there are enough values (M18).
+//! The seconds of the run are added one by one. Quantiles are computed from the merged distributions of a stretch of
+//! time, never from other quantiles, and only if there are enough values (M18).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,11 +23,11 @@ const POINTS: f64 = 3600.0;
 const COLUMNS: f64 = 240.0;
 /// The number of rows of the heat map for each power of ten.
 pub(crate) const ROWS_A_DECADE: f64 = 10.0;
-/// The possible stretches, in seconds, for quantiles.
+/// The possible lengths of a stretch for quantiles, in seconds.
 pub(crate) const STRETCHES: [f64; 8] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0];
-/// The number of values in a stretch that gives a 99th percentile, with a reserve.
+/// The number of values that a stretch should have: the 459 that a 99th percentile needs (M18), and a reserve.
 pub(crate) const ENOUGH: f64 = 600.0;
-/// The least number of points that a longer stretch must leave.
+/// The least number of stretches in a run if a stretch is longer than a second.
 pub(crate) const FEWEST: f64 = 40.0;
 /// The number of classes of open sessions for the chart of refusals.
 pub(crate) const LEVELS: u64 = 60;
@@ -36,15 +37,15 @@ const NAMED: usize = 8;
 /// The timeline of a run.
 #[derive(Debug, Serialize)]
 pub struct Timeline {
-    /// The seconds of a row of the series.
+    /// The length of a row of the time series, in seconds.
     pub(crate) step_s: f64,
-    /// The outcome whose times are shown: `accepted`, unless none was.
+    /// The outcome whose times are shown: `accepted`, or the most frequent outcome if no arrival was accepted.
     pub(crate) outcome: &'static str,
     pub(crate) bands: Bands,
     pub(crate) heat: Heat,
     pub(crate) steps: StepTimes,
     pub(crate) conditions: ConditionRates,
-    /// The attempts that ended, and how many of them were refused, by number of open sessions.
+    /// The arrivals that ended, and how many of them were refused, by the number of open sessions (the least of a class).
     pub(crate) levels: BTreeMap<u64, (u64, u64)>,
     #[serde(skip)]
     pub(crate) shown: Outcome,
@@ -59,12 +60,12 @@ pub struct Timeline {
 /// Quantiles over time, in milliseconds; `null`: there are too few values.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Bands {
-    /// Seconds in a point.
+    /// The length of a stretch, in seconds.
     pub(crate) step_s: f64,
     pub(crate) t: Vec<f64>,
     pub(crate) response: Quantiles,
     pub(crate) service: Quantiles,
-    /// The deliveries of the stretch.
+    /// The transit times.
     pub(crate) transit: Quantiles,
     #[serde(skip)]
     pub(crate) open: Option<TimeStretch>,
@@ -74,7 +75,7 @@ pub(crate) struct Bands {
 #[derive(Clone, Debug)]
 pub(crate) struct TimeStretch {
     pub(crate) point: u64,
-    /// The first second.
+    /// The start, in seconds.
     pub(crate) from: f64,
     pub(crate) response: Hist,
     pub(crate) service: Hist,
@@ -90,7 +91,7 @@ pub(crate) struct Quantiles {
     pub(crate) max: Vec<Option<f64>>,
 }
 
-/// The number of response times by column (time) and row (power of ten).
+/// The number of response times by column (a part of the run) and row (a range of response times).
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Heat {
     pub(crate) step_s: f64,
@@ -101,7 +102,7 @@ pub(crate) struct Heat {
     pub(crate) open: BTreeMap<(u64, u64), u64>,
 }
 
-/// The sum of all steps, in milliseconds for each arrival that ended.
+/// The time spent in each step, in milliseconds for each arrival that ended.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct StepTimes {
     pub(crate) t: Vec<f64>,
@@ -114,7 +115,7 @@ pub(crate) struct ConditionRates {
     /// The length of a row, in seconds.
     pub(crate) length: Vec<f64>,
     pub(crate) most: Vec<ConditionRate>,
-    /// The number of kinds in the last one, if it is a sum.
+    /// The number of conditions that the last entry of `most` sums up; 0 if the last entry is a single condition.
     pub(crate) others: usize,
     #[serde(skip)]
     pub(crate) open: BTreeMap<(Condition, bool), BTreeMap<usize, u64>>,
@@ -171,7 +172,7 @@ impl Timeline {
     /// Reads the timeline of a run with this result and these seconds, with its time series.
     ///
     /// # Errors
-    /// That of the seconds.
+    /// The first error of `seconds`.
     pub fn of<E>(
         result: &RunResult,
         seconds: impl IntoIterator<Item = Result<Interval, E>>,
@@ -269,7 +270,7 @@ impl Timeline {
     }
 }
 
-/// Joins two consecutive intervals; of states the greater one is kept.
+/// Adds the next interval to an open one. Each gauge keeps the larger value.
 fn add(open: &mut Interval, second: &Interval) {
     open.tally += &second.tally;
     open.length = second.start + second.length - open.start.min(second.start);

@@ -14,9 +14,9 @@ pub struct TrialCurve {
     p50: Vec<Option<f64>>,
     p99: Vec<Option<f64>>,
     max: Vec<Option<f64>>,
-    /// The growth of the backlog in 1/s; absent if it did not grow.
+    /// The growth of the backlog in 1/s, 0 if it shrank; `null` if it was not measured.
     growth: Vec<Option<f64>>,
-    /// The growth of the relay's queue; empty without a receiver.
+    /// The growth of the relay's queue in 1/s, in the same form; empty without a receiver.
     queue: Vec<Option<f64>>,
     /// The name and the bounds of each goal.
     goals: Vec<(String, Option<f64>, Option<f64>)>,
