@@ -36,7 +36,8 @@ pub struct BehindRelay<R> {
     pub stop: watch::Receiver<Stop>,
     /// The number of runs so far.
     pub runs: u32,
-    /// Waits for deliveries even if the observer ends the load: another run follows and must find an empty queue.
+    /// Whether the run waits for deliveries even if the observer ends the load: another run follows and must find an
+    /// empty queue.
     pub awaits_always: bool,
 }
 
@@ -110,16 +111,16 @@ struct RelayedRun<'a> {
     observer: &'a mut dyn Observer,
     epoch: Option<Instant>,
     total: Tally,
-    /// The end of the last second.
+    /// The end of the last second that was passed on.
     next: Duration,
     /// Whether a stop by the observer leaves the wait for deliveries in place.
     awaits_always: bool,
-    /// The observer asked for a stop.
+    /// Whether the observer asked for a stop.
     stopped: bool,
 }
 
 impl RelayedRun<'_> {
-    /// Adds the deliveries to a second, and passes it on.
+    /// Adds the deliveries to a second, and passes the second on to the observer.
     fn second(&mut self, mut interval: Interval) -> Control {
         self.receiver.answered(&interval.transactions);
         self.next = interval.start + interval.length;

@@ -35,7 +35,7 @@ const TRUSTED: f64 = 0.8;
 /// The number of descriptors that are reserved for other uses than sessions.
 const SPARE: u64 = 200;
 
-/// Makes the display of one trial's load, and the sink of its messages; `None`: it is not shown.
+/// Returns the display of one trial's load and the sink of its messages, or `None` if the trial is not shown.
 pub type TrialDisplay<'a> = dyn Fn(&Plan) -> Option<(Box<dyn Display>, MessageSink)> + 'a;
 
 /// The display of a search.
@@ -60,7 +60,7 @@ pub struct CapacitySearch {
 }
 
 impl CapacitySearch {
-    /// Prepares a search for the goals of a profile; `resumed`: the run directory of the search to continue.
+    /// Prepares a search for the goals of a profile; `resumed` is the run directory of the search to continue.
     ///
     /// # Errors
     /// No goal, an expectation that cannot be read, or a stored search that cannot be continued.

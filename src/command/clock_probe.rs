@@ -34,15 +34,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct ClockProbe {
     plan: Plan,
     began: Instant,
-    /// The reading of this machine's wall clock at that time.
+    /// The reading of this machine's wall clock at `began`.
     wall: Duration,
 }
 
 impl ClockProbe {
-    /// Prepares to ask the receiver at this address. `allow`: hosts beyond loopback that the user allows.
+    /// Prepares to ask the receiver at this address. `allow` lists the hosts beyond loopback that the user allows.
     ///
     /// # Errors
-    /// It is not an address, or not allowed.
+    /// `place` is not an address, or the user does not allow it.
     pub fn new(place: &str, allow: &[String]) -> Result<ClockProbe, CommandError> {
         let mut document = Document::parse("--clock-probe", "")?;
         let place = toml::Value::from(place).to_string();
@@ -64,7 +64,7 @@ impl ClockProbe {
     /// Asks the receiver for its clock before a run.
     ///
     /// # Errors
-    /// It does not answer, or is not a receiver of smtpress.
+    /// The peer does not answer, or is not a receiver of smtpress.
     pub fn ask(&self) -> Result<ClockOffset, CommandError> {
         self.asked().map_err(|why| {
             let sentence = format!(

@@ -53,12 +53,12 @@ impl Copies {
         self.0.iter().for_each(|(_, output)| output.clear());
     }
 
-    /// Whether one of them goes to stdout, which then holds nothing else.
+    /// Whether a copy goes to stdout. Stdout then holds nothing else.
     pub fn take_stdout(&self) -> bool {
         self.0.iter().any(|(_, output)| *output == Output::Stdout)
     }
 
-    /// Writes all of them, even if one fails. `files`: the run directory.
+    /// Writes all copies, even if one fails. `files` is the run directory.
     ///
     /// # Errors
     /// The first failure.
@@ -68,7 +68,7 @@ impl Copies {
             let text = match copy {
                 Copy::Json => json_text(result),
                 Copy::Junit => report::junit(result).into_bytes(),
-                // The result of a long run takes time to encode, and was encoded a moment ago.
+                // Encoding a long run takes time, so the page that the run directory already holds is copied.
                 Copy::Html => std::fs::read(files.join(run_dir::PAGE))
                     .unwrap_or_else(|_| run_dir::page(files, result, None).into_bytes()),
             };

@@ -1,4 +1,4 @@
-//! The contract's exit codes, and how a failure of smtpress is reported.
+//! The error that ends a command, with its exit code: each kind of failure is converted to it.
 
 use std::io;
 

@@ -18,7 +18,7 @@ use crate::event::{CommandEnd, EventRun, EventTime, PlannedEvent};
 use crate::generator::{RunStart, Stop};
 use crate::report::format;
 
-/// How often a thread looks whether the time of its event has come, or the run is over.
+/// The interval at which a thread checks whether its event must start, or the run is over.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// The threads of a run's events.
@@ -62,7 +62,7 @@ impl EventThreads {
         EventThreads { threads: Vec::new(), state: Arc::new(state) }
     }
 
-    /// Starts the threads of the events. `log`: returns the file for the output of an event, by its name.
+    /// Starts the threads of the events. `log` returns the file for the output of an event, by its name.
     pub fn start(
         &mut self,
         events: &[PlannedEvent],
@@ -162,7 +162,7 @@ impl EventThread {
         *self.stop.borrow() > Stop::Run || self.state.is_aborted.load(Ordering::Relaxed)
     }
 
-    /// Waits for its time; false if the run is over before.
+    /// Waits for the scheduled start of the event. Returns false if the run ends or is stopped before.
     fn wait(&self) -> bool {
         loop {
             // The offset is zero before the epoch, too, and an event at zero must wait for the epoch.

@@ -32,7 +32,7 @@ const SPARE: u64 = 64;
 pub struct GatheredFleet {
     /// The agents.
     pub fleet: Fleet,
-    /// Processes that end when this is dropped.
+    /// Processes that end when this value is dropped.
     pub processes: Box<dyn Any>,
 }
 
@@ -53,8 +53,8 @@ pub fn cannot_be_taken_over(part: PlanPart, compiled: &Compiled) -> Option<&'sta
         .then_some("its events were the coordinator's, and nobody knows which of them took place")
 }
 
-/// Returns the function by which an agent prepares a shard. `allow`: the hosts beyond loopback that this machine may
-/// load; the list in the profile is ignored.
+/// Returns the function by which an agent prepares a shard. `allow` lists the hosts beyond loopback that this machine
+/// may load; the list in the profile is ignored.
 pub fn prepare_shards(allow: Vec<String>) -> Prepare {
     Arc::new(move |spec, files| shard(spec, files, &allow))
 }
@@ -105,7 +105,7 @@ fn probes(
     Ok((Box::new(probes), own_address(plan)))
 }
 
-/// Returns the address that this machine has towards the target; no packet is sent for that.
+/// Returns the address from which this machine would reach the target. It sends no packet.
 fn own_address(plan: &Plan) -> Option<IpAddr> {
     let target = preflight::check_allowed(plan).ok()?.first().copied()?;
     let any: IpAddr = if target.is_ipv4() { [0; 4].into() } else { [0; 16].into() };
@@ -172,7 +172,8 @@ mod tests {
         }
     }
 
-    /// With the coordinator's key nobody can read a file of an agent's machine by sending it as a message.
+    /// A holder of the coordinator's key must not be able to read a file of an agent's machine by having the agent send
+    /// it as a message.
     #[test]
     fn an_agent_opens_no_path_that_the_profile_names() {
         let here = tempfile::NamedTempFile::new().unwrap();
@@ -186,7 +187,7 @@ mod tests {
                 assert!(why.contains(path) && why.contains("did not send it"), "{why}");
             }
         }
-        // The received file is used, whatever is at that path.
+        // The received file is used, even if a file exists at the path that the profile names.
         std::fs::write(here.path(), "a text for {n}").unwrap();
         let sent = FilePaths::from([(FilePlace::Text, here.path().to_owned())]);
         let plan = plan(&spec("text_file = \"/etc/passwd\""), &sent, &[]).unwrap();

@@ -38,7 +38,8 @@ pub struct JoinedLogs {
 /// Joins the run of this directory with the logs. Returns its seconds with the deliveries.
 ///
 /// # Errors
-/// The run stored no transactions or did not end, its messages cannot be reproduced, or a log or a file of the run cannot be read.
+/// The run stored no transactions or did not end, its messages cannot be reproduced, or a log or a file of the run
+/// cannot be read.
 pub fn join(
     directory: &Path,
     result: &mut RunResult,
@@ -107,7 +108,7 @@ pub fn join(
         }
     }
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();
-    // The rows last as long as the run would have waited.
+    // The rows end where the run's own wait for deliveries would have ended.
     let waited = delivered.ended.min(took + settings.drain);
     let seconds = DeliveredSeconds::of(directory, &names, &delivered, waited)
         .map_err(|source| SecondsError::File { path: directory.join(SERIES), source });

@@ -81,7 +81,7 @@ impl<'a> Life<'a> {
         self.listener.as_ref().map(embedded)
     }
 
-    /// Tells the embedded listener the start of the load, from which it counts its outage and its stall.
+    /// Sets the start of the load, from which the embedded listener counts its outage and its stall.
     pub fn load_begins(&self, at: Instant) {
         self.listener.iter().for_each(|listener| listener.count_from(at));
     }
@@ -223,7 +223,7 @@ pub struct Finished {
     pub directory: RunDir,
     /// The result with its verdict.
     pub result: Arc<RunResult>,
-    /// Whether all files of the run are written.
+    /// `Ok` if all files of the run are written.
     pub stored: Result<(), CommandError>,
 }
 

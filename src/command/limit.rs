@@ -41,9 +41,9 @@ pub struct LimitSearch {
 
 /// The display of a search.
 pub struct Reporting<'a> {
-    /// Called for each limit at its start.
+    /// Gets a line at the start of each limit.
     pub narration: &'a MessageSink,
-    /// For the message that the listener is silent, which is always shown.
+    /// Gets the message that the listener is silent, which is always shown.
     pub messages: MessageSink,
 }
 
@@ -66,7 +66,7 @@ impl LimitSearch {
         let life = Life::begin(prepared, directory, &so_far(prepared, &[], began))?;
         copies.clear();
         life.load_begins(clock::now());
-        // What belongs to the fleet ends after its search.
+        // The processes of the fleet end after the search.
         let mut _kept = None;
         let mut probes: Box<dyn Probes> = match fleet {
             None => Box::new(self.own_probes(&life, signals, reporting.messages)?),
@@ -130,7 +130,7 @@ impl LimitSearch {
     }
 }
 
-/// Returns the result so far.
+/// Returns the result of a search with this outcome.
 fn judged(
     prepared: &Prepared,
     outcome: SearchOutcome,
@@ -168,7 +168,7 @@ fn verdict(outcome: &SearchOutcome, plan: &Plan) -> SearchVerdict {
     }
 }
 
-/// Stores the result so far, for `report` in case the search is cut off.
+/// Returns the result that is stored in case the search is cut off.
 fn so_far(prepared: &Prepared, found: &[LimitResult], began: Instant) -> RunResult {
     let outcome = SearchOutcome { results: found.to_vec(), ended: Some(EndReason::Stopped) };
     judged(prepared, outcome, began, None)

@@ -10,7 +10,7 @@ use crate::profile::check::Has;
 /// The path of the last selftest's result, below the user's state directory.
 const SELFTEST: &str = "smtpress/selftest.json";
 
-/// Returns the resources that a load needs.
+/// Returns the resources of this machine that a load uses up.
 pub fn resources() -> Has {
     use nix::sys::resource::{Resource, getrlimit};
     let memory = std::fs::read_to_string("/proc/meminfo").ok().and_then(|info| {

@@ -11,7 +11,7 @@ use crate::profile::{Compiled, Document, Override};
 /// Returns the message files that the profile names, for agents.
 ///
 /// # Errors
-/// They cannot be read, or are too many or too large.
+/// The files cannot be read, or are too many or too large.
 pub fn message_files(compiled: &Compiled) -> Result<FilesToSend, CommandError> {
     let profile: toml::Table = compiled.resolved.parse().unwrap_or_default();
     let mut files: Vec<(FilePlace, &Path)> = Vec::new();

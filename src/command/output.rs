@@ -1,4 +1,4 @@
-//! Where a command writes a result: stdout, a whole file, or something special such as a pipe.
+//! Where a command writes a result: stdout, a whole file, or a device or a pipe.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -22,10 +22,10 @@ pub enum Output {
 }
 
 impl Output {
-    /// Checks that the place can be written to; leaves nothing there.
+    /// Checks that a file can be written, and leaves nothing there. A device or a pipe is not opened before the write.
     ///
     /// # Errors
-    /// It cannot be written to: exit code 3, because nothing was done yet.
+    /// The file cannot be written: exit code 3, because nothing was done yet.
     pub fn open(path: Option<&Path>) -> Result<Output, CommandError> {
         let Some(path) = path.filter(|path| *path != Path::new("-")) else { return Ok(Output::Stdout) };
         let refused = |error: io::Error| told(ExitCode::Preflight, path, &error);
@@ -52,7 +52,7 @@ impl Output {
     /// Writes the result.
     ///
     /// # Errors
-    /// It cannot be written; a reader of stdout that went away is [`CommandError::ReaderGone`].
+    /// The result cannot be written. A closed stdout is [`CommandError::ReaderGone`].
     pub fn write(&self, bytes: &[u8]) -> Result<(), CommandError> {
         match self {
             Output::Stdout => Ok(Stdout::lock().write_all(bytes)?),

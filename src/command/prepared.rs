@@ -59,11 +59,11 @@ impl Prepared {
         Environment::read(arguments.collect(), self.started_at)
     }
 
-    /// Starts the embedded listener, if it is the target. It counts its outage from the start of the load, of which it
-    /// has to be told.
+    /// Starts the embedded listener, if it is the target. The listener counts its outage from the start of the load,
+    /// which the caller sets with `count_from`.
     ///
     /// # Errors
-    /// It cannot be bound.
+    /// The listener cannot be bound.
     pub fn start_listener(&self) -> Result<Option<Listener>, CommandError> {
         if !self.plan().target.is_embedded() {
             return Ok(None);

@@ -21,7 +21,7 @@ use crate::load::Shard;
 use crate::net::address::bind::Bind;
 use crate::profile::{Compiled, Context, Document, Purpose, compile};
 
-/// Returns the function by which an agent starts a receiver. `host`: the name of this machine.
+/// Returns the function by which an agent starts a receiver. `host` is the name of this machine.
 pub fn start_receivers(host: String) -> Receive {
     Arc::new(move |order, spool| {
         LoggedHere::start(order, spool, &host).map(|own| Box::new(own) as Box<dyn DeliverySource>)
@@ -86,7 +86,7 @@ impl Drop for LoggedHere {
     }
 }
 
-/// Checks that the fleet has the agent that the profile names as its receiver. `fleet`: the agents of the run.
+/// Checks that the fleet has the agent that the profile names as its receiver. `fleet` has the agents of the run.
 ///
 /// # Errors
 /// The fleet does not have it, or the run has no agents.
@@ -108,7 +108,7 @@ pub(super) fn agent(settings: Option<&ReceiverSettings>) -> Option<&str> {
     settings?.agent.as_deref()
 }
 
-/// The copy of an agent's delivery log, for as long as the run goes on.
+/// The copy of an agent's delivery log, which is updated while the run goes on.
 pub struct CopiedFarEnd {
     copied: CopiedDeliveries,
     /// The offset of the agent's clock at the start.

@@ -60,7 +60,7 @@ impl<'a> LoadRun<'a> {
     /// Begins a run in its directory.
     ///
     /// # Errors
-    /// As of [`Life::begin`].
+    /// The same as of [`Life::begin`], or the files of the run cannot be opened.
     pub fn begin(prepared: &'a Prepared, directory: RunDir) -> Result<LoadRun<'a>, CommandError> {
         let so_far = RunInProgress::counting(prepared.describe());
         let life = Life::begin(prepared, directory, &so_far.result())?;
@@ -135,7 +135,7 @@ impl<'a> LoadRun<'a> {
                 })
             }
         };
-        // This holds for a load that could not start, too: no command is left running.
+        // Waits after a load that could not start, too, so that no command of an event is left running.
         let events = watcher.events.finish();
         watcher.news();
         watcher.display.end();
@@ -160,7 +160,7 @@ pub struct MeasuredRun<'a> {
     infos: Vec<PhaseInfo>,
     windows: Windows,
     recording: Recording,
-    /// Whether its transactions could be stored, if the profile asks for it.
+    /// An error if the profile asks to store the transactions and they could not be stored.
     kept: io::Result<()>,
     measured: Measured,
 }
@@ -214,7 +214,7 @@ fn judge(
     })
 }
 
-/// Observes each second of the load: for files, windows, screen and exporters.
+/// Passes each second of the load to the files, the windows, the display and the exporters.
 struct RunWatcher<'a> {
     windows: Windows,
     assertions: &'a [Assertion],
@@ -305,7 +305,7 @@ impl Observer for RunWatcher<'_> {
             self.so_far.stopping();
         }
         self.so_far.add(interval);
-        // If it cannot be written, the other files cannot either; that is reported at the end.
+        // If the result cannot be written, the other files cannot be written either; the end of the run reports that.
         self.life.directory.keep(&self.so_far.result()).ok();
         self.exporters.second(interval);
         match self.windows.feed(interval) {
@@ -322,7 +322,7 @@ impl Observer for RunWatcher<'_> {
     }
 
     fn transcripts(&mut self, transcripts: &[(String, String)]) {
-        // They are written again at the end; that write reports a failure.
+        // All transcripts are written again at the end; that write reports a failure.
         self.life.directory.keep_transcripts(transcripts).ok();
     }
 }

@@ -11,7 +11,7 @@ use crate::plan::Plan;
 /// The generator and the embedded listener of this process.
 #[derive(Debug)]
 pub struct LocalTestbed {
-    /// Ends its loads early.
+    /// The user's stop, which ends a load early.
     pub stop: watch::Receiver<Stop>,
 }
 

@@ -3,9 +3,9 @@
 //! # Decisions
 //! - Ctrl-C (INT), Ctrl-\ (QUIT), TERM and a closed terminal (HUP) have the same effect. Under `nohup` a closed
 //!   terminal has none.
-//! - A closing terminal may send two signals (from the kernel, then from the shell): signals in quick succession count
-//!   as one.
-//! - A file that must not grow (`ulimit -f`) is a failed write, and does not end the process.
+//! - A closing terminal may send two signals (from the kernel, then from the shell): hangups at most two seconds apart
+//!   count as one.
+//! - A write beyond `ulimit -f` fails with an error, and does not end the process.
 
 use std::future::pending;
 use std::io;
@@ -56,7 +56,7 @@ impl Requests {
         })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next request.
     pub async fn next(&mut self) {
         loop {
             let hangup = async {
@@ -100,13 +100,13 @@ pub struct Signals {
 
 /// A load runs that can be stopped.
 const RUNNING: u8 = 0;
-/// The files are being written; nothing can be stopped.
+/// The files are being written. The first two requests of a command only get a message now; the third ends the process.
 const WRITING: u8 = 1;
 /// All files are written; exporters may still be read.
 const LINGERING: u8 = 2;
 
 impl Signals {
-    /// Starts to listen. Requests are reported by `messages`.
+    /// Starts to listen. `messages` gets a line for each request.
     ///
     /// # Errors
     /// No thread or no descriptor is left.
@@ -155,7 +155,8 @@ impl Signals {
         Ok(Signals { stop, ask: asking, stage, messages: for_brake })
     }
 
-    /// Returns a handle that asks for the same as the first Ctrl-C, and shows whether a stop was asked for.
+    /// Returns two functions: the first asks for the same stop as the first Ctrl-C, and the second returns whether a
+    /// stop was asked for.
     pub fn brake(&self) -> (impl Fn() + Send + Sync + use<>, impl Fn() -> bool + Send + Sync + use<>) {
         let (ask, messages, stage, stop) =
             (self.ask.clone(), self.messages.clone(), self.stage.clone(), self.stop.clone());
@@ -177,7 +178,7 @@ impl Signals {
         (drain, move || *stop.borrow() > Stop::Run)
     }
 
-    /// Notes that the run is over: a further signal can only stop the writing of its files.
+    /// Notes that the run is over and its files are being written.
     pub fn over(&self) {
         self.stage.store(WRITING, Ordering::Relaxed);
     }
@@ -189,7 +190,7 @@ impl Signals {
 
     /// Waits until `at`, or until the user asks to stop.
     pub fn wait_until(&self, at: SystemTime) {
-        // Sleeps for short times: the wall clock may be set meanwhile, and shards start by it.
+        // Sleeps for short times, because shards start by the wall clock, which may be set during the wait.
         while let Ok(left) = at.duration_since(clock::wall()) {
             if *self.stop.borrow() > Stop::Run {
                 return;

@@ -12,7 +12,7 @@ use crate::verdict::{AssertionResult, AssertionStatus, SearchVerdict};
 pub struct Expectation {
     /// The text.
     text: String,
-    /// The goal that it is about; `None`: all goals.
+    /// The goal that the expectation is about; `None`: all goals.
     goal: Option<usize>,
     /// The expected minimum of the lower bound.
     least: f64,
@@ -64,7 +64,7 @@ impl Expectation {
     fn holds(&self, bounds: &GoalBounds) -> AssertionStatus {
         match (bounds.lower, bounds.upper) {
             (Some(lower), _) if lower >= self.least => AssertionStatus::Pass,
-            // The bounds decide it, whatever a finer search would find.
+            // A confirmed lower bound below the expectation fails it, even if a finer search could find a higher bound.
             _ if is_settled(bounds) || bounds.ending == GoalEnd::NoneGood => AssertionStatus::Fail,
             (_, Some(upper)) if upper <= self.least => AssertionStatus::Fail,
             _ => AssertionStatus::NoData,
@@ -94,7 +94,7 @@ fn is_settled(bounds: &GoalBounds) -> bool {
     bounds.ending == GoalEnd::Found && bounds.confirmed
 }
 
-/// Returns the verdict of a search, and how each expectation came out.
+/// Returns the verdict of a search, and the result of each expectation.
 pub fn judge(
     asked: &CapacityPlan,
     state: &SearchState,
@@ -114,7 +114,7 @@ pub fn judge(
     (verdict, results)
 }
 
-/// Returns why the result of no trial can be used; `None`: one can.
+/// Returns the first reason of the first trial if every trial is invalid; `None` if a trial is valid.
 fn no_valid_trial(state: &SearchState) -> Option<SearchReason> {
     let reasons: Option<Vec<_>> = state.records.iter().map(|record| record.invalid.first()).collect();
     reasons?

@@ -33,7 +33,7 @@ pub struct LocalHost<'a> {
     pub stop: watch::Receiver<Stop>,
     pub view: &'a CapacityView<'a>,
     pub directory: &'a RunDir,
-    /// The state of the search that is stored, in case it is cut off.
+    /// Makes the result that is stored in case the search is cut off.
     pub so_far: &'a dyn Fn(&SearchState) -> RunResult,
     pub asked: &'a CapacityPlan,
     pub began: Instant,
@@ -44,7 +44,7 @@ pub struct LocalHost<'a> {
     pub transcripts: Vec<(String, String)>,
     /// The generator's resource use over all runs.
     pub health: Generator,
-    /// The CPU seconds that were available to it.
+    /// The CPU seconds that were available to the generator.
     pub allowed_s: f64,
     /// The worst standstill of the generator.
     pub hindrance: Option<Hindrance>,
@@ -73,7 +73,7 @@ impl Runner for LocalHost<'_> {
         let kept = measured.transcripts.iter().map(|(stem, text)| (format!("{name}-{stem}"), text.clone()));
         let before = self.transcripts.len();
         self.transcripts.extend(kept.take(MOST_TRANSCRIPTS.saturating_sub(before)));
-        // They are written again at the end, and a failure is reported then.
+        // All transcripts are written again at the end, and a failure is reported then.
         self.directory.keep_transcripts(&self.transcripts[before..]).ok();
         Ok(measured)
     }
@@ -190,7 +190,7 @@ impl LocalHost<'_> {
         let own = &mut self.health;
         own.cpu_user_s += health.cpu_user_s;
         own.cpu_system_s += health.cpu_system_s;
-        // The mean over all runs: the share of a very short run would be that of its start.
+        // The share is the mean over all runs, because a very short run spends most of its time on its start.
         self.allowed_s += health.allowed_cores * took.as_secs_f64();
         own.cpu_share = (own.cpu_user_s + own.cpu_system_s) / self.allowed_s.max(1e-9);
         own.allowed_cores = health.allowed_cores;
