@@ -51,12 +51,12 @@ pub fn agent(args: &AgentArgs, screen: &Screen) -> Result<ExitCode, CommandError
 /// How an agent joins its fleet.
 struct Membership {
     name: String,
-    /// Whether the name was chosen; otherwise it is made from host and process.
+    /// Whether the user chose the name; otherwise the name is made from host and process.
     has_own_name: bool,
     /// The coordinator's public key.
     coordinator: String,
     access: BusAccess,
-    /// The hosts beyond loopback that it may load.
+    /// The hosts beyond loopback that the agent may load.
     allow: Vec<String>,
     spool: PathBuf,
     /// The coordinator started the agent (`--join`).
@@ -87,14 +87,14 @@ impl Membership {
         })
     }
 
-    /// Returns the membership that an invitation gives. `spool`: the folder of unsent reports if the invitation names
+    /// Returns the membership that an invitation gives. `spool` is the folder of unsent reports if the invitation names
     /// none.
     fn by_invitation(invitation: Invitation, spool: Option<PathBuf>) -> Result<Membership, CommandError> {
         let Invitation { url, password, name, coordinator, allow_target, spool: invited_spool } = invitation;
         check_name(&name)?;
         let (spool, passing) = match invited_spool.or(spool) {
             Some(spool) => (spool, None),
-            // The server of an invited agent ends with the run, so its unsent reports are removed, too.
+            // The private server ends with the run, so reports that the agent could not send are removed, too.
             None => {
                 let folder = passing_folder()?;
                 (folder.path().to_owned(), Some(folder))
@@ -192,13 +192,14 @@ fn end_with_standard_input(ask: watch::Sender<bool>) -> io::Result<()> {
 /// Sends the reports that earlier agents on this machine could not send.
 async fn deliver_earlier_reports(own: &Membership, bus: &Bus, screen: &Screen) -> Result<(), CommandError> {
     let Membership { name, spool, .. } = own;
-    // If it cannot be made, each shard prints a warning.
+    // If the folder cannot be made, each shard prints a warning.
     std::fs::create_dir_all(spool).ok();
     files::remove_abandoned(spool);
     if !bus.keeps_reports().await.map_err(|error| unable(name, &error))? {
         return Ok(());
     }
-    // Each agent sends its own old reports. Agents named after a process never return, so their reports are sent, too.
+    // An agent with a chosen name sends only its own old reports. An agent without one sends all, because an agent that
+    // is named after its process never returns.
     let sender = own.has_own_name.then_some(name.as_str());
     match agent::deliver_spool(bus, spool, sender).await {
         Ok(0) => {}
@@ -235,7 +236,7 @@ pub fn access(args: &BusArgs, name: &str) -> Result<BusAccess, CommandError> {
 }
 
 /// Returns the agent's name by its credentials: the name of a key file, which belongs to one agent. A JWT may belong to
-/// several, so it gives no name.
+/// several agents, so it gives no name.
 fn name_of_credentials(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let is_own = !text.contains("BEGIN NATS USER JWT") && seed(&text).is_some();
@@ -255,7 +256,7 @@ fn subject_word(text: &str) -> String {
 
 fn invitation() -> Result<Invitation, CommandError> {
     let mut line = String::new();
-    // A thread reads the rest, under the same lock.
+    // `end_with_standard_input` reads the rest, through the same buffer.
     io::stdin().lock().take(64 * 1024).read_line(&mut line)?;
     serde_json::from_str(&line).map_err(|error| CommandError::usage(format!("no invitation: {error}")))
 }

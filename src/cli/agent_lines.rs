@@ -14,7 +14,7 @@ const MOST: usize = 8;
 /// The shown state of the agents.
 #[derive(Debug, Default)]
 pub(super) struct AgentLines {
-    /// Its name and its state in this second.
+    /// The name and the state of each agent in this second.
     shown: Vec<(String, String)>,
     /// The numbers of started and accepted arrivals at the end of the previous second.
     before: BTreeMap<String, (u64, u64)>,
@@ -61,7 +61,7 @@ impl AgentLines {
         (self.before, self.shown) = (now, shown);
     }
 
-    /// Returns all agents in one line for a log; `None`: there are none.
+    /// Returns all agents in one line for a log; `None` if there are no agents.
     pub(super) fn in_one_line(&self) -> Option<String> {
         let words: Vec<String> = self.shown.iter().map(|(name, state)| format!("{name}: {state}")).collect();
         (!words.is_empty()).then(|| format!("{:>6} {:<12} {}", "", "agents", words.join("; ")))

@@ -117,7 +117,7 @@ impl Cli {
     }
 }
 
-/// Suggests the command that is nearest to a mistyped one if clap finds none: it does not see that `rnu` is `run`.
+/// Suggests the command that is nearest to a mistyped one if clap suggests none: clap does not see that `rnu` is `run`.
 fn suggest(mut error: clap::Error) -> clap::Error {
     if let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand)
         && error.get(ContextKind::SuggestedSubcommand).is_none()

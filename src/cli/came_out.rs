@@ -1,4 +1,4 @@
-//! The part of `trace --receive`: shows the message as it came out of the relay, and what each hop added to it.
+//! `trace --receive`: shows the message as it came out of the relay, and the header fields that each hop added.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ pub fn is_whole(sent: &[u8], caught: &[CaughtMessage], recipients: u32) -> bool 
     ends == recipients as usize && copies.iter().all(is_same)
 }
 
-/// Writes the received message for a terminal. `waited`: the length of the wait; `None`: the user ended it.
+/// Writes the received message for a terminal. `waited` is the length of the wait; `None` if the user ended the wait.
 pub fn text(
     sent: &[u8],
     caught: &[CaughtMessage],

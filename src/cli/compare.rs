@@ -92,7 +92,7 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
     Ok(comparison.judgement.exit_code())
 }
 
-/// Returns the sum of the delivery faults of these runs; `None`: one of them had no receiver.
+/// Returns the sum of the delivery faults of these runs; `None` if a run had no receiver.
 fn deliveries(runs: &[(String, RunResult)]) -> Option<DeliveryFaults> {
     let mut sum = DeliveryFaults::default();
     for (_, run) in runs {
@@ -120,7 +120,7 @@ fn outputs(args: &CompareArgs) -> Result<(Output, Option<Output>), CommandError>
     Ok((output, page))
 }
 
-/// Returns the metrics with these names; all if none is given.
+/// Returns the metrics with these names; all metrics if no name is given.
 fn measures(names: &[String]) -> Result<Vec<Measure>, CommandError> {
     if names.is_empty() {
         return Ok(Measure::ALL.to_vec());

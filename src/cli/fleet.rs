@@ -161,7 +161,7 @@ fn gather(args: &MachinesArgs, plan: &Plan, messages: &MessageSink) -> Result<Ga
     Ok(GatheredFleet { fleet, processes })
 }
 
-/// Returns the agents, for a sentence.
+/// Returns each agent as `name (host)`.
 fn names(fleet: &Fleet) -> Vec<String> {
     fleet.agents().map(|(name, host)| format!("{name} ({host})")).collect()
 }

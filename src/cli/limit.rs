@@ -40,7 +40,7 @@ pub fn limit(args: &LimitArgs, screen: &Screen) -> Result<ExitCode, CommandError
     limit_on(args, screen, |_, _| Ok(None))
 }
 
-/// Searches the limits with the sessions of the fleet that `gather` returns; `None`: with those of this machine.
+/// Searches the limits with sessions of the fleet that `gather` returns, or with `None` of this machine.
 pub fn limit_on(
     args: &LimitArgs,
     screen: &Screen,
@@ -95,7 +95,7 @@ fn prepared(args: &LimitArgs) -> Result<Prepared, CommandError> {
     let has_target = path.is_some() || args.common.set.iter().any(|set| set.starts_with("target."));
     let target = match &args.target {
         None if has_target => None,
-        // A list of the limits and their bounds needs no listener.
+        // `--plan` lists the limits and their bounds, and needs no listener.
         None if args.plan => Some("embedded".to_owned()),
         None => {
             return Err(CommandError::usage(

@@ -1,4 +1,4 @@
-//! The commands. Only this module writes to the terminal and sets exit codes.
+//! The commands: parses the command line, runs the command, prints its messages, and returns its exit code.
 //!
 //! stdout holds results only; progress and messages go to stderr.
 

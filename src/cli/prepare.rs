@@ -119,8 +119,8 @@ fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError>
     }
     let mut document = flags::document(given);
     let closed = load.rate.is_none() && load.messages.is_none();
-    // Where the sessions are the arrivals they would carry no message, and cannot be opened before their scheduled
-    // time.
+    // If the arrivals were sessions, `--messages-per-session 0` would send no message, and `--open-first` could not
+    // open a session before its scheduled time. So the arrivals are messages.
     let of_pool = [
         ("--messages-per-session", load.messages_per_session.as_deref() == Some("0")),
         ("--open-first", load.open_first.as_deref() == Some("true")),
@@ -131,7 +131,7 @@ fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError>
     Ok(document)
 }
 
-/// Compiles a document; draws a seed and a run id if it names none.
+/// Compiles a document with a new run id, and with a drawn seed if the document has none.
 pub fn finish(
     document: &Document,
     purpose: Purpose,

@@ -19,7 +19,7 @@ use crate::profile::{Override, Purpose};
 use crate::report::format;
 use crate::verdict::ExitCode;
 
-/// The interval at which the state of the log is checked, and the number of checks between two marks.
+/// The interval at which the state of the log is checked, and the number of intervals between two marks.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 10;
 /// The largest number of runs that the summary names.

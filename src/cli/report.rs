@@ -1,4 +1,4 @@
-//! `smtpress report`, and the copies of a result that a run writes on request.
+//! `smtpress report`: prints a stored run in any format, merges shards, and joins a run with delivery logs.
 
 use std::path::PathBuf;
 
@@ -69,7 +69,7 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandErr
             newer.display()
         ));
     }
-    // The verdict of a merged run is new, so it sets the exit code.
+    // The verdict of a merged or joined run is new, so it sets the exit code.
     let is_judged_anew = !args.deliveries.is_empty() || stored.is_merged();
     Ok(if is_judged_anew || result.is_unfinished() {
         ExitCode::of(result.verdict.exit_code)
@@ -78,7 +78,7 @@ pub fn report(args: &ReportArgs, screen: &Screen) -> Result<ExitCode, CommandErr
     })
 }
 
-/// Returns the formats that need only the result.
+/// Returns the report in one of the formats that need only the result.
 fn plain(format: Format, result: &RunResult) -> Vec<u8> {
     match format {
         Format::Junit => report::junit(result).into_bytes(),
@@ -90,9 +90,10 @@ fn plain(format: Format, result: &RunResult) -> Vec<u8> {
 /// A stored run, or its shards.
 struct Stored {
     result: RunResult,
-    /// The run directories, by shard; empty if only the result is there.
+    /// The run directories, by shard; empty if a run has only its result, or if a shard did not end.
     directories: Vec<PathBuf>,
-    /// For each shard, how many seconds later each of its phases started; empty for a run that is not in shards.
+    /// For each shard, how many seconds later than in the first shard each phase started; empty for a run without
+    /// shards.
     shifts: Vec<Vec<i64>>,
     /// The seconds of a run that was joined with its deliveries.
     joined: Option<Result<DeliveredSeconds, SecondsError>>,
@@ -116,7 +117,7 @@ impl Stored {
         }
         let unfinished = runs.iter().any(|(_, result)| result.is_unfinished());
         let shards = Shards::of(runs)?.with_max_skew(args.max_skew);
-        // If a shard has no files, the seconds of the whole are unknown.
+        // If a shard has no files or did not end, the seconds of the whole are unknown.
         let complete = directories.len() == paths.len() && !unfinished;
         directories =
             if complete { shards.given().iter().map(|at| paths[*at].clone()).collect() } else { Vec::new() };
@@ -161,7 +162,7 @@ impl Stored {
         })
     }
 
-    /// Returns a file of the run directory unchanged.
+    /// Returns a file of the run directory unchanged; `None` if there is not exactly one directory.
     fn file(&self, name: &str) -> Option<Result<Vec<u8>, CommandError>> {
         let [directory] = self.directories.as_slice() else { return None };
         let path = directory.join(name);
@@ -169,7 +170,7 @@ impl Stored {
         Some(read.map_err(|source| SecondsError::File { path, source }.into()))
     }
 
-    /// Returns the seconds of a joined run, if this report needs them; `None`: the run was not joined.
+    /// Returns the seconds of a joined run; `None` if the run was not joined.
     fn joined(&self) -> Result<Option<&DeliveredSeconds>, CommandError> {
         match &self.joined {
             None => Ok(None),

@@ -27,7 +27,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
     run_on(args, screen, |plan, _| check_before_load(plan).map(|()| None))
 }
 
-/// Runs the load on the fleet that `gather` returns; `None`: on this machine. Nothing is written or sent before
+/// Runs the load on the fleet that `gather` returns, or with `None` on this machine. Nothing is written or sent before
 /// `gather` is called.
 pub fn run_on(
     args: &RunArgs,
@@ -37,7 +37,7 @@ pub fn run_on(
     run_prepared(args, prepare(args)?, screen, gather)
 }
 
-/// Runs a load that is not from the command line.
+/// Runs a prepared load.
 pub fn run_prepared(
     args: &RunArgs,
     mut prepared: Prepared,
@@ -64,7 +64,7 @@ pub fn run_prepared(
     check_receiver(&prepared.compiled, fleet.as_ref().map(|own| &own.fleet))?;
     let directory = args.common.directory(plan, prepared.started_at)?;
     let run = LoadRun::begin(&prepared, directory)?.with_fleet(fleet);
-    // From here on copies of an earlier run must not be taken for this one's.
+    // From now on a copy of an earlier run must not be taken for the result of this run.
     copies.clear();
     let ((ask, asked), said) = (signals.brake(), voice.clone());
     let exporters = endpoints.exporters(ObservedRun {

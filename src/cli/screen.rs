@@ -20,7 +20,7 @@ impl Screen {
         Screen { color }
     }
 
-    /// Prints a result to stdout.
+    /// Returns stdout, locked, for a result.
     pub fn out(&self) -> Stdout {
         Stdout::lock()
     }

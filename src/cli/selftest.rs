@@ -62,7 +62,7 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Comman
     if ceiling.is_some()
         && let Some(path) = machine::selftest_file()
     {
-        // If it cannot be stored, `check` gives no warning.
+        // If the folder cannot be made, nothing is stored, and `check` gives no warning.
         let folder = path.parent().map(std::fs::create_dir_all);
         if matches!(folder, Some(Ok(()))) {
             Output::open(Some(&path))?.write(format!("{result:#}\n").as_bytes())?;

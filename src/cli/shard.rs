@@ -1,8 +1,8 @@
 //! `--shard`: the part of the load that a process runs, from `I/N` or from the variables of a scheduler.
 //!
 //! # Decisions
-//! - A wrong part is worse than an error: three tasks that all run part 0 look like a run. So any doubt is refused: an
-//!   incomplete pair, an invalid number, an index that is not below the count, two schedulers that disagree.
+//! - Three tasks that all run part 0 look like a valid run. So an unclear environment is an error: an incomplete pair,
+//!   an invalid number, an index that is not below the count, two schedulers that disagree.
 //! - The tasks of a Slurm job array are jobs of one task each: the pair of the step gives 0 of 1, and the pair of the
 //!   array is used.
 
@@ -16,12 +16,12 @@ use crate::load::Shard;
 pub struct ChosenShard {
     /// The part.
     pub shard: Shard,
-    /// The variables that it was taken from; `None`: the command line.
+    /// The variables that the part was taken from; `None`: the command line.
     pub variables: Option<[&'static str; 2]>,
 }
 
 impl ChosenShard {
-    /// Returns a message with the part and its variables; `None`: the user wrote the part.
+    /// Returns a message with the part and its variables; `None` if the user wrote the part.
     pub fn notice(&self) -> Option<String> {
         let [index, count] = self.variables?;
         let Shard { index: own, of } = self.shard;
@@ -136,7 +136,7 @@ fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Chose
     Ok(ChosenShard { shard, variables: Some([pair.index, pair.count]) })
 }
 
-/// Returns the part by one pair, with indices from `lowest` on (absent: from 0); `None`: neither is set.
+/// Returns the part by one pair, with indices from `lowest` on (absent: from 0); `None` if neither variable is set.
 fn read(pair: VariablePair, content: PairContent, lowest: Option<&str>) -> Result<Option<Shard>, String> {
     let VariablePair { scheduler, index, count } = pair;
     let half = |there: &str, missing: &str| {

@@ -39,7 +39,7 @@ pub fn conclude(
     Ok(code)
 }
 
-/// Writes a report; `files`: the run directory that it names.
+/// Writes a report; `files` is the run directory that the report names.
 pub fn in_text(result: &RunResult, width: usize, colour: bool, files: Option<&str>) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     terminal::write(result, terminal::TextStyle { width, colour, files }, &mut text)?;

@@ -281,7 +281,8 @@ impl TracedSession {
         true
     }
 
-    /// Writes the result for each address, if there are several or one failed, and a note if TCP_NODELAY was refused.
+    /// Records the result for each address. Writes a remark for each address that failed, unless it is the only one,
+    /// and a remark if TCP_NODELAY was refused.
     fn reached(&mut self, dialed: &Dialed) {
         for Attempt { address, from, to, fault } in &dialed.attempts {
             self.addresses.push(json!({

@@ -20,8 +20,8 @@ const PREFIX: &str = "SMTPRESS_";
 /// smtpress.
 const OWN: [&str; 2] = ["SMTPRESS_TRIAL", "SMTPRESS_EVENT"];
 
-/// Returns a warning about the unknown variables of this process. `mentioned` tells whether the profile or the command
-/// line names a variable.
+/// Returns a warning about the unknown variables of this process. `mentioned` returns whether the profile or the
+/// command line names a variable.
 ///
 /// # Errors
 /// The name of a variable resembles a known one.

@@ -44,7 +44,7 @@ impl SeriesSide {
     }
 }
 
-/// Returns the order of `n` runs on each side: a steady drift over time adds the same to both.
+/// Returns the order of `n` runs on each side. If `n` is even, a steady drift over time adds the same to both sides.
 fn order(n: usize) -> impl Iterator<Item = SeriesSide> {
     (0..n).flat_map(|pair| match pair % 2 {
         0 => [SeriesSide::Base, SeriesSide::Candidate],
@@ -235,7 +235,7 @@ fn asked(profile: &Path, args: &SeriesArgs, side: SeriesSide, seed: Option<Strin
     }
 }
 
-/// Does one run, from its directory to its files.
+/// Makes one run, from its directory to its files.
 fn one(
     prepared: &Prepared,
     directory: RunDir,
@@ -253,7 +253,7 @@ fn one(
     let run = LoadRun::begin(prepared, directory)?;
     let messages = progress.messages();
     let finished = run.run(signals, &mut progress, &messages, &Exporters::default())?.finish();
-    // A run whose files cannot be read cannot be compared.
+    // A run whose files could not be written cannot be compared.
     match finished.stored {
         Ok(()) => Ok(finished),
         Err(error) => Err(error),
