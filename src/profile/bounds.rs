@@ -17,7 +17,7 @@ use crate::smtp::{Reply, Step};
 
 type ValueBound = Result<(), UnitError>;
 
-/// The largest number of messages, steps or stages, and the longest BY= in seconds (RFC 2852 4.1: nine digits).
+/// The largest number of steps of a staircase, and of stages of a ramp.
 const MOST_STEPS: u64 = 10_000;
 /// The finest resolution of a search, in percent of the load.
 const FINEST_PERCENT: f64 = 0.1;
@@ -61,8 +61,8 @@ pub(super) fn timeout(Time(time): &Time) -> ValueBound {
     hold(!time.is_zero(), "a time-out of 0 is over before it begins", "write a duration such as \"30s\"")
 }
 
-/// Checks the name of a hello. Every word is allowed, because a wrong HELO name is worth a test, except a word that
-/// would break the command line.
+/// Checks the name for HELO or EHLO. Every word of printable ASCII is allowed, because a wrong name is worth a test;
+/// other characters would break the command line.
 pub(super) fn hello_name(name: &str) -> ValueBound {
     let sendable = !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_graphic());
     let message = format_args!("{name:?} cannot be said with HELO or EHLO");
@@ -268,7 +268,7 @@ pub(super) fn listener_burst(burst: &Count) -> ValueBound {
     count(burst)
 }
 
-/// Checks a limit of the path length. A limit above the longest path of all could never be reached.
+/// Checks a limit of the path length. A limit above [`MAX_PATH`] could never be reached.
 pub(super) fn path(Size(bytes): &Size) -> ValueBound {
     let message =
         format_args!("{bytes} bytes are no limit: no path has more than {MAX_PATH} (RFC 5321 4.5.3.1.3)");

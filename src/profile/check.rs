@@ -38,7 +38,7 @@ const THREAD_MEMORY: u64 = 512 << 10;
 /// The memory of a phase: its distributions in the report, and those of each thread.
 const PHASE_MEMORY: u64 = 256 << 10;
 const PHASE_MEMORY_OF_THREAD: u64 = 128 << 10;
-/// The memory of an active session: its socket's buffers in the process, the machine, a piece of content.
+/// The memory of an active session: its socket's buffers in the process, its state machine, a piece of content.
 const SESSION_MEMORY: u64 = 32 << 10;
 /// The memory of a waiting arrival: its numbers and times, with the spare room of a growing queue.
 const WAITING_MEMORY: u64 = 96;
@@ -349,7 +349,7 @@ fn requirements(needs: &Needs, out: &mut impl io::Write) -> io::Result<()> {
     writeln!(out, "memory       about {}{waiting}", mebibytes(needs.memory))
 }
 
-/// Writes what `smtpress capacity` would search, and when a trial is bad.
+/// Writes what `smtpress capacity` would search, and when a load is too high.
 fn search(capacity: &CapacityPlan, is_behind_relay: bool, out: &mut impl io::Write) -> io::Result<()> {
     let rules = &capacity.rules;
     let length = |seconds: f64| Time(Duration::from_secs_f64(seconds));

@@ -98,7 +98,8 @@ pub struct Compiled {
     pub resolved: String,
     /// SHA-256 of `resolved` in hexadecimal, as `sha256sum profile.toml` prints it.
     pub sha256: String,
-    /// SHA-256 of the load alone: of the profile without the address of its target and without the allowed hosts.
+    /// SHA-256 of the load alone: of the profile without the keys that [`resolved::addressless`] removes, such as the
+    /// address of the target.
     pub load_sha256: String,
 }
 
@@ -116,7 +117,7 @@ impl Compiled {
 /// Compiles a document.
 ///
 /// # Errors
-/// Everything in it that is impossible, each with its place.
+/// All faults of the document, each with its place.
 pub fn compile(document: &Document, context: &Context) -> Result<Compiled, ProfileError> {
     let (written, mut faults) = Faults::read(document);
     let written_target = written.target();

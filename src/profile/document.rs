@@ -1,6 +1,6 @@
 //! A profile's text as a tree. Each node knows its source: a file, `--set` or a flag.
 //!
-//! It finds the place of a key for an error, and applies overrides. It does not know what the keys mean.
+//! This module finds the place of a key for an error, and applies overrides. It does not know what the keys mean.
 //!
 //! # Decisions
 //! - Overrides change the tree, not the text. Each override adds its own text as a further source. The spans of all
@@ -20,7 +20,7 @@ use super::nearest::choose;
 use super::overrides::Override;
 use super::schema::Profile;
 
-/// The top-level keys that are lists of tables. An override may begin such a list.
+/// The top-level keys that are lists of tables. An override may create such a list.
 const ELEMENTS: [&str; 5] = ["phase", "expect", "assert", "classify", "event"];
 
 /// A step down the tree.
@@ -231,12 +231,14 @@ impl Document {
         reading
     }
 
-    /// Returns the place of a key's value. If the key is absent, it is the nearest table around it that exists.
+    /// Returns the place of a key's value. If the key is absent, the place is that of the nearest existing table around
+    /// it.
     pub fn place(&self, path: &[Key]) -> Option<TextPlace> {
         self.find(path, false)
     }
 
-    /// Returns the place of a key itself. If the key is absent, it is the nearest table around it that exists.
+    /// Returns the place of a key itself. If the key is absent, the place is that of the nearest existing table around
+    /// it.
     pub fn place_of_key(&self, path: &[Key]) -> Option<TextPlace> {
         self.find(path, true)
     }

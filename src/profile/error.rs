@@ -127,8 +127,8 @@ impl From<ProfileFault> for ProfileError {
     }
 }
 
-/// Replaces the control characters that a terminal would follow. A profile may come from a stranger, and errors repeat
-/// its text.
+/// Replaces the control characters that a terminal would interpret. A profile may come from a stranger, and errors
+/// repeat its text.
 pub(super) fn harmless(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
@@ -201,7 +201,7 @@ fn quoted(text: &str) -> (String, Vec<String>) {
         return (text.trim_matches('`').to_owned(), Vec::new());
     };
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
-    // A name that may be written in capitals, too, is one name.
+    // A word that is also accepted in capitals is listed once.
     let is_double = |name: &str| name != name.to_lowercase() && known.contains(&name.to_lowercase().as_str());
     (word.to_owned(), known.iter().filter(|name| !is_double(name)).map(|name| (*name).to_owned()).collect())
 }

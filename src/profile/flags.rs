@@ -2,8 +2,8 @@
 //! of their own if no file is given. The command line knows from which variable or argument a value comes.
 //!
 //! # Decisions
-//! - A flag is an [`Override`] of a key. So the same code reads, checks and shows it, and `--print-profile` shows its
-//!   effect. The declaration of the key names the flag (`flag "--rate"`).
+//! - A flag is an [`Override`] of a key. So the same code reads, checks and shows flag and key, and `--print-profile`
+//!   shows the effect of the flag. The declaration of the key names the flag (`flag "--rate"`).
 //! - A flag about the load changes every measured phase that has its key; warm-ups stay unchanged. If several keys have
 //!   the same flag, it sets the first one that the phase's load takes: `--sessions` sets the sessions of closed loads,
 //!   and the most sessions of open loads.

@@ -1,7 +1,7 @@
 //! Turns the user's TOML into a [`Plan`](crate::plan::Plan), with errors that show the place.
 //!
-//! It uses no network and measures nothing. The steps: a [`Document`] (text and overrides, with their places) becomes a
-//! [`schema::Profile`], [`resolved`] fills in the defaults, and [`compile()`] makes the plan.
+//! This module uses no network and measures nothing. The steps: a [`Document`] (text and overrides, with their places)
+//! becomes a [`schema::Profile`], [`resolved`] fills in the defaults, and [`compile()`] makes the plan.
 
 mod bounds;
 pub mod check;

@@ -82,7 +82,7 @@ impl Override {
     /// "--rate", "phase.0.rate", "200/s")`.
     ///
     /// # Panics
-    /// If the path is empty. Paths come from this program, not from the user.
+    /// The path or a part of it is empty. Paths come from this program, not from the user.
     pub fn for_key(origin: OverrideOrigin, name: &str, path: &str, value: &str) -> Override {
         let between = if origin == OverrideOrigin::Flag { ' ' } else { '=' };
         let head = format!("{name}{between}{value}");
@@ -104,7 +104,7 @@ impl Override {
     }
 
     /// Returns the value. It is TOML if it begins like a quoted text, a list or a table, or if it is a number or a
-    /// truth value. Otherwise it is the text itself (`200/s`, `4KiB`, `ehlo`, `[::1]:25`, `{n}@example.com`). `text` is the
+    /// boolean. Otherwise it is the text itself (`200/s`, `4KiB`, `ehlo`, `[::1]:25`, `{n}@example.com`). `text` is the
     /// override's own text.
     pub(super) fn parse_value<'t>(&self, text: &'t str) -> Result<Spanned<DeValue<'t>>, toml::de::Error> {
         let value = &text[self.value.clone()];

@@ -47,9 +47,9 @@ pub fn render(profile: &Profile) -> String {
     toml::to_string(profile).expect("every type of the schema has a TOML form")
 }
 
-/// Returns the profile with the target's protocol in place of its address, and without allowed hosts. The result is
-/// equal for two targets that get the same load. The embedded listener stays apart from all others, because it takes
-/// time from the generator.
+/// Returns the profile with the target's protocol in place of its address, and without the allowed hosts, the delivery
+/// logs and their clocks, the agent of the receiver, and the folder. The result is equal for two targets that get the
+/// same load. The embedded listener stays apart from all others, because it takes CPU time from the generator.
 pub fn addressless(profile: &Profile, to: &Address) -> Profile {
     let mut profile = profile.clone();
     let target = profile.target.get_or_insert_default();

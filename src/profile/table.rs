@@ -38,9 +38,9 @@ use super::value;
 pub trait KeyTable: Default {
     /// The name in the JSON Schema.
     const NAME: &'static str;
-    /// The names of its keys, in order.
+    /// The names of the keys, in order.
     const KEYS: &'static [&'static str];
-    /// Every key with the flags that set it: one or none.
+    /// Every key with the flag that sets it, if there is one.
     const FLAGS: &'static [(&'static str, &'static [&'static str])];
 
     /// Reads the value of the key `name`.

@@ -17,7 +17,7 @@ use super::units::{
 use crate::condition::Condition;
 use crate::smtp::Step;
 
-/// Returns an error for serde. `error` separates it into message and remedy again.
+/// Returns an error for serde. Module `error` separates the text into message and remedy again.
 pub(super) fn error<E: de::Error>(error: &UnitError) -> E {
     E::custom(format_args!("{}{REMEDY}{}", error.message, error.remedy))
 }
@@ -51,7 +51,7 @@ impl<Q: Quantity> Visitor<'_> for QuantityVisitor<Q> {
     }
 }
 
-/// Implements serde and schemars for quantities; a blanket implementation would be an orphan.
+/// Implements serde and schemars for quantities; a blanket implementation would break the orphan rule.
 macro_rules! quantities {
     ($($type:ty),*) => {$(
         impl<'de> Deserialize<'de> for $type {
@@ -169,7 +169,7 @@ pub struct LogNormalTable<T> {
     pub max: T,
 }
 
-/// The table of any distribution. Its keys show which one it is.
+/// The table of any distribution. The given keys show which distribution it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Spread<T> {

@@ -29,8 +29,8 @@ fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
     let offered = match &phase.load.model {
         LoadModel::Rate { curve, .. } => curve.peak(),
         LoadModel::Burst { size, every } if !every.is_zero() => *size as f64 / every.as_secs_f64(),
-        // A single burst may wait for its connections. A closed load limits its own rate. Sessions are held once they
-        // are open.
+        // A single burst may wait for its connections. A closed load starts no more than its sessions serve. Held
+        // sessions are opened once, and may open late.
         LoadModel::Burst { .. }
         | LoadModel::Held { .. }
         | LoadModel::Sessions { .. }

@@ -34,7 +34,7 @@ struct System;
 
 impl SecretSource for System {
     fn variable(&self, name: &str) -> Result<String, &'static str> {
-        // Such a name is invalid, and would panic on some systems.
+        // `std::env::var` may panic for such a name.
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err("is no name of a variable");
         }
@@ -61,7 +61,7 @@ pub(super) fn compile(
     target: &Target,
     purpose: Purpose,
 ) -> Result<(Script, Logins), ProfileFault> {
-    // A listener needs no client's secrets.
+    // A process that sends nothing needs no secrets of clients.
     let Some(auth) = session.auth.as_ref().filter(|_| purpose.sends()) else {
         return Ok((script, Logins::default()));
     };
@@ -142,7 +142,7 @@ fn users_of(auth: &Auth) -> Users {
     Users { user, user_env, user_file, password_env, password_file, token_env, token_file, users_file }
 }
 
-/// Reads users and secrets. An error names the key that leads to a wrong one.
+/// Reads users and secrets. An error names the key of the wrong value.
 struct SecretReader<'a> {
     document: &'a Document,
     at: &'a [Key],
@@ -317,7 +317,7 @@ impl SecretReader<'_> {
     }
 }
 
-/// Returns why no mechanism can send a text.
+/// Returns why a text cannot be a user or a secret; `None` if it can.
 fn fault(value: &str) -> Option<&'static str> {
     if value.is_empty() {
         Some("is empty")

@@ -13,8 +13,8 @@ use crate::profile::schema::Profile;
 use crate::profile::schema::event::{Event, EventAt};
 use crate::profile::units::Time;
 
-/// Makes the folder of the commands absolute, if there are any, so that a stored profile repeats its run from any
-/// folder.
+/// Makes the folder of the commands absolute, if the profile has commands, so that a stored profile repeats its run
+/// from any folder.
 pub(super) fn anchor(document: &Document, profile: &mut Profile) {
     let between = profile.capacity.as_ref().is_some_and(|capacity| capacity.between_trials.is_some());
     if profile.folder.is_none() && profile.event().is_empty() && !between {

@@ -8,7 +8,8 @@ use super::super::document::{Document, Key, PartialProfile};
 use super::super::error::{ProfileError, ProfileFault};
 use super::super::schema::Profile;
 
-/// The top-level keys on which nothing else depends. A profile of another schema is not judged further.
+/// The top-level keys on which nothing else depends. `schema` is not one of them: a profile of another schema is not
+/// judged further.
 const SCALARS: [&str; 4] = ["name", "seed", "threads", "folder"];
 
 /// The faults so far.

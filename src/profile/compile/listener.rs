@@ -15,8 +15,8 @@ use crate::profile::units::{Count, Percent, Rate, Time, TimeRange};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::script::TlsMode;
 
-/// Compiles the table. `clients` is the TLS of its clients, if it is the embedded listener. `serves` says that it will
-/// be started, and needs its users' secrets.
+/// Compiles the table. `clients` is the TLS of the clients, if this is the embedded listener. `serves` says whether the
+/// listener will be started and needs the secrets of its users.
 ///
 /// # Errors
 /// A value that is impossible for any listener.

@@ -1,6 +1,6 @@
 //! The `[message]` table: its keys, the messages that follow from them, and what `smtpress check` reports about them.
 //!
-//! The files that it names are read here, before anything is sent. `mail` knows which messages are possible.
+//! The files that the table names are read here, before anything is sent. `mail` knows which messages are possible.
 //!
 //! # Decisions
 //! - A path is relative to the place where it is written: the profile's folder, or the current folder for `--set`. In
@@ -37,7 +37,7 @@ const LARGEST_LIST: u64 = 256 << 20;
 const LARGEST_TEXT: u64 = 256 << 10;
 const LARGEST_KEY: u64 = 64 << 10;
 
-/// The text of a message with attachments.
+/// The default text of a message with attachments.
 const TEXT: &str = "This is smtpress message {n}.\n";
 
 /// Makes the table's paths absolute. For a listener the files are not used, and need not exist.
@@ -428,7 +428,8 @@ pub(in crate::profile) fn notes(plan: &Plan) -> Vec<String> {
     let is_sized = matches!(plan.mail.body, Body::Words | Body::Text { filled: true, .. });
     if is_sized {
         let (least, _) = plan.mail.size.bounds();
-        // A mailer renders its filler once. A mailer for the least requested size also knows the least possible size.
+        // A mailer renders its filler when it is made, so this one is made for at most 1 KiB. The least possible size
+        // does not depend on the requested size.
         let small = Spec { size: mail::MessageSize::Fixed(least.min(1 << 10)), ..plan.mail.clone() };
         let possible = Mailer::new(&small, plan.seed, &plan.run_id, SOME_DATE).minimum();
         if least < possible {

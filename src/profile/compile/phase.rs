@@ -1,8 +1,8 @@
 //! The `[[phase]]` tables: load models with their keys become phases of the plan.
 //!
 //! # Decisions
-//! - Ramps, staircases and constants are one curve. A key that the load model does not use is an error, and never
-//!   ignored.
+//! - Ramps, staircases and constants become one type, [`Curve`]. A key that the load model does not use is an error,
+//!   and never ignored.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -177,7 +177,7 @@ impl PhaseReader<'_> {
         )
     }
 
-    /// Refuses a load that no machine can carry, before it takes all memory and time.
+    /// Refuses a load that no machine can carry, before the load takes all memory and time.
     fn within_reach(&self, phase: &load::PhaseLoad) -> Result<(), ProfileFault> {
         let refused = |message: String, remedy: &str| {
             Err(self.document.error_at(&keys!["phase", self.index], message, remedy.to_owned()))

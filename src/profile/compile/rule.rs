@@ -143,7 +143,8 @@ fn assertion(
     }))
 }
 
-/// Checks the `[[expect]]` that an expression names. One without a name has its number in the profile, from 1.
+/// Checks the `[[expect]]` that an expression names. An `[[expect]]` without a name has its number in the profile, from
+/// 1.
 fn known_expect(document: &Document, at: &[Key], expects: &[Expect], name: &str) -> Result<(), ProfileFault> {
     let names: Vec<&str> = expects.iter().filter_map(|expect| expect.name.as_deref()).collect();
     let unnamed =
@@ -215,7 +216,7 @@ pub(super) fn classify(
         ));
     }
     Ok(UserRule {
-        // Its bounds have compiled it once already.
+        // The bounds of the key have compiled the pattern already, so there is no error.
         pattern: written.pattern.as_deref().and_then(|pattern| bounds::regular_expression(pattern).ok()),
         code: written.code,
         step: written.step,

@@ -48,7 +48,7 @@ pub(super) fn fits(document: &Document, session: &Session, phases: &[Phase]) -> 
 pub(super) fn reconnect(document: &Document, session: &Session) -> Result<plan::Reconnect, ProfileFault> {
     let written = session.reconnect();
     let Time(first) = written.first();
-    // If the first pause is longer than the default maximum, it is the maximum too.
+    // A first pause above the default maximum is the maximum, too.
     let longest = plan::Reconnect::default().max.max(first);
     let Time(max) = written.max.unwrap_or(Time(longest));
     if max < first {
@@ -168,7 +168,8 @@ fn hello(document: &Document, session: &Session, protocol: Protocol) -> Result<H
     }
 }
 
-/// Returns the messages of a session. 0 opens and closes a session. If the arrivals are messages, 0 means no limit.
+/// Returns the messages of a session. 0 means that a session is opened and closed without a message; if the arrivals
+/// are messages, 0 means no limit.
 pub(super) fn messages(
     document: &Document,
     session: &Session,

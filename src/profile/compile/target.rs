@@ -14,9 +14,9 @@ use crate::profile::schema::Profile;
 use crate::profile::schema::listener::Listener;
 use crate::profile::schema::target::Proxy;
 
-/// The most addresses for binding. Each is tried before a run.
+/// The largest number of addresses for binding. Each is tried before a run.
 const MOST_BOUND: u128 = 1 << 16;
-/// The most addresses for PROXY and XCLIENT: as many as an IPv4 /8 has.
+/// The largest number of addresses for PROXY and XCLIENT: as many as an IPv4 /8 has.
 const MOST_CARRIED: u128 = 1 << 24;
 
 /// Returns the target's address.
@@ -39,7 +39,7 @@ pub(super) fn address(
     }
 }
 
-/// Returns the hosts beyond loopback that may be loaded.
+/// Returns the hosts beyond loopback that may be put under load.
 pub(super) fn allowed(document: &Document, profile: &Profile) -> Result<Vec<String>, ProfileFault> {
     let hosts = profile.target().allow();
     let is_host = |host: &String| {

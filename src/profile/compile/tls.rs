@@ -19,10 +19,11 @@ use crate::profile::schema::target;
 use crate::profile::table::{KeyTable, Keyword};
 use crate::smtp::script::TlsMode;
 
-/// Returns whether and how sessions are encrypted: as `tls` says, or as the address does. `written` has no defaults.
+/// Returns whether and how sessions are encrypted, by the key `tls` or the scheme of the address. `written` is the
+/// table without defaults.
 ///
 /// # Errors
-/// The two contradict each other, or TLS has details although it is not used.
+/// `tls` and the address contradict each other, or `tls_options` is given without TLS.
 pub(super) fn mode(
     document: &Document,
     written: &target::Target,

@@ -12,7 +12,7 @@ const TARGET: &str = "[target]\naddress = \"embedded\"\n";
 const PHASE: &str =
     "[[phase]]\nname = \"steady\"\nload = \"constant-rate\"\nrate = \"50/s\"\nfor = \"10s\"\n";
 
-/// Returns what the user sees for each case. Its text follows a target and a phase.
+/// Returns what the user sees for each case. The text of a case follows a target and a phase.
 fn seen(cases: &[(&str, &str)]) -> String {
     let mut seen = String::new();
     for (case, text) in cases {
@@ -22,7 +22,7 @@ fn seen(cases: &[(&str, &str)]) -> String {
     seen
 }
 
-/// Returns what the user sees for each case. Its text is the whole profile.
+/// Returns what the user sees for each case. The text of a case is the whole profile.
 fn seen_alone(cases: &[(&str, &str)]) -> String {
     let mut seen = String::new();
     for (case, text) in cases {
