@@ -1,12 +1,12 @@
-//! TLS on a stream: the handshake with its result, and the bytes after it. `tls::client` and `tls::server` decide what
-//! is trusted and offered. The machine decides when a stream is secured.
+//! TLS on a stream: the handshake with its result, and the bytes after it. `tls::client` and `tls::server` choose the
+//! trusted authorities and the offered versions. The machine decides when a stream is secured.
 //!
 //! # Decisions
-//! - The first bytes that came instead of TLS are kept, so that a refusal in clear text can be read as a reply.
+//! - If the other side sends no TLS, its first bytes are kept, so that a refusal in clear text can be read as a reply.
 //! - A write is complete when the kernel has taken its records, as on a plain stream. Otherwise the caller would count
 //!   bytes in the library's buffers as sent.
-//! - An end of the stream without close_notify (RFC 8446 6.1) is an ordinary end for SMTP, which has its own end of
-//!   session. It is noted separately (`Secured::truncated`).
+//! - An end of the stream without close_notify (RFC 8446 6.1) counts as an ordinary end, because SMTP ends a session
+//!   with QUIT. `Secured::truncated` reports it separately.
 
 mod certificate;
 pub mod client;
@@ -32,13 +32,13 @@ use crate::smtp::machine::{Handshake, Insecure};
 const FIRST: usize = 512;
 
 /// Performs the library's initialization: of the process (its algorithms) and of the thread (the seed of its random
-/// numbers, which alone takes tens of milliseconds). Otherwise it would be part of the first handshake of each thread,
-/// and would count as the other side's time. The results are dropped.
+/// numbers, which alone takes tens of milliseconds). Otherwise the initialization would be part of the first handshake
+/// of each thread, and would count as the other side's time. The results are dropped.
 pub fn warm_up() {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.secure_random.fill(&mut [0; 32]).ok();
     for group in provider.kx_groups {
-        // Each group exchanges keys with itself. If it cannot, the error does not matter here.
+        // Each group exchanges keys with itself. An error does not matter here.
         if let Ok(own) = group.start() {
             let share = own.pub_key().to_vec();
             own.complete(&share).ok();
@@ -75,7 +75,7 @@ pub enum Security {
         config: Arc<ClientConfig>,
         /// The name to ask for.
         name: ServerName<'static>,
-        /// Where a verifier that accepts everything notes the faults.
+        /// The faults that a verifier without rejection has noted; `None` if the verifier rejects.
         doubts: Option<Arc<Doubts>>,
     },
     /// The stream's side is the server.
@@ -91,7 +91,7 @@ pub(super) enum Failed {
     Closed(Closed),
 }
 
-/// The plain stream beneath TLS. It remembers what it read as long as that does not look like TLS.
+/// The plain stream beneath TLS. It keeps the first bytes that it reads as long as they do not look like TLS.
 #[derive(Debug)]
 pub(super) struct Beneath {
     stream: Stream,
@@ -108,8 +108,8 @@ enum First {
     Tls,
 }
 
-/// The length of the headers of a record and of a handshake message, and of the version at the start of a ServerHello
-/// (RFC 8446 5.1, 4, 4.1.3).
+/// The number of bytes in the header of a record (5), the header of a handshake message (4), and the version at the
+/// start of a ServerHello (2): RFC 8446 5.1, 4, 4.1.3.
 const HEAD: usize = 11;
 
 impl Beneath {
@@ -131,7 +131,7 @@ impl Beneath {
         let room = HEAD.saturating_sub(self.head.len());
         self.head.extend_from_slice(&read[..read.len().min(room)]);
         let First::Bytes(bytes) = &mut self.first else { return };
-        // A record begins with its type and the major version 3 (RFC 8446 5.1).
+        // A record begins with its type, 20 to 23 (RFC 8446 5.1). No reply begins with such a byte.
         if bytes.is_empty() && matches!(read.first(), Some(20..=23)) {
             self.first = First::Tls;
             return;
@@ -191,7 +191,7 @@ pub struct Shaking {
 enum HandshakeState {
     Client(FallibleConnect<Beneath>),
     Server(FallibleAccept<Beneath>),
-    /// The bytes are not TLS. The rest of the line is read.
+    /// The bytes are not TLS. The rest of their line is being read.
     Clear(Beneath),
     Over,
 }
@@ -228,7 +228,8 @@ impl Shaking {
             }
             HandshakeState::Over => return Poll::Pending,
         };
-        // All sessions of the thread share the verifier. Faults that it noted in this turn belong to this session.
+        // All sessions of the thread share the verifier. Faults that the verifier noted in this turn belong to this
+        // session.
         if let Some(doubt) = self.doubts.as_ref().and_then(|doubts| doubts.take()) {
             let before = self.doubt.take();
             self.doubt = Some(before.map_or_else(|| doubt.clone(), |before| format!("{before}; {doubt}")));
@@ -358,7 +359,7 @@ pub(super) fn insecure(error: &io::Error) -> Option<Insecure> {
         rustls::Error::NoCertificatesPresented => {
             Insecure::Certificate("none was shown, and one is required".to_owned())
         }
-        // This scheme is offered when verification is off. The fault is not the other side's.
+        // smtpress offers these schemes when verification is off, so the listener has not misbehaved.
         rustls::Error::PeerMisbehaved(PeerMisbehaved::SignedKxWithWrongAlgorithm) => Insecure::Broken(
             "the certificate's key is of a kind (Ed448, RSASSA-PSS) that the TLS library takes in TLSv1.3 only".to_owned(),
         ),
@@ -413,8 +414,8 @@ impl Secured {
         }
     }
 
-    /// Returns `Ready` when the kernel has taken the returned number of bytes. After `Pending` it must be called with
-    /// the same bytes again.
+    /// Returns `Ready` when the kernel has taken the returned number of bytes. After `Pending` the caller must pass the
+    /// same bytes again.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.unflushed == 0 {
             self.unflushed = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;

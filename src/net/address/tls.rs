@@ -1,7 +1,7 @@
-//! The TLS settings of both sides, decided before any connection: the trusted authorities, the own certificate, and the
-//! versions.
+//! The TLS settings of both sides, decided before any connection: the trusted authorities, the certificate of each
+//! side, and the versions.
 //!
-//! Plain data that holds the certificates and keys. It performs no TLS, and a key has no visible form.
+//! Plain data that holds the certificates and keys. This module performs no TLS, and `Debug` never prints a key.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use rustls::sign::CertifiedKey;
 pub struct ClientTls {
     /// The trusted authorities; `None` for those of the system.
     pub authorities: Option<Vec<CertificateDer<'static>>>,
-    /// Whether the session fails if the listener's certificate is not trusted or has another name. Otherwise that is
-    /// only noted.
+    /// Whether the session fails if the listener's certificate is not trusted or is for another name. If false, such a
+    /// fault is only reported.
     pub verify: bool,
     /// The name that the client asks for (SNI) and expects in the certificate; `None` for the target's host.
     pub name: Option<ServerName<'static>>,
-    /// The client's own certificate, if the listener asks for one.
+    /// The client's certificate, which is sent if the listener asks for one.
     pub credential: Option<Credential>,
     /// The oldest allowed version.
     pub min_version: Version,
@@ -66,9 +66,9 @@ pub enum Version {
 /// A certificate with its chain, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
-    /// The certificate, followed by those that lead to its authority.
+    /// The certificate, followed by the intermediate certificates up to its authority.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The key, which has no visible form.
+    /// The key, which `Debug` never prints.
     pub key: Arc<PrivateKeyDer<'static>>,
 }
 

@@ -13,7 +13,7 @@ const LEAST_RSA: usize = 2048;
 /// The library refuses RSA keys with more bits.
 const MOST_RSA: usize = 8192;
 
-/// Object identifiers, as their bytes stand in a certificate, and their names.
+/// Object identifiers, as they are encoded in a certificate, and their names.
 const RSA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01";
 const RSA_PSS: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a";
 const NAMES: [(&[u8], &str); 14] = [
@@ -133,7 +133,7 @@ impl PublicKey<'_> {
     }
 }
 
-/// Replaces an error of the library by one that names the reason, if the library's own text only says that it refuses.
+/// Replaces an error of the library by an error that names the reason, if the library's own text does not name it.
 /// `others` are the certificates that may have signed this one.
 pub(super) fn named(error: Error, certificate: &[u8], others: &[&[u8]]) -> Error {
     let (Error::InvalidCertificate(why), Some(facts)) = (&error, Facts::read(certificate)) else {
@@ -189,7 +189,7 @@ fn expect(tag: u8, input: &[u8]) -> Option<(&[u8], &[u8])> {
     (found == tag).then_some((content, rest))
 }
 
-/// Returns the name of an algorithm. If it has a curve, the curve names it.
+/// Returns the name of an algorithm. If the algorithm has a curve as its parameter, returns the name of the curve.
 fn algorithm_name(algorithm: &[u8]) -> String {
     let Some((own, rest)) = expect(OBJECT, algorithm) else {
         return "an algorithm without a name".to_owned();

@@ -2,7 +2,7 @@
 //!
 //! # Decisions
 //! - Each worker stores its own resumable sessions, and more of them than the store of rustls keeps for one server (8).
-//!   With many sessions at once, that store would leave it to chance which handshakes are full.
+//!   With many sessions at once, a store of 8 tickets would run out, and some handshakes would be full ones by chance.
 //! - A certificate is checked even if verification is off, and its faults are reported: a run without verification
 //!   should not hide that the listener's certificate has expired.
 //! - The listener always has to prove that it has the certificate's key, unless the library refuses the key itself (RSA
@@ -32,8 +32,8 @@ use crate::net::address::tls::{ClientTls, Version};
 /// The most sessions that a worker can resume. Each takes about 1 KiB.
 const RESUMABLE: usize = 1024;
 
-/// Signatures that the library cannot verify (RFC 8446 4.2.3): Ed448, and RSASSA-PSS by a key that is used only for it.
-/// They are offered when verification is off, so that a listener with such a certificate can be loaded.
+/// Signatures that the library cannot verify (RFC 8446 4.2.3): Ed448, and RSASSA-PSS by a key that is limited to
+/// RSASSA-PSS. They are offered when verification is off, so that a listener with such a certificate can be loaded.
 const UNPROVED: [SignatureScheme; 4] = [
     SignatureScheme::ED448,
     SignatureScheme::Unknown(0x0809),
@@ -69,11 +69,12 @@ impl TlsClient {
         client.config().map(|_| client)
     }
 
-    /// Returns what the sessions of one worker need; they can resume each other. Call it on the worker's own thread: it
-    /// performs the library's initialization of the thread, which would otherwise fall into the first handshake.
+    /// Returns what the sessions of one worker need; they can resume each other. Call it on the worker's own thread:
+    /// `security` performs the library's initialization of the thread, which would otherwise be part of the first
+    /// handshake.
     ///
     /// # Errors
-    /// The same as of [`TlsClient::new`], which has tried it already.
+    /// The same as for [`TlsClient::new`], which has built the same configuration already.
     pub fn security(&self) -> Result<Security, TlsError> {
         let (config, doubts) = self.config()?;
         super::warm_up();
@@ -98,7 +99,7 @@ impl TlsClient {
         let doubts = (!self.tls.verify).then(|| Arc::new(Doubts::default()));
         let webpki = WebPkiServerVerifier::builder_with_provider(self.roots.clone(), self.provider.clone());
         let verifier = CertificateVerifier {
-            // Without authorities no certificate can be judged.
+            // Without authorities the library has no verifier, and every certificate has an unknown issuer.
             webpki: webpki.build().ok(),
             named: self.tls.authorities.clone().unwrap_or_default(),
             doubts: doubts.clone(),
@@ -141,7 +142,7 @@ pub(super) fn trusted(authorities: &[CertificateDer<'static>]) -> Result<RootCer
 
 fn of_the_system(needed: bool) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    // Some certificates of a system may be too old to parse. The others stay valid.
+    // Some certificates of a system may be too old to parse. They are skipped.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() && needed { Err(TlsError::NoAuthorities) } else { Ok(roots) }
 }
@@ -173,7 +174,7 @@ pub(super) fn in_words(why: &CertificateError) -> String {
         why if is_authority(why) => {
             "it is an authority's own, not a server's, and is not named itself as one to trust".to_owned()
         }
-        // The library's other errors are identifiers of its source.
+        // The texts of the library's other errors are identifiers in its source.
         CertificateError::Other(other) => spaced(&other.0.to_string()),
         other => spaced(&other.to_string()),
     }
@@ -220,7 +221,8 @@ impl Doubts {
 }
 
 /// Checks the listener's certificate. With `doubts` it accepts every certificate and notes its faults. In both cases
-/// the listener must prove that it has the certificate's key.
+/// the listener must prove that it has the certificate's key, unless the library cannot use the key and `doubts` notes
+/// that.
 #[derive(Debug)]
 struct CertificateVerifier {
     webpki: Option<Arc<WebPkiServerVerifier>>,
@@ -248,7 +250,7 @@ impl CertificateVerifier {
             .flat_map(|(_, algorithms)| *algorithms)
             .filter(|algorithm| algorithm.public_key_alg_id().as_ref() == key.algorithm)
             .collect();
-        // The form of the certificate does not matter for its key.
+        // The key can be used even if the library refuses the form of the certificate.
         let proves = |algorithm: &&&dyn SignatureVerificationAlgorithm| {
             algorithm.verify_signature(key.bytes, message, signed.signature()).is_ok()
         };
@@ -279,8 +281,8 @@ impl CertificateVerifier {
             return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
         };
         match webpki.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // A certificate of `openssl req -x509` is marked as an authority. If the user trusts the listener's own
-            // certificate by naming it, exactly this certificate is meant, and its dates are not checked.
+            // A certificate of `openssl req -x509` is marked as an authority. If the user named the listener's own
+            // certificate as trusted, only its name is checked, not its dates.
             Err(Error::InvalidCertificate(why))
                 if is_authority(&why) && self.named.iter().any(|named| named == certificate) =>
             {

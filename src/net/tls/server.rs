@@ -11,7 +11,7 @@ use super::{Security, TlsError};
 use crate::net::address::tls::{ServerTls, Version};
 
 /// Returns what the sessions of a listener need. Sessions are resumed by tickets (RFC 8446 2.2), so that the listener
-/// stores nothing about them.
+/// stores no sessions.
 ///
 /// # Errors
 /// See [`TlsError`].
