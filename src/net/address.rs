@@ -104,7 +104,7 @@ pub enum TargetError {
     /// No host.
     #[error("the target \"{0}\" has no host: write {1}://host:port")]
     Host(String, &'static str),
-    /// An IPv6 address that cannot be told apart from its port.
+    /// An IPv6 address without brackets, which cannot be told apart from its port.
     #[error("the target \"{0}\" has an IPv6 address without brackets: write {1}://[address]:port")]
     Brackets(String, &'static str),
     /// A user or a password. The error does not repeat the text.
@@ -172,7 +172,7 @@ impl FromStr for Target {
                 }
                 (host, after.strip_prefix(':').ok_or_else(no_port)?)
             }
-            // An address whose last group would be taken for the port.
+            // An IPv6 address without brackets: its last group would be read as the port.
             None if rest.matches(':').count() > 1 => {
                 return Err(TargetError::Brackets(text.to_owned(), scheme));
             }
@@ -187,8 +187,8 @@ impl FromStr for Target {
     }
 }
 
-/// Whether a text without a scheme can be `host` or `host:port`. A scheme without its slashes and a misspelt `embedded`
-/// are neither.
+/// Whether a text without a scheme can be `host` or `host:port`. A scheme without its slashes, or a misspelt
+/// `embedded`, can be neither.
 fn is_authority(text: &str) -> bool {
     let host = text.split(':').next().unwrap_or_default();
     let is_scheme =
@@ -202,7 +202,7 @@ fn is_authority(text: &str) -> bool {
 fn unix_path(text: &str, path: &str) -> Result<PathBuf, TargetError> {
     let fault = |why| Err(TargetError::Path(text.to_owned(), why));
     match path {
-        // unix:///run/x is a habit of URLs: the path begins after the two slashes of an empty authority.
+        // In unix:///run/x the two slashes of an empty authority come before the path, as in other URLs.
         _ if path.starts_with("//") && !path.starts_with("///") => {
             fault("write it as it is, as in lmtp+unix:/run/lmtp.sock")
         }

@@ -1,10 +1,10 @@
-//! The end of a connection, read from its error.
+//! Determines from an I/O error how a connection ended.
 
 use std::io;
 
 use crate::smtp::machine::Closed;
 
-/// Returns how the connection ended that gave this error.
+/// Returns how a connection with this error ended.
 pub(super) fn closed_by(error: &io::Error) -> Closed {
     match error.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {

@@ -1,4 +1,4 @@
-//! Opens a connection: name resolution, connect, PROXY header, and the reason for a failure.
+//! Opens a connection: name resolution, connect and PROXY header. Determines the reason for a failure.
 //!
 //! # Decisions
 //! - The addresses of a name are tried one after the other, in the resolver's order but with IPv4 and IPv6 alternating
@@ -6,8 +6,8 @@
 //!   8305 5: a listener that is slow to accept would get a second connection while the first is pending, and the
 //!   profile does not ask for that load.
 //! - A session uses the first address that answers, as a real client does. The load is not spread over the addresses.
-//! - The safety rule is applied to the addresses of every connection. If one of them is not allowed, the client
-//!   connects to none, as in the check before the run: it is unknown which of them is the intended listener.
+//! - The safety rule is applied to the addresses of every connection. If one address is not allowed, the client
+//!   connects to none of them, as in the check before the run: it is unknown which address is the intended listener.
 
 mod fault;
 
@@ -66,7 +66,8 @@ pub enum Destination {
 }
 
 impl Endpoint {
-    /// Returns an endpoint with the defaults: the system's resolver and source address, 30 s, and loopback only.
+    /// Returns an endpoint with the defaults: the system's resolver and source address, a time-out of 30 s, and
+    /// loopback only.
     pub fn new(place: Destination) -> Endpoint {
         Endpoint {
             place,
@@ -111,11 +112,12 @@ pub struct Endpoint {
     pub place: Destination,
     /// Which addresses may be connected to.
     pub allowed: Allowed,
-    /// Resolves names; it is not asked for an address literal.
+    /// Resolves names. Address literals need no resolver.
     pub resolver: Arc<dyn Resolve>,
     /// The maximum time for name resolution and connect together.
     pub timeout: Duration,
-    /// The client's address, as the listener sees it. A unix socket is not bound to it, and carries no PROXY header.
+    /// The client's address, as the listener sees it. A unix socket is not bound to an address, and no PROXY header is
+    /// sent over it.
     pub origin: ClientAddress,
     /// Whether a PROXY header says that the client speaks TLS.
     pub proxied_tls: bool,
@@ -143,12 +145,12 @@ pub struct Refused {
     pub late_port: bool,
 }
 
-/// The timed waits of a dial, and how it ended.
+/// The timed waits of a dial, and its result.
 #[derive(Debug)]
 pub struct Dialed {
     /// When the look-up began and ended; `None` for an address literal.
     pub dns: Option<(Instant, Instant)>,
-    /// When the connect began and ended, including the sending of a PROXY header; `None` if it never started.
+    /// When the connect began and ended, including the sending of a PROXY header; `None` if the connect never started.
     pub connect: Option<(Instant, Instant)>,
     /// The attempts, in order; empty for a unix socket.
     pub attempts: Vec<Attempt>,
@@ -156,14 +158,16 @@ pub struct Dialed {
     pub refused: Refused,
     /// The PROXY header that was sent before the session; empty if there was none.
     pub header: Vec<u8>,
-    /// The stream, or the step that failed and why. If there were several addresses, it is the failure that says most
-    /// about the listener. A reset counts as a failure of the greeting, not of the connect: the connection was
-    /// established before it. Whether the connect itself reports the reset depends only on the speed of the generator.
+    /// The stream, or the step that failed and why. If several addresses failed, `result` holds the failure that says
+    /// most about the listener. A reset counts as a failure of the greeting, not of the connect: the connection was
+    /// established before the reset. Whether the connect itself reports the reset depends only on the speed of the
+    /// generator.
     pub result: Result<Stream, (Step, ConnectFault)>,
 }
 
 impl Dialed {
-    /// Returns the steps that were started, in order: when each started and ended, and why it failed if it did.
+    /// Returns the steps that were started, in order: when each started and ended, and why it failed; `None` if it
+    /// succeeded.
     pub fn steps(&self) -> impl Iterator<Item = (Step, Instant, Instant, Option<ConnectFault>)> {
         let failed = self.result.as_ref().err().copied();
         let reset = self.connect.filter(|_| failed.is_some_and(|(step, _)| step == Step::Greeting));
@@ -275,7 +279,7 @@ struct Connected {
     refused: Refused,
 }
 
-/// Connects to the first of the addresses that answers before `end`, and notes each that is tried.
+/// Connects to the first of the addresses that answers before `end`, and adds each try to `attempts`.
 async fn first_of(
     addresses: &[SocketAddr],
     endpoint: &Endpoint,
@@ -400,8 +404,8 @@ async fn connect_proxied(
     Ok((stream, header))
 }
 
-/// Connects to a unix socket. If its accept queue is full, the connect fails at once, where TCP would wait. It is
-/// repeated until there is room.
+/// Connects to a unix socket. If its accept queue is full, the connect fails at once, where TCP would wait. The connect
+/// is then repeated until the queue has room.
 async fn connect_unix(path: &Path) -> io::Result<Stream> {
     loop {
         match UnixStream::connect(path).await {

@@ -1,7 +1,7 @@
-//! The loop that moves bytes for a machine, client or listener. It knows no protocol.
+//! The loop that moves bytes for a machine of the client or of the listener. The loop knows no protocol.
 //!
-//! It reads and writes at the same time. Otherwise two pipelining sides that both write before they read would
-//! deadlock.
+//! The loop reads and writes at the same time. Otherwise two pipelining sides would deadlock if both wrote before they
+//! read.
 //!
 //! # Decisions
 //! - The buffers belong to the thread ([`Scratch`]), not to the session, so that an idle session holds none. Only bytes
@@ -27,9 +27,10 @@ use super::timer::Timers;
 use super::tls::{self, Security};
 use crate::smtp::machine::{Close, Closed, Machine, Need};
 
-/// How long an orderly close may take to write its last bytes, and then to see the end of the other side.
+/// How long an orderly close may take in total: to write its last bytes, and then to see the end of the other side.
 const CLOSING: Duration = Duration::from_secs(2);
-/// Nearer deadlines use the thread's fine timers, if it has any: they are finer than the runtime's tick of 1 ms.
+/// Deadlines nearer than this use the thread's fine timers, if the thread has them: they are finer than the runtime's
+/// tick of 1 ms.
 const NEAR: Duration = Duration::from_secs(1);
 /// The most bytes of one read.
 const INPUT: usize = 64 * 1024;
@@ -40,7 +41,8 @@ pub trait MachineOwner<M: Machine> {
     fn event(&mut self, machine: &mut M, now: Instant, event: M::Event);
 
     /// Called whenever the loop is about to wait, so that an event from outside (an arrival, a stop) can act on the
-    /// machine. Returns `Ready` if the machine must be polled again. It must arrange its own wake-up.
+    /// machine. Returns `Ready` if the machine must be polled again. Otherwise the implementation must arrange that
+    /// `cx` is woken for the next event.
     fn poll_wake(&mut self, machine: &mut M, cx: &mut Context<'_>) -> Poll<()> {
         let _ = (machine, cx);
         Poll::Pending
@@ -51,7 +53,7 @@ pub trait MachineOwner<M: Machine> {
         None
     }
 
-    /// Notes that these bytes are handed to the kernel, or wait for it.
+    /// Notes that these bytes are passed to the kernel, or wait until the kernel can take them.
     fn sent(&mut self, machine: &M, bytes: &[u8]) {
         let _ = (machine, bytes);
     }
@@ -75,7 +77,7 @@ pub trait MachineOwner<M: Machine> {
         false
     }
 
-    /// Notes that the kernel refused to watch the other host.
+    /// Notes that the kernel refused the socket options for watching the other host.
     fn unwatched(&mut self) {}
 }
 
@@ -123,8 +125,8 @@ impl Default for Scratch {
     }
 }
 
-/// Drives `machine` over `stream` until it closes. The stream is shut down as the machine asks, and dropping it ends
-/// it.
+/// Drives `machine` over `stream` until it closes. The stream is shut down as the machine asks. The caller then drops
+/// the stream, which closes the connection.
 pub async fn drive<M: Machine, H: MachineOwner<M>>(
     stream: &mut Stream,
     machine: &mut M,
@@ -172,10 +174,10 @@ impl TurnTime {
     }
 }
 
-/// Limits the rate of the bytes, in pieces of a twentieth of a second, with at least one byte each.
+/// Limits the rate of writing. Each piece has the bytes of a twentieth of a second, at least one.
 struct Pace {
     per_second: u32,
-    /// When the next piece may be written. It is boxed, because hardly any session has one.
+    /// When the next piece may be written. Boxed, because few sessions have a limited rate.
     next: Pin<Box<Sleep>>,
 }
 
@@ -203,7 +205,7 @@ struct Wire<'a> {
     /// Bytes that the kernel has not taken yet, from `written` on.
     backlog: Vec<u8>,
     written: usize,
-    /// Input that the machine could not take yet. Nothing more is read until it can.
+    /// Input that the machine could not take yet. Nothing more is read until the machine takes it.
     held: Vec<u8>,
     write_failed: Option<Closed>,
     read_closed: bool,
@@ -220,7 +222,7 @@ struct Wire<'a> {
     closing: Option<(Close, Instant)>,
     deadline: Option<Instant>,
     armed: Option<Instant>,
-    /// Whether the kernel watches if the other host is still there.
+    /// Whether the kernel probes that the other host is still reachable.
     watched: bool,
 }
 
@@ -242,7 +244,7 @@ impl Wire<'_> {
     ) -> Poll<()> {
         let mut turn = TurnTime(None);
         if !self.started {
-            // Later polls follow an event for the machine. A wake-up alone is no such event.
+            // Later the machine is polled only after an event for it. A wake-up alone is no such event.
             self.started = true;
             self.settle(machine, host, scratch, turn.now(), cx);
         }
@@ -412,7 +414,7 @@ impl Wire<'_> {
 
     fn closed<M: Machine>(&mut self, machine: &mut M, now: Instant, how: Closed) {
         self.read_closed = true;
-        // A reset seen while writing says more than the end of stream that follows it.
+        // If a write failed before, its error says more than the end of the stream.
         machine.handle_closed(now, self.write_failed.unwrap_or(how));
     }
 

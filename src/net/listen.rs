@@ -19,7 +19,7 @@ use super::stream::Stream;
 /// The kernel's error.
 fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // A listener that is started again must not wait for the old connections in TIME_WAIT.
+    // Without this option, a restarted listener could not bind while old connections are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
@@ -27,8 +27,8 @@ fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Returns a non-blocking unix socket that listens at `path`, for this user only (mode 0600). It replaces a socket that
-/// a stopped listener left behind.
+/// Returns a non-blocking unix socket that listens at `path`, for this user only (mode 0600). A socket file that a
+/// stopped listener left behind is replaced.
 ///
 /// # Errors
 /// The kernel's error. `AlreadyExists` if another kind of file is there, and `AddrInUse` if another process listens
@@ -52,7 +52,7 @@ fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // The probe above may have connected its socket, so this is another one. It gets its mode before it has a name, so
+    // The check above may have connected its socket, so a new socket is needed. The mode is set before the bind, so
     // that no other user can connect in between.
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     nix::sys::stat::fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -66,7 +66,8 @@ fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
 #[derive(Debug)]
 pub struct Listening {
     socket: SocketKind,
-    /// The unix socket to remove at the end, with its device and inode number; `None` for a clone.
+    /// The unix socket's file to remove at the end, with its device and inode number; `None` for a shared socket and
+    /// for TCP.
     file: Option<(PathBuf, (u64, u64))>,
 }
 
@@ -93,7 +94,7 @@ impl Listening {
         }
     }
 
-    /// Returns the place where it listens, with the actual port.
+    /// Returns the place where the socket listens, with the actual port.
     ///
     /// # Errors
     /// The kernel's error.
@@ -135,7 +136,7 @@ impl Listening {
 }
 
 impl Drop for Listening {
-    /// Removes the unix socket, unless another listener has put its own in this place.
+    /// Removes the file of the unix socket, unless another listener has replaced it.
     fn drop(&mut self) {
         if let Some((path, made)) = self.file.take()
             && identity(&path).is_ok_and(|there| there == made)

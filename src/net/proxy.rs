@@ -1,11 +1,12 @@
-//! The PROXY protocol's header (version 1 and 2): written before a session, and read by a listener behind a balancer.
+//! The PROXY protocol's header (version 1 and 2): the client writes it before a session, and a listener behind a
+//! balancer reads it.
 //!
-//! The crate `proxy_header` encodes and decodes the header. This module only finds how many bytes of a stream belong to
-//! it.
+//! The crate `proxy_header` encodes and decodes the header. This module determines how many bytes of a stream belong to
+//! the header.
 //!
 //! # Decisions
 //! - The reader takes no byte beyond the header, because a TLS record may follow.
-//! - A header of version 2 states the TLS version between client and balancer. That client does not exist, so the
+//! - A header of version 2 states the TLS version between client and balancer. smtpress has no such client, so the
 //!   version is fixed. It is not the version on which smtpress and the listener agree: only the handshake after the
 //!   header decides that.
 
@@ -74,8 +75,8 @@ pub fn in_words(header: &[u8]) -> String {
     format!("[PROXY version 2, {} bytes{}]", header.len(), said.unwrap_or_default())
 }
 
-/// Reads the header that a connection must begin with. Returns `None` if it carries no address (a health check, or a
-/// client whose protocol the balancer does not know). Then the client's address is that of the connection.
+/// Reads the header that a connection must begin with. Returns `None` if the header carries no address (a health check,
+/// or a client whose protocol the balancer does not know). Then the client's address is the address of the connection.
 ///
 /// # Errors
 /// The header is missing or malformed, or did not come within `timeout`.
@@ -114,8 +115,7 @@ async fn whole(stream: &mut Stream) -> io::Result<Vec<u8>> {
         if header.len() >= MAX_LINE {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        // The line is read byte by byte: the client may send more in the same piece, and the rest belongs to the
-        // session.
+        // The line is read byte by byte: the bytes behind the line belong to the session.
         let at = header.len();
         header.push(0);
         fill(stream, &mut header[at..]).await?;

@@ -12,16 +12,17 @@ use super::address::addresses::Addresses;
 pub struct Bound {
     /// The socket, neither blocking nor connected.
     pub socket: Socket,
-    /// Whether the kernel chooses the port only when the socket connects. If it cannot (before Linux 4.2, and in some
-    /// sandboxes), the port is taken for all targets at once, and the ports are used up after about 28,000 connections.
+    /// Whether the kernel chooses the port only when the socket connects. If the kernel cannot (before Linux 4.2, and
+    /// in some sandboxes), each connection takes its port for all targets, and the ports are used up after about 28,000
+    /// connections.
     pub late_port: bool,
 }
 
-/// Returns a socket, neither blocking nor connected, that will connect from `source`. The kernel chooses the port when
-/// it connects, if it can.
+/// Returns a socket, neither blocking nor connected, that will connect from `source`. If possible, the kernel chooses
+/// the port when the socket connects.
 ///
 /// # Errors
-/// The kernel's error; EADDRNOTAVAIL if the address is not an address of this machine.
+/// The kernel's error; EADDRNOTAVAIL if `source` is not an address of this machine.
 pub fn from(source: IpAddr) -> io::Result<Bound> {
     let address = SocketAddr::new(source, 0);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

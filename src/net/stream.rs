@@ -15,12 +15,11 @@ use super::tls::{Failed, Secured, Security, Shaking};
 use crate::smtp::machine::{Closed, Handshake};
 
 /// The silence after which a watched stream probes the other host, and the interval of further probes in a longer
-/// silence. A probe is one empty segment, which the listener's program does not see.
+/// silence. A probe is one empty segment, which the other side's program does not see.
 const QUIET: Duration = Duration::from_secs(5);
 /// The interval of the probes when no answer comes.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long all acknowledgements must be missing until the other host counts as gone. It is longer than a change of
-/// routes takes.
+/// How long acknowledgements must be missing until the other host counts as gone: longer than a change of routes takes.
 pub const GONE: Duration = Duration::from_secs(10);
 
 /// A connected stream.
@@ -32,7 +31,7 @@ pub enum Stream {
     Shaking(Box<Shaking>),
     /// With TLS.
     Tls(Box<Secured>),
-    /// No stream is left.
+    /// The stream was moved out for a handshake.
     Gone,
     /// A unix socket.
     Unix(UnixStream),
@@ -49,7 +48,7 @@ impl Stream {
     /// Makes the next close a reset (RST) instead of an orderly end (FIN).
     pub fn reset_on_close(&self) {
         match self {
-            // This fails only if the other side is gone already, which is the effect of a reset too.
+            // This fails only if the connection has ended already, which is the effect of a reset too.
             Stream::Tcp(stream) => drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))),
             Stream::Tls(stream) => stream.reset_on_close(),
             Stream::Shaking(_) | Stream::Gone => {}
@@ -59,10 +58,10 @@ impl Stream {
         }
     }
 
-    /// Lets the kernel watch whether the other host is still there while nothing is sent. It probes after a silence of
-    /// [`QUIET`]. After [`GONE`] without an answer, or without an acknowledgement of sent data, the stream fails. Use
-    /// it only while no content is being sent: the stream also fails if the other side keeps its window closed for that
-    /// long.
+    /// Lets the kernel watch whether the other host is still there while nothing is sent. The kernel probes after a
+    /// silence of [`QUIET`]. After [`GONE`] without an answer, or without an acknowledgement of sent data, the stream
+    /// fails. Use `watch` only while no content is being sent: the stream also fails if the other side keeps its window
+    /// closed for that long.
     ///
     /// # Errors
     /// The kernel's error; some sandboxes refuse the options.
@@ -82,7 +81,8 @@ impl Stream {
         }
     }
 
-    /// Whether the other host proves to be gone within this time. Input means that it is not, and is dropped.
+    /// Whether the kernel reports within this time that the other host is gone. Input, which is dropped, means that the
+    /// host is not gone.
     pub async fn is_gone(&mut self, within: Duration) -> bool {
         let mut bytes = [0; 512];
         let read = std::future::poll_fn(|cx| self.poll_read(cx, &mut ReadBuf::new(&mut bytes)));
@@ -143,7 +143,7 @@ impl Stream {
 
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            // The kernel nearly always takes the bytes. Only if it takes none, the runtime is asked.
+            // The kernel nearly always takes bytes at once. Only if it takes none, the write waits through the runtime.
             Stream::Tcp(stream) => match stream.try_write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     Pin::new(stream).poll_write(cx, bytes)

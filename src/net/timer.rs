@@ -47,7 +47,7 @@ impl Alarm {
         Ok(Alarm { timer })
     }
 
-    /// Waits for `length`. It may be dropped and called again at any time.
+    /// Waits for `length`. The future may be dropped at any time, and `sleep` called again.
     ///
     /// # Errors
     /// The kernel's error; not seen in practice.
@@ -57,7 +57,7 @@ impl Alarm {
     }
 
     fn set(&self, length: Duration) -> io::Result<()> {
-        // A timer of zero would be disarmed.
+        // Setting a timer to zero would disarm it.
         let length = TimeSpec::from_duration(length.max(Duration::from_nanos(1)));
         let timer = &self.timer.get_ref().0;
         timer.set(Expiration::OneShot(length), TimerSetTimeFlags::empty()).map_err(io::Error::from)
@@ -117,13 +117,14 @@ impl Timers {
         Ok(Timers { alarm: Alarm::new()?, waits: RefCell::default(), now })
     }
 
-    /// Wakes `waker` at `at`. This cannot be cancelled: a task that no longer waits is woken once more.
+    /// Wakes `waker` at `at`. The wake-up cannot be cancelled: a task that no longer waits is woken too.
     pub fn wake_at(&self, at: Instant, waker: &Waker) {
         let mut waits = self.waits.borrow_mut();
         let first = waits.peek().is_none_or(|Reverse(first)| at < first.at);
         waits.push(Reverse(Wait { at, waker: waker.clone() }));
         if first {
-            // This can only fail for a length that the kernel does not accept. The wait then ends with the next one.
+            // The kernel refuses only a length that it cannot represent. In that case this wait ends together with a
+            // later one.
             self.alarm.set(at.saturating_duration_since((self.now)())).ok();
         }
     }

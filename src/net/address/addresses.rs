@@ -1,5 +1,4 @@
-//! Lists of addresses as a user writes them: single addresses, ranges `a-b` and blocks `a/n`. This module only
-//! computes.
+//! Lists of addresses as a user writes them: single addresses, ranges `a-b` and blocks `a/n`. This module does no I/O.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -68,23 +67,25 @@ impl Addresses {
         self.of(v4).fold(0, |sum, range| sum.saturating_add(range.len()))
     }
 
-    /// Returns the address of turn `turn`, over all families; `None` if the list is empty.
+    /// Returns the address with the number `turn`, from 0, counted over all families; after the last address the first
+    /// follows. `None` if the list is empty.
     pub fn in_turn(&self, turn: u64) -> Option<IpAddr> {
         nth(self.ranges.iter(), self.len(), turn)
     }
 
-    /// Returns the address of turn `turn` among those of one family; `None` if there is none of it.
+    /// Does the same as [`Addresses::in_turn`] among the addresses of one family; `None` if the list has no address of
+    /// that family.
     pub fn in_turn_of(&self, v4: bool, turn: u64) -> Option<IpAddr> {
         nth(self.of(v4), self.len_of(v4), turn)
     }
 
-    /// Whether the list contains the address. An IPv4 address within an IPv6 address counts as IPv4.
+    /// Whether the list contains the address. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (v4, bits) = bits(address.to_canonical());
         self.of(v4).any(|range| (range.first..=range.last).contains(&bits))
     }
 
-    /// Returns all addresses, in order. There may be very many.
+    /// Returns all addresses, in order. There may be up to 2^128.
     pub fn iter(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.ranges.iter().flat_map(|range| (range.first..=range.last).map(|bits| address(range.v4, bits)))
     }
@@ -147,7 +148,7 @@ fn range(text: &str) -> Result<AddressRange, AddressError> {
     let width = if v4 { 32 } else { 128 };
     let prefix = prefix.trim().parse().ok().filter(|prefix: &u32| *prefix <= width);
     let prefix = prefix.ok_or_else(|| AddressError::Prefix(text.to_owned(), width))?;
-    // In a block of a whole family, every bit belongs to the host.
+    // In `::/0` all 128 bits belong to the host, and `1 << 128` would overflow.
     let hosts = if prefix == 0 && !v4 { u128::MAX } else { (1 << (width - prefix)) - 1 };
     if first & hosts != 0 {
         let right = format!("{}/{prefix}", address(v4, first & !hosts));

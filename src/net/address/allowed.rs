@@ -1,12 +1,12 @@
-//! The safety rule: the addresses to which smtpress may connect. It is applied to every connection, not once for a
-//! name, because a name can change its addresses during a run.
+//! The safety rule: the addresses to which smtpress may connect. The rule is applied to every connection, not once for
+//! a name, because the addresses of a name can change during a run.
 
 use std::net::IpAddr;
 
 /// The addresses to which smtpress may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// All: the user allowed the target's host by its name, or the listener belongs to this process.
+    /// All addresses: the user allowed the target's host by its name, or the listener belongs to this process.
     Any,
     /// The loopback addresses of this machine, and these addresses, which the user allowed one by one.
     Loopback(Vec<IpAddr>),

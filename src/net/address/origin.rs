@@ -12,8 +12,8 @@ pub enum ClientAddress {
     Any,
     /// The socket is bound to these addresses in turn.
     Bound(Addresses),
-    /// A PROXY protocol header before the first byte of the session carries these addresses in turn. Without addresses
-    /// it carries the socket's own.
+    /// A PROXY protocol header before the first byte of the session carries these addresses in turn. If there are no
+    /// addresses, the header carries the socket's own address.
     Proxied(ProxyVersion, Addresses),
     /// XCLIENT carries these addresses in turn.
     Xclient(Addresses),
@@ -24,7 +24,7 @@ pub enum ClientAddress {
 pub enum ProxyVersion {
     /// A line of text.
     V1,
-    /// Binary, with room for facts about TLS.
+    /// Binary. It can also say that the client uses TLS.
     V2,
 }
 

@@ -1,5 +1,5 @@
-//! Why there is no connection: a failure of the listener, of the network or of this machine. Also decides which of
-//! several failures counts.
+//! Why there is no connection: a failure of the listener, of the network or of this machine. This module also decides
+//! which of several failures is reported.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use nix::errno::Errno;
 pub enum ConnectFault {
     /// The name does not resolve.
     NotResolved,
-    /// The SYN was answered by RST.
+    /// The SYN was answered by RST, or nothing listens on the unix socket.
     Refused,
     /// No answer in time.
     TimedOut,
@@ -37,8 +37,8 @@ pub enum LocalFault {
     Buffers,
     /// ENOMEM.
     Memory,
-    /// An address from which the target can be reached: this machine has none of its family, or not the source that was
-    /// asked for.
+    /// A source address: this machine has no address of the target's family, or not the source address that the profile
+    /// asks for.
     Source,
     /// Any other error, by its errno.
     Other(i32),
@@ -72,7 +72,7 @@ impl ConnectFault {
 
     /// Returns the meaning of an error of a connect to `address` without a chosen source. The kernel returns
     /// EADDRNOTAVAIL in two cases: the ports are used up, or no address of this machine can reach the target. A
-    /// datagram socket has ports of its own, so it shows which case it is, without sending a datagram.
+    /// datagram socket has ports of its own, so it shows which case applies, without sending a datagram.
     pub(super) fn of_connect(error: &io::Error, address: SocketAddr) -> ConnectFault {
         let fault = ConnectFault::of(error);
         let is_ambiguous = error.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32);
@@ -81,8 +81,8 @@ impl ConnectFault {
 
     /// Returns how much the failure says about the target, compared with a failure at another of its addresses. An
     /// answer of the listener says most. A lack of resources of this machine ranks above silence and missing routes,
-    /// because without it another address might have answered. A missing source address of one family says least: it
-    /// says nothing about the other addresses.
+    /// because with more resources the address might have answered. A missing source address of one family ranks below
+    /// these: it says nothing about the other addresses.
     fn tells(self) -> u8 {
         match self {
             ConnectFault::Reset => 6,
@@ -101,13 +101,14 @@ impl ConnectFault {
         }
     }
 
-    /// Returns that of two failures at two addresses which says more about the target; the first if both say as much.
+    /// Compares the failures at two addresses. Returns the failure that says more about the target, or the earlier
+    /// failure if both say as much.
     pub(super) fn or_more_telling(self, later: ConnectFault) -> ConnectFault {
         if later.tells() > self.tells() { later } else { self }
     }
 }
 
-/// Whether this machine has an address from which `address` can be reached. If that is unknown, it is true.
+/// Whether this machine has an address from which `address` can be reached. Returns true if that is unknown.
 fn has_source_for(address: SocketAddr) -> bool {
     let any: SocketAddr = if address.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let connected = UdpSocket::bind(any).and_then(|socket| socket.connect(address));

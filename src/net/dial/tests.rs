@@ -110,8 +110,8 @@ async fn dialed(addresses: &[&str], port: u16, allowed: Allowed) -> Dialed {
     dial(&Endpoint { resolver, allowed, ..endpoint(place) }, 0, now).await
 }
 
-/// Returns a port of 127.0.0.1 without a listener. The returned socket holds the same port of 127.0.0.2, so the kernel is
-/// unlikely to give the port out.
+/// Returns a port of 127.0.0.1 without a listener. The returned socket holds the same port of 127.0.0.2, so the kernel
+/// is unlikely to assign that port to another socket.
 fn dead() -> (std::net::TcpListener, u16) {
     let (held, address) = listener("127.0.0.2:0");
     (held, address.port())
@@ -136,7 +136,7 @@ fn families_take_turns_and_each_address_has_one() {
 #[tokio::test]
 async fn the_most_specific_failure_of_all_addresses_is_reported_in_any_order() {
     let (_held, port) = dead();
-    // 240.0.0.0/4 is reserved (RFC 1112 4): the kernel has no route there, or reports that the network is unreachable.
+    // 255.255.255.255 is the broadcast address: the kernel refuses a TCP connect to it and sends nothing.
     let (refused, nowhere) = ("127.0.0.1", "255.255.255.255");
     let any = Allowed::Any;
     let alone = dialed(&[nowhere], port, any.clone()).await.result.unwrap_err().1;
@@ -232,7 +232,7 @@ async fn sessions_leave_from_the_sources_in_turn_and_by_family() {
     assert_eq!(listening.accept().unwrap().1.ip().to_string(), "127.0.0.9");
     let own = Err((Step::Connect, ConnectFault::Own(LocalFault::Source)));
     assert_eq!(connected(&[v6], ClientAddress::Bound(only_v4), 0).await.map(drop), own);
-    // TEST-NET-1 (RFC 5737) belongs to no machine, and that is not the listener's fault.
+    // No machine has an address of TEST-NET-1 (RFC 5737). The failure is this machine's, not the listener's.
     let foreign = ClientAddress::Bound(Addresses::parse(&["192.0.2.1"]).unwrap());
     let ended = connected(&[address], foreign, 0).await.map(drop);
     assert_eq!(ended, own);

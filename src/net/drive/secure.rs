@@ -53,7 +53,7 @@ impl Wire<'_> {
         Poll::Ready(())
     }
 
-    /// Handles a failure of TLS itself on a secure stream, from which nothing more can be read.
+    /// Handles a failure of TLS itself on a secure stream. Nothing more can be read from the stream.
     pub(super) fn insecure<M: Machine>(&mut self, machine: &mut M, now: Instant, why: Insecure) {
         self.read_closed = true;
         match self.write_failed {
