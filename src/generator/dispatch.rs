@@ -1,24 +1,25 @@
 //! The dispatcher of every load model: decides which arrival starts, which session serves it, and when a session is
 //! opened.
 //!
-//! A pure state machine: takes times as offsets and returns decisions as [`Action`]s. Open and closed models differ in
-//! [`load::Due`] alone, which is matched in one place, `Dispatch::upcoming`; `serve` is the one loop that starts
-//! arrivals.
+//! The dispatcher is a pure state machine: it takes times as offsets and returns decisions as [`Action`]s. Open and
+//! closed models differ only in [`load::Due`], which is matched in one place, `Dispatch::upcoming`; `serve` is the one
+//! loop that starts arrivals.
 //!
 //! # Decisions
-//! - An arrival that cannot start waits with its intended time; missed arrivals are not merely counted.
-//! - A session that has ended an arrival takes the next one at once, without waking another task.
+//! - An arrival that cannot start waits and keeps its intended time, so that its wait is measured.
+//! - A session that has ended an arrival takes the next arrival at once, without waking another task.
 //! - Open loads: an arrival that finds no free session opens one at once and is its first message. If the opening
-//!   fails, so does the arrival: it gets no second session, so that `refused` counts connections. As many may be
-//!   opening as `max_sessions` allows; only that and `connect_rate` make an arrival wait, and there is no pause after a
-//!   failure. An arrival that still waits when the grace of its phase ends is shed.
+//!   fails, the arrival fails too: it gets no second session, so that `refused` counts connections. An arrival waits
+//!   only for `max_sessions` and `connect_rate`, and a session to hold also waits while `MAX_OPENING`
+//!   sessions are being opened; there is no pause after a failure. An arrival that still waits when the grace of its
+//!   phase ends is shed.
 //! - A message for another attempt waits in a queue of its own: see `retries`.
 //! - Closed loads: after a failed opening there is a pause (`Plan::reconnect`), and then one session is tried at a
 //!   time. A session that the listener ended before it served anything counts as a failed opening. An arrival is
 //!   scheduled when a session is free and its think time is over, so no pause is part of its times. A refused
-//!   connection fails an arrival only if no other session of the pool is open or may still open.
-//! - A closed load without a length is given up when no session was opened for the length of its grace. The rest of its
-//!   arrivals is never scheduled, as in a closed load with a length.
+//!   connection fails an arrival only if no other session is open or being opened.
+//! - A closed load without a length is given up when its sessions have failed for the length of its grace. Its
+//!   remaining arrivals are never scheduled, as in a closed load whose length is over.
 
 mod closed;
 mod connect_rate;
@@ -124,7 +125,8 @@ pub enum Action {
     Abort {
         /// The session.
         slot: SlotId,
-        /// The session is no longer needed, and its opening has not taken long, so it is no failure.
+        /// Whether the session serves no arrival and has been opening for less than `HANGS`: then its end is no
+        /// failure.
         needless: bool,
     },
     /// End an arrival for which no session could be opened.
@@ -138,7 +140,7 @@ pub enum Action {
         /// Whether the listener refused the session with a 5yz reply.
         for_good: bool,
     },
-    /// End a message whose next attempt, this one, would be after the run.
+    /// End a message whose next attempt, given here, would be after the run.
     Pend(ScheduledArrival),
     /// All sessions of this worker are open, in a phase with `open_first`: see [`Dispatch::open_barrier`].
     Ready(u32),
@@ -146,7 +148,7 @@ pub enum Action {
     GiveUp {
         /// The phase.
         phase: u32,
-        /// The time since which no session was served.
+        /// The start of the failures for which the load is given up.
         since: Duration,
     },
     /// A closed load had no session open and could open none.
@@ -158,7 +160,7 @@ pub enum Action {
         /// Its end.
         until: Duration,
     },
-    /// Its sessions will never all be open: see [`Dispatch::abandon`].
+    /// The sessions of this phase will never all be open: see [`Dispatch::abandon`].
     AbandonBarrier(u32),
 }
 
@@ -190,13 +192,13 @@ pub struct Dispatch {
     shares: Vec<u64>,
     /// Arrivals of open loads that wait.
     waiting: VecDeque<ScheduledArrival>,
-    /// The largest number that may wait.
+    /// The largest length of `waiting`.
     most_waiting: usize,
     /// Whether the last call of [`Dispatch::advance`] left scheduled arrivals for the next batch.
     behind: bool,
     /// Arrivals of closed loads that wait for a session: their think time is over, or a session gave them back.
     resumed: VecDeque<closed::Resumed>,
-    /// Arrivals of sessions in their think time: its end, number, phase.
+    /// The next arrivals of sessions in their think time: the end of the think time, the number, the phase.
     thinking: BinaryHeap<Reverse<(Duration, u64, u32)>>,
     retries: Retries,
     slots: Slots,
@@ -222,7 +224,7 @@ pub struct Dispatch {
     leave_by: Option<Duration>,
     /// The start barrier of each phase with `open_first`.
     barriers: Vec<start_barrier::PhaseBarrier>,
-    /// The phase whose barrier opened since the last [`Dispatch::advance`], and the time of that.
+    /// The phase whose barrier opened since the last [`Dispatch::advance`], and when it opened.
     opened_barrier: Option<(u32, Duration)>,
     actions: VecDeque<Action>,
 }
@@ -281,7 +283,7 @@ impl Dispatch {
         self.actions.pop_front()
     }
 
-    /// Returns the next arrival for a session of the pool. `early`: its last one is still in flight.
+    /// Returns the next arrival for a session of the pool. `early`: the last arrival of the session is still in flight.
     pub fn next_message(
         &mut self,
         now: Duration,
@@ -303,7 +305,7 @@ impl Dispatch {
             self.taken(slot, &arrival);
             return Some(arrival);
         }
-        // An arrival whose think time is over belongs to an idle session; this one must think first.
+        // An arrival whose think time is over belongs to an idle session; the session that asks must think first.
         if self.slots.idle() == 0
             && let Some(arrival) = self.resume_message(now, recorder)
         {
@@ -360,7 +362,7 @@ impl Dispatch {
         self.slots.release(slot);
     }
 
-    /// Takes back an arrival that a session never started. It is shed if no time is left to start it.
+    /// Takes back an arrival that a session never started. The arrival is shed if no time is left to start it.
     pub fn give_back(&mut self, slot: SlotId, arrival: ScheduledArrival, recorder: &mut Recorder) {
         self.slots.release(slot);
         self.first_left(&arrival);
@@ -405,8 +407,8 @@ impl Dispatch {
         self.release_held(u32::MAX);
     }
 
-    /// Returns the time for the next call of [`Dispatch::advance`], if nothing happens before. It is always after the last
-    /// call.
+    /// Returns the time for the next call of [`Dispatch::advance`], if nothing happens before. The returned time is
+    /// always after the last call.
     pub fn next_wake(&mut self) -> Option<Duration> {
         let advanced = self.advanced;
         if self.behind && self.stop_by.is_none() {
@@ -481,7 +483,7 @@ impl Dispatch {
         Some(self.schedule.phase_end(phase)? + plan.graceful_stop)
     }
 
-    /// Returns the next arrival of the schedule. Only here do open and closed loads differ.
+    /// Returns the next arrival of the schedule. Only this function matches [`load::Due`].
     fn upcoming(&mut self, now: Duration) -> Option<Upcoming> {
         let load::Arrival { seq, phase, due } = self.schedule.peek(now)?;
         let (not_before, think) = match due {
@@ -491,7 +493,7 @@ impl Dispatch {
         Some(Upcoming { seq, phase, not_before, think })
     }
 
-    /// Moves the arrivals whose time has come to the waiting ones.
+    /// Moves the arrivals whose time has come to the waiting arrivals.
     fn admit(&mut self, now: Duration, recorder: &mut Recorder) {
         while let Some(&Reverse((at, seq, phase))) = self.thinking.peek()
             && at <= now
@@ -625,7 +627,7 @@ impl Dispatch {
         });
         self.actions.push_back(Action::Open { slot, phase, purpose });
         if self.slots.of(slot).held && phase < self.released {
-            // The session waited past the end of its phase, so it is no longer held.
+            // The arrival waited past the end of its phase, so its session is not held.
             self.finish(slot);
         }
     }

@@ -1,6 +1,6 @@
 //! Closed loads: an arrival is scheduled when a session is free and its think time is over.
 //!
-//! Decides what counts as a failed opening, which a pause follows, and when the load is given up.
+//! This module decides which sessions count as failed openings, which cause a pause, and when the load is given up.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::plan::Unit;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resumed {
     pub arrival: ScheduledArrival,
-    /// Whether it is counted already, because it was given back. Otherwise it becomes an arrival when a session takes
-    /// it.
+    /// Whether the arrival is already counted as scheduled, because a session gave it back. Otherwise it is counted
+    /// when a session takes it.
     pub scheduled: bool,
 }
 
@@ -60,7 +60,7 @@ impl Dispatch {
         Some(ScheduledArrival { seq, phase, intended: now, noticed: now, earlier: None })
     }
 
-    /// Notes the end of a session of a closed load; returns whether another one follows after a think time.
+    /// Notes the end of a session of a closed load; returns whether another session follows after a think time.
     pub(super) fn think(&mut self, now: Duration, phase: u32, recorder: &mut Recorder) -> bool {
         let Some((current, share)) = self.closed_phase(now) else { return false };
         if current != phase || self.closed_busy > share {
@@ -74,13 +74,14 @@ impl Dispatch {
         self.upcoming(now).and_then(|next| next.think).is_some_and(|think| !think.is_zero())
     }
 
-    /// Whether a session of `phase` whose think time is over is above the number of a ramp downwards.
+    /// Whether a session of `phase` whose think time is over would be one too many, because the number of sessions has
+    /// fallen.
     pub(super) fn is_one_too_many(&mut self, now: Duration, phase: u32) -> bool {
         self.unit(phase) == Unit::Session
             && self.closed_phase(now).is_some_and(|(now, share)| now == phase && self.closed_busy > share)
     }
 
-    /// Drops think times of phases below this one; they are no arrivals.
+    /// Drops the think times of phases below this one: their arrivals were not scheduled.
     pub(super) fn forget_thinking(&mut self, below: u32) {
         let all = std::mem::take(&mut self.thinking).into_vec();
         let (gone, kept): (Vec<_>, Vec<_>) = all.into_iter().partition(|Reverse((.., phase))| *phase < below);
@@ -121,8 +122,9 @@ impl Dispatch {
         }
     }
 
-    /// Ends a resumed arrival that waits past the grace of its phase: with the outcome of the last failed opening.
-    /// Without one it is interrupted while a session is being opened, and else shed.
+    /// Ends the resumed arrivals that wait past the grace of their phase. A counted message gets the outcome of the
+    /// last failed opening; if there was none, it is interrupted while a session is being opened. Other counted
+    /// arrivals are shed, and arrivals that are not counted are dropped.
     pub(super) fn expire_resumed(&mut self, recorder: &mut Recorder) {
         let reaped = self.reaped;
         let waited_for = (self.slots.opening() > 0).then_some(Outcome::Interrupted);
@@ -156,7 +158,7 @@ impl Dispatch {
                 self.notice_standstill(now, Some(outcome));
                 Some(outcome)
             }
-            // It ended before it served anything, so the next one will probably end, too.
+            // The session ended before it served anything, so the next session will probably end, too.
             SessionEnd::ByListener(outcome) if !slot.proven => {
                 self.notice_standstill(now, Some(outcome));
                 None
@@ -182,8 +184,8 @@ impl Dispatch {
         }
     }
 
-    /// Notes that the listener refused or ended a session. If it was the last one, a standstill may start here; further
-    /// unexpected failures confirm it.
+    /// Notes that the listener refused or ended a session. If no session is open, a standstill may start now; at least
+    /// two unexpected failures confirm it.
     fn notice_standstill(&mut self, now: Duration, failure: Option<Outcome>) {
         if self.established > 0 || failure == Some(Outcome::Expected) {
             return;
@@ -200,14 +202,14 @@ impl Dispatch {
         self.end_standstill(now, None);
     }
 
-    /// Reports the length of a standstill, if there was one; `phase`: only of this phase.
+    /// Ends a standstill and reports it if it is confirmed. `phase`: only a standstill of this phase.
     pub(super) fn end_standstill(&mut self, at: Duration, phase: Option<u32>) {
         let Some((of, since)) =
             self.standstill.since.filter(|(of, _)| phase.is_none_or(|phase| phase == *of))
         else {
             return;
         };
-        // The pause after a single failure is the generator's.
+        // After a single failure, only the pause of the generator kept the load without a session.
         if std::mem::take(&mut self.standstill).failures > 1 {
             let until = self.schedule.phase_end(of).map_or(at, |end| end.min(at));
             self.actions.push_back(Action::StoodStill { phase: of, since, until });
@@ -219,7 +221,7 @@ impl Dispatch {
     fn charge_next(&mut self, now: Duration, slot: &Slot, outcome: Outcome, recorder: &mut Recorder) {
         let (tried, for_good) = (slot.opened_at, slot.refused_for_good);
         let arrival = match self.closed_phase(now) {
-            // A retry whose time came during the opening did not wait for it.
+            // A retry whose time came after the start of the opening did not wait for that opening.
             _ if self.retries.first_due().is_some_and(|retry| retry.noticed <= tried) => self.take_due(now),
             _ if !self.resumed.is_empty() => self.resume_message(now, recorder),
             Some((phase, _)) if self.unit(phase) == Unit::Message && !self.is_barrier_closed(phase) => {

@@ -1,16 +1,16 @@
 //! `connect_rate`: decides when a shard may open its next connection.
 //!
 //! # Decisions
-//! - Several shards have one grid of moments, k/rate after the start of the phase, and moment k belongs to shard k mod
-//!   `of`, as arrival k does. So all shards together open no more connections in any stretch of time than one process
-//!   would. If each shard kept its own part of the rate, all could open one at the same moment. The cost: a shard that
-//!   opens few connections may wait up to `of`/rate for its next moment.
+//! - Several shards have one grid of moments. Moment k is k/rate after the start of the phase and belongs to shard k
+//!   mod `of`, as arrival k does. So all shards together open no more connections in any stretch of time than one
+//!   process would. If each shard kept its own part of the rate, all shards could open a connection at the same moment.
+//!   The cost: a shard that opens few connections may wait up to `of`/rate for its next moment.
 //! - A single shard needs no agreement: its grid restarts at each connection that comes later than allowed.
 //! - The threads of a process share one grid: the thread that asks first gets the next moment. A thread keeps the
-//!   moment that it waits for, so that no thread wakes in vain or is passed over.
+//!   moment for which it waits, so that no thread wakes in vain or is passed over.
 //! - A late thread catches up by [`CATCH_UP`] at most: lateness must not lower the rate, but an idle time must not
 //!   allow a burst.
-//! - A connection obeys the rate of its arrival's phase and that of the current phase, as with `max_sessions`.
+//! - A connection obeys the rate of its arrival's phase and the rate of the current phase, as with `max_sessions`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -53,10 +53,10 @@ impl ConnectTurns {
         ConnectTurns { taken: vec![None; rates.phases.len()], rates }
     }
 
-    /// Whether a connection may be opened by the rates of its arrival's phase and of the current phase. If not, its
-    /// moment is kept.
+    /// Whether a connection may be opened by the rates of its arrival's phase and of the current phase. If not, the
+    /// moments for the connection are kept.
     pub fn allow(&mut self, now: Duration, phases: [u32; 2]) -> bool {
-        // Both are evaluated, so that both moments are waited for at the same time.
+        // Both rates are evaluated, so that the waits for both moments overlap.
         each(phases).map(|phase| self.turn(now, phase)).fold(Duration::ZERO, Duration::max) <= now
     }
 
@@ -142,7 +142,7 @@ impl ConnectGrid {
         }
     }
 
-    /// Returns the moment of this shard after one of its own.
+    /// Returns the moment of this shard that follows `moment`.
     fn following(&self, moment: Duration) -> Duration {
         match self.shard.of {
             0 | 1 => moment.saturating_add(self.after(1)),
@@ -158,7 +158,7 @@ impl ConnectGrid {
         }
         let (index, of) = (u64::from(index), u64::from(of));
         let passed = at.saturating_sub(self.start).as_secs_f64() * self.rate;
-        // Rounding may give one too many.
+        // Starts one turn earlier, because rounding may give one turn too many.
         let mut turn = (passed as u64 / of).saturating_sub(1);
         loop {
             let moment = self.start.saturating_add(self.after(turn.saturating_mul(of).saturating_add(index)));
@@ -169,7 +169,7 @@ impl ConnectGrid {
         }
     }
 
-    /// Returns how long `count` connections take.
+    /// Returns the length of `count` intervals between connections.
     fn after(&self, count: u64) -> Duration {
         // A tiny rate has no second connection.
         Duration::try_from_secs_f64(count as f64 / self.rate).unwrap_or(Duration::MAX)
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Returns this many threads of each of `of` shards, with one phase of this rate.
+    /// Returns the turns of `threads` threads for each of `of` shards, with one phase of this rate.
     fn turns(start: Duration, rate: f64, of: u32, threads: usize) -> Vec<ConnectTurns> {
         let shards = (0..of).map(|index| {
             let grid = ConnectGrid::new(start, rate, Shard { index, of });
@@ -194,7 +194,7 @@ mod tests {
         shards.flat_map(|rates| vec![rates; threads]).map(ConnectTurns::new).collect()
     }
 
-    /// Opens as many as are allowed at `now`.
+    /// Opens as many connections as are allowed at `now`, and returns their number.
     fn open(turns: &mut ConnectTurns, now: Duration) -> u64 {
         let mut opened = 0;
         while turns.allow(now, [0, 0]) {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     proptest! {
-        /// Shards that use every moment in time: together they use exactly the grid.
+        /// Shards that use every moment in time together use exactly the moments of one process.
         #[test]
         fn the_union_of_shards_that_are_in_time_is_what_one_opens(
             rate in 0.5_f64..3000.0, of in 1_u32..8, threads in 1_usize..4, start in 0_u64..5000,

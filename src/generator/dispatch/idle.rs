@@ -1,8 +1,8 @@
-//! Idle sessions of the pool: which of them end.
+//! Decides which idle sessions of the pool end.
 //!
 //! # Decisions
-//! - They end when a phase begins whose arrivals are sessions. They would take places at the listener that no arrival
-//!   asks for, and how many are left differs between shards and one process.
+//! - Idle sessions end when a phase starts whose arrivals are sessions: they would take places at the listener that no
+//!   arrival asks for. Also, the number of idle sessions differs between several shards and one process.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ impl Dispatch {
         }
     }
 
-    /// Whether the pool has no more use: the arrivals of the current phase are sessions, and no message of an earlier
-    /// phase waits.
+    /// Whether the pool is no longer needed: the arrivals of the current phase are sessions, and no message of an
+    /// earlier phase waits.
     pub(super) fn is_pool_over(&self, now: Duration) -> bool {
         let is_message = |arrival: &ScheduledArrival| self.unit(arrival.phase) == Unit::Message;
         self.unit(self.phase_at(now)) == Unit::Session
@@ -30,7 +30,8 @@ impl Dispatch {
             && self.retries.is_empty()
     }
 
-    /// Ends sessions of an earlier phase's pool that would take the place of sessions that are arrivals.
+    /// Ends idle sessions of the pool, until as many sessions are leaving as arrivals of unit `session` wait for a
+    /// place.
     pub(super) fn make_room(&mut self, wanted: u64) {
         while self.slots.leaving() < wanted
             && let Some(id) = self.slots.wake()

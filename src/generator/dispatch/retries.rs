@@ -1,23 +1,23 @@
-//! Messages that are tried again (`[session.retry]`): which ones, when, and until when.
+//! Messages that are tried again (`[session.retry]`): which messages, when, and until when.
 //!
 //! # Decisions
 //! - A message is tried again if it was deferred (4yz), refused (no session), dropped or timed out, or is in doubt: the
 //!   listener may have it, and RFC 5321 4.2.5 asks to send it again. A message is not tried again after a 5yz reply,
 //!   after a refusal that the profile expects, or after a protocol error.
-//! - A message of several recipients is tried again only for those that may still get it (RFC 5321 4.5.4.1): not for
-//!   accepted or permanently refused ones. It ends when no recipient is left: as accepted, if an attempt was accepted,
-//!   at the time of the last such attempt.
-//! - A waiting message takes 64 bytes. When [`MOST_WAITING`] messages wait, further ones are not kept and end as
+//! - A message of several recipients is tried again only for the recipients that may still get it (RFC 5321 4.5.4.1):
+//!   not for accepted or permanently refused recipients. The message ends when no recipient is left: as accepted, if an
+//!   attempt was accepted, at the time of the last accepted attempt.
+//! - A waiting message takes 64 bytes. When [`MOST_WAITING`] messages wait, further messages are not kept and end as
 //!   interrupted.
 //! - A retry is an arrival in a queue of its own. Retries and first attempts are served in the order of their intended
-//!   times, so that neither starves the other. A retry is never shed: it waits for a session as with `on_saturation =
-//!   "queue"`.
-//! - In a closed load the next free session takes a retry whose time has come before a new message. The retry is
+//!   times, so that neither waits for ever because of the other. A retry is never shed: it waits for a session as with
+//!   `on_saturation = "queue"`.
+//! - In a closed load, the next free session takes a retry whose time has come rather than a new message. The retry is
 //!   scheduled at that moment, as all arrivals of a closed load are.
 //! - A retry belongs to a phase only in the counts. It may open as many sessions as the current phase allows.
-//! - After the last phase retries start for the length of `wait` (default: `graceful_stop`), and may take
-//!   `graceful_stop` to end. A load without a length is over when its first attempts are. A message whose next attempt
-//!   would be later ends at once.
+//! - After the end of the last phase, retries may start for the length of `wait` (default: `graceful_stop`), and may
+//!   then take `graceful_stop` to end. A phase without a length ends when all first attempts have ended. A message
+//!   whose next attempt would start later ends at once.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -35,24 +35,24 @@ const NO_PHASE: u32 = u32::MAX;
 /// The earlier attempts of a message that is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EarlierAttempts {
-    /// The intended start of the first, since the run's epoch.
+    /// The intended start of the first attempt, since the run's epoch.
     pub first: Duration,
     /// The number of the session of the first attempt, for which the message is rendered each time.
     pub session: u64,
     /// The number of earlier attempts.
     pub count: u32,
-    /// Whether the listener may have the message from one of them.
+    /// Whether the listener may have the message from one of these attempts.
     pub in_doubt: bool,
-    /// Whether some recipients are not tried again, or one was accepted: see [`Dispatch::recipients_left`].
+    /// Whether some recipients are not tried again, or an attempt was accepted: see [`Dispatch::recipients_left`].
     pub partly: bool,
 }
 
 /// The result of an attempt for its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterAttempt {
-    /// The message ends with it, with the same outcome.
+    /// The message ends with this attempt, with the same outcome.
     Ends,
-    /// The message ends with it, as accepted by an earlier attempt at this time since the run's epoch.
+    /// The message ends with this attempt, as accepted by an earlier attempt at this time since the run's epoch.
     AcceptedAt(Duration),
     /// The message waits for its next attempt.
     Waits,
@@ -67,18 +67,19 @@ pub struct AttemptEnd {
     pub outcome: Outcome,
     /// Whether the listener refused the session with a 5yz reply: another attempt would be refused, too.
     pub for_good: bool,
-    /// The number of its session.
+    /// The number of the attempt's session.
     pub session: u64,
-    /// The recipients of the transaction that may still get the message, by index; `None`: all that were tried.
+    /// The recipients of the transaction that may still get the message, by index; `None`: all recipients of the
+    /// attempt.
     pub left: Option<Arc<[u32]>>,
 }
 
-/// A message for which some recipients are settled.
+/// A message that is tried again for some recipients, or that was accepted for some.
 #[derive(Clone, Debug)]
 struct PartlyTried {
     /// The recipients that may still get it, by index.
     left: Arc<[u32]>,
-    /// When an attempt was last accepted.
+    /// When the last accepted attempt ended.
     accepted: Option<Duration>,
 }
 
@@ -109,13 +110,13 @@ pub(super) struct Retries {
     waiting: BinaryHeap<Reverse<WaitingMessage>>,
     /// Retries whose time has come.
     due: VecDeque<ScheduledArrival>,
-    /// Messages with settled recipients that wait or are in flight, by number.
+    /// Messages that are tried again for some recipients, or were accepted for some, by number.
     partly: HashMap<u64, PartlyTried>,
-    /// The largest number that may wait.
+    /// The largest number of messages that may wait.
     most: usize,
     /// The number of first attempts in flight.
     firsts: u64,
-    /// When a load without an end in time was over.
+    /// When the load was over, if the last phase has no length.
     load_ended: Option<Duration>,
     /// Whether retries have ended for the run.
     ended: bool,
@@ -151,8 +152,8 @@ impl Retries {
         self.waiting.peek().map(|Reverse(message)| message.due)
     }
 
-    /// Moves retries whose time has come to those that wait for a session, up to a number. Returns whether there are
-    /// more.
+    /// Moves at most `most` retries whose time has come to the retries that wait for a session. Returns whether the
+    /// time of further retries has come.
     pub fn admit(&mut self, now: Duration, most: usize) -> bool {
         for _ in 0..most {
             if self.next_due().is_none_or(|due| due > now) {
@@ -177,7 +178,7 @@ impl Dispatch {
         self.after_attempt(now, arrival, end, recorder)
     }
 
-    /// As [`Dispatch::attempt_ended`], for an attempt that fails with another session's opening.
+    /// As [`Dispatch::attempt_ended`], for an attempt that fails with the opening of another session.
     pub fn attempt_charged(
         &mut self,
         now: Duration,
@@ -286,7 +287,7 @@ impl Dispatch {
         self.closed_phase(now).map_or_else(|| self.most(now), |(_, share)| share)
     }
 
-    /// Stops retries for the run: waiting messages are interrupted.
+    /// Stops retries for the rest of the run: waiting messages end as interrupted.
     pub(super) fn end_retries(&mut self) {
         self.retries.ended = true;
         self.pend(|_| true);
@@ -330,7 +331,7 @@ impl Dispatch {
         Some(end.saturating_add(retry.wait.unwrap_or(self.plan.phases.last()?.graceful_stop)))
     }
 
-    /// Returns the time at which retries in flight are ended.
+    /// Returns the time at which retries in flight are aborted.
     fn retries_aborted_at(&self) -> Option<Duration> {
         Some(self.last_retry()?.saturating_add(self.plan.phases.last()?.graceful_stop))
     }

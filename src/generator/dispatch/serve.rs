@@ -14,7 +14,7 @@ pub(super) enum ArrivalSource {
     Waiting,
     /// Retries whose time has come; served together with waiting arrivals, in the order of their times.
     Retry,
-    /// Closed loads: arrivals whose think time is over, or that were given back.
+    /// Closed loads: arrivals whose think time is over, or that a session gave back.
     Resumed,
     /// Closed loads: the schedule has an arrival for each free session.
     Schedule,
@@ -28,7 +28,7 @@ struct Candidate {
     unit: Unit,
     /// The largest number of sessions that may be open for it.
     limit: u64,
-    /// The number of sessions that its source could use.
+    /// The number of sessions that the arrivals of its source could use.
     wanted: u64,
 }
 
@@ -79,7 +79,7 @@ impl Dispatch {
         Some(Candidate { source, phase, unit: self.unit(phase), limit, wanted: waiting as u64 })
     }
 
-    /// Serves the next arrival of a source, or opens a session for it; `false`: it must wait.
+    /// Serves the next arrival of a source, or opens a session for it; `false`: the arrival must wait.
     fn serve_next(&mut self, now: Duration, next: Candidate, recorder: &mut Recorder) -> bool {
         let Candidate { source, phase, unit, limit, wanted } = next;
         if source == ArrivalSource::Schedule && unit == Unit::Message {
@@ -133,8 +133,8 @@ impl Dispatch {
         opens
     }
 
-    /// Handles an arrival for which no further session may be open: it waits, or is shed if the profile says so.
-    /// Returns whether it was shed.
+    /// Handles an arrival for which no further session may be open: the arrival waits, or is shed if the profile says
+    /// so. Returns whether it was shed.
     fn saturated(&mut self, next: Candidate, recorder: &mut Recorder) -> bool {
         let drops = self.plan.phases[next.phase as usize].on_saturation == OnSaturation::Drop;
         if next.source == ArrivalSource::Waiting && drops {
@@ -144,7 +144,7 @@ impl Dispatch {
             return true;
         }
         if next.source == ArrivalSource::Retry && drops {
-            // It keeps waiting; retries behind it may still be served.
+            // The retry keeps waiting. The first attempts find no free session either, so they are shed.
             for arrival in self.waiting.drain(..) {
                 recorder.shed(arrival.phase, arrival.intended);
             }
@@ -182,7 +182,8 @@ impl Dispatch {
         self.slots.idle().saturating_sub(kept)
     }
 
-    /// Ends one idle session, and its think time. Returns whether there was one.
+    /// Ends an idle session, and drops a think time if fewer sessions are idle than are in their think time. Returns
+    /// whether a session was idle.
     fn end_idle(&mut self) -> bool {
         let Some(id) = self.slots.wake() else { return false };
         self.finish(id);

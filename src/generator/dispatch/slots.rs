@@ -1,4 +1,4 @@
-//! The dispatcher's view of the open sessions: which are idle, being opened, or leaving.
+//! The dispatcher's view of the open sessions: which of them are idle, are being opened, or are leaving.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(super) struct Slot {
     pub arrival_phase: u32,
     /// The number of arrivals that it has taken.
     pub served: u64,
-    /// Its index among the idle ones, maintained by [`Slots`].
+    /// Its index among the idle sessions, maintained by [`Slots`].
     pub idle_at: Option<u32>,
 }
 
@@ -135,7 +135,8 @@ impl Slots {
         is_new
     }
 
-    /// Returns the session that became idle last: so the fewest sessions carry the load, and the others may time out.
+    /// Takes an idle session, as a rule the one that became idle last: so the fewest sessions carry the load, and the
+    /// others may time out.
     pub fn wake(&mut self) -> Option<SlotId> {
         let id = *self.idle.last()?;
         self.unrest(id);

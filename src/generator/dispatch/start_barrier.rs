@@ -2,13 +2,13 @@
 //!
 //! # Decisions
 //! - The sessions are idle until the barrier opens: no arrival of the phase is scheduled, and a failed opening fails no
-//!   arrival. Such sessions are counted and classified as always.
+//!   arrival. Failed openings are counted and classified as in any phase.
 //! - The first arrivals are scheduled at the moment at which the barrier opened, which is the same for every worker.
 //! - A worker becomes ready only once. A session that is lost later is opened again during the load.
 //! - A phase with a length ends as without a barrier: the opening is part of it. In a phase without a length, the
 //!   barrier is abandoned when no further session was opened for the length of the phase's grace and at least one was
-//!   refused or lost meanwhile. So a slow listener has the time-outs of connect and greeting, and a listener that never
-//!   accepts all sessions ends the run.
+//!   refused or lost meanwhile. So a slow listener is limited only by the time-outs of connect and greeting, and a
+//!   listener that never accepts all sessions ends the run.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) struct PhaseBarrier {
     closed: bool,
     /// Whether this worker's sessions were all open once.
     ready: bool,
-    /// The largest number of them that were idle at once.
+    /// The largest number of this worker's sessions that were idle at once.
     most: u64,
     /// When the first attempt failed, or the first session was lost, since `most` rose.
     setback: Option<Duration>,
@@ -50,7 +50,7 @@ impl Dispatch {
 
     /// Abandons the barrier of `phase`: its arrivals are never scheduled.
     pub fn abandon(&mut self, phase: u32) {
-        // A phase with a length ends after it, and others may follow.
+        // A phase with a length ends when its length is over, and other phases may follow.
         if self.is_barrier_closed(phase) && self.schedule.phase_end(phase).is_none() {
             self.given_up = true;
         }
@@ -81,7 +81,7 @@ impl Dispatch {
         }
     }
 
-    /// Returns the time since which the barrier of `phase` is likely never to open.
+    /// Returns the time of the first setback of a closed barrier: if no progress follows, the barrier will never open.
     pub(super) fn setback_since(&self, phase: u32) -> Option<Duration> {
         self.barriers[phase as usize].setback.filter(|_| self.is_barrier_closed(phase))
     }

@@ -119,7 +119,7 @@ fn an_arrival_that_came_due_since_the_last_call_is_not_passed_over() {
     let mut dispatch = Dispatch::new(plan, Shard::WHOLE);
     let mut recorder = Recorder::new(1, 0);
     dispatch.advance(ms(5), &mut recorder);
-    // A late question does not change the answer: the arrival of 10 ms has not been noticed.
+    // The answer does not depend on when `next_wake` is called: the arrival of 10 ms has not been noticed.
     assert_eq!(dispatch.next_wake(), Some(ms(10)));
     dispatch.advance(ms(25), &mut recorder);
     assert_eq!(dispatch.next_wake(), Some(ms(30)));
@@ -170,7 +170,7 @@ fn an_arrival_of_an_open_load_that_meets_no_session_opens_one_at_once() {
 
 #[test]
 fn a_refused_arrival_gets_no_second_session_though_others_are_free() {
-    // There is one session at a time, so most arrivals wait for it.
+    // A session takes 30 ms for its message and an arrival comes every 10 ms, so arrivals find all sessions busy.
     for (most, drops) in [(1, false), (3, false), (3, true)] {
         let mut phase = phase(rate(100.0), Some(1000), Unit::Message, most);
         phase.graceful_stop = ms(20_000);
@@ -211,7 +211,7 @@ fn a_closed_load_pauses_when_the_listener_ends_sessions_before_it_serves_anythin
                 world.run();
                 (world.opened.len(), world.counts(0).backoffs)
             };
-            // First 10 sessions at once, then pauses of 50, 100, 200, 400, 800, 1000 ms ...
+            // First 10 sessions are opened at once, then there are pauses of 50, 100, 200, 400, 800, 1000 ms ...
             let (opened, pauses) = ends(100, 0, 5000);
             assert!((16..40).contains(&opened), "{load:?} {unit:?}: {opened} sessions");
             assert!((7..=9).contains(&pauses), "{load:?} {unit:?}: {pauses} pauses");

@@ -8,7 +8,7 @@ use crate::plan::Reconnect;
 /// their arrivals come.
 pub(super) const MAX_OPENING: u64 = 256;
 
-/// Decides how many sessions of closed loads may be opened; open loads are limited by `connect_rate` alone.
+/// Decides how many sessions of closed loads may be opened. Open loads have no pauses.
 ///
 /// After a failure one session is tried at a time, at growing intervals; each success doubles how many may be tried at
 /// once. So a limit of the listener is not hit in a fast loop, and the target concurrency is reached again soon after
@@ -26,12 +26,12 @@ impl Throttle {
         Throttle { pauses, probe: u64::MAX, failures: 0, not_before: Duration::ZERO }
     }
 
-    /// Whether a closed load may open another.
+    /// Whether a closed load may open another session. `opening`: the number of sessions that are being opened.
     pub fn allows(&self, now: Duration, opening: u64) -> bool {
         opening < self.probe.min(MAX_OPENING) && now >= self.not_before
     }
 
-    /// Returns the time at which it may allow another.
+    /// Returns the time at which the pause ends, if it is after `now`.
     pub fn next_change(&self, now: Duration) -> Option<Duration> {
         Some(self.not_before).filter(|at| *at > now)
     }
@@ -42,8 +42,8 @@ impl Throttle {
         self.not_before = Duration::ZERO;
     }
 
-    /// Notes that a session is open and idle. The listener may still close it before it serves anything, so a pause
-    /// goes on.
+    /// Notes that a session is open and idle. The listener may still close the session before it serves anything, so a
+    /// pause goes on.
     pub fn rested(&mut self) {
         self.failures = 0;
         self.probe = self.probe.saturating_mul(2);

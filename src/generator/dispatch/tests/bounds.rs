@@ -1,5 +1,5 @@
-//! Tests of the memory and time that a load takes on this machine, however fast it is and however long the listener
-//! stands still.
+//! Tests of the memory and time that a load takes on this machine, however fast the load is and however long the
+//! listener stands still.
 
 use super::*;
 use crate::plan::MOST_WAITING;
@@ -26,7 +26,7 @@ fn what_waits_for_a_listener_that_stands_still_is_bounded_and_noticed_bit_by_bit
     let (scheduled, shed) = (counts.scheduled, counts.arrivals.of(Outcome::Shed));
     assert_eq!((scheduled, batches), (5_000_001, 5_000_001_u64.div_ceil(MOST_ADMITTED as u64)));
     assert_eq!(dispatch.gauges()[2], MOST_WAITING);
-    // A session is being opened for one of them.
+    // A session is being opened for one of the scheduled arrivals.
     assert_eq!(scheduled, shed + MOST_WAITING + 1, "none is lost");
     // After the stop the waiting arrivals are not started, and all of them are counted.
     dispatch.stop(ms(5_000), &mut recorder);

@@ -61,8 +61,8 @@ pub(super) fn any_target() -> impl Strategy<Value = SimulatedTarget> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// For any load and any target: every arrival ends once, no wake-up is lost, no loop spins, never more sessions are
-    /// open than allowed, and the run ends in time.
+    /// For any load and any target: every arrival ends once, no wake-up is lost, no loop spins, the number of open
+    /// sessions stays within its limit, and the run ends in time.
     #[test]
     fn every_history_is_accounted_for_and_ends(
         phases in prop::collection::vec(any_phase(), 1..4),

@@ -84,7 +84,7 @@ fn a_message_that_the_run_does_not_reach_again_has_its_end_at_once_and_the_run_w
     assert!(world.run() < ms(250));
     assert_eq!((world.of(Outcome::Interrupted), world.started.len()), (10, 10));
 
-    // The grace of the last phase is 500 ms: retries begin until 700 ms, or as the profile says.
+    // The grace of the last phase is 500 ms: retries start until 700 ms, or until the end of `wait`.
     let until = |wait: Option<u64>, pause: u64| {
         let retry = Retry { wait: wait.map(ms), ..pauses(&[pause]) };
         let mut world = World::new(retrying(vec![open.clone()], retry), target, 7);
@@ -187,8 +187,8 @@ fn a_stop_leaves_what_waits_without_an_end() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
-    /// For any load and any target: each message ends once, after no more attempts than the schedule has, none starts
-    /// before its time, and the run ends in time.
+    /// For any load and any target: each message ends once, after at most as many attempts as the schedule has, no
+    /// attempt starts before its time, and the run ends in time.
     #[test]
     fn every_message_ends_once_and_its_attempts_reconcile(
         phases in prop::collection::vec(any_phase(), 1..4),

@@ -77,8 +77,8 @@ impl Union {
     }
 }
 
-/// Checks that the shards of a plan together take no more than one process would, from a target that refuses and loses
-/// nothing.
+/// Checks that the shards of a plan together take from the target at most what one process would take. The target
+/// refuses and loses nothing.
 fn holds_together(plan: &Plan, target: SimulatedTarget, of: u32) {
     let all = union(plan, of, target);
     let spans: Vec<(Duration, Duration)> = load::spans(plan.loads().iter()).collect();
@@ -96,7 +96,7 @@ fn holds_together(plan: &Plan, target: SimulatedTarget, of: u32) {
             all.keeps_rate(rate, start, end);
         }
     }
-    // No arrival is started by two shards, and none that a single process would not start.
+    // No arrival is started by two shards.
     assert!(all.started.windows(2).all(|pair| pair[0] != pair[1]), "an arrival was started twice");
     // The number of arrivals of a closed phase with a length depends on the target.
     let by_time = |phase: &Phase| phase.load.model.is_closed() && phase.load.length.is_some();
@@ -154,7 +154,7 @@ fn m34_sessions_of_closed_loads_are_shared_out_at_each_moment() {
             let all = union(&plan(vec![phase(ramp.clone(), Some(3000), unit, 100)]), of, target);
             let asked = |at: u64| i64::try_from(ramp.sessions_at(ms(at)).unwrap()).unwrap();
             for at in [300, 700, 990, 1500, 1900, 2500, 2900] {
-                // Just before, a surplus session may still end its message while another one is being opened.
+                // A surplus session may still end its message while another session is being opened.
                 let peak = all.peak(ms(at), ms(at + 1));
                 assert!(
                     peak <= asked(at) + 1,
@@ -209,8 +209,9 @@ fn m34_connections_of_all_shards_follow_one_rate() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// What a phase of messages leaves in its pool differs between shards and one process, and from shard to shard. In a
-    /// phase of held sessions each shard has its part of them and nothing else: `when = "sessions > n"` counts on it.
+    /// The number of sessions that a phase of messages leaves in the pool differs between shards and one process, and
+    /// from shard to shard. In a phase of held sessions, each shard must have its part of the held sessions and no
+    /// other session: `when = "sessions > n"` depends on that.
     #[test]
     fn m34_held_sessions_of_shards_are_those_of_one_process_after_drawn_phases(
         before in prop::collection::vec(histories::any_phase(), 1..3),
@@ -222,7 +223,7 @@ proptest! {
     ) {
         let mut phases = before;
         for phase in &mut phases {
-            // None of them may last into the phase of held sessions.
+            // No session of these phases may last into the phase of held sessions.
             phase.max_sessions = 40;
             phase.connect_rate = None;
             phase.open_first = false;
@@ -239,7 +240,8 @@ proptest! {
             let shards: Vec<Union> =
                 (0..of).map(|index| union_of(&plan, index..index + 1, of, target)).collect();
             for k in 0..held {
-                // Between two openings; by then the sessions of the phases before have ended.
+                // The time lies between two openings. It is not checked until the sessions of the phases before have
+                // ended.
                 let at = start + ms(k * every) + ms(every / 2);
                 if at < start + ms(opens_in + serves_in + 10) {
                     continue;
@@ -272,7 +274,7 @@ proptest! {
             last.load.length = None;
         }
         let plan = plan(phases);
-        // A plan that cannot be shared out is refused.
+        // A plan with fewer sessions than shards is refused.
         prop_assume!(u64::from(of) <= plan.sessions_to_share());
         holds_together(&plan, SimulatedTarget { opens_in, serves_in, ..Default::default() }, of);
     }

@@ -6,7 +6,7 @@ fn with_barrier(load: LoadModel, millis: Option<u64>, max_sessions: u32) -> Phas
     Phase { open_first: true, ..phase(load, millis, Unit::Message, max_sessions) }
 }
 
-/// Opens connections at a rate, so that the first sessions could finish long before the last is open.
+/// Limits the rate of connections, so that the first sessions could finish long before the last session is open.
 fn slowly(mut phase: Phase) -> Phase {
     phase.connect_rate = Some(100.0);
     phase
@@ -77,7 +77,7 @@ fn without_a_length_a_barrier_is_abandoned_when_no_session_opened_for_the_grace(
     ] {
         let mut world = World::new(plan(vec![slowly(with_barrier(shared(1000, 30), None, 30))]), target, 1);
         let end = world.run();
-        // The last of twenty opens at about 200 ms; the grace is 500 ms.
+        // The last of twenty sessions opens at about 200 ms; the grace is 500 ms.
         assert!((ms(500)..ms(500 + 300 + 100)).contains(&end), "{target:?} ended at {end:?}");
         assert_eq!((world.barrier_opened[0], world.abandoned), (None, Some(0)), "{target:?}");
         assert_eq!((world.counts(0).scheduled, world.outcomes.len()), (0, 0), "{target:?}");
@@ -133,7 +133,8 @@ fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
     assert_eq!(open(&mut first, &mut recorder, ms(3)), []);
     assert_eq!(open(&mut first, &mut recorder, ms(4)), [Action::Ready(0)]);
     assert_eq!(open(&mut first, &mut recorder, ms(5)), [], "it is ready once, and waits for the other");
-    // The only message of the second phase belongs to another worker, so this one opens nothing for it.
+    // The only message of the second phase belongs to the first worker, so the second worker opens nothing for that
+    // phase.
     assert_eq!(open(&mut second, &mut recorder, ms(6)), [Action::Ready(1)]);
     assert_eq!(open(&mut second, &mut recorder, ms(7)), [Action::Ready(0)]);
     first.open_barrier(0, ms(7));
@@ -147,7 +148,7 @@ fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
         })
         .collect();
     assert_eq!(times, [(ms(7), ms(9)); 2]);
-    // The load of the other phase never starts.
+    // Phase 0 has a length, so its end ends the phase, not the abandoned barrier.
     second.abandon(0);
     assert!(!second.is_done(ms(9)), "a phase with a length ends by it");
 }

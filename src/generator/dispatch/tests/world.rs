@@ -1,6 +1,6 @@
 //! A simulation around the dispatcher, without sockets: sessions open, serve, fail and close in virtual time, by seed.
 //!
-//! It keeps its own counts, and checks that the dispatcher obeys the rules of every history.
+//! The simulation keeps its own counts, and checks that the dispatcher obeys the rules that hold for every history.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -28,10 +28,11 @@ pub struct SimulatedTarget {
     pub refuses: u64,
     /// The probability of losing the session while it serves.
     pub drops: u64,
-    /// The probabilities of deferring a message, and of rejecting one.
+    /// The probability of deferring a message.
     pub defers: u64,
+    /// The probability of rejecting a message that is not deferred, and each recipient of a deferred message.
     pub rejects: u64,
-    /// The probabilities of deferring a recipient of a message with several, and of rejecting one.
+    /// The probability of deferring each recipient of an accepted message with several recipients.
     pub leaves: u64,
     /// The probability of ending an idle session.
     pub closes_idle: u64,
@@ -93,11 +94,12 @@ pub struct World {
     sessions: BTreeMap<SlotId, SimulatedSession>,
     births: u64,
     ended: BTreeSet<u64>,
-    /// Messages that are tried again: the number of their attempts, and the earliest start of the next one.
+    /// By message: the number of its attempts, and the earliest start of the next attempt.
     pub attempts: BTreeMap<u64, (u32, Duration)>,
     /// The number of attempts that were not the first.
     pub retries: u64,
-    /// Messages of several recipients: the recipients that may still get it, and whether an attempt was accepted.
+    /// Messages of several recipients: the recipients that may still get the message, and whether an attempt was
+    /// accepted.
     pub left: BTreeMap<u64, (Vec<u32>, bool)>,
     pub started: Vec<(ScheduledArrival, Duration)>,
     pub outcomes: BTreeMap<Outcome, u64>,
@@ -419,7 +421,7 @@ impl World {
                 }
                 if self.chance(self.target.closes_idle) {
                     let birth = self.sessions[&slot].birth;
-                    // The session may have been given work by then, which is lost with it.
+                    // The session may have got an arrival by then, which is lost with the session.
                     self.happenings.push(Reverse((self.now + ms(3), birth, slot, Happening::Closed)));
                 }
             }
@@ -526,7 +528,7 @@ impl World {
         let session = self.sessions.remove(&slot).unwrap();
         self.closed.push(self.now);
         if let Some(arrival) = session.serves {
-            // With a probability of one half it was closed before the arrival started.
+            // With a probability of one half the session was closed before the arrival started.
             if self.chance(50) && outcome == Outcome::Accepted {
                 self.started.pop();
                 self.dispatch.give_back(slot, arrival, &mut self.recorder);
