@@ -160,7 +160,10 @@ fn a_run_that_is_taken_over_after_the_lease_is_invalid() {
     let accepted = ended.count("accepted");
     assert!(accepted > 100 && accepted < 400, "{accepted}");
     ended.assert_adds_up();
-    assert_eq!(stage.taken(), accepted);
+    // The end of the lease cuts off messages in flight. The listener may have accepted one whose reply was not read: such
+    // a message is in doubt. All others are counted as accepted on both sides.
+    let (taken, in_doubt) = (stage.taken(), ended.count("in_doubt"));
+    assert!((accepted..=accepted + in_doubt).contains(&taken), "{taken}: {accepted} and {in_doubt} in doubt");
 }
 
 #[test]
