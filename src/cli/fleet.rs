@@ -16,7 +16,7 @@ use super::args::fleet::{FleetCommand, FleetRunArgs, FleetStatusArgs, MachinesAr
 use super::prepare::drawn;
 use super::screen::Screen;
 use super::{capacity, limit, run};
-use crate::command::fleet::GatheredFleet;
+use crate::command::fleet::{GatheredFleet, cannot_be_taken_over};
 use crate::command::{CommandError, MessageSink};
 use crate::fleet::gathering::{self, Fleet};
 use crate::fleet::init::COORDINATOR;
@@ -26,7 +26,7 @@ use crate::fleet::seed;
 use crate::fleet::server::PrivateServer;
 use crate::fleet::ssh::{self, SshStart};
 use crate::generator::preflight;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlanPart};
 use crate::verdict::ExitCode;
 
 /// How long started agents may take to join.
@@ -70,13 +70,18 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
         return resume::resume(args, run, screen);
     }
     check(&args.machines)?;
-    run::run_on(&args.run, screen, |plan, messages| {
-        let fleet = gather(&args.machines, plan, messages)?;
+    run::run_on(&args.run, screen, |compiled, messages| {
+        let fleet = gather(&args.machines, &compiled.plan, messages)?;
         if args.machines.local.is_none() && args.machines.ssh.is_empty() {
-            messages.say(&format!(
-                "smtpress: run {0}: if this command dies, `smtpress fleet run --resume {0}` within 10 s goes on",
-                plan.run_id
-            ));
+            let run = &compiled.plan.run_id;
+            messages.say(&match cannot_be_taken_over(PlanPart::Run, compiled) {
+                None => format!(
+                    "smtpress: run {run}: if this command dies, `smtpress fleet run --resume {run}` within 10 s goes on"
+                ),
+                Some(why) => {
+                    format!("smtpress: run {run}: if this command dies, no other can take the run over: {why}")
+                }
+            });
         }
         Ok(Some(fleet))
     })

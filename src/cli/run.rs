@@ -16,7 +16,7 @@ use crate::command::run::{LoadRun, check_before_load};
 use crate::command::signals::Signals;
 use crate::command::{CommandError, Copies, MessageSink, Prepared};
 use crate::generator::Stop;
-use crate::plan::Plan;
+use crate::profile::Compiled;
 use crate::profile::check::{never_retried, too_slow};
 use crate::telemetry::dashboard::StopControl;
 use crate::telemetry::{Endpoints, Exporters, ObservedRun};
@@ -24,7 +24,7 @@ use crate::verdict::ExitCode;
 
 /// Runs the load and prints its report.
 pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
-    run_on(args, screen, |plan, _| check_before_load(plan).map(|()| None))
+    run_on(args, screen, |compiled, _| check_before_load(&compiled.plan).map(|()| None))
 }
 
 /// Runs the load on the fleet that `gather` returns, or with `None` on this machine. Nothing is written or sent before
@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs, screen: &Screen) -> Result<ExitCode, CommandError> {
 pub fn run_on(
     args: &RunArgs,
     screen: &Screen,
-    gather: impl FnOnce(&Plan, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
+    gather: impl FnOnce(&Compiled, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
 ) -> Result<ExitCode, CommandError> {
     run_prepared(args, prepare(args)?, screen, gather)
 }
@@ -42,7 +42,7 @@ pub fn run_prepared(
     args: &RunArgs,
     mut prepared: Prepared,
     screen: &Screen,
-    gather: impl FnOnce(&Plan, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
+    gather: impl FnOnce(&Compiled, &MessageSink) -> Result<Option<GatheredFleet>, CommandError>,
 ) -> Result<ExitCode, CommandError> {
     if args.print_profile {
         write!(screen.out(), "{}", prepared.compiled.resolved)?;
@@ -60,7 +60,7 @@ pub fn run_prepared(
     let mut progress = ProgressDisplay::new(plan, args.common.shown(), io::stderr().is_terminal(), screen);
     let voice = progress.messages();
     let signals = Signals::listen(voice.clone())?;
-    let fleet = gather(plan, &voice)?;
+    let fleet = gather(&prepared.compiled, &voice)?;
     check_receiver(&prepared.compiled, fleet.as_ref().map(|own| &own.fleet))?;
     let directory = args.common.directory(plan, prepared.started_at)?;
     let run = LoadRun::begin(&prepared, directory)?.with_fleet(fleet);

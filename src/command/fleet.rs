@@ -42,15 +42,23 @@ pub fn cannot_be_taken_over(part: PlanPart, compiled: &Compiled) -> Option<&'sta
         return Some("it is a trial of a search for the capacity");
     }
     if compiled.plan.target.is_embedded() {
-        return Some("the embedded listener ended with its coordinator");
+        return Some("the embedded listener ends with its coordinator");
     }
-    if compiled.receiver.is_some() {
-        return Some(
-            "the receiver behind the relay ended with its coordinator, and nobody knows what was delivered since",
-        );
+    if let Some(receiver) = &compiled.receiver {
+        return Some(match receiver {
+            receiver if receiver.agent.is_some() => {
+                "the receiver on its agent ends with its coordinator, and what was delivered since is unknown"
+            }
+            receiver if receiver.addresses.is_empty() => {
+                "its deliveries are joined by its coordinator, from logs on that machine"
+            }
+            _ => {
+                "the receiver behind the relay ends with its coordinator, and what was delivered since is unknown"
+            }
+        });
     }
     (!compiled.plan.events.is_empty())
-        .then_some("its events were the coordinator's, and nobody knows which of them took place")
+        .then_some("its events are run by its coordinator, and which of them took place is unknown")
 }
 
 /// Returns the function by which an agent prepares a shard. `allow` lists the hosts beyond loopback that this machine

@@ -90,7 +90,7 @@ impl Stage {
 #[track_caller]
 fn run_id(run: &Fleet) -> String {
     let said = run.said();
-    let id = said.split("--resume ").nth(1).and_then(|rest| rest.split('`').next());
+    let id = said.split("smtpress: run ").nth(1).and_then(|rest| rest.split(':').next());
     id.unwrap_or_else(|| panic!("no run is named: {said}")).to_owned()
 }
 
@@ -239,7 +239,8 @@ fn what_cannot_be_taken_over_is_left_as_it_is() {
     run.await_seconds(1);
     let id = run_id(&run);
     run.signal(Signal::SIGKILL);
-    refused(stage.resume(&id, &stage.key, ""), "the embedded listener ended with its coordinator");
+    refused(stage.resume(&id, &stage.key, ""), "the embedded listener ends with its coordinator");
+    assert!(run.said().contains("no other can take the run over: the embedded listener"), "{}", run.said());
     let url = stage.server.url();
     let collected = Command::new(env!("CARGO_BIN_EXE_smtpress"))
         .args(["fleet", "collect", &id, "--nats", &url])
@@ -247,4 +248,53 @@ fn what_cannot_be_taken_over_is_left_as_it_is() {
         .unwrap();
     assert_eq!(collected.status.code(), Some(98), "{}", said(&collected));
     assert_eq!(run.pids(Member::Coordinator), [0_i32; 0]);
+}
+
+/// A load with an event.
+const EVENTS: &str = r#"
+[[phase]]
+name = "load"
+load = "constant-rate"
+rate = "20/s"
+for = "30s"
+
+[[event]]
+name = "one"
+at = "1s"
+run = "true"
+"#;
+
+/// What comes out of a relay, and which events took place, only the coordinator knows.
+#[test]
+fn a_run_with_a_receiver_or_events_is_not_taken_over_and_says_so_when_it_starts() {
+    for (flags, why) in [
+        ("--receive 127.0.0.1:0 -r 20/s -z 30s", "the receiver behind the relay ends with its coordinator"),
+        (
+            "--receive 127.0.0.1:0 --set receive.agent=agent-0 -r 20/s -z 30s",
+            "the receiver on its agent ends with its coordinator",
+        ),
+        ("--deliveries LOG -r 20/s -z 30s", "its deliveries are joined by its coordinator"),
+        ("EVENTS", "its events are run by its coordinator"),
+    ] {
+        let Some(stage) = Stage::start(1, "") else { return };
+        let [log, events] = ["deliveries.jsonl", "events.toml"].map(|name| stage.folder().join(name));
+        fs::write(&events, EVENTS).unwrap();
+        let receive = ["receive", "--receive", "127.0.0.1:0", "--deliveries", "deliveries.jsonl"];
+        let _receiver =
+            Processes::start(&mut smtpress(stage.folder(), &receive), &stage.folder().join("receive"));
+        assert!(wait_until(|| log.exists()));
+        let flags = flags.replace("LOG", &log.display().to_string());
+        let flags = flags.replace("EVENTS", &events.display().to_string());
+        let run = stage.run(1, &flags);
+        run.await_seconds(1);
+        assert!(run.said().contains(&format!("no other can take the run over: {why}")), "{}", run.said());
+        let id = run_id(&run);
+        run.signal(Signal::SIGKILL);
+        let ended = stage.resume(&id, &stage.key, "").wait();
+        assert_eq!((ended.code, &ended.stored), (2, &None), "{}", ended.said);
+        assert_eq!(ended.said.trim().lines().count(), 1, "one sentence: {}", ended.said);
+        for part in [why, "cannot be taken over", "start it again", "fleet collect"] {
+            assert!(ended.said.contains(part), "no {part:?} in {}", ended.said);
+        }
+    }
 }

@@ -43,8 +43,8 @@ pub fn resume(args: &FleetRunArgs, run: &str, screen: &Screen) -> Result<ExitCod
     let prepared = Prepared { path: kept.profile_path, started_at: kept.began, ..prepared };
     if let Some(why) = cannot_be_taken_over(kept.part, &prepared.compiled) {
         return Err(CommandError::usage(format!(
-            "run {run} cannot be taken over: {why}; its agents end their load by themselves, and `smtpress fleet collect {run}` prints \
-             their counts"
+            "run {run} cannot be taken over: {why}; its agents end their load by themselves within 10 s, then start it again; `smtpress \
+             fleet collect {run}` prints what they counted"
         )));
     }
     run::run_prepared(&args.run, prepared, screen, |_, messages| {
