@@ -1,8 +1,8 @@
-//! Adds the deliveries to a stored run afterwards: the same counts, times and judgement as with a receiver.
+//! Adds deliveries to a stored run. The run then has the counts, times and verdict that it would have with a receiver.
 //!
 //! # Decisions
-//! - The measurement of the run stays as it was judged. Only assertions on deliveries are judged again, and earlier
-//!   results on deliveries are replaced.
+//! - Only assertions on deliveries are judged again, and only earlier counts and times of deliveries are replaced. The
+//!   rest of the result stays as it was stored.
 //! - The seconds are filled separately: see [`delivered_seconds`](super::delivered_seconds).
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::collector::tally::Tally;
 use crate::verdict::grammar::Subject;
 use crate::verdict::{Assertion, ExitCode, Verdict, Windows};
 
-/// Returns the start and the end of each phase of a stored run, since its load began.
+/// Returns the start and the end of each phase of a stored run, since the run's epoch.
 pub fn windows(result: &RunResult) -> Vec<(Duration, Duration)> {
     let phase = |phase: &super::stored::StoredPhase| {
         let start = seconds(phase.start_s);
@@ -27,7 +27,8 @@ pub fn windows(result: &RunResult) -> Vec<(Duration, Duration)> {
     result.phases.iter().map(phase).collect()
 }
 
-/// Joins the run with its deliveries. `tally` holds their times, `assertions` are all of the profile.
+/// Joins the run with its deliveries. `tally` holds the times of the deliveries, and `assertions` all assertions of the
+/// profile.
 pub fn join(result: &mut RunResult, delivered: Delivered, tally: Tally, assertions: &[Assertion]) {
     let infos: Vec<PhaseInfo> = result.phases.iter().map(info).collect();
     let windows = windows(result);
@@ -58,7 +59,7 @@ pub fn join(result: &mut RunResult, delivered: Delivered, tally: Tally, assertio
     judge(result, &measured, &summary, assertions);
 }
 
-/// Adds the reasons about this receiver, and removes those about an earlier one.
+/// Replaces the reasons about an earlier receiver by those about this one.
 fn judge_validity(result: &mut RunResult, summary: &Summary) {
     let own = [Code::ReceiverOverloaded, Code::DeliveriesIncomplete];
     let validity = &mut result.validity;

@@ -1,11 +1,11 @@
-//! JUnit XML, for the page of a CI that shows tests: a case for each assertion, each limit, each goal of a
+//! Writes a run as JUnit XML, which CI systems show as tests: a case for each assertion, each limit, each goal of a
 //! capacity and each event.
 //!
-//! It lays out the claims of a [`View`] and decides none of them again.
+//! The module lays out the claims of a [`View`] and judges none of them again.
 //!
 //! # Decisions
-//! - If the measurement is invalid no case passes: cases that would have passed are errors. In a run that the user
-//!   stopped such cases are skipped. So the page never looks better than the exit code.
+//! - If the measurement is invalid, no case passes: cases that would have passed are errors. In a run that the user
+//!   stopped, such cases are skipped. So a CI system never shows a better result than the exit code.
 //! - A verdict that no case shows (such as a run without assertions that measured nothing) gets a case of its own.
 //! - CI systems identify a case by its class and its name over all files of a pipeline: the class names profile,
 //!   target, shard and phase, the name holds the assertion with its options, and remaining duplicates are numbered.
@@ -22,7 +22,7 @@ use super::view::{Claim, ClaimState, Head, Tone, View};
 /// The groups of claims, each a suite.
 const SUITES: [&str; 4] = ["assertions", "limits", "capacity", "events"];
 
-/// Returns the result as JUnit XML. Every text is escaped, and what XML cannot hold at all is written out as an escape.
+/// Returns the result as JUnit XML. Every text is escaped. Characters that XML cannot hold are written as `\u{...}`.
 pub fn junit(result: &RunResult) -> String {
     let view = View::of(result);
     let mut seen = HashSet::new();
@@ -66,7 +66,7 @@ struct JunitReport<'a> {
     suites: &'a [Suite],
 }
 
-/// Cases of one kind.
+/// The cases of one group of claims.
 struct Suite {
     name: &'static str,
     cases: Vec<Case>,
@@ -205,7 +205,7 @@ fn properties(result: &RunResult) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Returns the text with its lines, and without control characters, which XML 1.0 cannot hold even escaped.
+/// Returns the text, line by line, with escapes for control characters, which XML 1.0 cannot hold even as references.
 fn clean(text: &str) -> String {
     text.lines().map(format::harmless).collect::<Vec<_>>().join("\n")
 }

@@ -1,6 +1,6 @@
 //! A run as GitHub's Markdown, for a pull request: the verdict, the assertions, and the most important numbers.
 //!
-//! It lays out a [`View`] and decides nothing else.
+//! The module only lays out a [`View`].
 //!
 //! # Decisions
 //! - Foreign text (names, expressions, replies) is put into code spans, where nothing is a link, a mention of a person,
@@ -12,7 +12,7 @@ use super::view::{Cell, CellKind, ConditionView, Head, Medium, ReportTable, Sect
 
 /// The largest number of conditions that are shown.
 const CONDITIONS: usize = 10;
-/// The largest length of a reply that is shown.
+/// The largest length of a reply that is shown, in columns.
 const SAMPLE: usize = 200;
 
 /// Returns the run as Markdown.
@@ -105,7 +105,7 @@ pub(super) fn table(table: &ReportTable) -> String {
     text
 }
 
-/// Returns a title of smtpress, which needs no escape.
+/// Returns the title of a column: plain text, or code if a character needs an escape.
 fn title(text: &str) -> String {
     let is_plain = text.chars().all(|c| c.is_ascii_alphanumeric() || " .-%()'".contains(c));
     if is_plain { text.to_owned() } else { code(text) }

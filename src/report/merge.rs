@@ -1,13 +1,13 @@
 //! Merges the shards of one run into one result.
 //!
 //! Counts and distributions are added count by count (M17), and the sum is summarized and judged by the same code as
-//! any run. Nothing is averaged. Times are aligned on the starts of phases.
+//! any run. No value is averaged. Times are aligned on the starts of phases.
 //!
 //! # Decisions
 //! - Whole runs are never merged: they are separate measurements, for `compare`.
 //! - A shard that is missing or given twice is refused, and so are shards of different loads.
-//! - Shards that did not start together were not one load, and the run is invalid. Each stores its start by the clock
-//!   of its machine.
+//! - Shards that did not start together were not one load, and the run is invalid. Each shard stores its start by the
+//!   clock of its machine.
 //! - The run is invalid if one of its shards is, and interrupted if one of them was.
 //! - The largest number of sessions at once is unknown: the sum over the shards is reported, with a warning.
 
@@ -44,7 +44,7 @@ pub enum MergeError {
         /// The run.
         run: String,
     },
-    /// A run has another load.
+    /// A run is not a shard of the same load.
     #[error(
         "{run} is no shard of the same run as {other}: its {what} is another; give all shards the same profile, the same --seed and the same --shard count"
     )]
@@ -118,20 +118,20 @@ pub enum MergeError {
 #[derive(Debug)]
 pub struct Shards {
     results: Vec<RunResult>,
-    /// The position of each among the given runs.
+    /// The position of each shard among the given runs.
     given: Vec<usize>,
-    /// The largest allowed distance of their starts.
+    /// The largest allowed difference between the starts of two shards.
     max_skew: Duration,
 }
 
-/// The default for the largest distance of the shards' starts.
+/// The default for the largest difference between the starts of two shards.
 const MAX_SKEW: Duration = Duration::from_millis(100);
 
 impl Shards {
-    /// Checks that each run is one of this many shards; [`Shards::of`] checks that all are there.
+    /// Checks that each run is a shard of a run with `expected` shards; [`Shards::of`] checks that no shard is missing.
     ///
     /// # Errors
-    /// One is a whole run, or of another number of shards.
+    /// A run is not a shard, or has another number of shards.
     pub fn expect(runs: &[(String, RunResult)], expected: u32) -> Result<(), MergeError> {
         runs.iter().try_for_each(|(run, result)| match result.shard {
             None => Err(MergeError::NotAShard { run: run.clone() }),
@@ -145,10 +145,10 @@ impl Shards {
         })
     }
 
-    /// Checks that the runs are all the shards of one run. Each comes with the name that the user gave.
+    /// Checks that the runs are all shards of one run. Each run comes with the name that the user gave.
     ///
     /// # Errors
-    /// Some are not shards of one run, or some are missing.
+    /// The runs are not shards of one run, or a shard is missing.
     pub fn of(runs: Vec<(String, RunResult)>) -> Result<Shards, MergeError> {
         let mut found: BTreeMap<u32, usize> = BTreeMap::new();
         let (first_name, first) = runs.first().expect("there is at least one run");
@@ -163,7 +163,7 @@ impl Shards {
                 return Err(MergeError::Doubled { run: name.clone(), other, index: shard.index, of });
             }
         }
-        // `of` may be any number in a file, so only the given shards are listed.
+        // `of` may be any number in a file, so at most 20 missing shards are listed.
         let missing: Vec<u32> = (0..of).filter(|index| !found.contains_key(index)).take(20).collect();
         if !missing.is_empty() {
             let numbers: Vec<String> = missing.iter().map(u32::to_string).collect();
@@ -178,7 +178,7 @@ impl Shards {
         })
     }
 
-    /// Sets the largest allowed distance of their starts.
+    /// Sets the largest allowed difference between the starts of two shards.
     #[must_use]
     pub fn with_max_skew(self, max_skew: Duration) -> Shards {
         Shards { max_skew, ..self }
@@ -203,8 +203,8 @@ impl Shards {
         self.results.iter().map(of).collect()
     }
 
-    /// Returns the merged run. `seconds` are its seconds, if the files are there: without them assertions with a window
-    /// cannot be judged.
+    /// Returns the merged run. `seconds` are its seconds, if their files exist: assertions with a window cannot be judged
+    /// without them.
     ///
     /// # Errors
     /// A stored distribution cannot be read.
@@ -223,14 +223,14 @@ impl Shards {
             let watched: Vec<grammar::Assertion> = assertions.iter().map(watched).collect();
             windows = Windows::new(&watched, &infos, &expects);
             for second in seconds {
-                // An aborting assertion ended the shards already.
+                // The returned assertion does not end anything here: it has already ended the shards.
                 let _ = windows.feed(&second);
             }
         }
         let measured = self.measured(tally, &phases);
         let validity = parts::validity(&self.results, self.max_skew);
         let mut summary = Summary::new(&measured, &infos);
-        // The reasons against a shard were found by the shard, and are copied.
+        // Each shard has found its own reasons; they are copied.
         let lost = ValidityReason { code: Code::WorkerLost, phase: None, sentence: String::new() };
         let invalid = validity.status == ValidityStatus::Invalid;
         summary.validity.reasons = if invalid { vec![lost] } else { Vec::new() };
@@ -378,7 +378,7 @@ fn difference(first: &RunResult, other: &RunResult) -> Option<&'static str> {
 /// Returns the distribution of a metric, with its exact minimum and maximum.
 ///
 /// # Errors
-/// It is not stored, or cannot be read.
+/// The distribution is not stored, or cannot be read.
 pub fn histogram(result: &RunResult, metric: &StoredMetric) -> Result<Hist, MergeError> {
     let named = || (result.run_id.clone(), format!("{}/{}/{}", metric.phase, metric.name, metric.outcome));
     let Some(text) = &metric.hdr_base64 else {
@@ -414,7 +414,7 @@ pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
     }
 }
 
-/// Returns the `[[expect]]`s that expressions may name.
+/// Returns the expected refusals (`[[expect]]`) that expressions may name.
 fn expects(phases: &[StoredPhase]) -> Vec<Expect> {
     let mut names: Vec<&String> = phases.iter().flat_map(|phase| phase.expects.keys()).collect();
     names.sort();
@@ -430,7 +430,7 @@ fn expects(phases: &[StoredPhase]) -> Vec<Expect> {
     names.into_iter().map(named).collect()
 }
 
-/// Parses a stored assertion; `None`: this version does not understand it.
+/// Parses a stored assertion; `None` if this version does not understand it.
 fn asserted(assertion: &StoredAssertion) -> Option<grammar::Assertion> {
     let parsed = grammar::Assertion::parse(&assertion.expr).ok()?;
     let window = assertion.window_s.and_then(|window| Duration::try_from_secs_f64(window).ok());
@@ -438,7 +438,7 @@ fn asserted(assertion: &StoredAssertion) -> Option<grammar::Assertion> {
     Some(grammar::Assertion { phase: assertion.phase.clone(), window, builtin, abort, ..parsed })
 }
 
-/// Returns the assertion, if the stored seconds are enough to watch it.
+/// Returns the assertion, without its window if the stored seconds do not hold its subject.
 fn watched(assertion: &grammar::Assertion) -> grammar::Assertion {
     let window = assertion.window.filter(|_| {
         matches!(

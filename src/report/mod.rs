@@ -1,8 +1,8 @@
-//! Reports: the result of a run, as text and as files. It measures nothing and judges nothing.
+//! Reports: the result of a run, as text and as files. The module measures nothing and judges nothing.
 //!
-//! [`RunResult`] is the only input of every renderer; a run is reported again from its stored `result.json` with the same code.
-//! Only the files that grow with the run, `timeseries.csv`, `metrics.hlog` and `conditions.csv`, are written from its
-//! intervals.
+//! [`RunResult`] is the only input of every renderer, so a stored `result.json` is reported again with the same code. Only
+//! the files that grow with the run, `timeseries.csv`, `metrics.hlog` and `conditions.csv`, are written from the intervals of
+//! the run.
 
 pub mod blocks;
 pub mod compared;

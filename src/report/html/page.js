@@ -1,7 +1,7 @@
-// Draws the charts of the page from the data that it carries, and saves that data. Tables and words need none of this.
+// Draws the charts of the page from the data in the page, and saves these data as files. Tables and text need no script.
 "use strict";
 (() => {
-  // Of a run that goes on these change.
+  // While a run is in progress, `read` sets these again and again.
   let data, timeline, series, END;
   const text = (name) => JSON.parse(document.querySelector('script.file[data-name="' + name + '"]').textContent);
 
@@ -56,7 +56,7 @@
     }
     return row;
   };
-  // All phases of a moment in one row; counts as numbers a second.
+  // Adds up the rows of all phases of a second, and turns counts into rates per second.
   const readSeries = () => {
     if (!timeline) return null;
     const lines = text("timeseries.csv").split("\n").filter((line) => line);
@@ -73,7 +73,7 @@
     }
     const sorted = [...rows.values()].sort((a, b) => a.t - b.t);
     const columns = { t: sorted.map((row) => row.t) };
-    // The last row may be short: what little fell into it is no rate.
+    // The last row may be shorter than a second. Dividing by its length could show a rate that the run never had.
     for (const name of COUNTS) columns[name] = sorted.map((row) => row[name] / Math.max(row.length, 1));
     for (const name of STATES) columns[name] = sorted.map((row) => row[name]);
     return columns;
@@ -97,7 +97,7 @@
   };
   const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif';
 
-  // Where phases begin, and that a warm-up is not measured.
+  // Draws the start and the name of each phase, and a shade over a warm-up, which is not measured.
   const phases = {
     hooks: {
       drawAxes: [(u) => {
@@ -119,7 +119,7 @@
           ctx.lineTo(from, bbox.top + bbox.height);
           ctx.stroke();
         }
-        // Events: a line where the command started, a band while it ran.
+        // An event has a line at the start of its command, and a band until the end.
         ctx.setLineDash([]);
         for (const event of data.events) {
           const from = u.valToPos(event.from, "x", true), to = u.valToPos(event.to ?? END, "x", true);
@@ -146,7 +146,7 @@
           const to = Math.min(u.valToPos(phase.from + phase.length, "x", true), bbox.left + bbox.width);
           const label = phase.name + (phase.warmup && !phase.name.includes("warm") ? " (warm-up)" : "");
           const width = ctx.measureText(label).width;
-          // A name that would lie over another is left out.
+          // A name that would overlap the name before is left out.
           if (to <= from || from < end || from + width > bbox.left + bbox.width + 2) continue;
           ctx.fillText(label, from, bbox.top - 2 * devicePixelRatio);
           end = from + width + 6 * devicePixelRatio;
@@ -173,12 +173,12 @@
   });
   const width = (plot) => Math.max(280, plot.clientWidth);
   const log = { distr: 3, log: 10 };
-  // What the legend says: nothing while the pointer is nowhere.
+  // Returns the function that writes a value in the legend; the text is empty while the pointer is outside the chart.
   const told = (value) => (u, v, s, k) => (k == null ? "" : value(v, k));
   const line = (label, name, value, more) => ({ label, stroke: color(name), width: 2, value: told(value),
     points: { show: (u) => u.data[0].length < 40, size: 5 }, ...more });
 
-  // A chart over time; all of them zoom together.
+  // Draws a chart over time. All charts over time have the same zoom.
   const overTime = (plot, columns, lines, more) => new uPlot({
     width: width(plot), height: 240, padding: [22, 12, 0, 0],
     legend: { live: true }, cursor: { sync: { key: "time" }, drag: { x: true, y: false }, focus: { prox: -1 } },
@@ -194,7 +194,7 @@
   const times = (label) => [axis({ size: 66, values: (u, splits) => splits.map((v) => (v == null ? "" : short(v))), label, labelSize: label ? 18 : 0, space: 24,
     filter: onlyDecades, grid: { stroke: color("grid"), width: 1, filter: onlyDecades }, ticks: { stroke: color("line"), size: 4, filter: onlyDecades } })];
   const fromZero = { range: (u, low, high) => [0, high > 0 ? high * 1.08 : 1] };
-  // A logarithmic scale from a power of ten to the next that holds all.
+  // A logarithmic scale between the powers of ten around all values.
   const decades = { ...log, range: (u, low, high) => {
     if (low == null || !(low > 0)) return [0.01, 1];
     return [10 ** Math.floor(Math.log10(low)), 10 ** Math.ceil(Math.log10(high * 1.0001))];
@@ -202,9 +202,9 @@
   const positive = (values) => values.map((v) => (v > 0 ? v : null));
   const some = (values) => values.some((v) => v > 0);
 
-  // Areas on top of each other; the values told are each one's own.
+  // Draws stacked areas. The legend shows the value of each part, not the sum.
   const stacked = (plot, t, parts, value, label) => {
-    // A last point, for the last step to have its width.
+    // Repeats the last value, so that the last step has a width.
     t = [...t, END > t.at(-1) ? END : t.at(-1) + 1];
     parts = parts.map((part) => ({ ...part, values: [...part.values, part.values.at(-1)] }));
     const sums = [];
@@ -213,7 +213,7 @@
       below = below.map((v, i) => v + (part.values[i] || 0));
       sums.push(below);
     }
-    // The topmost is drawn first, so that each hides what is not its own.
+    // The sum of all parts is drawn first. Each smaller sum then covers the lower part of the area; one part stays visible.
     const order = parts.map((_, i) => i).reverse();
     const lines = order.map((i) => ({ label: parts[i].label, stroke: color(parts[i].color), fill: color(parts[i].color), width: 0.5,
       value: told((v, k) => value(parts[i].values[k] || 0)), points: { show: false },
@@ -229,7 +229,7 @@
     return null;
   };
 
-  // The quantiles of a time; `more`: what else is drawn, as pairs of values and line.
+  // Draws the quantiles of a time. `more` holds further lines, as pairs of values and options.
   const quantiles = (plot, what, own, label, more) => {
     const { t, step_s } = timeline.bands;
     const words = document.createElement("span");
@@ -366,7 +366,7 @@
         const rest = others > 0 && i === most.length - 1;
         return { label: rest ? others + " others" : name + (expected ? " (expected)" : ""),
           color: rest ? "c12" : expected && good.length ? good.shift() : bad.shift() || "c12",
-          // The last row may be short: what little fell into it is no rate.
+          // The last row may be shorter than a second. Dividing by its length could show a rate that the run never had.
           values: counts.map((n, row) => n / Math.max(length[row], 1)) };
       });
       return stacked(plot, timeline.steps.t, parts, rate, "a second");
@@ -453,14 +453,14 @@
     }, 100);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", renderAll);
-  // Paper is light, and canvases know nothing of it.
+  // Paper is white: canvases do not follow a change of colours, and are drawn again in light colours.
   const print = (on) => () => {
     document.documentElement.toggleAttribute("data-print", on);
     renderAll();
   };
   addEventListener("beforeprint", print(true));
   addEventListener("afterprint", print(false));
-  // For the page of a run that goes on.
+  // The page of a run in progress uses these.
   globalThis.charts = { drawn, read, render, end: () => END };
   document.documentElement.dataset.drawn = String([...drawn.values()].filter((one) => one.chart).length);
 })();

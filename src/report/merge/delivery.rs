@@ -1,11 +1,12 @@
-//! Merges the deliveries of shards, each with a receiver of its own.
+//! Merges the deliveries of shards. Each shard has its own receiver.
 //!
 //! # Decisions
 //! - Counts are added. The largest queue is the sum over the shards, and the drain is the longest of a shard: both are
 //!   upper bounds.
 //! - Slopes of queues are added, and so are the ends of their intervals, because the queues belong to one relay and are
 //!   not independent.
-//! - If the relay delivers a message of one shard to the receiver of another, it counts as foreign there, and as missing here.
+//! - A message that the relay delivers to the receiver of another shard counts as foreign in that shard, and as missing
+//!   in its own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::collector::growth::Growth;
 use crate::report::stored::delivery::{StoredAltered, StoredDelivery, StoredPhaseDelivery, StoredReceiver};
 use crate::report::stored::{RunResult, StoredPhase};
 
-/// Returns the merged deliveries; `None`: no shard had a receiver.
+/// Returns the merged deliveries; `None` if no shard had a receiver.
 pub fn delivered(results: &[RunResult]) -> Option<Box<Delivered>> {
     let runs: Vec<&StoredDelivery> = results.iter().filter_map(|shard| shard.delivery.as_ref()).collect();
     if runs.is_empty() {
@@ -99,7 +100,8 @@ fn counts_of(phase: &StoredPhaseDelivery) -> DeliveryCounts {
     }
 }
 
-/// Returns the missing recipients. The intended starts are not stored, and not shown.
+/// Returns the missing recipients. Their intended starts are set to 0: a result does not store them, and no report shows
+/// them.
 fn missing(shard: &RunResult) -> Vec<MissingRecipient> {
     let index = |name: &str| shard.phases.iter().position(|phase| phase.name == name);
     let named = shard.delivery.iter().flat_map(|delivery| &delivery.missing);

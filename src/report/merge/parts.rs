@@ -16,7 +16,7 @@ use crate::report::stored::{
     StoredDrained, StoredMetric, StoredPhase, StoredTls, StoredValidity, ValidityStatus,
 };
 
-/// Returns the phases of all shards. A window is as long as the longest.
+/// Returns the phases of all shards. The window of a phase is the longest window of its shards.
 pub fn phases(results: &[RunResult]) -> Vec<StoredPhase> {
     let mut whole = results[0].phases.clone();
     let mut together = work(results).into_iter();
@@ -90,7 +90,7 @@ fn add_addresses(sum: &mut Vec<Address>, part: &[Address]) {
     }
 }
 
-/// Returns the work of a shard's phase; `None`: its unit is of another version.
+/// Returns the work of a shard's phase; `None` if this version does not know the unit.
 fn stored_work(own: &stored::StoredWork) -> Option<Work> {
     Some(Work {
         unit: WorkUnit::ALL.into_iter().find(|unit| unit.as_str() == own.unit)?,
@@ -201,7 +201,8 @@ pub fn rough<'a>(metrics: impl Iterator<Item = &'a StoredMetric>) -> Vec<StoredM
     whole
 }
 
-/// Returns the conditions of all shards, by phase, the most frequent first; times are those of the first shard's phases.
+/// Returns the conditions of all shards, by phase, the most frequent first. Times are shifted as if each phase had
+/// started in all shards when it started in the first shard.
 pub fn conditions(results: &[RunResult]) -> Vec<StoredCondition> {
     let mut whole: Vec<StoredCondition> = Vec::new();
     for result in results {
@@ -237,7 +238,8 @@ pub fn conditions(results: &[RunResult]) -> Vec<StoredCondition> {
 /// The start of a phase of a shard, since the Unix epoch.
 struct PhaseBegin<'a> {
     at: Duration,
-    /// Only the start of the run's preparation is stored: its phase started at that time or later.
+    /// Whether the start of the load is not stored. `at` then counts from the start of the run, and the phase started at
+    /// that time or later.
     or_later: bool,
     shard: &'a RunResult,
 }
@@ -253,7 +255,7 @@ impl PhaseBegin<'_> {
     }
 }
 
-/// Returns the start of a shard's load, since the Unix epoch; `None`: not stored.
+/// Returns the start of a shard's load, since the Unix epoch; `None` if it is not stored.
 fn load_began(shard: &RunResult) -> Option<Duration> {
     since_epoch(shard.load_began_at.as_deref()?)
 }
@@ -262,7 +264,7 @@ fn since_epoch(stamp: &str) -> Option<Duration> {
     humantime::parse_rfc3339(stamp).ok()?.duration_since(std::time::UNIX_EPOCH).ok()
 }
 
-/// Returns the reason that shards did not start a phase together, by name and in words.
+/// Returns the reason for invalidity, by name and in words, if the shards did not start a phase together.
 fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> {
     let phases = results[0].phases.iter().filter(|phase| !phase.warmup);
     let gap = |phase: &StoredPhase| {
@@ -288,7 +290,7 @@ fn apart(results: &[RunResult], max_skew: Duration) -> Option<(String, String)> 
     })
 }
 
-/// Returns the reasons of all shards, and the one that they did not start together.
+/// Returns the reasons of all shards, and a further reason if the shards did not start together.
 pub fn validity(results: &[RunResult], max_skew: Duration) -> StoredValidity {
     let mut whole =
         StoredValidity { status: ValidityStatus::Valid, reasons: Vec::new(), explanations: Vec::new() };
@@ -308,7 +310,7 @@ pub fn validity(results: &[RunResult], max_skew: Duration) -> StoredValidity {
     whole
 }
 
-/// Returns the warnings of all shards, and those about values that merging leaves unknown.
+/// Returns the warnings of all shards, and warnings about values that are unknown after a merge.
 pub fn warnings(results: &[RunResult]) -> Vec<String> {
     let tell = |result: &RunResult| {
         let of = of(result);
@@ -338,7 +340,8 @@ fn of(result: &RunResult) -> String {
     result.shard.map(|shard| format!("shard {}/{}: ", shard.index, shard.of)).unwrap_or_default()
 }
 
-/// Merges the generator: resource use is added, and the largest peak of all shards is kept.
+/// Merges the health of the generators: CPU times, throttled times and counts are added; of peaks, shares, delays and waits
+/// the largest is kept.
 pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
     let mut whole = Generator::default();
     for part in results.iter().map(|shard| &shard.generator) {
@@ -357,13 +360,13 @@ pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
     Generator { lag_p99_ns: measured.then_some(lag_p99_ns), ..whole }
 }
 
-/// Merges the ledgers of the embedded listeners, one for each shard; `None`: one has none.
+/// Merges the ledgers of the embedded listeners, one for each shard; `None` if a shard has no ledger.
 pub fn ledger(results: &[RunResult]) -> Option<serde_json::Value> {
     let ledgers: Option<Vec<serde_json::Value>> = results.iter().map(|shard| shard.ledger.clone()).collect();
     ledgers?.into_iter().reduce(|sum, part| sum_of(sum, part, false))
 }
 
-/// Adds numbers, keeps the greatest of peaks, and leaves out text that differs.
+/// Merges two values: numbers are added, the larger of two peaks is kept, and texts that differ are left out.
 fn sum_of(sum: serde_json::Value, part: serde_json::Value, peak: bool) -> serde_json::Value {
     use serde_json::Value;
     match (sum, part) {

@@ -7,12 +7,13 @@ use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::Tally;
 use crate::report::seconds::{Seconds, SecondsError};
 
-/// Reads the shards' seconds together. Only as many seconds are in memory as the shards are apart.
+/// Reads the seconds of all shards together. The number of seconds in memory grows only with the largest shift between
+/// two shards.
 pub struct MergedSeconds {
     shards: Vec<ShardSeconds>,
     /// The seconds that are not complete yet, by their start in milliseconds.
     open: BTreeMap<u64, Interval>,
-    /// How far apart two shards' clocks may be, in milliseconds.
+    /// A second is complete when all shards are this many milliseconds beyond it: the largest shift, and one second.
     apart: u64,
     phases: usize,
 }
@@ -24,7 +25,7 @@ struct ShardSeconds {
 }
 
 impl MergedSeconds {
-    /// Reads shards in the order of [`super::Shards::shifts`].
+    /// Creates a reader of shards in the order of [`super::Shards::shifts`].
     pub fn new(seconds: Vec<Seconds>, shifts: Vec<Vec<i64>>) -> MergedSeconds {
         let phases = shifts.first().map_or(0, Vec::len);
         let apart = shifts.iter().flatten().map(|shift| shift.unsigned_abs()).max().unwrap_or(0);
@@ -39,7 +40,7 @@ impl MergedSeconds {
         MergedSeconds { shards, open: BTreeMap::new(), apart: apart * 1000 + 1000, phases }
     }
 
-    /// Reads the earliest remaining second of all shards. `None`: there are no more.
+    /// Reads the earliest remaining second of all shards; `None` if no second remains.
     fn take(&mut self) -> Option<Result<(), SecondsError>> {
         // A second that cannot be read comes first, to report the failure.
         let earliest = |shard: &mut ShardSeconds| shard.seconds.next_start().unwrap_or_default();
@@ -72,7 +73,7 @@ impl MergedSeconds {
             gauges_at = at;
             self.at(at, second.length).tally.phases[index] += tally;
         }
-        // The gauges are of the whole run: they go with the latest phase.
+        // The gauges describe the whole run. They are shifted as the last phase that has counts in this second.
         let gauges = &mut self.at(gauges_at, second.length).gauges;
         let Gauges { sessions, in_flight, waiting, retrying, queued, .. } = second.gauges;
         if let Some(queued) = queued {

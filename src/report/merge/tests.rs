@@ -17,7 +17,7 @@ fn hist(values: &[u64]) -> Hist {
     hist
 }
 
-/// Returns a shard whose accepted arrivals took these times. Those of `lost` timed out.
+/// Returns a shard with accepted arrivals of the times `accepted`, and with arrivals that timed out after the times `lost`.
 fn shard(index: u32, of: u32, accepted: &[u64], lost: &[u64]) -> RunResult {
     let mut result = fixtures::accepted();
     result.shard = Some(StoredShard { index, of });
@@ -57,7 +57,7 @@ fn merged(results: Vec<RunResult>) -> RunResult {
     Shards::of(named(results)).unwrap().merge(None).unwrap()
 }
 
-/// Returns a shard with a receiver behind the relay. `accepted` recipients were accepted, and this many of them are
+/// Returns a shard with a receiver behind the relay. `accepted` recipients were accepted, and `missing` of them are
 /// missing.
 fn relayed(index: u32, accepted: u64, missing: u64, growth: f64) -> RunResult {
     let mut result = shard(index, 2, &[1_000, 2_000], &[]);
@@ -194,7 +194,7 @@ fn shards_that_began_apart_are_no_valid_run_and_are_named() {
     );
     let wide = Shards::of(named(began("08.000000000"))).unwrap().with_max_skew(Duration::from_secs(9));
     assert_eq!(wide.merge(None).unwrap().verdict.exit_code, 0);
-    // The start of the load of a phase decides. Behind a gate it may be later in one shard.
+    // The start of the load of a phase decides. A start barrier may delay it in one shard.
     let mut gated = began("00.000000000");
     gated[0].phases[0].start_s = 0.5;
     assert!(merged(gated).validity.explanations[0].starts_with("shard 0/2: "));
@@ -222,7 +222,7 @@ fn a_shard_whose_start_is_not_stored_began_no_earlier_than_its_run() {
         words.starts_with("shard 2/3: phase steady began at least 8.50 s later than in shard 0/3"),
         "{words}"
     );
-    // The first shard may have started at any time, so the distance of the starts is unknown.
+    // A shard without a stored start of its load may have started at any later time, so the difference is unknown.
     for (started, load) in [
         (["00", "00", "09"], [None, Some("09.5"), Some("09.5")]),
         (["00", "00", "09"], [None, None, None]),
@@ -273,7 +273,7 @@ fn what_is_not_the_whole_is_refused_and_the_sentence_says_what_to_do() {
     other.profile.seed = 7;
     let text = refusal(vec![of(0, 2), other]);
     assert!(text.contains("its seed is another") && text.contains("--seed"), "{text}");
-    // The user knows the number of shards.
+    // The user states the number of shards.
     let expected = |results: Vec<RunResult>, n| Shards::expect(&named(results), n);
     expected(vec![of(0, 3), of(2, 3)], 3).unwrap();
     let text = expected(vec![of(0, 3), of(2, 4)], 3).unwrap_err().to_string();
