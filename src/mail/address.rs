@@ -7,8 +7,8 @@ use super::placeholder::{self, InvalidTemplate, TemplatePiece};
 /// The rules for addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether an address must keep the grammar and the lengths of RFC 5321. Otherwise it only has to fit on a command
-    /// line.
+    /// Whether an address must follow the grammar and the lengths of RFC 5321. Otherwise the address only has to fit on
+    /// a command line.
     pub strict: bool,
     /// Whether an address may have characters beyond ASCII (RFC 6531).
     pub utf8: bool,
@@ -21,7 +21,7 @@ impl Default for Rules {
     }
 }
 
-/// The longest address in bytes without strict rules. A header line can still hold it (RFC 5322 2.1.1).
+/// The longest address in bytes without strict rules: an address that still fits on a header line (RFC 5322 2.1.1).
 const LONGEST: usize = 900;
 
 /// Why a pattern is not a mailbox.
@@ -48,7 +48,7 @@ pub enum InvalidAddress {
         /// The character.
         found: char,
     },
-    /// The same for addresses that need not keep the grammar.
+    /// As `Character`, for addresses that need not follow the grammar.
     #[error(
         "{pattern:?} has the character {found:?}, which would end or break the command line: no address is sent with it"
     )]
@@ -77,7 +77,7 @@ pub enum InvalidAddress {
     /// No `@`.
     #[error("`{0}` has no domain: write it as local-part@domain")]
     NoDomain(String),
-    /// No `@`, in the only address that RCPT accepts without one.
+    /// No `@`, in `postmaster`: the only address that RCPT accepts without a domain.
     #[error(
         "`{0}` has no domain: only RCPT may name it so (RFC 5321 4.5.1), and not every listener takes it; write it as {0}@domain"
     )]
@@ -115,7 +115,7 @@ pub enum InvalidAddress {
 }
 
 impl InvalidAddress {
-    /// Whether the address could be sent if addresses need not keep the grammar.
+    /// Whether the address could be sent if addresses did not have to follow the grammar.
     pub fn is_sendable(&self) -> bool {
         use InvalidAddress::{Domain, LocalPart, Long, LongLocalPart, NoDomain, Postmaster};
         match self {
@@ -156,7 +156,7 @@ fn check(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), InvalidAddres
 /// Checks that SMTP can carry the characters.
 fn check_characters(mailbox: &str, pattern: &str, rules: Rules) -> Result<(), InvalidAddress> {
     let quoted = mailbox.rsplit_once('@').is_some_and(|(local, _)| is_quoted_string(local));
-    // A byte order mark belongs to no address, and is invisible.
+    // A byte order mark, a line or paragraph separator, and a replacement character belong to no address.
     let carried = |c: char| match c {
         ' ' => quoted || !rules.strict,
         '<' | '>' => !rules.strict,
@@ -185,8 +185,8 @@ fn in_ascii(pattern: &str) -> Option<String> {
     local.is_ascii().then(|| format!("{local}@{domain}"))
 }
 
-/// Checks that a command line can carry an address that need not keep the grammar: the path must end where the command
-/// ends it.
+/// Checks that a command line can carry an address that need not follow the grammar: outside a quoted local part the
+/// address has no angle bracket, so that the path ends at the `>` of the command.
 fn check_line(mailbox: &str, pattern: &str) -> Result<(), InvalidAddress> {
     if mailbox.is_empty() {
         return Err(InvalidAddress::Empty);
@@ -235,7 +235,7 @@ fn is_dot_string(local: &str) -> bool {
     local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(is_atext))
 }
 
-/// Whether it is a `Quoted-string` (RFC 5321). [`parse`] has already refused some characters.
+/// Whether it is a `Quoted-string` (RFC 5321). [`check_characters`] refuses control characters.
 fn is_quoted_string(local: &str) -> bool {
     let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
     let mut bytes = inner.bytes();

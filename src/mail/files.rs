@@ -1,22 +1,24 @@
-//! Messages from files. All files are found and read once before the run. Then messages are sent from memory, or, if
-//! the files are too large for that, from the files themselves, one block at a time.
+//! Messages from files. All files are found and read once before the run. During the run, messages are sent from
+//! memory, or, if the files are too large for that, read from the files block by block.
 //!
 //! # Decisions
-//! - The declared size and the sent bytes are those of the content with CRLF at the end of every line, whatever the
-//!   file has. A CR that ends no line stays unchanged: some listeners refuse it, and this can be tested.
-//! - A corpus of up to [`HELD`] bytes is held in memory. No file is touched during the run, so none can vanish.
+//! - The declared size and the sent bytes are those of the content with CRLF at the end of every line, whatever line
+//!   ends the file has. A CR that ends no line stays unchanged: some listeners refuse it, and this can be tested.
+//! - A corpus of up to [`HELD`] bytes is held in memory. No file is opened during the run, so a removed file does not
+//!   matter.
 //! - A larger corpus is read during the run with blocking calls on the worker's thread, `BLOCK` bytes at a time. From
 //!   the page cache this takes about as long as a copy. A slow disk delays the thread's other sessions, which shows in
 //!   `lag`. A separate thread for reading would cost two wake-ups for each block.
 //! - No file stays open between two blocks. For each block, the file is opened again, and checked before and after the
-//!   read: device, inode, length and time of change must be those of the first read. If not, the content is lost. A
-//!   message that is half old and half new is worse than none.
-//! - Only the name may be a pattern, not the folders before it: a profile from another person must not walk the whole disk.
-//! - Only regular files are opened, and never with waiting: a FIFO or a device would hang.
+//!   read: device, inode, length and modification time must be those of the first read. If not, the content is lost: no
+//!   message is sent whose parts come from different versions of a file.
+//! - Only the file name may be a pattern, not the folders before it: a profile from another person must not search the
+//!   whole disk.
+//! - Only regular files are read, and files are opened with O_NONBLOCK: opening a FIFO or a device could block.
 //! - In a folder or a pattern, files that are not messages are skipped, counted and named: an empty file, an mbox, a
-//!   file of another name. A file that is named itself must be a message.
-//! - A folder with `cur` and `new` is a Maildir. All files of these two are messages; files in `tmp` are not complete
-//!   yet.
+//!   file of another name. A file that is named without a pattern must be a message.
+//! - A folder with `cur` and `new` is a Maildir. All files of these two folders are messages. Files in `tmp` may be
+//!   incomplete and are not read.
 
 mod found;
 
@@ -101,7 +103,7 @@ pub enum InvalidFiles {
     /// Too many files.
     #[error("{0} has more than {1} entries")]
     Many(String, usize),
-    /// It changed while it was read.
+    /// The file changed while it was read.
     #[error("{0} changed while it was read")]
     Changed(String),
 }
@@ -129,7 +131,7 @@ fn shown(path: &Path) -> String {
 /// The file is not a regular file, is empty, has more than `most` bytes, or cannot be read.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, InvalidFiles> {
     let (file, found) = open(path, most)?;
-    // At most as many bytes as it had when it was opened: some files have no end.
+    // Reads at most as many bytes as the file had when it was opened: some files have no end.
     let mut content = Vec::new();
     file.take(found.len()).read_to_end(&mut content).map_err(|error| InvalidFiles::io(path, &error))?;
     if content.len() as u64 == found.len() { Ok(content) } else { Err(InvalidFiles::Changed(shown(path))) }
@@ -137,7 +139,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, InvalidFiles> {
 
 fn open(path: &Path, allowed: u64) -> Result<(File, Metadata), InvalidFiles> {
     let io = |error| InvalidFiles::io(path, &error);
-    // Without waiting, because the path may be a FIFO.
+    // O_NONBLOCK, because the open would block if the path is a FIFO.
     let nonblocking = nix::fcntl::OFlag::O_NONBLOCK.bits();
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(io)?;
     let found = file.metadata().map_err(io)?;
@@ -149,7 +151,7 @@ fn open(path: &Path, allowed: u64) -> Result<(File, Metadata), InvalidFiles> {
     }
 }
 
-/// The facts that identify the file that was read.
+/// The metadata by which a later open recognizes the same, unchanged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileIdentity {
     device: u64,
@@ -169,7 +171,7 @@ impl From<&Metadata> for FileIdentity {
     }
 }
 
-/// Remarks about the messages, each a number of files.
+/// Numbers of files with properties to report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remarks {
     /// Files with bytes above 127, which need 8BITMIME (RFC 6152).
@@ -220,8 +222,8 @@ impl PartialEq for Corpus {
 }
 
 impl Corpus {
-    /// Finds the files and reads each once. `pattern` is a file, a folder (its `*.eml`), or a folder with a pattern of
-    /// names.
+    /// Finds the files and reads each once. `pattern` is a file, a folder (its `*.eml`, or all files of a Maildir), or
+    /// a folder with a pattern of file names.
     ///
     /// # Errors
     /// The first error, with the file's name.
@@ -261,7 +263,7 @@ impl Corpus {
         Ok(corpus)
     }
 
-    /// Skips a file that cannot be sent, unless it was named itself.
+    /// Skips a file that cannot be sent, unless it was named without a pattern.
     fn skip(&mut self, path: &Path, error: InvalidFiles, alone: bool) -> Result<(), InvalidFiles> {
         match Unfit::of(&error).filter(|_| !alone) {
             Some(why) => {
@@ -445,7 +447,7 @@ impl Entry {
 }
 
 /// Passes the bytes of a block to `sink`, with CRLF at the end of each line. `before` is the byte before the block.
-/// `ends` says that the file, and so its last line, ends with this block.
+/// `ends` says that the file ends with this block. Its last line then ends in CRLF too.
 fn normalise(block: &[u8], before: u8, ends: bool, mut sink: impl FnMut(&[u8])) {
     let mut from = 0;
     for lf in memchr_iter(b'\n', block) {
@@ -465,7 +467,7 @@ fn normalise(block: &[u8], before: u8, ends: bool, mut sink: impl FnMut(&[u8])) 
     }
 }
 
-/// The facts about a file, as far as it is scanned.
+/// The properties of a file that the scan has found so far.
 #[derive(Default)]
 struct ScannedFile {
     has_message_id: bool,

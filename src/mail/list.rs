@@ -1,19 +1,20 @@
-//! Mailboxes from a CSV file: the first column, or the one with the heading `mailbox` or `email`. `message` decides
-//! which mailbox is used when.
+//! Mailboxes from a CSV file: the first column, or the column with a heading such as `mailbox` or `email`. `message`
+//! chooses the mailboxes of each message.
 //!
 //! # Decisions
-//! - A first line `sep=;` sets the separator of the columns. Without it, the first line shows it: tabs, semicolons or
-//!   commas.
+//! - A first line `sep=;` sets the separator of the columns. Otherwise the tabs, semicolons or commas in the first line
+//!   determine the separator.
 //! - `Name <a@b.example>` and `<a@b.example>` are read as the address in them, and `<>` as the null reverse path.
-//! - All lines are read before an error is reported, so that one report lists all faults.
+//! - All lines are read before an error is reported, so that one report counts all bad lines and names the first of
+//!   them.
 
 use std::fmt;
 
 use super::address::{self, InvalidAddress, Rules};
 
-/// The most mailboxes of a list.
+/// The largest number of mailboxes of a list.
 const MOST: usize = 10_000_000;
-/// The headings of the column with mailboxes, without regard to case, spaces and hyphens.
+/// The headings of the column with mailboxes. Case, spaces, hyphens and underscores do not matter.
 const HEADINGS: [&str; 5] = ["mailbox", "email", "emailaddress", "mail", "address"];
 /// How many bad lines an error names.
 const NAMED: usize = 5;
@@ -66,7 +67,7 @@ impl BadLines {
         self.count
     }
 
-    /// Whether one of these addresses could be sent if addresses need not obey the grammar.
+    /// Whether one of the first of these addresses could be sent if addresses did not have to follow the grammar.
     pub fn has_sendable(&self) -> bool {
         self.first.iter().any(|(_, line)| matches!(line, BadLine::Mailbox(reason) if reason.is_sendable()))
     }
@@ -198,7 +199,7 @@ impl List {
         (self.text.capacity() + 4 * self.ends.capacity()) as u64
     }
 
-    /// Returns the mailbox with this number. After the last mailbox the first follows again.
+    /// Returns the mailbox with this number. After the last mailbox the numbering continues with the first.
     pub(super) fn mailbox(&self, number: u64) -> &[u8] {
         let place = (number % self.ends.len() as u64) as usize;
         let start = place.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
@@ -211,12 +212,12 @@ impl List {
     }
 }
 
-/// Returns the number of the line, from 1, of the record at an offset. The reader's own count is one too small after
-/// CRLF.
+/// Returns the number of the line, from 1, of the record at an offset. The line number of the CSV reader is one too
+/// small after CRLF.
 pub fn line_of(file: &[u8], at: usize) -> u64 {
     let skipped = file[at.min(file.len())..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let before = &file[..(at + skipped).min(file.len())];
-    // Old files end their lines in a lone CR.
+    // Some old files end their lines in a lone CR.
     let end = if memchr::memchr(b'\n', file).is_some() { b'\n' } else { b'\r' };
     memchr::memchr_iter(end, before).count() as u64 + 1
 }

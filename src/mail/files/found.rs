@@ -11,11 +11,11 @@ use memchr::memchr;
 
 use super::{InvalidFiles, shown};
 
-/// The most files.
+/// The largest number of files.
 const MOST_FILES: usize = 100_000;
 /// The most entries of a folder that are examined.
 const MOST_ENTRIES: usize = 1_000_000;
-/// The files that a folder stands for.
+/// The files that are taken from a folder without a pattern.
 const IN_FOLDER: &str = "*.eml";
 
 /// Why a file is not a message that can be sent.
@@ -63,7 +63,7 @@ impl Unfit {
     }
 }
 
-/// The skipped files: for each reason their number and the name of the first.
+/// The skipped files: for each reason the number of files and the name of the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skipped(BTreeMap<Unfit, (u64, String)>);
 
@@ -101,7 +101,7 @@ pub(super) struct FoundFiles {
     /// The paths, sorted by name.
     pub(super) paths: Vec<PathBuf>,
     pub(super) skipped: Skipped,
-    /// Whether the pattern is the name of a single file.
+    /// Whether the pattern names a single file, without wildcards.
     pub(super) alone: bool,
 }
 
@@ -118,7 +118,7 @@ impl Names {
     /// Returns why a name is skipped; `Some(None)` if the pattern excludes it, which is not reported.
     fn refuse(&self, name: &str) -> Option<Option<Unfit>> {
         match self {
-            // As in a shell, `*` does not match hidden files.
+            // As in a shell, a pattern takes hidden files only if it begins with a dot.
             Names::Pattern(pattern) if !pattern.matches(name) => Some(None),
             Names::Pattern(pattern) if pattern.as_str().starts_with('.') => None,
             _ if name.starts_with('.') => Some(Some(Unfit::Hidden)),
