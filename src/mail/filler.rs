@@ -1,4 +1,4 @@
-//! The text that fills messages up. It is rendered and dot-stuffed once, and then copied.
+//! The text that fills messages up to their size. The text is rendered and dot-stuffed once, and then copied.
 
 use rand_chacha::rand_core::Rng;
 
@@ -8,7 +8,7 @@ use super::stuffed::{ContentForm, Stuffed};
 /// The filler repeats after about this many bytes, so that it takes no more memory for large messages.
 pub(super) const PERIOD: u64 = 1 << 20;
 
-/// The longest line in characters, without its CRLF. It is one less than 78, which leaves room for a `-` where a line
+/// The longest line in characters, without its CRLF. RFC 5322 2.1.1 asks for 78. One is left for the `-` where a line
 /// is cut.
 const LINE: usize = 77;
 

@@ -1,5 +1,5 @@
-//! The messages of a run: the parts that all share, and each message as the content of a transaction. The generator
-//! decides the number of each message.
+//! The messages of a run: the parts that all messages share, and each message as the content of a transaction. The
+//! generator decides the number of each message.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,16 +25,16 @@ const MAIL_SYSTEM: &str = "mailer-daemon@smtpress.invalid";
 /// The most unstuffed bytes of a piece.
 const PIECE: u64 = 64 * 1024;
 
-/// Makes the messages of a run. The parts that they share are rendered once.
+/// Makes the messages of a run. The parts that all messages share are rendered once.
 ///
 /// # The message
-/// Lines end in CRLF. The text is US-ASCII, except in messages from files, and if addresses and header fields in UTF-8
-/// were asked for (RFC 6532). The header has From, To (the recipient, or `undisclosed-recipients:;` for several),
-/// Subject, Date, Message-ID, X-Smtpress-Run, X-Smtpress-Seq, the user's fields, MIME-Version, Content-Type and
-/// Content-Transfer-Encoding. Then come the user's text, and filler up to the size; some of its lines begin with a dot.
-/// Lines have at most 78 characters, except those that the user wrote, and header lines with a longer address or run
-/// id. A message from a file is preceded by X-Smtpress-Run, X-Smtpress-Seq, the user's fields, and a Message-ID if it
-/// has none.
+/// Lines end in CRLF. The text is US-ASCII, except in messages from files, and except in addresses and header fields if
+/// the profile asks for UTF-8 (RFC 6532). The header has From, To (the recipient, or `undisclosed-recipients:;` for
+/// several), Subject, Date, Message-ID, X-Smtpress-Run, X-Smtpress-Seq, the user's fields, MIME-Version, Content-Type
+/// and Content-Transfer-Encoding. Then come the user's text, and filler up to the size; some of its lines begin with a
+/// dot. Lines have at most 78 characters, except those that the user wrote, and header lines with a longer address or
+/// run id. A message from a file is preceded by X-Smtpress-Run, X-Smtpress-Seq, the user's fields, and a Message-ID if
+/// it has none.
 pub struct Mailer {
     /// The senders; `None` for the null reverse path.
     from: Option<RenderedMailboxes>,
@@ -89,11 +89,11 @@ enum Rest {
 
 impl Mailer {
     /// Creates the mailer. `spec`, `seed` and the number n determine message n, except for the run id, the date (RFC
-    /// 5322 3.3), and the session's number where a template asks for it. Characters of `run_id` other than letters,
-    /// digits, `-`, `_` and `.` are written as `-`, and so are characters of `date` that are not printable ASCII.
+    /// 5322 3.3), and the session's number where a template asks for it. Each character of `run_id` that is not a
+    /// letter, a digit, `-`, `_` or `.` is written as `-`. So is each character of `date` that is not printable ASCII.
     ///
     /// # Panics
-    /// If [`Spec::check`] fails: a plan holds only specs that passed it.
+    /// If [`Spec::check`] fails. A plan holds only specs that passed the check.
     pub fn new(spec: &Spec, seed: u64, run_id: &str, date: &str) -> Mailer {
         let parts = spec.parts().expect("the spec of a plan has passed its check");
         let run_id = replaced(run_id, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
@@ -126,8 +126,9 @@ impl Mailer {
         mailer
     }
 
-    /// Returns the smallest size of a message with filler, in bytes: the part before the filler with the longest
-    /// numbers, and one CRLF; about 400. A smaller size in the spec is raised to this one.
+    /// Returns the smallest size of a message with filler, in bytes: the DKIM signature if there is one, the part
+    /// before the filler with the longest numbers, and one CRLF; about 400 without a signature. A smaller size in the
+    /// spec is raised to this minimum.
     pub fn minimum(&self) -> u64 {
         self.least
     }
@@ -137,7 +138,7 @@ impl Mailer {
         self.message_of_session(n, 0)
     }
 
-    /// Returns message `n`, sent in a session. If messages are signed, it is signed here.
+    /// Returns message `n`, sent in a session. If messages are signed, this call signs the message.
     pub fn message_of_session(self: &Arc<Mailer>, n: u64, session: u64) -> Message {
         let mut message =
             Message { mailer: Arc::clone(self), n, session, size: 0, signature: None, only: None };
@@ -183,7 +184,7 @@ fn content(
     let filler = || Rest::Filler {
         sampler: parts.sampler.clone(),
         sizes: Sampler::stream(seed),
-        // The filler's size depends on the head.
+        // A placeholder: the size of the filler depends on the head, so `Mailer::new` replaces it.
         filler: Filler::new(seed, 1),
     };
     let mut head = match spec.body {
@@ -214,7 +215,7 @@ fn content(
     }
 }
 
-/// One message: a handle of a few words, whose bytes are rendered on demand.
+/// One message: a small handle. Its bytes are rendered on demand.
 #[derive(Clone, Debug)]
 pub struct Message {
     mailer: Arc<Mailer>,
@@ -223,7 +224,7 @@ pub struct Message {
     size: u64,
     /// The DKIM-Signature field, which precedes everything else.
     signature: Option<Arc<[u8]>>,
-    /// The indices of the recipients to which it is sent; `None` for all.
+    /// The indices of the recipients to which the message is sent; `None` for all.
     only: Option<Arc<[u32]>>,
 }
 
@@ -336,7 +337,7 @@ impl Message {
     /// Returns the whole content, without dot stuffing.
     ///
     /// # Errors
-    /// The content is gone: its file was removed.
+    /// The content is lost: its file was removed or has changed.
     pub fn content(&self) -> Result<Vec<u8>, Lost> {
         let (mut content, mut at) = (Vec::with_capacity(usize::try_from(self.size).unwrap_or(0)), 0);
         while at < self.size {
@@ -386,7 +387,7 @@ impl Content for Message {
         let before = out.len();
         let to = self.append(ContentForm::Plain, offset, limit.min(PIECE), out)?;
         let beyond = to.saturating_sub(offset.saturating_add(limit));
-        // A piece is cut at the limit.
+        // The piece is cut at the limit.
         out.truncate(out.len() - usize::try_from(beyond).unwrap_or(out.len() - before));
         Ok(to - beyond)
     }
@@ -398,7 +399,7 @@ impl Content for Message {
     }
 }
 
-/// The parts of the header that all messages of a run share. None of its lines begins with a dot.
+/// The parts of the header that all messages of a run share. No line of the header begins with a dot.
 struct Header<'a> {
     /// The sender; `None` for the mail system.
     from: Option<Draft>,
@@ -409,8 +410,8 @@ struct Header<'a> {
 }
 
 impl Header<'_> {
-    /// Returns the header up to the fields about the content. The user's fields replace those of smtpress with the same
-    /// name.
+    /// Returns the header up to the fields about the content. A field of the user replaces the field of smtpress with
+    /// the same name.
     fn draft(
         &self,
         subject: Option<&HeaderField>,

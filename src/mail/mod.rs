@@ -1,11 +1,13 @@
 //! Addresses, envelopes and message bytes, all determined by seed and sequence number.
 //!
-//! A [`Spec`] describes the messages, and [`Spec::check`] checks that they are possible. A [`Mailer`] renders once what
-//! all messages share. A [`Message`] is a handle to one of them and implements [`Content`](crate::smtp::Content).
-//! [`encode`] stuffs dots. [`files`] and [`List`] read the user's files before the run.
+//! A [`Spec`] describes the messages, and [`Spec::check`] checks that they can be made. A [`Mailer`] renders once the
+//! parts that all messages share. A [`Message`] is a handle to one message and implements
+//! [`Content`](crate::smtp::Content). [`encode`] stuffs dots. [`files`] and [`List`] read the user's files before the
+//! run.
 //!
 //! # Decisions
-//! - The filler is rendered once, stuffed once, and shared: a piece of a body is one copy of prepared bytes.
+//! - The filler is rendered and stuffed once, and all messages share it: a piece of a body is one copy of prepared
+//!   bytes.
 //! - Content and size of message n depend only on spec, seed, n, run id, date and (where `{session}` is used) the
 //!   session's number. So two runs differ only in the documented fields.
 
@@ -37,20 +39,21 @@ pub use text::{InvalidField, InvalidText};
 /// A message size in bytes, before dot stuffing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MessageSize {
-    /// Always the same.
+    /// Always this size.
     Fixed(u64),
-    /// Uniform between the two, both included.
+    /// Uniform between `min` and `max`, both included.
     Uniform {
         /// The smallest size.
         min: u64,
         /// The largest size.
         max: u64,
     },
-    /// One of these, by weight.
+    /// One of these sizes, each with its weight.
     Weighted(Vec<(u64, f64)>),
-    /// Log-normal, within the bounds.
+    /// Log-normal, between `min` and `max`.
     LogNormal {
-        /// The median: half of the sizes are smaller and half are larger, whatever the bounds are.
+        /// The median: whatever the bounds are, half of the sizes are at most the median, and half are at least the
+        /// median.
         median: u64,
         /// The standard deviation of the size's natural logarithm: 0.5 is narrow, 2 is wide.
         sigma: f64,
@@ -78,7 +81,7 @@ impl MessageSize {
 /// The order in which entries are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// One after the other; after the last one the first follows again.
+    /// One after the other; after the last entry the first follows.
     #[default]
     InTurn,
     /// Random, by seed and the message's number. The recipients of one message are consecutive entries.
@@ -97,7 +100,7 @@ pub enum Source {
 /// The mailboxes of senders or of recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mailboxes {
-    /// Where they come from.
+    /// The source of the mailboxes.
     pub source: Source,
     /// The order in which they are used.
     pub order: Order,
@@ -155,18 +158,18 @@ pub struct Spec {
     pub to: Mailboxes,
     /// The number of recipients of each message, at least one.
     pub recipients: u32,
-    /// The size of messages that consist of words.
+    /// The size of messages that are filled with words.
     pub size: MessageSize,
     /// The subject, a template; `None` for a default.
     pub subject: Option<String>,
-    /// More header fields as `Name: value`, templates.
+    /// Additional header fields, each a template `Name: value`.
     pub headers: Vec<String>,
     /// The body.
     pub body: Body,
-    /// The signer of the messages. It does not sign messages from files.
+    /// The signer of the messages. Messages from files cannot have a signer.
     pub dkim: Option<Arc<Signer>>,
-    /// The rules for patterns of addresses; lists were read with rules of their own. With UTF-8, subject and header
-    /// fields may have it too (RFC 6532).
+    /// The rules for patterns of addresses; lists were read with rules of their own. If the rules allow UTF-8, the
+    /// subject and the header fields may have it too (RFC 6532).
     pub rules: Rules,
 }
 
@@ -235,7 +238,7 @@ pub enum InvalidSpec {
 }
 
 impl Spec {
-    /// Checks that messages can be made, whatever their numbers are.
+    /// Checks that all messages can be made, whatever their numbers are.
     ///
     /// # Errors
     /// The first fault, in the order of the fields.
@@ -257,7 +260,8 @@ impl Spec {
         body + list(&self.from) + list(&self.to)
     }
 
-    /// Returns the parts of the user's files that are not sent, one sentence for each.
+    /// Returns what is skipped of the user's files: a sentence for each list with skipped lines, and one for skipped
+    /// files.
     pub fn passed_over(&self) -> Vec<String> {
         let lists =
             [("senders", &self.from), ("recipients", &self.to)].into_iter().filter_map(|(of, from)| {
@@ -309,8 +313,8 @@ impl Spec {
         }
     }
 
-    /// Returns the approximate memory that a session holds for its message, in bytes: the commands of a group, and the
-    /// signature.
+    /// Returns the approximate memory that a session needs for its message, in bytes: the commands of a group, and the
+    /// content while it is signed.
     pub fn memory_of_session(&self, grouped: bool) -> u64 {
         // `RCPT TO:<...>` and its line end.
         let commands = u64::from(self.recipients) * (self.longest_recipient() + 13);

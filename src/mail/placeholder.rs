@@ -8,7 +8,7 @@ pub(super) const RUN_ID: usize = 24;
 /// Why a text with placeholders is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTemplate {
-    /// A brace without its counterpart.
+    /// A `{` without its `}`.
     #[error("has a `{{` that is not closed: write `{{n}}` for the number, and `{{{{` for the brace itself")]
     Unclosed,
     /// An unknown placeholder.
@@ -37,7 +37,7 @@ pub(super) enum TemplatePiece {
     Letters(u8),
 }
 
-/// Divides a text into its parts. `{{` stands for one brace, and so does `}}`.
+/// Divides a text into its parts. `{{` stands for `{`, and `}}` or a single `}` for `}`.
 pub(super) fn parse(text: &str) -> Result<Vec<TemplatePiece>, InvalidTemplate> {
     let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), text);
     while let Some(brace) = rest.find(['{', '}']) {
@@ -91,7 +91,7 @@ fn placeholder(name: &str) -> Result<TemplatePiece, InvalidTemplate> {
     }
 }
 
-/// Returns the longest possible result, with substitutes for values that are not known yet.
+/// Returns a text of the longest possible length, with substitutes for values that are not known yet.
 pub(super) fn widest(pieces: &[TemplatePiece]) -> String {
     let widest = |piece: &TemplatePiece| match piece {
         TemplatePiece::Text(text) => text.clone(),

@@ -1,7 +1,7 @@
 //! The random numbers of messages: streams by seed and purpose, with direct access to any position.
 //!
-//! They come from ChaCha8 with the seed in its key, as for schedules. Its specification fixes the values, while the
-//! library's own seeding and distributions may change from release to release.
+//! The numbers come from ChaCha8 with the seed in the key, as for schedules. The specification of ChaCha8 fixes the
+//! values. The library's own seeding and distributions may change from release to release.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -21,7 +21,7 @@ pub(super) enum MailDraw {
     File,
     /// The bytes of attachments.
     Attachment,
-    /// The letters of a placeholder `{random:N}`, by its place in the profile.
+    /// The letters of the placeholder `{random:N}` with this number, counted over the templates of a run.
     Letters(u32),
 }
 

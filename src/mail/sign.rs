@@ -1,11 +1,11 @@
-//! DKIM signatures (RFC 6376), computed by mail-auth. They need a build with the feature `dkim`.
+//! DKIM signatures (RFC 6376), computed by mail-auth. Signing needs a build with the feature `dkim`.
 //!
 //! # Decisions
-//! - A message is signed when a session takes it, before its MAIL. So the time counts as lateness of the generator
-//!   (`lag`), and never as the listener's. The signature covers the whole message, as a real sender's does: From, To,
-//!   Subject, Date, Message-ID and the fields about the content, relaxed/relaxed.
-//! - The cost: the whole message is rendered and hashed once more, and signed, on the worker's thread. Ed25519 (RFC
-//!   8463) costs a small part of what RSA costs.
+//! - A message is signed when a session takes it, before its MAIL. So the time for signing counts as `lag` of the
+//!   generator, and never as time of the listener. As a real sender's signature does, it covers the whole body and the
+//!   fields From, To, Subject, Date, Message-ID and those about the content (relaxed/relaxed).
+//! - The worker's thread renders the whole message once more, hashes and signs it. Ed25519 (RFC 8463) costs a small
+//!   part of what RSA costs.
 
 #[cfg(feature = "dkim")]
 pub use with::Signer;
@@ -133,7 +133,8 @@ mod with {
                 digest.update(part);
             }
             let mut signer = Signer { signer, length: 0, digest: digest.finalize().into() };
-            // Signs one message with all signed fields, to learn the length of the field. It depends on nothing else.
+            // Signs one message with all signed fields, to learn the length of the field. Its length depends on nothing
+            // else.
             let probe: String = SIGNED.iter().map(|name| format!("{name}: x\r\n")).collect();
             let signed = signer.try_sign(format!("{probe}\r\nx\r\n").as_bytes()).ok_or(InvalidSigner::Key)?;
             signer.length = signed.len() as u64;

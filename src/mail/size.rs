@@ -1,4 +1,4 @@
-//! The size of message n. `message` knows the smallest possible size.
+//! Draws the size of message n. `message` raises it to the smallest possible size.
 
 use rand_chacha::ChaCha8Rng;
 
@@ -24,7 +24,7 @@ pub enum InvalidSize {
         /// The weight.
         weight: f64,
     },
-    /// An invalid spread.
+    /// An invalid standard deviation.
     #[error("has the spread {0}: sigma is a number above 0 and at most {MOST_SIGMA}")]
     Sigma(f64),
     /// A median that does not fit between the bounds.
@@ -70,7 +70,7 @@ pub(super) struct LogNormal {
     sigma: f64,
     min: u64,
     max: u64,
-    /// The shares of the whole distribution below the smallest size (`from`) and up to the largest (`to`).
+    /// The probabilities, without truncation, of sizes below the smallest size (`from`) and up to the largest (`to`).
     from: f64,
     to: f64,
 }
@@ -90,7 +90,7 @@ impl LogNormal {
     }
 
     fn draw(&self, bits: u64) -> u64 {
-        // The middle of one of 2^53 equal parts, so that the share is never 0 or 1.
+        // The middle of one of 2^53 equal parts, so that the share is never 0. (In f64 the last middle rounds to 1.)
         let share = ((bits >> 11) as f64 + 0.5) * UNIT;
         let share = match share < 0.5 {
             true => self.from + (0.5 - self.from) * (2.0 * share),
@@ -162,8 +162,8 @@ impl Sampler {
 }
 
 /// Returns the value below which this share of a standard normal distribution lies, to 16 digits: Wichura, "Algorithm
-/// AS 241", Applied Statistics 37 (1988), PPND16. It is implemented here, because libraries change the values of their
-/// samplers.
+/// AS 241", Applied Statistics 37 (1988), PPND16. Implemented here, because a new version of a library may draw other
+/// values.
 fn normal_quantile(share: f64) -> f64 {
     #[rustfmt::skip]
     const MIDDLE: [[f64; 8]; 2] = [

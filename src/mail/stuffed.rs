@@ -1,4 +1,4 @@
-//! A text that is dot-stuffed once and then copied, stuffed or plain, between any two offsets.
+//! A text that is dot-stuffed once. Any part of it can then be copied, stuffed or plain.
 
 use memchr::memmem;
 

@@ -1,11 +1,12 @@
-//! Texts with placeholders, and their rendering, which only copies and patches and never allocates. `placeholder`
-//! defines the syntax.
+//! Texts with placeholders. Rendering a template copies its text, inserts the values, and allocates nothing itself.
+//! `placeholder` defines the syntax.
 //!
 //! `message` decides where each template stands in a message.
 //!
 //! # Decisions
 //! - Values that are the same in the whole run (`{run}`, `{date}`) become text before the run begins.
-//! - `{random:N}` gives letters and digits of base 32: five random bits each, so that all are equally likely.
+//! - `{random:N}` gives letters and digits of base 32: five random bits each, so that all characters are equally
+//!   likely.
 
 use std::sync::Arc;
 
@@ -54,7 +55,8 @@ impl Numbers {
 #[derive(Clone)]
 enum Patch {
     Number(Of),
-    /// A number of a range, repeated: whose number, the lowest number, and how many numbers the range has.
+    /// A number of a range, which repeats: the number from which it is derived, the lowest number, and how many numbers
+    /// the range has.
     Ranged(Of, u64, u64),
     Letters(Of, u8, Arc<ChaCha8Rng>),
     /// A mailbox of the list, or the substitute for an empty one.
@@ -122,7 +124,7 @@ impl Draft {
         self.parts.push(Err(Patch::Listed(of, Arc::clone(list), "")));
     }
 
-    /// Returns the draft with this substitute for every null path.
+    /// Returns the draft with `stand_in` for every null path.
     pub(super) fn with_null(mut self, stand_in: &'static str) -> Draft {
         for part in &mut self.parts {
             if let Err(Patch::Listed(.., null)) = part {
@@ -147,7 +149,7 @@ pub(super) struct Binding<'a> {
     seed: u64,
     run: &'a str,
     date: &'a str,
-    /// The number of placeholders of random letters so far: each has letters of its own.
+    /// The number of `{random:N}` so far. Each placeholder has its own stream of letters.
     letters: u32,
 }
 
@@ -232,7 +234,7 @@ impl Template {
         Template { parts, longest, doubled }
     }
 
-    /// Returns its length with the longest numbers.
+    /// Returns the length of the text with the longest possible values.
     pub(super) fn longest(&self) -> u64 {
         self.longest
     }

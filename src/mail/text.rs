@@ -1,9 +1,10 @@
 //! The parts of a message that the user writes (header fields, text, attachments), as templates.
 //!
 //! # Decisions
-//! - mail-builder writes the MIME structure once: base64 of seeded bytes, and boundaries that depend only on the seed.
+//! - mail-builder writes the MIME structure once for a run, with attachments of seeded bytes in base64. The boundary
+//!   depends only on the seed.
 //! - A text of short ASCII lines is sent unchanged. Any other text is quoted-printable (RFC 2045 6.7). Its placeholders
-//!   stand between soft line breaks, so that no line grows too long whatever their values are.
+//!   stand between soft line breaks, so that every line is short enough whatever their values are.
 
 use mail_builder::headers::content_type::ContentType;
 use mail_builder::mime::{BodyPart, MimePart};
@@ -24,10 +25,10 @@ pub(super) const MOST_ATTACHED: u64 = 128 << 20;
 /// The most attachments.
 pub(super) const MOST_ATTACHMENTS: usize = 1000;
 
-/// The fields that smtpress always writes itself.
+/// The fields that smtpress always writes itself, besides those that begin with `Content-`.
 const OWN_FIELDS: [&str; 4] = ["message-id", "x-smtpress-run", "x-smtpress-seq", "mime-version"];
 
-/// Stands for the text while mail-builder writes the parts around it.
+/// The text that mail-builder writes in place of the user's text, and that is then replaced.
 const TEXT_MARK: &str = "smtpress puts the text here\r\n";
 
 /// Why a header field is invalid.

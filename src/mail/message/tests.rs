@@ -1,4 +1,5 @@
-//! Messages of every kind as a listener reads them: exact sizes, pieces cut anywhere, and the result of a parser.
+//! Tests of every kind of message as a listener reads it: exact sizes, pieces cut at any offset, and the result of a
+//! parser.
 
 use super::*;
 use crate::mail::encode::tests::unstuff;
@@ -181,7 +182,7 @@ fn plain(message: &Message) -> Vec<u8> {
     out
 }
 
-/// Checks that the content from `offset` on, behind the beginning of its line, equals that part of the whole.
+/// Checks the content from `offset` on: joined to the beginning of its line, it must equal that part of the whole.
 fn goes_on(message: &Message, whole: &[u8], offset: u64) {
     let (mut rest, mut at) = (Vec::new(), offset);
     while at < message.size() {

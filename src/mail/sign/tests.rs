@@ -36,16 +36,16 @@ fn content(message: &Message) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// RFC 6376 3.4.2, `relaxed` for a field: name in lower case, unfolded, each run of blanks one space, no blanks at the
-/// ends.
+/// Returns the field in the form `relaxed` (RFC 6376 3.4.2): the name in lower case, unfolded, one space for each run
+/// of blanks, no blanks at the ends.
 fn relaxed_field(field: &str) -> String {
     let (name, value) = field.split_once(':').unwrap();
     let value: Vec<&str> = value.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty()).collect();
     format!("{}:{}", name.trim().to_lowercase(), value.join(" "))
 }
 
-/// RFC 6376 3.4.4, `relaxed` for a body: each run of blanks one space, no blanks at the end of a line, no empty lines
-/// at the end.
+/// Returns the body in the form `relaxed` (RFC 6376 3.4.4): one space for each run of blanks, no blanks at the end of a
+/// line, no empty lines at the end.
 fn relaxed_body(body: &str) -> String {
     let squeezed = |line: &str| {
         let mut out = String::new();

@@ -54,7 +54,7 @@ fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
     let bounded = MessageSize::LogNormal { median: 20_000, sigma: 1.0, min: 10_000, max: 40_000 };
     let sizes = draws(&bounded, 0..20_000);
     assert!(sizes.iter().all(|size| (10_000..=40_000).contains(size)));
-    // The truncated sizes have not gathered at the bounds.
+    // Sizes beyond the bounds are not moved to the bounds.
     let at_bounds = sizes.iter().filter(|size| [10_000, 40_000].contains(*size)).count();
     assert!(at_bounds < 10, "{at_bounds}");
 }
@@ -62,8 +62,8 @@ fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 60, ..Default::default() })]
 
-    /// Whatever the bounds are, there are as many draws below the median as above it, within four standard errors of a
-    /// fair coin.
+    /// Whatever the bounds are, half of the draws are at most the median and half are at least the median, within four
+    /// standard errors of a fair coin.
     #[test]
     fn the_median_of_what_is_drawn_is_the_one_that_is_stated(
         median in 1_000_u64..1_000_000, sigma in 0.05_f64..4.0, below in 0.0_f64..1.0, above in 1.0_f64..50.0, seed: u64,
