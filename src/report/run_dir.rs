@@ -1,11 +1,11 @@
-//! The run directory: made before the run, filled during it, complete at its end.
+//! The run directory: created before the run, filled during the run, complete at the end.
 //!
 //! # Decisions
-//! - `unfinished.json` exists from the start until everything is stored: a directory with it and without `result.json`
-//!   holds the counts of a run that was cut off. Growing files are flushed every second.
+//! - `unfinished.json` exists from the start until everything is stored: a directory with this file and without
+//!   `result.json` belongs to a run that is in progress or was cut off. Growing files are flushed every second.
 //! - All other files appear only when they are complete: each is written under a temporary name and then renamed.
-//! - At the end `result.json` is written first, and disk space for it is reserved during the run: so the result is
-//!   stored even if the disk is full or a page cannot be made.
+//! - At the end `result.json` is written first, and disk space for it is reserved during the run. So the result is
+//!   stored even if the disk is full or another file cannot be written.
 //! - `place` chooses the directory, and handles an existing one.
 
 mod page;
@@ -46,7 +46,7 @@ pub const HOOK_LOG: &str = "between_trials.log";
 pub const TRANSACTIONS: &str = "transactions.jsonl";
 /// The start and the end of the names of the files with the output of events.
 const EVENT_LOG: (&str, &str) = ("event-", ".log");
-/// The folder of the dialogues.
+/// The folder of the transcripts.
 const TRANSCRIPTS: &str = "transcripts";
 /// The start of the name of a file that is not complete yet.
 const TEMPORARY: &str = ".smtpress-";
@@ -63,7 +63,7 @@ const FILES: [&str; 10] = [
     SEARCH,
     HOOK_LOG,
 ];
-/// The number of bytes written before the run to check for disk space: the size of a small run.
+/// The number of bytes that are written before the run to check for disk space: the size of a small run.
 const TRIAL: usize = 64 * 1024;
 /// The number of bytes reserved for the result during a run, if there is that much space.
 const RESERVE: usize = 512 * 1024;
@@ -87,7 +87,7 @@ pub enum RunDirError {
         /// The cause.
         source: io::Error,
     },
-    /// A file in it cannot be written.
+    /// A file in the directory cannot be written.
     #[error("failed to write {}: {source}; {}", path.display(), remedy(source))]
     Write {
         /// The path.
@@ -113,7 +113,7 @@ pub enum RunDirError {
     },
 }
 
-/// Returns what the user can do about it.
+/// Returns what the user can do about the error.
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -139,7 +139,7 @@ pub struct Contents<'a> {
     pub profile: &'a str,
     /// The machine.
     pub environment: &'a Environment,
-    /// The dialogues kept as evidence: file stem and text.
+    /// The transcripts of sessions: file stem and text.
     pub transcripts: &'a [(String, String)],
 }
 
@@ -154,13 +154,12 @@ pub struct RunDir {
 }
 
 impl RunDir {
-    /// Makes the directory that the user names, or `smtpress-runs/<UTC time>-<name>`, and checks that files can be
-    /// written there. With `overwrite` an existing run of that name stays until this one is stored. `started_at` is
+    /// Creates the directory that the user names, or `smtpress-runs/<UTC time>-<name>`, and checks that files can be
+    /// written there. With `overwrite` an existing run of that name stays until this run is stored. `started_at` is
     /// since the Unix epoch.
     ///
     /// # Errors
-    /// [`RunDirError::Taken`] if something else is there; other errors if it cannot be made or written to. Nothing was
-    /// sent yet.
+    /// [`RunDirError::Taken`] if the path is in use; other errors if the directory cannot be created or written to.
     pub fn create(
         wanted: Option<&Path>,
         overwrite: bool,
@@ -180,10 +179,10 @@ impl RunDir {
     /// Opens the directory of an interrupted search, to continue it.
     ///
     /// # Errors
-    /// It cannot be written to, or another process writes to it.
+    /// The directory cannot be written to, or another process writes to it.
     pub fn reopen(path: &Path) -> Result<RunDir, RunDirError> {
         let directory = RunDir::taken(RunPlace::at(path.to_owned(), path.to_owned())?, None)?;
-        // It has no result until the search ends again.
+        // The search has no result until it ends again.
         let file = |name: &str| path.join(name);
         if file(RESULT).is_file() {
             fs::rename(file(RESULT), file(UNFINISHED))
@@ -192,11 +191,11 @@ impl RunDir {
         Ok(directory)
     }
 
-    /// Adds the relay's deliveries to the time series and the interval log, if they became known only after the run.
-    /// `phases` are the plan's names, in its order.
+    /// Adds the relay's deliveries, which became known after the run, to the time series and the interval log. `phases`
+    /// are the names of the plan's phases, in order.
     ///
     /// # Errors
-    /// A file cannot be read or written; then it stays as it was.
+    /// A file cannot be read or written; a file that cannot be written stays as it was.
     pub fn put_deliveries(&self, phases: &[String], delivered: &Delivered) -> Result<(), RunDirError> {
         let failed = |name: &str, source| RunDirError::Write { path: self.files().join(name), source };
         let filled = temporary(self.files()).and_then(|mut log| {
@@ -241,7 +240,7 @@ impl RunDir {
         &self.place.work
     }
 
-    /// Whether an earlier run stays at the path until this one is stored.
+    /// Whether an earlier run stays at the path until this run is stored.
     pub fn replaces(&self) -> bool {
         self.place.work != self.place.name
     }
@@ -277,17 +276,17 @@ impl RunDir {
     /// Removes the directory of a run that could not start, if it is empty.
     pub fn give_back(self) {
         self.place.give_back();
-        // The folder of all runs is removed, too, if it was made for this one.
+        // The folder of all runs is removed, too, if it is empty.
         if let Some(parent) = self.files().parent().filter(|parent| parent.ends_with(DEFAULT_PARENT)) {
             fs::remove_dir(parent).ok();
         }
     }
 
-    /// Begins the files that grow with the run: `timeseries.csv`, `metrics.hlog` and `conditions.csv`. `phases` are the
-    /// plan's names; `has_retries`: messages are tried again.
+    /// Creates the files that grow with the run: `timeseries.csv`, `metrics.hlog` and `conditions.csv`. `phases` are the
+    /// names of the plan's phases; `has_retries`: messages are tried again.
     ///
     /// # Errors
-    /// When they cannot be started.
+    /// A file cannot be created.
     pub fn record(
         &self,
         phases: &[String],
@@ -297,11 +296,11 @@ impl RunDir {
         Recording::begin(self.files(), phases, has_retries, started_at)
     }
 
-    /// Writes all files at the end, the result first, and gives the run its name. A failure of one file does not stop
-    /// the others.
+    /// Writes all files at the end, the result first, and moves the run to its final path. If a file cannot be written,
+    /// the others are still written.
     ///
     /// # Errors
-    /// The first of them.
+    /// The first error.
     pub fn store(&mut self, contents: Contents<'_>) -> Result<(), RunDirError> {
         drop(self.reserve.take());
         let stored = self.put(RESULT, &json::write(contents.result));
@@ -317,7 +316,7 @@ impl RunDir {
         keep(self.put("failures.jsonl", &failures::write(contents.result)));
         keep(self.keep_transcripts(contents.transcripts));
         keep(self.put(PAGE, &page(self.files(), contents.result, None)));
-        // It is kept if the result could not be written.
+        // `unfinished.json` is kept if the result could not be written.
         if is_there {
             fs::remove_file(self.files().join(UNFINISHED)).ok();
             keep(self.place.publish());
@@ -325,10 +324,10 @@ impl RunDir {
         first
     }
 
-    /// Gives a series of runs its name, when all of them are stored.
+    /// Moves a series of runs to its final path, after all its runs were stored.
     ///
     /// # Errors
-    /// The old one cannot be replaced.
+    /// The earlier series cannot be replaced.
     pub fn publish(&mut self) -> Result<(), RunDirError> {
         drop(self.reserve.take());
         self.place.publish()
@@ -345,7 +344,7 @@ impl RunDir {
         match fs::read_to_string(&file) {
             Ok(text) => {
                 let result = json::read(&text).map_err(|source| RunDirError::Read { path: file, source })?;
-                // It may have been moved since.
+                // The directory may have been moved since the run was stored.
                 Ok(if directory { named(result, path) } else { result })
             }
             Err(_) if directory && path.join(UNFINISHED).is_file() => {
@@ -355,8 +354,8 @@ impl RunDir {
         }
     }
 
-    /// Returns the directory of a run that was to replace the one in `path`, and was cut off or is in progress; `None`: there
-    /// is none.
+    /// Returns the directory of a run that was to replace the run in `path`, and was cut off or is in progress; `None` if
+    /// there is no such directory.
     pub fn newer(path: &Path) -> Option<PathBuf> {
         place::left_beside(path)
     }
@@ -397,7 +396,7 @@ fn named(result: RunResult, path: &Path) -> RunResult {
     RunResult { directory: Some(path.display().to_string()), ..result }
 }
 
-/// Reserves this many bytes by an unnamed file, until it is closed.
+/// Reserves this many bytes of disk space with an unnamed file. Closing the file releases the space.
 fn room(directory: &Path, bytes: usize) -> io::Result<File> {
     let mut file = tempfile::tempfile_in(directory)?;
     file.write_all(&vec![0; bytes])?;
@@ -405,7 +404,7 @@ fn room(directory: &Path, bytes: usize) -> io::Result<File> {
     Ok(file)
 }
 
-/// Makes a file under a temporary name, with the permissions of the user's umask.
+/// Creates a file under a temporary name, with the permissions of the user's umask.
 fn temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
         .prefix(TEMPORARY)

@@ -1,8 +1,8 @@
 //! Reads a stored run second by second: `timeseries.csv`, `metrics.hlog` and `conditions.csv` become intervals again.
 //!
-//! Only one second is in memory at a time, because logs can be large. Values that the files do not have (transactions
+//! Only one second is in memory at a time, because logs can be large. Values that the files do not hold (transactions
 //! and recipients of a second, the replies of its conditions) are 0 or absent in the intervals. Runs of smtpress 0.1
-//! may have no `conditions.csv`: their seconds have no conditions.
+//! may have no `conditions.csv`; then their seconds have no conditions.
 
 mod rows;
 
@@ -63,7 +63,7 @@ impl Seconds {
     /// Opens the files of a run directory. `phases` are the names of the run's phases.
     ///
     /// # Errors
-    /// A file does not exist.
+    /// A file cannot be opened. A missing `conditions.csv` is no error.
     pub fn open(directory: &Path, phases: &[String]) -> Result<Seconds, SecondsError> {
         Ok(Seconds {
             rows: Rows::open(directory.join(SERIES), phases, row)?.peekable(),
@@ -73,11 +73,11 @@ impl Seconds {
         })
     }
 
-    /// Opens the same files, with another time series and interval log: those of a run that was joined with its
-    /// deliveries later.
+    /// Opens a run that was joined with its deliveries later: `series` and `log` replace the time series and the interval
+    /// log of the directory.
     ///
     /// # Errors
-    /// The conditions cannot be read.
+    /// The titles of the time series cannot be read, or the conditions cannot be opened.
     pub fn joined(
         directory: &Path,
         phases: &[String],
@@ -161,7 +161,7 @@ impl Iterator for Seconds {
     }
 }
 
-/// Opens the conditions over time; `None`: there is no such file.
+/// Opens the conditions over time; `None` if there is no such file.
 fn conditions(
     directory: &Path,
     phases: &[String],
@@ -197,7 +197,7 @@ fn row(cells: &Cells<'_>) -> Result<Option<SeriesRow>, String> {
     for outcome in Outcome::ALL {
         counts.arrivals.add_many(outcome, cells.number(&outcome.as_str().replace('-', "_"))?);
     }
-    // The file does not contain the outcomes of these attempts, so all count as deferred.
+    // The file has only the number of failed attempts, not their outcomes, so all count as deferred.
     counts.retry.attempts.add_many(Outcome::Deferred, cells.number_if("attempts_failed")?);
     let gauges = Gauges {
         queued: cells.optional("queued")?,
@@ -279,7 +279,7 @@ impl Lines {
         Lines { path, file: BufReader::new(text), number: 0, phases }
     }
 
-    /// Returns the content of a line; `None`: it is unknown to this version, or has no values.
+    /// Returns the content of a line; `None` if the line has no values, or if this version does not know its metric.
     fn line(&self, text: &str) -> Result<Option<Line>, String> {
         let Some(entry) = IntervalLogIterator::new(text.as_bytes()).next() else { return Ok(None) };
         let Ok(LogEntry::Interval(entry)) = entry else {

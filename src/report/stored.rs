@@ -1,7 +1,7 @@
-//! The only result type. `result.json` stores it, and texts, files and comparisons are made from nothing else.
+//! The result of a run. `result.json` stores it, and every report and comparison is made from it.
 //!
-//! It defines a stored run. `convert` makes it from a measured run, and renderers show it. Units are in the names:
-//! `_ns`, `_ms`, `_s`, `_bytes`, `_per_s`. Shares are from 0 to 1.
+//! `convert` makes the result from a measured run, and renderers show it. Units are in the names: `_ns`, `_ms`, `_s`,
+//! `_bytes`, `_per_s`. Shares are from 0 to 1.
 //!
 //! # Decisions
 //! - Names of the shared vocabulary (outcomes, steps, metrics, conditions) are text here, so that this version can read
@@ -40,7 +40,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub struct RunResult {
     /// The version of this format: 1.
     pub schema_version: u32,
-    /// The program that made it.
+    /// The program that wrote the result.
     pub tool: Tool,
     /// The identifier of the run, as in the header `X-Smtpress-Run` of its messages.
     pub run_id: String,
@@ -48,10 +48,10 @@ pub struct RunResult {
     /// stored before this field existed.
     #[serde(default)]
     pub directory: Option<String>,
-    /// When the run began, in UTC (RFC 3339).
+    /// When the run started, in UTC (RFC 3339).
     pub started_at: String,
-    /// When its load began by the clock of this machine, in UTC with nanoseconds (RFC 3339). The times of the run count
-    /// from then. `null` if it was not stored.
+    /// When the load started by the clock of the machine, in UTC with nanoseconds (RFC 3339). The times of the run count
+    /// from this time. `null` if it was not stored.
     #[serde(default)]
     pub load_began_at: Option<String>,
     /// The length of the whole run in seconds.
@@ -67,7 +67,7 @@ pub struct RunResult {
     pub validity: StoredValidity,
     /// The verdict.
     pub verdict: StoredVerdict,
-    /// Remarks that do not make the numbers wrong, in sentences.
+    /// Remarks that do not make the run invalid, in sentences.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The counts, by phase, in the order of the profile.
@@ -86,7 +86,7 @@ pub struct RunResult {
     pub agents: Vec<StoredAgent>,
     /// The health of the generator.
     pub generator: Generator,
-    /// The deliveries of the relay, beside the counts of the phases; `null` without a receiver behind it.
+    /// The deliveries of the relay; `null` without a receiver behind it. The counts are in the phases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<StoredDelivery>,
     /// The embedded listener's own counts; `null` for any other target.
@@ -176,7 +176,7 @@ pub struct StoredVerdict {
     pub status: StoredStatus,
     /// The exit code of the process.
     pub exit_code: u8,
-    /// The assertion that stopped the run, if one did.
+    /// The assertion that stopped the run; `null` if none did.
     #[serde(default)]
     pub aborted_by: Option<String>,
 }
@@ -186,7 +186,7 @@ pub struct StoredVerdict {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "VerdictStatus")]
 pub enum StoredStatus {
-    /// The run was measured and is valid, and every assertion held.
+    /// The measurement is valid, and every assertion held.
     Pass,
     /// An assertion failed.
     Fail,
@@ -210,13 +210,13 @@ named!(StoredStatus {
 pub struct StoredPhase {
     /// The name of the phase.
     pub name: String,
-    /// Whether it is a warm-up, which is not measured.
+    /// Whether the phase is a warm-up, which is not measured.
     pub warmup: bool,
     /// The load model, as the profile names it.
     #[serde(default)]
     pub model: String,
-    /// When its load began, since the start of the run. With `open_first` this is the time when all its sessions were
-    /// open.
+    /// When the load of the phase started, since the start of the run. With `open_first` this is the time when all its
+    /// sessions were open.
     #[serde(default)]
     pub start_s: f64,
     /// The length of the phase, the denominator of its rates.
@@ -297,8 +297,8 @@ pub struct Address {
     pub sessions: u64,
     /// Failed connections to the address, for any reason. The session went on to the next address.
     pub failures: u64,
-    /// The median time of a successful connection, without the addresses that were tried before; `null` if there are
-    /// too few.
+    /// The median time of a successful connection, without the time for addresses that were tried before; `null` if
+    /// there are too few connections.
     pub connect_p50_ns: Option<u64>,
     /// All these times: HdrHistogram V2, compressed, in base64.
     #[serde(default)]
@@ -316,7 +316,8 @@ pub struct StoredWork {
     pub asked: u64,
     /// The work that was done, whatever its outcome.
     pub done: u64,
-    /// When the rest began to be missing, in nanoseconds since the start of the run; `null` if everything was done.
+    /// The time from which on the rest was not done, in nanoseconds since the start of the run; `null` if everything was
+    /// done.
     #[serde(default)]
     pub short_since_ns: Option<u64>,
     /// Why the rest was not done; `null` if everything was done.
@@ -450,19 +451,20 @@ pub struct Handshakes {
     pub resumed: u64,
 }
 
-/// One distribution of durations: a metric of one phase, for one outcome (outcomes never share one, M22).
+/// One distribution of durations: a metric of one phase, for one outcome. Outcomes never share a distribution (M22).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Metric")]
 pub struct StoredMetric {
     /// The phase.
     pub phase: String,
-    /// The name: `response`, `service`, `lag`, `wait`, `setup`, `session`, `step.connect`, ..., `step.tls-resumed`
+    /// The name: `response`, `service`, `lag`, `wait`, `setup`, `session`, `time_to_accept`, `step.connect`, ...,
+    /// `step.tls-resumed`, `transit` or `delivery`.
     pub name: String,
     /// The outcome of the timed arrivals, transactions, sessions or steps.
     pub outcome: String,
     /// The number of values.
     pub count: u64,
-    /// Values with only a known lower bound. They count in the percentiles, and nowhere else (M12).
+    /// Values of which only a lower bound is known (M12). They count only in the percentiles.
     #[serde(default)]
     pub censored: u64,
     /// The exact smallest value.
@@ -486,7 +488,7 @@ pub struct Percentile {
     pub value_ns: Option<u64>,
     /// The lower end of its 99 % interval.
     pub low_ns: Option<u64>,
-    /// The upper end of its 99 % interval. If no rank is high enough, it is the largest value.
+    /// The upper end of its 99 % interval. If there are too few values above the quantile, it is the largest value.
     pub high_ns: Option<u64>,
     /// How reliable the value is.
     pub status: PercentileStatus,
@@ -501,7 +503,7 @@ pub struct Percentile {
 pub enum PercentileStatus {
     /// Measured.
     Exact,
-    /// A lower bound: the quantile falls among arrivals that were still in flight at the end (M12).
+    /// A lower bound: the quantile falls among arrivals that timed out, are in doubt or were interrupted (M12).
     AtLeast,
     /// There are not enough values (M18).
     #[serde(rename = "n/a")]
@@ -541,7 +543,7 @@ pub struct StoredCondition {
 }
 
 impl StoredCondition {
-    /// Whether it describes the end of a session beside its messages, or the form of a reply, so that nothing failed.
+    /// Whether the condition is about the end of a session or the form of a reply, so that no arrival failed.
     pub fn is_manner(&self) -> bool {
         self.outcome == "accepted"
     }
@@ -565,7 +567,8 @@ pub struct StoredAssertion {
     /// Whether the run ends as soon as the assertion fails.
     #[serde(default)]
     pub abort: bool,
-    /// The length of the stretches in each of which it had to hold; `null` for the whole.
+    /// The length of the windows, in each of which the assertion had to hold; `null` if it is about the whole run or
+    /// phase.
     #[serde(default)]
     pub window_s: Option<f64>,
 }
@@ -579,7 +582,7 @@ pub enum StoredAssertionStatus {
     Pass,
     /// It failed.
     Fail,
-    /// There were no data for it, which counts as a failure.
+    /// There were no data for the assertion, which counts as a failure.
     NoData,
     /// The run did not reach its end. The observed value says nothing about the whole run.
     NotJudged,
@@ -607,7 +610,7 @@ pub struct Generator {
     /// Generator threads.
     #[serde(default)]
     pub threads: u32,
-    /// The difference by which the wall clock and the monotonic clock drifted apart.
+    /// By how much the wall clock and the monotonic clock drifted apart.
     #[serde(default)]
     pub clock_drift_ns: u64,
     /// Failures of the generator's machine (descriptors, ports, buffers, memory).
@@ -634,7 +637,7 @@ pub struct Generator {
     /// The periods of the control group in which its CPU quota was used up.
     #[serde(default)]
     pub throttled_periods: u64,
-    /// How long the quota held the group up, summed over its cores.
+    /// How long the group was throttled by its CPU quota, summed over the cores.
     #[serde(default)]
     pub throttled_s: f64,
     /// The time that the hypervisor took from this virtual machine, summed over its cores.

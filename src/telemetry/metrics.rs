@@ -47,7 +47,7 @@ pub struct RunInfo {
     pub seed: u64,
     /// The names of the phases, in order.
     pub phases: Vec<String>,
-    /// When the run began, since the Unix epoch.
+    /// When the run started, since the Unix epoch.
     pub started_at: Duration,
 }
 

@@ -11,11 +11,11 @@ use crate::report::stored::RunResult;
 /// The name of the page in a run directory.
 pub const PAGE: &str = "report.html";
 
-/// The longest `conditions.csv` that a page carries whole, in bytes: its chart needs less.
+/// The size of the largest `conditions.csv` that a page includes, in bytes. The chart does not need the file.
 const LONGEST: usize = 500_000;
 
 /// Returns the page of a run whose other files are in `directory`. Missing or unreadable files are left out. `joined`
-/// replaces the files of a run that was joined with its deliveries later.
+/// replaces the time series and the interval log of a run that was joined with its deliveries later.
 pub fn page(directory: &Path, result: &RunResult, joined: Option<&DeliveredSeconds>) -> String {
     let text = |name: &str| fs::read_to_string(directory.join(name)).ok();
     let names: Vec<String> = result.phases.iter().map(|phase| phase.name.clone()).collect();

@@ -3,11 +3,11 @@
 //! # Decisions
 //! - A name that the user gives is used exactly, or the run is refused: a script that reads this name must never read
 //!   an older run.
-//! - An overwritten run stays until the new one is stored beside it (`NAME.unfinished`); then the two are exchanged in
-//!   one step, and the old one is removed. Only directories of runs are removed: a directory with anything else is
-//!   refused.
-//! - The directory is locked (`flock`) during its run; the kernel releases the lock with the process. So only one run
-//!   at a time uses it, and a run in progress can be distinguished from one that was cut off.
+//! - An overwritten run stays until the new run is stored beside it (`NAME.unfinished`). Then the two directories are
+//!   exchanged in one step, and the old one is removed. Only directories of runs are removed: a directory with any other
+//!   file is refused.
+//! - The directory is locked (`flock`) during its run; the kernel releases the lock when the process ends. So only one
+//!   run at a time uses the directory, and a run in progress can be distinguished from a run that was cut off.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -22,7 +22,7 @@ use super::{FILES, RESULT, RunDirError, TEMPORARY, TRANSCRIPTS, UNFINISHED, is_e
 const MOST_SUFFIXES: u32 = 10_000;
 /// The suffix of a run that is to replace another.
 const BESIDE: &str = ".unfinished";
-/// A reader holds the lock only for an instant.
+/// The number of attempts to get the lock: a reader of the run holds it only for a moment.
 const GLANCES: u32 = 5;
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -31,17 +31,17 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub(super) struct RunPlace {
     /// The current path of the run's files.
     pub work: PathBuf,
-    /// Their final path, as the user named it.
+    /// The final path of the files, as the user named it.
     pub name: PathBuf,
-    /// The lock; `None`: the file system has no locks.
+    /// The lock; `None` if the file system has no locks.
     _lock: Option<File>,
 }
 
 impl RunPlace {
-    /// Takes the first free one of `path`, `path-2`, `path-3`, ..., if the user named none.
+    /// Creates the first of `path`, `path-2`, `path-3`, ... that is free, for a run without a given directory.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The directory cannot be created.
     pub(super) fn free(path: &Path) -> Result<RunPlace, RunDirError> {
         let failed = |source| RunDirError::Create { path: path.to_owned(), source };
         make_parent(path)?;
@@ -60,13 +60,13 @@ impl RunPlace {
         Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "too many runs of that name")))
     }
 
-    /// Takes the directory that the user names: a new one, an empty one, or with `overwrite` that of a run, which stays
-    /// until [`RunPlace::publish`].
+    /// Takes the directory that the user names: a new or an empty directory, or with `overwrite` the directory of a run.
+    /// That run stays until [`RunPlace::publish`].
     ///
     /// # Errors
-    /// [`RunDirError::Taken`] if something else is there, or a directory that cannot be made.
+    /// [`RunDirError::Taken`] if the path is in use, [`RunDirError::Create`] if the directory cannot be created.
     pub(super) fn named(path: &Path, overwrite: bool) -> Result<RunPlace, RunDirError> {
-        // Without a slash at its end, which would lead through a link and hide the name.
+        // `components` drops a slash at the end: with the slash, a link would be followed instead of named.
         let path: PathBuf = path.components().collect();
         make_parent(&path)?;
         match fs::create_dir(&path) {
@@ -107,7 +107,7 @@ impl RunPlace {
         let work = beside(if path.is_symlink() { &real } else { &path });
         match fs::create_dir(&work) {
             Ok(()) => {}
-            // A run that was killed left it.
+            // A run that was killed left the directory.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let held = self::lock(&work, &path)?;
                 if fs::read_dir(&work).map_err(failed)?.next().is_some() {
@@ -133,12 +133,13 @@ impl RunPlace {
     /// Gives the stored run its final name, and removes an earlier run of that name.
     ///
     /// # Errors
-    /// The earlier run may not be removed any more, or the file system refuses; then both are unchanged.
+    /// The earlier run may not be removed any more, or the file system refuses. Both runs are unchanged, unless only the
+    /// removal of the earlier run failed.
     pub(super) fn publish(&mut self) -> Result<(), RunDirError> {
         let failed = |source| RunDirError::Create { path: self.name.clone(), source };
         let real = match fs::canonicalize(&self.name) {
             Ok(real) => real,
-            // It was removed meanwhile.
+            // The earlier run was removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.name.clone(),
             Err(error) => return Err(failed(error)),
         };
@@ -179,7 +180,8 @@ pub(super) fn is_in_progress(path: &Path) -> bool {
         .is_ok_and(|directory| matches!(directory.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Returns the directory beside `path` of a run that was to replace it, and was cut off or is in progress.
+/// Returns the directory, beside `path`, of a run that was to replace the run in `path`, and was cut off or is in
+/// progress.
 pub(super) fn left_beside(path: &Path) -> Option<PathBuf> {
     let clean: PathBuf = path.components().collect();
     let work = beside(&if clean.is_symlink() { fs::canonicalize(path).ok()? } else { clean });
@@ -225,7 +227,7 @@ fn may_be_replaced(real: &Path, name: &Path) -> Result<(), RunDirError> {
     Ok(())
 }
 
-/// Returns why this is not the directory of a run or of a series of runs; `None`: it is one.
+/// Returns why this is not the directory of a run or of a series of runs; `None` if it is.
 fn not_of_a_run(path: &Path) -> Option<String> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -286,7 +288,7 @@ fn exchange(new: &Path, old: &Path) -> io::Result<()> {
     let aside = PathBuf::from(aside);
     fs::rename(old, &aside)?;
     if let Err(error) = fs::rename(new, old) {
-        // Restores the first rename.
+        // Undoes the first rename.
         fs::rename(&aside, old)?;
         return Err(error);
     }

@@ -1,5 +1,5 @@
-//! The files that grow with the run. The kernel has each addition when the call returns, so that no second is lost if
-//! the run is killed.
+//! The files that grow with the run. Each second is handed to the kernel before the call returns, so that no second is
+//! lost if the process is killed.
 
 use std::fs::File;
 use std::io::{self, BufWriter};
@@ -14,7 +14,7 @@ use crate::report::hdr_log::IntervalLog;
 use crate::report::seconds::{CONDITIONS, LOG, SERIES};
 
 type FileWriter = BufWriter<File>;
-/// Large enough for most seconds, so that a second is written at once.
+/// The size of the buffer in bytes: large enough to write most seconds with one call.
 const BUFFER: usize = 256 * 1024;
 
 /// `timeseries.csv`, `metrics.hlog` and `conditions.csv` of a run in progress.
@@ -58,7 +58,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Adds one interval to all.
+    /// Adds one interval to all files.
     pub fn add(&mut self, interval: &Interval) {
         self.series.with(|series| series.add(interval));
         self.log.with(|log| log.add(interval));
@@ -72,10 +72,10 @@ impl Recording {
         self.conditions.with(ConditionSeries::flush);
     }
 
-    /// Ends all.
+    /// Ends the recording.
     ///
     /// # Errors
-    /// The first failure since the start of the run.
+    /// The failure of the first file that has failed, in the order of the files.
     pub fn finish(self) -> Result<(), RunDirError> {
         self.series.finish().and(self.log.finish()).and(self.conditions.finish())
     }

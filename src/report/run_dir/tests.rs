@@ -88,7 +88,7 @@ fn a_run_is_stored_whole_and_read_back() {
     assert_eq!(mode & 0o111, 0, "{mode:o}");
 }
 
-/// Returns a stored run called `name`, whose profile is that of the fixture.
+/// Stores a result in `path`, and returns the path of its directory.
 fn stored(path: &Path, overwrite: bool, result: &RunResult) -> Result<PathBuf, RunDirError> {
     let mut directory = RunDir::create(Some(path), overwrite, "x", STARTED)?;
     directory.keep(result)?;
@@ -131,7 +131,7 @@ fn a_name_that_is_taken_is_refused_and_never_changed() {
         }
     }
     assert_eq!(names(parent.path()), ["file", "nowhere", "others", "run"]);
-    // A name that was not given by the user may change.
+    // Without a name from the user, another free name is taken.
     let free: Vec<PathBuf> = (0..3)
         .map(|_| {
             let mut place = RunPlace::free(&parent.path().join("drawn")).unwrap();
@@ -232,7 +232,7 @@ fn only_what_runs_wrote_is_ever_removed() {
         taken(&run, true);
         assert!(run.join("profile.toml").is_file());
     }
-    // A file appears during the run.
+    // Another program writes a file during the run.
     fs::remove_dir_all(&run).unwrap();
     stored(&run, false, &fixtures::accepted()).unwrap();
     let mut directory = RunDir::create(Some(&run), true, "x", STARTED).unwrap();
@@ -280,7 +280,7 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
     so_far.took_s = 1.0;
     recording.add(&interval());
     directory.keep(&so_far).unwrap();
-    // The log has a second without counts, and half a line.
+    // The log has a second after the last stored counts, and its last line is cut.
     recording.add(&Interval { start: Duration::from_secs(1), ..interval() });
     drop(recording);
     let log = run.join("metrics.hlog");

@@ -2,9 +2,9 @@
 //! log.
 //!
 //! # Decisions
-//! - There is never a verdict: the measurement is invalid, and the exit code is that of an interruption.
-//! - `unfinished.json` is written after the other files of its second. Distributions are added up to its second, so
-//!   that counts and distributions cover the same time.
+//! - Such a run has no verdict: the measurement is invalid, and the exit code is that of an interruption.
+//! - `unfinished.json` is written after the other files of its second. Distributions are added up only to this second,
+//!   so that counts and distributions cover the same time.
 
 use std::path::Path;
 use std::time::Duration;
@@ -72,7 +72,7 @@ pub(super) fn read(directory: &Path) -> Result<RunResult, RunDirError> {
     Ok(result)
 }
 
-/// Adds up the interval log.
+/// Sets the distributions of a result to the sums of the interval log.
 fn distributions(directory: &Path, result: &mut RunResult) -> Result<(), String> {
     if result.phases.is_empty() {
         return Ok(());

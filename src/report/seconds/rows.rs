@@ -1,4 +1,4 @@
-//! Reads the tables of a run directory row by row, with the columns by title, typed cells, and errors with their line.
+//! Reads the tables of a run directory row by row. Columns are found by their titles, and errors name their line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ impl<T> Rows<T> {
     /// Opens a file; `read` converts a row, or returns `None` for a row that only a later version understands.
     ///
     /// # Errors
-    /// The file does not exist.
+    /// The file cannot be opened, or its titles cannot be read.
     pub(super) fn open(
         path: PathBuf,
         phases: &[String],
@@ -88,12 +88,12 @@ impl Cells<'_> {
         cell.parse().map_err(|_| format!("has {cell:?} where the number {title} belongs"))
     }
 
-    /// Returns the number in a column that older files lack; 0 without it.
+    /// Returns the number in a column that older files lack; 0 if the column is missing.
     pub(super) fn number_if(&self, title: &str) -> Result<u64, String> {
         if self.titles.iter().any(|known| known == title) { self.number(title) } else { Ok(0) }
     }
 
-    /// Returns a number that may be unknown, in a column that older files lack.
+    /// Returns the number in a column that older files lack; `None` if the column is missing or the cell is empty.
     pub(super) fn optional(&self, title: &str) -> Result<Option<u64>, String> {
         match self.text(title) {
             Ok(cell) if !cell.is_empty() => self.number(title).map(Some),

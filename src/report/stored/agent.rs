@@ -53,9 +53,9 @@ pub enum StoredAgentState {
     Lost,
     /// The agent ended its load itself, because no message of the coordinator came.
     LeaseOver,
-    /// The reports that came are not those that the agent says it sent.
+    /// Reports of the agent are missing or were changed on the way.
     Incomplete,
-    /// The load of the agent could not begin.
+    /// The load of the agent could not start.
     Failed,
 }
 

@@ -1,6 +1,6 @@
 //! Makes the result of a run from its plan, its measurement and its verdict.
 //!
-//! It only copies: it computes nothing except names, units and dates.
+//! The conversion only copies values and computes names, units, dates and warnings.
 
 mod capacity;
 pub(in crate::report) mod delivery;
@@ -50,7 +50,7 @@ pub struct BuildInput<'a> {
     pub load_sha256: String,
     /// SHA-256 of the whole schedule, in hexadecimal.
     pub schedule_sha256: String,
-    /// When the run began, since the Unix epoch.
+    /// When the run started, since the Unix epoch.
     pub started_at: Duration,
     /// The embedded listener's own counts.
     pub ledger: Option<serde_json::Value>,
@@ -71,7 +71,7 @@ pub struct RunDescription {
     pub profile_sha256: String,
     /// The resolved profile, as TOML.
     pub profile: String,
-    /// When the run began, since the Unix epoch.
+    /// When the run started, since the Unix epoch.
     pub started_at: Duration,
 }
 
@@ -282,7 +282,7 @@ fn transactions(attempted: u64, of: impl Fn(Outcome) -> u64) -> StoredTransactio
     }
 }
 
-/// Returns how much each `[[expect]]` covered, by the name that expressions use.
+/// Returns how many refusals each `[[expect]]` covered, by the name that expressions use.
 fn expects(plan: &Plan, phase: &PhaseSummary, of: fn(Covered) -> u64) -> BTreeMap<String, u64> {
     let covered =
         |index: u32| phase.expects.iter().find(|(own, _)| *own == index).map_or(0, |(_, count)| of(*count));
@@ -445,7 +445,7 @@ fn generator(plan: &Plan, measured: &Measured, summary: &Summary) -> Generator {
             0 => plan.threads,
             of_agents => of_agents,
         },
-        // The wall clock may have been set by months.
+        // A change of the wall clock may be as large as months.
         clock_drift_ns: health.clock_drift_ns.min(MOST_INTEGER),
         own_failures: summary.phases.iter().map(|phase| phase.counts.own_failures).sum(),
         allowed_cores: finite(health.allowed_cores),
@@ -472,7 +472,7 @@ pub(in crate::report) fn finite(value: f64) -> f64 {
 }
 
 impl Generator {
-    /// Adds what kept the load threads from running.
+    /// Adds the delays, stalls and waits of the load threads.
     #[must_use]
     pub fn with(self, hindrance: Option<Hindrance>) -> Generator {
         let Some(met) = hindrance else { return self };

@@ -37,8 +37,8 @@ pub struct StoredPhaseDelivery {
     /// How fast the queue grew in that window, in recipients a second; `null` if the window is too short, or the times
     /// are unknown.
     pub queued_growth_per_s: Option<StoredGrowth>,
-    /// The time from the last accepted message to the last first delivery; `null` if one of them was never seen, or the
-    /// times are unknown.
+    /// The time from the last accepted message to the last first delivery; `null` if there was no accepted message or no
+    /// delivery, or if the times are unknown.
     pub drain_s: Option<f64>,
     /// First deliveries within the window, for each second of it; `null` if the times are unknown.
     pub delivered_per_s: Option<f64>,
@@ -56,17 +56,17 @@ pub struct StoredGrowth {
     pub high: f64,
 }
 
-/// The deliveries of a run, beside the counts of its phases. Times count from the start of the run.
+/// The deliveries of a run. The counts are in the phases. Times count from the start of the run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Delivery")]
 pub struct StoredDelivery {
-    /// Delivered messages of another run, or of none.
+    /// Delivered messages that belong to another run or to no run.
     pub foreign: u64,
     /// Notifications of delay.
     pub delayed: u64,
     /// When the wait for deliveries ended.
     pub ended_s: f64,
-    /// How long there had been no delivery when the wait ended; `null` if there was none at all.
+    /// How long there had been no delivery when the wait ended; `null` if there was no delivery at all.
     pub silent_s: Option<f64>,
     /// Whether the wait was cut short.
     pub cut_short: bool,
@@ -129,13 +129,13 @@ pub struct StoredAltered {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Bounce")]
 pub struct StoredBounce {
-    /// The enhanced status code (RFC 3463); empty if none was given.
+    /// The enhanced status code (RFC 3463); empty if the bounce has none.
     pub status: String,
     /// The condition of the reply in the bounce; `null` if it holds no reply.
     pub condition: Option<String>,
     /// The number of recipients.
     pub count: u64,
-    /// The reply or the text of the first bounce. It may hold anything.
+    /// The reply or the text of the first bounce. It may hold any characters.
     pub sample: String,
 }
 
@@ -143,9 +143,9 @@ pub struct StoredBounce {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Receiver")]
 pub struct StoredReceiver {
-    /// The share of the time in which its threads used their cores.
+    /// The share of the time in which the threads of the receiver used their cores.
     pub cpu_share: f64,
-    /// The largest lateness of a timer of its threads.
+    /// The largest lateness of a timer of these threads.
     pub lag_max_ms: f64,
     /// Connections that the relay opened.
     pub connections: u64,

@@ -14,7 +14,7 @@ pub struct StoredEvent {
     pub name: String,
     /// The command, as the profile has it.
     pub command: String,
-    /// The scheduled time; `null` if the phase of the event never began.
+    /// The scheduled time; `null` if the phase of the event never started.
     pub due_s: Option<f64>,
     /// When the command started; `null` if it did not.
     pub started_s: Option<f64>,
@@ -22,11 +22,11 @@ pub struct StoredEvent {
     pub ended_s: Option<f64>,
     /// How the command ended.
     pub status: StoredEventStatus,
-    /// The exit code; `null` if a signal ended the command.
+    /// The exit code; `null` if the command did not end by itself.
     pub exit_code: Option<i32>,
     /// How the command ended, in words.
     pub explanation: String,
-    /// The output of the command, without the middle of a long text. It may hold anything.
+    /// The output of the command, without the middle of a long text. It may hold any characters.
     pub output: String,
     /// The effect on the arrivals of the measured phases; `null` until the run is over, and if the command did not
     /// start.
@@ -67,18 +67,18 @@ named!(StoredEventStatus {
 pub struct StoredEffect {
     /// The time in which arrivals failed; `null` if none failed.
     pub outage: Option<StoredOutage>,
-    /// The time from the event until the load recovered. It has recovered when, for five seconds, 99 % of the offered
-    /// arrivals were accepted and the 99th percentile of the response time was within 1.5 times the value before the
-    /// event, or 10 ms above it. `null` if it did not recover in this run, or if that is unknown.
+    /// The time from the event until the load recovered. The load has recovered when, for five seconds, 99 % of the
+    /// offered arrivals were accepted and the 99th percentile of the response time was within 1.5 times the value before
+    /// the event, or 10 ms above that value. `null` if the load did not recover in this run, or if that is unknown.
     pub recovery_s: Option<f64>,
-    /// The time in which the load did not recover, when the rest of the run is too short to tell more; `null` if it
-    /// recovered, or if that is unknown.
+    /// The time after the event in which the load did not recover, if the run ended too early to measure more; `null` if
+    /// the load recovered, or if that is unknown.
     pub not_recovered_within_s: Option<f64>,
     /// Why it is unknown whether the load recovered.
     pub recovery_unknown: Option<String>,
-    /// The arrivals that were due since the event before, or since the start of the measured phases.
+    /// The arrivals that were scheduled since the event before, or since the start of the measured phases.
     pub before: StoredEventSide,
-    /// The arrivals that were due until the next event, or until the end.
+    /// The arrivals that were scheduled until the next event, or until the end.
     pub after: StoredEventSide,
 }
 
@@ -88,10 +88,10 @@ pub struct StoredEffect {
 pub struct StoredOutage {
     /// The time from the first to the last failed arrival.
     pub s: f64,
-    /// The upper bound of its length: from the last accepted arrival before the outage to the first after it; `null` if
-    /// no more arrival was accepted.
+    /// The upper bound of its length: from the last accepted arrival before the outage to the first accepted arrival after
+    /// it; `null` if no arrival was accepted after it.
     pub at_most_s: Option<f64>,
-    /// When the first arrival failed.
+    /// The start of the first arrival that failed.
     pub from_s: f64,
     /// The start of the last arrival that failed.
     pub to_s: f64,
@@ -99,8 +99,8 @@ pub struct StoredOutage {
     pub failed: u64,
 }
 
-/// The arrivals on one side of an event: those that were due in this time, with their outcomes, whenever they ended.
-/// The times are exact to a tenth of a second. The tenth of the event's start belongs to the side after it.
+/// The arrivals on one side of an event: those that were scheduled in this time, with their outcomes, whenever they
+/// ended. The times are exact to a tenth of a second. The tenth in which the event started belongs to the side after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "EventSide")]
 pub struct StoredEventSide {
@@ -108,7 +108,7 @@ pub struct StoredEventSide {
     pub from_s: f64,
     /// The end of the time.
     pub to_s: f64,
-    /// Arrivals that were due. It is the sum of the outcomes below.
+    /// Arrivals that were scheduled: the sum of the outcomes below.
     pub offered: u64,
     /// Arrivals that were accepted.
     pub accepted: u64,

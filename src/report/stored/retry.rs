@@ -63,9 +63,9 @@ pub struct StoredAttemptOutcomes {
 pub struct StoredAttempts {
     /// The number of attempts.
     pub attempts: u32,
-    /// Messages that were accepted in the last of these attempts.
+    /// Messages whose last attempt was accepted.
     pub accepted: u64,
-    /// Messages with a refusal in the last of these attempts that the profile expects.
+    /// Messages whose last attempt got a refusal that the profile expects.
     pub expected: u64,
     /// Messages that were given up after these attempts.
     pub gave_up: u64,

@@ -95,7 +95,7 @@ pub enum StoredLimitVerdict {
     Unstable,
     /// More than the configured value is served.
     NotEnforced,
-    /// A value that is served here is unsafe.
+    /// The listener serves a value that is unsafe.
     Unsafe,
     /// The limit was found, and no value was expected.
     Found,
@@ -135,7 +135,7 @@ pub struct StoredTrial {
     pub why: String,
     /// When the trial began, since the start of the search.
     pub began_s: f64,
-    /// Whether it was ended as soon as no goal could be met any more.
+    /// Whether the trial was ended early, because no goal could be met any more.
     pub ended_early: bool,
     /// Why the trial describes the generator rather than the listener, by name and in a sentence. Such a trial counts
     /// for no goal.
@@ -200,13 +200,14 @@ pub struct StoredTrialDelivery {
     pub altered: u64,
     /// Recipients that were delivered although they were refused.
     pub unexpected: u64,
-    /// Delivered messages of another trial, or of none.
+    /// Delivered messages that belong to another trial or to no trial.
     pub foreign: u64,
     /// Recipients in the relay's queue when the load ended.
     pub queued_at_end: u64,
     /// The most recipients in the relay's queue.
     pub queued_max: u64,
-    /// The time from the last accepted message to the last delivery; `null` if one of them was never seen.
+    /// The time from the last accepted message to the last delivery; `null` if there was no accepted message or no
+    /// delivery.
     pub drain_s: Option<f64>,
     /// Whether deliveries still came when the wait for them ended.
     pub is_queue_left: bool,
@@ -288,11 +289,11 @@ pub struct StoredBacklogGrowth {
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "Sustained")]
 pub enum StoredSustained {
-    /// The backlog does not grow.
+    /// The backlog does not grow by more than about 1 % of the load.
     Sustained,
     /// The backlog grows: the lower end of the interval is above 1 % of the load.
     Unsustained,
-    /// The interval is wider than 2 % of the load: the trial is too short to decide.
+    /// The trial is too short to decide: the interval includes 1 % of the load and is wider than 2 % of the load.
     Undecided,
 }
 
@@ -310,7 +311,7 @@ pub struct StoredLatency {
     pub p99_ns: Option<u64>,
 }
 
-/// The load at which a condition first occurred.
+/// The lowest load at which a condition occurred.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Onset")]
 pub struct StoredOnset {
@@ -359,7 +360,7 @@ pub struct Capacity {
     /// The median of the response times of an idle listener, before the first trial.
     #[serde(default)]
     pub base_ns: Option<u64>,
-    /// The load at which each condition first occurred, the lowest load first.
+    /// The lowest load at which each condition occurred, in ascending order.
     #[serde(default)]
     pub onsets: Vec<StoredOnset>,
 }
@@ -416,7 +417,7 @@ pub enum CapacityEnd {
     Complete,
     /// The time of the search was used up.
     Deadline,
-    /// The user stopped it.
+    /// The user stopped the search.
     Interrupted,
     /// The user's command between the trials failed.
     HookFailed,
@@ -428,13 +429,13 @@ pub enum CapacityEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CapacityStatus {
-    /// Both bounds are known.
+    /// Both bounds are known and close enough, and a long trial confirmed the lower bound.
     Found,
     /// The generator reached its own maximum.
     GeneratorLimited,
     /// The highest allowed load still met the goal.
     MaxReached,
-    /// The results did not converge.
+    /// The bounds are not known, or the lower bound is not confirmed.
     Inconclusive,
 }
 

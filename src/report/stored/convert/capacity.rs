@@ -71,7 +71,7 @@ fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal
     }
 }
 
-/// Returns whether the lower bound can be sustained; `None` if that was not asked, or is unknown.
+/// Returns whether the lower bound can be sustained; `None` if the search did not judge it, or if it is unknown.
 fn sustained(asked: &CapacityPlan, state: &SearchState, bounds: &GoalBounds) -> Option<StoredSustained> {
     let lower = bounds.lower.filter(|_| asked.judges_backlog())?;
     let growths: Vec<_> =
@@ -86,7 +86,7 @@ fn sustained(asked: &CapacityPlan, state: &SearchState, bounds: &GoalBounds) -> 
     })
 }
 
-/// Returns a note that a lower bound may not be sustained, and which trial would decide.
+/// Returns a note that a lower bound may not be sustained, and how long a trial must be to decide.
 fn undecided(asked: &CapacityPlan, state: &SearchState, lower: f64) -> Option<String> {
     let longest = describe::longest_at(state, lower)?;
     let (load, length_s) = (asked.format_load(lower), longest.length_s);
@@ -102,7 +102,7 @@ fn undecided(asked: &CapacityPlan, state: &SearchState, lower: f64) -> Option<St
     })
 }
 
-/// Returns notes on an irregular result (RFC 9971, "Irregular Goal Result"), and what to do.
+/// Returns notes on an irregular result (RFC 9971, "Irregular Goal Result"), and on what the user can do.
 fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalBounds) -> Vec<String> {
     let rules = state.controller.rules();
     let mut notes = Vec::new();

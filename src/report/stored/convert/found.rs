@@ -46,7 +46,7 @@ same_variants!(LimitVerdict, StoredLimitVerdict: AsExpected Differs NotReached U
 same_variants!(ShownBy, StoredShownBy: Reply Reset Close NoGreeting NoConnect);
 
 impl StoredLimit {
-    /// Whether it fails the run: see [`LimitVerdict::fails`].
+    /// Whether the limit fails the run: see [`LimitVerdict::fails`].
     pub fn fails(&self) -> bool {
         LimitVerdict::from(self.verdict).fails(self.expected.is_some())
     }

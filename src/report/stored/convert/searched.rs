@@ -1,4 +1,4 @@
-//! The result of a search for limits or capacity: the head of a result, without phases. The search adds its findings.
+//! The result of a search for limits or capacity, without phases. The search adds the limits or the capacity.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Searched<'a> {
     pub profile_path: Option<String>,
     /// SHA-256 of the resolved profile, in hexadecimal.
     pub profile_sha256: String,
-    /// When the search began, since the Unix epoch.
+    /// When the search started, since the Unix epoch.
     pub started_at: Duration,
     /// How long the search took.
     pub took: Duration,
@@ -29,7 +29,7 @@ pub struct Searched<'a> {
 }
 
 impl RunResult {
-    /// Returns the result of a search, with no findings yet.
+    /// Returns the result of a search, still without limits and capacity.
     pub fn searched(input: Searched<'_>) -> RunResult {
         let plan = input.plan;
         let SearchVerdict { status, exit_code, reason } = input.verdict;
