@@ -1,11 +1,11 @@
-//! The embedded listener's policy: when each limit is enforced, and how. The texts are in `dialects`, the counts in
-//! `ledger`; the order of commands is checked by `smtp::server`.
+//! The embedded listener's policy: when each limit is enforced, and how. The reply texts are in `dialects`, the counts
+//! in `ledger`. `smtp::server` checks the order of commands.
 //!
 //! # Decisions
-//! - A place is released when the reply that ends the session is passed on for writing: a client that has read its 221
-//!   finds the place free.
-//! - Draws come from a counter-based generator of seed, session and draw: sessions share nothing, and an idle session
-//!   keeps 12 bytes of it.
+//! - The place of a session is released when the reply that ends the session is queued for writing: once a client has
+//!   read its 221, the place is free.
+//! - Random numbers come from a counter-based generator over the seed, the session's number and the number of the draw:
+//!   sessions share no state, and each session stores only 12 bytes for it.
 //! - A forced reply replaces the listener's own reply at its step; connection limits are checked first.
 
 mod auth;
@@ -40,7 +40,7 @@ use session_counts::SessionCounts;
 pub(super) struct Behaviour {
     shared: Arc<ListenerState>,
     peer: Peer,
-    /// The session's number, for its draws.
+    /// The session's number, for its random numbers.
     number: u64,
     draws: Cell<u32>,
     /// Whether the session holds a place from [`LedgerCounts::open`].
@@ -63,7 +63,7 @@ struct OpenTransaction {
     recipients: u32,
     content_bytes: u64,
     digest: Digest,
-    /// The sender, if there is a greylist, which needs it.
+    /// The sender; `None` without a greylist, which needs it.
     sender: Option<Box<str>>,
     /// Whether [`LedgerCounts::begin`] counts the transaction as in progress.
     started: bool,
@@ -71,8 +71,8 @@ struct OpenTransaction {
     queued: bool,
     /// Whether its paths may contain characters beyond ASCII.
     utf8: bool,
-    /// The number of answers to its content so far, and the number of good ones. With LMTP each answer is for one
-    /// recipient.
+    /// The number of answers to the content so far (`settled`), and the number of positive answers (`delivered`). With
+    /// LMTP each answer is for one recipient.
     settled: u32,
     delivered: u32,
     /// The message for the sink, if there is one.
@@ -99,7 +99,7 @@ impl Behaviour {
         }
     }
 
-    /// Returns the next draw, in [0, 1).
+    /// Returns the next random number, in [0, 1).
     fn draw(&self) -> f64 {
         let draws = self.draws.replace(self.draws.get().wrapping_add(1));
         let mut counter = [0; 12];
@@ -108,7 +108,7 @@ impl Behaviour {
         (xxh3_64_with_seed(&counter, self.shared.seed) >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Draws an event of this probability. Certain and impossible events use no random number.
+    /// Returns true with this probability. A probability of 0 or 1 uses no random number.
     fn happens(&self, probability: f64) -> bool {
         probability > 0.0 && (probability >= 1.0 || self.draw() < probability)
     }
@@ -121,7 +121,7 @@ impl Behaviour {
         }
     }
 
-    /// Returns the reply in the listener's dialect, with its argument.
+    /// Returns the reply in the listener's dialect, with `about` as its argument.
     fn say(&self, saying: Saying, about: &str) -> PolicyAnswer {
         let limits = &self.shared.limits;
         if saying.condition().is_some() {
@@ -164,7 +164,7 @@ impl Behaviour {
         self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
     }
 
-    /// Takes a place for the session, or returns why there is none.
+    /// Takes a place for the session. Returns the refusal if there is no place.
     fn refuse(&mut self, now: Instant) -> Option<PolicyAnswer> {
         let (limits, counts) = (&self.shared.limits, &self.shared.counts);
         let turned_away = if self.shared.is_unavailable(now) {
@@ -236,7 +236,8 @@ impl Behaviour {
         answer
     }
 
-    /// Returns the reply to MAIL. If it is good, the transaction has started.
+    /// Returns the reply to MAIL. With a positive reply, the transaction counts as in progress (if that number is
+    /// limited) and has taken its token of the message rate.
     fn judge_mail(&self, now: Instant, size: Option<u64>) -> Saying {
         let (limits, counts) = (&self.shared.limits, &self.shared.counts);
         if self.shared.is_unavailable(now) {
@@ -311,7 +312,7 @@ impl Behaviour {
                     _ => saying = Saying::QueueFull,
                 }
             }
-            // Exim reports the length of the line, without its end.
+            // The text of Exim names the length of the line without its CRLF.
             session.say(saying, &seen.longest_line.saturating_sub(2).to_string())
         });
         if let Some(transaction) = &mut self.transaction {
@@ -326,7 +327,7 @@ impl Behaviour {
         answer
     }
 
-    /// Returns the answer to a chunk that is not the last: a content that is too large already is refused early.
+    /// Returns the answer to a chunk that is not the last. If the content so far is too large, the chunk is refused.
     fn chunk(&mut self, size: u64, seen: &ContentMeasure) -> PolicyAnswer {
         let saying = if self.shared.limits.max_message_size.is_some_and(|max| seen.size > max) {
             Saying::MessageSize
@@ -394,7 +395,8 @@ impl Behaviour {
                     None => self.rcpt(now, path),
                 }
             }
-            // The state machine reads a chunk before it asks for the answer, so BDAT never comes here.
+            // The machine never passes BDAT on as a request: it reads the chunk first, and then asks for the answer to
+            // the chunk.
             Request::Bdat { .. } => self.fault(RequestFault::Unrecognized("BDAT")),
             Request::Data => self.at(Step::Data, |session| session.say(Saying::GoAhead, "")),
             Request::Quit => {
@@ -428,7 +430,7 @@ impl Behaviour {
             Protocol::Smtp => u64::from(transaction.recipients),
             Protocol::Lmtp => u64::from(transaction.delivered),
         };
-        // With LMTP a message counts as accepted if one recipient has it.
+        // With LMTP the content counts towards the session's bytes if at least one recipient has it.
         if delivered || transaction.delivered > 0 {
             self.tally.bytes += transaction.content_bytes;
             self.tally.junk = 0;
@@ -443,7 +445,8 @@ impl Behaviour {
         }
     }
 
-    /// Notes a reply to the content. A message counts as delivered when all of its accepted recipients have it.
+    /// Notes a reply to the content. A message counts as delivered if the replies for all of its accepted recipients
+    /// are positive.
     fn settle(&mut self, good: bool) {
         let lmtp = self.shared.limits.protocol == Protocol::Lmtp;
         let Some(transaction) = &mut self.transaction else { return };

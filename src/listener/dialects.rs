@@ -3,14 +3,14 @@
 //! `{host}` is the listener's name, `{peer}` the client's address, `{arg}` the subject of the reply.
 //!
 //! # Decisions
-//! - Cisco's texts are exactly those of Cisco's published list of SMTP replies (52 rows). If the list has no such reply, the
-//!   entry says so, and the text is written for smtpress or taken from the RFC.
-//! - If Postfix or Exim has no such limit, the entry is its reply to the nearest case.
+//! - Cisco's texts are exactly those of Cisco's published list of SMTP replies (52 rows). If the list has no reply for
+//!   a case, the entry states that, and the text is written for smtpress or taken from the RFC.
+//! - If Postfix or Exim does not have a limit, the entry is its reply to the nearest case.
 
 use super::limits::Dialect;
 use crate::condition::Condition;
 
-/// Writes the enum and its texts from one table, so that each saying stands in one place.
+/// Writes the enum and its texts from one table, so that each saying is defined in one place.
 macro_rules! sayings {
     ($($(#[$note:meta])* $name:ident, $condition:expr, $cisco:literal, $postfix:literal, $exim:literal;)*) => {
         /// Every reply of the listener except the answer to EHLO.
@@ -100,7 +100,8 @@ sayings! {
     TooManyMessages, Some(Condition::TooManyMessagesPerSession),
         "421 #4.x.2 Too many messages for this session", "421 4.7.0 {host} Error: too many messages for this session",
         "421 too many messages in this connection";
-    /// Bytes of content of a session over the limit. None of the three has such a limit, so the texts are written for smtpress.
+    /// Bytes of content of a session over the limit. None of the three servers has such a limit, so the texts are
+    /// written for smtpress.
     SessionBytes, Some(Condition::SessionBytesExceeded),
         "452 #4.7.28 Session exceeded transfer quota",
         "421 4.4.2 {host} Error: message size limit for this connection reached",
@@ -121,7 +122,7 @@ sayings! {
     TooManyErrors, Some(Condition::BadCommandLimitExceeded),
         "421 Exceeded bad SMTP command limit, disconnecting", "421 4.7.0 {host} Error: too many errors",
         "500-unrecognized command\n500 Too many syntax or protocol errors";
-    /// Commands without use over the limit. Cisco and Postfix count them among all errors.
+    /// Junk commands (NOOP, RSET, ...) over the limit. Cisco and Postfix count them as errors.
     TooMuchJunk, Some(Condition::BadCommandLimitExceeded),
         "421 Exceeded bad SMTP command limit, disconnecting", "421 4.7.0 {host} Error: too many errors",
         "554 Too many nonmail commands";
@@ -129,7 +130,7 @@ sayings! {
     LicenceExpired, Some(Condition::LicenseExpired),
         "421 The evaluation license has expired", "421 4.3.5 Server configuration problem - try again later",
         "421 Local configuration error; please try again later.";
-    /// A server error that will pass.
+    /// A temporary server error.
     ServerDeferral, Some(Condition::ServerError),
         "451 #4.3.0 Server Error", "451 4.3.0 Error: queue file write error",
         "451 Temporary local problem - please try later";
@@ -140,14 +141,14 @@ sayings! {
     ResourceLow, Some(Condition::ResourceLow),
         "452 #4.3.1 server resources low - try again later", "421 4.3.2 No system resources",
         "421 {host}: Too much load; please try again later";
-    /// A system error that will pass.
+    /// A temporary system error.
     TemporaryError, Some(Condition::TemporarySystemError),
         "452 #4.3.1 temporary system error (12)", "451 4.3.0 <{arg}>: Temporary lookup failure",
         "451 Temporary local problem - please try later";
     /// Recipients of a message over the limit.
     TooManyRecipients, Some(Condition::TooManyRecipients),
         "452 #4.5.3 Too many recipients", "452 4.5.3 Error: too many recipients", "452 too many recipients";
-    /// An unknown recipient. Cisco's list has no such reply: this is the text of its recipient access table.
+    /// An unknown recipient. Cisco's list has no such reply; this is the text of Cisco's recipient access table.
     UnknownUser, Some(Condition::UnknownUser),
         "550 #5.1.0 Address rejected.",
         "550 5.1.1 <{arg}>: Recipient address rejected: User unknown in local recipient table", "550 Unknown user";
@@ -157,8 +158,8 @@ sayings! {
         "450 #4.7.1 Greylisted, please try again later",
         "450 4.2.0 <{arg}>: Recipient address rejected: Greylisted, please try again later",
         "451 greylisted, please try again later";
-    /// Unknown recipients of a session over the limit. Cisco's list has no such reply; this is the default text of its
-    /// host access table. Postfix counts them among all errors.
+    /// Unknown recipients of a session over the limit. Cisco's list has no such reply; this is the default text of
+    /// Cisco's host access table. Postfix counts unknown recipients as errors.
     TooManyInvalidRecipients, Some(Condition::TooManyInvalidRecipients),
         "550 Too many invalid recipients", "421 4.7.0 {host} Error: too many errors",
         "550 Rejected for too many bad recipients";
@@ -172,11 +173,11 @@ sayings! {
     /// A command line that is too long. Exim treats it as an unknown command.
     LineTooLong, Some(Condition::LineTooLong),
         "500 Line too long", "500 5.5.2 {host} Error: command too long", "500 unrecognized command";
-    /// A text line that is too long. Postfix breaks such lines instead; its text is the one for a command.
+    /// A text line that is too long. Postfix breaks such lines instead; its text here is the one for a command line.
     TextLineTooLong, Some(Condition::LineTooLong),
         "500 Line too long", "500 5.5.2 {host} Error: command too long",
         "550 maximum allowed line length is 998 octets, got {arg}"; // RFC 5322 2.1.1
-    /// A path that is too long. None of the three has such a limit of its own, so the texts are written for smtpress.
+    /// A path that is too long. None of the three servers has such a limit, so the texts are written for smtpress.
     PathTooLong, Some(Condition::LineTooLong),
         "553 #5.1.3 Path too long", "501 5.5.4 Error: path too long", "501 path too long";
     /// HELO or EHLO without a domain.
@@ -186,7 +187,7 @@ sayings! {
     /// An argument that is wrong.
     Syntax, Some(Condition::SyntaxError),
         "501 #5.5.2 syntax error {arg}", "500 5.5.2 Error: bad syntax", "501 {arg}: malformed address";
-    /// HELP about an unknown command. (Cisco's list does not say when this reply is sent; the case is our guess.)
+    /// HELP about an unknown command. Cisco's list does not say when this reply is sent; the case is a guess.
     HelpUnknown, Some(Condition::UnrecognizedCommand),
         "501 Unknown command {arg}", "500 5.5.2 Error: command not recognized", "500 unrecognized command";
     /// An unknown parameter of MAIL.
@@ -221,7 +222,8 @@ sayings! {
     AuthTooLong, Some(Condition::LineTooLong),
         "500 #5.5.6 Authentication exchange line too long", "500 5.5.6 Authentication exchange line too long",
         "500 Authentication exchange line too long";
-    /// Failed logins of a session over the limit. Postfix counts them among all errors; the others have no text for it.
+    /// Failed logins of a session over the limit. Postfix counts them as errors. Cisco and Exim have no text for this
+    /// case, so their texts are written for smtpress.
     TooManyAuthFailures, Some(Condition::TooManyAuthFailures),
         "421 #4.7.0 Too many failed authentication attempts, disconnecting",
         "421 4.7.0 {host} Error: too many errors", "421 {host}: Too many failed authentication attempts";
@@ -251,7 +253,7 @@ sayings! {
     /// DATA before RCPT.
     RcptFirst, Some(Condition::BadSequence),
         "503 #5.5.1 RCPT first", "503 5.5.1 Error: need RCPT command", "503 valid RCPT command must precede DATA";
-    /// DATA after refused RCPTs only. Cisco's list has the same text as for DATA before RCPT.
+    /// DATA after every RCPT was refused. Cisco's list has the same text as for DATA before RCPT.
     NoValidRecipients, Some(Condition::NoValidRecipients),
         "503 #5.5.1 RCPT first", "554 5.5.1 Error: no valid recipients",
         "503-All RCPT commands were rejected\n503 Valid RCPT command must precede DATA";
@@ -268,8 +270,8 @@ sayings! {
     /// MAIL within a transaction. Here too Cisco's list has only the beginning of the text.
     NestedMail, Some(Condition::BadSequence),
         "503 Bad sequence of commands", "503 5.5.1 Error: nested MAIL command", "503 sender already given";
-    /// STARTTLS during TLS. Cisco's list has no such reply, so its text is written for smtpress. Exim no longer offers
-    /// STARTTLS then.
+    /// STARTTLS during TLS. Cisco's list has no such reply, so its text is written for smtpress. During TLS, Exim does
+    /// not offer STARTTLS.
     TlsActive, Some(Condition::BadSequence),
         "503 #5.5.1 TLS already active", "554 5.5.1 Error: TLS already active",
         "503 STARTTLS command used when not advertised";
@@ -284,7 +286,7 @@ sayings! {
     /// MAIL before AUTH, where the listener requires a login.
     AuthRequired, Some(Condition::AuthRequired),
         "530 Authentication required", "530 5.7.0 Authentication required", "550 Administrative prohibition";
-    /// AUTH in clear text, where the listener forbids that.
+    /// AUTH in clear text, where the listener requires encryption.
     EncryptionRequired, Some(Condition::EncryptionRequired),
         "538 #5.7.11 Encryption required", "504 5.5.4 Encryption required for requested authentication mechanism",
         "503 AUTH command used when not advertised";
@@ -300,7 +302,7 @@ sayings! {
     DeclaredSize, Some(Condition::MessageSizeExceeded),
         "552 size limit exceeded", "552 5.3.4 Message size exceeds fixed limit",
         "552 Message size exceeds maximum permitted";
-    /// A server error that stays. Postfix and Exim have no such reply, so their texts are written for smtpress.
+    /// A permanent server error. Postfix and Exim have no such reply, so their texts are written for smtpress.
     ServerError, Some(Condition::ServerError),
         "554 #5.3.0 Server Error", "554 5.3.0 Error: internal server error", "554 Internal server error";
     /// `Received:` fields over the limit.
@@ -311,7 +313,7 @@ sayings! {
     BareCrLf, Some(Condition::BareCrLf),
         "554 message body contains illegal bare CR/LF characters.", "550 5.5.2 {host} Error: bare <LF> received",
         "552 Message header not CRLF terminated";
-    /// Messages by time over the limit. Cisco's list has no such reply; this is the default text of its host access
+    /// Messages by time over the limit. Cisco's list has no such reply; this is the default text of Cisco's host access
     /// table.
     MessageRate, Some(Condition::RateLimited),
         "452 Too many recipients received this hour", "450 4.7.1 Error: too much mail from {peer}",
@@ -365,14 +367,14 @@ mod tests {
         }
     }
 
-    /// The ledger and the classifier use the same condition for a refusal in Cisco's words, if the text shows the
-    /// condition.
+    /// The ledger and the classifier assign the same condition to a refusal in Cisco's dialect, except where the text
+    /// does not show the condition.
     #[test]
     fn the_counts_and_the_classifier_agree_on_cisco_s_words() {
         let mut differ = Vec::new();
         for &saying in Saying::ALL {
             let Some(condition) = saying.condition() else { continue };
-            // Here the list has one text for two conditions.
+            // For these sayings Cisco's list has one text for two conditions.
             if matches!(saying, Saying::ConnectionRate | Saying::NoValidRecipients) {
                 continue;
             }

@@ -1,5 +1,5 @@
 //! The limits and the behaviour of the embedded listener: plain data, compiled from the profile's `[listener]` table.
-//! `behaviour` and `dialects` decide how a limit shows on the wire.
+//! `behaviour` and `dialects` decide how a limit is enforced on the wire.
 //!
 //! # Decisions
 //! - A limit is always the largest number that is still served: `max_connections_per_host = 50` serves 50 and refuses
@@ -58,7 +58,7 @@ pub enum RefusalForm {
     Reset,
     /// An orderly close before the greeting.
     Close,
-    /// The connection is accepted, but never greeted.
+    /// The connection stays open, but gets no greeting.
     NoGreeting,
 }
 
@@ -78,7 +78,7 @@ impl RefusalForm {
     }
 }
 
-/// The delay of a reply: uniform between both ends, drawn by seed.
+/// The delay of a reply, drawn uniformly between `min` and `max` from the seed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delay {
     /// The shortest delay.
@@ -137,7 +137,7 @@ impl ReplyDelays {
 /// How long the listener waits for input after each step, in place of the idle time-out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepTimeouts {
-    /// After the greeting or a handshake after STARTTLS, for the hello.
+    /// After the greeting, or after the handshake of STARTTLS, for the hello.
     pub greeting: Option<Duration>,
     /// After the hello or a message, for MAIL.
     pub hello: Option<Duration>,
@@ -169,13 +169,13 @@ impl StepTimeouts {
 /// A tarpit for the errors of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorDelay {
-    /// The number of errors that are answered without delay.
+    /// The number of errors that are answered without this delay.
     pub after: u32,
     /// The delay of the reply to each further error.
     pub delay: Duration,
 }
 
-/// A token bucket: `per_second` limits the lasting rate, and `burst` the number at once.
+/// A token bucket: `per_second` limits the sustained rate, and `burst` the number at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RateLimit {
     /// The tokens that are added each second; positive and finite.
@@ -184,10 +184,11 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-/// A window in which the listener reads, writes and accepts nothing, like a process under SIGSTOP.
+/// A window in which the listener reads, writes and accepts nothing, like a process that SIGSTOP has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stall {
-    /// The start, from the start of the load on, or from that of the listener if there is no load.
+    /// The start of the window, counted from the start of the load, or from the start of the listener if there is no
+    /// load.
     pub from: Duration,
     /// The length.
     pub length: Duration,
@@ -198,9 +199,10 @@ pub struct Stall {
 pub struct Forced {
     /// The step: greeting, hello, starttls, auth, mail, rcpt, data, body or quit.
     pub step: Step,
-    /// The whole reply with its code, `452 4.3.1 queue full`; several lines are separated by `\n`. A 421 also closes.
+    /// The whole reply with its code, `452 4.3.1 queue full`; several lines are separated by `\n`. A 421 also closes
+    /// the session.
     pub reply: String,
-    /// The probability of the reply, 0 to 1, drawn by seed.
+    /// The probability of the reply, 0 to 1, drawn from the seed.
     pub probability: f64,
 }
 
@@ -213,7 +215,7 @@ pub struct Limits {
     pub offers: Offers,
     /// The server whose reply texts it uses.
     pub style: Dialect,
-    /// The name in its greeting and replies.
+    /// The listener's name in its greeting and replies.
     pub hostname: String,
     /// Whether an address beyond loopback may be bound.
     pub allow_remote: bool,
@@ -238,17 +240,18 @@ pub struct Limits {
     pub connection_rate: Option<RateLimit>,
     /// How a connection over one of the four limits above is refused.
     pub shown_by: RefusalForm,
-    /// TLS sessions at once. A listener without TLS offers STARTTLS too if this is set; with 0 the command meets this
-    /// limit.
+    /// TLS sessions at once. If this is set, a listener without TLS offers STARTTLS too. It refuses the command with
+    /// 454, or with the reply of this limit if the limit is 0.
     pub max_tls_sessions: Option<u32>,
 
     /// Whether and how TLS is used.
     pub tls: TlsMode,
-    /// The certificate and its key; `None` if a certificate is made at the start.
+    /// The certificate and its key. If `None`, a certificate is made at the start.
     pub credential: Option<Credential>,
     /// The file to which that certificate is written, in PEM.
     pub certificate_out: Option<PathBuf>,
-    /// A client must show a certificate that one of these authorities issued.
+    /// The authorities of client certificates. If they are set, a client must show a certificate that one of them
+    /// issued.
     pub client_authorities: Option<Vec<CertificateDer<'static>>>,
     /// The latest version of TLS that is accepted.
     pub max_tls_version: Version,
@@ -258,12 +261,12 @@ pub struct Limits {
     /// The probability, 0 to 1, that STARTTLS fails for a temporary reason (454).
     pub tls_error_rate: f64,
 
-    /// MAIL commands of a session.
+    /// Accepted MAIL commands of a session.
     pub max_messages_per_session: Option<u32>,
-    /// Bytes of content accepted in a session, without dot stuffing. A message beyond it is refused at its end, or at
-    /// MAIL if its SIZE shows it.
+    /// Bytes of content accepted in a session, without dot stuffing. A message that would exceed the limit is refused
+    /// at its end, after a chunk, or at MAIL if its SIZE exceeds the rest.
     pub max_session_bytes: Option<u64>,
-    /// Errors (500 to 504) answered in a session; the next one ends it.
+    /// Protocol errors (`RequestFault`) answered in a session; the next one ends the session.
     pub max_bad_commands: Option<u32>,
     /// NOOP, RSET, VRFY, EXPN, HELP and repeated hellos answered in a session without a message between them; the next
     /// one ends it.
@@ -295,15 +298,15 @@ pub struct Limits {
     pub end_of_data: EndOfData,
     /// Whether content with a bare CR or LF is refused.
     pub reject_bare_cr_lf: bool,
-    /// Messages (MAIL commands) by time.
+    /// MAIL commands by time.
     pub message_rate: Option<RateLimit>,
 
-    /// Messages accepted in total; after that the queue is full.
+    /// Messages accepted in total. After that number the queue is full.
     pub queue_full_after: Option<u64>,
     /// The number of transactions in progress above which resources are low.
     pub resource_low_above: Option<u32>,
-    /// Contents that are processed at once. The others wait until a worker is free; then their own processing time
-    /// begins.
+    /// Contents that are processed at once. Further contents wait until a worker is free. Then their own processing
+    /// time begins.
     pub workers: Option<u32>,
     /// The probability, 0 to 1, that MAIL fails for a temporary system error (452).
     pub temporary_error_rate: f64,
@@ -311,15 +314,14 @@ pub struct Limits {
     pub server_deferral_rate: f64,
     /// The probability, 0 to 1, that the final dot fails for a permanent server error (554).
     pub server_error_rate: f64,
-    /// Whether the licence has expired: then no session is served.
+    /// Whether the licence has expired. Then no session is served.
     pub licence_expired: bool,
     /// The time after the start of the load, or of the listener if there is no load, from which the service is not
     /// available (421); zero: from the beginning.
     pub unavailable_after: Option<Duration>,
-    /// How long it is not available; `None`: for good.
+    /// How long the service is not available; `None` for ever.
     pub unavailable_for: Option<Duration>,
-    /// How long after its first attempt a client may send from a sender to a recipient; before, the recipient is
-    /// deferred (450).
+    /// How long a recipient is deferred (450) after the first attempt of the same client, sender and recipient.
     pub greylist: Option<Duration>,
 
     /// Whether MAIL needs TLS first (530). A listener without TLS then offers STARTTLS, and answers it with 454.
@@ -330,7 +332,7 @@ pub struct Limits {
     pub auth_requires_encryption: bool,
     /// The users that may log in; `None` if AUTH is not offered.
     pub users: Option<Arc<Users>>,
-    /// The mechanisms that they may use; -PLUS is offered only where there is a channel binding.
+    /// The mechanisms that users may use. -PLUS is offered only in sessions with a channel binding.
     pub mechanisms: Vec<Mechanism>,
     /// Failed logins answered in a session; the next one ends it.
     pub max_auth_failures: Option<u32>,

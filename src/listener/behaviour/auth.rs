@@ -1,4 +1,5 @@
-//! AUTH as the policy answers it: delays, forced replies and the count of failures around `login`.
+//! The policy's answers to AUTH: `login` runs the exchange, and this module adds delays, forced replies and the count
+//! of failures.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,10 +10,10 @@ use crate::smtp::Step;
 use crate::smtp::server::PolicyAnswer;
 
 impl Behaviour {
-    /// Returns the answer to EHLO with the mechanisms, if anybody can log in.
+    /// Returns the answer to EHLO, with the line of AUTH if a mechanism is offered.
     pub(super) fn with_auth(&self, offer: String) -> String {
         match self.access.offer(&self.shared.limits) {
-            // After the first line, which is the name and no extension.
+            // Inserted after the first line, which carries the listener's name and not an extension.
             Some(auth) => offer.replacen('\n', &format!("\n250-{auth}\n"), 1),
             None => offer,
         }

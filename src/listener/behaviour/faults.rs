@@ -1,4 +1,4 @@
-//! The replies to a session's errors, and how many errors are answered.
+//! The replies to the errors of a client, and the limits on their number.
 
 use super::{Behaviour, PolicyAnswer, Request, RequestFault, Saying, Then};
 
@@ -20,7 +20,7 @@ impl Behaviour {
         self.mistake(answer)
     }
 
-    /// Returns the reply to an unknown recipient, while the session may still name more of them.
+    /// Returns the reply to an unknown recipient, or the reply that ends the session after too many.
     fn unknown_words(&mut self, path: &str) -> PolicyAnswer {
         if self.shared.limits.max_invalid_recipients.is_some_and(|max| self.tally.invalid >= max) {
             return PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyInvalidRecipients, "") };
@@ -29,7 +29,8 @@ impl Behaviour {
         self.say(Saying::UnknownUser, path)
     }
 
-    /// Counts a command without use; returns the reply to one too many.
+    /// Counts a junk command (NOOP, RSET, ..., a repeated hello). Returns the reply that ends the session after too
+    /// many.
     pub(super) fn junk(&mut self, request: &Request<'_>) -> Option<PolicyAnswer> {
         let junk = match request {
             Request::Noop(_) | Request::Reset | Request::Verify | Request::Expand | Request::Help(_) => true,
@@ -46,7 +47,7 @@ impl Behaviour {
         None
     }
 
-    /// Returns the reply to a path over the limit.
+    /// Returns the fault of a path over the limit.
     pub(super) fn path_fault(&self, path: &str) -> Option<RequestFault<'static>> {
         let longest = self.shared.limits.max_path_length?;
         (path.len() + 2 > longest as usize).then_some(RequestFault::PathTooLong)
@@ -58,7 +59,7 @@ impl Behaviour {
         self.mistake(answer)
     }
 
-    /// Returns the reply to an error, while the session may still make more of them.
+    /// Returns the reply to an error, or the reply that ends the session after too many.
     fn fault_words(&mut self, fault: RequestFault<'_>) -> PolicyAnswer {
         if self.shared.limits.max_bad_commands.is_some_and(|max| self.tally.errors >= max) {
             return PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyErrors, "") };
@@ -83,7 +84,7 @@ impl Behaviour {
             RequestFault::NoValidRecipients => self.say(Saying::NoValidRecipients, ""),
             RequestFault::InTransaction => self.say(Saying::InTransaction, ""),
             RequestFault::Secured => self.say(Saying::TlsActive, ""),
-            // An attacker may have injected the bytes after it in clear text.
+            // An attacker may have injected the bytes after STARTTLS in clear text.
             RequestFault::NotLast => PolicyAnswer { then: Then::Close, ..self.say(Saying::TlsNotLast, "") },
             RequestFault::BdatOnly => self.say(Saying::BdatOnly, ""),
             RequestFault::NotAscii => self.say(Saying::NotAscii, ""),

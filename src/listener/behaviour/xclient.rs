@@ -1,12 +1,11 @@
-//! XCLIENT at the listener: it is offered to trusted peers, which announce another client's address with it (Postfix's
-//! XCLIENT_README).
+//! XCLIENT at the listener: trusted peers announce another client's address with it (Postfix's XCLIENT_README).
 
 use std::net::IpAddr;
 
 use super::{Behaviour, PolicyAnswer, RequestFault, Saying, SessionCounts, Step};
 
 impl Behaviour {
-    /// Returns the text of the reply to EHLO; it offers XCLIENT if the peer may use it.
+    /// Returns the reply to EHLO, with XCLIENT if the peer may use it.
     pub(super) fn offer(&self) -> String {
         let extensions = &self.shared.extensions[usize::from(self.secured)];
         if self.peer.may_tell(&self.shared.limits) {
