@@ -1,5 +1,5 @@
-//! The listener's certificate: a given one, or a self-signed one made at its start, which clients must be configured to
-//! trust.
+//! The listener's certificate: a certificate from the profile, or a self-signed certificate that is made at the start
+//! and that clients must be configured to trust.
 
 use std::fs;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(super) fn security(limits: &Limits) -> Result<(Security, CertificateDer<'sta
     Ok((server::security(&tls)?, certificate))
 }
 
-/// Makes a self-signed certificate (ECDSA, P-256) for this name and for all names of this machine.
+/// Makes a self-signed certificate (ECDSA, P-256) for this name, `localhost`, 127.0.0.1 and ::1.
 ///
 /// # Errors
 /// A certificate cannot have this name.

@@ -1,8 +1,8 @@
-//! The digest of one delivered message, to compare two runs of one seed.
+//! The digest of one delivered message, to compare two runs with the same seed.
 //!
 //! # Decisions
-//! - Lines that differ from run to run by design (Date, Message-ID, X-Smtpress-Run) are left out, their folded
-//!   continuations with them.
+//! - Lines that differ from run to run by design (Date, Message-ID, X-Smtpress-Run) are left out, together with their
+//!   folded continuations.
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -15,8 +15,8 @@ pub struct Digest {
 /// The position in the content, with respect to masked header lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mask {
-    /// At the start of a header line. `.0` bytes of its name were seen and are kept in the buffer. `.2`: the previous
-    /// field was masked.
+    /// At the start of a header line, while its name may still be a masked one: the bytes of the name so far, their
+    /// number, and whether the previous field was masked.
     Name([u8; NAME], u8, bool),
     /// In a line that the digest includes.
     Counted,
@@ -26,7 +26,7 @@ enum Mask {
     Body,
 }
 
-/// The header fields that differ between two runs of one seed.
+/// The header fields that differ between two runs with the same seed.
 const MASKED: [&[u8]; 3] = [b"date:", b"x-smtpress-run:", b"message-id:"];
 /// The length of the longest name in [`MASKED`].
 const NAME: usize = 15;
@@ -61,7 +61,7 @@ impl Digest {
         }
     }
 
-    /// Adds a part of one header line; while the name of the field is not known, one byte.
+    /// Adds a part of a header line. While the name of the field is not known, the part is one byte.
     fn line_part(&mut self, part: &[u8]) {
         let ends = part.ends_with(b"\n");
         let (mut name, length, after_masked) = match self.mask {

@@ -1,8 +1,8 @@
 //! A greylist (RFC 6647): a recipient is deferred until a time has passed since its first attempt.
 //!
 //! # Decisions
-//! - A triplet is client address, sender and recipient (RFC 6647 2.4). Each is remembered for the listener's life, with
-//!   16 bytes.
+//! - A triplet is client address, sender and recipient (RFC 6647 2.4). Each triplet is remembered until the listener
+//!   stops, in an entry of 24 bytes.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 pub(super) struct Triplet(u64);
 
 impl Triplet {
-    /// Creates the key of an attempt. Clients without an address (a unix socket) all count as one.
+    /// Creates the key of an attempt. All clients without an address (on a unix socket) count as the same client.
     pub fn new(client: Option<IpAddr>, sender: &str, recipient: &str) -> Triplet {
         let of_client = client.map_or(0, |address| xxh3_64_with_seed(address.to_string().as_bytes(), 0));
         let of_sender = xxh3_64_with_seed(sender.as_bytes(), of_client);
@@ -40,7 +40,7 @@ impl Greylist {
 
     /// Whether a recipient that is named at `now` is deferred.
     pub fn defers(&self, now: Instant, triplet: Triplet) -> bool {
-        // An insertion that panicked left at most one entry more.
+        // A panic of another session leaves at most one additional entry.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match seen.entry(triplet) {
             Entry::Vacant(entry) => {

@@ -1,10 +1,10 @@
 //! The ledger of the embedded listener: its own counts, independent of the generator's.
 //!
 //! # Decisions
-//! - A message counts as delivered when its 250 is passed on for writing. So, for any failure between both sides,
-//!   accepted <= delivered <= accepted + in doubt.
-//! - With LMTP a message counts when all of its accepted recipients have it, as on the client's side. Each recipient
-//!   also counts separately.
+//! - A message counts as delivered when its 250 is queued for writing. So, whatever fails between both sides, the
+//!   generator's counts must satisfy accepted <= delivered <= accepted + in doubt.
+//! - With LMTP a message counts as delivered if the 250 for each of its accepted recipients is queued, as on the
+//!   client's side. Each recipient also counts separately.
 //! - The digest of the delivered messages is a sum, so it is the same for any order and number of threads.
 //! - Locks are taken when a connection opens and closes and when a message ends, and are held for a few additions.
 
@@ -32,11 +32,13 @@ pub struct LedgerSnapshot {
     pub sessions_peak: u64,
     /// The most sessions served at once from one client address.
     pub host_sessions_peak: u64,
-    /// Delivered messages: the 250 after the content was handed over for writing; with LMTP the 250 of all recipients.
+    /// Delivered messages: the 250 after the content was queued for writing; with LMTP, the 250 for every accepted
+    /// recipient.
     pub messages: u64,
-    /// Recipients of these messages. With LMTP a recipient counts even if the message was refused for the others.
+    /// Recipients of the delivered messages. With LMTP a recipient counts even if the message was refused for other
+    /// recipients.
     pub recipients: u64,
-    /// Bytes of content of these messages, without dot stuffing.
+    /// Bytes of content of the delivered messages, without dot stuffing.
     pub content_bytes: u64,
     /// Bytes read from all connections, without PROXY headers.
     pub received_bytes: u64,
@@ -50,9 +52,9 @@ pub struct LedgerSnapshot {
     pub tls_failed: u64,
     /// The most TLS sessions at once.
     pub tls_sessions_peak: u64,
-    /// Times that the process had no descriptor for a connection.
+    /// Failures to accept a connection, mostly for lack of a free descriptor.
     pub accept_errors: u64,
-    /// Successful logins (RFC 4954): the 235 was handed over for writing.
+    /// Successful logins (RFC 4954): the 235 was queued for writing.
     pub logins: u64,
     /// Failed logins.
     pub failed_logins: u64,
@@ -121,8 +123,8 @@ impl LedgerCounts {
         lock(&self.open).connections += 1;
     }
 
-    /// Takes a place for the session of a connection. `host` is the address under which the limits of one host count
-    /// it, if they do.
+    /// Takes a place for the session of a connection. `host` is the address for the limits of one host; `None` if these
+    /// limits do not count the session.
     ///
     /// # Errors
     /// The reply if a limit is exceeded. Then no place is taken.
@@ -149,10 +151,10 @@ impl LedgerCounts {
         Ok(())
     }
 
-    /// Moves the place of a session from the host `from` to its real host `to`.
+    /// Moves the place of a session from the host `from` to the announced host `to`.
     ///
     /// # Errors
-    /// The reply if that host has too many sessions. Then the place is released.
+    /// The reply if `to` has too many sessions. Then the place is released.
     pub fn change_host(&self, from: Option<IpAddr>, to: IpAddr, limits: &Limits) -> Result<(), Saying> {
         let mut open = lock(&self.open);
         open.leave(from);
@@ -165,14 +167,15 @@ impl LedgerCounts {
         Ok(())
     }
 
-    /// Counts a connection that was closed for its PROXY header.
+    /// Counts a connection that was closed because its PROXY header was missing, malformed or late.
     pub fn refuse_header(&self) {
         self.bad_headers.fetch_add(1, Relaxed);
         self.arrive();
         self.turn_away();
     }
 
-    /// Counts a connection that is not served, for another reason than a limit.
+    /// Counts a connection that is refused without a limit: the service is not available, the licence has expired, or
+    /// the PROXY header is faulty.
     pub fn turn_away(&self) {
         lock(&self.open).refused += 1;
     }
@@ -207,7 +210,7 @@ impl LedgerCounts {
         self.tls_failed.fetch_add(1, Relaxed);
     }
 
-    /// Returns whether the rate allows a message now.
+    /// Takes a token for a message. Returns whether the rate allows the message.
     pub fn take_message_token(&self, now: Instant, rate: RateLimit) -> bool {
         lock(&self.message_tokens).take(now, rate)
     }
@@ -232,7 +235,7 @@ impl LedgerCounts {
         self.queued.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
     }
 
-    /// Releases a place in the queue: the message was not delivered after all.
+    /// Releases a place in the queue, because the message was not delivered.
     pub fn dequeue(&self) {
         self.queued.fetch_sub(1, Relaxed);
     }
@@ -329,10 +332,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A token bucket; full at first.
+/// A token bucket, which is full at the start.
 #[derive(Debug, Default)]
 struct TokenBucket {
-    /// The number of tokens, and when they were counted.
+    /// The number of tokens at the time of the last request, and that time; `None` before the first request.
     level: Option<(f64, Instant)>,
 }
 

@@ -2,8 +2,8 @@
 //! logins of each user. The mechanisms are in `smtp::auth`, the texts in `dialects`.
 //!
 //! # Decisions
-//! - AUTH is offered in clear text even if encryption is required, so that a client that tries it gets the refusal.
-//! - The listener never repeats or keeps a client's response of an exchange.
+//! - AUTH is offered in clear text even if encryption is required, so that a test can measure the refusal.
+//! - The listener never repeats or stores the responses of a client.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -48,7 +48,7 @@ impl Access {
         };
     }
 
-    /// Forgets the login, because another client uses the session.
+    /// Forgets the login, because XCLIENT announced another client.
     pub fn anew(&mut self) {
         (self.exchange, self.user, self.failures) = (None, None, 0);
     }
@@ -58,7 +58,7 @@ impl Access {
         self.user
     }
 
-    /// Returns the line of the answer to EHLO, if anybody can log in.
+    /// Returns the line of the answer to EHLO, if a mechanism is offered.
     pub fn offer(&self, limits: &Limits) -> Option<String> {
         let names = Mechanism::ALL.into_iter().filter(|mechanism| self.offers(limits, *mechanism));
         let names: String = names.flat_map(|mechanism| [" ", mechanism.as_str()]).collect();
@@ -71,7 +71,7 @@ impl Access {
             && (mechanism != Mechanism::ScramSha256Plus || self.binding.is_some())
     }
 
-    /// Processes the AUTH command with its argument. `unique` is a text that no other challenge has.
+    /// Processes the AUTH command with its argument. `unique` makes the challenge unique.
     pub fn command(&mut self, limits: &Limits, argument: &str, unique: &str) -> LoginStep {
         let mut words = argument.split(' ').filter(|word| !word.is_empty());
         let (name, initial) = (words.next().unwrap_or_default(), words.next());
@@ -90,7 +90,7 @@ impl Access {
             return LoginStep::Said(refusal);
         };
         let initial = match initial {
-            // `=` is an empty response, not a missing one.
+            // `=` stands for an empty response (RFC 4954 4).
             Some("=") => Some(Vec::new()),
             Some(text) => match STANDARD.decode(text) {
                 Ok(bytes) => Some(bytes),

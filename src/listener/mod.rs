@@ -1,13 +1,14 @@
 //! The embedded listener: a mail server with programmable limits, delays and refusals that keeps its own ledger.
 //!
-//! It accepts each message, computes its digest and discards it; it never relays. It runs on threads of its own, each with
-//! its own runtime, so that its CPU time is measured apart from the generator's.
+//! The listener accepts each message, computes its digest and discards it, unless a [`Sink`] receives it; it never
+//! relays. It has its own threads, each with its own runtime, so that its CPU time is measured apart from the
+//! generator's.
 //!
 //! # Decisions
 //! - All threads accept from one socket, so that there is a single accept queue, of known length.
 //! - A stall blocks the threads: nothing is read, written or accepted, as in a process that SIGSTOP has stopped.
-//! - An outage and a stall are counted from the start of the load, where there is one: agents of a fleet, or a start at
-//!   a given time, come seconds after the listener.
+//! - The times of an outage and a stall count from the start of the load, if there is one: with a fleet, or with a
+//!   given start time, the load starts seconds after the listener.
 
 mod behaviour;
 pub mod certificate;
@@ -77,7 +78,7 @@ pub enum ListenError {
     /// TLS cannot be set up.
     #[error("the listener cannot speak TLS: {0}")]
     Tls(#[from] TlsError),
-    /// Its certificate cannot be written.
+    /// The listener's certificate cannot be written.
     #[error("cannot write the listener's certificate to {path}: {source}")]
     CertificateOut {
         /// The path.
@@ -105,7 +106,7 @@ pub struct Listener {
     threads: Vec<(Arc<Cpu>, JoinHandle<()>)>,
 }
 
-/// Processor time of one thread, in microseconds.
+/// Processor time (in microseconds) and timer delays of one thread.
 #[derive(Debug, Default)]
 struct Cpu {
     user: AtomicU64,
@@ -116,15 +117,15 @@ struct Cpu {
     latest: AtomicU64,
 }
 
-/// A timer that is later than this shows that the thread had no processor time.
+/// If a timer is later than this, the thread got no processor time (or the listener was in a configured stall).
 const LATE: Duration = Duration::from_millis(50);
 
 /// How late the timers of a listener's threads were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimerDelay {
-    /// Turns, one each 50 ms on each thread.
+    /// Turns of the timers: one every 50 ms on each thread.
     pub turns: u64,
-    /// How many of them were more than 50 ms late.
+    /// How many turns were more than 50 ms late.
     pub late: u64,
     /// The longest delay.
     pub longest: Duration,
@@ -163,7 +164,7 @@ pub fn start_with(
     Ok(listener)
 }
 
-/// Starts a listener as [`start_with`] does, before its load: it has no outage and no stall until
+/// Starts a listener as [`start_with`] does, but before the load: the times of outage and stall begin only with
 /// [`Listener::count_from`].
 ///
 /// # Errors
@@ -221,15 +222,15 @@ pub fn start_before_load(
 }
 
 impl Listener {
-    /// Returns the address or path that it listens on.
+    /// Returns the address or path on which the listener listens.
     pub fn place(&self) -> &Bind {
         &self.place
     }
 
-    /// Returns the address it listens on.
+    /// Returns the address on which the listener listens.
     ///
     /// # Panics
-    /// If it was started on a unix socket.
+    /// If the listener was started on a unix socket.
     pub fn addr(&self) -> SocketAddr {
         match &self.place {
             Bind::Tcp(address) => *address,
@@ -237,12 +238,12 @@ impl Listener {
         }
     }
 
-    /// Counts outage and stall from this time on. Only the first call counts.
+    /// Sets the time from which outage and stall are counted. Only the first call has an effect.
     pub fn count_from(&self, begin: Instant) {
         self.shared.begin.set(begin).ok();
     }
 
-    /// Returns the certificate, if it speaks TLS.
+    /// Returns the certificate, if the listener uses TLS.
     pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
         self.certificate.as_ref()
     }
@@ -254,7 +255,8 @@ impl Listener {
         ledger
     }
 
-    /// Returns the processor time of all its threads so far, in seconds: (user, system). The values are at most 50 ms old.
+    /// Returns the processor time of all threads of the listener so far, in seconds: (user, system). The values are at
+    /// most 50 ms old.
     pub fn cpu(&self) -> (f64, f64) {
         let sum = |of: fn(&Cpu) -> &AtomicU64| {
             self.threads.iter().map(|(cpu, _)| of(cpu).load(Relaxed)).sum::<u64>() as f64 / 1e6
@@ -262,7 +264,7 @@ impl Listener {
         (sum(|cpu| &cpu.user), sum(|cpu| &cpu.system))
     }
 
-    /// Returns how late the timers of its threads were since its start or the last call.
+    /// Returns how late the timers of the listener's threads were since its start or since the last call.
     pub fn timer_delay(&self) -> TimerDelay {
         let mut delay = TimerDelay::default();
         for (cpu, _) in &self.threads {
@@ -426,7 +428,7 @@ async fn publish(cpu: Arc<Cpu>) {
 }
 
 impl Cpu {
-    /// Notes that the thread's timer came too late by `delay`.
+    /// Notes a turn of the thread's timer that was late by `delay`.
     fn turn(&self, delay: Duration) {
         self.turns.fetch_add(1, Relaxed);
         self.late.fetch_add(u64::from(delay > LATE), Relaxed);

@@ -1,4 +1,5 @@
-//! The extensions that the listener offers in its answer to EHLO, and the errors for parameters that it does not offer.
+//! The extensions that the listener offers in its answer to EHLO, and the errors for parameters of extensions that it
+//! does not offer.
 
 use super::limits::Dialect;
 use crate::smtp::request::{BodyType, MailParameters, RcptParameters, RequestFault};
@@ -25,14 +26,14 @@ pub struct Offers {
 }
 
 impl Default for Offers {
-    /// Returns the extensions of a profile that names none. They do not change what a client does on its own.
+    /// Returns the extensions for a profile without a list of extensions: PIPELINING and 8BITMIME.
     fn default() -> Self {
         Offers { pipelining: true, eight_bit_mime: true, ..Offers::NONE }
     }
 }
 
 impl Offers {
-    /// None of them.
+    /// No extension.
     pub const NONE: Offers = Offers {
         pipelining: false,
         eight_bit_mime: false,
@@ -45,8 +46,7 @@ impl Offers {
     };
 
     /// Returns the keywords in the order of the reply. ENHANCEDSTATUSCODES is offered only in Postfix's dialect, whose
-    /// replies have the codes (RFC 2034 4). Cisco's replies have them only in places, after a `#`, and Exim's have
-    /// none.
+    /// replies have the codes (RFC 2034 4). Only some of Cisco's replies have codes, after a `#`, and Exim's have none.
     pub(super) fn keywords(self, style: Dialect) -> impl Iterator<Item = &'static str> {
         [
             (self.eight_bit_mime, "8BITMIME"),
@@ -62,7 +62,7 @@ impl Offers {
         .filter_map(|(offered, keyword)| offered.then_some(keyword))
     }
 
-    /// Returns the first parameter of MAIL that is not offered.
+    /// Returns the fault of the first parameter of MAIL whose extension is not offered.
     pub(super) fn fault_of_mail(self, parameters: &MailParameters<'_>) -> Option<RequestFault<'static>> {
         let asked = [
             (parameters.utf8, self.smtp_utf8, "SMTPUTF8"),
@@ -80,7 +80,7 @@ impl Offers {
         body.or(option.map(|(_, _, keyword)| RequestFault::UnknownOption(keyword)))
     }
 
-    /// Returns the first parameter of RCPT that is not offered.
+    /// Returns the fault of the first parameter of RCPT whose extension is not offered.
     pub(super) fn fault_of_rcpt(self, parameters: &RcptParameters<'_>) -> Option<RequestFault<'static>> {
         let keyword = match parameters {
             RcptParameters { notify: Some(_), .. } => "NOTIFY",

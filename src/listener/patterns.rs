@@ -22,7 +22,7 @@ impl Patterns {
         self.0.is_empty()
     }
 
-    /// Whether the mailbox of this path fits one of them; a source route (RFC 5321 appendix C) does not count.
+    /// Whether the mailbox of this path fits a pattern. A source route (RFC 5321 appendix C) is ignored.
     pub(super) fn fit(&self, path: &str) -> bool {
         if self.0.is_empty() {
             return false;
@@ -42,7 +42,7 @@ fn fits(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let (between, last) = rest.rsplit_once('*').unwrap_or(("", rest));
     let Some(text) = text.strip_prefix(first).and_then(|text| text.strip_suffix(last)) else { return false };
-    // The earliest place of a piece leaves the most for those after it.
+    // The earliest match of a piece leaves the longest rest for the pieces after it.
     let mut left = text;
     between.split('*').all(|piece| match left.split_once(piece) {
         Some((_, after)) => {
@@ -80,7 +80,7 @@ mod tests {
         }
         assert!(Patterns::parse(&["*"]).unwrap().fit("postmaster"));
         assert!(!Patterns::default().fit("postmaster"));
-        // The same bytes never count twice.
+        // No byte matches two pieces.
         assert!(!Patterns::parse(&["ab*ba@*"]).unwrap().fit("aba@x"));
         assert!(!Patterns::parse(&["*x*x@*"]).unwrap().fit("x@y"));
     }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     proptest! {
-        /// The same result as the plain definition: a star takes no byte, or one byte and continues.
+        /// The result is that of the definition: a star matches no byte, or one byte and then again a star.
         #[test]
         fn fits_as_it_is_defined(pattern in "[ab*]{0,8}", text in "[ab]{0,8}") {
             fn slowly(pattern: &[u8], text: &[u8]) -> bool {

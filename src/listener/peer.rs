@@ -1,8 +1,8 @@
 //! The peer of a session: the client's address, and whether the peer may announce another client.
 //!
 //! # Decisions
-//! - A trusted peer (PROXY, XCLIENT) counts in no limit of one host until it has announced a client: otherwise a
-//!   balancer could not open more connections than one client.
+//! - If PROXY or XCLIENT is enabled, the limits of one host do not count a trusted peer until the peer has announced a
+//!   client: otherwise a balancer could not open more connections than one client.
 //! - A peer on a unix socket has no address, and is trusted: the mode of the socket admits only the listener's own
 //!   user.
 //! - The right to send XCLIENT belongs to the connection, not to the address that was announced last.
@@ -16,12 +16,12 @@ use super::limits::Limits;
 pub(super) struct Peer {
     address: Option<IpAddr>,
     trusted: bool,
-    /// Whether the peer may still announce a client.
+    /// Whether the peer may announce a client and has not done so.
     carrier: bool,
 }
 
 impl Peer {
-    /// Returns the peer of a connection from `address`; `None`: over a unix socket.
+    /// Returns the peer of a connection from `address`; `None` for a unix socket.
     pub fn new(address: Option<IpAddr>, limits: &Limits) -> Peer {
         let trusted = address.is_none_or(|address| limits.trusted.contains(address));
         Peer { address, trusted, carrier: trusted && (limits.proxy || limits.xclient) }
@@ -32,7 +32,7 @@ impl Peer {
         limits.proxy && self.trusted
     }
 
-    /// Whether it may send XCLIENT.
+    /// Whether the peer may send XCLIENT.
     pub fn may_tell(&self, limits: &Limits) -> bool {
         limits.xclient && self.trusted
     }
@@ -43,7 +43,7 @@ impl Peer {
         self.carrier = false;
     }
 
-    /// Returns the host that the limits of one host count.
+    /// Returns the address that the limits of one host count; `None` if they do not count the peer.
     pub fn host(&self) -> Option<IpAddr> {
         self.address.filter(|_| !self.carrier)
     }

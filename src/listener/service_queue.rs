@@ -1,9 +1,10 @@
-//! The workers that process contents: a fixed number at once, while the others wait. `behaviour` decides the time of each.
+//! The workers that process contents: a fixed number of contents at once, while further contents wait. `behaviour`
+//! decides the service time of each content.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A queue of first come, first served in front of a number of workers.
+/// A first-come, first-served queue in front of a number of workers.
 #[derive(Debug)]
 pub(super) struct ServiceQueue {
     /// The time from which each worker is free.
@@ -16,9 +17,10 @@ impl ServiceQueue {
         ServiceQueue { free: Mutex::new(vec![start; count.max(1) as usize]) }
     }
 
-    /// Returns how long from `now` on it takes to finish a content with this service time.
+    /// Returns the response time of a content that arrives at `now` with this service time: its waiting time and its
+    /// service time.
     pub fn serve(&self, now: Instant, service: Duration) -> Duration {
-        // A session that panicked left no worker half changed.
+        // A panic of another session leaves all times valid.
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let next = free.iter_mut().min().expect("there is at least one worker");
         *next = (*next).max(now) + service;

@@ -1,12 +1,13 @@
-//! The interface by which a listener passes delivered messages on: with a sink, it is the receiver behind a relay.
+//! The interface by which a listener passes on delivered messages. A listener with a sink is the receiver behind a
+//! relay.
 
 use std::fmt::Debug;
 use std::time::Instant;
 
-/// A message that the listener accepted: its 250 was handed over for writing.
+/// A message that the listener accepted: its 250 was queued for writing.
 #[derive(Clone, Copy, Debug)]
 pub struct TakenMessage<'a> {
-    /// The recipients for which it was accepted, without angle brackets.
+    /// The recipients for which the message was accepted, without angle brackets.
     pub recipients: &'a [String],
     /// The content, without dot stuffing.
     pub content: &'a [u8],
@@ -23,7 +24,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Passes the message to the sink for these of its recipients, by their indices.
+    /// Passes the message to the sink for some of its recipients, by their indices.
     pub fn hand_over(&self, recipients: std::ops::Range<usize>, sink: &dyn Sink) {
         if let (Some(recipients), Some(ended)) = (self.recipients.get(recipients), self.ended) {
             sink.take(TakenMessage { recipients, content: &self.content, ended });

@@ -39,7 +39,7 @@ pub(super) struct ListenerState {
     pub logins: LoginCounts,
     pub seed: u64,
     sessions: AtomicU64,
-    /// The time from which outage and stall are counted; not set: it has not come yet.
+    /// The time from which outage and stall are counted. Not set until that time is known.
     pub begin: SetOnce<Instant>,
     pub greylist: Option<Greylist>,
     /// The answer to EHLO, in clear text and with TLS.
@@ -52,7 +52,8 @@ pub(super) struct ListenerState {
 }
 
 impl ListenerState {
-    /// Creates the state of a listener whose workers are free from `start` on. `security` is set if it uses TLS.
+    /// Creates the state of a listener whose workers are free from `start` on. `security` is set if the listener uses
+    /// TLS.
     pub fn new(
         limits: Limits,
         seed: u64,
@@ -109,7 +110,8 @@ impl ListenerState {
     }
 }
 
-/// Whether STARTTLS is offered. A listener without TLS offers it too if a limit that refuses it is set.
+/// Whether STARTTLS is offered. A listener without TLS offers STARTTLS too if a setting exists that refuses the
+/// command.
 pub(super) fn is_starttls_offered(limits: &Limits) -> bool {
     match limits.tls {
         TlsMode::None => limits.require_starttls || limits.max_tls_sessions.is_some(),

@@ -125,7 +125,7 @@ impl Served {
     }
 }
 
-/// Where the bytes are split into several reads.
+/// The places where the bytes are split into several reads.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     Nowhere,
@@ -134,8 +134,8 @@ enum Cut {
     Everywhere,
 }
 
-/// Runs a session of a client that logs in and leaves. Returns the listener's side, the result of each login, whether
-/// the session was established, and the number of bytes in both directions.
+/// Runs a session of a client that logs in and sends QUIT. Returns the listener's side, the result of each login,
+/// whether the session was established, and the number of bytes in both directions.
 fn session(login: &Login, limits: Limits, cut: Cut) -> (Served, Vec<Option<Failure>>, bool, usize) {
     let mut served = Served::new(limits, true);
     let script = Script { tls: TlsMode::Implicit, ..Script::default() };
@@ -188,7 +188,7 @@ fn each_mechanism_logs_in_however_its_bytes_are_cut() {
         let login = Login::new(mechanism, "load", Secret::new(SECRET));
         let (_, _, _, bytes) = session(&login, limits(), Cut::Nowhere);
         assert!(bytes > 300);
-        // SCRAM's rounds are computed once for a login, and again for each listener.
+        // SCRAM is slow: each new listener computes the rounds again.
         let step =
             if matches!(mechanism, Mechanism::ScramSha256 | Mechanism::ScramSha256Plus) { 7 } else { 1 };
         let all = (0..bytes).step_by(step).map(Cut::Before);
@@ -270,7 +270,7 @@ fn the_lines_of_an_exchange_mean_what_rfc_4954_says() {
     said(&["AUTH LOGIN"], "334 VXNlcm5hbWU6");
     said(&["AUTH LOGIN", "bG9hZA=="], "334 UGFzc3dvcmQ6");
     said(&["AUTH LOGIN bG9hZA=="], "334 UGFzc3dvcmQ6");
-    // Empty: `=` with the command, an empty line after.
+    // An empty response is `=` in the command, and an empty line after the command.
     said(&["AUTH LOGIN ="], "334 UGFzc3dvcmQ6");
     said(&["AUTH PLAIN ="], "501 #5.5.2 Cannot decode AUTH input");
     said(&["AUTH LOGIN", "bG9hZA==", ""], "535 #5.7.8 Authentication failed");
@@ -304,7 +304,7 @@ fn the_lines_of_an_exchange_mean_what_rfc_4954_says() {
     assert_eq!(served.types(&["NOOP"]), "250 ok");
     // Before hello there is no AUTH.
     assert_eq!(Served::new(limits.clone(), false).types(&[&right]), "503 Bad sequence of commands");
-    // XOAUTH2's error, acknowledged.
+    // The client acknowledges the error of XOAUTH2 with an empty line.
     let token = STANDARD.encode("user=load\x01auth=Bearer wrong\x01\x01");
     said(&[&format!("AUTH XOAUTH2 {token}")], "334 eyJzdGF0dXMiOiI0MDEifQ==");
     said(&[&format!("AUTH XOAUTH2 {token}"), ""], "535 #5.7.8 Authentication failed");
@@ -343,7 +343,7 @@ fn failures_over_the_limit_end_the_session_in_each_one_s_words() {
         let mut served = Served::new(limits, false);
         served.types(&["EHLO client.example"]);
         assert_eq!(served.types(&[&wrong, &wrong]), failed);
-        // Nonsense counts too.
+        // A response that is not base64 counts as a failure too.
         assert_eq!(served.types(&["AUTH PLAIN ???"]), last);
         assert!(served.over);
         let ledger = served.ledger();
@@ -411,7 +411,7 @@ fn failed_logins_are_held_back_by_the_tarpit_and_good_ones_are_not() {
     assert_eq!(served.now, started);
     served.types(&[&wrong, "AUTH LOGIN", "*"]);
     assert_eq!(served.now - started, Duration::from_secs(2));
-    // The delay of the step adds to it, and does not replace it.
+    // A successful login is not delayed. The delay of the step is added to that of the tarpit.
     served.types(&[&right]);
     assert_eq!(served.now - started, Duration::from_secs(2));
     let mut slow = Limits { error_delay, ..limits() };
