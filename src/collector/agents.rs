@@ -13,16 +13,16 @@ pub enum AgentEnd {
     Done,
     /// The agent was lost: no more message came from it.
     Lost {
-        /// The length of its silence, or of the coordinator's.
+        /// How long no message of the agent had come when it was declared lost.
         silent: Duration,
-        /// The start of its silence, by the run's clock.
+        /// The start of this silence, since the run's epoch.
         since: Duration,
     },
     /// The agent ended its load itself, because no message of the coordinator came.
     LeaseOver,
     /// The reports that came are not those that the agent sent: some are missing or changed.
     Incomplete,
-    /// Its load could not start.
+    /// The load of the agent could not start.
     Failed {
         /// Why, in a sentence.
         why: String,
@@ -32,20 +32,20 @@ pub enum AgentEnd {
 /// An agent and its shard.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentRun {
-    /// Its name in the fleet.
+    /// The name of the agent in the fleet.
     pub name: String,
     /// The machine.
     pub host: String,
-    /// The version of its smtpress.
+    /// The version of smtpress on that machine.
     pub program: String,
     /// The shard, from 0.
     pub shard: u32,
     /// How the agent ended.
     pub end: AgentEnd,
-    /// The bound of the error of its clock offset.
+    /// The bound of the error of the agent's clock offset.
     pub clock_bound: Duration,
-    /// The greatest lateness of its generator in the first second in which an arrival ended; together with
-    /// `clock_bound` it shows how far from T0 it started. `None`: no arrival ended.
+    /// The greatest lateness of the agent's generator in the first second in which an arrival ended; `None`: no arrival
+    /// ended. Together with `clock_bound` it limits how far from the common start T0 the agent started.
     pub late_start: Option<Duration>,
     /// The number of scheduled arrivals.
     pub scheduled: u64,
@@ -53,30 +53,30 @@ pub struct AgentRun {
     pub started: u64,
     /// The number of accepted arrivals.
     pub accepted: u64,
-    /// The number of its generator's threads; `None`: it did not report its end.
+    /// The number of the generator's threads; `None`: the agent did not report its end.
     pub threads: Option<u32>,
-    /// The share of its cores that it used; `None`: it did not report its end.
+    /// The share of its cores that the generator used; `None`: the agent did not report its end.
     pub cpu_share: Option<f64>,
-    /// The 99th percentile of its generator's lateness in measured phases, in nanoseconds; `None`: it did not report its end, or
-    /// had no arrival.
+    /// The 99th percentile of the generator's lateness in measured phases, in nanoseconds; `None`: the agent did not report
+    /// its end, or had no arrival.
     pub lag_p99_ns: Option<u64>,
-    /// Why its own measurement is invalid: one slow generator must not be hidden by the others.
+    /// Why the agent's own measurement is invalid. The sum over all agents could hide one slow generator.
     pub reasons: Vec<ValidityReason>,
 }
 
-/// An agent in a run in progress, at the end of a second.
+/// The progress of an agent at the end of a second of the run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentProgress {
-    /// The record so far: the counts of all seconds that were shown.
+    /// The record so far, with the counts of all seconds that were shown.
     pub run: AgentRun,
-    /// Its sessions at the end of the second.
+    /// The number of the agent's sessions at the end of the second.
     pub sessions: u64,
-    /// The greatest lateness of its generator in the second.
+    /// The greatest lateness of the agent's generator in the second.
     pub lag: Duration,
 }
 
 impl AgentRun {
-    /// Returns the record of an agent of which nothing else is known yet.
+    /// Returns the record of an agent that has not reported anything yet.
     pub fn named(name: &str, host: &str, program: &str, shard: u32) -> AgentRun {
         AgentRun {
             name: name.to_owned(),
@@ -96,12 +96,12 @@ impl AgentRun {
         }
     }
 
-    /// Describes it by its name, machine and shard.
+    /// Describes the agent by its name, machine and shard. `of`: the number of agents.
     pub fn in_words(&self, of: usize) -> String {
         format!("agent {} ({}) with shard {} of {of}", self.name, self.host, self.shard)
     }
 
-    /// Describes why its load or its reports are incomplete; `None`: they are complete so far.
+    /// Describes why the load or the reports of the agent are incomplete; `None`: they are complete so far.
     pub fn lost(&self, of: usize) -> Option<String> {
         let who = self.in_words(of);
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
@@ -126,5 +126,5 @@ impl AgentRun {
     }
 }
 
-/// An agent without a lease for this long ends its load.
+/// An agent that gets no message of the coordinator for this long ends its load.
 pub const LEASE: Duration = Duration::from_secs(10);

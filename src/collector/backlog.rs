@@ -2,27 +2,27 @@
 //! this series.
 //!
 //! # Decisions
-//! - Both numbers are kept, not only their difference. So a slow listener can be told apart from a random burst of
-//!   arrivals.
+//! - Both numbers are kept, not only their difference, because only both together distinguish a slow listener from a
+//!   random burst of arrivals.
 //! - Another thread reads the counts ten times a second, so that the sampling adds no work to an arrival.
-//! - When the series is full, every other sample is dropped and the interval is doubled. So a run of any length takes
-//!   the same memory.
+//! - When the series is full, every other sample is dropped and the interval is doubled, so that the memory does not
+//!   grow with the length of the run.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The interval of samples at the start.
+/// The interval of the samples until the series is full for the first time.
 pub const EVERY: Duration = Duration::from_millis(100);
-/// The largest number of samples; even.
+/// The number of samples at which the series is thinned; even.
 const MOST: usize = 2048;
 
 /// The counts at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BacklogSample {
-    /// The number of arrivals that were offered so far.
+    /// The number of arrivals that have been scheduled so far.
     pub offered: u64,
-    /// The number of these arrivals that are finished.
+    /// The number of these arrivals that have ended or were shed.
     pub finished: u64,
 }
 
@@ -57,7 +57,7 @@ impl BacklogSeries {
         &self.samples
     }
 
-    /// Returns the counts at a time, from the last sample before it.
+    /// Returns the counts at a time, from the last sample at or before it.
     pub fn at(&self, time: Duration) -> BacklogSample {
         let index = (time.as_nanos() / self.every.as_nanos()) as usize;
         self.samples.get(index).or(self.samples.last()).copied().unwrap_or_default()
@@ -73,7 +73,8 @@ impl BacklogSeries {
         self.every * u32::try_from(self.samples.len()).expect("the samples are few")
     }
 
-    /// Stores the current counts as the next sample. Samples that were missed get the same counts.
+    /// Stores the counts at `now` as the next sample, if the time of that sample has come. Samples that were missed get the
+    /// same counts.
     pub fn take(&mut self, now: Duration, sample: BacklogSample) {
         while self.due() <= now {
             self.samples.push(sample);
@@ -83,7 +84,7 @@ impl BacklogSeries {
         }
     }
 
-    /// Adds the counts of another series of the same run. After the end of the shorter series its last sample counts.
+    /// Adds the counts of another series of the same run. The shorter series is continued with its last sample.
     pub fn add(&mut self, mut other: BacklogSeries) {
         while self.every < other.every && !self.samples.is_empty() {
             self.thin();

@@ -1,4 +1,4 @@
-//! The counts of a relay's deliveries, which reconcile (M31), and of its queue.
+//! The counts of a relay's deliveries and of its queue. The counts of deliveries reconcile (M31).
 //!
 //! The times of deliveries are distributions like all others: [`Metric::Transit`](super::Metric::Transit) and
 //! [`Metric::Delivery`](super::Metric::Delivery).
@@ -18,11 +18,11 @@ use crate::condition::Condition;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum FinalAnswer {
-    /// The final reply accepted the message for it.
+    /// The final reply accepted the message for this recipient.
     Accepted = 1,
     /// The content was sent and no final reply came (RFC 5321 4.5.3.2.6).
     InDoubt = 2,
-    /// The recipient was refused, or the content was not completely sent.
+    /// The recipient or the message was refused, or the content was not completely sent.
     Refused = 3,
 }
 
@@ -36,7 +36,7 @@ pub enum Answers {
 }
 
 impl Answers {
-    /// Returns the answer to the recipient with this index; without an answer it was refused.
+    /// Returns the answer to the recipient with this index. A recipient without an answer counts as refused.
     pub fn of(&self, recipient: u32) -> FinalAnswer {
         match self {
             Answers::All(answer) => *answer,
@@ -52,13 +52,13 @@ impl Answers {
 pub struct Transaction {
     /// The message's number.
     pub seq: u64,
-    /// The phase by index.
+    /// The index of the phase.
     pub phase: u32,
     /// The intended start of the message, since the run's epoch.
     pub intended: Duration,
-    /// When its final reply was read, or its end was known otherwise.
+    /// When the final reply was read, or the transaction ended without one.
     pub answered: Duration,
-    /// The answers to its recipients.
+    /// The answers to the recipients of the message.
     pub answers: Answers,
 }
 
@@ -72,7 +72,7 @@ pub struct DeliveryCounts {
     pub delivered: u64,
     /// Recipients that a notification reported as failed, and that were not delivered.
     pub bounced: u64,
-    /// Recipients that were neither delivered nor reported, so far or at the end.
+    /// Recipients that were neither delivered nor reported as failed, so far or at the end of the wait.
     pub missing: u64,
     /// Recipients in doubt.
     pub in_doubt: u64,
@@ -88,7 +88,7 @@ pub struct DeliveryCounts {
     pub altered: u64,
     /// Recipients that were delivered although they were refused.
     pub unexpected: u64,
-    /// Recipients that were delivered and reported as failed.
+    /// Recipients that were both delivered and reported as failed.
     pub bounced_and_delivered: u64,
 }
 
@@ -114,20 +114,21 @@ impl AddAssign for DeliveryCounts {
 pub struct PhaseDelivery {
     /// The counts.
     pub counts: DeliveryCounts,
-    /// The most recipients in the relay's queue at the end of a tenth of a second; `None`: the times are unknown.
+    /// The largest number of recipients in the relay's queue at the end of any tenth of a second; `None`: the times are
+    /// unknown.
     pub queued_max: Option<u64>,
-    /// How fast its queue grew in the window of the phase, in recipients a second; `None`: the window is too short to say, or the
-    /// times are unknown.
+    /// How fast the relay's queue grew in the window of the phase, in recipients a second; `None`: the window is too short
+    /// for an estimate, or the times are unknown.
     pub queued_growth: Option<Growth>,
     /// Recipients of any phase whose first delivery was within the window of the phase; `None`: the times are unknown.
     pub delivered_in_window: Option<u64>,
-    /// The time from the last accepted message of the phase to its last first delivery; `None`: one of them is missing,
-    /// or the times are unknown.
+    /// The time from the last acceptance of a message of the phase to the last first delivery of a recipient; `None`: there
+    /// was no acceptance or no delivery, or the times are unknown.
     pub drain: Option<Duration>,
-    /// By the second of the run; empty: the times are unknown.
+    /// The counts by second of the run; empty: the times are unknown.
     pub seconds: BTreeMap<u64, DeliverySecond>,
-    /// The times by the second of the delivery, since the run's epoch. They are kept only for a run that is joined with
-    /// a log; the seconds of other runs have them already.
+    /// The transit and delivery times by the second of the delivery, since the run's epoch. They are kept only for a run
+    /// that is joined with a log; in other runs the tally of each second holds them.
     pub times: BTreeMap<u64, PackedTimes>,
 }
 
@@ -147,7 +148,7 @@ pub struct MissingRecipient {
     pub seq: u64,
     /// The index of the recipient.
     pub recipient: u32,
-    /// The phase by index.
+    /// The index of the phase.
     pub phase: u32,
     /// When the message was accepted, since the run's epoch.
     pub answered: Duration,
@@ -158,7 +159,7 @@ pub struct MissingRecipient {
 /// A message that was delivered with a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Altered {
-    /// The number.
+    /// The message's number.
     pub seq: u64,
     /// The differences, in words.
     pub what: String,
@@ -169,35 +170,35 @@ pub struct Altered {
 pub struct BounceCount {
     /// The enhanced status code (RFC 3463); empty if none was given.
     pub status: String,
-    /// The condition of the reply in it; `None`: it holds no reply.
+    /// The condition of the reply that the notification quotes; `None`: it quotes no reply.
     pub condition: Option<Condition>,
     /// The number of recipients.
     pub count: u64,
-    /// The reply or the reason of the first.
+    /// The reply or the reason in the first of these notifications.
     pub sample: String,
 }
 
 /// The health of the receiver (M32).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ReceiverHealth {
-    /// The share of the time in which its threads used their cores, from the start of the load to the end of the drain.
+    /// The used share of the cores of the receiver's threads, from the start of the load to the end of the drain.
     pub cpu_share: f64,
-    /// The longest lateness of a timer of its threads.
+    /// The longest lateness of a timer of the receiver's threads.
     pub lag_max: Duration,
-    /// The number of turns that were late by more than 50 ms, of `turns`.
+    /// The number of turns of these timers that were late by more than 50 ms.
     pub late: u64,
-    /// The number of turns that were measured; one each 50 ms on each thread.
+    /// The number of turns that were measured: one every 50 ms on each thread.
     pub turns: u64,
     /// The number of connections that the relay opened.
     pub connections: u64,
     /// The number of refusing replies of the receiver.
     pub refusals: u64,
-    /// The number of connections that failed for want of a descriptor.
+    /// The number of connections that failed because no descriptor was left.
     pub accept_errors: u64,
 }
 
 impl ReceiverHealth {
-    /// Adds another receiver: the worse values of busyness and lateness, and the sums of the counts.
+    /// Combines the health of two receivers: the larger CPU share and lateness, and the sums of the counts.
     pub fn and(self, other: ReceiverHealth) -> ReceiverHealth {
         ReceiverHealth {
             cpu_share: self.cpu_share.max(other.cpu_share),
@@ -216,17 +217,17 @@ impl ReceiverHealth {
 pub struct Delivered {
     /// By phase index.
     pub phases: Vec<PhaseDelivery>,
-    /// The number of delivered messages that belong to another run, or to none.
+    /// The number of delivered messages that belong to another run or to no run.
     pub foreign: u64,
     /// The number of notifications of delay, which settle no recipient.
     pub delayed: u64,
     /// When the wait for deliveries ended, since the run's epoch.
     pub ended: Duration,
-    /// How long there had been no delivery by then; `None` if there was none at all.
+    /// The time from the last delivery to the end of the wait; `None`: there was no delivery.
     pub silent_for: Option<Duration>,
     /// Whether the user ended the wait.
     pub cut_short: bool,
-    /// Whether deliveries still came when the wait was over and something was missing: the relay's queue was not empty.
+    /// Whether recipients were missing and deliveries still came when the wait ended: the relay's queue was not empty.
     pub is_queue_left: bool,
     /// The first recipients that are missing.
     pub missing: Vec<MissingRecipient>,
@@ -238,7 +239,7 @@ pub struct Delivered {
     pub bounces: Vec<BounceCount>,
     /// The health of the receiver.
     pub receiver: ReceiverHealth,
-    /// The relation of the receiver's clock to that of the run.
+    /// The relation of the receiver's clock to the clock of the run.
     pub clock: ClockRelation,
     /// Reasons why the deliveries may be incomplete, in sentences.
     pub incomplete: Vec<String>,
@@ -246,22 +247,22 @@ pub struct Delivered {
     pub remarks: Vec<String>,
 }
 
-/// The relation of the clock that times deliveries to that of the run.
+/// The relation of the receiver's clock to the clock of the run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClockRelation {
-    /// Both ends are one process.
+    /// The generator and the receiver are one process.
     #[default]
     Own,
-    /// Two processes with one clock.
+    /// The generator and the receiver are two processes with one clock.
     Same,
-    /// Two clocks with a measured offset.
+    /// The generator and the receiver have two clocks with a measured offset.
     Offset {
         /// Nanoseconds by which the receiver's clock is ahead; below zero: behind.
         ahead_ns: i64,
-        /// The bound of its error.
+        /// The bound of the error of `ahead_ns`.
         bound: Duration,
     },
-    /// Two clocks with an unknown offset: there are counts, and no times.
+    /// The generator and the receiver have two clocks with an unknown offset: there are counts, but no times.
     Unknown,
 }
 

@@ -3,7 +3,7 @@
 //!
 //! # Decisions
 //! - A second that has passed is packed in the encoding of stored distributions: an hour of 1,000 deliveries a second
-//!   takes some 30 MB. A log of two receivers may return to such a second; then both parts are added.
+//!   takes some 30 MB. A log of two receivers may return to a packed second; then the new times are added to it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::histogram::Hist;
 
 /// The metrics that are kept.
 pub const TIMES: [Metric; 2] = [Metric::Transit, Metric::Delivery];
-/// The number of seconds that stay unpacked.
+/// The largest number of seconds that stay unpacked.
 const OPEN: usize = 3;
 
 /// The times of one phase's recipients, by the second of the delivery.
@@ -29,8 +29,8 @@ pub struct PackedTimes([String; 2]);
 
 impl PackedTimes {
     /// Encodes distributions. The encoding depends on the exact greatest value, which a decoded distribution no longer
-    /// has. So each is encoded twice, and the result is the same for a second that was packed in one piece or in
-    /// several.
+    /// has. So each distribution is encoded, decoded and encoded again: then the result does not depend on whether a
+    /// second was packed in one part or in several.
     fn of(times: [Hist; 2]) -> PackedTimes {
         PackedTimes(times.map(|hist| decoded(&hist.encode()).encode()))
     }
@@ -47,7 +47,7 @@ fn decoded(text: &str) -> Hist {
 }
 
 impl TimesBySecond {
-    /// Adds the times, in the order of [`TIMES`], of a recipient that was delivered at this time since the run's epoch.
+    /// Adds the times of one recipient, in the order of [`TIMES`]. `at`: its delivery, since the run's epoch.
     pub fn add(&mut self, at: Duration, times: [Duration; 2]) {
         let hists = self.open.entry(at.as_secs()).or_default();
         hists.iter_mut().zip(times).for_each(|(hist, time)| hist.time(time));
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!((counts.iter().sum::<u64>(), counts.len()), (300, 9));
         let plain = (0..300).filter(|n| at(*n).as_secs() == 4).map(|n| times(n)[1].as_nanos());
         let [_, delivery] = forward[&4].hists();
-        // The encoding keeps three digits.
+        // The encoding keeps three significant digits.
         let most = plain.max().unwrap() as f64;
         assert!((delivery.max_ns() as f64 / most - 1.0).abs() < 1e-3, "{} of {most}", delivery.max_ns());
     }

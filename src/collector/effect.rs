@@ -1,21 +1,22 @@
 //! Computes the effect of an event on the arrivals of a run: the outage and the recovery.
 //!
-//! Pure arithmetic over [`Slices`]; precise to a tenth of a second if arrivals are frequent enough.
+//! The times are computed from [`Slices`], and are precise to a tenth of a second if arrivals are frequent enough.
 //!
 //! # Decisions
-//! - The listener has recovered at the start of the first good window of five seconds: at least 99 % of the offered
-//!   arrivals are served, and the 99th percentile of the response time is at most 1.5 times that from before the event
-//!   (or 10 ms more, if that is longer, because a change from one to two milliseconds is no difference). While
-//!   the command runs, a good window does not count if a bad one follows: the command had no effect yet.
-//! - The outage is the time from the first to the last failed arrival, up to the end of that window. An arrival in
-//!   flight at the event failed at its end. One that started later failed at its start, because its time-out shows that
-//!   the listener was gone then. If arrivals failed before the event, too, a slice counts only if more than half of its
-//!   arrivals failed.
-//! - Nothing is known about the listener between a failed arrival and the nearest served one. So the outage has an
+//! - A window of five seconds is good if at least 99 % of the offered arrivals are served and the 99th percentile of
+//!   their response times is at most 1.5 times that from before the event. An increase of up to 10 ms is always allowed,
+//!   because a change from one to two milliseconds is no difference.
+//! - The listener has recovered at the start of the first good window. While the command runs, a good window does not
+//!   count if a bad window follows, because the command may have had no effect yet.
+//! - The outage is the time from the first to the last failed arrival, up to the end of that window. An arrival that was
+//!   in flight at the event failed at its end. An arrival that started later failed at its start, because its time-out
+//!   shows that the listener was gone then. If arrivals failed before the event, too, a slice counts only if more than
+//!   half of its arrivals failed.
+//! - Nothing is known about the listener between a failed arrival and the nearest served arrival. So the outage has an
 //!   upper bound, which is infinite if nothing was served later.
-//! - "Before the event" begins when the listener had recovered from the previous event. If it had not recovered, the
-//!   reference values of the previous event are kept.
-//! - The counts of an event cover the time since the previous event, and the time until the next.
+//! - The time "before the event" begins when the listener has recovered from the previous event. If it has not recovered,
+//!   the reference values of the previous event are kept.
+//! - The counts of an event cover the time since the previous event, and the time until the next event.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,18 +30,18 @@ use crate::event::EventRun;
 pub const GOOD_FOR: Duration = Duration::from_secs(5);
 /// The share of the offered arrivals that must be served: accepted, or refused as the profile expects.
 const SERVED: f64 = 0.99;
-/// The factor and the difference by which the 99th percentile may be longer than before.
+/// The factor and the difference by which the 99th percentile may be longer than before the event; the larger bound counts.
 const SLOWER: f64 = 1.5;
 const SLOWER_BY: Duration = Duration::from_millis(10);
 
 /// The effect of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventEffect {
-    /// The arrivals scheduled before it.
+    /// The arrivals scheduled between the previous event and this event.
     pub before: EventSide,
-    /// The arrivals scheduled after it.
+    /// The arrivals scheduled between this event and the next.
     pub after: EventSide,
-    /// The time in which arrivals failed; `None`: none did.
+    /// The time in which arrivals failed; `None`: no arrival failed.
     pub outage: Option<Outage>,
     /// The recovery of the listener.
     pub recovery: EventRecovery,
@@ -53,7 +54,7 @@ pub struct EventSide {
     pub from: Duration,
     /// The end.
     pub to: Duration,
-    /// Their outcomes.
+    /// The outcomes of these arrivals.
     pub arrivals: Cohort,
     /// The deliveries of the recipients that a relay accepted in this time; `None` without a receiver.
     pub accepted: Option<AcceptedStretch>,
@@ -62,11 +63,11 @@ pub struct EventSide {
 /// The time in which arrivals failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// The first failed arrival, since the run's epoch.
+    /// The time of the first failed arrival, since the run's epoch.
     pub from: Duration,
-    /// The last failed arrival.
+    /// The time of the last failed arrival.
     pub to: Duration,
-    /// The upper bound of its length; `None`: nothing was served any more.
+    /// The upper bound of the length of the outage; `None`: nothing was served any more.
     pub at_most: Option<Duration>,
     /// The number of failed arrivals.
     pub failed: u64,
@@ -82,16 +83,16 @@ impl Outage {
 /// The recovery of the listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventRecovery {
-    /// This long after the event.
+    /// The listener recovered this long after the start of the event's command.
     After(Duration),
-    /// Not within this time; the rest of the run is too short to decide.
+    /// The listener did not recover within this time; the rest of the run is too short to decide.
     NotWithin(Duration),
-    /// Unknown, for this reason.
+    /// The recovery cannot be decided, for this reason.
     Unknown(String),
 }
 
-/// Returns the effect of each event, in the order of `events`; `None`: its command did not start. `load`: the start and
-/// the end of the load of the measured phases. `flow`: the deliveries to a receiver behind the relay.
+/// Returns the effect of each event, in the order of `events`; `None`: the command of the event did not start. `load`: the
+/// start and the end of the load of the measured phases. `flow`: the deliveries to a receiver behind the relay.
 pub fn effects(
     slices: &Slices,
     flow: Option<&Flow>,
@@ -127,7 +128,7 @@ pub fn effects(
         let last = turn + 1 == order.len();
         let mut after = side(*started, next);
         if last {
-            // The slice in which the load ends belongs to the load.
+            // The load may end within a slice: the arrivals of that slice count, too.
             after.arrivals = slices.due_between(slice_of(*started), SliceIndex::MAX);
             after.accepted = flow.map(|flow| flow.accepted_in(*started, Duration::MAX));
         }
@@ -153,7 +154,7 @@ struct Baseline {
 impl Baseline {
     fn of(cohort: Cohort) -> Baseline {
         let accepted = cohort.times.count();
-        // With too few values for a 99th percentile (M18) the longest is used.
+        // With too few values for a 99th percentile (M18) the longest time is used.
         let rank = if accepted >= needed(0.99) { rank(0.99, accepted) } else { accepted };
         Baseline {
             offered: cohort.offered(),
@@ -175,7 +176,7 @@ impl Baseline {
 /// The input for one event.
 struct Around<'a> {
     slices: &'a Slices,
-    /// When its command started and ended.
+    /// When the command of the event started, and when it ended.
     event: Duration,
     ended: Duration,
     /// The slice in which the load ends.
@@ -221,14 +222,14 @@ impl Around<'_> {
                 [0, 1, 2, 3].map(|i| (at(from + window)[i] - at(from)[i]) as f64);
             offered > 0.0 && served >= SERVED * offered && late <= (1.0 - SERVED) * accepted
         };
-        // While the command runs, a good window may be from before its effect.
+        // A good window that starts while the command runs may be from before the effect of the command.
         let busy = slice_of(self.ended).clamp(first, last);
         let bad = (first..=busy).rev().find(|from| !is_good(*from));
         (bad.map_or(first, |bad| bad + 1)..=last).find(|from| is_good(*from))
     }
 
-    /// Returns running sums from slice `first` on: the arrivals scheduled before each slice, and of them those served,
-    /// accepted, and accepted too late.
+    /// Returns running sums from slice `first` on: the numbers of offered, served, accepted, and too slowly accepted
+    /// arrivals that were scheduled before each slice.
     fn sums(&self, first: SliceIndex) -> Vec<[u64; 4]> {
         let allowed = self.before.allowed();
         let mut sum = [0; 4];
@@ -244,11 +245,12 @@ impl Around<'_> {
         sums
     }
 
-    /// Returns the outage: the arrivals that started before slice `limit` and failed after the event.
+    /// Returns the outage, from the arrivals that started before slice `limit` and failed after the event.
     fn outage(&self, limit: SliceIndex) -> Option<Outage> {
         let event = slice_of(self.event);
         let failed_before = self.before.offered > self.before.served;
-        // Counts by the slice of the start: served and failed in all, and failed since the event.
+        // For each slice, the arrivals that started in it: the numbers that were served, that failed, and that failed
+        // after the event.
         let mut slices: BTreeMap<SliceIndex, [u64; 3]> = BTreeMap::new();
         for ((start, end), ends) in self.slices.ends.range(..(limit, 0)) {
             let since = if *end >= event { ends.failed } else { 0 };
@@ -268,8 +270,8 @@ impl Around<'_> {
             first_start = first_start.min(if *start >= event { *start } else { *end });
         }
         let served = || self.slices.ends.iter().filter(|(_, ends)| ends.served > 0).map(|(key, _)| key);
-        // A served arrival that started no later than the first failed one shows that the listener was there when the
-        // arrival ended.
+        // A served arrival that started no later than the first failed arrival shows that the listener worked when the
+        // served arrival ended.
         let earlier = served().filter(|(start, end)| *start <= first_start && *end <= first_end);
         let last_served = earlier.map(|(_, end)| *end).max();
         let next_served = served().map(|(start, _)| *start).filter(|start| start > last).min();

@@ -1,4 +1,4 @@
-//! The accepted recipients and the deliveries of a relay over time: its queue at each tenth of a second.
+//! The accepted recipients and the deliveries of a relay in each tenth of a second, and the relay's queue over time.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use super::growth::{Growth, growth};
 
 /// The length of a tick.
 const TICK: Duration = Duration::from_millis(100);
-/// The least number of samples for a growth, if the window has that many ticks.
+/// The least number of samples for a growth, if the stretch has that many ticks.
 const SAMPLES: usize = 40;
 
-/// Counts of recipients by tick since the run's epoch. Twenty bytes a tick: seven megabytes in a run of ten hours.
+/// Counts of recipients by tick since the run's epoch. A tick takes twenty bytes, and a run of ten hours seven megabytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flow(Vec<Tick>);
 
@@ -19,25 +19,25 @@ struct Tick {
     accepted: u32,
     settled: u32,
     delivered: u32,
-    /// The number delivered of those accepted in this tick.
+    /// The number of recipients accepted in this tick that were delivered, at any time, and did not bounce before.
     came_out: u32,
-    /// The number bounced of those accepted in this tick.
+    /// The number of recipients accepted in this tick that bounced, at any time, and were not delivered before.
     bounced: u32,
 }
 
 /// The deliveries of the recipients that were accepted in a stretch of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AcceptedStretch {
-    /// The number of recipients accepted in it.
+    /// The number of recipients accepted in the stretch.
     pub accepted: u64,
-    /// Recipients that were delivered, at any time.
+    /// The number of these recipients that were delivered, at any time, and did not bounce before.
     pub delivered: u64,
-    /// Recipients that bounced first.
+    /// The number of these recipients that bounced, at any time, and were not delivered before.
     pub bounced: u64,
 }
 
 impl AcceptedStretch {
-    /// Returns the recipients that were neither delivered nor bounced.
+    /// Returns the number of these recipients that were neither delivered nor bounced.
     pub fn missing(&self) -> u64 {
         self.accepted.saturating_sub(self.delivered + self.bounced)
     }
@@ -59,17 +59,17 @@ impl Flow {
         self.tick(at).delivered += 1;
     }
 
-    /// Counts the delivery of a recipient that was accepted at this time.
+    /// Counts the delivery of a recipient that did not bounce before, in the tick in which it was accepted.
     pub fn came_out(&mut self, accepted: Duration) {
         self.tick(accepted).came_out += 1;
     }
 
-    /// Counts the bounce of a recipient that was accepted at this time and not delivered.
+    /// Counts the bounce of a recipient that was not delivered before, in the tick in which it was accepted.
     pub fn bounced(&mut self, accepted: Duration) {
         self.tick(accepted).bounced += 1;
     }
 
-    /// Returns the deliveries of the recipients that were accepted between two times; the second may be after the end.
+    /// Returns the deliveries of the recipients that were accepted between two times. `to` may be after the end of the run.
     pub fn accepted_in(&self, from: Duration, to: Duration) -> AcceptedStretch {
         let mut stretch = AcceptedStretch::default();
         let until = index(to).min(self.0.len());
@@ -81,7 +81,7 @@ impl Flow {
         stretch
     }
 
-    /// Returns the number of recipients in the queue at a time of the run.
+    /// Returns the number of recipients in the queue at the start of the tick of a time.
     pub fn queued_at(&self, at: Duration) -> u64 {
         let over = &self.0[..index(at).min(self.0.len())];
         let sum = |of: fn(&Tick) -> u32| over.iter().map(|tick| u64::from(of(tick))).sum::<u64>();
@@ -98,7 +98,7 @@ impl Flow {
         self.between(from, to).map(|tick| u64::from(tick.accepted)).sum()
     }
 
-    /// Returns the queue at the end of each tick of this stretch.
+    /// Returns the number of recipients in the queue at the end of each tick of this stretch.
     pub fn queue(&self, from: Duration, to: Duration) -> Vec<u64> {
         let mut level = self.queued_at(from);
         let step = |tick: Tick| {
@@ -120,8 +120,8 @@ impl Flow {
         series
     }
 
-    /// Returns the growth of the queue in this stretch, in recipients a second; `None`: it is too short. The stretch is
-    /// sampled each second, a short one more often.
+    /// Returns the growth of the queue in this stretch, in recipients a second; `None`: the stretch is too short. The
+    /// samples are 1 s apart in a stretch of at least 40 s, and down to 0.1 s apart in a shorter one.
     pub fn growth(&self, from: Duration, to: Duration) -> Option<Growth> {
         let queue = self.queue(from, to);
         let step = (queue.len() / SAMPLES).clamp(1, 10);

@@ -1,13 +1,13 @@
 //! One distribution of durations: HdrHistogram's buckets, with exact minimum, maximum and sum.
 //!
-//! `quantile` reads percentiles from it, `codec` stores it.
+//! `quantile` computes percentiles, `codec` encodes distributions for files, and `wire` for other processes.
 //!
 //! # Decisions
-//! - The counts are kept by smtpress in the buckets of HdrHistogram (three significant digits), and converted to the
-//!   library's histogram to write or read text. Each message adds eight values, which cost more in the library's
-//!   growing histogram than all the rest of the accounting. To clear or merge a histogram, the library visits 170 kB,
-//!   of which the values fill a tenth.
-//! - Only the buckets between minimum and maximum can hold values; others are not visited.
+//! - smtpress keeps the counts itself, in the buckets of HdrHistogram (three significant digits), and uses the library's
+//!   histogram only to write or read text. Each message adds eight values. In the library's growing histogram they cost
+//!   more than the rest of the accounting, and to clear or merge a histogram the library visits 170 kB, while the values
+//!   fill a tenth of it.
+//! - Only the buckets between minimum and maximum can hold values; other buckets are not visited.
 
 mod codec;
 mod quantile;
@@ -22,13 +22,14 @@ pub use codec::DecodeError;
 pub use quantile::{Quantile, Status, needed, rank};
 
 const SIGNIFICANT_DIGITS: u8 = 3;
-/// Values below twice this have a bucket each; above, each power of two is divided into this many buckets.
+/// The number of buckets for each power of two. Each value below twice this number has its own bucket.
 const OCTAVE: usize = 1024;
 
-/// Durations in nanoseconds with three significant digits (error at most 0.1 %, M16); grows as needed, never clips (M14).
+/// A distribution of durations in nanoseconds, with an error of at most 0.1 % (M16). It records any value (M14).
 #[derive(Clone, Debug)]
 pub struct Hist {
-    /// The counts by bucket, from `first` on: whole octaves from the least to the greatest value ever added.
+    /// The counts by bucket, from bucket `first` on: whole groups of [`OCTAVE`] buckets, from the least to the greatest
+    /// value ever added.
     counts: Vec<u64>,
     first: usize,
     total: u64,
@@ -91,7 +92,7 @@ impl Hist {
         self.total
     }
 
-    /// Whether it holds no value.
+    /// Whether the distribution holds no value.
     pub fn is_empty(&self) -> bool {
         self.total == 0
     }
@@ -125,7 +126,7 @@ impl Hist {
 
     /// Converts to the library's histogram, for writers of HdrHistogram's own formats.
     pub fn to_hdr(&self) -> Histogram<u64> {
-        // As small as possible: its writer visits every bucket that it could have.
+        // The bound is as low as possible, because the library's writer visits every bucket below it.
         let mut hdr = Histogram::new_with_bounds(1, self.max.max(2), SIGNIFICANT_DIGITS)
             .expect("the greatest value is at least twice the least");
         for (value, count) in self.buckets() {
@@ -146,7 +147,7 @@ impl Hist {
 
     /// Returns the count of a bucket, and makes room for it if needed.
     fn at(&mut self, bucket: usize) -> &mut u64 {
-        // Below the first bucket the difference wraps to a huge number.
+        // For a bucket below the first, the difference wraps to a huge number.
         if bucket.wrapping_sub(self.first) >= self.counts.len() {
             self.reach(bucket..bucket + 1);
         }
@@ -161,7 +162,7 @@ impl Hist {
             (first, end) = (first.min(self.first), end.max(self.first + self.counts.len()));
         }
         if end - first > self.counts.len() {
-            // Allocated anew instead of resized: fresh zeros take no memory before they are used.
+            // A new allocation and not a resize, because zeroed pages take no memory before their first use.
             let mut counts = vec![0; end - first];
             let filled = self.filled();
             if !filled.is_empty() {
@@ -179,7 +180,7 @@ impl PartialEq for Hist {
     }
 }
 
-/// Returns the bucket of a value, as HdrHistogram numbers them; 0 is counted as 1.
+/// Returns the number of the bucket of a value, as in HdrHistogram. The value 0 belongs to the bucket of 1.
 fn bucket(ns: u64) -> usize {
     let octave = ns.max(OCTAVE as u64).ilog2() - OCTAVE.ilog2();
     (ns.max(1) >> octave) as usize + octave as usize * OCTAVE
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn m14_any_duration_is_filed() {
         let mut hist = Hist::default();
-        // From zero over a nanosecond, a minute and a year to the greatest value of 64 bits.
+        // Zero, a nanosecond, a minute, a year, and the greatest values of 64 bits.
         let values = [0, 1, 60_000_000_000, 31_536_000_000_000_000, u64::MAX / 2, u64::MAX];
         for (number, ns) in (1..).zip(values) {
             hist.record(ns);

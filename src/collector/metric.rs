@@ -1,4 +1,4 @@
-//! The table of metric names, which are the same in profile, JSON, CSV and text.
+//! The metrics, and their names, which are the same in profile, JSON, CSV and text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,10 @@ use crate::smtp::Step;
 pub enum Metric {
     /// From the intended start to the end of an arrival.
     Response,
-    /// From MAIL to the final reply. If the arrival is a session: from its connect to its end.
+    /// From MAIL to the final reply. If the arrival is a session: from the start of its connect to its end.
     Service,
-    /// The lateness of the generator: in noticing the time of an arrival, and in carrying out the decision.
+    /// The lateness of the generator: the time until it notices the scheduled time of an arrival, and the time from the
+    /// assignment of the arrival to a session until its start.
     Lag,
     /// How long an arrival waited after its scheduled time for a slot, because all sessions that the profile allows were busy.
     Wait,
@@ -26,14 +27,14 @@ pub enum Metric {
     /// From the intended start of the first attempt of a message to the end of the accepted attempt. Only if messages
     /// are tried again.
     TimeToAccept,
-    /// A step. For TLS handshakes it holds only full ones.
+    /// One step of a session. `step.tls` holds only full TLS handshakes.
     Step(Step),
-    /// TLS handshakes that resumed an earlier session, kept apart because they are less work than full ones.
+    /// TLS handshakes that resumed an earlier session. They are kept apart because they are less work than full handshakes.
     TlsResumed,
-    /// From the final reply to the end of the content at the receiver behind the relay; 0 if it came out before the
-    /// reply.
+    /// From the final reply to the end of the content at the receiver behind the relay; 0 if the message came out before
+    /// the reply.
     Transit,
-    /// From the intended start to the end of the content at the receiver.
+    /// From the intended start to the end of the content at the receiver behind the relay.
     Delivery,
 }
 

@@ -1,4 +1,5 @@
-//! Numbers only: counts, outcomes, histograms, and the summary of a run. It judges nothing and prints nothing.
+//! The measurements: counts, outcomes, histograms, and the summary of a run. This module judges no objective and prints
+//! nothing.
 
 pub mod agents;
 pub mod backlog;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The end of an arrival, in the order of reports (M10): every scheduled arrival has exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Outcome {
-    /// The positive reply after the final dot was read (a session without messages: it did all its work).
+    /// The positive reply after the final dot was read. If the arrival is a session: no step of the session failed.
     Accepted,
     /// A refusal that the profile expects.
     Expected,
@@ -16,19 +16,20 @@ pub enum Outcome {
     Deferred,
     /// A 5yz reply.
     Rejected,
-    /// There was no session: the connection was refused, or the greeting or hello refused it.
+    /// No session was established: the connection, the greeting or the hello was refused, the TLS handshake failed, or a
+    /// required extension is not offered.
     Refused,
     /// The connection was lost.
     Dropped,
     /// A step or the session took longer than its time-out.
     TimedOut,
-    /// Lost between the final dot and its reply: the listener may have the message.
+    /// No valid reply to the final dot came: the listener may have the message.
     InDoubt,
     /// The listener broke the protocol.
     Malformed,
-    /// Still in flight when the run ended; its times are lower bounds.
+    /// The arrival was still in flight when the run ended; its times are lower bounds.
     Interrupted,
-    /// Never started.
+    /// The arrival never started.
     Shed,
 }
 
@@ -70,8 +71,8 @@ impl Outcome {
         self as usize
     }
 
-    /// Whether an expected reply did not come, so that the times of such arrivals are lower bounds (M12). A connection
-    /// that the listener drops before it could have the message is an end: the message can no longer be accepted.
+    /// Whether a reply is missing, so that the times of such arrivals are lower bounds (M12). An arrival whose connection is
+    /// dropped before the listener can have the message has an end: the message can no longer be accepted.
     pub const fn lacks_end(self) -> bool {
         matches!(self, Outcome::TimedOut | Outcome::InDoubt | Outcome::Interrupted)
     }
@@ -91,7 +92,7 @@ impl fmt::Display for Outcome {
 impl FromStr for Outcome {
     type Err = ();
 
-    /// Accepts both hyphen and underscore.
+    /// Accepts a hyphen or an underscore in a name.
     fn from_str(name: &str) -> Result<Self, ()> {
         Outcome::ALL
             .into_iter()

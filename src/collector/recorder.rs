@@ -1,12 +1,13 @@
-//! The recorder of one generator thread: writes the counts and durations of this thread.
+//! The recorder of one generator thread, which keeps the counts and durations of the thread.
 //!
-//! It must be cheap: no lock, no hashing of strings, and no allocation once every distribution in use has its memory.
-//! It does not read the time, decide outcomes or add up workers.
+//! Recording must be cheap: it takes no lock, hashes no string, and allocates nothing once every distribution in use has
+//! its memory. The recorder does not read the time, decide outcomes or add up workers.
 //!
 //! # Decisions
-//! - Distributions are found by a table of slot numbers for each phase, and created at their first value: a run uses a
-//!   dozen of some 200 pairs of metric and outcome, and each takes some 100 kB.
-//! - A snapshot takes the filled distributions with it; [`Recorder::reclaim`] returns emptied ones, so that a steady
+//! - Each phase has a table of slot numbers, through which distributions are found. A distribution is created at its
+//!   first value: a run uses a dozen of more than 250 pairs of metric and outcome, and each distribution takes some
+//!   100 kB.
+//! - A snapshot takes the filled distributions with it, and [`Recorder::reclaim`] returns their memory, so that a steady
 //!   run allocates nothing on the path of an arrival.
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use super::tally::{AddressCount, ConditionKey, Counts, Covered, HandshakeKey, Ph
 use super::{Metric, Outcome};
 use crate::smtp::Step;
 
-/// Emptied distributions by metric and outcome: values of the same kind fit into the same memory.
+/// Emptied distributions by metric and outcome, because values of the same kind fit into the same memory.
 type Free = BTreeMap<(Metric, Outcome), Vec<Hist>>;
 
 /// The recorder of one thread, shared within the thread as `Rc<RefCell<Recorder>>`.
@@ -32,7 +33,7 @@ pub struct Recorder {
     phases: Vec<PhaseRecorder>,
     free: Free,
     spare: Vec<Tally>,
-    /// Whether the arrivals are counted in slices, by phase; empty: in no phase.
+    /// Whether the arrivals of a phase are counted in slices, by phase index; empty: those of no phase.
     sliced: Vec<bool>,
     slices: Slices,
     transactions: Vec<Transaction>,
@@ -52,13 +53,13 @@ impl Recorder {
         }
     }
 
-    /// Returns the recorder, which then also counts the arrivals of these phases in slices.
+    /// Returns the recorder, which then also counts arrivals in slices: those of each phase whose flag is set.
     #[must_use]
     pub fn with_slices(self, sliced: Vec<bool>) -> Recorder {
         Recorder { sliced, ..self }
     }
 
-    /// Returns the counts of a phase.
+    /// Returns the counts of a phase since the last snapshot.
     pub fn counts(&mut self, phase: u32) -> &mut Counts {
         &mut self.phases[phase as usize].rest.counts
     }
@@ -77,8 +78,7 @@ impl Recorder {
         self.attempted(phase, span);
     }
 
-    /// Counts the end of an attempt whose message may be tried again. It counts in the slices, but not as the end of an
-    /// arrival.
+    /// Counts the end of an attempt of a message that may be tried again: in the slices, but not as the end of an arrival.
     pub fn attempted(&mut self, phase: u32, span: &ArrivalSpan) {
         if self.is_sliced(phase) {
             self.slices.ended(span);
@@ -89,7 +89,7 @@ impl Recorder {
         self.sliced.get(phase as usize).is_some_and(|is_sliced| *is_sliced)
     }
 
-    /// Returns the arrivals in slices, over the whole run.
+    /// Returns the arrivals of the whole run in slices, and forgets them.
     pub fn take_slices(&mut self) -> Slices {
         std::mem::take(&mut self.slices)
     }
@@ -109,8 +109,8 @@ impl Recorder {
         }
     }
 
-    /// Counts a condition, met `at` this time since the run's epoch; `late`: after the window of the phase. The sample is made
-    /// only for the first of its kind since the last snapshot.
+    /// Counts a condition that occurred `at` this time since the run's epoch; `late`: after the window of the phase. `sample`
+    /// is called only for the first condition with this key since the last snapshot.
     pub fn condition(
         &mut self,
         phase: u32,
@@ -138,12 +138,12 @@ impl Recorder {
         *self.phases[phase as usize].rest.handshakes.entry(key).or_default() += 1;
     }
 
-    /// Records the end of a transaction.
+    /// Keeps a transaction that ended, for the next snapshot.
     pub fn transaction(&mut self, transaction: Transaction) {
         self.transactions.push(transaction);
     }
 
-    /// Counts a connection to an address of the target, and how long it took; `None`: it failed.
+    /// Counts a connection to an address of the target. `took`: how long the connection took; `None`: it failed.
     pub fn address(&mut self, phase: u32, address: SocketAddr, took: Option<Duration>) {
         let Recorder { phases, free, .. } = self;
         let row = phases[phase as usize].rest.address(Some(address));
@@ -160,19 +160,19 @@ impl Recorder {
         }
     }
 
-    /// Returns the counts since the last snapshot, and starts again.
+    /// Returns everything recorded since the last snapshot, and starts again at zero.
     pub fn snapshot(&mut self, second: u64, gauges: Gauges, last: bool) -> Snapshot {
         let mut tally = self.spare.pop().unwrap_or_else(|| Tally::new(self.phases.len()));
         for (phase, into) in self.phases.iter_mut().zip(&mut tally.phases) {
             phase.hand_over(into);
         }
         let transactions = std::mem::take(&mut self.transactions);
-        // The next second will probably have about as many.
+        // The next second will probably have about as many transactions.
         self.transactions.reserve(transactions.len());
         Snapshot { worker: self.worker, second, tally, transactions, gauges, last }
     }
 
-    /// Returns the number of arrivals of all phases that were scheduled so far, and of those that ended or were shed.
+    /// Returns the numbers of arrivals of all phases that were scheduled so far, and that ended or were shed so far.
     pub fn backlog(&self) -> BacklogSample {
         let mut all = BacklogSample::default();
         for phase in &self.phases {
@@ -203,14 +203,14 @@ impl Recorder {
     }
 }
 
-/// The kind of values of an address's connect times.
+/// The metric and outcome under which the emptied distributions of an address's connect times are kept.
 const CONNECT: (Metric, Outcome) = (Metric::Step(Step::Connect), Outcome::Accepted);
 
 const CELLS: usize = Metric::COUNT * Outcome::ALL.len();
 const EMPTY: u16 = u16::MAX;
 const _: () = assert!(CELLS < EMPTY as usize, "a slot number must fit beside the mark for none");
 
-/// Returns the number of arrivals that ended or were shed.
+/// Returns the number of arrivals of a phase that ended or were shed.
 fn finished(counts: &Counts) -> u64 {
     counts.arrivals.ended() + counts.arrivals.of(Outcome::Shed)
 }
@@ -218,7 +218,7 @@ fn finished(counts: &Counts) -> u64 {
 /// The records of one phase since the last snapshot.
 #[derive(Debug)]
 struct PhaseRecorder {
-    /// The number of arrivals until the last snapshot.
+    /// The numbers of arrivals until the last snapshot.
     before: BacklogSample,
     /// Everything except the distributions.
     rest: PhaseTally,
@@ -248,7 +248,7 @@ impl PhaseRecorder {
         &mut self.filled[usize::from(slot)].1
     }
 
-    /// Makes a distribution; returns its index.
+    /// Adds an empty distribution to `filled` and returns its index.
     #[cold]
     fn begin(&mut self, key: (Metric, Outcome), free: &mut Free) -> u16 {
         let slot = self.filled.len() as u16;

@@ -1,10 +1,11 @@
-//! The outcomes of a run's arrivals in tenths of a second: fine enough to find the start and end of an outage.
+//! The outcomes of a run's arrivals in tenths of a second, from which the start and the end of an outage are found.
 //!
-//! Kept only for a run with events. Each arrival that started is counted twice: by its scheduled time, and by its start
-//! and end.
+//! Slices are kept only for a run with events. Each arrival that started is counted twice: by its scheduled time, and by
+//! its start and end.
 //!
 //! # Decisions
-//! - Response times are counted in classes 2 % wide: a full histogram for each tenth of a second would take 100 kB.
+//! - Response times are counted in classes that are 2 % wide, because a full histogram takes 100 kB, and there would be
+//!   one for each tenth of a second.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -17,7 +18,7 @@ use super::tally::ByOutcome;
 
 /// The length of a slice.
 pub const SLICE: Duration = Duration::from_millis(100);
-/// The ratio of a class of times to the one below.
+/// The ratio of the bounds of a class of times.
 const STEP: f64 = 1.02;
 
 /// The number of a slice, from the run's epoch.
@@ -38,9 +39,9 @@ pub fn slice_start(slice: SliceIndex) -> Duration {
 pub struct ArrivalSpan {
     /// The scheduled time, since the run's epoch.
     pub intended: Duration,
-    /// The actual start.
+    /// The actual start, since the run's epoch.
     pub started: Duration,
-    /// The end.
+    /// The end, since the run's epoch.
     pub ended: Duration,
     /// The outcome.
     pub outcome: Outcome,
@@ -61,12 +62,12 @@ impl TimeClasses {
         self.0.values().sum()
     }
 
-    /// Returns how many are certainly longer than this.
+    /// Returns the number of times that are certainly longer than this time.
     pub fn above(&self, time: Duration) -> u64 {
         self.0.range(class(time).saturating_add(1)..).map(|(_, count)| count).sum()
     }
 
-    /// Returns the time of this rank, which counts from 1. The result is at most 2 % too long.
+    /// Returns the time of this rank, from 1; zero if there are fewer times. The result is at most 2 % too long.
     pub fn at_rank(&self, rank: u64) -> Duration {
         let mut left = rank;
         for (class, count) in &self.0 {
@@ -93,9 +94,9 @@ fn class(time: Duration) -> u16 {
 /// The arrivals scheduled in one or more slices.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cohort {
-    /// Their outcomes, `shed` included.
+    /// The outcomes of the arrivals, `shed` included.
     pub outcomes: ByOutcome,
-    /// The response times of the accepted ones.
+    /// The response times of the accepted arrivals.
     pub times: TimeClasses,
 }
 
@@ -105,7 +106,7 @@ impl Cohort {
         self.outcomes.ended() + self.outcomes.of(Outcome::Shed)
     }
 
-    /// Returns how many were served: accepted, or refused as the profile expects.
+    /// Returns the number of arrivals that were served: accepted, or refused as the profile expects.
     pub fn served(&self) -> u64 {
         self.outcomes.of(Outcome::Accepted) + self.outcomes.of(Outcome::Expected)
     }
@@ -123,18 +124,18 @@ impl AddAssign<&Cohort> for Cohort {
 /// The numbers of served and failed arrivals that started in the same slice and ended in the same slice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ends {
-    /// Accepted or expected.
+    /// Arrivals with the outcome accepted or expected.
     pub served: u64,
-    /// Anything else.
+    /// Arrivals with any other outcome.
     pub failed: u64,
 }
 
 /// The arrivals of the measured phases, in tenths of a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slices {
-    /// By the slice of their scheduled time.
+    /// The arrivals by the slice of their scheduled time.
     pub due: BTreeMap<SliceIndex, Cohort>,
-    /// By the slices of their start and end.
+    /// The arrivals by the slices of their start and end.
     pub ends: BTreeMap<(SliceIndex, SliceIndex), Ends>,
 }
 

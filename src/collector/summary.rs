@@ -1,15 +1,15 @@
-//! The summary of a run: per phase the counts, three rates, every distribution in numbers, and the conditions met.
+//! The summary of a run: for each phase the counts, three rates, the figures of each distribution, and the conditions.
 //!
-//! Plain data, computed once from [`Measured`], for reports and verdict. [`Validity`] says whether the numbers can be
-//! trusted.
+//! The summary is plain data. It is computed once from [`Measured`], for reports and verdict. [`Validity`] says whether
+//! the numbers can be trusted.
 //!
 //! # Decisions
-//! - With `[session.retry]` arrivals are messages, each counted once by its end. Times are those of attempts, except
-//!   for `time_to_accept`: in its percentiles messages that were given up, or had not ended with the run, are lower
-//!   bounds.
-//! - Percentiles of response and service times of accepted arrivals count arrivals without a reply as censored (M12,
-//!   [`Outcome::lacks_end`]): leaving them out would make a listener that hangs look fast. Count, minimum, maximum and
-//!   mean, and the stored distribution, remain those of the accepted alone (M22).
+//! - With `[session.retry]` arrivals are messages, and each message is counted once, by its end. Times are those of
+//!   attempts, except for `time_to_accept`. In its percentiles, messages that were given up or that still waited at the
+//!   end of the run are lower bounds.
+//! - In the percentiles of response and service times of accepted arrivals, arrivals without a reply are censored values
+//!   (M12, [`Outcome::lacks_end`]): without them a listener that hangs would look fast. Count, minimum, maximum and mean,
+//!   and the stored distribution, are those of the accepted arrivals alone (M22).
 
 mod reason;
 mod validity;
@@ -27,7 +27,7 @@ use crate::event::EventRun;
 pub use reason::{Code, ValidityReason};
 pub use validity::Validity;
 
-/// The percentiles that are reported.
+/// The quantiles that are reported.
 pub const QUANTILES: [f64; 6] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999];
 
 /// The properties of a phase that its summary needs.
@@ -35,15 +35,15 @@ pub const QUANTILES: [f64; 6] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999];
 pub struct PhaseInfo {
     /// The name.
     pub name: String,
-    /// Whether it is a warm-up, which is never measured (M15).
+    /// Whether the phase is a warm-up, which is never measured (M15).
     pub warmup: bool,
     /// The unit of an arrival: `session` or `message`.
     pub unit: &'static str,
-    /// Whether its load is constant, so that Little's law must hold (M20).
+    /// Whether the load is constant, so that Little's law must hold (M20).
     pub steady: bool,
-    /// Whether the profile lets arrivals without a free session be shed.
+    /// Whether arrivals are shed if no session is free.
     pub sheds: bool,
-    /// Whether the profile limits the connections a second, so that arrivals may wait for theirs.
+    /// Whether the profile limits the connections a second, so that arrivals may wait for a connection.
     pub paced: bool,
     /// The largest number of sessions that the profile allows at once.
     pub max_sessions: u32,
@@ -54,24 +54,24 @@ pub struct PhaseInfo {
 /// The summary of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// By phase index, warm-up phases included.
+    /// The phases by index, warm-up phases included.
     pub phases: Vec<PhaseSummary>,
-    /// Every condition, by phase, then the most frequent first.
+    /// All conditions, by phase; within a phase the most frequent first.
     pub conditions: Vec<ConditionRow>,
     /// Whether the numbers can be trusted.
     pub validity: Validity,
-    /// Warnings that do not make the numbers wrong, in sentences (M20).
+    /// Warnings, in sentences; they do not make the run invalid (M20).
     pub warnings: Vec<String>,
     /// The resources that this process used.
     pub health: Health,
     /// The 99th percentile of the generator's lateness over the measured phases, by rank, in nanoseconds; 0 without
     /// arrivals.
     pub lag_p99_ns: u64,
-    /// The user stopped the run.
+    /// Whether the user stopped the run.
     pub interrupted: bool,
-    /// An aborting assertion stopped the run; which one.
+    /// The aborting assertion that stopped the run, if one did.
     pub aborted_by: Option<String>,
-    /// The records of the plan's events in its order, each with its effect; `None`: it did not start.
+    /// The records of the plan's events, in the order of the plan, each with its effect; `None`: its command did not start.
     pub events: Vec<(EventRun, Option<EventEffect>)>,
 }
 
@@ -80,7 +80,7 @@ pub struct Summary {
 pub struct PhaseSummary {
     /// The properties.
     pub info: PhaseInfo,
-    /// The denominator of its rates (M21).
+    /// The length of the window, over which the rates are computed (M21).
     pub window: Duration,
     /// The counts.
     pub counts: Counts,
@@ -94,7 +94,7 @@ pub struct PhaseSummary {
     pub accepted_per_s: f64,
     /// How long after the window the last arrival ended.
     pub drained_for: Duration,
-    /// Every distribution that holds a value, in the order of [`Metric::all`] and [`Outcome::ALL`].
+    /// The distributions that hold a value, by metric and outcome.
     pub metrics: Vec<MetricRow>,
     /// The number of refusals that each `[[expect]]` of the profile covered, by its index.
     pub expects: Vec<(u32, Covered)>,
@@ -102,7 +102,7 @@ pub struct PhaseSummary {
     pub attempts: Vec<(u32, ByOutcome)>,
 }
 
-/// The numbers of a distribution; all times in nanoseconds.
+/// The figures of a distribution; all times are in nanoseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricRow {
     /// The metric.
@@ -111,7 +111,7 @@ pub struct MetricRow {
     pub outcome: Outcome,
     /// The number of values.
     pub count: u64,
-    /// The number of censored values, which count in the percentiles only.
+    /// The number of censored values, which count only in the percentiles.
     pub censored: u64,
     /// The exact minimum.
     pub min_ns: u64,
@@ -119,7 +119,7 @@ pub struct MetricRow {
     pub max_ns: u64,
     /// The exact mean.
     pub mean_ns: f64,
-    /// At [`QUANTILES`].
+    /// The percentiles at [`QUANTILES`].
     pub quantiles: Vec<Quantile>,
 }
 
@@ -132,18 +132,18 @@ pub struct ConditionRow {
     pub key: ConditionKey,
     /// The count.
     pub count: u64,
-    /// Its count after the window of the phase.
+    /// The count after the window of the phase.
     pub drained: u64,
-    /// The first time, since the run's epoch.
+    /// The first occurrence, since the run's epoch.
     pub first: Duration,
-    /// The last time.
+    /// The last occurrence, since the run's epoch.
     pub last: Duration,
     /// The first reply of this kind, or a description.
     pub sample: String,
 }
 
 impl ConditionRow {
-    /// Whether the profile expects it.
+    /// Whether the profile expects the condition.
     pub fn expected(&self) -> bool {
         self.key.outcome == Outcome::Expected
     }
@@ -184,7 +184,7 @@ impl Summary {
         }
     }
 
-    /// Returns the causes that kept the load threads from running in the measured phases; `None` if they were not observed.
+    /// Returns what kept the load threads from running in the measured phases; `None` if that was not observed.
     pub fn hindrance(&self) -> Option<Hindrance> {
         let phases = self.phases.iter().zip(&self.health.hindrances);
         phases.filter(|(phase, _)| !phase.info.warmup).map(|(_, met)| *met).reduce(Hindrance::worst)
@@ -230,8 +230,8 @@ impl PhaseSummary {
     }
 }
 
-/// Returns the censored values for this metric and outcome (M12): there are some only for response and service times of
-/// accepted arrivals, and for the time to acceptance.
+/// Returns the censored values for this metric and outcome (M12). Only accepted arrivals can have censored values: in
+/// their response, service, transit and delivery times, and in the time to acceptance.
 pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
     let mut censored = Hist::default();
     let is_bound: fn(Outcome) -> bool = match metric {
@@ -249,7 +249,7 @@ pub fn censored(tally: &PhaseTally, metric: Metric, outcome: Outcome) -> Hist {
     censored
 }
 
-/// Returns a count over a window as a rate a second; 0 without a window.
+/// Returns a count in a window as a rate a second; 0 if the window has no length.
 pub fn per_second(count: u64, window: Duration) -> f64 {
     if window.is_zero() { 0.0 } else { count as f64 / window.as_secs_f64() }
 }
@@ -268,8 +268,8 @@ fn row(metric: Metric, outcome: Outcome, hist: &Hist, tally: &PhaseTally) -> Met
     }
 }
 
-/// Adds up a metric over all outcomes of the measured phases. Only for values of the generator, or where outcomes do
-/// not matter.
+/// Adds up a metric over all outcomes of the measured phases. This is allowed only for values of the generator, because
+/// values of the listener are kept apart by outcome (M22).
 fn measured_hist(measured: &Measured, phases: &[PhaseSummary], metric: Metric) -> Hist {
     let mut all = Hist::default();
     for (tally, phase) in measured.tally.phases.iter().zip(phases) {
@@ -310,7 +310,7 @@ fn conditions(measured: &Measured, phases: usize) -> Vec<ConditionRow> {
     rows
 }
 
-/// Returns the warning about a phase with `open_first` whose sessions were never all open.
+/// Returns the warning about a phase with `open_first` whose sessions were never all open at once.
 fn never_opened(phase: &PhaseSummary) -> String {
     format!(
         "phase `{}` began no message: its {} sessions were to be open first and were never open all at once (at most {}); see \
@@ -361,8 +361,8 @@ fn unkept(phases: &[PhaseSummary]) -> Option<String> {
     })
 }
 
-/// Returns a warning if Little's law does not hold (M20): in a steady phase mean concurrency = throughput x mean
-/// service time. Both sides have the window in the denominator, so the areas are compared.
+/// Returns a warning if Little's law does not hold (M20): in a steady phase, mean concurrency = throughput x mean service
+/// time. Both sides are divided by the window, so the areas are compared.
 fn little(phase: &PhaseSummary) -> Option<String> {
     if phase.info.warmup || !phase.info.steady || phase.window.is_zero() {
         return None;

@@ -1,6 +1,6 @@
 //! The counts and distributions of one phase, and of all phases.
 //!
-//! Tallies can be added: workers to a run, seconds to a total, shards to a whole.
+//! Tallies can be added: those of workers to that of a run, those of seconds to a total, those of shards to the whole.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -20,12 +20,12 @@ use crate::smtp::{Enhanced, Step};
 pub struct ByOutcome([u64; Outcome::ALL.len()]);
 
 impl ByOutcome {
-    /// Counts one.
+    /// Adds 1 to the count of an outcome.
     pub fn add(&mut self, outcome: Outcome) {
         self.0[outcome.index()] += 1;
     }
 
-    /// Adds a number.
+    /// Adds a number to the count of an outcome.
     pub fn add_many(&mut self, outcome: Outcome, count: u64) {
         self.0[outcome.index()] += count;
     }
@@ -46,13 +46,13 @@ impl ByOutcome {
         self.unexpected() - self.of(Outcome::Interrupted) - self.of(Outcome::Shed)
     }
 
-    /// Returns the sum over all outcomes but `shed`.
+    /// Returns the sum over all outcomes except `shed`.
     pub fn ended(&self) -> u64 {
         Outcome::ALL.into_iter().filter(|o| *o != Outcome::Shed).map(|o| self.of(o)).sum()
     }
 }
 
-/// The counts after the window of the phase, for arrivals scheduled in it and their transactions.
+/// The counts after the window of the phase, for the arrivals that were scheduled in it and for their transactions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drained {
     /// Arrivals started.
@@ -65,16 +65,16 @@ pub struct Drained {
     pub transactions: ByOutcome,
 }
 
-/// The attempts of messages that are tried again (`[session.retry]`); all 0 without. They are counted in the phase of their
-/// message. [`Counts::arrivals`] are messages then: each ends once, by its last attempt, or as interrupted when the run ended
-/// before the next one.
+/// The attempts of messages that are tried again (`[session.retry]`); all counts are 0 if none are. An attempt is counted in
+/// the phase of its message. [`Counts::arrivals`] are messages then. Each message ends once: by its last attempt, or as
+/// interrupted if the run ended before its next attempt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryCounts {
-    /// Attempts that started and were not the first of their message: attempts = [`Counts::started`] + this.
+    /// Attempts that started and were not the first of their message: attempts = [`Counts::started`] + retries.
     pub retries: u64,
-    /// The outcomes of all attempts, first ones included; their sum is the number of attempts.
+    /// The outcomes of all attempts, first attempts included; their sum is the number of attempts.
     pub attempts: ByOutcome,
-    /// Messages that were accepted after an attempt in doubt: the listener may have them twice.
+    /// Messages that were accepted after an attempt in doubt: the listener may have such a message twice.
     pub possibly_doubled: u64,
     /// Messages that were not kept for their next attempt, because too many waited.
     pub unkept: u64,
@@ -91,20 +91,21 @@ impl AddAssign<&RetryCounts> for RetryCounts {
     }
 }
 
-/// The counts of one phase. `arrivals` are of the phase's unit.
+/// The counts of one phase. Arrivals are sessions or messages, by the unit of the phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Arrivals scheduled.
     pub scheduled: u64,
     /// Arrivals that started.
     pub started: u64,
-    /// The outcomes of arrivals, `shed` included: scheduled = shed + started, started = the sum of the others (M10).
+    /// The outcomes of arrivals, `shed` included: scheduled = shed + started, and started = the sum of all other outcomes
+    /// (M10).
     pub arrivals: ByOutcome,
     /// Transactions started (MAIL written).
     pub attempted: u64,
     /// The outcomes of transactions.
     pub transactions: ByOutcome,
-    /// The part of these four after the phase's window, which is in no rate (M21).
+    /// The part of `started`, `arrivals`, `attempted` and `transactions` after the phase's window, which is in no rate (M21).
     pub drained: Drained,
     /// The attempts of messages that are tried again.
     pub retry: RetryCounts,
@@ -112,29 +113,29 @@ pub struct Counts {
     pub opened: u64,
     /// Sessions that became ready to send.
     pub established: u64,
-    /// Sessions that did not become ready, by no failure of this machine.
+    /// Sessions that did not become ready, except by a failure of this machine.
     pub refused: u64,
     /// Ready sessions that the listener ended.
     pub closed_by_peer: u64,
-    /// Pauses before a connection because the last one failed.
+    /// Pauses before a connection because the previous session failed.
     pub backoffs: u64,
     /// Failures of this machine (descriptors, ports, buffers, memory).
     pub own_failures: u64,
-    /// Recipients answered 2yz.
+    /// Recipients whose RCPT was answered with 2yz.
     pub recipients_accepted: u64,
-    /// Recipients answered otherwise.
+    /// Recipients whose RCPT was answered otherwise.
     pub recipients_refused: u64,
     /// Accepted recipients whose delivery a receiver behind the relay awaits.
     pub awaited: u64,
     /// Recipients that were delivered for the first time.
     pub delivered: u64,
-    /// Full TLS handshakes with a certificate that was not verified and would not have been trusted.
+    /// Full TLS handshakes with a certificate that was not verified, and that a verification would not have trusted.
     pub untrusted: u64,
     /// TLS streams that the listener ended without close_notify (RFC 8446 6.1).
     pub truncated: u64,
     /// Sessions that sent HELO because EHLO was refused.
     pub helo_for_ehlo: u64,
-    /// Connections without TCP_NODELAY, which this machine refused.
+    /// Connections without TCP_NODELAY, because this machine refused the option.
     pub without_no_delay: u64,
     /// Connections whose source address took a port for all targets at once, because this machine lacks
     /// IP_BIND_ADDRESS_NO_PORT.
@@ -145,9 +146,9 @@ pub struct Counts {
     pub bytes_sent: u64,
     /// Bytes read.
     pub bytes_received: u64,
-    /// The area under the number of started and unfinished arrivals, in nanoseconds, within the phase's window (M20).
+    /// The number of arrivals in flight, integrated over the phase's window, in nanoseconds (M20).
     pub in_flight_ns: u128,
-    /// The part of [`Counts::in_flight_ns`] that the service times of ended arrivals explain, for Little's law.
+    /// The sum of the setup and service times of ended arrivals, which Little's law compares with [`Counts::in_flight_ns`].
     pub service_ns: u128,
 }
 
@@ -189,10 +190,10 @@ impl AddAssign<&Counts> for Counts {
     }
 }
 
-/// The largest number of rows of conditions by codes in a phase; later ones are counted without their codes. A listener
-/// with ever new codes must not fill the memory.
+/// The number of rows of conditions in a phase from which on new rows are counted without their reply codes. A listener
+/// that always sends new codes must not fill the memory.
 const MOST_ROWS: usize = 1000;
-/// The largest size of a sample, in bytes.
+/// The length to which a sample is cut, in bytes.
 const SAMPLE: usize = 4096;
 
 /// The key of a row of the conditions table, within a phase.
@@ -202,16 +203,16 @@ pub struct ConditionKey {
     pub step: Step,
     /// The condition.
     pub condition: Condition,
-    /// The reply's code, if it was a reply (and the phase has less than a thousand others).
+    /// The reply's code, if the condition was a reply. The codes of a thousand rows of a phase are kept.
     pub code: Option<u16>,
-    /// The reply's enhanced code, if it had one.
+    /// The reply's enhanced code, if the reply had one and its code is kept.
     pub enhanced: Option<Enhanced>,
     /// The outcome of the arrival or session.
     pub outcome: Outcome,
 }
 
 impl ConditionKey {
-    /// Parses the names in files; `None`: one is unknown (of another version).
+    /// Parses names from a file; `None`: a name is unknown, because the file is of another version.
     pub fn named(
         [step, condition, outcome]: [&str; 3],
         code: Option<u16>,
@@ -238,7 +239,7 @@ pub struct ConditionCount {
     pub first: Duration,
     /// The last occurrence, since the run's epoch.
     pub last: Duration,
-    /// The first reply of this kind as received (lines separated by `\n`), or a description; at most 4 KiB.
+    /// The first reply of this kind as received (lines separated by `\n`), or a description; cut after 4 KiB.
     pub sample: String,
 }
 
@@ -265,12 +266,12 @@ impl ConditionCount {
     }
 }
 
-/// The number of refusals that an `[[expect]]` covered.
+/// The refusals that an `[[expect]]` covered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Covered {
-    /// Their number.
+    /// The number of refusals.
     pub count: u64,
-    /// Their number after the window of the phase.
+    /// The number of refusals after the window of the phase.
     pub drained: u64,
 }
 
@@ -281,8 +282,8 @@ impl AddAssign for Covered {
     }
 }
 
-/// The largest number of target addresses that a phase counts apart; a name with ever new addresses must not fill the
-/// memory.
+/// The largest number of target addresses that a phase counts separately. A name that always resolves to new addresses must
+/// not fill the memory.
 const MOST_ADDRESSES: usize = 100;
 
 /// The connections to one address of the target.
@@ -292,18 +293,18 @@ pub struct AddressCount {
     pub sessions: u64,
     /// Failed connections, for any cause.
     pub failures: u64,
-    /// The times of the successful ones.
+    /// The connect times of successful connections.
     pub connect: Hist,
 }
 
-/// The key of completed TLS handshakes.
+/// The properties by which completed TLS handshakes are counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HandshakeKey {
     /// The version, as in `TLSv1.3`.
     pub version: String,
-    /// The key-exchange group by its registered name; none for a resumption without one.
+    /// The key-exchange group by its registered name; `None`: a resumption without a key exchange.
     pub group: Option<String>,
-    /// Whether it resumed an earlier session.
+    /// Whether the handshake resumed an earlier session.
     pub resumed: bool,
 }
 
@@ -312,23 +313,23 @@ pub struct HandshakeKey {
 pub struct PhaseTally {
     /// The counts.
     pub counts: Counts,
-    /// The distributions that hold at least one value. Outcomes never share one (M22).
+    /// The distributions that hold at least one value. Outcomes never share a distribution (M22).
     pub hists: BTreeMap<(Metric, Outcome), Hist>,
-    /// The conditions met.
+    /// The conditions that occurred.
     pub conditions: BTreeMap<ConditionKey, ConditionCount>,
     /// The refusals that each `[[expect]]` of the profile covered, by its index.
     pub expects: BTreeMap<u32, Covered>,
     /// Completed TLS handshakes.
     pub handshakes: BTreeMap<HandshakeKey, u64>,
-    /// Messages that are tried again, by the number of their attempts: how they ended.
+    /// The outcomes of messages that may be tried again, by the number of their attempts.
     pub attempts: BTreeMap<u32, ByOutcome>,
-    /// Connections by address of the target; `None`: those beyond a hundred addresses.
+    /// Connections by address of the target; `None`: all addresses after the first hundred.
     pub addresses: BTreeMap<Option<SocketAddr>, AddressCount>,
 }
 
 impl PhaseTally {
-    /// Counts a condition, met `at` this time since the run's epoch; `late`: after the window of the phase. The sample is made
-    /// for the first of its kind.
+    /// Counts a condition that occurred `at` this time since the run's epoch; `late`: after the window of the phase. `sample`
+    /// is called only for the first condition with this key.
     pub fn condition(
         &mut self,
         key: ConditionKey,
@@ -349,7 +350,7 @@ impl PhaseTally {
         }
     }
 
-    /// Returns the counts of connections to `address`.
+    /// Returns the entry for the connections to `address`.
     pub(super) fn address(
         &mut self,
         address: Option<SocketAddr>,
@@ -358,7 +359,7 @@ impl PhaseTally {
         self.addresses.entry(if full { None } else { address })
     }
 
-    /// Returns the counts of a condition.
+    /// Returns the entry of a condition.
     fn row(&mut self, key: &ConditionKey) -> Entry<'_, ConditionKey, ConditionCount> {
         let full = self.conditions.len() >= MOST_ROWS && !self.conditions.contains_key(key);
         let codes = if full { (None, None) } else { (key.code, key.enhanced) };
@@ -367,7 +368,7 @@ impl PhaseTally {
 }
 
 impl PhaseTally {
-    /// Adds all but the distributions.
+    /// Adds everything except `hists`.
     fn add_counts(&mut self, other: &PhaseTally) {
         self.counts += &other.counts;
         for (key, count) in &other.conditions {
@@ -398,11 +399,10 @@ impl PhaseTally {
     }
 }
 
-/// All counts and distributions of a second, a worker, a shard or a run. One entry for each phase of the plan, in its
-/// order.
+/// All counts and distributions of a second, a worker, a shard or a run, with one entry for each phase of the plan.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Tally {
-    /// By phase index.
+    /// The phases, in the order of the plan.
     pub phases: Vec<PhaseTally>,
 }
 
@@ -421,7 +421,7 @@ impl Tally {
         Tally { phases: (0..phases).map(|_| PhaseTally::default()).collect() }
     }
 
-    /// Adds all but the distributions, which take most of the time.
+    /// Adds everything except the distributions by metric, which take most of the time.
     pub fn add_counts(&mut self, other: &Tally) {
         for (own, other) in self.phases.iter_mut().zip(&other.phases) {
             own.add_counts(other);

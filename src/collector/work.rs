@@ -1,4 +1,4 @@
-//! The work of a phase: asked for and done. A run that did less than asked must not pass.
+//! The work of a phase, as requested and as done. A run that did less than requested must not pass.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub enum WorkUnit {
     Messages,
     /// Sessions.
     Sessions,
-    /// Nanoseconds of load, for the sessions of a closed load.
+    /// Time, in nanoseconds: how long the sessions of a closed load are kept busy.
     Time,
 }
 
@@ -35,7 +35,7 @@ impl WorkUnit {
 pub struct Work {
     /// The unit.
     pub unit: WorkUnit,
-    /// The amount that was asked for.
+    /// The amount that was requested.
     pub asked: u64,
     /// The amount that was done, with any outcome.
     pub done: u64,
@@ -46,13 +46,13 @@ pub struct Work {
 }
 
 impl Work {
-    /// Adds up the work of several shards; `None` if there are none, or one is unknown.
+    /// Combines the work of several shards; `None`: there is no shard, or the work of a shard is unknown.
     pub fn together(parts: impl IntoIterator<Item = Option<Work>>) -> Option<Work> {
         let parts: Vec<Work> = parts.into_iter().collect::<Option<_>>()?;
         let unit = parts.first()?.unit;
         let (asked, done) =
             parts.iter().fold((0, 0), |(asked, done), part| (asked + part.asked, done + part.done));
-        // Time is not added: it passes for all of them at once.
+        // All shards run at the same time, so their times are averaged.
         let among = if unit == WorkUnit::Time { parts.len() as u64 } else { 1 };
         Some(Work {
             unit,
@@ -63,12 +63,12 @@ impl Work {
         })
     }
 
-    /// Whether all of it was done.
+    /// Whether all of the work was done.
     pub fn is_done(&self) -> bool {
         self.done >= self.asked
     }
 
-    /// Returns the part that was done, from 0 to 1.
+    /// Returns the share of the work that was done, from 0 to 1.
     pub fn share(&self) -> f64 {
         if self.is_done() { 1.0 } else { self.done as f64 / self.asked as f64 }
     }

@@ -26,17 +26,17 @@ fn event(name: &str, started: u64, ended: u64) -> EventRun {
 /// A listener with outages, and the load on it.
 #[derive(Clone, Debug)]
 struct World {
-    /// Milliseconds between two arrivals, and how long an accepted one takes.
+    /// The time between two arrivals, and the time that an accepted arrival takes. All times are in milliseconds.
     every: u64,
     service: u64,
     length: u64,
     /// The outages: start and end of each.
     gone: Vec<(u64, u64)>,
-    /// Whether arrivals in flight fail then, and how long a new one takes to fail: 0, or a time-out.
+    /// How long an arrival that starts in an outage takes to fail: 0, or a time-out. Arrivals in flight fail at its start.
     fails_after: u64,
-    /// For this long after each outage arrivals take this much longer.
+    /// How long arrivals are slower after each outage, and the time that is added to each of them.
     slow: (u64, u64),
-    /// One in this many arrivals fails in any case, some of them before any event; 0 for none.
+    /// One in this many arrivals fails at any time, also before the events; 0: no arrival.
     strays: u64,
 }
 
@@ -75,7 +75,7 @@ impl World {
 const CALM: World =
     World { every: 5, service: 20, length: 60_000, gone: vec![], fails_after: 0, slow: (0, 0), strays: 0 };
 
-/// The allowed error: two slices, by which the difference of two times may be off, and half a slice more.
+/// The allowed error of a difference of two times: one slice for each time, and half a slice more.
 const OFF: Duration = Duration::from_millis(250);
 
 fn near(found: Duration, truth: u64) -> bool {
@@ -173,7 +173,7 @@ proptest! {
         prop_assert!(outage.at_most.is_some_and(|most| most + OFF >= ms(down) && most <= ms(down) + OFF * 2), "{outage:?}");
         let EventRecovery::After(length) = found.recovery else { panic!("{:?}", found.recovery) };
         prop_assert!(near(length, gone.1 - at), "{:?} of {:?}", length, world);
-        // Each arrival is on one side, and nothing is lost.
+        // Each arrival is on exactly one side of the event.
         let sum = found.before.arrivals.offered() + found.after.arrivals.offered();
         prop_assert_eq!(sum, world.length.div_ceil(every));
     }

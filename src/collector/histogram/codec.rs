@@ -2,9 +2,9 @@
 //! logs understand.
 //!
 //! # Decisions
-//! - The library writes and reads. Its reader trusts the lengths in the text, and would reserve gigabytes for fifty
-//!   bytes. Result files are untrusted input, so the text is inflated with a limit, and the header is checked, before
-//!   the library gets it.
+//! - The library writes and reads the encoding. Its reader trusts the lengths in the data, and would reserve gigabytes for
+//!   a text of fifty bytes. Result files are untrusted input, so the data is inflated with a limit, and its header is
+//!   checked, before the library reads it.
 
 use std::io::Read;
 
@@ -28,19 +28,20 @@ pub enum DecodeError {
     /// The data is a histogram of another kind.
     #[error("a histogram of another kind: {0}")]
     Foreign(&'static str),
-    /// The stored minimum, maximum or mean do not fit it.
+    /// The stored minimum, maximum or mean do not fit the histogram.
     #[error("the stored minimum, maximum or mean do not fit the histogram")]
     Exact,
 }
 
-/// The cookies of "Compressed V2" and "V2", each with the flag for numbers of variable length.
+/// The cookies of the encodings "Compressed V2" and "V2", with the flag for numbers of variable length.
 const COMPRESSED_COOKIE: u32 = 0x1c84_9314;
 const COOKIE: u32 = 0x1c84_9313;
-/// The uncompressed header: cookie, length, offset, digits, lowest, highest, ratio.
+/// The length of the uncompressed header in bytes: cookie, length, offset, digits, lowest, highest, ratio.
 const HEADER: usize = 40;
-/// Buckets of a histogram over all of u64 with three digits: 1024 for each power of two from 2^10 on, and those below.
+/// The number of buckets of a histogram over all of u64 with three digits: 1024 below 2^10, and 1024 for each power of two
+/// from 2^10 on.
 const BUCKETS: u64 = 1024 * (64 - 10 + 1);
-/// The longest number of variable length takes nine bytes.
+/// The greatest length of inflated data, in bytes: the header, and at most nine bytes for each bucket.
 const LONGEST: u64 = HEADER as u64 + 9 * BUCKETS;
 
 impl Hist {
@@ -88,7 +89,7 @@ impl Hist {
     /// Restores the exact minimum, maximum and mean that are stored beside the text.
     ///
     /// # Errors
-    /// They cannot belong to these values.
+    /// These numbers do not fit the histogram.
     pub fn with_exact(mut self, min_ns: u64, max_ns: u64, mean_ns: f64) -> Result<Hist, DecodeError> {
         if self.is_empty() {
             return Ok(self);
@@ -132,7 +133,8 @@ fn header(mut plain: &[u8]) -> Result<(), DecodeError> {
     if length != plain.len() {
         return Err(DecodeError::Format("what it holds has another length than it says"));
     }
-    // i64::MIN empty buckets: no histogram has them, and negating the number overflows in the library.
+    // Nine bytes 0xff encode a run of i64::MIN empty buckets. No histogram has such a run, and the library overflows when it
+    // negates the number.
     if plain.windows(9).any(|bytes| bytes == [0xff; 9]) {
         return Err(DecodeError::Format("it has more empty buckets than there are values"));
     }
@@ -142,7 +144,7 @@ fn header(mut plain: &[u8]) -> Result<(), DecodeError> {
 /// Converts the library's histogram, with minimum, maximum and sum estimated from the buckets.
 fn adopt(inner: Histogram<u64>) -> Result<Hist, DecodeError> {
     let mut hist = Hist::default();
-    // Makes room for all buckets at once: counts and ends only agree when all have been added.
+    // Makes room for all buckets at once: until all counts are added, minimum and maximum do not enclose them.
     hist.reach(bucket(inner.min())..bucket(inner.max()) + 1);
     for step in inner.iter_recorded() {
         let (value, count) = (step.value_iterated_to(), step.count_at_value());
@@ -199,7 +201,7 @@ mod tests {
         assert!(fault("").contains("cut short"));
         assert!(fault(&STANDARD.encode([0; 60])).contains("another mark"));
         assert!(fault(&"A".repeat(2_000_000)).contains("too long"));
-        // Four gigabytes claimed, one byte there.
+        // The header states four gigabytes, and one byte follows.
         assert!(fault(&wrap(&plain(u32::MAX, 3, &[2]))).contains("another length"));
         // A zlib bomb.
         assert!(fault(&wrap(&vec![0; 50_000_000])).contains("inflates to more"));

@@ -1,26 +1,27 @@
-//! Percentiles by rank, with an interval, and with values of which only a lower bound is known.
+//! Percentiles by rank, with a confidence interval, and with censored values: those of which only a lower bound is known.
 //!
 //! # Decisions
 //! - A percentile is the value of rank ceil(q n) (nearest rank). It is reported as the greatest value of its bucket, as
 //!   by every reader of HdrHistogram files, but never outside the exact minimum and maximum.
-//! - It is given only if the sample is large enough, so that with a probability of 99 % a value lies above it (M18).
-//! - The interval runs between two order statistics whose ranks enclose the true percentile with 99 % (M19), whatever
-//!   the shape of the distribution. If no rank is high or low enough, maximum or minimum are used.
-//! - A censored value ("still waiting after t") that is counted at t gives a percentile that is at most the true one.
-//!   Counted as greater than all others, it gives a percentile that is at least the true one. If both are equal, the
-//!   percentile is known; otherwise it is "at least" the first (M12). So a few early losses do not make all percentiles
-//!   unknown, and many hanging arrivals cannot be ignored.
+//! - A percentile is given only if the sample is so large that, with a probability of 99 %, a value lies above the true
+//!   percentile (M18).
+//! - The interval lies between two order statistics that enclose the true percentile with a probability of 99 % (M19), for
+//!   any shape of the distribution. If no rank is high or low enough, the maximum or the minimum is used.
+//! - Two percentiles are computed if there are censored values ("still waiting after t"). With each censored value counted
+//!   at t, the percentile is at most the true one. With censored values counted as greater than all others, it is at
+//!   least the true one. If both are equal, the percentile is known; otherwise it is "at least" the first (M12). So a few
+//!   early losses do not make all percentiles unknown, and many hanging arrivals are not ignored.
 
 use super::Hist;
 
 /// The status of a percentile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The value is exact.
+    /// The value is known.
     Exact,
-    /// The percentile is this or more: arrivals without an end are among the values below it.
+    /// The true percentile is at least the value, because arrivals without an end are among the values below it.
     AtLeast,
-    /// There are too few values; its numbers are 0.
+    /// There are too few values for the percentile; `value_ns`, `low_ns` and `high_ns` are 0.
     NotAvailable,
 }
 
@@ -40,15 +41,16 @@ impl Status {
 pub struct Quantile {
     /// The quantile, above 0 and below 1.
     pub q: f64,
-    /// Its value in nanoseconds.
+    /// The value, in nanoseconds.
     pub value_ns: u64,
-    /// The lower end of its 99 % interval.
+    /// The lower end of the 99 % interval, in nanoseconds.
     pub low_ns: u64,
-    /// The upper end of its 99 % interval.
+    /// The upper end of the 99 % interval, in nanoseconds.
     pub high_ns: u64,
     /// The status.
     pub status: Status,
-    /// Its upper bound in nanoseconds; `u64::MAX`: arrivals without an end leave it unbounded.
+    /// The upper bound of the percentile, in nanoseconds; `u64::MAX`: arrivals without an end leave it unbounded, or there
+    /// are too few values.
     pub at_most_ns: u64,
 }
 
@@ -63,8 +65,8 @@ impl Hist {
         read(self, self, qs)
     }
 
-    /// Returns the percentiles of these values together with `censored` ones, whose true values are greater than
-    /// recorded.
+    /// Returns the percentiles of these values together with `censored` values, whose true values are greater than the
+    /// recorded ones.
     pub fn quantiles_censored(&self, censored: &Hist, qs: &[f64]) -> Vec<Quantile> {
         if censored.is_empty() {
             return self.quantiles(qs);
@@ -79,8 +81,8 @@ impl Hist {
         Ranked::new(self).at(rank)
     }
 
-    /// Returns the 99th percentile by rank for the generator's own lateness, even if there are too few values to print
-    /// it. With fewer than a hundred values the greatest is left out: a single late value is no percentile.
+    /// Returns the 99th percentile by rank, for lateness of the generator, also if there are fewer values than M18 requires.
+    /// Among 2 to 99 values the greatest is left out, because a single late value is no percentile.
     pub fn late(&self) -> u64 {
         let n = self.count();
         self.at_rank(rank(0.99, n).min(n.saturating_sub(1).max(1)))
@@ -89,16 +91,17 @@ impl Hist {
 
 /// Returns the rank of a percentile among `n` values: ceil(q n), between 1 and n.
 pub fn rank(q: f64, n: u64) -> u64 {
-    // The product q n may be a rounding error above a whole number; without the correction 0.07 of 100 would be rank 8.
+    // The product q n may be above a whole number by a rounding error: without the correction the rank of q = 0.07 among
+    // 100 values is 8.
     let exact = q * n as f64 * (1.0 - 4.0 * f64::EPSILON);
     (exact.ceil() as u64).clamp(1, n.max(1))
 }
 
-/// Returns the percentiles; `known`: the exact values among all.
+/// Returns the percentiles of `all` values; `known`: the values that are not censored.
 fn read(all: &Hist, known: &Hist, qs: &[f64]) -> Vec<Quantile> {
     let n = all.count();
     let (ranked, exact) = (Ranked::new(all), Ranked::new(known));
-    // All censored values may be greater than all exact ones.
+    // All censored values may be greater than all others.
     let at_most = |rank: u64| if rank <= known.count() { exact.at(rank) } else { u64::MAX };
     qs.iter()
         .map(|&q| {
@@ -113,8 +116,8 @@ fn read(all: &Hist, known: &Hist, qs: &[f64]) -> Vec<Quantile> {
                 u64::MAX => ranked.at(high),
                 high_ns => high_ns,
             };
-            // The value is known if both bounds are in one bucket. There the upper bound may be the smaller one,
-            // because it is never above the greatest exact value.
+            // The value is known if both bounds are in one bucket. The upper bound may be the smaller one, because it is
+            // never above the greatest value that is not censored.
             let (status, value_ns) = match at_most_ns <= value_ns {
                 true => (Status::Exact, at_most_ns),
                 false => (Status::AtLeast, value_ns),
@@ -124,7 +127,7 @@ fn read(all: &Hist, known: &Hist, qs: &[f64]) -> Vec<Quantile> {
         .collect()
 }
 
-/// The values in order: (rank of the last of its bucket, greatest value of the bucket).
+/// The values of a histogram in order, as (rank of the last value of the bucket, greatest value of the bucket).
 struct Ranked<'a> {
     steps: Vec<(u64, u64)>,
     hist: &'a Hist,
@@ -149,13 +152,14 @@ impl Ranked<'_> {
     }
 }
 
-/// Returns the ranks whose values enclose the percentile with 99 %: the number of values below it is binomial(n, q).
+/// Returns the ranks whose values enclose the percentile with a probability of 99 %. The number of values below the
+/// percentile has the distribution binomial(n, q).
 fn interval(n: u64, q: f64) -> (u64, u64) {
     const TAIL: f64 = 0.005;
     const Z: f64 = 2.575_829_303_548_901;
     let (mean, variance) = (n as f64 * q, n as f64 * q * (1.0 - q));
     if variance > 10_000.0 {
-        // The normal approximation is off by less than a rank here, and the exact sum would be long.
+        // Here the ranks of the normal approximation are off by at most one, and the exact sum would be long.
         let half = Z * variance.sqrt();
         let (low, high) = ((mean - half).floor(), (mean + half).ceil() + 1.0);
         return ((low as u64).max(1), (high as u64).min(n));
@@ -176,8 +180,8 @@ fn interval(n: u64, q: f64) -> (u64, u64) {
     (low, high)
 }
 
-/// Returns binomial probabilities up to a common factor: the first k that matters, and the weights from there on. They
-/// are computed outwards from the mode, without factorials.
+/// Returns binomial probabilities up to a common factor: the first k whose weight is not negligible, and the weights from
+/// this k on. The weights are computed outwards from the mode, without factorials.
 fn binomial(n: u64, q: f64) -> (u64, Vec<f64>) {
     const NEGLIGIBLE: f64 = 1e-17;
     let mode = (((n + 1) as f64 * q) as u64).min(n);

@@ -1,7 +1,7 @@
 //! Encodes a distribution for other processes: the filled buckets, and the exact minimum, maximum and sum.
 //!
 //! # Decisions
-//! - Input is checked for consistency: counts that do not fit minimum and maximum, or an impossible sum, are refused. A
+//! - Input is checked: counts that do not fit the minimum and the maximum are refused, and so is an impossible sum. A
 //!   histogram whose fields contradict each other would index beyond its buckets.
 
 use serde::de::Error;
@@ -12,7 +12,7 @@ use super::{Hist, bucket};
 /// The encoded form.
 #[derive(Serialize, Deserialize)]
 struct FilledBuckets {
-    /// (distance from the bucket before, count), rising.
+    /// The filled buckets in rising order, as (distance from the previous filled bucket, count).
     buckets: Vec<(u32, u64)>,
     min: u64,
     max: u64,
@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Hist {
             return Err(wrong());
         }
         let mut hist = Hist { min, max, sum: u128::from(sum.0) << 64 | u128::from(sum.1), ..Hist::default() };
-        // Makes room for all buckets at once: their ends are known.
+        // Makes room for all buckets at once, because the first and the last are known.
         hist.reach(first..last + 1);
         let mut at = 0_usize;
         for (step, count) in buckets {
@@ -87,7 +87,7 @@ mod tests {
             prop_assert_eq!(&copied(&hist), &hist);
         }
 
-        /// Any input is either refused or consistent: nothing indexes beyond its buckets.
+        /// Any input is either refused or consistent, so that no access is beyond the buckets.
         #[test]
         fn what_contradicts_itself_is_refused(
             buckets in prop::collection::vec((0..3000_u32, 0..4_u64), 0..8),

@@ -7,17 +7,17 @@ use std::fmt;
 pub enum Code {
     /// The generator started arrivals late.
     GeneratorLag,
-    /// The generator did not start what was scheduled.
+    /// The generator did not start arrivals that were scheduled.
     NotStarted,
-    /// The generator's machine ran out of something (M24).
+    /// The generator's machine failed, for example because a resource was exhausted (M24).
     OwnResource,
-    /// The generator's threads had no CPU left.
+    /// The generator's threads used nearly all of the CPU that they may use.
     GeneratorCpu,
     /// The generator's threads stood still, or waited for a core (M5b).
     GeneratorStalled,
-    /// The machine did not let the process run: the quota of its control group, or the hypervisor (M5b).
+    /// The quota of its control group, or the hypervisor, kept the process from running (M5b).
     GeneratorThrottled,
-    /// Wall clock and monotonic clock diverged.
+    /// The wall clock and the monotonic clock diverged.
     ClockJumped,
     /// A worker or shard did not report its end.
     WorkerLost,
@@ -86,7 +86,7 @@ impl fmt::Display for Code {
 pub struct ValidityReason {
     /// The kind.
     pub code: Code,
-    /// The index of the phase, if it is about one.
+    /// The index of the phase; `None`: the reason is about the whole run.
     pub phase: Option<usize>,
     /// The measured value, the allowed value and the remedy.
     pub sentence: String,

@@ -46,7 +46,7 @@ fn run(phases: usize) -> Measured {
     }
 }
 
-/// Ends `n` arrivals with this outcome, each `ns` after its scheduled time and start.
+/// Adds `n` arrivals with this outcome, each with a response time and a service time of `ns`.
 fn end(tally: &mut PhaseTally, outcome: Outcome, n: u64, ns: u64) {
     for _ in 0..n {
         tally.counts.scheduled += 1;
@@ -268,7 +268,7 @@ fn an_event_that_was_not_done_is_a_reason_unless_the_run_was_stopped() {
     assert!(is_valid(CommandEnd::Exited(0), false));
 }
 
-/// For each kind of reason a change that alone makes a valid measurement invalid.
+/// Changes a valid measurement so that it becomes invalid for this reason alone.
 fn spoil(measured: &mut Measured, code: Code) {
     let tally = &mut measured.tally.phases[0];
     match code {
@@ -361,7 +361,7 @@ fn m12_hangs_after_the_dot_are_lower_bounds_as_all_that_had_no_answer() {
             assert!(p50.value_ns < 6 * MS && p95.value_ns >= 2000 * MS, "{p95:?}");
         }
     }
-    // Refused and dropped arrivals have ended, and their times are kept apart (M22).
+    // Dropped arrivals have an end, and their times are kept apart (M22).
     let mut measured = run(1);
     end(&mut measured.tally.phases[0], Outcome::Accepted, 165, 5 * MS);
     end(&mut measured.tally.phases[0], Outcome::Dropped, 35, 2000 * MS);

@@ -1,9 +1,10 @@
-//! Whether a measurement can be trusted (M23): every reason why it may show the generator instead of the listener.
+//! Decides whether a measurement can be trusted (M23), and collects the reasons why it may show the generator instead of
+//! the listener.
 //!
 //! # Decisions
-//! - Warm-up phases give no reason, with one exception: counts that do not reconcile are a fault of smtpress in any phase.
-//! - An event that did not run makes the run invalid, because its effect is missing. A run that was stopped, by the
-//!   user or an assertion, is reported as stopped.
+//! - A warm-up phase gives no reason, with one exception: counts that do not reconcile are a fault of smtpress in any phase.
+//! - An event whose command did not succeed makes the run invalid, because its effect is missing. If the command did not
+//!   run or end only because the user or an assertion stopped the run, the run is reported as stopped instead.
 //! - Arrivals that did not start are no reason if the profile sheds them, if all allowed sessions were open, or if the
 //!   run was stopped.
 
@@ -26,7 +27,7 @@ use crate::event::CommandEnd;
 /// Whether a measurement can be trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validity {
-    /// The reasons against it, in the order of phases; empty: it can be trusted.
+    /// The reasons why the measurement is invalid, in the order of phases; empty: it can be trusted.
     pub reasons: Vec<ValidityReason>,
 }
 
@@ -37,18 +38,20 @@ impl Validity {
     }
 }
 
-/// The allowed lateness of a timer of the receiver, once, and the allowed share of its cores.
+/// The lateness of a timer of the receiver that makes a run invalid if it occurs once.
 const RECEIVER_LATE: Duration = Duration::from_millis(250);
+/// The share of its cores that the receiver may use.
 const RECEIVER_BUSY: f64 = 0.85;
-/// The least lateness that matters.
+/// The lateness that is allowed for any service time.
 const LAG_FLOOR: Duration = Duration::from_millis(5);
-/// The share of the median session time that lateness may reach.
+/// The allowed lateness as a share of the median service time, if that is more.
 const LAG_SHARE: f64 = 0.05;
 /// The share of scheduled arrivals that must be started.
 const STARTED: f64 = 0.99;
 /// The allowed share of a phase's seconds with saturated CPU.
 const SATURATED: f64 = 0.05;
-/// The allowed difference of the clocks, as a time and as a share of the run: more than any clock discipline slews.
+/// The allowed difference between the clocks is the sum of this time and of the share below of the length of the run, which
+/// is more than any clock discipline slews.
 const CLOCK_STEP: Duration = Duration::from_millis(250);
 const CLOCK_SLEW: f64 = 0.001;
 /// How far apart agents may start a phase.
@@ -93,7 +96,7 @@ impl Validity {
             .chain(deliveries_incomplete(measured))
             .chain(events(measured));
         reasons.extend(of_run.map(|(code, sentence)| ValidityReason { code, phase: None, sentence }));
-        // A reason against one agent's measurement is one against the whole.
+        // If the measurement of one agent is invalid, so is that of the run.
         let of = measured.agents.len();
         reasons.extend(measured.agents.iter().flat_map(|agent| {
             let named = move |reason: &ValidityReason| ValidityReason {
@@ -216,13 +219,13 @@ fn clock_jumped(measured: &Measured) -> FoundReason {
     })
 }
 
-/// Returns the reasons that a log is incomplete: deliveries that it lacks may have come out.
+/// Returns the reasons why a delivery log is incomplete: it may lack deliveries that came out of the relay.
 fn deliveries_incomplete(measured: &Measured) -> impl Iterator<Item = (Code, String)> + '_ {
     let sentences = measured.delivered.iter().flat_map(|delivered| &delivered.incomplete);
     sentences.map(|sentence| (Code::DeliveriesIncomplete, sentence.clone()))
 }
 
-/// Returns the reason of an overloaded receiver, which makes the relay look slow (M32).
+/// Returns a reason if the receiver was overloaded, which makes the relay look slow (M32).
 fn receiver_overloaded(measured: &Measured) -> FoundReason {
     let health = measured.delivered.as_ref()?.receiver;
     let late = health.late > 1 && health.late * 100 >= health.turns;

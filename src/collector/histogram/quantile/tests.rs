@@ -25,7 +25,7 @@ fn m18_names_how_many_values_a_percentile_needs() {
 
 #[test]
 fn a_percentile_is_the_value_of_its_rank() {
-    // Values below 2048 have buckets of their own, so the answer is exact.
+    // Each value below 2048 has its own bucket, so the percentiles are exact.
     let one_to_thousand = hist(1..=1000);
     let found: Vec<u64> =
         one_to_thousand.quantiles(&[0.5, 0.9, 0.95, 0.99]).iter().map(|q| q.value_ns).collect();
@@ -40,7 +40,7 @@ fn m19_interval_ranks_are_those_of_the_tables() {
     // Exact binomial: P(B <= 36) = 0.0033, P(B <= 37) = 0.0060 for n = 100, q = 0.5.
     assert_eq!(interval(100, 0.5), (37, 64));
     assert_eq!(interval(7, 0.5), (1, 7));
-    // The exact sum and the normal approximation meet where one takes over from the other.
+    // The exact sum and the normal approximation agree at the number of values at which the approximation takes over.
     let (low, high) = interval(39_999, 0.5);
     let (approximate_low, approximate_high) = interval(40_001, 0.5);
     assert!(low.abs_diff(approximate_low) <= 3 && high.abs_diff(approximate_high) <= 3);
@@ -62,7 +62,7 @@ fn m19_intervals_hold_the_true_percentile_99_times_in_100() {
 
 #[test]
 fn m12_a_percentile_among_censored_values_is_at_least() {
-    // 90 accepted at 1..=90, 10 still waiting after 1000: p90 is the last accepted, p95 lies among the censored.
+    // 90 values are 1..=90, and 10 are censored at 1000: p90 is the last known value, and p95 is among the censored ones.
     let accepted = hist(1..=90);
     let waiting = hist([1000; 10]);
     let found = accepted.quantiles_censored(&waiting, &[0.5, 0.9, 0.95]);
@@ -106,7 +106,7 @@ proptest! {
     fn m12_the_true_percentile_lies_between_its_bounds(
         values in proptest::collection::vec((1_u64..2000, 0_u64..2000, any::<bool>()), 50..300),
     ) {
-        // The true time of each arrival, which for some is only known to be longer than recorded.
+        // Of the lost arrivals only a time is known that is shorter than the true time.
         let (mut known, mut censored, mut truth) = (Hist::default(), Hist::default(), Hist::default());
         for (time, seen, lost) in values {
             truth.record(time);

@@ -1,12 +1,13 @@
-//! Whether the load threads could run when they had to (M5b), whatever the load model.
+//! Decides whether the load threads could run when they had work (M5b), under any load model.
 //!
 //! # Decisions
-//! - The bounds of M5b: the loop late by more than 50 ms in one turn of a hundred, or once by 250 ms. A generator that is
-//!   stopped for 50 ms and runs for 50 ms stays just below the first; so a phase in which stalls of more than 10 ms add up to
-//!   a tenth of it counts too.
-//! - Another process on the same core shows in none of these, because the kernel switches every few milliseconds. For
-//!   that case the bound is that the thread waited for a core for a quarter of the time, and for more than a
-//!   millisecond at a time. A listener on the same machine that answers and waits returns the core much sooner.
+//! - The bounds of M5b: the loop is more than 50 ms late in one turn of a hundred, or more than 250 ms late once. A
+//!   generator that in turn is stopped for 50 ms and runs for 50 ms stays just below the first bound. So a phase counts,
+//!   too, if stalls of more than 10 ms add up to more than a tenth of its time.
+//! - These bounds do not detect another process on the same core, because the kernel switches every few milliseconds. For
+//!   that case the bound is that the thread waited for a core for more than a quarter of the time, and for more than a
+//!   millisecond at a time on average. A listener on the same machine returns the core much sooner, because it waits for
+//!   input after each answer.
 //! - A single late turn below 250 ms, or a single throttled period, makes no run invalid. In a phase of few turns one
 //!   late turn is more than one of a hundred, so the 99th percentile counts only if [`LATE_TURNS`] turns were late.
 
@@ -14,19 +15,19 @@ use std::time::Duration;
 
 use crate::collector::snapshot::{Hindrance, LATE};
 
-/// The least number of late turns for a verdict: one of a hundred in a phase of five seconds.
+/// The least number of late turns for which the 99th percentile counts: one of a hundred in a phase of five seconds.
 const LATE_TURNS: u64 = 5;
-/// The allowed lateness of the loop, once.
+/// The lateness of the loop that may not be exceeded even once.
 const LOOP_MAX: Duration = Duration::from_millis(250);
-/// The allowed share of a phase for the sum of stalls, and the allowed sum in a short phase.
+/// The share of a phase that stalls may add up to, and the sum that is allowed in a short phase.
 const STALLED: f64 = 0.1;
 const STALLED_FLOOR: Duration = Duration::from_millis(100);
-/// The allowed share of time that a thread waits for a core, and the allowed length of one wait.
+/// The share of the time for which a thread may wait for a core, and the mean wait up to which any share is allowed.
 const WAITING: f64 = 0.25;
 const WAIT: Duration = Duration::from_millis(1);
 /// The allowed share of throttled periods of the quota.
 const THROTTLED: f64 = 0.05;
-/// The allowed share of a core that the hypervisor takes.
+/// The time that the hypervisor may take, as a share of the time of one core.
 const STOLEN: f64 = 0.1;
 
 /// Returns a sentence if the load threads stood still or waited for a core.
@@ -124,10 +125,10 @@ mod tests {
         };
         assert_eq!((stalled(&late(1)), stalled(&late(4))), (None, None));
         assert!(stalled(&late(5)).unwrap().contains("90.0 ms late or more"));
-        // A single long stop is enough, even in a short run.
+        // A single long stop makes the run invalid, even a short run.
         let stop = Hindrance { loop_delay_max_ns: 290_000_000, ..late(1) };
         assert!(stalled(&stop).unwrap().contains("stood still for 290 ms"));
-        // Short ones that add up are enough, too: three of 90 ms in 800 ms.
+        // So do short stops that add up: three stops of 90 ms in 800 ms, of which the longest is left out.
         let stops = Hindrance { stalled: ms(180), ..late(3) };
         assert!(stalled(&stops).unwrap().contains("stood still for 22 % of the time"));
     }
