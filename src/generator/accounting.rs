@@ -1,15 +1,15 @@
 //! Turns the reports of one generator thread's sessions into counts and distributions by phase.
 //!
-//! It decides which failures an `[[expect]]` covers, what is after the window of its phase (M21), and how many arrivals
-//! are in flight (M20).
+//! It decides which failures an `[[expect]]` covers, which events are after the window of their phase (M21), and how
+//! many arrivals are in flight (M20).
 //!
 //! # Decisions
 //! - With `[session.retry]` an arrival is a message and ends once: as its last attempt did, or as interrupted if the
 //!   run ends before the next attempt. A message of several recipients is accepted if one of its attempts was. Times,
-//!   transactions and conditions are those of each attempt, in the phase of the message; `time_to_accept` is the
-//!   message's.
-//! - For the question whether the listener served the load to its end, an attempt counts at the scheduled time of its
-//!   message.
+//!   transactions and conditions are counted for each attempt, in the phase of the message; `time_to_accept` is counted
+//!   for each message.
+//! - The check whether the listener served the load to its end (`work`) uses the scheduled time of the message for each
+//!   of its attempts.
 
 use std::cell::{RefCell, RefMut};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(super) struct Accounting {
 struct PhaseState {
     /// Arrivals in flight (M20).
     in_flight: u64,
-    /// When that number last changed, limited to the phase's window.
+    /// The time up to which `in_flight` is integrated over time, limited to the phase's window.
     since: Duration,
     /// The most sessions open at once, over all threads.
     peak_sessions: u64,
@@ -58,7 +58,7 @@ struct PhaseState {
     last_end: Duration,
 }
 
-/// The values of a thread that are not in its snapshots, at its end.
+/// The values at the end of a thread that are not in its snapshots.
 #[derive(Debug, Default)]
 pub(super) struct FinalAccount {
     /// By phase: the most sessions open at once.
@@ -91,7 +91,7 @@ impl Accounting {
         }
     }
 
-    /// Returns the recorder, for what the dispatcher counts.
+    /// Returns the recorder, for the counts of the dispatcher.
     pub fn recorder(&self) -> RefMut<'_, Recorder> {
         self.recorder.borrow_mut()
     }
@@ -123,7 +123,8 @@ impl Accounting {
         self.context.open[self.worker as usize].remove();
     }
 
-    /// Counts an arrival as in flight. It starts, unless this machine fails: see [`Accounting::arrival_not_started`].
+    /// Counts an arrival as in flight. The arrival starts, unless this machine fails: see
+    /// [`Accounting::arrival_not_started`].
     pub fn arrival_in_flight(&self, phase: u32, at: Duration) {
         self.occupy(phase, at, 1);
         self.note_peak(phase);
@@ -142,7 +143,7 @@ impl Accounting {
         });
     }
 
-    /// Sheds an arrival, in flight since `entered`, that could not start by a failure of this machine (M24).
+    /// Sheds an arrival, in flight since `entered`, that could not start because this machine failed (M24).
     pub fn arrival_not_started(&self, arrival: &ScheduledArrival, entered: Duration) {
         let (phase, now) = (arrival.phase, self.context.now());
         self.occupy(phase, now, -1);
@@ -166,7 +167,7 @@ impl Accounting {
         self.record(arrival, times, outcome, after);
     }
 
-    /// Ends an arrival for which a session was tried from `tried` on and could not be opened.
+    /// Ends an arrival for which no session could be opened. `tried`: the start of the failed opening.
     pub fn arrival_charged(
         &self,
         arrival: ScheduledArrival,
@@ -187,20 +188,20 @@ impl Accounting {
         self.notes().charged(phase, arrival.first_intended(), outcome);
         let times = Times { decided: tried, opened: Some(tried), served: None, ended: now };
         self.record(arrival, &times, outcome, after);
-        // It counts as in flight since then, although the arrival was assigned later.
+        // The arrival counts as in flight from `tried` on, although it was assigned later.
         self.count(phase, |counts| counts.in_flight_ns += now.saturating_sub(tried).as_nanos());
     }
 
-    /// Ends a message whose next attempt was scheduled at `due` or later: the run ends before. None of its attempts is
-    /// in flight.
+    /// Ends a message whose next attempt was scheduled at `due` or later, because the run ends before. No attempt of
+    /// the message is in flight.
     pub fn message_pends(&self, retry: &ScheduledArrival, due: Duration) {
         let now = self.context.now();
         let earlier = retry.attempt() - 1;
         self.message_ended(retry, earlier, Outcome::Interrupted, now, due.max(now));
     }
 
-    /// Counts the end of a message that may be tried again. If it was accepted, then at `at_least`; if not, its
-    /// acceptance would have been later than that.
+    /// Counts the end of a message. `at_least`: the time of its acceptance, or a lower bound of that time if the
+    /// message was not accepted.
     fn message_ended(
         &self,
         arrival: &ScheduledArrival,
@@ -249,8 +250,8 @@ impl Accounting {
         failure_class::classify(&self.classifier, step, failure, in_doubt)
     }
 
-    /// Counts the condition of a failed step and returns its outcome: expected, if an `[[expect]]` covers it.
-    /// `harmless`: it fails no arrival.
+    /// Counts the condition of a failed step and returns its outcome: expected, if an `[[expect]]` covers the failure.
+    /// `harmless`: the failure fails no arrival.
     pub fn condition(
         &self,
         phase: u32,
@@ -264,7 +265,8 @@ impl Accounting {
         let code = reply.map(|reply| reply.code);
         let sessions = self.context.open_sessions();
         let covers = |expect: &Expect| expect.covers(phase, step, condition, code, sessions);
-        // A failure of this machine is never expected, and a message that the listener may have is not simply refused.
+        // A failure of this machine is never expected. A message that the listener may have is not a refusal that a
+        // profile can expect.
         let expectable = !matches!(outcome, Outcome::Shed | Outcome::InDoubt | Outcome::Interrupted);
         let expected = self.context.plan.expects.iter().position(|expect| expectable && covers(expect));
         let now = self.context.now();
@@ -325,14 +327,14 @@ impl Accounting {
         self.phases.borrow().iter().map(|phase| phase.peak_sessions).max().unwrap_or(0)
     }
 
-    /// Returns a snapshot of what was counted since the last one.
+    /// Returns a snapshot of the counts since the last snapshot.
     pub fn snapshot(&self, second: u64, gauges: Gauges, last: bool) -> Snapshot {
         let at = Duration::from_secs(second + 1).min(self.context.now());
         (0..).take(self.spans.len()).for_each(|phase| self.occupy(phase, at, 0));
         self.recorder().snapshot(second, gauges, last)
     }
 
-    /// Returns the rest when the thread ends.
+    /// Returns the remaining values when the thread ends.
     pub fn finish(&self) -> FinalAccount {
         let phases = self.phases.borrow();
         FinalAccount {
@@ -366,7 +368,7 @@ impl Accounting {
             Some(_) => recorder.attempted(phase, &span),
         }
         let counts = recorder.counts(phase);
-        // A retry after the window does not count as in flight, either.
+        // A retry that starts after the window counts neither as in flight nor as service.
         if arrival.earlier.is_none() || times.started() <= self.spans[phase as usize].1 {
             counts.service_ns += (parts.setup + parts.service).as_nanos();
         }
@@ -400,7 +402,8 @@ impl Accounting {
             || self.context.stopped_at.get().is_some_and(|stopped| at > *stopped)
     }
 
-    /// Brings the area under the number of arrivals in flight up to date, within the phase's window.
+    /// Integrates the number of arrivals in flight over time up to `at`, within the phase's window, and then changes
+    /// the number.
     fn occupy(&self, phase: u32, at: Duration, change: i64) {
         let (start, end) = self.spans[phase as usize];
         let at = at.clamp(start, end);

@@ -14,7 +14,7 @@ pub fn wall() -> std::time::SystemTime {
     std::time::SystemTime::now()
 }
 
-/// The run's clock: offsets from an epoch that all threads share. No barrier is needed.
+/// The run's clock: offsets from an epoch that all threads share, so that threads start together without a barrier.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Instant,

@@ -44,7 +44,7 @@ impl Connector {
     /// Returns a connector for `plan`. With TLS it reads the trusted authorities, which is slow.
     ///
     /// # Errors
-    /// The target is embedded, and there is no listener; or TLS cannot be set up. Nothing is sent.
+    /// The target is embedded and there is no listener, or TLS cannot be set up.
     pub fn new(plan: &Plan, embedded: Option<&EmbeddedListener>) -> Result<Connector, RunError> {
         let (place, allowed) = match &plan.target.transport {
             Transport::Tcp { host, port } => {
@@ -87,7 +87,7 @@ impl Connector {
         &self.plan
     }
 
-    /// Returns the settings of its connections.
+    /// Returns the settings of the connections.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -97,8 +97,8 @@ impl Connector {
         self.tls.is_some()
     }
 
-    /// Returns the connector of one thread, whose sessions resume each other's TLS. Must be called on that thread: it
-    /// makes the TLS library do its preparation for the thread here, and not in the first handshake.
+    /// Returns the connector of one thread, whose sessions resume each other's TLS. Must be called on that thread,
+    /// because the TLS library then prepares the thread here and not in the first handshake.
     ///
     /// # Errors
     /// TLS cannot be set up, although [`Connector::new`] could.
@@ -142,7 +142,7 @@ impl ThreadConnector {
         &self.script
     }
 
-    /// Connects session `serial`; `step` shows the current step to an owner that stops waiting.
+    /// Connects session `serial`; `step` holds the current step, for a caller that stops waiting.
     pub async fn connect(&self, serial: u64, step: &Cell<Step>) -> Dialed {
         dial::dial(&self.connector.endpoint, serial, clock::now, step).await
     }
@@ -152,7 +152,7 @@ impl ThreadConnector {
         Client::new(self.script.clone(), self.identity(serial), clock::now())
     }
 
-    /// Returns the raw client of a connected session: after its opening it is driven line by line.
+    /// Returns the raw client of a connected session, which is driven line by line after its opening.
     pub fn raw_client(&self, serial: u64) -> RawClient {
         RawClient::new(self.script.clone(), self.identity(serial), clock::now())
     }

@@ -1,5 +1,5 @@
-//! The state that the threads of one run share. The path of an arrival has no lock and no shared counter; only a
-//! connection under a `connect_rate` takes a shared moment.
+//! The state that the threads of one run share. The path of an arrival has no lock and writes no shared counter. Only a
+//! connection under a `connect_rate` takes a moment of a grid that all threads share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -24,14 +24,15 @@ pub(super) struct RunContext {
     pub mailer: Arc<Mailer>,
     pub connector: Connector,
     pub clock: Clock,
-    /// One entry a thread, written only by that thread.
+    /// One entry for each thread, written only by that thread.
     pub open: Vec<OpenSessions>,
     pub barriers: StartBarriers,
     pub connect_rates: Arc<ConnectRates>,
     pub host: Host,
-    /// When the run was stopped: later events are in no rate.
+    /// When the run was stopped. Later events count in no rate.
     pub stopped_at: OnceLock<Duration>,
-    /// When every thread stands still on purpose, and for how long: to prove that `lag` shows it (M5).
+    /// The start and the length of a standstill of every thread that the self-test causes, to prove that `lag` shows it
+    /// (M5).
     pub stall: Option<(Duration, Duration)>,
     pub reach: Reach,
     pub stop: watch::Receiver<Stop>,
@@ -59,7 +60,7 @@ impl RunContext {
     }
 }
 
-/// The number of open sessions of one thread, which others read; on a cache line of its own.
+/// The number of open sessions of one thread, which other threads read. It has a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(super) struct OpenSessions(AtomicU64);

@@ -14,7 +14,7 @@ use crate::smtp::{Closed, Reply, Step};
 pub struct FailureClass {
     /// The condition.
     pub condition: Condition,
-    /// The outcome of its arrival.
+    /// The outcome of the step's arrival.
     pub outcome: Outcome,
 }
 
@@ -45,7 +45,7 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
         Failure::Insecure(_) => (Condition::TlsFailure, Outcome::Dropped),
         Failure::Malformed(_) => (Condition::MalformedReply, Outcome::Malformed),
         Failure::TimedOut(_) => (silence(step), Outcome::TimedOut),
-        // It is unknown what outcome a longer run would have seen (M12b).
+        // The outcome that a longer run would have seen is unknown (M12b).
         Failure::Aborted => (silence(step), Outcome::Interrupted),
         Failure::SessionTimedOut => (Condition::SessionTimeout, Outcome::TimedOut),
         Failure::Closed(how) => match (step, how) {
@@ -67,7 +67,7 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
             return FailureClass { condition: Condition::RepliesMissing, outcome };
         }
     };
-    // Without a valid reply to the final dot the listener may have the message.
+    // Without a valid reply to the final dot, the listener may have the message.
     FailureClass { condition, outcome: if in_doubt { Outcome::InDoubt } else { outcome } }
 }
 
@@ -76,7 +76,7 @@ fn silence(step: Step) -> Condition {
     if step == Step::Greeting { Condition::NoGreeting } else { Condition::ReplyTimeout }
 }
 
-/// Classifies a connection attempt that the end of the run cut off.
+/// The class of a connection attempt that the end of the run cut off.
 pub const CUT_OFF_DIAL: FailureClass =
     FailureClass { condition: Condition::ConnectTimeout, outcome: Outcome::Interrupted };
 
@@ -93,7 +93,8 @@ fn lacking(what: Lacking) -> Condition {
     }
 }
 
-/// Returns the outcome of a refusing reply. Before the session is ready, the session itself is refused.
+/// Returns the outcome of a refusing reply. Such a reply refuses the session itself at the greeting, at the TLS
+/// handshake and at EHLO, and with code 421 also at STARTTLS and AUTH.
 fn refused(step: Step, reply: &Reply) -> Outcome {
     match step {
         Step::Greeting | Step::Tls | Step::Hello => Outcome::Refused,
@@ -103,7 +104,7 @@ fn refused(step: Step, reply: &Reply) -> Outcome {
     }
 }
 
-/// Classifies a connection that failed. A failure of this machine has no outcome: the arrival is shed.
+/// Classifies a connection that failed. After a failure of this machine the arrival is shed.
 pub fn classify_dial(fault: dial::ConnectFault) -> FailureClass {
     use dial::{ConnectFault, LocalFault};
     let (condition, outcome) = match fault {
@@ -118,7 +119,7 @@ pub fn classify_dial(fault: dial::ConnectFault) -> FailureClass {
         ConnectFault::Own(LocalFault::Memory) => (Condition::OutOfMemory, Outcome::Shed),
         ConnectFault::Own(LocalFault::Source) => (Condition::NoSourceAddress, Outcome::Shed),
         ConnectFault::Own(LocalFault::Other(_)) => (Condition::OwnError, Outcome::Shed),
-        // The address is not allowed, which is smtpress's own rule and no outcome.
+        // That an address is not allowed is a rule of smtpress, not an outcome of the listener.
         ConnectFault::NotAllowed(_) => (Condition::TargetNotAllowed, Outcome::Shed),
     };
     FailureClass { condition, outcome }
@@ -143,7 +144,7 @@ pub fn stepped_down(step: Step, reply: &Reply) -> String {
     }
 }
 
-/// Returns the evidence of a failed step as text; for a TLS handshake with its offers.
+/// Returns the evidence of a failed step as text; for a failed TLS handshake also what the client offered.
 pub fn sample_at(step: Step, failure: &Failure, tls: Option<&TlsClient>) -> String {
     let is_telling = match failure {
         Failure::Insecure(Insecure::Alert(_) | Insecure::Broken(_)) => true,
@@ -239,7 +240,7 @@ mod tests {
     use crate::net::dial::LocalFault;
     use crate::smtp::auth::Mechanism;
 
-    /// Returns every failure of a step, with evidence as hostile as possible.
+    /// Returns failures of most kinds, with hostile evidence.
     fn failures() -> Vec<Failure> {
         let reply = Reply::parse("550 5.1.1 \"a\\b\"").unwrap();
         let mut failures = vec![
@@ -295,7 +296,7 @@ mod tests {
             ConnectFault::Own(LocalFault::Source),
             ConnectFault::Own(LocalFault::Other(1)),
         ];
-        // These patterns match the output of {:?}: `Own(Ports)`, `Other(OtherError(..))`, `ClearText([52, 50])`,
+        // The pattern matches the output of {:?}: `Own(Ports)`, `Other(OtherError(..))`, `ClearText([52, 50])`,
         // `\\r\\n`.
         let debug = regex::Regex::new(
             r#"[A-Z][a-z]+[A-Z][a-z]|[A-Za-z]\((?:[A-Z][a-z]|")|\[\d|\\[rntu0]|\.\.\)|\{ "#,

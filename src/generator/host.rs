@@ -1,5 +1,5 @@
-//! Reads what limits this process: its cores, the CPU quota of its control group, how often the group was throttled,
-//! and the time that the hypervisor took.
+//! Reads the limits of this process: its cores and the CPU quota of its control group, and the time that throttling and
+//! the hypervisor took from it.
 //!
 //! Values that the kernel does not give (no control groups, a sandbox without `/proc`) are unknown, and nothing is
 //! concluded from them.
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use procfs::process::MountInfo;
 use procfs::{CurrentSI, KernelStats, ProcessCGroup};
 
-/// The limits of this process, and what takes time from it.
+/// The limits of this process, and the time that is taken from it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Host {
     /// The control group of this process and its parents: each may limit it.
@@ -28,7 +28,7 @@ pub(super) struct Taken {
     pub throttled_periods: u64,
     /// How long the group was throttled, summed over its cores.
     pub throttled: Duration,
-    /// How long the hypervisor gave cores to others while they had work (steal), summed over the cores.
+    /// How long cores of this machine had work while the hypervisor ran other guests (steal), summed over the cores.
     pub stolen: Duration,
 }
 
@@ -43,7 +43,7 @@ impl Host {
         Host { groups: find().unwrap_or_default() }
     }
 
-    /// Returns the number of cores that this process may use; need not be whole.
+    /// Returns the number of cores that this process may use; a quota may allow a part of a core.
     pub fn cores(&self) -> f64 {
         let affinity = sched_getaffinity(Pid::from_raw(0)).ok().map(|cores| {
             (0..CpuSet::count()).filter(|core| cores.is_set(*core).unwrap_or(false)).count() as f64
@@ -57,7 +57,7 @@ impl Host {
     /// Returns the current reading.
     pub fn taken(&self) -> Taken {
         let throttled = self.groups.iter().map(|group| throttled(group));
-        // A throttled group stops all groups in it, so times of nested groups are not added.
+        // A throttled group also stops all groups in it, so the times of nested groups are not added.
         let worst = throttled.max_by_key(|taken| taken.throttled_periods).unwrap_or_default();
         let stolen = KernelStats::current().ok().and_then(|stats| stats.total.steal_duration());
         Taken { stolen: stolen.unwrap_or_default(), ..worst }
@@ -76,7 +76,8 @@ impl Taken {
     }
 }
 
-/// Returns the folders of a group and its parents, if it is of version 2 or has the CPU controller of version 1.
+/// Returns the folders of a group and of its parents, if the group is of version 2 or has the CPU controller of version
+/// 1.
 fn directories(group: &ProcessCGroup, mounts: &[MountInfo]) -> Vec<PathBuf> {
     let is_cpu = |name: &str| name == "cpu";
     let mount = mounts.iter().find(|mount| match group.hierarchy {

@@ -1,4 +1,4 @@
-//! The Runner on this machine: starts the threads, adds up what they count, and watches the resources of this process.
+//! The Runner on this machine: starts the threads, adds up their counts, and measures the resources of this process.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -36,14 +36,14 @@ use crate::plan::Plan;
 
 /// The time between the start of a run and its epoch: enough for all threads to start.
 const LEAD: Duration = Duration::from_millis(50);
-/// The same if each thread must set up TLS first (`Client::security`).
+/// The same time if each thread must set up TLS first ([`Connector::on_thread`]).
 const LEAD_OF_TLS: Duration = Duration::from_millis(300);
 /// The largest number of worker events that wait to be added up.
 const MOST_EVENTS: usize = 1024;
-/// A worker without a report for this long is lost.
+/// If no worker reports for this long, the workers that have not ended are lost.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// The local threads.
+/// The Runner whose workers are threads of this process.
 #[derive(Debug)]
 pub struct Local {
     stop: watch::Receiver<Stop>,
@@ -87,8 +87,8 @@ impl Local {
         self
     }
 
-    /// Sets the epoch of the next run, for a common start with others. An epoch in the past leaves no time to get
-    /// ready.
+    /// Sets the epoch of the next run, for a common start with other processes. An epoch in the past leaves the threads
+    /// no time to get ready.
     #[must_use]
     pub fn starting_at(mut self, epoch: Instant) -> Local {
         self.starts_at = Some(epoch);
@@ -102,8 +102,7 @@ impl Local {
         self
     }
 
-    /// Makes every thread stand still on purpose, at an offset and for a length, to prove that the measurements show it
-    /// (M5).
+    /// Makes every thread stand still at an offset and for a length, to prove that the measurements show it (M5).
     #[must_use]
     pub fn with_stall(mut self, stall: Option<(Duration, Duration)>) -> Local {
         self.stall = stall;
@@ -111,7 +110,7 @@ impl Local {
     }
 
     /// Makes a run end at once, with [`super::preflight::PreflightError::Unreachable`], if its first session cannot
-    /// reach the target. A runner that has reached it once does not check later runs.
+    /// reach the target. A runner that has reached the target once does not check later runs.
     #[must_use]
     pub fn with_reachability_check(mut self) -> Local {
         self.checks = true;
@@ -119,7 +118,7 @@ impl Local {
     }
 }
 
-/// Returns the number of threads that a plan can use: each thread needs at least one session.
+/// Returns the number of threads for a plan: each thread needs at least one session.
 fn threads(plan: &Plan) -> u32 {
     // Each shard has its own part of the sessions.
     let usable = (plan.sessions_to_share() / u64::from(plan.shard.of.max(1))).max(1);
@@ -164,7 +163,7 @@ impl Runner for Local {
     }
 }
 
-/// Abandons the start barriers when a worker ends for any reason, so that no other worker waits for it.
+/// Abandons the start barriers when a worker ends for any reason, so that no other worker waits for this worker.
 struct Leaving(Arc<RunContext>);
 
 impl Drop for Leaving {
@@ -187,15 +186,16 @@ struct LocalRun {
     threads: Vec<JoinHandle<io::Result<()>>>,
     /// Snapshots of seconds that not all workers have reported yet.
     waiting: Vec<Snapshot>,
-    /// The last second that each worker reported, and its final report.
+    /// By worker: the last second that it reported; `u64::MAX` after its last report.
     seconds: Vec<Option<u64>>,
+    /// By worker: its final report.
     reports: Vec<Option<WorkerReport>>,
     transcripts: Vec<(String, String)>,
     next_second: u64,
     total: Tally,
     gauges: Gauges,
     aborted_by: Option<String>,
-    /// Whether the first session could not reach the target.
+    /// Why the first session could not reach the target, if so.
     unreached: Option<ConnectFault>,
     health: ProcessMeter,
 }
@@ -243,7 +243,7 @@ impl LocalRun {
         Ok(run)
     }
 
-    /// Adds up what the workers count until all have ended.
+    /// Adds up the counts of the workers until all workers have ended or are lost.
     fn attend(&mut self, local: &mut Local, observer: &mut dyn Observer) {
         let mut heard = clock::now();
         while self.reports.iter().any(Option::is_none) {
@@ -279,7 +279,7 @@ impl LocalRun {
                 Err(_) => break,
             }
         }
-        // The counts of the other workers are kept if one is lost.
+        // If a worker is lost, the counts of the other workers are kept.
         self.seconds.fill(Some(u64::MAX));
         self.close_seconds(local, observer);
     }
@@ -293,7 +293,7 @@ impl LocalRun {
         }
     }
 
-    /// Stops offering arrivals.
+    /// Notes that the run is stopped now, unless that is noted already.
     fn stopped(&self) {
         self.shared.stopped_at.get_or_init(|| self.clock.offset());
     }
@@ -320,7 +320,7 @@ impl LocalRun {
                 gauges.waiting += snapshot.gauges.waiting;
                 gauges.retrying += snapshot.gauges.retrying;
                 gauges.peak_sessions = gauges.peak_sessions.max(snapshot.gauges.peak_sessions);
-                // A worker that has ended needs no memory back.
+                // The send fails if the worker has ended and needs no memory back.
                 self.emptied[snapshot.worker as usize].send(snapshot).ok();
             }
             gauges.peak_sessions = gauges.peak_sessions.max(self.gauges.peak_sessions);
@@ -352,7 +352,7 @@ impl LocalRun {
         }
     }
 
-    /// Returns the times of each phase, and how much of its work was done.
+    /// Returns the times of each phase, and the work that it did.
     fn phase_times(
         &self,
         plan: &Plan,
@@ -472,7 +472,7 @@ fn greatest<T: Ord + Copy + Default>(
     reports.iter().filter_map(value).max().copied().unwrap_or_default()
 }
 
-/// Returns the local ports that this many connections used, at most.
+/// Returns the largest number of local ports that this many connections can have used.
 fn ports_used(plan: &Plan, connections: u64) -> u64 {
     let addresses = plan.origin.bound().map_or(1, |sources| u64::try_from(sources.len()).unwrap_or(u64::MAX));
     match plan.target.transport {
@@ -483,7 +483,7 @@ fn ports_used(plan: &Plan, connections: u64) -> u64 {
     }
 }
 
-/// Returns the causes that kept the worst thread from running, by phase.
+/// Returns what kept the worst thread from running, by phase.
 fn hindrances(reports: &[WorkerReport], phases: usize) -> Vec<Hindrance> {
     let of = |phase: usize| reports.iter().filter_map(move |report| report.hindrances.get(phase).copied());
     (0..phases).map(|phase| of(phase).reduce(Hindrance::worst).unwrap_or_default()).collect()

@@ -1,12 +1,14 @@
-//! Measures how late the loop of a load thread is (M5b): by a timer every 10 ms, for each phase.
+//! Measures how late the loop of a load thread is (M5b), for each phase: the loop should wake every 10 ms, and the
+//! delay of each wake-up is recorded.
 //!
 //! A closed load has no schedule against which it could be late: a generator that is stopped, throttled or starved of
-//! CPU just sends less, and its measurements look like a slow listener. So each thread measures the lateness of its own
-//! loop, and reads the time that the machine took from it. `collector::summary` decides what that means for a run.
+//! CPU only sends less, and its measurements look like those of a slow listener. So each thread measures the lateness
+//! of its own loop, and reads the time that the machine took from the thread. `collector::summary` decides what that
+//! means for a run.
 //!
 //! # Decisions
 //! - One wake-up counts as one delay of any length: a stop of a second is one delay, not a hundred late timers.
-//! - A delay counts in the phase of the timer's scheduled time, in that of its wake-up, and in those between.
+//! - A delay counts in the phase of the wake-up before, in the phase of the late wake-up, and in the phases between.
 
 use std::time::Duration;
 
@@ -20,22 +22,22 @@ use crate::collector::snapshot::{Hindrance, LATE};
 
 /// The interval of the timer.
 const EVERY: Duration = Duration::from_millis(10);
-/// Shorter delays are normal for a thread that has work.
+/// Stalls up to this length are normal.
 const STALL: Duration = Duration::from_millis(10);
 
 /// Watches the loop of one thread.
 #[derive(Debug)]
 pub(super) struct LoopWatch {
-    /// By phase.
+    /// The measurements of each phase.
     phases: Vec<PhaseWatch>,
     phase: usize,
     /// The next scheduled time of the timer.
     due: Duration,
-    /// The reading at the start of the phase, and its time.
+    /// The start of the phase, and the readings at that time.
     since: (Duration, Readings),
     /// The CPU time of the thread at the last wake-up.
     cpu: Duration,
-    /// The reading of the host, on one thread of the process only.
+    /// The host whose limits are read; one thread of the process has it.
     host: Option<Host>,
 }
 
@@ -58,7 +60,7 @@ struct Readings {
 }
 
 impl LoopWatch {
-    /// Starts to watch the current thread. `host`: given on one thread of the process.
+    /// Starts to watch the current thread. `host`: given to one thread of the process only.
     pub fn new(phases: usize, host: Option<Host>) -> LoopWatch {
         LoopWatch {
             phases: (0..phases).map(|_| PhaseWatch::default()).collect(),
@@ -106,7 +108,7 @@ impl LoopWatch {
             loop_delay_p99_ns: met.delays.late(),
             loop_delay_max_ns: met.delays.max_ns(),
             late: met.late,
-            // The longest delay alone is reported by its length above.
+            // The longest stall is left out: a single stall shows in the longest delay above.
             stalled: met.stalled - met.longest,
             ..met.hindrance
         };
@@ -154,7 +156,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Returns what a watch measures that wakes at these times, in milliseconds. The second phase begins at 1 s.
+    /// Returns the measurements of a watch that wakes at these times, in milliseconds. The second phase begins at 1 s.
     fn watched(turns: impl IntoIterator<Item = u64>) -> Vec<Hindrance> {
         let mut watch = LoopWatch::new(2, None);
         let mut end = 0;
@@ -177,7 +179,7 @@ mod tests {
     fn a_stop_counts_once_and_in_each_phase_that_it_touches() {
         let awake = |at: &u64| at.is_multiple_of(10) && !(700..1500).contains(at);
         let found = watched((1..=2000).filter(awake));
-        // The timer was due at 700, and the loop came back at 1500.
+        // The timer was due at 700 ms, and the loop woke at 1500 ms.
         assert_eq!(found[0].loop_delay_max_ns, 800_000_000);
         assert_eq!(found[1].loop_delay_max_ns, 800_000_000);
         assert!(found.iter().all(|phase| phase.stalled.is_zero()), "one alone is a hiccup: {found:?}");
@@ -208,8 +210,8 @@ mod tests {
         watch.turn(ms(10 + 60 + 10 + 60 + 10 + 30), |_| 0);
         let found = watch.finish(ms(200));
         assert_eq!(found[0].loop_delay_max_ns, 60_000_000);
-        // The first delay is 60 ms of work. The others are 60 and 30 ms without work, and the longest of them is left
-        // out.
+        // The first delay is 60 ms of work. The other delays are 60 and 30 ms without work, and the longest stall is
+        // left out.
         assert!((ms(25)..=ms(31)).contains(&found[0].stalled), "{found:?}");
     }
 }

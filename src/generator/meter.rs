@@ -11,7 +11,7 @@ const SATURATED: f64 = 0.85;
 /// Samples the resources of this process.
 pub(super) struct ProcessMeter {
     allowance: f64,
-    /// The used share of the allowance, by second.
+    /// The share of the allowance that was used, by second.
     shares: Vec<f64>,
     used: f64,
     at: std::time::Instant,
@@ -35,7 +35,7 @@ impl ProcessMeter {
     pub fn second(&mut self, sessions: u64) {
         let (used, at) = (generator_cpu(), clock::now());
         let passed = (at - self.at).as_secs_f64();
-        // After a stall of this thread several seconds may end at once.
+        // After a stall of this thread, several seconds may end at once.
         let share = if passed > 0.2 { (used - self.used) / passed / self.allowance } else { 0.0 };
         if passed > 0.2 {
             (self.used, self.at) = (used, at);
@@ -93,7 +93,7 @@ fn generator_cpu() -> f64 {
         .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
         .filter_map(|stat| ticks(&stat))
         .sum();
-    // USER_HZ is 100 on every Linux that matters to a user process.
+    // The unit of both fields is USER_HZ, which is 100 on Linux.
     sum as f64 / 100.0
 }
 

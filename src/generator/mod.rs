@@ -2,7 +2,8 @@
 //! not judge.
 //!
 //! `local` starts the workers and adds up their counts; a `worker` is the loop of one thread; `dispatch` decides which
-//! arrival starts, `session_pool` passes that on, a `session` serves it and reports to `accounting`.
+//! arrival starts, `session_pool` passes the decision to a session, and a `session` serves the arrival and reports to
+//! `accounting`.
 
 mod accounting;
 pub mod clock;

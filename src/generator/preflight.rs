@@ -92,7 +92,7 @@ pub fn descriptors_needed(plan: &Plan, embedded: bool) -> u64 {
     peak_sessions(plan) * if embedded { 2 } else { 1 } + RESERVE
 }
 
-/// Raises the descriptor limit as far as it goes and checks that it suffices.
+/// Raises the soft limit of descriptors to the hard limit, and checks that this is enough. Returns the limit.
 ///
 /// # Errors
 /// The limit is too low; the error names the needed number.
@@ -116,7 +116,7 @@ pub fn open_descriptors() -> u64 {
 /// the target can be reached.
 ///
 /// # Errors
-/// It does not resolve or is not allowed, or no source address can reach it.
+/// The target does not resolve or is not allowed, or no source address can reach it.
 pub fn check_before_load(plan: &Plan) -> Result<(), PreflightError> {
     if let Transport::Unix { path } = &plan.target.transport {
         return check_unix(plan, path);
@@ -152,7 +152,8 @@ pub(super) fn unreachable(plan: &Plan, fault: ConnectFault, reason: String) -> P
     }
 }
 
-/// Checks that every source address belongs to this machine, and that one can reach the target.
+/// Checks that the source addresses that are bound belong to this machine, and that a source address has the family of
+/// an address of the target.
 fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightError> {
     let sources = match &plan.origin {
         ClientAddress::Bound(sources) | ClientAddress::Proxied(_, sources) if !sources.is_empty() => sources,
@@ -177,11 +178,11 @@ fn check_sources(plan: &Plan, targets: &[SocketAddr]) -> Result<(), PreflightErr
     }
 }
 
-/// Checks whether the plan's target may be loaded. Returns its addresses in the order to try them; none for a unix
-/// socket and the embedded listener, which belong to this machine. Sends nothing there.
+/// Checks whether the plan's target may be loaded. Returns the target's addresses in the order in which they are tried;
+/// none for a unix socket and the embedded listener, which belong to this machine. Sends nothing to the target.
 ///
 /// # Errors
-/// It does not resolve or is not allowed.
+/// The target does not resolve or is not allowed.
 pub fn check_allowed(plan: &Plan) -> Result<Vec<SocketAddr>, PreflightError> {
     use std::net::ToSocketAddrs;
     let Transport::Tcp { host, port } = &plan.target.transport else { return Ok(Vec::new()) };

@@ -2,9 +2,9 @@
 //! sessions of a run; the measurement decides what a reply means.
 //!
 //! # Decisions
-//! - One thread, which runs only while its owner waits: a measurement sends one command after the other, and only the
-//!   kernel works in between.
-//! - The caller limits every wait. Silence is an event.
+//! - The probes run on the thread of the measurement, only while the measurement waits: it sends one command after the
+//!   other, and only the kernel works in between.
+//! - The caller limits every wait. That no reply came in time is an event.
 
 mod network;
 mod stalls;
@@ -29,11 +29,11 @@ pub struct Probe(pub usize);
 /// The way in which a probe is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeOptions {
-    /// The index of its client address.
+    /// The index of the probe's client address.
     pub host: u64,
-    /// Whether it is opened without TLS and without a login, even if the script has them.
+    /// Whether the probe is opened without TLS and without a login, even if the script has them.
     pub clear: bool,
-    /// Whether it only connects and sends nothing: it is open when connected, and the greeting is its first reply.
+    /// Whether the probe only connects: it is open when it is connected, and its first reply is the greeting.
     pub bare: bool,
 }
 
@@ -42,7 +42,7 @@ pub struct ProbeOptions {
 pub enum OpenOutcome {
     /// The session is open, and no reply is expected.
     Open(Probe),
-    /// The listener refused it.
+    /// The listener refused the session.
     Refused(ProbeRefusal),
     /// This machine failed, for this reason; nothing is known about the listener.
     OwnFailure(String),
@@ -61,13 +61,13 @@ impl OpenOutcome {
 /// A session that the listener refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeRefusal {
-    /// The step at which its opening ended.
+    /// The step at which the opening ended.
     pub step: Step,
-    /// The event that ended it.
+    /// The event that ended the opening.
     pub event: ProbeEvent,
     /// The connection, which may still be open.
     pub session: Probe,
-    /// The time from the SYN to its end.
+    /// The time from the start of the opening to that event.
     pub took: Duration,
 }
 
@@ -88,7 +88,7 @@ pub enum ProbeEvent {
 }
 
 impl ProbeEvent {
-    /// Returns its condition at `step`, as in a run.
+    /// Returns the condition of the event at `step`, by the rules of a run.
     pub fn condition(&self, classifier: &Classifier, step: Step) -> Condition {
         let failure = match self {
             ProbeEvent::Reply(reply) => return classifier.classify(Some(step), reply, false),
@@ -110,7 +110,7 @@ pub struct ProbeOutcome {
 }
 
 impl ProbeOutcome {
-    /// Returns the reply, if it was one.
+    /// Returns the reply, if the event is a reply.
     pub fn reply(&self) -> Option<&Reply> {
         match &self.event {
             ProbeEvent::Reply(reply) => Some(reply),
@@ -118,7 +118,7 @@ impl ProbeOutcome {
         }
     }
 
-    /// Returns the reply's code; 0 if it was none.
+    /// Returns the code of the reply; 0 if the event is not a reply.
     pub fn code(&self) -> u16 {
         self.reply().map_or(0, |reply| reply.code)
     }
@@ -151,7 +151,8 @@ pub const AT_ONCE: usize = 4;
 /// Opens and drives probes.
 pub trait Probes {
     /// Opens a session for each of `ways`, `at_once` at a time, and waits until each is open or refused, at most
-    /// `within`: the rest is [`OpenOutcome::OwnFailure`]. Returns the outcomes in the order of `ways`.
+    /// `within`. A session that is still being opened then is an [`OpenOutcome::OwnFailure`]. Returns the outcomes in
+    /// the order of `ways`.
     fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome>;
 
     /// Returns the extensions that the listener offers to an open session; none before a hello.
@@ -164,14 +165,14 @@ pub trait Probes {
     /// time, and at once after the end of the connection.
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome;
 
-    /// Whether the session has ended, and all that came of it was received.
+    /// Whether the session has ended, and all its events were received.
     fn is_over(&self, session: Probe) -> bool {
         let _ = session;
         false
     }
 
     /// Closes sessions, waits at most `within` until the listener has closed each of them, too, and then resets the
-    /// rest. Returns the number of sessions that the listener did not close: it may still count them.
+    /// others. Returns the number of sessions that the listener did not close: the listener may still count them.
     fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64;
 
     /// Waits.

@@ -1,12 +1,13 @@
-//! The reachability check: whether the target can be reached at all. The first sessions of a run show it; an extra
-//! connection would be counted by the listener (M29b).
+//! The reachability check: whether the target can be reached at all. The first sessions of a run show that: the
+//! listener would count an extra connection (M29b).
 //!
 //! # Decisions
-//! - The first connection attempt that ends decides, on whichever thread. One that is reset was accepted.
+//! - The first connection attempt that ends decides, no matter on which thread. A connection that is reset was accepted
+//!   before.
 //! - A failure of this machine decides nothing.
-//! - An attempt that hangs is waited for 10 s, or for the connect time-out if that is shorter.
-//! - After the load the target is checked only if the last arrival leaves open whether it is still there (`work`): by
-//!   one more connection, which is not counted.
+//! - An attempt may hang for 10 s, or for the connect time-out if that is shorter.
+//! - After the load, the target is checked only if the last arrival leaves open whether the listener is still there
+//!   (`work`): with one more connection, which is not counted.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -67,7 +68,7 @@ impl Reach {
         }
     }
 
-    /// Returns why the target cannot be reached; `None`: at `now` it can, or this is not known.
+    /// Returns why the target cannot be reached; `None`: at `now` the target can be reached, or this is not known yet.
     pub fn failure(&self, now: Duration) -> Option<ConnectFault> {
         match self.ended.get() {
             Some(ended) => *ended,
@@ -83,7 +84,7 @@ impl Reach {
 /// Checks whether a load may be sent to the plan's target, and whether the target is there: connects once and closes.
 ///
 /// # Errors
-/// It does not resolve, is not allowed or cannot be reached.
+/// The target does not resolve, is not allowed or cannot be reached.
 pub fn check_target(plan: &Plan) -> Result<(), RunError> {
     preflight::check_before_load(plan)?;
     // The embedded listener is not started yet.
@@ -93,7 +94,7 @@ pub fn check_target(plan: &Plan) -> Result<(), RunError> {
     let connector = Connector::new(plan, None)?;
     let Some(dialed) = connect_once(&connector, PATIENCE, |dialed| async { dialed }) else { return Ok(()) };
     match &dialed.result {
-        // It accepted the connection before it reset it; the load will show what that means.
+        // The listener accepted the connection before it reset the connection. The load will show what that means.
         Ok(_) | Err((_, ConnectFault::Reset)) => Ok(()),
         // A unix socket whose queue is full has a listener.
         Err((_, ConnectFault::TimedOut)) if matches!(plan.target.transport, Transport::Unix { .. }) => Ok(()),

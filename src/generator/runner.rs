@@ -18,11 +18,11 @@ use crate::plan::Plan;
 /// A request to stop a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Stop {
-    /// Not at all.
+    /// Do not stop.
     Run,
     /// Start no further arrivals, and let those in flight end.
     Drain,
-    /// At once.
+    /// Stop at once.
     Now,
 }
 
@@ -40,11 +40,11 @@ pub enum Control {
 pub struct RunStart {
     /// The run's clock.
     pub clock: Clock,
-    /// Gives the time at which the load of a phase starts, by its index; `None`: not known yet.
+    /// Returns the time at which the load of a phase starts, by the index of the phase; `None`: not known yet.
     pub phase: Arc<dyn Fn(usize) -> Option<Duration> + Send + Sync>,
 }
 
-/// Observes a run in progress: for progress, time series, aborting assertions.
+/// Observes a run in progress: for the progress, the time series, and assertions that abort the run.
 pub trait Observer {
     /// Called when the threads have started, just before the epoch.
     fn begins(&mut self, _: &RunStart) {}
@@ -52,14 +52,14 @@ pub trait Observer {
     /// Called before each second of a run of a fleet, with the state of its agents in the order of shards.
     fn agents(&mut self, _: &[AgentProgress]) {}
 
-    /// Called after each second. `total` is the sum up to its end.
+    /// Called after each second. `total` is the sum up to the end of the second.
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control;
 
     /// Called when the load is over and deliveries are awaited: the seconds that follow are those of the wait.
     fn load_over(&mut self) {}
 
-    /// Called with recorded sessions that have ended: file stem and text. [`Measured::transcripts`] holds all of them,
-    /// too.
+    /// Called with recorded sessions that have ended: file stem and text. [`Measured::transcripts`] holds all recorded
+    /// sessions, too.
     fn transcripts(&mut self, _: &[(String, String)]) {}
 }
 
@@ -75,7 +75,7 @@ pub trait Runner {
     /// Runs `plan` to its end.
     ///
     /// # Errors
-    /// smtpress itself cannot go on. Failures of the target are no errors.
+    /// smtpress itself cannot go on. Failures of the target are outcomes, not errors.
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError>;
 }
 
@@ -97,7 +97,7 @@ pub enum RunError {
     /// The first session could not reach the target, and the run was ended.
     #[error(transparent)]
     Preflight(#[from] PreflightError),
-    /// The agents of a fleet cannot run it, for these reasons.
+    /// The agents of a fleet cannot run the plan, for these reasons.
     #[error("{0}")]
     Fleet(String),
     /// Another coordinator has taken over the run of a fleet.

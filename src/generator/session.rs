@@ -41,9 +41,9 @@ use crate::smtp::{Client, Step};
 #[derive(Clone, Copy, Debug)]
 struct ActiveArrival {
     arrival: ScheduledArrival,
-    /// When it was assigned to this session.
+    /// When the arrival was assigned to this session.
     decided: Duration,
-    /// The start of the session's opening, if it was opened for this arrival, which then started.
+    /// The start of the session's opening, if the session was opened for this arrival: the arrival started then.
     opened: Option<Duration>,
     /// When MAIL was written.
     started: Option<Duration>,
@@ -67,28 +67,29 @@ pub(super) struct Session {
     slot: SlotId,
     phase: u32,
     instructions: Rc<InstructionSlot>,
-    /// The arrival that this session is (unit `session`).
+    /// The arrival that is this session (unit `session`).
     bound: Option<ScheduledArrival>,
     /// The message for which the session was opened, until it starts.
     first: Option<ScheduledArrival>,
     /// When the dispatcher decided to open the session.
     decided: Duration,
-    /// The number of the session, which determines its random draws and its client address, and which messages may
-    /// show.
+    /// The number of the session, which determines its random draws and its client address. Messages may contain the
+    /// number.
     serial: u64,
-    /// The number of messages that it may still start.
+    /// The number of messages that the session may still start.
     left: u64,
     /// The number of messages started.
     sent: u64,
     /// The number of messages ended.
     settled: u64,
-    /// Whether it got the instruction to leave. A held session has then done its work.
+    /// Whether the session got the instruction to leave. A held session has then done its work.
     released: bool,
     started: Duration,
-    /// Arrivals of the pool in flight: the one whose replies are read, and the one that was sent with its content.
+    /// Arrivals of the pool in flight: the arrival whose replies are read, and the next arrival, which was sent
+    /// together with the content of the first.
     active: [Option<ActiveArrival>; 2],
     established: bool,
-    /// Whether it served something; see [`SessionPool::served`].
+    /// Whether the listener served the session; see [`SessionPool::served`].
     proven: bool,
     ended_by_listener: bool,
     /// The number of transactions whose MAIL was sent and that have not ended.
@@ -96,12 +97,12 @@ pub(super) struct Session {
     /// The step and the outcome of the current transaction's failure, and the outcome of the last failed transaction.
     cause: Option<(Step, Outcome)>,
     last_cause: Option<Outcome>,
-    /// Whether the generator gave it up because it was no longer needed, before its opening took too long. This is no
-    /// failure.
+    /// Whether the generator gave the session up because it was no longer needed, before its opening took too long.
+    /// This is no failure.
     is_needless: bool,
     /// The number of recipients of the current transaction.
     recipients: u32,
-    /// Whether it got the instruction to leave before it was connected.
+    /// Whether the session got the instruction to leave before it was connected.
     finishing: bool,
     /// The state of the listener's host while the session is held.
     hold: Hold,
@@ -113,9 +114,9 @@ pub(super) struct Session {
     /// The start and end of a complete TLS handshake.
     shaken: Option<(Instant, Instant)>,
     transcript: Option<Box<SessionTranscript>>,
-    /// Whether the listener refused it with a 5yz reply before it was ready.
+    /// Whether the listener refused the session with a 5yz reply before it was ready.
     refused_for_good: bool,
-    /// Removes the secret of its login from the transcript.
+    /// Removes the secret of the session's login from the received lines of the transcript.
     heard: Option<LineRedactor>,
     /// Bytes sent and received.
     bytes: (u64, u64),
@@ -253,12 +254,12 @@ impl Session {
         }
     }
 
-    /// Returns the arrival that the session is, or for which it is opened.
+    /// Returns the arrival that is this session, or for which the session is opened.
     fn opened_for(&self) -> Option<ScheduledArrival> {
         self.bound.or(self.first)
     }
 
-    /// Notes that the arrival of a session has started: this machine did not prevent it.
+    /// Notes that the arrival of the session has started, because this machine did not fail.
     fn arrival_started(&self) {
         if let Some(arrival) = self.opened_for() {
             self.accounting.arrival_started(&arrival, self.started);
@@ -383,7 +384,7 @@ impl Session {
         let Some(failure) = failure else {
             self.answered(step, None, Outcome::Accepted);
             if step == Step::Tls {
-                // The next event reports whether it was a full handshake.
+                // The next event reports whether this was a full handshake.
                 self.shaken = Some((from, to));
                 return;
             }
@@ -418,7 +419,7 @@ impl Session {
         if matches!(failure, Failure::Lost(_)) {
             self.accounting.count(self.current_phase(), |counts| counts.own_failures += 1);
         }
-        // A surplus reply ends no wait.
+        // A surplus reply ends no step, so it has no duration.
         if step != Step::Idle && !matches!(failure, Failure::Surplus(_)) {
             self.timed(step, outcome, from, to);
         }
@@ -455,8 +456,8 @@ impl Session {
         let outcome = match self.cause.take() {
             _ if accepted => Outcome::Accepted,
             Some((_, cause)) => cause,
-            // This transaction was sent together with the previous one and got no reply: the failure of that one ended
-            // the session.
+            // This transaction was sent together with the previous one and got no reply: the failure of the previous
+            // transaction ended the session.
             None => match self.last_cause {
                 None => Outcome::Interrupted,
                 Some(Outcome::InDoubt) => Outcome::Dropped,
@@ -526,7 +527,7 @@ impl MachineOwner<Client<Message>> for Session {
             Poll::Ready(Instruction::Serve(arrival, decided)) if client.is_resting() => {
                 self.take(client, ActiveArrival::pooled(arrival, decided));
             }
-            // The session reached its age and is leaving.
+            // The session is leaving and takes no further arrival.
             Poll::Ready(Instruction::Serve(arrival, _)) => self.pool.give_back(self.slot, arrival),
             Poll::Ready(Instruction::Finish) => {
                 self.released = true;

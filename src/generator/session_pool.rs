@@ -30,7 +30,7 @@ pub(super) enum Instruction {
     Finish,
     /// End at once.
     Abort {
-        /// The session is no longer needed.
+        /// Whether the session is no longer needed: then its end is no failure.
         needless: bool,
     },
 }
@@ -44,7 +44,7 @@ pub(super) struct InstructionSlot {
 
 impl InstructionSlot {
     fn put(&self, instruction: Instruction) {
-        // An instruction to leave replaces a waiting arrival, which has not started: the session gives it back.
+        // An abort replaces an arrival that the session has not taken yet.
         let serves = |instruction| matches!(instruction, Some(Instruction::Serve(..)));
         debug_assert!(!(serves(self.instruction.get()) && serves(Some(instruction))));
         if !serves(self.instruction.get()) || matches!(instruction, Instruction::Abort { .. }) {
@@ -55,7 +55,7 @@ impl InstructionSlot {
         }
     }
 
-    /// Takes the instruction, or registers to be woken by the next.
+    /// Takes the instruction, or registers the waker for the next instruction.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Instruction> {
         match self.instruction.take() {
             Some(instruction) => Poll::Ready(instruction),
@@ -118,7 +118,8 @@ impl SessionPool {
         serial
     }
 
-    /// Returns the next arrival for a session that can take one now; `early`: while its last one is in flight.
+    /// Returns the next arrival for a session that can take one now; `early`: the last arrival of the session is still
+    /// in flight.
     pub fn next_message(&self, now: Duration, slot: SlotId, early: bool) -> Option<ScheduledArrival> {
         self.dispatch.borrow_mut().next_message(now, slot, early, &mut self.accounting.recorder())
     }
@@ -154,7 +155,7 @@ impl SessionPool {
         let after =
             self.dispatch.borrow_mut().attempt_ended(now, arrival, end, &mut self.accounting.recorder());
         if after == AfterAttempt::Waits {
-            // The next attempt may be the next thing to do.
+            // The worker must wake for the next attempt.
             self.changed.notify_one();
         }
         after
@@ -233,7 +234,7 @@ impl SessionPool {
         }
     }
 
-    /// Starts no further arrivals. Those in flight may take until `by`; `None`: the grace of the current phase.
+    /// Starts no further arrivals. Arrivals in flight may take until `by`; `None`: for the grace of the current phase.
     pub fn stop(&self, now: Duration, by: Option<Duration>) {
         let mut dispatch = self.dispatch.borrow_mut();
         let grace = self.context.plan.phases[dispatch.phase_at(now) as usize].graceful_stop;

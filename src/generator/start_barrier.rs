@@ -1,7 +1,8 @@
 //! The start barriers of a run, one for each phase with `open_first`: the load of the phase starts when the sessions of
 //! every worker are open.
 //!
-//! They are used only while one is closed, never in the path of an arrival. `dispatch` decides when a worker waits.
+//! The barriers are used only while one of them is closed, never in the path of an arrival. `dispatch` decides when a
+//! worker waits.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub(super) enum BarrierState {
     Closed {
         /// The number of workers whose sessions are open.
         ready: u32,
-        /// When the last of them was ready.
+        /// The latest time at which one of these workers was ready.
         last: Duration,
     },
     /// The barrier was opened.
@@ -99,7 +100,7 @@ mod tests {
         barriers.ready(1, ms(30));
         barriers.ready(1, ms(50));
         assert_eq!(barriers.opened(1), None);
-        // Its clock was read first, but it called last.
+        // This worker read its clock before the second worker, but calls `ready` last.
         barriers.ready(1, ms(40));
         assert_eq!((barriers.opened(0), barriers.opened(1)), (None, Some(ms(50))));
         barriers.abandon(1);

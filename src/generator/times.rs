@@ -7,11 +7,12 @@ use super::dispatch::ScheduledArrival;
 /// The times of an arrival that started, since the run's epoch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
-    /// When it was assigned to a session.
+    /// When the arrival was assigned to a session.
     pub decided: Duration,
-    /// The start of the opening of its own session; `None`: it got a free session, or is a session itself.
+    /// The start of the opening of a session for the arrival; `None`: the arrival got a free session, or is a session
+    /// itself.
     pub opened: Option<Duration>,
-    /// The start of its service: MAIL was written, or its session started (unit `session`). `None`: its session failed
+    /// The start of the service: MAIL was written, or the session started (unit `session`). `None`: the session failed
     /// before.
     pub served: Option<Duration>,
     /// The end.
@@ -19,12 +20,12 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Returns when it started.
+    /// Returns when the arrival started.
     pub fn started(&self) -> Duration {
         self.opened.or(self.served).unwrap_or(self.ended)
     }
 
-    /// Returns the parts of its response time, which add up to it exactly.
+    /// Returns the parts of the arrival's response time. Their sum is exactly the response time.
     pub fn parts(&self, arrival: ScheduledArrival) -> ResponseParts {
         // The clock is read at different places, so two readings may cross by a negligible time.
         let noticed = arrival.noticed.max(arrival.intended);
@@ -48,11 +49,11 @@ impl Times {
 /// The parts of the response time of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ResponseParts {
-    /// The lateness of the generator: in noticing the time of the arrival, and in carrying out the decision.
+    /// The lateness of the generator: until it noticed the time of the arrival, and until it carried out the decision.
     pub lag: Duration,
     /// The wait for a free session.
     pub wait: Duration,
-    /// The opening of a session for it.
+    /// The opening of a session for the arrival.
     pub setup: Duration,
     /// The service by the listener.
     pub service: Duration,

@@ -1,8 +1,8 @@
 //! Transcripts: the dialogues of a few sessions, kept as evidence for their conditions.
 //!
 //! # Decisions
-//! - It is unknown beforehand which session will fail. So the first sessions of a worker are recorded, and later new
-//!   ones whenever a condition has no transcripts yet; other sessions cost nothing.
+//! - It is unknown beforehand which session will fail. So the first sessions of a worker are recorded, and later
+//!   sessions while a condition has too few transcripts; other sessions cost nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,14 +11,15 @@ use std::time::Duration;
 use crate::condition::Condition;
 use crate::smtp::dialogue::{Dialogue, DialoguePart};
 
-/// The number of transcripts that each worker keeps of one condition.
+/// The largest number of transcripts that each worker keeps of one condition.
 const KEPT: u32 = 2;
-/// The number of sessions that each worker records at once.
+/// The largest number of sessions that each worker records at once.
 const LIVE: u32 = 16;
-/// The largest size of a transcript in bytes: of its dialogue, and with remarks.
+/// A transcript of this size, in bytes, gets no further line of the dialogue.
 const LENGTH: usize = 32 * 1024;
+/// A transcript of this size, in bytes, gets no further remark.
 const WITH_NOTES: usize = 2 * LENGTH;
-/// The number of lines that are shown of a content; all commands and replies are shown.
+/// The largest number of lines of a content that are shown. All commands and replies are shown.
 const CONTENT_LINES: usize = 12;
 
 /// The dialogue of one session.
@@ -28,13 +29,13 @@ pub(super) struct SessionTranscript {
     dialogue: Dialogue,
     /// The number of shown lines of the current content.
     content: usize,
-    /// The numbers of its lines and bytes that are left out.
+    /// The numbers of lines and bytes of the current content that are left out.
     left_out: (usize, usize),
     full: bool,
 }
 
 impl SessionTranscript {
-    /// Adds a remark. Remarks have room of their own after the dialogue's, because the failure at the end of a long
+    /// Adds a remark. Remarks have room of their own after the dialogue, because the failure at the end of a long
     /// session must be in its transcript.
     pub fn note(&mut self, at: Duration, note: &str) {
         if self.text.len() < WITH_NOTES {

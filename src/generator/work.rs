@@ -1,16 +1,17 @@
 //! How much of its work a phase did: the notes of each worker, and their evaluation.
 //!
 //! # Decisions
-//! - A load at a rate, or a burst, is done if arrivals were served up to the end, and not if the last ones by scheduled
-//!   time found no listener. Arrivals that failed between served ones count in `unexpected rate`.
-//! - One such arrival does not prove that the listener is gone; two do, or one that covers 1 % of the phase. If a
-//!   single one was the last of the run, the port is tried once more ([`is_open_question`]).
+//! - A load at a rate, or a burst, is done if arrivals were served up to the end. It is not done if the last arrivals
+//!   by scheduled time found no listener. Arrivals that failed between served ones count in `unexpected rate`.
+//! - Two such arrivals prove that the listener is gone, and so does one that was scheduled before the last 1 % of the
+//!   phase. If only the last arrival of the run found no listener, the port is tried once more ([`is_open_question`]).
 //! - Shared messages (`-n`) are counted: a message that never started was not done.
 //! - Sessions for a length of time are done if there was no standstill (no session open, and every opening failed) for
-//!   more than 1 % of the time. The load stands still while all its workers do: where one has its sessions refused because
-//!   those of another are served, the listener is at its limit and serves.
+//!   more than 1 % of the time. The load stands still while all its workers stand still: if the sessions of one worker
+//!   are refused because those of another are served, the listener is at its limit, but it serves.
 //! - A session that was to be held and that the listener ended before its phase was over was not held.
-//! - Nor was one whose host does not acknowledge its QUIT. Such a session counts up to the last packet from its host.
+//! - A session whose host does not acknowledge QUIT was not held, either. It counts up to the last packet from its
+//!   host.
 //! - A refusal that the profile expects is no failure.
 
 use std::time::Duration;
@@ -26,9 +27,9 @@ mod standstill;
 
 use standstill::StandstillTicks;
 
-/// The number of arrivals at the end of a phase whose times are kept; further ones are only counted.
+/// The largest number of arrivals at the end of a phase whose times are kept. Further arrivals are only counted.
 const KEPT: usize = 4096;
-/// The number of arrivals at the end that prove that the listener is gone.
+/// The number of arrivals without a listener at the end of a phase that prove that the listener is gone.
 const PROOF: u64 = 2;
 /// The share of a phase that may be lost.
 const ALLOWED: f64 = 0.01;
@@ -38,9 +39,9 @@ const ALLOWED: f64 = 0.01;
 struct LastFailures {
     /// The latest intended time of an arrival that the listener answered.
     answered: Option<Duration>,
-    /// The intended times of arrivals after it, or at the same time, that found no listener.
+    /// The intended times of arrivals that found no listener, at the time of `answered` or later.
     gone: Vec<Duration>,
-    /// The number of further ones.
+    /// The number of further such arrivals, whose times are not kept.
     more: u64,
 }
 
@@ -50,7 +51,7 @@ impl LastFailures {
             self.answered = Some(intended);
             if !self.gone.is_empty() {
                 self.gone.retain(|at| *at >= intended);
-                // The arrivals that are only counted came later.
+                // The arrivals that are only counted are taken to be later than the kept ones.
                 self.more = if self.gone.is_empty() { 0 } else { self.more };
             }
         }
@@ -76,7 +77,7 @@ struct PhaseNotes {
     lost: Option<(u64, Duration)>,
     /// Held sessions whose host was gone when they left: their number, and the time of the last packet of the first.
     unheard: Option<(u64, Duration)>,
-    /// When no session was open and none could be opened.
+    /// The times at which no session was open and none could be opened.
     standstill: StandstillTicks,
     /// When the load was given up, and the time since which no session had been served.
     given_up: Option<(Duration, Duration)>,
@@ -85,7 +86,7 @@ struct PhaseNotes {
 }
 
 impl PhaseNotes {
-    /// Whether the worker had a share of the load.
+    /// Whether the notes show that the worker had a share of the load.
     fn had_sessions(&self) -> bool {
         let LastFailures { answered, gone, .. } = &self.tail;
         answered.is_some() || !gone.is_empty() || !self.standstill.is_empty()
@@ -138,7 +139,7 @@ impl Notes {
         *lost = sum(*lost, Some((1, at)));
     }
 
-    /// Notes that the host of a held session is gone; the time of its last packet.
+    /// Notes that the host of a held session is gone. `since`: the time of the host's last packet.
     pub fn unheard(&mut self, phase: u32, since: Duration) {
         let unheard = &mut self.0[phase as usize].unheard;
         *unheard = sum(*unheard, Some((1, since)));
@@ -170,18 +171,18 @@ pub(super) struct PhaseWindow {
     pub scheduled: u64,
     /// Whether its start barrier never opened.
     pub held_back: bool,
-    /// Whether the port was tried after it and no listener answered.
+    /// Whether the port was tried after the phase and no listener answered.
     pub vanished: bool,
 }
 
-/// Whether the last arrivals of phase `index` found no listener, but are too few to prove that it is gone.
+/// Whether the last arrivals of phase `index` found no listener, but are too few to prove that the listener is gone.
 pub(super) fn is_open_question(index: usize, span: PhaseWindow, workers: &[Notes]) -> bool {
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
     let vanished = PhaseWindow { vanished: true, ..span };
     tail(&notes, span).is_none() && tail(&notes, vanished).is_some()
 }
 
-/// Returns the work of phase `index`: asked for and done, by the notes of all workers.
+/// Returns the work of phase `index` that was asked for and that was done, by the notes of all workers.
 pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Notes]) -> Work {
     let phase = &plan.phases[index];
     let notes: Vec<&PhaseNotes> = workers.iter().filter_map(|notes| notes.0.get(index)).collect();
@@ -287,7 +288,7 @@ fn given_up_at(at: Duration, since: Duration, cause: &str) -> String {
 }
 
 /// Returns the number of arrivals at the end of a phase that found no listener, and the time of the first, if they
-/// prove that it is gone.
+/// prove that the listener is gone.
 fn tail(notes: &[&PhaseNotes], span: PhaseWindow) -> Option<(u64, Duration)> {
     let answered = notes.iter().filter_map(|notes| notes.tail.answered).max();
     // An arrival scheduled at the same time as an answered one proves nothing.

@@ -37,7 +37,7 @@ pub(super) struct WorkerReport {
     pub worker: u32,
     /// User and system time.
     pub cpu: (Duration, Duration),
-    /// The causes that kept the thread from running, by phase.
+    /// What kept the thread from running, by phase.
     pub hindrances: Vec<Hindrance>,
     pub backlog: BacklogSeries,
     pub account: FinalAccount,
@@ -83,8 +83,8 @@ struct WorkerLoop {
 
 impl WorkerLoop {
     /// Wakes when an arrival is scheduled, when a session reports something, at each second, when the run is stopped,
-    /// and a hundred times a second to measure its own lateness. Returns what kept it from running, by phase, and the
-    /// backlog.
+    /// and about a hundred times a second to measure the lateness of this loop. Returns what kept the thread from
+    /// running, by phase, and the backlog.
     async fn run_loop(
         &self,
         events: &SyncSender<WorkerEvent>,
@@ -94,7 +94,7 @@ impl WorkerLoop {
         let mut alarm = Alarm::new()?;
         let mut stop = context.stop.clone();
         let mut barriers = context.barriers.watch();
-        // Time taken before the watch started does not count.
+        // The first turn reads the states: a barrier may have changed before this receiver existed.
         barriers.mark_changed();
         let mut stopped = Stop::Run;
         let mut orphaned = false;
@@ -109,7 +109,7 @@ impl WorkerLoop {
                 std::thread::sleep(length);
             }
             watch.turn(context.now(), |now| pool.phase_at(now));
-            // The sender is gone, so no stop can be asked for any more.
+            // If the sender is gone, no stop can be asked for any more: the worker stops.
             let asked = if orphaned { Stop::Now } else { *stop.borrow_and_update() };
             if asked > stopped {
                 stopped = asked;
@@ -173,7 +173,7 @@ impl WorkerLoop {
                 Action::Finish(slot) => pool.instruct(slot, Instruction::Finish),
                 Action::Abort { slot, needless } => pool.instruct(slot, Instruction::Abort { needless }),
                 Action::Charge { arrival, tried, outcome, for_good } => {
-                    // No session has carried it yet, so it is rendered for the next one of this thread.
+                    // No session has carried the message yet, so it is rendered for the next session of this thread.
                     let session = pool.next_serial();
                     let after =
                         pool.attempt_charged(&arrival, AttemptEnd { outcome, for_good, session, left: None });

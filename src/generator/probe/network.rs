@@ -61,7 +61,7 @@ struct ProbeContext {
     scratch: Scratch,
     connections: Cell<u64>,
     bytes: Cell<u64>,
-    /// A callback that is called if the first session gets no reply.
+    /// The callback for a first session that gets no reply.
     on_silence: RefCell<Option<OnSilence>>,
 }
 
@@ -86,10 +86,10 @@ struct Channel {
     offer: RefCell<Offer>,
 }
 
-/// The way in which a session must end.
+/// How a session must end.
 #[derive(Clone, Copy, Debug)]
 enum CloseOrder {
-    /// Close the client's side, and wait for the listener's close until then.
+    /// Close the client's side, and wait for the listener's close until this time.
     Orderly(Instant),
     Reset,
 }
@@ -205,7 +205,7 @@ impl NetworkProbes {
         *self.shared.on_silence.borrow_mut() = Some(Box::new(tell));
     }
 
-    /// Sets the function that says whether the user wants to stop.
+    /// Sets the stop that [`Probes::is_stopped`] reads.
     #[must_use]
     pub fn stopped_by(mut self, stop: watch::Receiver<Stop>) -> NetworkProbes {
         self.stop = Some(stop);
@@ -385,7 +385,7 @@ impl Probes for NetworkProbes {
                 if how == CloseMode::Quit && !channel.over.get() {
                     channel.outgoing.borrow_mut().extend_from_slice(QUIT);
                     channel.wake();
-                    // Waits for its reply or its end; other events are ignored.
+                    // Waits for the reply to QUIT or for the end of the session. Other events are ignored.
                     let farewell = async {
                         while let Some((_, event)) = channel.next().await {
                             if matches!(&event, RawEvent::Reply(reply) if reply.code == 221) {

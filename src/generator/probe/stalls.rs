@@ -23,7 +23,7 @@ impl Stalls {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The machine has no thread left.
+    /// No thread can be started.
     pub fn watch() -> std::io::Result<Stalls> {
         let (nanoseconds, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (sum, ends) = (nanoseconds.clone(), over.clone());

@@ -6,8 +6,8 @@ use crate::generator::failure_class::FailureClass;
 use crate::smtp::{Reply, Step};
 
 impl Session {
-    /// Reports the condition of a failed step and returns how the step counts. `harmless`: it fails no arrival (see
-    /// [`Session::is_harmless`]).
+    /// Reports the condition of a failed step and returns the outcome that counts. `harmless`: the failure fails no
+    /// arrival (see [`Session::is_harmless`]).
     pub(super) fn condition(
         &mut self,
         step: Step,

@@ -39,7 +39,7 @@ impl Session {
                     self.pool.attempt_ended(&arrival, self.attempt_end(outcome, None));
                     self.accounting.arrival_not_started(&arrival, self.started);
                 }
-                // The generator ended it before the message that it was opened for.
+                // The generator ended the session before it sent the message for which it was opened.
                 Outcome::Accepted if self.first.is_some() => {
                     self.end(arrival, &times, Outcome::Interrupted, None);
                 }
@@ -78,13 +78,13 @@ impl Session {
         AttemptEnd { outcome, for_good: self.refused_for_good, session: self.serial, left }
     }
 
-    /// Ends the arrival that the session is: at its last message, not at QUIT.
+    /// Ends the arrival that is this session: at its last message, not at QUIT.
     pub(super) fn end_bound(&self, arrival: ScheduledArrival, ended: Duration) {
         let times = Times { decided: self.decided, opened: None, served: Some(self.started), ended };
         self.end(arrival, &times, self.failed.unwrap_or(Outcome::Accepted), None);
     }
 
-    /// Whether its work is done, and only QUIT is left.
+    /// Whether the work of the session is done, and only QUIT is left.
     pub(super) fn is_done(&self) -> bool {
         let idle = if self.is_held() { self.released } else { self.left == 0 };
         self.established && idle && self.settled == self.sent
@@ -98,7 +98,7 @@ impl Session {
         let between = self.bound.is_none() && self.sent > 0 && self.active[0].is_none();
         class.outcome != Outcome::InDoubt
             && match step {
-                // A host that is gone refuses nothing.
+                // If the host of a held session is gone, the session was not held to its end.
                 Step::Quit => self.hold.unheard_since().is_none(),
                 Step::Idle => self.is_done() || between,
                 Step::Command => self.established && carries && (refused || self.is_done() || between),
@@ -106,7 +106,7 @@ impl Session {
             }
     }
 
-    /// Notes if the listener ended a session that was to be held until the end of its phase.
+    /// Notes a session that was to be held until the end of its phase, if the listener ended it or its host is gone.
     fn note_held(&self, now: Duration) {
         let Some(arrival) = self.bound.filter(|_| self.established && self.is_held()) else { return };
         if let Some(since) = self.hold.unheard_since() {

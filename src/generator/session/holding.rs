@@ -1,9 +1,9 @@
 //! Checks whether the listener's host is still there when a held session leaves. A listener that does not reply to QUIT
-//! has still held its session (M10d); a host that does not acknowledge QUIT has not.
+//! has still held its session (M10d). If the host does not acknowledge QUIT, the session was not held.
 //!
 //! # Decisions
-//! - TCP distinguishes the two, see `Stream::watch`. Time-outs of the profile that are shorter than TCP's end the
-//!   session as usual, and the socket is kept until TCP has decided.
+//! - TCP distinguishes the two cases, see `Stream::watch`. If a time-out of the profile is shorter than the time-out of
+//!   TCP, it ends the session as usual, and the socket is kept until TCP has decided.
 //! - The time at which the host disappeared is unknown. The time of its last packet is reported.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ const SLACK: Duration = Duration::from_secs(2);
 /// The state of the listener's host while a session is held.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Hold {
-    /// The start of the hold: the last command had its reply.
+    /// The start of the hold: when the last command had its reply.
     pub since: Option<Duration>,
     /// When the session got the instruction to leave.
     pub left: Option<Duration>,
@@ -44,14 +44,15 @@ impl Hold {
         }
     }
 
-    /// Returns the time of the last packet from a host that was gone at the end.
+    /// Returns the time of the last packet from a host that is gone; `None`: the host is not gone.
     pub fn unheard_since(&self) -> Option<Duration> {
         self.since.filter(|_| self.gone)
     }
 }
 
 impl Session {
-    /// Waits until TCP knows whether a host that was silent since QUIT is there; returns at once for all others.
+    /// Waits until TCP knows whether a host that was silent since QUIT is there; returns at once for every other
+    /// session.
     pub(super) async fn look_for_host(&mut self, stream: &mut Stream) {
         let Hold { since: Some(_), left: Some(left), answered: false, gone: false } = self.hold else {
             return;

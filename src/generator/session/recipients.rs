@@ -2,12 +2,12 @@
 //! retries of some recipients.
 //!
 //! # Decisions
-//! - Replies come in the order of the commands, so a step belongs to the transaction whose MAIL was answered last, although the
-//!   end of the one before may be reported later.
+//! - Replies come in the order of the commands, so a step belongs to the transaction whose MAIL was answered last,
+//!   although the end of the previous transaction may be reported later.
 //! - With one recipient the end of the transaction is enough, and nothing is stored.
 //! - A recipient without an answer of its own has the result of the transaction: its last failure, except for refusals
 //!   of other recipients. A recipient with an unknown result may still get the message.
-//! - A recipient that is not part of an attempt is listed as refused: the best of several answers counts.
+//! - A recipient that is not part of an attempt is listed as refused: over all attempts the best answer counts.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,7 +44,8 @@ struct ReportedTransaction {
 }
 
 impl ReportedTransaction {
-    /// Returns the outcome of each recipient, in order; `whole`: that of recipients without an answer of their own.
+    /// Returns the outcome of each recipient, in order; `whole`: the outcome of recipients without an answer of their
+    /// own.
     fn outcomes(
         self,
         recipients: usize,
@@ -72,8 +73,8 @@ impl RecipientAnswers {
         self.started.push_back(only);
     }
 
-    /// Takes the end of a step; [`Outcome::InDoubt`]: the listener may have the message. `is_lost`: it failed without a
-    /// reply.
+    /// Processes the end of a step; [`Outcome::InDoubt`]: the listener may have the message. `is_lost`: the step failed
+    /// without a reply.
     pub fn step(&mut self, step: Step, outcome: Outcome, is_lost: bool) {
         let in_doubt = outcome == Outcome::InDoubt;
         let is_in_transaction = matches!(step, Step::Mail | Step::Rcpt | Step::Data | Step::Body);
@@ -89,7 +90,7 @@ impl RecipientAnswers {
         }
         match step {
             Step::Rcpt if !is_lost => open.taken.push(outcome),
-            // The missing replies count like this one.
+            // A lost reply is not stored: its recipient counts like those whose replies are missing.
             Step::Body if !is_lost => open.content.push(outcome),
             _ => {}
         }
@@ -99,8 +100,8 @@ impl RecipientAnswers {
         }
     }
 
-    /// Ends the oldest transaction. Returns the answers to the recipients, and if there are several, those that may
-    /// still get the message.
+    /// Ends the oldest transaction. Returns the answers to the recipients and, if a message has several recipients, the
+    /// recipients that may still get the message.
     pub fn ended(&mut self, is_accepted: bool) -> (Answers, Option<Arc<[u32]>>) {
         let (open, only) = (self.open.pop_front().unwrap_or_default(), self.started.pop_front().flatten());
         let whole = match is_accepted {
@@ -155,7 +156,7 @@ impl Session {
             return left;
         }
         let first = |bound: ScheduledArrival| (bound, self.number_of_bound(bound, self.settled));
-        // A message that was never started is given back for another session.
+        // A message that was never started is given back, for another session.
         let started = self.active[0].filter(|active| active.opened.or(active.started).is_some());
         let pooled = |active: ActiveArrival| (active.arrival, active.arrival.seq);
         let Some((arrival, seq)) = self.bound.map(first).or(started.map(pooled)) else { return left };
@@ -175,7 +176,7 @@ mod tests {
     }
 
     impl RecipientAnswers {
-        /// A step that is accepted, deferred, or lost so that the message is in doubt.
+        /// Ends a step as accepted, as deferred, or without a reply and with the message in doubt.
         fn ends(&mut self, step: Step, is_accepted: bool, in_doubt: bool) {
             let outcome = match (is_accepted, in_doubt) {
                 (true, _) => Outcome::Accepted,
@@ -255,7 +256,7 @@ mod tests {
         assert_eq!(answers.of_ended(true), each(&[FinalAnswer::Accepted, FinalAnswer::Refused]));
         answers.ends(Step::Body, false, true);
         assert_eq!(answers.of_ended(false), Answers::All(FinalAnswer::InDoubt));
-        // A group after the last chunk, without any reply.
+        // The next group of commands was sent together with the last chunk, and gets no reply.
         answers.ends(Step::Mail, false, true);
         assert_eq!(answers.of_ended(false), Answers::All(FinalAnswer::InDoubt));
     }

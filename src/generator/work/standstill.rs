@@ -1,4 +1,4 @@
-//! The times at which a worker of a closed load stood still: it had no session open and could open none.
+//! The times at which a worker of a closed load stood still: the worker had no session open and could open none.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ impl StandstillTicks {
         self.0.is_empty()
     }
 
-    /// Returns the times at which this worker and another one stood still.
+    /// Returns the times at which both this worker and another worker stood still.
     pub fn with(&self, other: &StandstillTicks) -> StandstillTicks {
         StandstillTicks(self.0.iter().zip(&other.0).map(|(one, other)| one & other).collect())
     }

@@ -18,8 +18,8 @@ const COURSE: PhaseWindow = PhaseWindow {
     vanished: false,
 };
 
-/// Returns the tail of a phase of ten seconds. `workers`: the arrivals of each, with their scheduled time and whether
-/// they were answered.
+/// Returns the tail of a phase of ten seconds. `workers`: the arrivals of each worker, with their scheduled time and
+/// whether they were answered.
 fn tail_of(workers: &[&[(u64, bool)]]) -> Option<(u64, Duration)> {
     let notes: Vec<Notes> = workers
         .iter()
@@ -38,10 +38,10 @@ fn tail_of(workers: &[&[(u64, bool)]]) -> Option<(u64, Duration)> {
 #[test]
 fn the_listener_has_gone_when_the_last_arrivals_met_none() {
     assert_eq!(tail_of(&[&[(9980, true), (9990, false), (9995, false)]]), Some((2, ms(9990))));
-    // A single arrival proves nothing, unless it stands for 1 % of the time.
+    // A single arrival proves nothing, unless it was scheduled before the last 1 % of the time.
     assert_eq!(tail_of(&[&[(9980, true), (9990, false)]]), None);
     assert_eq!(tail_of(&[&[(5000, true), (9900, false)]]), Some((1, ms(9900))));
-    // They were scheduled before an answered arrival, whichever ended first.
+    // The failed arrivals were scheduled before an answered arrival, in whatever order they ended.
     assert_eq!(tail_of(&[&[(9990, false), (9991, false), (9992, true)]]), None);
     assert_eq!(tail_of(&[&[(9992, true), (9990, false), (9991, false)]]), None);
     // In a burst all arrivals are scheduled at once.
@@ -52,7 +52,7 @@ fn the_listener_has_gone_when_the_last_arrivals_met_none() {
     assert_eq!(tail_of(&[&[], &[]]), None);
 }
 
-/// One unserved arrival at the very end; no later arrival shows whether the listener is there.
+/// The last arrival is not served, and no later arrival shows whether the listener is still there.
 #[test]
 fn the_last_arrival_alone_leaves_it_open_whether_anybody_listens() {
     let noted = |arrivals: &[(u64, Outcome)]| {
@@ -152,7 +152,7 @@ fn what_a_host_that_is_gone_was_to_hold_is_not_known_to_be_held() {
     }
 }
 
-/// A listener that serves five of ten sessions stands still on no number of threads.
+/// A listener that serves five of ten sessions does not stand still, on any number of threads.
 #[test]
 fn a_load_stands_still_while_all_of_its_threads_do() {
     let plan = plan(vec![phase(
