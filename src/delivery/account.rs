@@ -3,7 +3,7 @@
 //!
 //! # Decisions
 //! - The lock is held only for a few additions, by the threads that take deliveries and once a second by the thread
-//!   that adds up. It is never taken in the path of an arrival. Contents are compared before it is taken.
+//!   that adds up. It is never taken in the path of an arrival. Contents are compared before the lock is taken.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,19 +22,19 @@ use crate::mail::Mailer;
 use crate::plan::Plan;
 use crate::smtp::{Content, Reply, Step};
 
-/// The largest number of recipients and messages that are named.
+/// The largest number of missing recipients and of altered messages that are named.
 const NAMED: usize = 20;
 /// The largest number of kinds of bounces that are counted separately.
 const KINDS: usize = 100;
-/// The largest length of a sample, in characters.
+/// The largest length of the sample of a bounce, in characters.
 const SAMPLE: usize = 500;
 
-/// The content of a message that came out.
+/// The content of a message that came out of the relay.
 #[derive(Clone, Copy, Debug)]
 pub enum SeenContent<'a> {
     /// The whole content, without dot stuffing.
     Whole(&'a [u8]),
-    /// The fingerprint by which it is compared.
+    /// The fingerprint by which the content is compared.
     Fingerprint(&'a Fingerprint),
 }
 
@@ -44,7 +44,7 @@ pub struct RunAccount {
     id: String,
     mailer: Arc<Mailer>,
     recipients: u32,
-    /// Whether times are known. If not, there are only counts.
+    /// Whether the times of deliveries are known. If not, there are only counts.
     is_timed: bool,
     state: Mutex<ReceivedSoFar>,
 }
@@ -129,8 +129,8 @@ impl RunAccount {
         self.lock().matcher.outstanding()
     }
 
-    /// Whether the wait can end at this time since the run's epoch: no accepted recipient is missing, and either none
-    /// in doubt is missing or there was no delivery for `quiet`.
+    /// Whether the wait can end at this time since the run's epoch: no accepted recipient is missing, and either no
+    /// recipient in doubt is missing or there was no delivery for `quiet`.
     pub fn is_settled(&self, now: Duration, quiet: Duration) -> bool {
         let state = self.lock();
         let is_quiet = || state.matcher.last_seen().is_none_or(|last| now.saturating_sub(last) >= quiet);
@@ -138,7 +138,7 @@ impl RunAccount {
     }
 
     /// Closes the account. The run ended at `ended` since its epoch. `windows` holds the start and the end of each
-    /// phase. Missing recipients are added to `tally` as times of which only a lower bound is known.
+    /// phase. The times of missing recipients are added to `tally` as `Interrupted`: only a lower bound is known.
     pub fn finish(
         &self,
         windows: &[(Duration, Duration)],
@@ -223,7 +223,7 @@ impl RunAccount {
             .collect();
         let mut state = self.lock();
         if ends.is_empty() {
-            // A notification without recipients is about all of them.
+            // A notification that names no recipient is about all recipients of the message.
             for recipient in 0..self.recipients {
                 state.matcher.bounced(seq, Some(recipient), at);
             }
@@ -245,7 +245,7 @@ impl RunAccount {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the content of a message as it was sent; `None` if its file was removed.
+    /// Returns the content of a message as it was sent; `None` if its file cannot be read any more.
     fn content(&self, seq: u64) -> Option<Vec<u8>> {
         self.mailer.message(seq).content().ok()
     }
@@ -263,7 +263,7 @@ impl RunAccount {
 }
 
 impl ReceivedSoFar {
-    /// Counts recipients of a bounce by its status code and its reply.
+    /// Counts recipients of a bounce, by the status code and the condition of the reply.
     fn bounce(&mut self, status: &str, diagnostic: &str, count: u64) {
         let reply = Reply::parse(diagnostic).ok();
         let condition = reply.as_ref().map(|reply| condition::classify(Some(Step::Rcpt), reply, false));

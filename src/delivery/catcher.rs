@@ -1,4 +1,4 @@
-//! A receiver that keeps the few messages of one run as a whole: `trace` shows them.
+//! A receiver that keeps whole messages of one run, for `trace`.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -27,9 +27,9 @@ pub struct CaughtMessage {
     pub recipients: Vec<String>,
     /// The whole message, without dot stuffing.
     pub content: Vec<u8>,
-    /// When its end was read.
+    /// When the end of the message was read.
     pub ended: Instant,
-    /// The recipients that it reports on, if it is a notification.
+    /// The report, if the message is a notification.
     pub notification: Option<Notification>,
 }
 
@@ -50,7 +50,7 @@ impl Catcher {
         Ok(Catcher { next_hop: NextHop::start(settings, seed, &sink)?, caught })
     }
 
-    /// Returns where it listens, in the order of its addresses.
+    /// Returns the addresses on which the receiver listens, in the given order.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.next_hop.places()
     }
@@ -62,8 +62,8 @@ impl Catcher {
 }
 
 impl CaughtMessage {
-    /// Returns the number of recipients that it settles: those that have the message, or those that the relay gave up
-    /// on.
+    /// Returns the number of recipients that the message settles: its recipients or, for a notification, the recipients
+    /// for which the relay gave up.
     pub fn ends(&self) -> usize {
         let failed = |about: &Notification| {
             about.recipients.iter().filter(|own| own.action == DeliveryAction::Failed).count()

@@ -1,8 +1,8 @@
 //! Relates the clocks of two processes.
 //!
 //! # Decisions
-//! - Processes of one boot and one time namespace share the kernel's monotonic clock, so times of both can be
-//!   subtracted.
+//! - Processes of one boot and one time namespace share the kernel's monotonic clock, so the times of two processes can
+//!   be subtracted.
 //! - Between two machines only the wall clocks can be related, by a measured offset with its bound. Without an offset
 //!   the times of the other machine are unknown.
 
@@ -69,7 +69,7 @@ pub fn clock_name() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()).trim_end().to_owned())
 }
 
-/// The measured offset by which the receiver's wall clock is ahead of that of the run: `1.2ms+-0.3ms`.
+/// The measured offset by which the receiver's wall clock is ahead of the run's wall clock: `1.2ms+-0.3ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockOffset {
     /// The offset in nanoseconds; below zero if the receiver's clock is behind.
@@ -105,7 +105,8 @@ impl fmt::Display for ClockOffset {
 }
 
 impl ClockOffset {
-    /// Returns this offset with a bound that also covers a later measurement: the clocks may have drifted in between.
+    /// Returns this offset with a bound that also covers a later measurement, because the clocks may have drifted in
+    /// between.
     #[must_use]
     pub fn covering(self, later: ClockOffset) -> ClockOffset {
         let drifted = Duration::from_nanos(later.ahead_ns.abs_diff(self.ahead_ns));
@@ -129,12 +130,12 @@ impl HopClock {
         HopClock { name: clock_name(), ahead_ns: 0 }
     }
 
-    /// Returns their present reading.
+    /// Returns the present reading of the clocks.
     pub fn now(&self) -> ClockReading {
         self.shifted(ClockReading::now())
     }
 
-    /// Returns their reading at another moment.
+    /// Returns the reading of the clocks at another moment.
     pub fn at(&self, moment: Instant) -> ClockReading {
         self.shifted(ClockReading::at(moment))
     }
@@ -152,14 +153,15 @@ const CLOCK_WORD: &str = "smtpress-clock";
 /// The start of the answer, after the code.
 const CLOCK_ANSWER: &str = "2.0.0 smtpress-clock ";
 
-/// Returns the receiver's answer to a NOOP with this word, including the code; `None`: the word is not the question.
+/// Returns the receiver's answer to a NOOP with this word, including the code; `None`: the word does not ask for the
+/// clock.
 pub(super) fn clock_question_answer(word: &str, now: ClockReading) -> Option<String> {
     let (seconds, nanos) = (now.wall.as_secs(), now.wall.subsec_nanos());
     (word == CLOCK_WORD).then(|| format!("250 {CLOCK_ANSWER}{seconds}.{nanos:09}"))
 }
 
-/// Parses the answer without its code. Returns the receiver's wall clock since the Unix epoch; `None`: it is another
-/// answer.
+/// Parses the answer without its code. Returns the receiver's wall clock since the Unix epoch; `None`: the answer does
+/// not hold a clock.
 pub fn clock_answer(text: &str) -> Option<Duration> {
     let (seconds, nanos) = text.strip_prefix(CLOCK_ANSWER)?.split_once('.')?;
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -231,8 +233,8 @@ impl TwoClocks {
 }
 
 impl TwoClocks {
-    /// Returns the time from the run's epoch to a reading, for uses that tolerate an error of a few seconds: an unknown
-    /// clock is related by its wall clock. Zero before the epoch.
+    /// Returns the time from the run's epoch to a reading, for uses that tolerate an error of a few seconds: without a
+    /// known relation, the wall clocks are compared. Zero before the epoch.
     pub fn roughly_since_epoch(&self, reading: ClockReading) -> Duration {
         match self.since_epoch(reading) {
             Some(nanos) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
@@ -283,8 +285,8 @@ mod tests {
             ahead_ns: ahead_us * 1_000,
             bound: Duration::from_micros(bound_us),
         };
-        // The later measurement lies within the bound, so nothing changes. A drift of 400 us, up to 40 us off, is
-        // covered.
+        // The later measurement lies within the bound, so nothing changes. A drift of 400 us that is known to 40 us
+        // widens the bound.
         assert_eq!(offset(-3_000, 50).covering(offset(-2_990, 30)), offset(-3_000, 50));
         assert_eq!(offset(-3_000, 50).covering(offset(-3_400, 40)), offset(-3_000, 440));
         assert_eq!(offset(200, 10).covering(offset(-100, 20)), offset(200, 320));

@@ -35,8 +35,8 @@ impl FarEnd {
         }
     }
 
-    /// Returns the reading of the clocks at the epoch of the run, to which the times of its logs are related; `None`:
-    /// they are not related.
+    /// Returns the reading of the run's clocks at its epoch, to which the times of logs are related; `None`: there are
+    /// no logs, or the run has not started.
     pub fn epoch(&self) -> Option<ClockReading> {
         match self {
             FarEnd::Own(_) => None,

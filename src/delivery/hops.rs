@@ -1,19 +1,20 @@
-//! Finds the header fields that the hops on the way added to a message.
+//! Finds the header fields that the hops added to a message.
 
 use mail_parser::{HeaderName, HeaderValue, MessageParser};
 
 /// A header field that a hop added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddedField {
-    /// Its name as written.
+    /// The name as written.
     pub name: String,
-    /// Its value on one line.
+    /// The value on one line.
     pub value: String,
     /// The date of a Received field, by the clock of the hop, in seconds since the Unix epoch.
     pub at: Option<i64>,
 }
 
-/// Returns the fields that were added to a message, in its order: those of the last hop first.
+/// Returns the fields that were added to a message, in the order of the received message: the fields of the last hop
+/// first.
 pub fn added(sent: &[u8], received: &[u8]) -> Vec<AddedField> {
     let mut own = fields(sent);
     let mut found = Vec::new();

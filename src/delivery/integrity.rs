@@ -7,10 +7,10 @@
 //!   compared instead, because a relay may convert them (RFC 6152 3). If the encoding changed, MIME-Version and
 //!   Content-Transfer-Encoding are not compared. Quoted-printable is compared without carriage returns, because the
 //!   library's decoder drops them.
-//! - Digests are compared, because a receiver in another process can pass nothing else on, and both ways must give the
-//!   same result.
-//! - A rewritten Message-ID is a change, although other fields identify the message: replies to it can no longer be
-//!   assigned.
+//! - Digests are compared, because a receiver in another process passes on digests only, and a receiver in this process
+//!   must give the same result.
+//! - A rewritten Message-ID is a change, although other fields identify the message: replies to the message can no
+//!   longer be assigned.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -50,8 +50,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A digest of 64 bits. It detects accidental changes, not attacks: among ten million altered messages a miss is very
-/// unlikely.
+/// A digest of 64 bits. It detects accidental changes, not attacks: that one of ten million alterations is missed is
+/// very unlikely.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ContentDigest(u64);
@@ -123,7 +123,7 @@ impl Fingerprint {
         })
     }
 
-    /// Returns the fields that are compared, without those of the encoding if it was converted.
+    /// Returns the fields that are compared: without the fields of the encoding, if the encoding was converted.
     fn fields(&self, is_converted: bool) -> Vec<(&str, ContentDigest)> {
         let counts =
             |name: &str| !(is_converted && matches!(name, "mime-version" | "content-transfer-encoding"));
@@ -188,7 +188,7 @@ pub fn differences_between(sent: &Fingerprint, received: &Fingerprint) -> Vec<Di
     found
 }
 
-/// Whether the text consists only of fields that relays add: most messages come out unaltered behind such fields.
+/// Whether the text consists only of fields that relays add. Most messages come out unaltered after such fields.
 fn is_trace(header: &[u8]) -> bool {
     let is_own = |line: &[u8]| {
         let name = memchr::memchr(b':', line).map(|end| line[..end].trim_ascii_end().to_ascii_lowercase());
@@ -225,7 +225,7 @@ fn is_a_relays(name: &str) -> bool {
     NAMES.contains(&name) || name.starts_with("x-") || name.starts_with("arc-")
 }
 
-/// Returns the unfolded value, without white space at its ends.
+/// Returns the unfolded value, without white space at either end.
 fn unfolded(value: &[u8]) -> Vec<u8> {
     let mut one_line = value.to_vec();
     one_line.retain(|byte| !matches!(byte, b'\r' | b'\n'));

@@ -1,4 +1,5 @@
-//! Determines what a message from the relay is: a copy of a message of a run, a notification about one, or neither.
+//! Determines what a message from the relay is: a copy of a message of a run, a notification about such a message, or
+//! neither.
 
 use super::notification::Notification;
 use super::received::{self, Identity};

@@ -1,9 +1,9 @@
-//! The delivery log: a receiver in another process writes the messages that it took, and a run joins the log.
+//! The delivery log: a receiver in another process records the messages that it took, and a run joins the log.
 //!
-//! The log has one JSON object on each line. The first line names the format, the host and its clock. Then follow, in
-//! the order of arrival, `delivered` (a copy of a message came out), `notified` (a delivery status notification) and
-//! `foreign` (neither). Once a second a `mark` confirms that the log is complete up to it. `end` follows when the
-//! receiver was stopped.
+//! The log has one JSON object on each line. The first line names the format, the host and its clock. The next lines
+//! are the messages in the order of arrival: `delivered` (a copy of a message of a run), `notified` (a delivery status
+//! notification) or `foreign` (neither). Once a second, a `mark` confirms that the log is complete up to its time. The
+//! last line is `end`, when the receiver was stopped.
 //!
 //! # Decisions
 //! - A copy is one line with all its recipients, as the relay delivered it, so that an altered message is named once.
@@ -68,12 +68,12 @@ pub enum LogError {
     /// Two of the given logs are the same file.
     #[error("{} and {} are the same delivery log: give each once", .0.display(), .1.display())]
     Twice(PathBuf, PathBuf),
-    /// No receiver writes to the log, and a run is about to begin.
+    /// No receiver writes to the log, and a run is about to start.
     #[error("{}: {why}; start `smtpress receive --deliveries FILE` and leave it on until the run is over, or join a run with a log afterwards: `smtpress report RUN --deliveries FILE`", path.display())]
     NotAlive {
         /// The file.
         path: PathBuf,
-        /// What is known about its writer.
+        /// What is known about the receiver that wrote the log.
         why: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The receiver behind a relay as a process of its own: it writes a delivery log, which runs join.
+//! The receiver behind a relay as a process of its own. It writes a delivery log, which runs join.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,10 +23,10 @@ const DIAGNOSTIC: usize = 500;
 /// Why the receiver cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// It cannot listen on an address.
+    /// The receiver cannot listen on an address.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// Its log cannot be started.
+    /// The log cannot be started.
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -42,11 +42,11 @@ pub struct LoggingReceiver {
 /// The counts of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceivedOfRun {
-    /// The number of copies of its messages.
+    /// The number of copies of the run's messages.
     pub copies: u64,
-    /// The number of their recipients.
+    /// The number of recipients of these copies.
     pub recipients: u64,
-    /// The number of notifications about its messages.
+    /// The number of notifications about the run's messages.
     pub notifications: u64,
 }
 
@@ -69,8 +69,8 @@ struct LogSink {
 }
 
 impl LoggingReceiver {
-    /// Starts a receiver on all its addresses. `host` and `clock` are those of its machine, for the log. Without a log
-    /// the receiver only counts.
+    /// Starts a receiver on all its addresses. `host` and `clock` are those of the receiver's machine, for the log.
+    /// Without a log the receiver only counts.
     ///
     /// # Errors
     /// The log cannot be started, an address cannot be bound, or TLS cannot be set up.
@@ -111,12 +111,12 @@ impl LoggingReceiver {
         }
     }
 
-    /// Returns where it listens, in the order of its addresses.
+    /// Returns the addresses on which the receiver listens, in the given order.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.next_hop.places()
     }
 
-    /// Whether a write to the log has failed. Then nothing more is written.
+    /// Whether a write to the log has failed. After a failure nothing more is written.
     pub fn log_has_failed(&self) -> bool {
         self.log.as_ref().is_some_and(LogWriter::has_failed)
     }
@@ -128,7 +128,8 @@ impl LoggingReceiver {
         }
     }
 
-    /// Ends the receiver. Returns its counts, and how the log ended, with the number of lines that are not in it.
+    /// Ends the receiver. Returns its counts and the end of the log: after a failure, the error and the number of lines
+    /// that are not in the log.
     pub fn stop(self) -> (ReceivedInAll, Result<(), (LogError, u64)>) {
         let state = self.state();
         let LoggingReceiver { next_hop, sink, log } = self;

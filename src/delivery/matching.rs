@@ -10,7 +10,7 @@
 //!   measure from. A recipient that was delivered before it was accepted, after an attempt in doubt or refused, has no
 //!   times either.
 //! - Deliveries of messages that were never sent are kept separately up to a limit, so that a faulty relay cannot fill
-//!   the memory. They count as unexpected, and those beyond the limit as foreign.
+//!   the memory. They count as unexpected. Deliveries beyond the limit count as foreign.
 //! - A recipient that was both delivered and bounced counts as delivered. The bounce is counted separately.
 
 use std::collections::hash_map::Entry;
@@ -27,8 +27,8 @@ use crate::collector::{Metric, Outcome};
 
 /// The number of messages of a page.
 const PAGE: u64 = 4096;
-/// The largest number of recipients that came out before their transaction was over. Normally there are fewer than
-/// those of one second.
+/// The largest number of recipients whose events are kept before the end of their transaction. Normally there are fewer
+/// than the recipients of one second.
 const MOST_EARLY: usize = 1 << 20;
 
 /// The properties of a run's messages that matching needs.
@@ -47,15 +47,15 @@ pub struct MessageForm {
 pub struct Matcher {
     messages: MessageForm,
     pages: BTreeMap<u64, Page>,
-    /// Deliveries whose transaction is not over yet, by message and recipient.
+    /// Deliveries and bounces whose transaction is not over yet, by message and recipient.
     early: HashMap<(u64, u32), Early>,
     phases: Vec<PhaseMatch>,
     flow: Flow,
-    /// Transit and delivery times since the last [`Matcher::recorder`] was emptied.
+    /// Transit and delivery times since the last snapshot.
     recorder: Recorder,
     foreign: u64,
     last_seen: Option<Duration>,
-    /// Whether the times are kept by second, too.
+    /// Whether the times are also kept by second.
     keeps_times: bool,
 }
 
@@ -76,7 +76,8 @@ struct Page {
     states: Box<[RecipientState]>,
     /// The index of the phase, by message.
     phases: Box<[u16]>,
-    /// The times by message. They are dropped while no recipient of the page is missing.
+    /// The times by message, or by message and recipient if messages are retried. They are dropped while no recipient
+    /// of the page is missing.
     times: Option<Box<[MessageTimes]>>,
     /// The number of recipients that are accepted or in doubt, and were not seen yet.
     missing: u32,
@@ -146,13 +147,13 @@ impl Matcher {
         }
     }
 
-    /// Makes the matcher keep the times by the second of the delivery, too.
+    /// Makes the matcher also keep the times by the second of the delivery.
     pub fn keep_times_by_second(&mut self) {
         self.keeps_times = true;
     }
 
     /// Processes a transaction that is over. If a message was tried again, the best answer for each recipient counts,
-    /// from the time of its first occurrence.
+    /// with the time at which it was first given.
     pub fn answered(&mut self, transaction: &Transaction) {
         let Transaction { seq, phase, intended, answered, ref answers } = *transaction;
         let response = answered.saturating_sub(intended).as_secs_f32();
@@ -195,8 +196,8 @@ impl Matcher {
         self.forget_times(seq);
     }
 
-    /// Processes a copy of a message for a recipient at this time since the run's epoch. An unknown recipient stands
-    /// for the first missing one of the message.
+    /// Processes a copy of a message for a recipient at this time since the run's epoch. An unknown recipient counts as
+    /// the first missing recipient of the message.
     pub fn delivered(&mut self, seq: u64, recipient: Option<u32>, at: Duration, is_altered: bool) {
         let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
         self.last_seen = self.last_seen.max(Some(at));
@@ -293,8 +294,8 @@ impl Matcher {
         counts
     }
 
-    /// Returns the time from the last accepted message of a phase to its last first delivery; `None` if one of them is
-    /// missing.
+    /// Returns the time from the last accepted message of a phase to the latest first delivery of a recipient; `None`
+    /// if there is no accepted message or no delivery.
     pub fn drain(&self, phase: usize) -> Option<Duration> {
         let PhaseMatch { last_accepted, last_delivered, .. } = self.phases[phase];
         Some(last_delivered?.saturating_sub(last_accepted?))
@@ -346,7 +347,7 @@ impl Matcher {
         })
     }
 
-    /// Returns the state of a recipient; empty for a message without a reply.
+    /// Returns the state of a recipient; the empty state for a message without a transaction.
     fn known(&self, seq: u64, recipient: u32) -> RecipientState {
         let at = (seq % PAGE) as usize * self.messages.recipients as usize + recipient as usize;
         self.pages.get(&(seq / PAGE)).map_or(RecipientState::default(), |page| page.states[at])
@@ -416,7 +417,7 @@ impl Matcher {
         self.forget_times(seq);
     }
 
-    /// Notes the first event of a recipient that was accepted at this time.
+    /// Notes the first event of a recipient. `accepted`: the time at which the relay accepted the recipient.
     fn ended(&mut self, accepted: Duration, is_delivered: bool) {
         match is_delivered {
             true => self.flow.came_out(accepted),

@@ -2,11 +2,11 @@
 //! relay accepted.
 //!
 //! [`Receiver`] listens and counts, and [`settings`] holds its settings. A [`LoggingReceiver`] is a process of its own
-//! and writes a [`log`], from which a run gets the same counts. [`FarEnd`] is one of the two, and [`clock`] relates
-//! their times. [`received`] identifies a message that came out, [`integrity`] compares it with the sent one, and
-//! [`notification`] reads a bounce. [`matching`] counts each accepted recipient once, [`flow`](crate::collector::flow)
-//! follows the relay's queue, and [`account`] adds everything up for one run. [`transactions`] stores the data that is
-//! needed to join a run with a log later.
+//! and writes a [`log`], from which a run gets the same counts. [`FarEnd`] is the receiver or the logs of a run, and
+//! [`clock`] relates their times. [`received`] identifies a message that came out, [`integrity`] compares it with the
+//! sent one, and [`notification`] reads a bounce. [`matching`] counts each accepted recipient once,
+//! [`flow`](crate::collector::flow) computes the length of the relay's queue, and [`account`] adds everything up for
+//! one run. [`transactions`] stores the data that is needed to join a run with a log later.
 
 pub mod account;
 mod catcher;

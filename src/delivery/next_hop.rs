@@ -17,13 +17,13 @@ const THREADS: usize = 1;
 #[derive(Debug)]
 pub(super) struct NextHop(Vec<Listener>);
 
-/// The health of a receiver's threads. Turns, late turns and the longest lateness count since the last call. Everything
-/// else counts since the start.
+/// The health of a receiver's threads. Turns, late turns and the longest lateness count since the last reading, all
+/// other values since the start of the receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HopHealth {
     /// The number of threads.
     pub threads: u64,
-    /// The CPU time that they used.
+    /// The CPU time of the threads.
     pub cpu_s: f64,
     /// The number of connections.
     pub connections: u64,
@@ -31,18 +31,18 @@ pub struct HopHealth {
     pub refusals: u64,
     /// The number of connections that failed because no descriptor was free.
     pub accept_errors: u64,
-    /// The number of turns of their timers.
+    /// The number of turns of the threads' timers.
     pub turns: u64,
     /// The number of turns that were late by more than 50 ms.
     pub late: u64,
     /// The longest lateness.
     pub lag_max_ms: f64,
-    /// How long they waited for room in the queue of the log.
+    /// How long the threads waited for room in the queue of the log.
     pub waited_ms: f64,
 }
 
 impl NextHop {
-    /// Starts the listeners. `seed` determines their random draws; `sink` gets the messages.
+    /// Starts the listeners. `seed` determines the random draws of the listeners; `sink` gets the messages.
     pub fn start(
         settings: &ReceiverSettings,
         seed: u64,
@@ -54,12 +54,12 @@ impl NextHop {
         settings.addresses.iter().map(listen).collect::<Result<_, _>>().map(NextHop)
     }
 
-    /// Returns the addresses on which they listen, in the given order.
+    /// Returns the addresses of the listeners, in the given order.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.0.iter().map(Listener::place)
     }
 
-    /// Returns the health of their threads.
+    /// Returns the health of the listeners' threads.
     pub fn health(&self) -> HopHealth {
         let mut health = HopHealth { threads: (self.0.len() * THREADS) as u64, ..HopHealth::default() };
         for listener in &self.0 {
@@ -84,7 +84,7 @@ impl NextHop {
 }
 
 impl HopHealth {
-    /// Returns the health over a time of this length. Turns and lateness are those of this time.
+    /// Returns the health over the time of this length since the reading `before`.
     pub fn since(&self, before: &HopHealth, length: Duration) -> ReceiverHealth {
         let cores = self.threads.max(1) as f64 * length.as_secs_f64();
         let time = |ms: f64| Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default();

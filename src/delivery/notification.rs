@@ -1,13 +1,13 @@
-//! Reads a delivery status notification (RFC 3464): the message that it is about, and the result for each recipient.
+//! Reads a delivery status notification (RFC 3464): the identity of the message, and the result for each recipient.
 //!
 //! # Decisions
 //! - A part of type message/delivery-status makes a notification, in any kind of multipart: OpenSMTPD sends it in a
 //!   multipart/mixed.
 //! - If the status gives only its class (`5.0.0`), the enhanced code of the reply is used (RFC 3464 2.3.6).
-//! - A library reads MIME and header fields. Some servers send bounces that are not a `multipart/report`. They are read
-//!   by the message that they quote and by `X-Failed-Recipients`: the recipients named there failed.
+//! - A library reads MIME and header fields. Some servers send bounces that are not a `multipart/report`. Such a bounce
+//!   is read by the message that it quotes and by `X-Failed-Recipients`: the recipients named in that field failed.
 //! - The message is identified by its returned header, else by the envelope id (RFC 3461 4.4), which holds the run id
-//!   and the number.
+//!   and the number, else by a Message-ID that the text quotes.
 
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub enum DeliveryAction {
     Delivered,
     /// The message was passed to a server that sends no notifications.
     Relayed,
-    /// The message was passed to several recipients in the place of one.
+    /// The message was passed to several recipients in place of this recipient.
     Expanded,
 }
 
@@ -54,7 +54,7 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// Reads a message as a notification; `None` if it is not one, or names no message of a run.
+    /// Reads a message as a notification; `None` if the message is not a notification, or names no message of a run.
     pub fn read(message: &Message<'_>) -> Option<Notification> {
         let report = is_report(message.root_part());
         let failed = message.header_raw("X-Failed-Recipients");
@@ -86,13 +86,14 @@ fn is_type(part: &MessagePart<'_>, main: &str, sub: &str) -> bool {
     })
 }
 
-/// Whether it has the null reverse path, as every notification has (RFC 5321 4.5.5).
+/// Whether the message has the null reverse path, as every notification has (RFC 5321 4.5.5), or is marked as automatic
+/// (Auto-Submitted, RFC 3834).
 fn is_from_mail_system(message: &Message<'_>) -> bool {
     message.header_raw("Return-Path").is_some_and(|path| path.trim() == "<>")
         || message.header_raw("Auto-Submitted").is_some_and(|value| value.trim().starts_with("auto-"))
 }
 
-/// Finds the message that is returned as a part, as a whole or by its header.
+/// Finds the message that is returned in a part, as a whole or by its header.
 fn returned(message: &Message<'_>) -> Option<Identity> {
     message.parts.iter().find_map(|part| match &part.body {
         PartType::Message(original) => Identity::of(original),

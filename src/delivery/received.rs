@@ -20,7 +20,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Returns the identity in the header of a message; `None` if there is none.
+    /// Returns the identity in the header of a message; `None` if the header has none.
     pub fn of(message: &Message<'_>) -> Option<Identity> {
         let field = |name: &str| message.header_raw(name.to_owned()).map(str::trim);
         let fields = || {

@@ -1,9 +1,9 @@
 //! The receiver behind a relay, in the process of the run.
 //!
 //! # Decisions
-//! - A delivered message is compared on the thread that took it, before the next message of its connection: a receiver
-//!   that cannot keep up slows the relay down, and its late timers show it (M32).
-//! - Messages that come out before a run has started, or after it is over, are foreign to it.
+//! - A delivered message is compared on the thread that took it, before the next message of the connection is read: a
+//!   receiver that cannot keep up slows the relay down, and its late timers show that (M32).
+//! - Messages that come out while no run is in progress are not counted.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub struct Receiver {
     next_hop: NextHop,
     account: Arc<Account>,
     quiet: Duration,
-    /// The health of its threads at the start of the run.
+    /// The health of the receiver's threads at the start of the run.
     before: Mutex<HopHealth>,
 }
 
@@ -53,7 +53,7 @@ impl Receiver {
         Ok(Receiver { next_hop, account, quiet: settings.quiet, before: Mutex::default() })
     }
 
-    /// Returns the addresses on which it listens, in the given order.
+    /// Returns the addresses on which the receiver listens, in the given order.
     pub fn places(&self) -> impl Iterator<Item = &Bind> {
         self.next_hop.places()
     }

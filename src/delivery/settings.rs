@@ -18,15 +18,15 @@ pub struct ReceiverSettings {
     pub logs: Vec<PathBuf>,
     /// The offset of these receivers' clock from that of the run.
     pub clock_offset: Option<ClockOffset>,
-    /// The address of a receiver that is asked for its clock, instead of a known offset.
+    /// The address of a receiver that is asked for its clock, if the offset is not given.
     pub clock_probe: Option<String>,
     /// Whether the run stores its transactions, so that logs can be joined afterwards.
     pub keeps_transactions: bool,
-    /// The settings of its listeners: those of a realistic next hop.
+    /// The settings of the receiver's listeners, which behave like a realistic next hop.
     pub limits: Limits,
     /// The longest wait for deliveries after the last arrival.
     pub drain: Duration,
-    /// How long to wait without any delivery for messages in doubt, once no accepted one is missing.
+    /// How long to wait without any delivery for recipients in doubt, once no accepted recipient is missing.
     pub quiet: Duration,
 }
 
@@ -36,7 +36,7 @@ impl ReceiverSettings {
         !self.logs.is_empty() || self.agent.is_some()
     }
 
-    /// Returns the addresses on which it listens, for people: `127.0.0.1:2600, 127.0.0.1:2601`.
+    /// Returns the addresses on which the receiver listens, for people: `127.0.0.1:2600, 127.0.0.1:2601`.
     pub fn places(&self) -> String {
         self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     }

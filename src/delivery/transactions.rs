@@ -24,9 +24,9 @@ pub struct TransactionHeader {
     smtpress_transactions: u32,
     /// The run id.
     pub run: String,
-    /// The Date of its messages.
+    /// The Date of the run's messages.
     pub date: String,
-    /// The name of its monotonic clock; `null` if unknown.
+    /// The name of the run's monotonic clock; `null` if unknown.
     pub clock: Option<String>,
     /// The reading of the clocks when the load began.
     pub at: ClockReading,
@@ -39,7 +39,7 @@ type TransactionLine = (u64, u32, u64, u64, String);
 pub struct TransactionFile(BufWriter<File>);
 
 impl TransactionFile {
-    /// Begins the file of a run whose load began when the clocks showed `at`.
+    /// Starts the file of a run whose load began when the clocks showed `at`.
     ///
     /// # Errors
     /// The file cannot be written, or exists already.
@@ -57,7 +57,7 @@ impl TransactionFile {
         Ok(file)
     }
 
-    /// Writes transactions. The kernel has them when the call returns.
+    /// Writes transactions. The kernel has their bytes when the call returns.
     ///
     /// # Errors
     /// The transactions cannot be written.
@@ -79,7 +79,7 @@ impl TransactionFile {
 /// Reads the transactions file of a run that is over.
 ///
 /// # Errors
-/// The file cannot be read, or is not a transactions file. Holds the place and the reason.
+/// The file cannot be read, or is not a transactions file. The error names the place and the reason.
 pub fn read(path: &Path) -> Result<(TransactionHeader, Vec<Transaction>), String> {
     let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
     let mut lines = text.lines().zip(1_u64..);
@@ -120,7 +120,7 @@ fn letters(answers: &Answers) -> String {
     };
     match answers {
         Answers::All(answer) => letter(answer).to_string(),
-        // A single letter would mean all recipients.
+        // A single letter would mean all recipients, so a second one is added.
         Answers::Each(answers) if answers.len() == 1 => [letter(&answers[0]), 'r'].iter().collect(),
         Answers::Each(answers) => answers.iter().map(letter).collect(),
     }

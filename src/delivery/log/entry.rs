@@ -21,7 +21,7 @@ pub struct LogHeader {
     pub host: String,
     /// The process id of the receiver.
     pub pid: u32,
-    /// The name of its monotonic clock; `null` if unknown.
+    /// The name of the receiver's monotonic clock; `null` if unknown.
     pub clock: Option<String>,
     /// The start of the log.
     pub at: ClockReading,
@@ -39,14 +39,14 @@ pub enum LogEntry {
     Delivered(LogCopy),
     /// A notification about a message of some run came out.
     Notified {
-        /// When its end was read.
+        /// When the end of the notification was read.
         at: ClockReading,
-        /// What it reports on each recipient.
+        /// The report on each recipient.
         about: Notification,
     },
     /// A message came out that belongs to no run.
     Foreign {
-        /// When its end was read.
+        /// When the end of the message was read.
         at: ClockReading,
     },
     /// Everything that came out before this time is above this line.
@@ -77,6 +77,6 @@ pub struct LogMark {
     pub at: ClockReading,
     /// The number of copies, notifications and foreign messages so far.
     pub messages: u64,
-    /// The health of its threads.
+    /// The health of the receiver's threads.
     pub health: HopHealth,
 }

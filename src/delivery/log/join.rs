@@ -2,10 +2,10 @@
 //!
 //! # Decisions
 //! - The account is the same as for a receiver in this process; a log is only another source.
-//! - A log counts up to its last mark. The wait for deliveries ends at a mark after its end; without such a mark the
-//!   log is incomplete, and the run invalid.
-//! - A log may hold deliveries of other runs. Their messages do not count as foreign if they came out before this run,
-//!   or after its end and its last message.
+//! - A log is known to be complete up to its last mark. After the wait for deliveries, each log must have a mark that
+//!   is later than the end of the wait: otherwise the log is incomplete, and the run is invalid.
+//! - A log may hold deliveries of other runs. Messages of other runs do not count as foreign if they came out before
+//!   this run, or after the end and the last message of this run.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,11 +19,11 @@ use crate::delivery::clock::{self, ClockOffset, ClockReading, TwoClocks};
 use crate::delivery::next_hop::HopHealth;
 use crate::plan::Plan;
 
-/// How long to wait for a mark. Marks are a second apart.
+/// How long to wait for a mark. Receivers write a mark every second.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The interval at which the logs are read for a mark.
 const LOOK: Duration = Duration::from_millis(20);
-/// A last mark older than this shows that the log has no writer any more.
+/// If the last mark is older than this, no receiver writes to the log any more.
 const STALE: Duration = Duration::from_secs(5);
 /// The health of a receiver is judged until this long after the last message of the run.
 const AFTER: Duration = Duration::from_millis(1500);
@@ -46,7 +46,7 @@ struct Joining {
 #[derive(Debug)]
 struct JoinedRun {
     account: RunAccount,
-    /// The epoch of the run. It has no meaning for a run that is over.
+    /// The epoch of the run; without meaning for a run that is over.
     began: Instant,
     /// The reading of the run's clocks at its epoch.
     epoch: ClockReading,
@@ -75,7 +75,7 @@ struct JoinedLog {
     first_other: Option<String>,
     /// The last mark before the run.
     before: LogMark,
-    /// The last mark of the run, and the sums of the marks' values for single seconds.
+    /// The last mark of the run, and the sums of the values that each mark holds for one second.
     health: LogMark,
     sums: HopHealth,
 }
@@ -143,7 +143,7 @@ impl DeliveryLogs {
     /// Begins a run at this epoch. `date` is the Date of its messages.
     pub fn begin(&self, plan: &Plan, date: &str, epoch: Instant) {
         let mut joining = self.lock();
-        // What the logs hold already came out before the run.
+        // The messages that the logs hold now came out before the run.
         joining.logs.iter_mut().for_each(|log| log.read(None));
         let reading = ClockReading::at(epoch);
         let is_timed = joining.relate(reading, clock::clock_name().as_deref(), self.offset);
@@ -156,13 +156,13 @@ impl DeliveryLogs {
         });
     }
 
-    /// Returns the reading of the run's clocks at its epoch; `None`: it has not started.
+    /// Returns the reading of the run's clocks at its epoch; `None`: the run has not started.
     pub fn epoch(&self) -> Option<ClockReading> {
         self.lock().run.as_ref().map(|run| run.epoch)
     }
 
-    /// Joins a run that is over, and took this long, with everything that the logs hold. `epoch` is the reading of its
-    /// clocks when its load began, and `clock` the name of its monotonic clock.
+    /// Joins a run that is over, and took this long, with everything that the logs hold. `epoch` is the reading of the
+    /// run's clocks when its load began, and `clock_name` the name of its monotonic clock.
     pub fn begin_stored(
         &self,
         plan: &Plan,
@@ -182,7 +182,7 @@ impl DeliveryLogs {
         });
     }
 
-    /// Takes transactions that have ended.
+    /// Processes transactions that have ended.
     pub fn answered(&self, transactions: &[Transaction]) {
         if let Some(run) = &self.lock().run {
             run.account.answered(transactions);
@@ -190,7 +190,7 @@ impl DeliveryLogs {
     }
 
     /// Returns the deliveries in the logs since the last call, by phase, and the relay's queue, as far as the logs have
-    /// been read. They are behind by up to a second.
+    /// been read. The logs are behind by up to a second.
     pub fn second(&self) -> (Tally, Option<u64>) {
         let mut joining = self.lock();
         joining.read();
@@ -304,7 +304,7 @@ impl JoinedLog {
         }
     }
 
-    /// Reads all whole lines that are there. Without a run they are dropped.
+    /// Reads all whole lines that are there. Without a run the lines are dropped.
     fn read(&mut self, mut run: Option<&mut JoinedRun>) {
         while self.fault.is_none() && !self.has_ended {
             match self.reader.entry() {
@@ -357,7 +357,8 @@ impl JoinedLog {
         self.last_own = Some(at);
     }
 
-    /// Returns the time of a line since the run's epoch; if that is unknown, the time at which the line is read.
+    /// Returns the time of a line since the run's epoch; if the clocks are not related, the time at which the line is
+    /// read.
     fn time(&self, at: ClockReading, run: &JoinedRun) -> Duration {
         match self.clocks.since_epoch(at) {
             Some(nanos) => Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)),
@@ -403,11 +404,11 @@ impl JoinedLog {
     }
 
     /// Whether everything that came out before this time since the epoch has been read. `marks` is the number of marks
-    /// by then.
+    /// that had been read at that time.
     fn covers(&self, time: Duration, marks: u64) -> bool {
         let is_behind = match self.clocks.since_epoch(self.covered.at) {
             Some(nanos) => u64::try_from(nanos).is_ok_and(|nanos| Duration::from_nanos(nanos) >= time),
-            // A mark may have been about to be written.
+            // The next mark may have been made before that time; the mark after it was not.
             None => self.marks >= marks + 2,
         };
         is_behind || self.has_ended || self.fault.is_some()
@@ -460,7 +461,7 @@ impl JoinedLog {
         })
     }
 
-    /// Whether this is the log of the same receiver after a restart, and lasts until this time since the epoch.
+    /// Whether this is the log of the same receiver after a restart, and covers this time since the epoch.
     fn follows(&self, earlier: &JoinedLog, until: Duration) -> bool {
         let (own, before) = (self.reader.header(), earlier.reader.header());
         own.host == before.host
@@ -497,7 +498,7 @@ impl JoinedLog {
     }
 }
 
-/// Returns the health of the receivers during the run: the values of the busiest, and the sums of their counts.
+/// Returns the health of the receivers during the run: the values of the busiest receiver, and the sums of the counts.
 fn health(logs: &[JoinedLog]) -> ReceiverHealth {
     let of_log = |log: &JoinedLog| {
         let after = HopHealth {
@@ -511,7 +512,7 @@ fn health(logs: &[JoinedLog]) -> ReceiverHealth {
     logs.iter().map(of_log).reduce(ReceiverHealth::and).unwrap_or_default()
 }
 
-/// Returns the weakest relation among the clocks.
+/// Returns the weakest relation between the run's clocks and those of a log.
 fn relation(logs: &[JoinedLog]) -> ClockRelation {
     let worst = |one: ClockRelation, other: ClockRelation| match (one, other) {
         (ClockRelation::Unknown, _) | (_, ClockRelation::Unknown) => ClockRelation::Unknown,

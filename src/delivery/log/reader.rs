@@ -17,11 +17,12 @@ pub struct LogReader {
     path: PathBuf,
     file: File,
     header: LogHeader,
-    /// The bytes that were read and not returned yet, and their offset in the file.
+    /// The bytes that were read, the start of those that were not returned yet, and the offset of the buffer in the
+    /// file.
     buffer: Vec<u8>,
     start: usize,
     offset: u64,
-    /// The number of lines so far.
+    /// The number of lines that were returned.
     lines: u64,
     /// The number of bytes after the last whole line.
     rest: usize,
@@ -76,12 +77,12 @@ impl LogReader {
         Ok(reader)
     }
 
-    /// Returns its file.
+    /// Returns the path of the log.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns its first line.
+    /// Returns the first line of the log.
     pub fn header(&self) -> &LogHeader {
         &self.header
     }
@@ -127,7 +128,7 @@ impl LogReader {
             self.buffer.truncate(old + read);
             if read == 0 {
                 self.rest = old;
-                // The partial line is read again: its writer may cut it off.
+                // The partial line is read again later, because the writer may cut it off.
                 self.buffer.clear();
                 let length = self.file.metadata().map_or(self.offset, |there| there.len());
                 return if length < self.offset {

@@ -93,7 +93,7 @@ fn answered(seq: u64) -> Transaction {
     }
 }
 
-/// Joins a run of this many accepted messages, which took a second and began 100 ms after the start of the test.
+/// Joins a run of this many accepted messages. The run took a second and began 100 ms after the start of the test.
 fn join(
     paths: &[PathBuf],
     offset: Option<ClockOffset>,
@@ -199,7 +199,8 @@ fn a_receiver_that_was_started_again_goes_on_where_it_ended() {
     let again = |ms| LogHeader { at: at(ms), ..header("ours", 2) };
     let whole = second(again(600), 5_000);
     assert_eq!((whole.incomplete.len(), whole.counts().missing), (0, 1), "{whole:?}");
-    // Three logs do not follow: one that ended too early, one of another address, and one that ran at the same time.
+    // Three logs do not continue the first log: a log that ended too early, a log of another address, and a log that
+    // overlaps.
     let elsewhere = LogHeader { addresses: vec!["127.0.0.1:2601".to_owned()], ..again(600) };
     for (header, until) in [(again(600), 1_000), (elsewhere, 5_000), (again(400), 5_000)] {
         let incomplete = second(header, until).incomplete;
@@ -207,8 +208,8 @@ fn a_receiver_that_was_started_again_goes_on_where_it_ended() {
     }
 }
 
-/// A line that is cut off at the present end of the log does not count yet, wherever it is cut. Two logs count like
-/// one.
+/// A line that is cut off at the present end of the log does not count yet, wherever it is cut. Two logs count like one
+/// log.
 #[test]
 fn a_log_that_grows_in_the_middle_of_a_line_is_counted_once_it_is_whole() {
     let folder = tempfile::tempdir().unwrap();
@@ -227,7 +228,7 @@ fn a_log_that_grows_in_the_middle_of_a_line_is_counted_once_it_is_whole() {
         logs.answered(&(0..4).map(answered).collect::<Vec<_>>());
         let whole = one[head..cut].matches('\n').count() as u64;
         let told = || logs.second().0.phases[0].counts.delivered;
-        // The lines that were in a log at the start of the run came before it, and are read then.
+        // The lines that were in a log at the start of the run are read and dropped then.
         assert_eq!(told(), 0, "{cut}");
         let add = |path: &Path, text: &str| {
             OpenOptions::new().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();

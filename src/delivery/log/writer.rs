@@ -2,7 +2,8 @@
 //!
 //! # Decisions
 //! - The receiver's threads pass whole lines to the writer. At most `WAITING` lines are queued. If the queue is full, a
-//!   thread waits, and the marks report for how long (M32), so that a slow disk is never taken for a slow relay.
+//!   thread waits, and the marks report how long threads have waited (M32), so that a slow disk is never taken for a
+//!   slow relay.
 //! - When a write fails, the partial line is cut off, nothing more is written, and the receiver ends at once.
 
 use std::fs::{self, File, OpenOptions};
@@ -19,8 +20,9 @@ use crate::delivery::clock;
 
 /// The largest number of lines that wait to be written.
 const WAITING: usize = 16 * 1024;
-/// The largest size of one write, and how long a line may wait for others to be written with it.
+/// Lines are written together when they have this many bytes.
 const BUFFER: usize = 64 * 1024;
+/// How long a line may wait until it is written together with other lines.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The writer of a delivery log.
@@ -34,7 +36,7 @@ pub struct LogWriter {
 #[derive(Debug, Default)]
 struct WriterState {
     has_failed: AtomicBool,
-    /// The number of lines that were passed on and not written.
+    /// The number of lines that were passed to the writer and not written.
     lost: AtomicU64,
     /// How long the threads have waited for room, in microseconds.
     waited: AtomicU64,
@@ -48,7 +50,7 @@ pub(in crate::delivery) struct LogInlet {
 }
 
 impl LogWriter {
-    /// Begins a log. An existing file is never written to; a pipe or a device is.
+    /// Starts a log. An existing file is never written to, but an existing pipe or device is.
     ///
     /// # Errors
     /// The log cannot be created, or its first line cannot be written.
@@ -89,15 +91,15 @@ impl LogWriter {
         LogInlet { lines: self.lines.clone(), shared: Arc::clone(&self.shared) }
     }
 
-    /// Whether a write has failed. Then nothing more is written.
+    /// Whether a write has failed. After a failure nothing more is written.
     pub fn has_failed(&self) -> bool {
         self.shared.has_failed.load(Relaxed)
     }
 
-    /// Ends the log: takes no further lines, and waits until all are written.
+    /// Ends the log: takes no further lines, and waits until all lines are written.
     ///
     /// # Errors
-    /// The first failure since its start, and how many lines are not in the log.
+    /// The first failure of a write, and the number of lines that are not in the log.
     pub fn finish(self) -> Result<(), (LogError, u64)> {
         // The send fails only if the thread has ended already.
         self.lines.send(None).ok();
@@ -126,7 +128,8 @@ impl LogInlet {
         }
     }
 
-    /// Passes a mark to the writer if there is room for it. A mark that had to wait would confirm too late a time.
+    /// Passes a mark to the writer if there is room in the queue. A mark that waits for room could be written before an
+    /// earlier message, and would then confirm too late a time.
     pub fn offer(&self, entry: &LogEntry) {
         self.lines.try_send(Some(line(entry))).ok();
     }
@@ -172,7 +175,7 @@ struct OpenLog {
 }
 
 impl OpenLog {
-    /// Writes whole lines. If that fails, the lines that are complete stay, and a partial one is cut off.
+    /// Writes whole lines. If that fails, the complete lines stay, and a partial line is cut off.
     fn write(&mut self, lines: &[u8]) -> Result<(), (u64, io::Error)> {
         let mut written = 0;
         while written < lines.len() {

@@ -68,7 +68,7 @@ fn times_run_from_the_answer_and_from_the_intended_start() {
     let mut matcher = Matcher::new(ONE);
     matcher.answered(&transaction(7, &[FinalAnswer::Accepted]));
     matcher.delivered(7, Some(0), ms(174), false);
-    // A relay that delivers before it replies.
+    // The relay delivers this message before it replies.
     matcher.delivered(8, Some(0), ms(82), false);
     matcher.answered(&transaction(8, &[FinalAnswer::Accepted]));
     assert_eq!(matcher.drain(0), Some(ms(90)));
@@ -103,7 +103,7 @@ fn recipients_beyond_the_last_are_foreign_and_rewritten_ones_are_found() {
         matcher.missing().map(|missing| (missing.seq, missing.recipient)).collect::<Vec<_>>(),
         [(4, 0)]
     );
-    // A rewritten address stands for the recipient that is missing.
+    // A rewritten address counts as the recipient that is missing.
     matcher.delivered(4, None, ms(2), false);
     assert_eq!((matcher.queued(), matcher.phase_counts(0).duplicated), (0, 0));
 }
@@ -190,7 +190,7 @@ fn a_bounce_before_the_answer_is_matched_later() {
     assert_eq!(matcher.queued(), 0);
 }
 
-/// Returns the bytes on the heap, without the overhead of a tree's pages and of the allocator.
+/// Returns the bytes on the heap, without the overhead of the tree's nodes and of the allocator.
 fn heap(matcher: &Matcher) -> usize {
     let page = |page: &Page| {
         size_of_val(&*page.states)
@@ -200,7 +200,7 @@ fn heap(matcher: &Matcher) -> usize {
     matcher.pages.values().map(page).sum::<usize>() + matcher.early.capacity() * (size_of::<Early>() + 17)
 }
 
-// 24 bytes for each accepted message: ten million are 229 MiB.
+// With 24 bytes for each accepted message, ten million messages take 229 MiB.
 #[test]
 fn a_million_messages_that_are_all_missing_cost_less_than_24_bytes_each() {
     const MILLION: u64 = 1_000_000;
