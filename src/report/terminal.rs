@@ -1,6 +1,6 @@
-//! A run as text for a terminal: the verdict first, then the numbers, without empty parts.
+//! Writes a run as text for a terminal: the verdict first, then the numbers, without empty parts.
 //!
-//! It lays out a [`View`] in at most 80 columns and decides nothing else.
+//! The module only lays out a [`View`], in at most 80 columns.
 
 mod grid;
 pub(super) mod lines;
@@ -105,12 +105,12 @@ fn block(block: &SectionPart, section: &Section, page: &mut TextPage<'_>) -> io:
             page.paragraph(INDENT, &note.text, note.tone)
         }
         SectionPart::Condition(condition) => self::condition(condition, page),
-        // The table of percentiles has the same numbers.
+        // The terminal shows the steps in tables of percentiles, and leaves out what the page folds.
         SectionPart::Note(_) | SectionPart::Folded(..) | SectionPart::Steps(_) => Ok(()),
     }
 }
 
-/// Writes names and values in one paragraph.
+/// Returns names and values as the spans of one paragraph.
 fn facts(table: &ReportTable) -> Vec<StyledText> {
     let mut spans: Vec<StyledText> = Vec::new();
     for row in table.rows_on(Medium::Terminal) {
@@ -181,7 +181,7 @@ pub(super) fn table(table: &ReportTable, page: &mut TextPage<'_>) -> io::Result<
     Ok(())
 }
 
-/// Writes a row as a paragraph: its status, its subject, and its last cell after a colon.
+/// Writes a row as a paragraph, with the last cell after a colon.
 fn as_paragraph(row: &[Cell], page: &mut TextPage<'_>) -> io::Result<()> {
     let mut spans: Vec<StyledText> = Vec::new();
     for (at, cell) in row.iter().enumerate().filter(|(_, cell)| !cell.text.is_empty()) {

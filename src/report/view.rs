@@ -1,14 +1,13 @@
 //! The report of a run, independent of a format: the text of each row, its status word, its severity, and the form of
 //! its numbers.
 //!
-//! Every format (terminal, HTML, Markdown, JUnit) lays out the same [`View`] and decides none of these. All text in it
-//! is harmless: no text of a listener or a stored file can act as a control.
+//! Every format (terminal, HTML, Markdown, JUnit) only lays out the same [`View`]. All text in the view is harmless: no
+//! text of a listener or a stored file can act as a control.
 //!
 //! # Decisions
-//! - A status word is that of the contract, as in `result.json`; failures are in capitals, to be visible without
-//!   colours.
-//! - A figure from `result.json` carries its place there (a JSON pointer) and its form, so that a test can compare
-//!   both.
+//! - Status words are those of `result.json`; failures are in capitals, so that they are visible without colours.
+//! - A figure from `result.json` carries its place there (a JSON pointer) and its form, so that a test can compare the
+//!   figure with the stored value.
 
 mod agents;
 mod amounts;
@@ -48,7 +47,7 @@ pub struct View {
     pub asked: Vec<SummaryLine>,
     /// The result, by phase.
     pub happened: Vec<SummaryLine>,
-    /// The claims that decide the verdict: assertions, limits and goals.
+    /// The claims that decide the verdict: assertions, limits, goals and events.
     pub claims: Vec<Claim>,
     /// The assertions as a table, those that do not hold first.
     pub assertions: ReportTable,
@@ -129,7 +128,7 @@ pub enum Visibility {
     Everywhere,
     /// On the page, which has room for details.
     Page,
-    /// In text only: the page shows it otherwise.
+    /// On the terminal and in Markdown only: the page shows the part in another form.
     Text,
     /// On the terminal only.
     Terminal,
@@ -147,7 +146,7 @@ pub enum Medium {
 }
 
 impl Visibility {
-    /// Whether it is shown there.
+    /// Whether a part with this visibility is shown in a format.
     pub fn is_on(self, medium: Medium) -> bool {
         match self {
             Visibility::Everywhere => true,
@@ -158,17 +157,17 @@ impl Visibility {
     }
 }
 
-/// The severity of a text, or its weight where it has none; what comes later is more severe.
+/// The severity of a text, or its emphasis if it has no severity. Later variants are more severe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tone {
     /// Ordinary.
     #[default]
     Plain,
-    /// The figure to look at.
+    /// A main figure.
     Strong,
     /// Less important than the rest.
     Quiet,
-    /// Good.
+    /// A success.
     Good,
     /// A warning.
     Warning,
@@ -199,7 +198,7 @@ pub struct Cell {
     pub tone: Tone,
     /// The content.
     pub kind: CellKind,
-    /// The place of the figure in `result.json`; empty: it is not there.
+    /// The place of the figure in `result.json`; empty if the figure is not there.
     pub path: String,
     /// The form of the figure: `count`, `duration`, `rate`, `seconds`, `text`, `bytes`, `percent`, ...
     pub form: &'static str,
@@ -243,7 +242,7 @@ impl Cell {
 
     /// Returns a cell with a time in nanoseconds.
     pub fn duration(ns: u64, path: impl Into<String>) -> Cell {
-        // The lowest bucket of a histogram holds 0 and 1 ns.
+        // The lowest bucket of a histogram holds 0 and 1 ns; 0 is shown for both.
         let shown = if ns == 1 { 0 } else { ns };
         Cell::number(format::duration(shown as f64)).stored(path, "duration")
     }
@@ -312,13 +311,13 @@ impl Note {
 pub struct Column {
     /// The title.
     pub title: String,
-    /// Whether it is aligned right, as numbers are.
+    /// Whether the column holds numbers, which are aligned right.
     pub is_number: bool,
     /// The order in which columns are left out on a narrow page, the highest number first; 0: never.
     pub yields: u8,
     /// Whether a value equal to the one above is left out.
     pub is_grouped: bool,
-    /// Whether it holds sentences, which a narrow page shows below the table.
+    /// Whether the column holds sentences, which the terminal writes below the table.
     pub is_prose: bool,
     /// The formats in which it is shown.
     pub place: Visibility,
@@ -367,7 +366,7 @@ impl Column {
 /// A row of a table.
 #[derive(Clone, Debug, Default)]
 pub struct TableRow {
-    /// By column.
+    /// The cells, in the order of the columns.
     pub cells: Vec<Cell>,
     /// The formats in which it is shown.
     pub place: Visibility,
@@ -411,12 +410,12 @@ impl ReportTable {
         self.rows.push(TableRow { cells: cells.into_iter().collect(), place });
     }
 
-    /// Adds a name, its value and what it means.
+    /// Adds a name, its value and its meaning.
     pub fn fact(&mut self, name: &str, value: Cell, meaning: &str) {
         self.row([Cell::words(name), value, Cell::words(meaning).tone(Tone::Quiet)]);
     }
 
-    /// Returns the columns that a medium shows, by their places.
+    /// Returns the indexes of the columns that a medium shows.
     pub fn columns_on(&self, medium: Medium) -> Vec<usize> {
         (0..self.columns.len()).filter(|&i| self.columns[i].place.is_on(medium)).collect()
     }
@@ -426,7 +425,7 @@ impl ReportTable {
         self.rows.iter().filter(move |row| self.place.is_on(medium) && row.place.is_on(medium))
     }
 
-    /// Returns a block of this table, if it has rows.
+    /// Returns the table as a part of a section, if it has rows.
     fn block(self) -> Option<SectionPart> {
         (!self.rows.is_empty()).then_some(SectionPart::ReportTable(self))
     }
@@ -445,7 +444,7 @@ fn is_several(result: &RunResult) -> bool {
 /// A quantile that is shown in text, and the order in which it is left out on a narrow page.
 type ShownQuantile = (f64, u8);
 
-/// Returns the columns of all quantiles of these metrics; text shows only some.
+/// Returns the columns of all quantiles of these metrics. Text shows only the columns of `shown`.
 fn quantile_columns<'a>(
     metrics: impl IntoIterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],

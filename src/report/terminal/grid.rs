@@ -7,7 +7,7 @@ use crate::report::view::Column;
 
 /// The blanks between two columns; one on a narrow page.
 const GAP: usize = 2;
-/// The largest and the least width of words on a narrow page.
+/// The largest and the least width of a column of words on a narrow page.
 const MOST_WORDS: usize = 32;
 const LEAST_WORDS: usize = 8;
 
@@ -39,7 +39,7 @@ impl<'a> Grid<'a> {
         total(&self.natural(), GAP) <= width
     }
 
-    /// Writes it.
+    /// Writes the grid.
     ///
     /// # Errors
     /// Those of the page.
@@ -70,8 +70,8 @@ impl<'a> Grid<'a> {
     }
 
     /// Returns the columns that a page of this width shows, their widths, and the blanks between them. On a narrow page
-    /// long words are cut first, then columns are left out in their order, and then words are cut further; numbers are
-    /// never cut.
+    /// long words are cut first, then columns are left out in the order of [`Column::yields`], and then words are cut
+    /// further. Numbers are never cut.
     fn fit(&self, width: usize) -> (Vec<(usize, usize)>, usize) {
         let is_words = |column: usize| !self.columns[column].is_number;
         let mut shown = self.natural();
@@ -93,7 +93,7 @@ impl<'a> Grid<'a> {
                 None => break,
             }
         }
-        // Half a number is a wrong number.
+        // A cut number would be wrong, so the last columns are left out instead.
         while total(&shown, gap) > width && shown.len() > 1 {
             shown.pop();
         }

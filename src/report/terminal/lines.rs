@@ -28,7 +28,7 @@ pub struct StyledText {
 }
 
 impl StyledText {
-    /// Makes the text harmless.
+    /// Returns a harmless form of the text, in this tone.
     pub fn new(text: impl AsRef<str>, tone: Tone) -> StyledText {
         StyledText { text: format::harmless(text.as_ref()), tone }
     }
@@ -38,7 +38,7 @@ impl StyledText {
         StyledText { text: cell.text.clone(), tone: cell.tone }
     }
 
-    /// Returns the text with more of it in the same tone.
+    /// Returns the text followed by `more`, in the same tone.
     pub fn join(&self, more: &str) -> StyledText {
         StyledText { text: format!("{}{more}", self.text), tone: self.tone }
     }
@@ -48,7 +48,7 @@ impl StyledText {
         StyledText { text: " ".repeat(columns), tone: Tone::Plain }
     }
 
-    /// Cuts it to this many columns.
+    /// Returns the text, cut to this many columns.
     pub fn cut(&self, columns: usize) -> StyledText {
         StyledText { text: format::cut(&self.text, columns), tone: self.tone }
     }
@@ -73,7 +73,7 @@ pub struct TextPage<'a> {
 }
 
 impl<'a> TextPage<'a> {
-    /// Creates a page with lines of at most `width` columns, but at least 40.
+    /// Creates a page with lines of at most `width` columns. A width below 40 counts as 40, a width above 80 as 80.
     pub fn new(out: &'a mut dyn Write, width: usize, colour: bool) -> TextPage<'a> {
         TextPage { out, width: width.clamp(40, 80), colour }
     }
@@ -100,7 +100,7 @@ impl<'a> TextPage<'a> {
         self.line(&line)
     }
 
-    /// Writes one line of spans, cut at the page's width, without trailing blanks. Neighbours of one tone are painted together.
+    /// Writes one line of spans, cut at the page's width, without trailing blanks. Neighbours of one tone share an escape.
     pub fn line(&mut self, spans: &[StyledText]) -> io::Result<()> {
         let mut pieces: Vec<StyledText> = Vec::new();
         for span in spans {
@@ -141,7 +141,7 @@ impl<'a> TextPage<'a> {
         self.flow(indent, indent, &[StyledText::new(text, tone)])
     }
 
-    /// Writes a label, and a paragraph that hangs beside it.
+    /// Writes a label, and beside it a paragraph with a hanging indent.
     pub fn labelled(&mut self, label: &str, text: &[StyledText]) -> io::Result<()> {
         let mut spans = vec![StyledText::new(format!("{label:<LABEL$}"), Tone::Strong)];
         spans.extend_from_slice(text);

@@ -1,4 +1,4 @@
-//! The section of the agents of a fleet, with the slowest generator.
+//! The section of the agents of a fleet, with a note on the slowest generator.
 
 use super::{Cell, Column, Note, ReportTable, Section, Tone};
 use crate::report::format;
@@ -54,7 +54,7 @@ fn table(agents: &[StoredAgent]) -> ReportTable {
     table
 }
 
-/// Returns the agent with the latest generator.
+/// Returns a note on the agent whose generator has the largest lag.
 fn slowest(agents: &[StoredAgent]) -> Option<super::SectionPart> {
     if agents.len() < 2 {
         return None;

@@ -1,9 +1,10 @@
-//! Amounts with their units: what a limit serves, the bounds of a capacity, the CPU of the generator.
+//! Amounts with their units: the value of a limit, the bounds of a capacity, the CPU of the generator.
 
 use crate::report::format;
 use crate::report::stored::{CapacityGoal, Generator, StoredLimit};
 
-/// Returns the share of its CPU that the generator used, and of how much: `31 % of 2 threads`, or of fewer cores than threads.
+/// Returns the share of its CPU that the generator used: `31 % of 2 threads`, or `31 % of 1.5 cores for 2 threads` if there
+/// are fewer cores than threads.
 pub fn cpu(own: &Generator) -> String {
     let share = format::percent(own.cpu_share);
     match own.threads {
@@ -29,7 +30,7 @@ pub fn limit_found(limit: &StoredLimit) -> String {
     }
 }
 
-/// Returns a number of a limit's unit.
+/// Returns a value in the unit of a limit.
 pub fn limit_amount(limit: &StoredLimit, value: u64) -> String {
     match limit.unit.as_str() {
         "ms" => format::duration(value as f64 * 1e6),

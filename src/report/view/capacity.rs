@@ -64,7 +64,7 @@ fn goals(capacity: &Capacity) -> ReportTable {
     table
 }
 
-/// Returns the notes on a goal's bounds.
+/// Returns the details of a goal: its throughput, the cause of its bound, its latencies and its notes.
 fn details(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
     let mut details = Vec::new();
     if let Some(throughput) = goal.throughput.filter(|throughput| Some(*throughput) != goal.lower) {
@@ -86,7 +86,7 @@ fn details(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
     details
 }
 
-/// Returns a load with the part of its unit that a table needs.
+/// Returns a load with a short unit, for a table.
 fn load(capacity: &Capacity, load: f64) -> String {
     match capacity.by.as_str() {
         "rate" => format!("{load}/s"),
@@ -190,7 +190,7 @@ fn backlog_growth(growth: Option<&StoredBacklogGrowth>) -> Cell {
     })
 }
 
-/// Returns why trials are not counted, each reason once.
+/// Returns notes on the trials that are not counted, one for each reason.
 fn invalid(capacity: &Capacity) -> Vec<SectionPart> {
     let mut seen: Vec<&str> = Vec::new();
     let mut notes = Vec::new();

@@ -18,17 +18,17 @@ pub struct Claim {
     pub word: Cell,
     /// The claim.
     pub what: String,
-    /// The phase it is about, if it is about one.
+    /// The phase, if the claim is about a single phase.
     pub phase: Option<String>,
     /// The observed value.
     pub observed: String,
-    /// Its options: the window, and whether it ends the run.
+    /// The options of an assertion: its window, and whether a failure ends the run.
     pub conditions: String,
     /// Further details, one line each.
     pub details: Vec<String>,
     /// The result, given the state of the whole run.
     pub state: ClaimState,
-    /// The kind of failure, if it is one.
+    /// The kind of failure, if the claim failed.
     pub failure: &'static str,
 }
 
@@ -45,7 +45,7 @@ pub enum ClaimState {
     Skipped,
 }
 
-/// Returns all claims of a run; in each group failed ones come first.
+/// Returns all claims of a run. Assertions that do not hold come first.
 pub fn all(result: &RunResult) -> Vec<Claim> {
     let assertions = sorted(result).into_iter().map(|(_, own)| explained(result, own));
     let goals = result.capacity.iter().flat_map(|capacity| &capacity.goals);
@@ -56,7 +56,8 @@ pub fn all(result: &RunResult) -> Vec<Claim> {
     claims.map(|claim| Claim { state: in_run(result, &claim), ..claim }).collect()
 }
 
-/// Returns a failed assertion with the most frequent failure of its phase, its meaning and the remedy.
+/// Returns the claim of an assertion. A failed assertion has the most frequent failure of its phase, its meaning and the
+/// remedy among its details.
 fn explained(result: &RunResult, assertion: &StoredAssertion) -> Claim {
     let mut claim = of_assertion(assertion);
     if claim.state == ClaimState::Failed
@@ -202,7 +203,7 @@ fn of_limit(limit: &StoredLimit) -> Claim {
         state: match severity_of_limit(limit) {
             Tone::Bad => ClaimState::Failed,
             Tone::Good => ClaimState::Passed,
-            // No value was configured, and no limit was found.
+            // No value was configured, and the limit was not reached, changes, or could not be measured.
             _ => ClaimState::Skipped,
         },
         failure: limit.verdict.as_str(),

@@ -16,11 +16,11 @@ pub struct ConditionView {
     pub at: String,
     /// The phase, the share, the time, and whether the profile expects it.
     pub facts: Vec<String>,
-    /// The meaning and, unless it is expected, the remedy. Empty if this version does not know the name.
+    /// The meaning and, unless the condition is expected, the remedy. Empty if this version does not know the name.
     pub advice: Vec<&'static str>,
     /// The first reply of its kind, line by line.
     pub sample: Vec<String>,
-    /// The start and the length of the time in which it occurred, in percent of the run.
+    /// The start and the length of the time in which the condition occurred, in percent of the run.
     pub seen_percent: [String; 2],
 }
 
@@ -93,8 +93,8 @@ fn condition(result: &RunResult, i: usize, row: &StoredCondition) -> ConditionVi
     }
 }
 
-/// Returns the sort key of a condition: failures come first, then ends of sessions beside their messages, then expected
-/// refusals. Within each group the most frequent comes first.
+/// Returns the sort key of a condition: failures come first, then conditions without a failed arrival, then expected
+/// refusals. Within each group the most frequent condition comes first.
 fn rank(row: &StoredCondition) -> (bool, bool, std::cmp::Reverse<u64>) {
     (row.expected, row.is_manner(), std::cmp::Reverse(row.count))
 }

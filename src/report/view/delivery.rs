@@ -6,7 +6,7 @@ use crate::report::stored::RunResult;
 use crate::report::stored::delivery::{StoredClock, StoredDelivery, StoredPhaseDelivery};
 use crate::verdict::grammar::{DeliveryCount, Subject};
 
-/// The silence, in seconds, after which a relay counts as finished.
+/// If the last delivery was less than this many seconds before the end of the wait, the relay was still delivering.
 const STILL_DELIVERING: f64 = 1.0;
 /// The largest number of lines under a failed assertion.
 const NAMED: usize = 6;
@@ -131,7 +131,8 @@ fn times(result: &RunResult) -> ReportTable {
     table
 }
 
-/// Returns the bound of the error of the receiver's clock, in seconds, if it is another clock.
+/// Returns the bound of the error of the clock offset, in seconds, if the receiver has another clock and the offset is
+/// known.
 fn clock_bound(result: &RunResult) -> Option<f64> {
     match result.delivery.as_ref()?.clock? {
         StoredClock::Offset { bound_s, .. } => Some(bound_s),
@@ -143,7 +144,7 @@ fn within(bound: f64) -> Cell {
     Cell::number(format!("+- {}", format::seconds(bound)))
 }
 
-/// Returns the first messages that an assertion on deliveries is about, one line each.
+/// Returns the first messages or bounces that made an assertion on deliveries fail, one line each.
 pub(super) fn details(result: &RunResult, subject: &Subject, phase: Option<&str>) -> Vec<String> {
     let (Some(delivery), Subject::Delivery(count)) = (&result.delivery, subject) else { return Vec::new() };
     match count {
@@ -173,8 +174,8 @@ pub(super) fn details(result: &RunResult, subject: &Subject, phase: Option<&str>
     }
 }
 
-/// Returns how long there was no delivery when the wait ended, which shows whether missing messages are lost or still
-/// queued.
+/// Returns a sentence on how long there had been no delivery when the wait ended. A short time means that missing messages
+/// may still be queued.
 fn silence(delivery: &StoredDelivery) -> String {
     match delivery.silent_s {
         Some(silent) => {

@@ -1,4 +1,4 @@
-//! The section of events: their commands, how these ended, and their effects on the arrivals.
+//! The section of events: their commands, how the commands ended, and the effects of the events on the arrivals.
 
 use super::claims::{Claim, ClaimState};
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility};
@@ -73,7 +73,7 @@ pub(super) fn claim(event: &StoredEvent) -> Claim {
             StoredEventStatus::Waiting | StoredEventStatus::Running | StoredEventStatus::Stopped => {
                 ClaimState::Skipped
             }
-            // Without the event the run shows nothing.
+            // If the command failed, the run does not show the effect of the event.
             StoredEventStatus::Failed
             | StoredEventStatus::TimedOut
             | StoredEventStatus::NotStarted
@@ -109,7 +109,7 @@ fn commands(result: &RunResult) -> ReportTable {
     table
 }
 
-/// Returns the events with an effect, and their places in the result.
+/// Returns the events with an effect, and their indexes in the result.
 fn with_effect(result: &RunResult) -> impl Iterator<Item = (usize, &StoredEvent, &StoredEffect)> {
     let events = result.events.iter().enumerate();
     events.filter_map(|(i, event)| event.effect.as_ref().map(|effect| (i, event, effect)))
@@ -196,7 +196,7 @@ fn sides(result: &RunResult) -> ReportTable {
     table
 }
 
-/// Returns the deliveries of the recipients accepted before and after.
+/// Returns the deliveries of the recipients that were accepted before and after each event.
 fn deliveries(result: &RunResult) -> ReportTable {
     let columns = [Column::words("event").grouped(), Column::words("accepted")];
     let counts = ["recipients", "delivered", "bounced", "missing"].map(Column::number);
@@ -219,7 +219,8 @@ fn deliveries(result: &RunResult) -> ReportTable {
     table
 }
 
-/// Returns how each failed command ended, and the outputs: all on the page, only those of failed commands elsewhere.
+/// Returns how each failed command ended, and the outputs. The page shows the outputs of all commands, other formats only
+/// those of failed commands.
 fn outputs(result: &RunResult) -> Vec<SectionPart> {
     let mut notes = Vec::new();
     for event in &result.events {

@@ -45,7 +45,7 @@ pub fn section(result: &RunResult) -> Section {
         ("memory", Cell::bytes(own.peak_rss_bytes, at("peak_rss_bytes")), "resident, at most"),
         ("local ports", Cell::count(own.ports_used, at("ports_used")), "used, at most"),
     ] {
-        // Values that were not measured (as in a search) have no row.
+        // Values that were not measured (as in a search) are 0, and have no row.
         if !cell.text.starts_with('0') {
             table.fact(what, cell, meaning);
         }
@@ -85,11 +85,11 @@ pub fn ledger(result: &RunResult) -> Section {
         }
         table.rows.sort_by_key(|row| !["messages", "connections"].contains(&row.cells[0].text.as_str()));
         let delivered = ledger.get("messages").and_then(Value::as_u64);
-        // A search has no counts to compare with.
+        // A search has no phases, so there are no counts of the client.
         if let Some(delivered) = delivered.filter(|_| !result.phases.is_empty()) {
             let sum = |of: fn(&StoredPhase) -> u64| result.phases.iter().map(of).sum::<u64>();
             let accepted = sum(|phase| phase.transactions.accepted);
-            // Messages whose replies were not read at the end may be counted, too.
+            // The listener may have counted messages whose final replies the client did not read.
             let open = sum(|phase| phase.transactions.in_doubt + phase.transactions.interrupted);
             let client = format!(
                 "{} accepted, {} in doubt, in all phases",
@@ -112,7 +112,7 @@ pub fn ledger(result: &RunResult) -> Section {
     }
 }
 
-/// Adds the plain values of a JSON value to the table. The name of each consists of the keys on the way to it.
+/// Adds the plain values of a JSON value to the table. The name of a value consists of the keys that lead to it.
 pub fn flatten(value: &Value, path: &str, name: &str, table: &mut ReportTable) {
     match value {
         Value::Object(fields) => {

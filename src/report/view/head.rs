@@ -18,11 +18,11 @@ pub struct Head {
     pub exit_code: Cell,
     /// The assertion that stopped the run, if one did.
     pub aborted_by: Option<String>,
-    /// Whether the numbers can be trusted, in a sentence.
+    /// Whether the measurement is valid, in a sentence.
     pub validity: Cell,
-    /// The reasons against them, by name and in words.
+    /// The reasons why the run is invalid, by name and in words.
     pub reasons: Vec<(String, String)>,
-    /// Warnings that do not make the numbers wrong.
+    /// Warnings that do not make the run invalid.
     pub warnings: Vec<String>,
     /// The most frequent failure, if nothing was accepted.
     pub foremost: Option<Box<ConditionView>>,
@@ -100,7 +100,7 @@ fn severity(status: StoredStatus) -> Tone {
     }
 }
 
-/// Returns that the generator kept up, with its figures.
+/// Returns the sentence that the measurement is valid, with the figures of the generator.
 fn kept_up(generator: &Generator) -> String {
     let cpu = format::percent(generator.cpu_share);
     match generator.lag_p99_ns {

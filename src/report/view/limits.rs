@@ -1,11 +1,11 @@
-//! The section of limits: how much was served, the configured values, and how the listener enforced them.
+//! The section of limits: the values that were served, the configured values, and how the listener enforced the limits.
 
 use super::claims::status_of_limit;
 use super::{Cell, Column, ReportTable, Section, amounts};
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredLimit, StoredLimitVerdict, StoredShownBy};
 
-/// The largest length of a reply that is shown.
+/// The largest length of a reply that is shown, in columns.
 const LONGEST_REPLY: usize = 400;
 
 /// Returns the limits of a run.
@@ -41,7 +41,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// Returns how many limits have each result.
+/// Returns the number of limits with each result, as text.
 pub(super) fn tally(limits: &[StoredLimit]) -> String {
     let mut counts: Vec<(StoredLimitVerdict, usize)> = Vec::new();
     for limit in limits {
@@ -63,7 +63,7 @@ fn shown_by(limit: &StoredLimit) -> String {
     }
 }
 
-/// Returns how a limit showed; empty for a rule that is obeyed, or a limit that was not reached.
+/// Returns how a limit showed; empty for a rule that the listener follows, or for a limit that was not reached.
 fn details(limit: &StoredLimit) -> Vec<String> {
     let is_rule_kept = limit.verdict == StoredLimitVerdict::Found && limit.unit == "reply";
     let is_not_reached = limit.verdict == StoredLimitVerdict::NotReached && limit.remarks.is_empty();

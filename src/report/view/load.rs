@@ -69,7 +69,7 @@ fn table(result: &RunResult, several: bool) -> ReportTable {
         }));
         row.extend([
             match &phase.drained {
-                // An earlier version stored the result without this count.
+                // A result of an earlier version does not have this count.
                 None => Cell::not_available(),
                 Some(drained) => Cell::count(drained.accepted, at("drained/accepted")),
             },
@@ -113,7 +113,7 @@ fn counts<const N: usize>(named: [(u64, &str); N]) -> impl Iterator<Item = Strin
     named.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", format::count(n)))
 }
 
-/// Returns the arrivals that ended after the window of a phase, which are in no rate.
+/// Returns the arrivals that started or were accepted after the window of a phase. They count in no rate.
 fn drained(phase: &StoredPhase) -> Option<String> {
     let drained = phase.drained.as_ref()?;
     (drained.accepted > 0 || drained.started > 0).then(|| {
@@ -126,7 +126,8 @@ fn drained(phase: &StoredPhase) -> Option<String> {
     })
 }
 
-/// Returns the sessions of each address of the listener; `None`: all went to one without a failure.
+/// Returns the sessions of each address of the listener; `None` if all sessions connected to one address, without a
+/// failure.
 fn addresses(phase: &StoredPhase) -> Option<String> {
     if phase.addresses.len() < 2 && phase.addresses.iter().all(|address| address.failures == 0) {
         return None;

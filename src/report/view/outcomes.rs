@@ -4,7 +4,7 @@ use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibil
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredPhase};
 
-/// The title of the column that says whether the counts of a phase reconcile.
+/// The title of the column that shows whether the counts of a phase reconcile.
 pub const COUNTS: &str = "counts";
 
 /// One outcome: its name, its field in the result, its severity, its count.
@@ -73,7 +73,7 @@ pub fn section(result: &RunResult) -> Section {
     }
 }
 
-/// Returns the count of an outcome in the phase at this place.
+/// Returns the count of an outcome in the phase with this index.
 fn cell(i: usize, phase: &StoredPhase, ending: &Ending) -> Cell {
     Cell::count((ending.count)(phase), format!("/phases/{i}/{}", ending.field))
 }

@@ -8,10 +8,10 @@ use super::{
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredPhase, StoredRetry};
 
-/// The quantiles in text.
+/// The quantiles that text shows.
 const QUANTILES: [ShownQuantile; 4] = [(0.5, 0), (0.9, 2), (0.95, 3), (0.99, 0)];
 
-/// The name of the metric.
+/// The stored name of the metric.
 const TIME_TO_ACCEPT: &str = "time_to_accept";
 
 /// Returns the section of retries; empty if nothing was tried again.

@@ -1,4 +1,4 @@
-//! The sections of the steps: where the time goes.
+//! The section of the steps: how much of the time each step takes.
 
 use super::times::{self, Placed, missing, numbers};
 use super::{
@@ -8,7 +8,7 @@ use super::{
 use crate::report::format;
 use crate::report::stored::{RunResult, StoredMetric, StoredPhase};
 
-/// The quantiles in text.
+/// The quantiles that text shows.
 const QUANTILES: [ShownQuantile; 3] = [(0.5, 0), (0.9, 3), (0.99, 0)];
 
 /// The steps of a whole phase, as parts of a bar.
@@ -20,9 +20,9 @@ pub struct StepBar {
     pub unit: String,
     /// The mean of all steps of one arrival together.
     pub total: String,
-    /// In the order of a session.
+    /// The steps, in the order of the result.
     pub parts: Vec<StepShare>,
-    /// The time of an arrival beyond its steps, if it is long.
+    /// The mean service time of an arrival beyond its steps, if it is more than half the time of the steps.
     pub rest: Option<String>,
     /// Whether commands were sent together, so that their steps overlap.
     pub overlaps: bool,
@@ -33,15 +33,15 @@ pub struct StepBar {
 pub struct StepShare {
     /// The step.
     pub name: String,
-    /// Its part of the bar, in percent.
+    /// The part of the bar, in percent.
     pub percent: String,
-    /// Its mean for each arrival.
+    /// The mean time for each arrival.
     pub mean: String,
     /// The share, as text.
     pub share: String,
 }
 
-/// Returns where the time of a run goes.
+/// Returns the section of the steps of a run.
 pub fn section(result: &RunResult) -> Section {
     let by_phase = result.metrics_by_phase();
     let several = is_several(result);
@@ -116,7 +116,7 @@ fn bar(phase: &StoredPhase, all: &[Placed<'_>], steps: &[Placed<'_>]) -> Option<
     })
 }
 
-/// Returns each step of a phase in percentiles, with its share of the whole time.
+/// Returns the percentiles of each step of a phase, and its share of the time of all steps.
 fn percentiles(steps: &[Placed<'_>]) -> ReportTable {
     let mut columns = vec![
         Column::words("step"),

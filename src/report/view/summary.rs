@@ -8,7 +8,7 @@ use crate::report::stored::{RunResult, StoredPhase};
 /// A sentence about a phase or a search, with figures in it.
 #[derive(Clone, Debug)]
 pub struct SummaryLine {
-    /// The phase.
+    /// The name of the phase or the goal, `limits` or `capacity`.
     pub name: String,
     /// The parts of the sentence.
     pub parts: Vec<Cell>,
@@ -20,7 +20,7 @@ impl SummaryLine {
     }
 }
 
-/// Returns the sentence on the load of a phase.
+/// Returns a sentence on the load of each phase, and on each search.
 pub fn asked(result: &RunResult) -> Vec<SummaryLine> {
     let line = |(i, phase): (usize, &StoredPhase)| {
         let mut parts = vec![
@@ -54,7 +54,7 @@ pub fn asked(result: &RunResult) -> Vec<SummaryLine> {
     lines
 }
 
-/// Returns the sentence on the result of a phase.
+/// Returns a sentence on the result of each measured phase, of the limits and of each goal.
 pub fn happened(result: &RunResult) -> Vec<SummaryLine> {
     let line = |(i, phase): (usize, &StoredPhase)| SummaryLine::new(&phase.name, outcome(result, i, phase));
     let mut lines: Vec<SummaryLine> = measured(result).map(line).collect();
@@ -68,7 +68,7 @@ pub fn happened(result: &RunResult) -> Vec<SummaryLine> {
     lines
 }
 
-/// Returns the sentence on the deliveries.
+/// Returns the part of a sentence on the deliveries of a phase.
 fn came_out(i: usize, delivery: &StoredPhaseDelivery) -> Vec<Cell> {
     let mut parts = vec![
         Cell::words(", "),

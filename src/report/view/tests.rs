@@ -49,7 +49,7 @@ impl Formats {
         ]
     }
 
-    /// Checks that each format holds its own part of these.
+    /// Checks that each format holds its text of `parts`, in the order of [`Formats::all`].
     #[track_caller]
     fn hold(&self, parts: [&str; 4]) {
         for ((name, text), part) in self.all().into_iter().zip(parts) {
@@ -57,7 +57,7 @@ impl Formats {
         }
     }
 
-    /// Checks that no format holds any of these.
+    /// Checks that no format holds a text of `parts`.
     #[track_caller]
     fn lack(&self, parts: &[&str]) {
         for (name, text) in self.all() {
@@ -157,7 +157,7 @@ fn what_an_assertion_observed_is_written_as_in_the_table() {
     let formats = Formats::of(&result);
     formats.hold(["9.66 ms"; 4]);
     formats.lack(&["9.658"]);
-    // If the shorter number would read like the bound, the longer one is kept.
+    // If the rounded number would look equal to the bound, the stored number is kept.
     result.assertions[0].expr = "response p99 < 9.66ms".to_owned();
     Formats::of(&result).hold(["9.658 ms"; 4]);
 }

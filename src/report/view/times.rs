@@ -1,7 +1,7 @@
 //! The section of times: response and service time, separately for each outcome.
 //!
 //! # Decisions
-//! - Response time is always shown with service time: the difference is the wait that a client would have had.
+//! - Response time is always shown with service time: the difference is the time that an arrival waited for its start.
 //! - There are no averages, and times of different outcomes are never mixed.
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
 use crate::report::format;
 use crate::report::stored::{Percentile, PercentileStatus, RunResult, StoredMetric};
 
-/// The quantiles in text.
+/// The quantiles that text shows.
 const QUANTILES: [ShownQuantile; 5] = [(0.5, 0), (0.9, 3), (0.95, 2), (0.99, 0), (0.999, 1)];
 
 /// A metric with its place in the result.
@@ -87,7 +87,7 @@ fn shown<'a>(metrics: &[Placed<'a>]) -> Vec<Placed<'a>> {
     outcomes.iter().flat_map(of).collect()
 }
 
-/// Waits too short to matter and whole sessions are details.
+/// Returns the formats that show a metric. Whole sessions, and waits and setups below 1 ms, are only on the page.
 fn place_of(metric: &StoredMetric) -> Visibility {
     match metric.name.as_str() {
         "session" => Visibility::Page,
@@ -119,7 +119,7 @@ pub(super) fn percentile(own: &Percentile, at: usize, k: usize) -> Cell {
     }
 }
 
-/// Returns why some percentiles are not shown, or not exactly.
+/// Returns notes on percentiles that are not available, and on percentiles that are lower bounds.
 pub(super) fn missing<'a>(
     metrics: impl Iterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],
@@ -128,7 +128,7 @@ pub(super) fn missing<'a>(
     percentile_notes(metrics, shown, without_end)
 }
 
-/// Returns these notes. `what` names the arrivals whose times are lower bounds.
+/// Returns these notes. `without_end` is the end of the sentence about the arrivals whose times are lower bounds.
 pub(super) fn percentile_notes<'a>(
     metrics: impl Iterator<Item = &'a StoredMetric>,
     shown: &[ShownQuantile],
