@@ -2,8 +2,8 @@
 //!
 //! # Decisions
 //! - The page is the page of the report, with the values so far. It is rendered once a second for all viewers together, and
-//!   only while there is a viewer. At the end the stored report takes its place.
-//! - Each update carries the whole state. A slow viewer skips updates, and no queue grows for it.
+//!   only while there is a viewer. At the end the stored report replaces it.
+//! - Each update contains the complete state. A slow viewer skips updates, and no queue grows for it.
 //! - `guard` decides which requests may view and stop the run, `serve` answers them.
 
 mod guard;

@@ -35,7 +35,7 @@ pub struct Settings {
     pub beyond_loopback: bool,
 }
 
-/// Why an endpoint cannot be used. Nothing was sent.
+/// Why an endpoint cannot be used. The run has not started.
 #[derive(Debug, Error)]
 pub enum SetupError {
     /// A URL is wrong.
@@ -58,7 +58,7 @@ pub struct ObservedRun<'a> {
     pub description: RunDescription,
     /// The run directory.
     pub directory: &'a Path,
-    /// The way to stop it.
+    /// The way to stop the run.
     pub stop_control: StopControl,
     /// Prints a line for the user.
     pub say: Arc<dyn Fn(&str) + Send + Sync>,
@@ -76,7 +76,7 @@ impl Endpoints {
     /// Binds all endpoints of the settings.
     ///
     /// # Errors
-    /// A port cannot be bound, or an address is not allowed. Nothing was sent yet.
+    /// A port cannot be bound, or an address is not allowed.
     pub fn bind(settings: &Settings) -> Result<Endpoints, SetupError> {
         let socket = |address: SocketAddr| {
             let listener = settings.bind("--dashboard", address)?;
@@ -129,7 +129,7 @@ impl Endpoints {
 }
 
 impl Settings {
-    /// Binds a port. It must be on loopback unless the user allows other addresses.
+    /// Binds a port. The port must be on loopback unless the user allows other addresses.
     ///
     /// # Errors
     /// The address is not loopback and was not allowed, or the kernel refuses to bind it.
@@ -148,7 +148,7 @@ impl Settings {
     /// Checks that a run may be exported to this address.
     ///
     /// # Errors
-    /// It is not loopback and was not allowed.
+    /// The address is not loopback and was not allowed.
     fn allows(&self, flag: &str, address: SocketAddr) -> Result<(), SetupError> {
         if address.ip().to_canonical().is_loopback() || self.beyond_loopback {
             return Ok(());
@@ -159,7 +159,7 @@ impl Settings {
     }
 }
 
-/// Draws a token from the system's randomness: it is a secret, and no seed may reveal it.
+/// Draws a token from the system's randomness. The token is a secret, which the seed of a run must not determine.
 fn token() -> Result<AccessToken, SetupError> {
     let mut random = [0; 32];
     SysRng

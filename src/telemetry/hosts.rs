@@ -1,7 +1,7 @@
 //! Checks whether a request names this machine's loopback, as every request from this machine does.
 //!
-//! A foreign page can have a domain of its own that resolves to this machine (DNS rebinding), and the browser then
-//! sends that domain. The port does not matter: behind `ssh -L` the browser uses another one.
+//! The domain of a foreign page can resolve to this machine (DNS rebinding), and the browser then sends this domain. The
+//! port does not matter: behind `ssh -L` the browser uses another port.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use axum::http::uri::Authority;
 pub fn is_loopback(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else { return false };
     let name = authority.host();
-    // The name must have no user before it, and only a port may follow.
+    // There must be no user before the name, and only a port may follow the name.
     let whole = match host.strip_prefix(name) {
         Some("") => true,
         Some(_) => authority.port_u16().is_some(),

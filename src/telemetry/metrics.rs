@@ -1,6 +1,6 @@
 //! The metrics of a run for monitoring systems: the current values, and the only table of names, units and labels.
 //!
-//! `prometheus` and `otlp` write the metrics. Both use the table, so that they cannot differ. `buckets` turns a
+//! `prometheus` and `otlp` write the metrics. Both use the table, so that their metrics cannot differ. `buckets` turns a
 //! distribution into buckets.
 //!
 //! # Decisions
@@ -36,7 +36,7 @@ use agents::AgentSeries;
 /// The prefix of the names of the steps' metrics.
 const STEP: &str = "step.";
 
-/// The facts about a run that are known before it begins.
+/// The facts about a run that are known before the run starts.
 #[derive(Clone, Debug)]
 pub struct RunInfo {
     /// The identifier of the run, as in its messages.
@@ -101,7 +101,7 @@ impl RunMetrics {
                 self.at = interval.start + interval.length;
             }
             RunEvent::Agents(agents) => self.agents = AgentSeries::of(agents),
-            // No value of a command is known before the end.
+            // No metric is about the commands of events.
             RunEvent::Commands(_) => {}
             RunEvent::Over(result) => {
                 self.at = self.at.max(Duration::try_from_secs_f64(result.took_s).unwrap_or_default());
@@ -318,7 +318,7 @@ impl<'a> MetricSample<'a> {
     }
 }
 
-/// How transactions end. They are never shed.
+/// The outcomes of transactions: all except `shed`.
 const ENDED: &[Outcome] = Outcome::ALL.split_at(Outcome::Shed as usize).0;
 
 /// The table of the exported metrics.

@@ -1,7 +1,8 @@
-//! Exports a run in progress: as a live page for people, and as metrics for machines. It measures and judges nothing.
+//! Exports a run in progress: as a live page for people, and as metrics for machines. The module measures and judges
+//! nothing.
 //!
-//! Each [`Exporter`] has one output. All exporters share one thread with a runtime of its own. The workers do not know
-//! them. The thread that adds up the seconds passes each second on and never waits, so a slow exporter delays only
+//! Each [`Exporter`] has one output. All exporters share one thread with its own runtime. Workers do not depend on
+//! exporters: the thread that adds up the seconds passes each second on and never waits, so a slow exporter delays only
 //! itself.
 
 pub mod dashboard;
@@ -38,12 +39,12 @@ const POLL: Duration = Duration::from_millis(50);
 /// An event of a run, for its exporters.
 #[derive(Clone, Debug)]
 pub enum RunEvent {
-    /// A second has passed. Holds everything that was counted in it. There is one event for each second of the run, in
-    /// order.
+    /// A second has passed. The interval holds everything that was counted in this second. There is one event for each
+    /// second of the run, in order.
     Second(Arc<Interval>),
-    /// The state of the agents of a fleet, followed by the second.
+    /// The state of the agents of a fleet. The event of the same second follows.
     Agents(Arc<Vec<AgentProgress>>),
-    /// A command of an `[[event]]` began or ended. Holds all of them, as far as they are known.
+    /// The command of an `[[event]]` started or ended. The list holds the current records of all events.
     Commands(Arc<Vec<EventRun>>),
     /// The run has ended and has its verdict. No event follows.
     Over(Arc<RunResult>),
@@ -68,7 +69,7 @@ pub struct Exporters {
 #[derive(Debug)]
 struct Thread {
     handle: JoinHandle<()>,
-    /// Dropped when the user cancels the wait.
+    /// Dropped when the wait ends, which cancels exporters that have not finished.
     patience: oneshot::Sender<()>,
     /// Warnings for the user.
     remarks: mpsc::Receiver<Vec<String>>,
@@ -78,7 +79,7 @@ impl Exporters {
     /// Starts the exporters. Without any exporter no thread is started.
     ///
     /// # Errors
-    /// There is no thread, or no descriptor for its runtime.
+    /// The thread or its runtime cannot be created.
     pub fn start(exporters: Vec<Box<dyn Exporter>>) -> io::Result<Exporters> {
         if exporters.is_empty() {
             return Ok(Exporters::default());
@@ -96,7 +97,7 @@ impl Exporters {
                     _ = lost => {}
                 }
             });
-            // Open connections must not keep the thread.
+            // The thread must not wait for open connections.
             runtime.shutdown_background();
         })?;
         Ok(Exporters { exporters: senders, thread: Some(Thread { handle, patience, remarks }) })
@@ -161,7 +162,7 @@ mod tests {
     use crate::collector::tally::Tally;
     use crate::report::fixtures;
 
-    /// Counts the seconds. It can be made to wait forever after the end.
+    /// Lists the seconds. With `waits` the exporter never finishes.
     struct Counting {
         waits: bool,
     }

@@ -2,11 +2,11 @@
 //!
 //! # Decisions
 //! - The metrics are those of the table in `metrics`. A name has a dot after its first word, and neither a unit nor `_total`.
-//!   A receiver that forwards the metrics to Prometheus adds both, and so arrives at the names that `prometheus` serves.
-//!   The description of the run (`MetricKind::Info`) is sent as attributes of the resource, not as a metric.
+//!   A receiver that forwards the metrics to Prometheus adds both, so that Prometheus gets the names that `prometheus`
+//!   serves. The description of the run (`MetricKind::Info`) is sent as attributes of the resource, not as a metric.
 //! - A push takes at most `ANSWER`, which is shorter than the interval between two pushes. A receiver that is slow or
-//!   unreachable therefore neither delays the run nor lets a queue grow. All values are cumulative: the next push carries
-//!   what a lost push contained.
+//!   unreachable therefore neither delays the run nor lets a queue grow. All values are cumulative, so the next push contains
+//!   the values of a lost push.
 //! - After the end of the run the exporter takes at most `LAST`. A push in progress is cancelled in favour of the final push.
 //! - Each push opens its own connection. Only `http` is supported; a collector on this machine can forward with TLS.
 
@@ -46,7 +46,7 @@ use crate::collector::histogram::Hist;
 
 /// The time between two pushes, in seconds of the run.
 const EVERY: u64 = 5;
-/// A push that takes longer has failed.
+/// The maximum time of a push; a push that takes longer has failed.
 const ANSWER: Duration = Duration::from_secs(3);
 /// The maximum number of attempts to push the final values.
 const LAST_TRIES: u32 = 3;
@@ -54,7 +54,7 @@ const LAST_TRIES: u32 = 3;
 const LAST: Duration = Duration::from_secs(2);
 /// The pause between two of these attempts.
 const PAUSE: Duration = Duration::from_millis(400);
-/// The maximum length of an answer that is read, in bytes. A normal answer has a few bytes.
+/// How many bytes of an answer are read at most. A normal answer has a few bytes.
 const LONGEST_ANSWER: usize = 64 * 1024;
 /// The path for metrics in OTLP over HTTP, relative to the receiver's URL.
 const PATH: &str = "v1/metrics";
@@ -143,7 +143,7 @@ impl OtlpReceiver {
     }
 }
 
-/// Checks a receiver's answer: an error says that it did not take all values (OTLP 1.9, "OTLP/HTTP response").
+/// Checks a receiver's answer. An error means that the receiver did not take all values (OTLP 1.9, "OTLP/HTTP response").
 fn understood(status: StatusCode, body: &[u8]) -> Result<(), String> {
     if status != StatusCode::OK {
         return Err(format!("it answered {status}"));

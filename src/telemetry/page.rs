@@ -11,17 +11,17 @@ use crate::report::view::{Cell, Column, Head, ReportTable, Section, SectionPart,
 pub struct RunProgress {
     /// The planned duration of the load, in seconds; `None` if it is not known.
     pub planned_s: Option<f64>,
-    /// Whether the user has asked it to stop.
+    /// Whether the user has asked the run to stop.
     pub stopping: bool,
     /// Arrivals that were scheduled and wait for their start.
     pub waiting: u64,
     /// Arrivals that have started and not ended.
     pub in_flight: u64,
-    /// The messages that a receiver behind the relay has seen; `None` without a relay.
+    /// The deliveries so far; `None` without a receiver behind the relay.
     pub relay: Option<RelayProgress>,
 }
 
-/// The messages that the relay has delivered so far.
+/// The deliveries of the relay so far, in recipients.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayProgress {
     /// The number of accepted recipients.
@@ -59,7 +59,7 @@ pub fn write(input: PageInput<'_>, progress: RunProgress) -> String {
     html::write_view(view, input)
 }
 
-/// Returns the head of the page: that the run is in progress, and how far it has come.
+/// Returns the head of the page: that the run is in progress, and how much of its time has passed.
 fn head(result: &RunResult, own: Head, progress: RunProgress) -> Head {
     let RunProgress { planned_s, stopping, .. } = progress;
     let took = format::seconds(result.took_s);
@@ -104,8 +104,8 @@ fn open(word: &mut Cell) {
     };
 }
 
-/// Replaces the column that says whether the counts reconcile, which they need not do before the end. It shows the arrivals
-/// that have not ended.
+/// Replaces the column that shows whether the counts reconcile by the arrivals that have not ended. Before the end of the
+/// run the counts need not reconcile.
 fn outcomes(result: &RunResult, section: &mut Section, progress: RunProgress) {
     section.lead = "So far: what waits or is in flight has not ended.";
     section.blocks.retain(|block| !matches!(block, SectionPart::Note(_)));
@@ -130,7 +130,7 @@ fn outcomes(result: &RunResult, section: &mut Section, progress: RunProgress) {
     }
 }
 
-/// Returns the section on the relay. Before the end, a lost message cannot be told apart from a slow one.
+/// Returns the section on the relay. Before the end of the run a lost message cannot be distinguished from a late one.
 fn delivery(relay: RelayProgress) -> Section {
     let mut table = ReportTable::new(["accepted", "delivered", "in the relay"].map(Column::number));
     table.row([relay.accepted, relay.delivered, relay.queued].map(|n| Cell::number(format::count(n))));

@@ -3,13 +3,13 @@
 //! # Decisions
 //! - `prometheus-client` writes OpenMetrics, because it accepts complete distributions (`encode_histogram`): the
 //!   collector has HDR counts, not observations. `classic` writes Prometheus' classic text, which that library lacks,
-//!   and `protobuf` writes its messages.
+//!   and `protobuf` writes Prometheus' messages.
 //! - A request without `Accept` gets classic text; `exposition` decides what `Accept` prefers.
 //! - On loopback a request must name loopback (see `hosts`), so that no page in a browser of this machine can read the
 //!   metrics.
 //! - The values are those of the last whole second. They are rendered for each request, on the exporters' thread.
-//! - The exporter ends after a scrape that began when the run was over. It waits for one, though not forever: an
-//!   earlier scraper may come once more, and a run shorter than the scrape interval is first seen then.
+//! - After the run the exporter waits, for a limited time, for a scrape that starts after the end: only this scrape reads
+//!   the final values. For a run that is shorter than the scrape interval, it is also the first scrape.
 
 mod classic;
 mod exposition;
@@ -41,7 +41,7 @@ use super::metrics::{
 use super::{Exporter, RunEvent};
 use exposition::ExpositionFormat;
 
-/// How long an answer in progress may take after the end.
+/// How long answers in progress may take after the wait for a scrape.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 /// Serves the metrics of a run.
@@ -58,7 +58,7 @@ struct ScrapeState {
     registry: Registry,
     scraped: Mutex<Scraped>,
     seen: Notify,
-    /// Whether the port is on loopback, so that only its names are answered.
+    /// Whether the port is on loopback, so that a request must name loopback.
     local: bool,
 }
 
@@ -153,7 +153,7 @@ async fn wait(
     }
 }
 
-/// Locks a mutex. It never blocks for long: all users are on one thread, and none waits while it holds the lock.
+/// Locks a mutex. The lock is never contended: all its users are on one thread, and no user waits while holding it.
 fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,7 +21,7 @@ pub struct RunInProgress {
     measured: Measured,
     /// The source of the charts; `None` if only counts are kept.
     timeline: Option<GrowingTimeline>,
-    /// When the user asked the run to stop, if so.
+    /// When the user asked the run to stop; `None` if the user has not.
     stopped: Option<Duration>,
 }
 
@@ -66,8 +66,8 @@ impl RunInProgress {
             None => tally.add_counts(&second.tally),
         }
         *took = second.start + second.length;
-        // A second has only the peak of the run so far. So the peak of this second is known if the peak of the run has
-        // grown; otherwise the sessions at its end are counted.
+        // An interval holds only the peak of the run so far. If this peak has grown, it is the peak of this second.
+        // Otherwise the number of sessions at the end of the second is used.
         let most = if second.gauges.peak_sessions > gauges.peak_sessions {
             second.gauges.peak_sessions
         } else {
@@ -89,7 +89,7 @@ impl RunInProgress {
             }
             let ends = match info.length {
                 Some(_) => over.min(until),
-                // A phase without a length lasts until its list is used up.
+                // A phase without a length lasts until its arrivals are used up.
                 None if counts.scheduled > 0 || counts.arrivals.ended() > 0 => until,
                 None => starts[i] + windows[i],
             };
@@ -110,12 +110,12 @@ impl RunInProgress {
         self.measured.agents = agents.iter().map(|own| own.run.clone()).collect();
     }
 
-    /// Notes that the user has asked the run to stop: no arrivals are scheduled from now on.
+    /// Records that the user has asked the run to stop: no arrivals are scheduled from now on.
     pub fn stopping(&mut self) {
         self.stopped.get_or_insert(self.measured.took);
     }
 
-    /// Returns how long it has run.
+    /// Returns how long the run has lasted.
     pub fn took(&self) -> Duration {
         self.measured.took
     }

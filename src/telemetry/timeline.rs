@@ -1,9 +1,9 @@
-//! The timeline of a run in progress. It can be shown at any second, and is thinned out so that its size stays bounded.
+//! The timeline of a run in progress. It can be shown at any second, and is made coarser so that its size stays small.
 //!
 //! # Decisions
-//! - The length of a run may be unknown, so parts that reach their bound are made coarser: counts are added, and
-//!   columns of the heat map are merged two by two. Quantiles cannot be added, and written rows of the series are not
-//!   changed. Instead the next ones are wider, so that their number grows with the logarithm of the time.
+//! - The length of a run may be unknown, so parts that reach their bound are made coarser. Counts are added, and columns
+//!   of the heat map are merged two by two. Quantiles cannot be added, and written rows of the series are not changed;
+//!   instead, the next stretches and rows are longer, so that their number grows with the logarithm of the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::report::html::timeline::{
     Bands, ConditionRates, ENOUGH, FEWEST, Heat, LEVELS, ROWS_A_DECADE, STRETCHES, StepTimes, Timeline,
 };
 
-/// The number of rows before they become wider: as many as a screen can show.
+/// The number of rows after which the next rows are longer: as many as a screen can show.
 const ROWS: f64 = 300.0;
 /// The number of columns of the heat map.
 const COLUMNS: f64 = 150.0;
@@ -26,13 +26,13 @@ pub struct GrowingTimeline {
     timeline: Timeline,
     /// The planned duration of the run in seconds; 0 if it is unknown.
     planned: f64,
-    /// How many durations the quantiles include so far.
+    /// The number of arrivals so far with the outcome that the quantiles show.
     values: u64,
 }
 
 impl GrowingTimeline {
-    /// Creates the timeline of a run with these phases and this planned duration, if it is known. `has_retries` says
-    /// that messages are tried again.
+    /// Creates the timeline of a run with these phases and this planned duration, if it is known. `has_retries`: messages
+    /// are tried again.
     pub fn new(phases: Vec<String>, planned: Option<Duration>, has_retries: bool) -> GrowingTimeline {
         let planned = planned.map_or(0.0, |planned| planned.as_secs_f64());
         let wide = |most: f64| (planned / most).ceil().max(1.0);
@@ -128,7 +128,7 @@ mod tests {
     fn every_second_is_shown_at_once_and_none_is_lost() {
         for (seconds, planned) in [(1, None), (60, None), (61, Some(60)), (7, Some(3600)), (7200, None)] {
             let mut growing = run(seconds, planned);
-            // A second call changes nothing.
+            // An earlier call must not change the result of the next call.
             growing.so_far();
             let (timeline, series) = growing.so_far();
             let offered: u64 = series

@@ -1,5 +1,5 @@
-//! The server of the live page. It answers with the page and its events, and takes the request to stop. Connections,
-//! viewers, the size of a request's head and the time to send it are limited. Bodies are not read.
+//! The server of the live page. It sends the page and its updates, and accepts the request to stop the run. Connections,
+//! viewers, the size of a request's head and the time to send the head are limited. Bodies are not read.
 
 use std::convert::Infallible;
 use std::io;
@@ -39,13 +39,13 @@ use crate::telemetry::RunInProgress;
 const CONNECTIONS: usize = 64;
 /// The most connections that receive every second.
 const VIEWERS: usize = 16;
-/// The largest head of a request in bytes, and the longest time to send it.
+/// The size of the largest head of a request in bytes, and the longest time to send it.
 const HEAD: usize = 16 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// The pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The content of the event for all viewers.
+/// The latest event for all viewers.
 #[derive(Clone, Debug)]
 enum Broadcast {
     /// There is no event yet.
@@ -84,7 +84,7 @@ struct Pages {
 }
 
 impl LivePage {
-    /// Creates the page of a run that begins. `files` is the folder of its files.
+    /// Creates the page of a run that starts. `files` is the folder of its files.
     pub fn new(run: RunInProgress, guard: Guard, stop_control: StopControl, files: &Path) -> LivePage {
         LivePage {
             pages: Mutex::new(Pages { run, page: None, report: None }),
@@ -119,7 +119,7 @@ impl LivePage {
         self.pages().run.set_agents(agents);
     }
 
-    /// Notes that the run is over, and sends its report.
+    /// Ends the page: sends the report to all viewers, and returns it to later requests.
     pub fn over(&self, report: String) {
         self.told.send_replace(Broadcast::Over(self.sent(&report)));
         self.pages().report = Some(report.into());
@@ -130,7 +130,7 @@ impl LivePage {
         serde_json::to_string(&sent).expect("texts have a JSON form").into()
     }
 
-    /// Returns the current page, rendered at most once a second.
+    /// Returns the current page, rendered at most once for each second of the run.
     fn page(&self) -> Arc<str> {
         let mut pages = self.pages();
         if let Some(report) = &pages.report {
@@ -148,7 +148,7 @@ impl LivePage {
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        // A panic of the lock's holder was printed. A page that may be wrong in part is better than none.
+        // A panic while the lock was held has been printed. A page that may be partly wrong is better than no page.
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -267,7 +267,8 @@ async fn events(State(live_page): State<Arc<LivePage>>) -> Response {
 /// A viewer: the channel of its updates, and its permit.
 type Viewer = (watch::Receiver<Broadcast>, OwnedSemaphorePermit);
 
-/// Returns the next event for a viewer: the latest state, without those between. Nothing follows the end.
+/// Returns the next event for a viewer: the latest state. States that the viewer was too slow for are skipped. No event
+/// follows the report.
 async fn next_event(viewer: Option<Viewer>) -> Option<(Result<Event, Infallible>, Option<Viewer>)> {
     let (mut told, seat) = viewer?;
     loop {

@@ -1,4 +1,4 @@
-//! The agents of a fleet as series: one label value for each of a bounded number of agents.
+//! The agents of a fleet as series of a bounded number: each of the first agents has its own label value.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use crate::report::stored::agent::{StoredAgent, StoredAgentState};
 /// The largest number of values of the label `agent`. The agents with the lowest shards have one value each, and all
 /// others share one.
 pub const MOST: usize = 64;
-/// The label value of these others. No agent has this name.
+/// The label value that the other agents share. No agent has this name.
 const OTHERS: &str = "(others)";
 
 /// The values of one agent, or of all agents that share a label value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentSeries {
-    /// The name of the agent.
+    /// The name of the agent, or `(others)`.
     pub label: String,
-    /// The number of its scheduled arrivals.
+    /// The number of scheduled arrivals.
     pub scheduled: u64,
-    /// The number of its started arrivals.
+    /// The number of started arrivals.
     pub started: u64,
-    /// The number of its accepted arrivals.
+    /// The number of accepted arrivals.
     pub accepted: u64,
-    /// The number of its sessions.
+    /// The number of sessions.
     pub sessions: u64,
-    /// The greatest lateness of its generator in the last second.
+    /// The greatest lateness of a generator in the last second.
     pub lag: Duration,
     /// The number of lost agents behind this label value.
     pub lost: u64,

@@ -1,9 +1,9 @@
 //! A distribution in the buckets that metrics systems use: fixed bounds, and exponential ones.
 //!
 //! # Decisions
-//! - A bucket of the collector (0.1 % wide) counts for the place of its greatest value, which is the value that every
-//!   report shows for it. So a value may count as up to 0.1 % longer than it was, and may cross one bound. No value is
-//!   lost or counted twice. Count, sum, least and greatest value are exact beside the buckets.
+//! - All values of a bucket of the collector (0.1 % wide) count as the greatest value of the bucket, which every report
+//!   shows. So a duration may count as up to 0.1 % longer than it was, and may cross one bound. No value is lost or
+//!   counted twice. Count, sum, least and greatest value are exact.
 //! - The exponential buckets are those that Prometheus and OpenTelemetry share, with the upper bound included. At scale
 //!   4 each is 4.4 % wide, which is also the precision of quantiles. Durations from 10 µs to 10 s need at most 320
 //!   buckets.

@@ -1,4 +1,4 @@
-//! The table and the metrics, from intervals as a run gives them.
+//! Tests of the table and of the metrics, with intervals of a run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -175,7 +175,7 @@ fn every_series_has_the_labels_of_its_row_and_is_there_once() {
     }
 }
 
-/// Other series have no label for agents, so the sum over all series of a name is still that of the run.
+/// No other family has a label for agents, so the sum over all series of a family is still the value of the run.
 #[test]
 fn agents_have_series_of_their_own() {
     let value = |metrics: &RunMetrics, name: &str| -> Vec<(String, f64)> {

@@ -1,4 +1,4 @@
-//! The pushed values, and the valid URLs of a receiver.
+//! Tests of the pushed values, and of the URLs of a receiver.
 
 use std::io;
 use std::sync::Arc;

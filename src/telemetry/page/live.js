@@ -1,5 +1,5 @@
-// Keeps the page of a run in progress up to date: changes are merged from what smtpress sends, so that zoom,
-// scrolling, selections and what is unfolded stay as they are. At the end the page is the report.
+// Keeps the page of a run in progress up to date. The pages that smtpress sends are merged into the shown page, so that
+// zoom, scroll position, selections and unfolded details stay as they are. At the end the page is the report.
 "use strict";
 (() => {
   const bar = document.getElementById("live");
@@ -10,7 +10,7 @@
     if (status.textContent !== words) status.textContent = words;
   };
 
-  // --- Taking over ------------------------------------------------------------------------------------------------------
+  // --- Merging ----------------------------------------------------------------------------------------------------------
   const same = (a, b) => a.nodeName === b.nodeName
     && (a.nodeType !== 1 || (a.id === b.id && a.dataset.chart === b.dataset.chart));
   const become = (old, fresh) => {
@@ -18,7 +18,7 @@
       if (old.data !== fresh.data) old.data = fresh.data;
       return;
     }
-    // What is drawn is not written.
+    // Charts are drawn by `render`, and not merged.
     if (old.matches("figure.chart")) return;
     const kept = (name) => name === "open" && old.nodeName === "DETAILS";
     for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && !kept(name)) old.removeAttribute(name);
@@ -27,7 +27,8 @@
     }
     let at = old.firstChild;
     for (const child of [...fresh.childNodes]) {
-      // Text takes only its own place: sought further on, the text behind a section would be found, and the section removed.
+      // A text node is compared only with the node at its place. A search further on would find the text after a section,
+      // and the section would be removed.
       let found = at;
       if (child.nodeType === 1) while (found && !same(found, child)) found = found.nextSibling;
       else if (found && !same(found, child)) found = null;
@@ -56,7 +57,7 @@
   const draw = (figure) => {
     const chart = drawn.get(figure)?.chart;
     const { min, max } = chart?.scales.x ?? {};
-    // A chart over time is zoomed when it shows neither all that it was drawn with nor all that there is now.
+    // A chart over time is zoomed if it shows neither the whole run as of its last drawing nor the whole run as of now.
     const all = min === 0 && (max === ends.get(figure) || max === end());
     const zoomed = chart?.cursor.sync?.key === "time" && min != null && !all;
     const { left, top } = chart?.cursor ?? {};
@@ -87,11 +88,11 @@
       stale.add(figure);
       if (!observed.has(figure)) sight.observe(figure);
       observed.add(figure);
-      // The report is drawn whole.
+      // At the end of the run all charts are drawn, not only visible ones.
       if (over || seen.has(figure)) draw(figure);
     }
   };
-  // --- Hearing ----------------------------------------------------------------------------------------------------------
+  // --- Receiving --------------------------------------------------------------------------------------------------------
   let waiting = null, held = false, place = "the run directory";
   const show = () => {
     if (!waiting || document.hidden || held) return;
@@ -137,7 +138,7 @@
     say("lost", "smtpress does not answer any more; what is shown is the last that was heard. Look in " + place);
   });
   document.addEventListener("visibilitychange", show);
-  // What is being dragged must not be drawn anew.
+  // A chart must not be drawn again while the user drags the pointer in it.
   addEventListener("pointerdown", (event) => { held = Boolean(event.target.closest(".u-over")); });
   for (const end of ["pointerup", "pointercancel"]) {
     addEventListener(end, () => setTimeout(() => {

@@ -1,6 +1,7 @@
 //! Chooses the form of the metrics that an `Accept` header prefers (RFC 9110 12.5.1).
 
-/// A form of the metrics. If `Accept` matches only by a wildcard, the first form in this order is preferred.
+/// A form of the metrics. Of forms that `Accept` names with equal weight, the first in this order is preferred; of forms that
+/// match only a wildcard, the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ExpositionFormat {
     /// Prometheus' delimited messages, with native histograms.
@@ -38,12 +39,12 @@ impl ExpositionFormat {
         }
     }
 
-    /// Returns the form for an `Accept` header. It is classic text without a header, and if no form is accepted: a
-    /// scraper that cannot parse an answer reports this more clearly than one that gets no answer.
+    /// Returns the form for an `Accept` header. Without a header, or if no form is accepted, it is classic text: a scraper
+    /// that cannot parse an answer reports a clearer error than a scraper that gets no answer.
     pub fn liked(accept: &str) -> ExpositionFormat {
         let ranges: Vec<MediaRange> = accept.split(',').filter_map(MediaRange::read).collect();
         let liking = |form: ExpositionFormat| {
-            // The range that describes a form most closely decides its weight.
+            // The range that describes a form most closely determines the weight of the form.
             let own = ranges.iter().filter_map(|range| Some((range.speaks_for(form)?, range.quality)));
             let (says, quality) = own.max_by_key(|(says, quality)| (*says, *quality))?;
             // Among forms that are named in the header, the richer one is preferred.
@@ -71,7 +72,7 @@ struct MediaRange {
 }
 
 impl MediaRange {
-    /// Parses a range; `None` if it is invalid, and is ignored.
+    /// Parses a range; `None` if it is invalid. Invalid ranges are ignored.
     fn read(text: &str) -> Option<MediaRange> {
         let mut parts = text.split(';').map(|part| part.trim().to_ascii_lowercase());
         let media = parts.next()?;
@@ -105,8 +106,8 @@ impl MediaRange {
             match self.parameters.iter().find(|(own, _)| own == name) {
                 Some((_, own)) if own == value => says += 1,
                 Some(_) => return None,
-                // The media type of Protobuf also has other kinds of messages, so it needs its parameters. That of text
-                // has one form.
+                // The media type of protobuf is also used for other messages, so its parameters are required. The
+                // parameters of a text are not.
                 None if form == ExpositionFormat::Protobuf => return None,
                 None => {}
             }
@@ -134,7 +135,7 @@ mod tests {
             "text/plain; version=0.0.4; charset=utf-8",
             "text/*",
             "text/plain, */*;q=0.1",
-            // As sent by curl, by Go's client, and by a browser.
+            // As sent by a browser.
             "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
             // No form that is served.
             "application/json",

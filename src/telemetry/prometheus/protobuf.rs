@@ -1,4 +1,4 @@
-//! Prometheus' delimited messages, the only form with native histograms beside the classic ones.
+//! Prometheus' delimited messages, the only form that has native histograms in addition to classic histograms.
 //!
 //! # Decisions
 //! - The messages are declared here, with the fields that a run needs, under the names and numbers of `metrics.proto`
@@ -11,7 +11,7 @@ use crate::telemetry::metrics::{
     MetricFamily, MetricKind, MetricSample, MetricUnit, RunMetrics, SampleValue, TABLE, buckets,
 };
 
-/// Prometheus counts smaller values as zero: 2^-128, its own default. The values of a run begin at a nanosecond.
+/// Prometheus counts smaller values as zero: 2^-128, its own default. The least value of a run is a nanosecond.
 const ZERO_THRESHOLD: f64 = 2.938_735_877_055_719e-39;
 
 #[derive(Clone, PartialEq, Message)]
@@ -165,8 +165,8 @@ fn histogram(hist: &Hist) -> HistogramMessage {
     }
 }
 
-/// Returns runs of filled buckets as (number of empty buckets before, length), and the counts as differences. The
-/// distance of the first run counts from 0.
+/// Returns the spans of filled buckets as (offset, length), and the counts as differences. An offset is the number of
+/// empty buckets since the span before; for the first span it is the index of its first bucket.
 fn spans(filled: &[(i32, u64)]) -> (Vec<BucketSpan>, Vec<i64>) {
     let (mut spans, mut deltas) = (Vec::<BucketSpan>::new(), Vec::new());
     let (mut next, mut before) = (0, 0_i64);

@@ -1,4 +1,4 @@
-//! The served text, the form that each client gets, and the wait after the end of the run.
+//! Tests of the served text, of the form that each client gets, and of the wait after the end of the run.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use crate::report::fixtures;
 use crate::telemetry::Exporters;
 use crate::telemetry::metrics::tests::{info, metrics, second};
 
-/// A minute: a bound that no step of a test reaches.
+/// A time limit that no step of a test reaches.
 const LONG: Duration = Duration::from_secs(60);
 
 #[test]
