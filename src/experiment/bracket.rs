@@ -1,17 +1,17 @@
-//! Doubling, then halving: chooses the next value of a search, between the largest known good value and the smallest
-//! known bad one. No clock, no I/O.
+//! The bracket of a search: the largest known good value and the smallest known bad value. It chooses the next value by
+//! doubling and then halving, and uses no clock and no I/O.
 
 use std::fmt::Debug;
 
-/// A quantity that is searched: counts and bytes (`u64`), loads (`f64`).
+/// A quantity that can be searched: a count or a number of bytes (`u64`), or a load (`f64`).
 pub trait Searchable: Copy + PartialOrd + Debug {
     /// Returns twice the value.
     fn doubled(self) -> Self;
-    /// Returns the n-th part of the value: 4 gives a quarter.
+    /// Returns the value divided by `of`.
     fn part(self, of: u32) -> Self;
     /// Returns the middle between this value and `high`.
     fn middle(self, high: Self) -> Self;
-    /// Whether the gap up to `high` is no wider than this share of `high`.
+    /// Whether the gap up to `high` is at most this share of `high`.
     fn is_close(self, high: Self, width: f64) -> bool;
 }
 
@@ -33,7 +33,7 @@ impl Searchable for u64 {
     }
 }
 
-/// The gap between loads is halved in log space.
+/// The gap between two loads is halved on a logarithmic scale.
 impl Searchable for f64 {
     fn doubled(self) -> f64 {
         2.0 * self
@@ -59,9 +59,9 @@ pub struct SearchSteps<T> {
     pub first: T,
     /// The greatest value.
     pub most: T,
-    /// The least value, in case even the first is bad.
+    /// The least value, which limits the search if even the first value is bad.
     pub least: T,
-    /// On the way down each value is one n-th of the one before.
+    /// Below the first value, each value is the previous one divided by this number.
     pub down: u32,
     /// The width of the final gap, as a share of its upper end.
     pub width: f64,
@@ -82,7 +82,7 @@ impl<T: Searchable> Bracket<T> {
     /// The empty bracket.
     pub const EMPTY: Bracket<T> = Bracket { good: None, bad: None };
 
-    /// Returns the next value; `None`: the bracket is narrow enough, or at a bound.
+    /// Returns the next value; `None`: the bracket is narrow enough, or no new value lies within the bounds.
     pub fn next(&self, steps: &SearchSteps<T>) -> Option<T> {
         let round = |value: T| least((steps.round)(value), steps.most);
         let next = match (self.good, self.bad) {

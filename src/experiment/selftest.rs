@@ -1,10 +1,11 @@
-//! Proves that the measurements are correct on this machine, by loads with known results.
+//! The self-test: shows by loads with known results that the measurements are correct on this machine.
 //!
-//! It plans the scenarios and judges the measurements. The caller provides the testbed (listener, threads, clock).
+//! This module plans the scenarios and judges the measurements. The caller provides the testbed (listener, threads,
+//! clock).
 //!
 //! # Decisions
-//! - Every scenario is judged by lower bounds that can be computed exactly. Upper bounds are used only for faults that
-//!   would exceed them by far: a wrong time origin, or waits of the generator. So a busy machine makes a scenario
+//! - Every scenario is judged by lower bounds that can be computed exactly. Upper bounds are used only against faults
+//!   that exceed them by far: a wrong time origin, or waits of the generator. So a busy machine makes a scenario
 //!   invalid, not wrong.
 //! - If the listener stalls for S during a constant open load of length T, the response time at quantile q is at least
 //!   S - (1 - q)T (M1).
@@ -23,22 +24,22 @@ use crate::plan::Plan;
 pub use ceiling::{Ceiling, LAG_LIMIT, ceilings, rate_ceiling};
 pub use scenarios::{Scenario, scenarios};
 
-/// The behaviour of a scenario's listener.
+/// The behaviour of the listener in a scenario, and a block of the generator.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ListenerSetting {
-    /// The delay of its reply to the final dot.
+    /// The delay of the listener's reply to the final dot.
     pub body: Duration,
-    /// A window in which it reads and accepts nothing: its start, and its length.
+    /// The start and the length of a stall, in which the listener reads and accepts nothing.
     pub stall: Option<(Duration, Duration)>,
-    /// The share of messages that are answered by 4yz; the same share is answered by 5yz.
+    /// The share of messages that are answered with 4yz; the same share is answered with 5yz.
     pub errors: f64,
-    /// The most sessions at once from one host.
+    /// The largest number of sessions at once from one host.
     pub per_host: Option<u32>,
-    /// When every thread of the generator is blocked, and for how long.
+    /// The start and the length of a block of all threads of the generator.
     pub block: Option<(Duration, Duration)>,
 }
 
-/// The result of a testbed.
+/// The result of one run on the testbed.
 #[derive(Clone, Debug)]
 pub struct ScenarioResult {
     /// The measurement of the generator.
@@ -89,7 +90,7 @@ impl Figure {
         self
     }
 
-    /// Whether it is within its bounds.
+    /// Whether the value is within its bounds.
     pub fn holds(&self) -> bool {
         self.at_least.is_none_or(|bound| self.value >= bound)
             && self.at_most.is_none_or(|bound| self.value <= bound)
@@ -101,7 +102,7 @@ impl Figure {
 pub struct Check {
     /// The name.
     pub name: &'static str,
-    /// The rule that it proves, in a sentence.
+    /// The rule that the scenario proves, in a sentence.
     pub shows: &'static str,
     /// The figures.
     pub figures: Vec<Figure>,
@@ -114,7 +115,7 @@ impl Check {
     }
 }
 
-/// Returns the distribution of a metric over all outcomes of the first phase except `shed`.
+/// Returns the distribution of a metric over all outcomes of the first phase.
 fn all(measured: &Measured, metric: Metric) -> Hist {
     let mut hist = Hist::default();
     for ((name, _), values) in &measured.tally.phases[0].hists {
@@ -125,7 +126,7 @@ fn all(measured: &Measured, metric: Metric) -> Hist {
     hist
 }
 
-/// Returns the value of rank ceil(qn) in milliseconds; 0 without values.
+/// Returns the value of rank ceil(q n) in milliseconds; 0 if there are no values.
 fn quantile_ms(hist: &Hist, q: f64) -> f64 {
     let count = hist.count();
     if count == 0 {
@@ -139,7 +140,8 @@ fn max_ms(hist: &Hist) -> f64 {
     if hist.count() == 0 { 0.0 } else { hist.max_ns() as f64 / 1e6 }
 }
 
-/// Returns the laws of every run as figures that must be zero: conservation (M10) and the ledger (M10b).
+/// Returns figures that must be zero in every run: the differences of counts that must be equal (M10), and the number of
+/// messages by which the counts disagree with the listener's ledger (M10b).
 fn reconciliation(observed: &ScenarioResult) -> Vec<Figure> {
     let counts = &observed.measured.tally.phases[0].counts;
     let off = |left: u64, right: u64| left.abs_diff(right) as f64;

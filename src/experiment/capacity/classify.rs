@@ -4,20 +4,21 @@
 //! `controller` chooses the next load; `goal` says what makes a trial good.
 //!
 //! # Decisions
-//! - "Lost frame" reads "bad arrival", "forwarding rate" the rate of good arrivals. A trial's duration is the intended
-//!   one: a trial that was ended early because it could not become good counts with its full length.
+//! - The RFC's "lost frame" is a bad arrival here, and its "forwarding rate" is the rate of good arrivals. The duration of
+//!   a trial is the intended one: a trial that was ended early because it could not become good counts with its full
+//!   length.
 
 use serde::{Deserialize, Serialize};
 
 /// The result of one trial for one goal.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialVerdict {
-    /// The goal was met (a low-loss trial).
+    /// Whether the trial is good (RFC 9971: a low-loss trial).
     pub good: bool,
-    /// The share of its arrivals that were bad, 0 to 1.
+    /// The share of the trial's arrivals that were bad, 0 to 1.
     pub ratio: f64,
-    /// Whether the load is good but its backlog seems to grow. Then a second trial of the confirming length must
-    /// decide.
+    /// Whether the trial is good although its backlog seems to grow. Then a second trial of the confirming length must
+    /// be good, too.
     #[serde(default)]
     pub doubtful: bool,
 }
@@ -25,35 +26,35 @@ pub struct TrialVerdict {
 /// The rules by which trials classify a load, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoalWeights {
-    /// The least length of a full-length trial (goal final trial duration).
+    /// The least length of a full-length trial (RFC 9971: goal final trial duration).
     pub full_s: f64,
-    /// The seconds of trials that decide (goal duration sum).
+    /// The total length of the trials that decide (goal duration sum).
     pub sum_s: f64,
-    /// The share of them that may be bad, at least 0 and below 1 (goal exceed ratio).
+    /// The share of this total that may be bad trials, at least 0 and below 1 (goal exceed ratio).
     pub exceed: f64,
 }
 
 /// The class of a load for a goal (RFC 9971, load classification).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoadClass {
-    /// The load meets the goal, for any further trials.
+    /// The load meets the goal, whatever the results of the missing trials are.
     Lower,
-    /// The load misses the goal, for any further trials.
+    /// The load misses the goal, whatever the results of the missing trials are.
     Upper,
     /// More trials are needed.
     Undecided,
 }
 
-/// The trials at one load for one goal, in seconds.
+/// The total lengths of the trials at one load, by their result for one goal, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
-    /// Full-length and good.
+    /// Good full-length trials.
     pub good_s: f64,
-    /// Full-length and bad.
+    /// Bad full-length trials.
     pub bad_s: f64,
-    /// Shorter and good.
+    /// Good shorter trials.
     pub short_good_s: f64,
-    /// Shorter and bad.
+    /// Bad shorter trials.
     pub short_bad_s: f64,
 }
 
@@ -69,19 +70,19 @@ impl Sums {
         *sum += seconds;
     }
 
-    /// Returns the seconds of bad minus good full-length trials.
+    /// Returns the total length of bad full-length trials minus that of good ones.
     pub fn excess_s(&self) -> f64 {
         self.bad_s - self.good_s
     }
 
     /// Classifies the load (RFC 9971, "Load Classification Logic").
     pub fn class(&self, weights: &GoalWeights) -> LoadClass {
-        // Of short trials only the excess of bad over good ones counts.
+        // Bad short trials count only as far as they exceed what the good short trials balance.
         let balancing_s = self.short_good_s * weights.exceed / (1.0 - weights.exceed);
         let high_loss_s = self.bad_s + (self.short_bad_s - balancing_s).max(0.0);
         let whole_s = (self.good_s + high_loss_s).max(weights.sum_s);
         let allowed_s = whole_s * weights.exceed;
-        // The missing trials may all be good, or all be bad.
+        // The missing trials may all be good, or may all be bad.
         if high_loss_s > allowed_s {
             LoadClass::Upper
         } else if whole_s - self.good_s <= allowed_s {
@@ -92,8 +93,8 @@ impl Sums {
     }
 }
 
-/// Returns the conditional throughput of a load (RFC 9971): the load minus the bad share that its full-length trials
-/// did not exceed for the required part of the time. `trials` are (seconds, bad share).
+/// Returns the conditional throughput of a load (RFC 9971): the load without the bad share that its full-length trials
+/// did not exceed during the required part of their time. `trials` are (seconds, bad share).
 pub fn conditional_throughput(weights: &GoalWeights, load: f64, trials: &[(f64, f64)]) -> f64 {
     let mut full: Vec<(f64, f64)> =
         trials.iter().filter(|(seconds, _)| *seconds >= weights.full_s).copied().collect();
@@ -130,13 +131,13 @@ mod tests {
         ]
     }
 
-    /// The trials, in order: number, seconds, bad share.
+    /// The trials in order, as (number of equal trials, seconds, bad share).
     const ADDED: [(usize, f64, f64); 6] =
         [(59, 1.0, 0.0), (1, 1.0, 0.01), (59, 1.0, 0.01), (1, 1.0, 0.0), (1, 60.0, 0.001), (1, 60.0, 0.0)];
 
-    /// The tables of the RFC's appendix, with two exceptions: for the goal "20% exceed" they give exceed ratios of 42.857 %
-    /// and 27.273 % at the last two points, and call the load a lower bound. By the RFC's own logic and code, as by its
-    /// authors' library, a load with more than the goal's 20 % is an upper bound.
+    /// The expected classes are those of the tables in the RFC's appendix, with two exceptions. For the goal "20% exceed"
+    /// the tables give exceed ratios of 42.857 % and 27.273 % at the last two points, and call the load a lower bound. By
+    /// the RFC's own logic and code, and by its authors' library, a load above the goal's 20 % is an upper bound.
     #[test]
     fn rfc_9971_example_search_is_classified_as_its_rules_say() {
         use LoadClass::{Lower, Undecided, Upper};
@@ -176,7 +177,7 @@ mod tests {
         for ((name, weights, _), expected) in
             goals().into_iter().zip([None, Some(1e6), Some(1e6), Some(0.999e6)])
         {
-            // The first goal has the load as an upper bound, where the RFC gives no throughput.
+            // For the first goal the load is an upper bound, and the RFC gives no throughput for an upper bound.
             if let Some(expected) = expected {
                 let found = conditional_throughput(&weights, 1e6, &trials);
                 assert!((found - expected).abs() < 1e-6, "{name}: {found}");
@@ -202,7 +203,7 @@ mod tests {
             ("bb", LoadClass::Upper),
             ("gbg", LoadClass::Lower),
             ("gbb", LoadClass::Upper),
-            // Beyond the required sum the existing trials decide; equal shares of good and bad are allowed.
+            // Beyond the required sum the trials that were made decide. A bad share of exactly one half is allowed.
             ("bbgg", LoadClass::Lower),
             ("ggbbb", LoadClass::Upper),
         ] {

@@ -1,39 +1,39 @@
-//! The search as a state machine: takes the results of trials and returns the next trial. It reads no clock and does no
-//! I/O.
+//! The search as a state machine: it takes the results of trials and returns the next trial. It reads no clock and does
+//! no I/O.
 //!
 //! The next trial depends only on the trials so far, so that a stored search can be continued. `classify` classifies
 //! loads.
 //!
 //! # Decisions
-//! - For each goal the loads are visited from the lowest up to the first that is not good; good loads above it do not
-//!   count (RFC 9971: the relevant lower bound is below the relevant upper bound). While only good loads are known the
-//!   load is doubled; then the gap is halved in log space until it is narrow enough.
-//! - During the search one good trial is enough to go up, and two bad ones of at most three to go down: trials often
-//!   fail for reasons other than their load, but rarely succeed by chance. Both ends of the gap are classified at the
-//!   end.
-//! - For the same reason an upper bound is tried again at the end until its bad trials exceed the good ones by
-//!   [`DOUBT`]: two disturbances must not make the result far too low.
-//! - If several goals need a trial, the one at the lowest load is made (RFC 9971: lower loads first), and counts for
-//!   all.
-//! - An invalid trial does not count. After [`TRIES`] of them at a load the generator is at its limit, and the search
-//!   ends there without an upper bound.
+//! - For each goal, the gap is between the lowest load that is not good and the highest good load below it. Good loads
+//!   above the gap do not count (RFC 9971: the relevant lower bound is below the relevant upper bound). While only good
+//!   loads are known, the load is doubled. Then the gap is halved on a logarithmic scale until it is narrow enough.
+//! - During the search one good trial is enough to go up. To go down, two bad trials are needed, of at most three. The
+//!   reason is that trials often fail for other reasons than their load, but rarely succeed by chance. At the end of the
+//!   search both ends of the gap are classified.
+//! - For the same reason an upper bound is tried again at the end until its bad trials exceed its good trials by
+//!   [`DOUBT`]. So two disturbances do not make the result far too low.
+//! - If several goals need a trial, the trial at the lowest load is made (RFC 9971: lower loads first), and it counts for
+//!   all goals.
+//! - An invalid trial does not count. After [`TRIES`] invalid trials at an undecided load the generator is at its limit,
+//!   and the search ends there without an upper bound.
 
 use serde::{Deserialize, Serialize};
 
 use super::classify::{GoalWeights, LoadClass, Sums, TrialVerdict, conditional_throughput};
 use crate::experiment::bracket::{Bracket, SearchSteps};
 
-/// The excess of bad over good trials that settles an upper bound.
+/// The excess of bad over good trials that settles an upper bound, in full-length trials.
 pub const DOUBT: f64 = 4.0;
 /// The number of invalid trials at a load after which it counts as beyond the generator.
 pub const TRIES: usize = 3;
 /// The largest number of trials at a load.
 const MOST_AT_LOAD: usize = 12;
-/// The largest number of trials of a search, for each trial in the deciding sum.
+/// The largest number of trials of a search, for each full-length trial in the deciding sum.
 const MOST_BY_SUM: f64 = 40.0;
-/// The lowest load, as a share of the first.
+/// The lowest load of a search, as a share of its first load.
 const FLOOR: f64 = 1.0 / 64.0;
-/// Below the first load, each is this share of the one before.
+/// Below the first load, each load is the previous one divided by this number.
 const DOWN: u32 = 4;
 /// The number of significant digits of loads.
 const DIGITS: i32 = 4;
@@ -49,7 +49,7 @@ pub struct SearchRules {
     pub width: f64,
     /// Whether loads are whole numbers.
     pub whole: bool,
-    /// The generator is not trusted beyond this load.
+    /// The highest load at which the generator is trusted; `None`: there is no such bound.
     pub ceiling: Option<f64>,
     /// The rules of classification; a trial lasts `full_s`.
     pub weights: GoalWeights,
@@ -66,7 +66,7 @@ pub struct TrialResult {
     pub load: f64,
     /// The intended length, in seconds.
     pub seconds: f64,
-    /// Its result for each goal; `None`: it is invalid.
+    /// The result for each goal; `None`: the trial is invalid.
     pub judged: Option<Vec<TrialVerdict>>,
 }
 
@@ -82,7 +82,7 @@ pub enum Why {
     Double,
     /// The gap between good and bad is halved.
     Bisect,
-    /// More trials at a load, to classify it.
+    /// Another trial classifies a load.
     Classify,
     /// The lower bound is confirmed.
     Confirm,
@@ -116,13 +116,13 @@ pub struct NextTrial {
 /// How the search for a goal ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GoalEnd {
-    /// Both bounds are known, and close enough.
+    /// Both bounds are known, and their gap is narrow enough.
     Found,
-    /// The greatest load allowed still meets the goal.
+    /// The greatest allowed load still meets the goal.
     MaxReached,
     /// The generator is at its limit.
     GeneratorLimited,
-    /// Even the lowest load tried misses the goal.
+    /// Even the lowest load that was tried misses the goal.
     NoneGood,
     /// The search for this goal has not ended.
     Unfinished,
@@ -137,9 +137,9 @@ pub struct GoalBounds {
     pub upper: Option<f64>,
     /// The conditional throughput at the lower bound.
     pub throughput: Option<f64>,
-    /// Whether a trial of the confirming length was good at the lower bound, or none was asked for.
+    /// Whether the lower bound was confirmed by a trial of the confirming length, or needs no confirmation.
     pub confirmed: bool,
-    /// Loads above the upper bound met the goal.
+    /// Whether a load above the upper bound met the goal.
     pub inverted: bool,
     /// The state of the search.
     pub ending: GoalEnd,
@@ -160,22 +160,22 @@ struct LoadTrials {
     trials: usize,
     /// The number of invalid trials.
     spoilt: usize,
-    /// A trial of the confirming length was clearly good, or two were good.
+    /// Whether a trial of the confirming length was good without doubt, or two such trials were good.
     confirmed: bool,
-    /// Whether a trial was good and doubtful.
+    /// Whether a trial of the confirming length was good and doubtful.
     doubted: bool,
-    /// Whether a trial was bad.
+    /// Whether a trial of the confirming length was bad.
     refuted: bool,
 }
 
-/// The preliminary class of a load.
+/// The preliminary class of a load, by which the search goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lean {
     Good,
     Bad,
     /// Another trial at this load must decide.
     Open,
-    /// The generator cannot offer it.
+    /// The generator cannot offer this load.
     Beyond,
 }
 
@@ -215,7 +215,7 @@ impl Controller {
             Wish::Trial(ask) => Some(ask),
             Wish::SearchEnd(_) => None,
         });
-        // Of equal loads the longer trial, which counts as the shorter one, too.
+        // Of two trials at one load the longer one is made, because it also counts for the goal that needs the shorter one.
         wishes
             .min_by(|one, other| one.load.total_cmp(&other.load).then(other.seconds.total_cmp(&one.seconds)))
     }
@@ -241,13 +241,13 @@ impl Controller {
         }
     }
 
-    /// Returns the preliminary class of a load for a goal.
+    /// Returns the class of a load for a goal; undecided if the load was not tried.
     pub fn class(&self, goal: usize, load: f64) -> LoadClass {
         let row = self.rows(goal).into_iter().find(|row| row.load == load);
         row.map_or(LoadClass::Undecided, |row| row.sums.class(&self.rules.weights))
     }
 
-    /// Returns the gap of a goal: the greatest load that seems good below the least that does not.
+    /// Returns the gap of a goal: the least load that does not seem good, and the greatest load below it.
     pub fn gap(&self, goal: usize) -> (Option<f64>, Option<f64>) {
         let rows = self.rows(goal);
         let high = rows.iter().position(|row| self.lean(row) != Lean::Good);
@@ -262,7 +262,7 @@ impl Controller {
         conditional_throughput(&self.rules.weights, load, &heard.collect::<Vec<_>>())
     }
 
-    /// Returns the tried loads, rising.
+    /// Returns the trials for a goal by load, in rising order.
     fn rows(&self, goal: usize) -> Vec<LoadTrials> {
         let mut rows: Vec<LoadTrials> = Vec::new();
         for trial in &self.trials {
@@ -342,11 +342,12 @@ impl Controller {
             && high.sums.excess_s() < DOUBT * full_s
             && !exhausted(high)
         {
-            // A load that fails only in long trials needs no more short ones.
+            // After a bad trial of the confirming length, more short trials would not help: the load may fail only in long
+            // ones.
             let seconds = if high.refuted { rules.confirm_s.max(full_s) } else { full_s };
             return trial(high.load, seconds, Why::Classify);
         }
-        // Only a long trial can confirm it, however many short ones there were.
+        // Only a trial of the confirming length can confirm the lower bound, however many short trials there were.
         let is_spent = exhausted(low) && (low.refuted || low.spoilt >= TRIES + MOST_AT_LOAD);
         if rules.confirm_s > 0.0 && !low.confirmed && !is_spent {
             return trial(low.load, rules.confirm_s.max(full_s), Why::Confirm);
@@ -354,7 +355,7 @@ impl Controller {
         Wish::SearchEnd(ending)
     }
 
-    /// Returns the largest number of trials. A search that reaches it does not converge.
+    /// Returns the largest number of trials. A search that reaches this number has not converged.
     pub fn most(&self) -> usize {
         let GoalWeights { full_s, sum_s, .. } = self.rules.weights;
         (MOST_BY_SUM * (sum_s / full_s).ceil().max(1.0)) as usize
@@ -380,11 +381,11 @@ impl Controller {
     }
 }
 
-/// Rounds a load to few digits.
+/// Rounds a load to [`DIGITS`] significant digits.
 fn rounded(load: f64) -> f64 {
     let unit = 10f64.powi(load.log10().floor() as i32 + 1 - DIGITS);
-    // For a unit that is not a binary fraction the result is divided: 0.1 times a whole number would not be the exact
-    // decimal.
+    // A unit below 1, such as 0.1, is no binary fraction: the whole number is divided by 10 and not multiplied by 0.1, so
+    // that the result is the nearest number to the decimal.
     if unit < 1.0 { (load / unit).round() / (1.0 / unit).round() } else { (load / unit).round() * unit }
 }
 

@@ -1,13 +1,13 @@
-//! Describes a search beyond its bounds: why a goal was missed, at which load conditions first occurred, and how
-//! latency grew. It decides nothing.
+//! Describes more results of a search than its bounds: why a goal was missed, at which load each condition first occurred,
+//! and how the latency grew. It decides nothing.
 
 use super::record::{SearchState, TrialCondition, TrialRecord};
 use super::search_plan::CapacityPlan;
 use super::sustained::BacklogGrowth;
 
-/// Shares of a capacity at which its latency is reported.
+/// The shares of a capacity at which the latency is reported.
 const SHARES: [f64; 3] = [0.1, 0.5, 0.9];
-/// A trial is used for a share if its load differs by at most this factor.
+/// A trial is used for a share if its load differs from that share of the capacity by at most this factor.
 const NEAR: f64 = 1.5;
 /// The latency at a share of the capacity, from the trial whose load is nearest.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,22 +18,22 @@ pub struct Latency {
     pub load: f64,
     /// The median of the response times of accepted arrivals.
     pub p50_ns: Option<u64>,
-    /// Their 99th percentile.
+    /// The 99th percentile of these times.
     pub p99_ns: Option<u64>,
 }
 
-/// The first load of a condition.
+/// The lowest load at which a condition occurred.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Onset {
-    /// The lowest load at which it occurred.
+    /// The lowest load at which the condition occurred.
     pub from: f64,
-    /// The largest lower load that was tried without it; `None` if there is none.
+    /// The largest lower load that was tried; `None`: no lower load was tried.
     pub not_at: Option<f64>,
-    /// The condition; the count is of the trial.
+    /// The condition, as counted in the trial at this load.
     pub met: TrialCondition,
 }
 
-/// Returns the latency at 10, 50 and 90 % of a capacity, if there was a trial near that load.
+/// Returns the latency at 10, 50 and 90 % of a capacity, each if there was a trial near that load.
 pub fn latency(records: &[TrialRecord], capacity: f64) -> Vec<Latency> {
     let at = |share: f64| {
         let wanted = share * capacity;
@@ -43,7 +43,7 @@ pub fn latency(records: &[TrialRecord], capacity: f64) -> Vec<Latency> {
             .filter(|record| record.invalid.is_empty() && !record.ended_early && record.load <= capacity)
             .filter(|record| apart(record) <= NEAR.ln());
         let nearest = near.min_by(|one, other| {
-            // Of trials at one load the longest is used.
+            // Of several trials at one load the longest is used.
             apart(one).total_cmp(&apart(other)).then(other.length_s.total_cmp(&one.length_s))
         })?;
         Some(Latency { share, load: nearest.load, p50_ns: nearest.p50_ns, p99_ns: nearest.p99_ns })
@@ -71,7 +71,8 @@ pub fn onsets(records: &[TrialRecord]) -> Vec<Onset> {
     found
 }
 
-/// Returns why a goal was missed at its upper bound, in words: too slow, or not accepted.
+/// Returns why a goal was missed at its upper bound, in words: a growing queue, faults of the deliveries, arrivals that were
+/// too slow, or arrivals that were not accepted. `None`: there is no upper bound, or no reason was recorded.
 pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Option<String> {
     let upper = state.controller.bounds(goal).upper?;
     let missed = state.records.iter().filter(|record| record.load == upper);
@@ -133,7 +134,7 @@ pub fn longest_at(state: &SearchState, load: f64) -> Option<&TrialRecord> {
     at.max_by(|one, other| one.length_s.total_cmp(&other.length_s))
 }
 
-/// Returns the most frequent condition of these trials.
+/// Returns the most frequent condition of these trials that the profile does not expect.
 fn foremost<'a>(records: &[&'a TrialRecord]) -> Option<&'a TrialCondition> {
     let met = records.iter().flat_map(|record| &record.conditions).filter(|met| !met.expected);
     met.max_by_key(|met| met.count)
@@ -143,7 +144,7 @@ fn foremost<'a>(records: &[&'a TrialRecord]) -> Option<&'a TrialCondition> {
 pub(super) mod tests {
     use super::*;
 
-    /// Returns a valid trial at a load, accepted at its rate, with this many arrivals in flight.
+    /// Returns a valid trial of 20 s at a load, in which all arrivals were accepted, with this mean concurrency.
     pub fn record(number: usize, load: f64, concurrency: f64) -> TrialRecord {
         TrialRecord {
             number,

@@ -1,10 +1,10 @@
-//! The goal of a load, and whether a trial met it: which arrivals are bad, and how many may be.
+//! The goal that a load must meet: which arrivals of a trial are bad, and how many may be bad.
 //!
 //! # Decisions
-//! - An arrival is bad if it was not accepted (refused, failed, shed, interrupted) or took longer than the objective
-//!   allows. `response p99 < 500ms` allows 1 % of the scheduled arrivals to be bad. In addition `failures` is the share
-//!   that may be not accepted; by default zero.
-//! - No percentile is estimated: bad arrivals are counted, so that a trial of any length has a result.
+//! - An arrival is bad if it was not accepted (refused, failed, shed, interrupted), or if it took longer than the
+//!   objective allows. `failures`, by default 0, is the share of the scheduled arrivals that need not be accepted.
+//!   `response p99 < 500ms` allows 1 % of the scheduled arrivals to be bad, in addition to `failures`.
+//! - No percentile is estimated. Bad arrivals are counted, so that a trial of any length has a result.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ pub struct Goal {
     pub objective: String,
     /// The share of arrivals that need not be accepted, 0 to 1.
     pub failures: f64,
-    /// The time that it limits: response or service.
+    /// The time that the objective limits: response or service.
     metric: Metric,
     /// The longest allowed time, in nanoseconds.
     limit_ns: u64,
@@ -36,7 +36,7 @@ pub enum GoalError {
     /// The expression is not about a response or service time.
     #[error("a goal is about the response or service times of accepted arrivals")]
     Subject,
-    /// The expression does not decide for each arrival.
+    /// The expression does not say which arrivals are bad.
     #[error("a goal limits a percentile or the maximum: a mean does not say which arrivals are bad")]
     Aggregate,
     /// The expression is not an upper limit.
@@ -49,16 +49,18 @@ pub enum GoalError {
 pub struct GoalVerdict {
     /// Whether the goal was met, the load was sustained, and the relay delivered everything.
     pub good: bool,
-    /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, those until then.
+    /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, arrivals after its end do not
+    /// count.
     pub bad: u64,
     /// Bad arrivals that were not accepted.
     pub failed: u64,
-    /// The bad ones as a share of all that were scheduled.
+    /// The share of the scheduled arrivals that were bad.
     pub bad_share: f64,
-    /// The goal was met, and the trial is bad because its backlog or the relay's queue grew, or too little was accepted.
+    /// Whether the goal was met, but the trial is bad because its backlog or the relay's queue grew, or because the relay
+    /// accepted too little.
     #[serde(default)]
     pub unsustained: bool,
-    /// The goal was met, and the trial is bad because of the deliveries.
+    /// Whether the goal was met, but the trial is bad because an assertion about the deliveries failed.
     #[serde(default)]
     pub undelivered: bool,
 }
@@ -121,8 +123,8 @@ impl Goal {
         }
     }
 
-    /// Judges a trial in progress: returns a verdict only if it can no longer become good. `scheduled`: the number of
-    /// arrivals that it will have in all.
+    /// Judges a trial in progress: returns a verdict only if the trial can no longer become good. `scheduled`: the total
+    /// number of arrivals that the trial will have.
     pub fn is_lost(&self, tally: &PhaseTally, scheduled: u64) -> Option<GoalVerdict> {
         let arrivals = &tally.counts.arrivals;
         let accepted = arrivals.of(Outcome::Accepted);

@@ -1,9 +1,9 @@
-//! The highest load that meets the goals, found as RFC 9971 (MLRsearch) says.
+//! The search for the highest load that meets the goals, by the method of RFC 9971 (MLRsearch).
 //!
 //! `goal` judges arrivals and trials, `sustained` the growth of the backlog, `relayed` the deliveries of the relay;
-//! `classify` classifies loads, and `controller` chooses the next trial. None of them reads a clock. `search_plan`
-//! makes plans from loads, `search` runs them on a [`SearchHost`], `record` stores them, and `describe` describes the
-//! results.
+//! `classify` classifies loads, and `controller` chooses the next trial. None of these modules reads a clock.
+//! `search_plan` makes plans from loads, `search` runs the plans on a [`SearchHost`], `record` holds the records of
+//! trials, and `describe` describes the results.
 
 pub mod classify;
 pub mod controller;

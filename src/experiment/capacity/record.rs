@@ -1,7 +1,7 @@
-//! The record of each trial: enough for every report, and to continue an interrupted search.
+//! The record of each trial, from which every report is made and an interrupted search is continued.
 //!
-//! It is stored with the state of a search; `report` converts it for `result.json`. Durations are in the unit of their
-//! names, shares from 0 to 1.
+//! The records are stored with the state of a search; `report` converts them for `result.json`. Names of durations end in
+//! their unit. Shares are numbers from 0 to 1.
 
 use std::time::Duration;
 
@@ -28,15 +28,15 @@ pub struct TrialRecord {
     pub number: usize,
     /// The load, in the unit of the goals' bounds.
     pub load: f64,
-    /// The intended length.
+    /// The intended length of the load.
     pub length_s: f64,
     /// Why it was made: `start`, `down`, `double`, `bisect`, `classify` or `confirm`.
     pub why: String,
-    /// When it began, since the search began.
+    /// The start, since the start of the search.
     pub began_s: f64,
-    /// Whether it was ended early, because no goal could be met any more.
+    /// Whether the trial was ended early, because no goal could be met any more.
     pub ended_early: bool,
-    /// The reasons why it is invalid; an invalid trial counts for no goal.
+    /// The reasons why the trial is invalid; an invalid trial counts for no goal.
     pub invalid: Vec<TrialFault>,
     /// Arrivals that were scheduled.
     pub scheduled: u64,
@@ -50,20 +50,20 @@ pub struct TrialRecord {
     pub offered_per_s: f64,
     /// Arrivals that were accepted, a second.
     pub accepted_per_s: f64,
-    /// Arrivals in progress, on average.
+    /// The mean number of arrivals in flight.
     pub concurrency: f64,
     /// The largest number of sessions at once.
     pub peak_sessions: u64,
     /// The median of the response times of accepted arrivals; `null`: there are too few.
     pub p50_ns: Option<u64>,
-    /// Their 90th percentile.
+    /// The 90th percentile of these times.
     pub p90_ns: Option<u64>,
-    /// Their 99th percentile.
+    /// The 99th percentile of these times.
     pub p99_ns: Option<u64>,
-    /// The longest of them.
+    /// The longest of these times.
     pub max_ns: Option<u64>,
-    /// How the backlog grew. `None` if that was not asked, or if the trial is invalid, cut short, or too short for any
-    /// answer.
+    /// The growth of the backlog; `null`: it is not judged in this search, or the trial is invalid, was ended early, or is
+    /// too short for an estimate.
     pub backlog: Option<BacklogGrowth>,
     /// The deliveries of the relay; `null`: there was no receiver.
     #[serde(default)]
@@ -79,8 +79,8 @@ pub struct TrialRecord {
 }
 
 impl TrialRecord {
-    /// Returns the quantities that may grow in a trial: the name, the growth, and the load with which the growth is
-    /// compared. A growth is `None` if the trial is too short, or the growth is not judged.
+    /// Returns the quantities that may grow in a trial, as (name, growth, load with which the growth is compared). A growth
+    /// is `None` if the trial is too short, or the growth is not judged.
     pub fn growths(&self) -> impl Iterator<Item = (&'static str, Option<BacklogGrowth>, f64)> + '_ {
         let delivery = self.delivery.iter().flat_map(|delivery| {
             [
@@ -97,7 +97,8 @@ impl TrialRecord {
         self.growths().filter_map(move |(name, growth, _)| Some((name, growth.filter(grown)?)))
     }
 
-    /// Makes the trial bad for the goals that it met, if something grew or the deliveries have faults.
+    /// Makes the trial bad for the goals that it met, if one of these quantities grew or an assertion about the deliveries
+    /// failed.
     pub(super) fn hold_to_growths_and_deliveries(&mut self) {
         let unsustained = self.grown().next().is_some();
         let undelivered = self.delivery.as_ref().is_some_and(|delivery| !delivery.failed.is_empty());
@@ -111,9 +112,9 @@ impl TrialRecord {
 /// A reason why a trial is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrialFault {
-    /// `generator-lag`, `own-resource`, ...
+    /// The code: `generator-lag`, `own-resource`, ...
     pub code: String,
-    /// In a sentence.
+    /// The reason, in a sentence.
     pub sentence: String,
 }
 
@@ -124,11 +125,11 @@ pub struct TrialCondition {
     pub condition: String,
     /// The step.
     pub step: String,
-    /// The reply's code; `null` if it was no reply.
+    /// The reply's code; `null`: the condition was not a reply.
     pub code: Option<u16>,
     /// The number of occurrences.
     pub count: u64,
-    /// Whether the profile expects it.
+    /// Whether the profile expects the condition.
     pub expected: bool,
     /// The first reply of this kind, shortened.
     pub sample: String,
@@ -139,15 +140,15 @@ pub struct TrialCondition {
 pub struct SearchState {
     /// The version of this format: 1.
     pub version: u32,
-    /// SHA-256 of the resolved profile: trials of another profile do not belong to this search.
+    /// The SHA-256 of the resolved profile. A search is continued only with the same profile.
     pub profile_sha256: String,
-    /// Identifies the search in its messages.
+    /// The identifier of the search in its messages.
     pub run_id: String,
-    /// The controller; its trials are those of the records, in their order.
+    /// The controller, with the results of the trials in the order of `records`.
     pub controller: Controller,
     /// The trials.
     pub records: Vec<TrialRecord>,
-    /// How long the search took so far.
+    /// How long the search has taken so far.
     pub elapsed_s: f64,
     /// The median of an idle listener's response times, before the first trial.
     pub base_ns: Option<u64>,
@@ -174,7 +175,7 @@ impl SearchState {
         }
     }
 
-    /// Adds a trial. `lost`: it was ended early, with these verdicts.
+    /// Adds a trial.
     pub(super) fn add(&mut self, record: TrialRecord) {
         let doubtful =
             record.growths().any(|(_, growth, load)| growth.is_some_and(|growth| growth.is_doubtful(load)));
@@ -191,7 +192,7 @@ fn info(phase: &Phase) -> PhaseInfo {
         name: phase.name.clone(),
         warmup: false,
         unit: phase.unit.as_str(),
-        // Little's law is for runs that are reported in full.
+        // The warning about Little's law is only for runs, because no report shows the warnings of a trial.
         steady: false,
         sheds: phase.on_saturation == OnSaturation::Drop,
         paced: phase.connect_rate.is_some(),
@@ -200,7 +201,7 @@ fn info(phase: &Phase) -> PhaseInfo {
     }
 }
 
-/// Makes the record of a trial, without its goals and the time after it.
+/// Makes the record of a trial, without its goals, the growth of its backlog and its cool-down.
 pub(super) fn record(
     ask: &NextTrial,
     number: usize,
@@ -221,7 +222,7 @@ pub(super) fn record(
         (found.status != Status::NotAvailable).then_some(found.value_ns)
     };
     let reasons = summary.validity.reasons.iter();
-    // The ends of sessions after their messages miss no goal.
+    // A condition with the outcome accepted fails no arrival, for example a reset at QUIT.
     let failures = summary.conditions.iter().filter(|row| row.key.outcome != Outcome::Accepted);
     let conditions = failures.map(|row| TrialCondition {
         condition: row.key.condition.to_string(),

@@ -1,16 +1,16 @@
-//! The deliveries of a trial: their counts, whether the relay's queue grew, and whether the relay accepted the offered
-//! load.
+//! The deliveries of a trial: their counts, the growth of the relay's queue, and the growth of the shortfall.
 //!
 //! # Decisions
-//! - Growths are judged as [`sustained`] judges the backlog of arrivals, in recipients: the queue is compared with the
-//!   recipients that the relay accepts a second at this load, and the shortfall (offered and not accepted) with those
-//!   offered.
-//! - The start of a trial is left out, for three times the delivery time of the idle relay: until the first deliveries
-//!   every queue grows.
+//! - The growths are judged as [`sustained`] judges the backlog of arrivals, but in recipients. The growth of the queue is
+//!   compared with the recipients that the relay accepts a second at this load. The shortfall is the number of recipients
+//!   that were offered and not accepted; its growth is compared with the recipients that are offered a second.
+//! - For the queue, the start of a trial is left out, for three times the delivery time of the idle relay, because every
+//!   queue grows until the first deliveries.
 //! - Assertions about deliveries (`missing == 0` and the other built-in ones, unless the profile removes them) apply to
-//!   each trial. A failed one makes the trial bad: the relay does not carry a load at which messages are lost or
+//!   each trial. A failed assertion makes the trial bad: the relay does not carry a load at which messages are lost or
 //!   duplicated.
-//! - If deliveries still came when the wait ended, missing messages are queued, and these assertions are not judged.
+//! - If deliveries still came when the wait ended, the missing messages are in the relay's queue, and these assertions are
+//!   not judged.
 
 use std::time::Duration;
 
@@ -40,26 +40,26 @@ pub struct TrialDelivery {
     pub altered: u64,
     /// Recipients that were delivered although they were refused.
     pub unexpected: u64,
-    /// Delivered messages of another trial, or of none.
+    /// Delivered messages that belong to another trial or to no trial.
     pub foreign: u64,
-    /// Recipients in the relay's queue when the load ended.
+    /// Recipients in the relay's queue at the end of the load.
     pub queued_at_end: u64,
-    /// The most in its queue at the end of a tenth of a second.
+    /// The largest number of recipients in the relay's queue at the end of any tenth of a second.
     pub queued_max: u64,
-    /// From the last accepted message to the last delivery; `null`: one of both was never seen.
+    /// The time from the last accepted message to the last delivery; `null`: there was no accepted message or no delivery.
     pub drain_s: Option<f64>,
-    /// Whether deliveries still came when the wait was over.
+    /// Whether recipients were missing and deliveries still came when the wait ended.
     pub is_queue_left: bool,
-    /// How many recipients the relay should accept a second at this load. The growth of its queue is compared with this
-    /// rate.
+    /// The recipients that the relay accepts a second at this load: the load times the accepted recipients of a scheduled
+    /// arrival. The growth of the relay's queue is compared with this rate.
     pub accepts_per_s: f64,
-    /// How the relay's queue grew; `null`: as of the backlog.
+    /// The growth of the relay's queue; `null`: it is not judged, for the same reasons as the growth of the backlog.
     pub queue: Option<BacklogGrowth>,
-    /// How many recipients are offered a second at this load. The shortfall is compared with this rate.
+    /// The recipients that are offered a second at this load. The growth of the shortfall is compared with this rate.
     pub offered_per_s: f64,
-    /// The growth of the shortfall: of recipients that were offered and not accepted.
+    /// The growth of the shortfall: of the number of recipients that were offered and not accepted.
     pub shortfall: Option<BacklogGrowth>,
-    /// The assertions about these counts that do not hold, with what was found.
+    /// The assertions about the deliveries that failed, each with the observed value.
     pub failed: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl TrialDelivery {
             unexpected: counts.unexpected,
             foreign: delivered.foreign,
             queued_at_end: delivered.flow.queued_at(length),
-            // A search without times of deliveries does not start.
+            // The times of deliveries are known, because a search without them does not start.
             queued_max: phase.queued_max.unwrap_or_default(),
             drain_s: phase.drain.map(|drain| drain.as_secs_f64()),
             is_queue_left: delivered.is_queue_left,
@@ -87,7 +87,7 @@ impl TrialDelivery {
         })
     }
 
-    /// Notes which of these assertions about deliveries fail.
+    /// Judges these assertions about deliveries, and stores those that fail.
     pub(super) fn hold_to(&mut self, assertions: &[Assertion], measured: &Measured) {
         let (Some(delivered), Some(window)) = (&measured.delivered, measured.windows.first()) else { return };
         if self.is_queue_left {
@@ -98,7 +98,7 @@ impl TrialDelivery {
         self.failed = failed.map(|result| format!("{}: {}", result.expr, result.observed)).collect();
     }
 
-    /// Notes the growth of the relay's queue and of the shortfall at this load, in arrivals a second.
+    /// Judges the growths of the relay's queue and of the shortfall. `load`: in arrivals a second.
     pub(super) fn judge_growths(
         &mut self,
         measured: &Measured,
@@ -127,13 +127,13 @@ impl TrialDelivery {
 /// The times of a single arrival on an idle listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdleTimes {
-    /// The time until it is accepted.
+    /// The time until the arrival is accepted.
     pub response: Duration,
-    /// The time until it is delivered; `None`: unknown.
+    /// The time until the arrival is delivered; `None`: unknown.
     pub delivery: Option<Duration>,
 }
 
-/// Returns the recipients offered and accepted over time; `each`: recipients of an arrival.
+/// Returns the numbers of offered and accepted recipients over time. `each`: the number of recipients of an arrival.
 fn offered_and_accepted(arrivals: &BacklogSeries, queue: &BacklogSeries, each: f64) -> BacklogSeries {
     let mut series = BacklogSeries::default();
     while series.due() <= arrivals.end() {

@@ -1,4 +1,4 @@
-//! The search itself: warm-up, trials and cool-downs, until the controller has no next trial or the time is up.
+//! Runs a search: the warm-up, trials and cool-downs, until the controller has no next trial or the time is over.
 //!
 //! The [`SearchHost`] provides threads, clock, files, the screen and the user's command.
 
@@ -18,21 +18,22 @@ use crate::generator::runner::{Control, Observer, RunError, Runner};
 use crate::load::{LoadModel, Spacing};
 use crate::plan::Plan;
 
-/// The number of probes of the idle listener.
+/// The number of probes of the idle listener before the first trial.
 const BASE_PROBES: usize = 3;
-/// The interval of probes.
+/// The interval of the probes during a cool-down.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// The listener has recovered when a probe takes at most this factor times the base, plus [`SLACK`].
+/// The listener has recovered when a probe takes at most this factor times the response time of the idle listener, plus
+/// [`SLACK`].
 const BACK: f64 = 1.2;
 const SLACK: Duration = Duration::from_millis(5);
 
-/// The host of a search. A run is one trial, warm-up or probe; with a receiver behind the relay it lasts until the
-/// relay's queue is empty, or the wait for that is over.
+/// The host of a search. A run is one trial, warm-up or probe. With a receiver behind the relay, a run lasts until the
+/// relay's queue is empty or the wait for that is over.
 pub trait SearchHost: Runner {
     /// Returns how long the search has taken, including the time before an interruption.
     fn elapsed(&self) -> Duration;
 
-    /// Waits; less if the user wants to stop.
+    /// Waits for this time, or until the user wants to stop.
     fn wait(&mut self, time: Duration);
 
     /// Whether the user wants to stop.
@@ -41,7 +42,7 @@ pub trait SearchHost: Runner {
     /// Runs the user's command before the trial of this number.
     ///
     /// # Errors
-    /// It failed, for this reason (a sentence).
+    /// The command failed; the error is the reason, in a sentence.
     fn between(&mut self, command: &ShellCommand, number: usize) -> Result<(), String>;
 
     /// Stores the state.
@@ -71,18 +72,18 @@ pub enum SearchEnd {
     Complete,
     /// Another trial would not end in time.
     Deadline,
-    /// The user stopped it.
+    /// The user stopped the search.
     Interrupted,
     /// The user's command failed.
     Hook(String),
-    /// The relay did not deliver what it had accepted, so further trials are useless; the reason in a sentence.
+    /// The relay did not deliver what it had accepted, so further trials are useless. The reason is a sentence.
     Undelivered(String),
 }
 
 /// Continues a search from `state` to its end. The results are in `state`, for any end.
 ///
 /// # Errors
-/// smtpress itself cannot go on.
+/// smtpress itself cannot continue.
 pub fn search(
     capacity: &CapacityPlan,
     plan: &Plan,
@@ -146,7 +147,7 @@ impl Searcher<'_> {
             let record = state.records.last().expect("it was added");
             self.host.notify(SearchEvent::Ended(record), state);
             if state.controller.next().is_some() {
-                // The user's command may empty it.
+                // A command between trials may empty the relay's queue.
                 if let Some(undelivered) = undelivered.filter(|_| self.capacity.between_trials.is_none()) {
                     return Ok(undelivered);
                 }
@@ -158,7 +159,8 @@ impl Searcher<'_> {
         Ok(SearchEnd::Complete)
     }
 
-    /// Makes one trial; returns whether the relay still has a queue. `None`: the user stopped it.
+    /// Makes one trial. Returns its record, and the end of the search if the relay still has a queue. `None`: the user
+    /// stopped the trial.
     fn trial(
         &mut self,
         ask: &NextTrial,
@@ -199,8 +201,8 @@ impl Searcher<'_> {
         Ok(Some((record, queue_left(&measured, &format!("trial {number}")))))
     }
 
-    /// Measures the times of an idle listener: the medians of a few accepted probes. Returns an end if an accepted
-    /// probe is not delivered.
+    /// Measures the times of the idle listener: the medians of [`BASE_PROBES`] probes, as far as they are accepted. Returns
+    /// the end of the search if an accepted probe is not delivered.
     fn base(&mut self, state: &mut SearchState) -> Result<Option<SearchEnd>, RunError> {
         let (mut responses, mut deliveries) = (Vec::new(), Vec::new());
         for _ in 0..BASE_PROBES {
@@ -225,7 +227,8 @@ impl Searcher<'_> {
         Ok(None)
     }
 
-    /// Waits until the listener is as fast as before the search; returns how long that took, and whether it failed.
+    /// Waits until the listener is as fast as before the search. Returns how long that took, in seconds, and whether the
+    /// longest time for it was over before. `None`: not measured.
     fn cool_down(&mut self, state: &SearchState) -> Result<(Option<f64>, bool), RunError> {
         let Some(base_ns) = state.base_ns else { return Ok((None, false)) };
         let allowed = Duration::from_nanos(base_ns).mul_f64(BACK) + SLACK;
@@ -259,7 +262,7 @@ impl Searcher<'_> {
     }
 }
 
-/// Returns the end of a search whose relay still had a queue when the wait for it was over.
+/// Returns the end of the search if the relay still had a queue when the wait for deliveries ended.
 fn queue_left(measured: &Measured, after: &str) -> Option<SearchEnd> {
     let delivered = measured.delivered.as_ref().filter(|delivered| delivered.is_queue_left)?;
     Some(SearchEnd::Undelivered(format!(
@@ -275,13 +278,13 @@ fn median(mut times: Vec<u64>) -> Option<u64> {
     times.get(times.len() / 2).copied()
 }
 
-/// Returns the longest time of this metric among accepted arrivals.
+/// Returns the longest time of this metric among accepted arrivals, in nanoseconds.
 fn longest(measured: &Measured, metric: Metric) -> Option<u64> {
     let hist = measured.tally.phases[0].hists.get(&(metric, Outcome::Accepted))?;
     (!hist.is_empty()).then(|| hist.max_ns())
 }
 
-/// Returns the largest number of arrivals of a trial, if it is known before.
+/// Returns the largest number of arrivals that a trial can have, if that is known in advance.
 fn most_scheduled(plan: &Plan) -> Option<u64> {
     let scheduled = CapacityPlan::scheduled(plan)?;
     Some(match &plan.phases[0].load.model {
@@ -293,7 +296,7 @@ fn most_scheduled(plan: &Plan) -> Option<u64> {
     })
 }
 
-/// Ends a trial that cannot meet any goal any more.
+/// Ends a trial early if it can no longer meet any goal.
 struct EarlyStop<'a> {
     goals: &'a [Goal],
     scheduled: Option<u64>,

@@ -12,7 +12,7 @@ use crate::verdict::Assertion;
 
 /// The longest time of a probe.
 const PROBE: Duration = Duration::from_secs(10);
-/// The time after the goal's limit at which arrivals at the end of a trial are interrupted.
+/// How long after the longest limit of the goals the arrivals in flight at the end of a trial are interrupted.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// The parameter that is varied.
@@ -46,29 +46,29 @@ pub struct CapacityPlan {
     pub rules: SearchRules,
     /// The goals.
     pub goals: Vec<Goal>,
-    /// Whether a load with a growing backlog is bad: see [`CapacityPlan::judges_backlog`].
+    /// Whether the user wants a load with a growing backlog to be bad: see [`CapacityPlan::judges_backlog`].
     pub sustained: bool,
     /// The assertions on the deliveries of each trial, if there is a receiver behind the relay.
     pub deliveries: Vec<Assertion>,
     /// The load of a trial, without the varied parameter.
     pub phase: Phase,
-    /// The index of the profile's phase that it was taken from.
+    /// The index of the phase of the profile from which `phase` was taken.
     pub of_phase: Option<u32>,
-    /// Messages of a session.
+    /// The number of messages in a session.
     pub messages: Messages,
     /// How long the listener is warmed up.
     pub warmup: Duration,
-    /// How long the backlog of a trial may take to be gone.
+    /// How long a cool-down after a trial may take.
     pub cooldown_max: Duration,
     /// How long the search may take.
     pub deadline: Duration,
-    /// A command to run between two trials.
+    /// The command that is run between two trials.
     pub between_trials: Option<ShellCommand>,
 }
 
 impl CapacityPlan {
-    /// Whether a trial with a growing backlog is bad. Only a search by rate has a number of arrivals a second to
-    /// compare with.
+    /// Whether a trial with a growing backlog is bad. The growth is compared with the arrivals a second, which are given only
+    /// in a search by rate.
     pub fn judges_backlog(&self) -> bool {
         self.sustained && self.knob == Knob::Rate
     }
@@ -95,7 +95,7 @@ impl CapacityPlan {
     /// Returns the plan of the trial with this number (from 1) at this load.
     pub fn trial(&self, plan: &Plan, number: usize, load: f64, length: Duration) -> Plan {
         let mut trial = self.at(plan, load, length);
-        // Each trial has its own random draws and its own messages.
+        // Each trial has its own randomness and its own messages.
         trial.seed = plan.seed.wrapping_add(number as u64);
         trial.run_id = format!("{}-{number}", plan.run_id);
         trial.part = PlanPart::Trial { number, load, length };
@@ -160,7 +160,7 @@ impl CapacityPlan {
         expects.iter_mut().for_each(|expect| expect.phase = expect.phase.map(|_| 0));
         Plan {
             reconnect: Default::default(),
-            // A refused message counts as such.
+            // No message is tried again, so that a refused message counts as refused.
             retry: None,
             phases: vec![phase],
             messages: self.messages.clone(),

@@ -2,22 +2,23 @@
 //! (M33).
 //!
 //! A listener with 3 % more load than it can carry meets an objective of one second for half a minute. The growth of
-//! its backlog shows this sooner.
+//! its backlog shows the overload sooner.
 //!
 //! # Decisions
-//! - A backlog grows when the lower end of the 95 % interval of its slope is above 1 % of the load. An interval wider
-//!   than 2 % of the load is undecided, unless it lies completely on one side of the 1 %.
-//! - An undecided trial during the search counts by its estimate, so that the search costs no more than without this
-//!   rule. A lower bound is tried again for the length `confirm`, which is the longer trial that an undecided one
-//!   needs. If even that is undecided, and the backlog seems to grow, a second one must be good, too.
-//! - The backlog is estimated in two ways. Offered minus finished varies little while the listener keeps up, but
-//!   contains the randomness of the arrivals while all of its workers are busy; the load times the time, minus
-//!   finished, does not. The estimate with the narrower interval is used. For evenly spaced arrivals both are equal.
-//! - The load times the time is a line, while the number of finished arrivals has steps. If there are few steps, most
-//!   pairs of samples are on the same step, and the line alone decides: the slope is the load, without a width. So that
-//!   estimate is used only if at least `STEADY` arrivals are scheduled.
-//! - Until the first arrivals are finished every backlog grows. The start of a trial is left out, for three times the
-//!   response time of the idle listener; a trial that is not twice as long is not judged.
+//! - A backlog grows if the lower end of the 95 % interval of its slope is above 1 % of the load. If the interval contains
+//!   1 % of the load and is wider than 2 % of the load, the trial is undecided.
+//! - During the search an undecided trial counts as sustained, so that the search costs no more than without this rule. A
+//!   lower bound is tried again for the length `confirm`, which is the longer trial that an undecided trial needs. If the
+//!   longer trial is undecided, too, and the backlog seems to grow, a second trial of that length must be good.
+//! - The backlog is estimated in two ways. The first estimate is offered minus finished. It varies little while the
+//!   listener keeps up, but contains the randomness of the arrivals while all workers are busy. The second estimate is
+//!   load times time minus finished, without that randomness. The estimate with the narrower interval is used. For evenly
+//!   spaced arrivals both are equal.
+//! - Load times time is a line, while the number of finished arrivals is a step function. If there are few steps, most
+//!   pairs of samples are on the same step, and the second estimate only shows the line: its slope is the load, and its
+//!   interval has no width. So it is used only if at least `STEADY` arrivals are scheduled.
+//! - Until the first arrivals are finished every backlog grows. So the start of a trial is left out, for three times the
+//!   response time of the idle listener. A trial that is not at least twice as long as this start is not judged.
 
 use std::time::Duration;
 
@@ -26,16 +27,16 @@ use serde::{Deserialize, Serialize};
 use crate::collector::backlog::{BacklogSample, BacklogSeries};
 use crate::collector::growth::{Growth, sharp_growth};
 
-/// The share of the load above which a growth counts.
+/// The share of the load above which a backlog counts as growing.
 const GROWN: f64 = 0.01;
-/// The share of the load above which an interval is too wide.
+/// The width, as a share of the load, above which an interval is too wide.
 const WIDE: f64 = 0.02;
-/// The share of the load above which an undecided growth counts as likely.
+/// The share of the load above which the slope of an undecided trial makes a growth likely.
 const SUSPECT: f64 = 0.005;
-/// The least number of arrivals scheduled in the judged part of a trial for an estimate from the load itself: one for
-/// each point from which the slope is computed.
+/// The least number of arrivals in the judged part of a trial for which the second estimate is used: one for each point
+/// from which the slope is computed.
 const STEADY: f64 = 40.0;
-/// The length of the start that is left out, in idle response times.
+/// The length of the start that is left out, in response times of the idle listener.
 const START: u32 = 3;
 
 /// The verdict on a load by its backlog.
@@ -46,34 +47,34 @@ pub enum Sustained {
     Sustained,
     /// The backlog grows.
     Unsustained,
-    /// The trial is too short.
+    /// The trial is too short to decide.
     Undecided,
 }
 
 /// The growth of a backlog, in arrivals a second, with its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BacklogGrowth {
-    /// The growth.
+    /// The estimated growth.
     pub per_s: f64,
-    /// The lower end.
+    /// The lower end of the interval.
     pub low_per_s: f64,
-    /// The upper end.
+    /// The upper end of the interval.
     pub high_per_s: f64,
     /// The verdict.
     pub verdict: Sustained,
-    /// The length of a trial that would decide, in seconds; `null`: this one does.
+    /// The length of a trial that would decide, in seconds; `null`: this trial decides.
     pub needed_s: Option<f64>,
 }
 
 impl BacklogGrowth {
-    /// Whether it is undecided and likely to grow at this load.
+    /// Whether the trial is undecided, and the backlog is likely to grow at this load.
     pub fn is_doubtful(&self, load: f64) -> bool {
         self.verdict == Sustained::Undecided && self.per_s > SUSPECT * load
     }
 }
 
-/// Judges the backlog of a trial of this length at this load, in arrivals a second. `idle`: the response time of the idle listener.
-/// `None`: the trial is too short for any answer.
+/// Judges the backlog of a trial of this length. `load`: in arrivals a second; `idle`: the response time of the idle
+/// listener. `None`: the trial is too short for an estimate.
 pub fn judge(series: &BacklogSeries, load: f64, length: Duration, idle: Duration) -> Option<BacklogGrowth> {
     let start = idle * START;
     if start * 2 > length {
@@ -99,7 +100,7 @@ pub fn judge(series: &BacklogSeries, load: f64, length: Duration, idle: Duration
         (false, false) if width(&growth) <= WIDE * load => Sustained::Sustained,
         (false, false) => Sustained::Undecided,
     };
-    // The interval of a random walk shrinks with the root of the time.
+    // The width of the interval of a random walk shrinks with the square root of the time.
     let needed_s = (length.as_secs_f64() * (width(&growth) / (WIDE * load)).powi(2)).ceil();
     Some(BacklogGrowth {
         per_s: growth.slope,

@@ -1,5 +1,5 @@
-//! Measures the capacity of this machine: the highest rate at which the generator is on time, and the largest number of
-//! open sessions.
+//! Measures the ceilings of this machine: the highest rate at which the generator is on time, and the number of sessions
+//! that it can hold open.
 
 use std::time::Duration;
 
@@ -11,35 +11,35 @@ use crate::generator::runner::RunError;
 use crate::load::LoadModel;
 use crate::plan::Unit;
 
-/// The largest lateness that counts as on time, in milliseconds: 99 % of the arrivals start within it (M25).
+/// The bound of the lag p99, in milliseconds: below it the generator counts as on time (M25).
 pub const LAG_LIMIT: f64 = 1.0;
-/// The rates that are tried, in messages a second. The first rate is doubled up to the largest, or halved down to the
-/// smallest if it is too fast. Then the gap is halved three times on a logarithmic scale.
+/// The rates that are tried, in messages a second. The first rate is doubled up to the largest rate, or halved down to the
+/// smallest rate if the generator is late at it. Then the gap is halved three times on a logarithmic scale.
 const STEPS: SearchSteps<f64> =
     SearchSteps { first: 2000.0, most: 256_000.0, least: 62.5, down: 2, width: 0.083, round: |rate| rate };
-/// The length of a trial, and the number of trials at a rate. There are several, because a single disturbance must not
-/// set the ceiling.
+/// The length of a trial.
 const TRIAL: Duration = Duration::from_millis(1500);
+/// The largest number of trials at a rate. A second trial is made because one disturbance must not set the ceiling.
 const TRIES: u32 = 2;
-/// The number of sessions opened a second in the count of sessions.
+/// The rate at which the sessions of the second ceiling are opened, in sessions a second.
 const OPENING: f64 = 4000.0;
 
 /// The ceilings of this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ceiling {
-    /// The highest tried rate with p99 of lag below [`LAG_LIMIT`], in messages a second; 0 if there was none.
+    /// The highest tried rate at which the generator was on time, in messages a second; 0: there was none.
     pub rate_per_s: f64,
     /// The lag p99 at that rate, in milliseconds.
     pub lag_p99_ms: f64,
     /// The number of sessions that were open at once.
     pub sessions: u64,
-    /// The number of sessions that were asked for.
+    /// The number of sessions that were requested.
     pub sessions_asked: u64,
-    /// The resident memory of a session, in bytes; 0 if unknown.
+    /// The resident memory of a session, in bytes; 0: unknown.
     pub bytes_per_session: u64,
 }
 
-/// Measures the rate and the number of sessions. `descriptors` limits the number of sessions.
+/// Measures both ceilings. `descriptors` is the number of sessions that are requested.
 ///
 /// # Errors
 /// smtpress itself cannot continue.
@@ -60,7 +60,7 @@ pub fn ceilings(testbed: &mut dyn Testbed, descriptors: u64) -> Result<Ceiling, 
     Ok(ceiling)
 }
 
-/// Measures only the rate, up to `most`.
+/// Measures only the ceiling of the rate. The search ends when a rate of at least `most` is on time.
 ///
 /// # Errors
 /// smtpress itself cannot continue.
@@ -88,7 +88,7 @@ pub fn rate_ceiling(testbed: &mut dyn Testbed, most: f64) -> Result<Ceiling, Run
     Ok(ceiling)
 }
 
-/// Whether nearly all scheduled arrivals were started, so that the rate was really offered.
+/// Whether at least 99 % of the scheduled arrivals were accepted, so that the rate was really offered.
 fn kept_up(observed: &ScenarioResult) -> bool {
     let counts = &observed.measured.tally.phases[0].counts;
     counts.arrivals.of(Outcome::Accepted) * 100 >= counts.scheduled * 99
@@ -102,7 +102,8 @@ mod tests {
     use crate::collector::tally::Tally;
     use crate::plan::Plan;
 
-    /// A machine that is on time up to one rate, keeps up to another, and holds a number of sessions of 2 KiB each.
+    /// A machine that is on time up to the rate `in_time`, starts nearly all arrivals up to the rate `keeps_up`, and holds
+    /// `holds` sessions of 2 KiB each.
     struct SimulatedMachine {
         in_time: f64,
         keeps_up: f64,
@@ -167,7 +168,7 @@ mod tests {
             [(150.0_f64, 1e9), (2000.0, 1e9), (5300.0, 1e9), (70_000.0, 1e9), (1e9, 9000.0), (256_000.0, 1e9)]
         {
             let (able, found) = (in_time.min(keeps_up), found(in_time, keeps_up, &[]));
-            // A doubling that is halved three times, on a logarithmic scale.
+            // The gap is a factor of two that was halved three times on a logarithmic scale.
             let width = 2.0_f64.powf(1.0 / 8.0) * 1.001;
             let rate = found.rate_per_s;
             assert!(rate <= able && (rate * width >= able || able < 250.0), "{able}: {rate}");

@@ -10,7 +10,7 @@ use crate::net::address::Target;
 use crate::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use crate::smtp::Script;
 
-/// The tolerance for rounding in histograms and scheduling, in addition to 5 ms (measurement.md: `e`).
+/// The tolerance for the rounding in histograms and for scheduling: the sum of this share of the bound and of `E_MS`.
 const E_SHARE: f64 = 0.001;
 const E_MS: f64 = 5.0;
 
@@ -20,9 +20,9 @@ pub struct Scenario {
     pub name: &'static str,
     /// The load.
     pub plan: Plan,
-    /// The settings of listener and generator.
+    /// The settings of the listener and the generator.
     pub setting: ListenerSetting,
-    /// The rule that it proves.
+    /// The rule that the scenario proves.
     pub shows: &'static str,
     judge: fn(&ScenarioResult) -> Vec<Figure>,
 }
@@ -88,10 +88,10 @@ fn seconds(n: u64) -> Option<Duration> {
     Some(Duration::from_secs(n))
 }
 
-/// The stall of one second in a load of 20 seconds.
+/// The length of the stall, and the length of the load around it.
 const STALL_MS: f64 = 1000.0;
 const STALL_RUN_MS: f64 = 20_000.0;
-/// Returns the smallest response time at quantile q after a stall of S in a load over T, minus the tolerance.
+/// Returns the least response time at quantile q (M1), minus the tolerance, in milliseconds.
 fn stalled(q: f64) -> f64 {
     let bound = STALL_MS - (1.0 - q) * STALL_RUN_MS;
     bound - bound * E_SHARE - E_MS
@@ -128,7 +128,7 @@ pub fn scenarios() -> Vec<Scenario> {
                 let service = all(&observed.measured, Metric::Service);
                 vec![
                     Figure::new("response p99", quantile_ms(&response, 0.99), "ms").at_least(stalled(0.99)),
-                    // Only 20 of 4,000 were in flight when the stall started.
+                    // Only 20 of the 4,000 messages were in flight when the stall started.
                     Figure::new("service p99", quantile_ms(&service, 0.99), "ms").at_most(50.0),
                 ]
             },
@@ -139,7 +139,7 @@ pub fn scenarios() -> Vec<Scenario> {
             plan: plan(rate(20.0), seconds(5), 1),
             setting: ListenerSetting { body: Duration::from_millis(100), ..ListenerSetting::default() },
             judge: |observed| {
-                // Arrival k is scheduled at 50k ms and done at 100(k + 1) ms: 100 + 50k, k from 0 to 99.
+                // Arrival k (0 to 99) is scheduled at 50k ms and ends at 100(k + 1) ms: its response time is 100 + 50k ms.
                 let response = all(&observed.measured, Metric::Response);
                 let service = all(&observed.measured, Metric::Service);
                 vec![

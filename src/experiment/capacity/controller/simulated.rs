@@ -9,7 +9,7 @@ const SEEDS: u64 = 1000;
 const WIDTH: f64 = 0.05;
 const TRIAL_S: f64 = 20.0;
 
-/// A listener: maps the load, the length and the number of a trial to the share of bad arrivals.
+/// A simulated listener: maps the load, the length and the number of a trial to the share of bad arrivals.
 type SimulatedListener<'a> = dyn FnMut(&mut ChaCha8Rng, f64, f64, usize) -> f64 + 'a;
 
 fn rules() -> SearchRules {
@@ -25,12 +25,12 @@ fn rules() -> SearchRules {
     }
 }
 
-/// Returns a random capacity in the range, equally likely in each decade.
+/// Returns a random capacity between 10 and 10,000, equally likely in each decade.
 fn capacity(random: &mut ChaCha8Rng) -> f64 {
     10.0 * 1000f64.powf(random.random::<f64>())
 }
 
-/// Searches to the end; the goal allows 1 % to be bad.
+/// Searches to the end. The goal allows 1 % of the arrivals to be bad.
 fn search(rules: SearchRules, random: &mut ChaCha8Rng, listener: &mut SimulatedListener<'_>) -> Controller {
     let mut controller = Controller::new(rules);
     while let Some(ask) = controller.next() {
@@ -57,7 +57,7 @@ fn a_hard_limit_is_enclosed_within_the_width_by_at_most_25_trials() {
     for seed in 0..SEEDS {
         let random = &mut seeded(seed);
         let k = capacity(random);
-        // Everything beyond the limit is refused, so the goal is met exactly up to it.
+        // Beyond the limit all arrivals are refused, so the goal is met exactly up to the limit.
         let done = search(rules(), random, &mut |_, load, _, _| if load <= k { 0.0 } else { 1.0 });
         let found = done.bounds(0);
         let GoalBounds { lower: Some(lower), upper, .. } = found else { panic!("{seed}: {found:?}") };
@@ -108,8 +108,8 @@ fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
         let random = &mut seeded(seed);
         let workers = 2 + (random.next_u32() % 5) as usize;
         let service = 0.03 + 0.03 * random.random::<f64>();
-        // In an idle listener 0.03 % of the arrivals take longer. 1 % take longer well before all workers are always
-        // busy.
+        // In an idle listener 0.03 % of the arrivals take longer than this. 1 % take longer already at a load at which
+        // workers are still idle at times.
         let allowed = service * 8.0;
         let k = workers as f64 / service;
         let rules = SearchRules { start: 0.5, max: 500.0, ..rules() };
@@ -123,7 +123,7 @@ fn a_soft_knee_is_never_put_beyond_what_the_workers_can_do() {
         assert!(matches!(found.ending, GoalEnd::Found), "{seed}: {found:?}");
         trials += done.trials().len() as u64;
     }
-    // Close to the knee a trial may have either result, so some loads need a third one, and some a second repeat.
+    // Close to the knee a trial may have either result, so some loads need three or more trials.
     assert!(trials / SEEDS <= 30, "{} trials on average", trials / SEEDS);
 }
 
@@ -138,7 +138,7 @@ fn of_noisy_trials_one_in_five_fails_for_no_reason_and_the_answer_stands() {
             if disturbed { 0.3f64.max(beyond(load, k)) } else { beyond(load, k) }
         });
         let lower = done.bounds(0).lower.unwrap_or_default();
-        // A goal of 1 % is met a little beyond the limit.
+        // A goal that allows 1 % is met up to slightly above the limit.
         assert!(lower <= k * (1.0 + WIDTH), "{seed}: {lower} of {k}");
         near += u64::from(lower >= 0.9 * k);
         trials += done.trials().len() as u64;
@@ -161,7 +161,7 @@ fn good_results_above_bad_ones_are_reported_and_not_believed() {
         assert!(lower <= k && lower >= 0.9 * k, "{seed}: {lower} of {k}");
         assert!(done.trials().len() <= 25, "{} trials", done.trials().len());
     }
-    // The load 160 is bad for one goal and 320 is good. The search notices that, because the other goal needs these
+    // For one goal the load 160 is bad and 320 is good. The search sees both results, because the other goal needs these
     // loads.
     let mut controller = Controller::new(SearchRules { goals: 2, ..rules() });
     while let Some(ask) = controller.next() {

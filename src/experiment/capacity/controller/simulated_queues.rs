@@ -1,11 +1,11 @@
 //! Tests of searches against queues, with and without the rule that a backlog must not grow (M33).
 //!
-//! One case is not tested: four workers with random service, 105/s. A minute has some 6,300 arrivals, whose number
-//! alone varies by more than 1 %. There 2 in 100 searches end at 1.03 of the capacity, and the report says that the
-//! result is undecided.
+//! One case is not tested: four workers with random service times, which carry 105/s. A minute has some 6,300 arrivals,
+//! and their number alone varies by more than 1 %. In this case 2 of 100 searches end at 1.03 times the capacity, and the
+//! report says that the result is undecided.
 //!
-//! The suite uses a few seeds for each queue. A thousand of each take minutes: `cargo test --release queues --
-//! --ignored`.
+//! The suite uses a few seeds for each queue. A thousand seeds for each queue take minutes: `cargo test --release queues
+//! -- --ignored`.
 
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ struct Queue {
     workers: usize,
     /// The mean time that a worker takes.
     service_s: f64,
-    /// Whether that time is drawn from the exponential distribution.
+    /// Whether the service times have an exponential distribution; otherwise all are equal.
     random_service: bool,
-    /// Whether arrivals are a Poisson process.
+    /// Whether arrivals are a Poisson process; otherwise they are evenly spaced.
     random_arrivals: bool,
     /// The limit of the goal: 1 % of the arrivals may take longer.
     limit_s: f64,
-    /// The trial time after which the workers take 1 / 0.7 as long.
+    /// The trial time, in seconds of all trials together, after which a service takes 1 / 0.7 times as long.
     slows_after_s: f64,
 }
 
-/// Four workers of 38 ms, random arrivals, `p99 < 1s`.
+/// Four workers with a service time of 38 ms, Poisson arrivals, and the goal `p99 < 1s`.
 const M_D_4: Queue = Queue {
     workers: 4,
     service_s: 0.038,
@@ -41,7 +41,7 @@ const M_D_4: Queue = Queue {
     limit_s: 1.0,
     slows_after_s: f64::INFINITY,
 };
-/// A queue with random service that carries 1,684/s.
+/// 64 workers with random service times, which carry 1,684/s.
 const M_M_64: Queue = Queue { workers: 64, random_service: true, ..M_D_4 };
 
 impl Queue {
@@ -51,7 +51,7 @@ impl Queue {
         slow * self.workers as f64 / self.service_s
     }
 
-    /// Returns the start and the end of each arrival of a trial.
+    /// Returns the scheduled time and the end of each arrival of a trial. `began_s`: the time of all earlier trials.
     fn trial(&self, random: &mut ChaCha8Rng, load: f64, seconds: f64, began_s: f64) -> Vec<(f64, f64)> {
         let mut exponential = |mean: f64| -(1.0 - random.random::<f64>()).ln() * mean;
         let mut free = vec![0.0f64; self.workers];
@@ -80,7 +80,7 @@ struct Lengths {
 const SHORT: Lengths = Lengths { trial_s: 4.0, confirm_s: 60.0 };
 const USUAL: Lengths = Lengths { trial_s: 20.0, confirm_s: 60.0 };
 
-/// Returns the lower bound that a search finds, and the trial time that it takes.
+/// Returns the lower bound that a search finds, and the total time of its trials in seconds.
 fn search(queue: &Queue, lengths: Lengths, is_sustained: bool, seed: u64) -> (f64, f64) {
     let Lengths { trial_s, confirm_s } = lengths;
     let mut controller = Controller::new(SearchRules {
@@ -106,7 +106,7 @@ fn search(queue: &Queue, lengths: Lengths, is_sustained: bool, seed: u64) -> (f6
             ratio: late.len() as f64 / arrivals.len().max(1) as f64,
             doubtful: false,
         };
-        // A trial is cut short at the second in which it is lost.
+        // A trial ends early at the end of the second in which the goal becomes impossible.
         took_s += late.get(allowed).map_or(ask.seconds, |lost| lost.ceil().min(ask.seconds));
         if is_sustained && verdict.good {
             let length = Duration::from_secs_f64(ask.seconds);
@@ -120,7 +120,7 @@ fn search(queue: &Queue, lengths: Lengths, is_sustained: bool, seed: u64) -> (f6
     (controller.bounds(0).lower.unwrap_or_default(), took_s)
 }
 
-/// Returns the samples of a trial.
+/// Returns the backlog of a trial. `arrivals`: the scheduled time and the end of each arrival.
 fn backlog(arrivals: &[(f64, f64)], length: Duration) -> BacklogSeries {
     let mut ended: Vec<f64> = arrivals.iter().map(|(_, ended)| *ended).collect();
     ended.sort_by(f64::total_cmp);
@@ -134,8 +134,9 @@ fn backlog(arrivals: &[(f64, f64)], length: Duration) -> BacklogSeries {
     series
 }
 
-/// Searches with this many seeds. The lower bound is never more than 2 % above the capacity of the queue, and in 95 of
-/// 100 cases at least 0.93 of it. If this was so without the rule, the trials take at most a fifth more time.
+/// Searches with this many seeds. The lower bound must never be more than 2 % above the capacity of the queue, and in 95
+/// of 100 cases it must be at least 0.93 times the capacity. For the seeds for which this also holds without the rule, the
+/// rule may make the trials longer by at most a fifth.
 fn hold(name: &str, seeds: u64, lengths: Lengths, queue: impl Fn(u64) -> Queue) {
     let (mut above, mut near, mut found) = (0, 0, Vec::new());
     let (mut right, mut before_s, mut after_s) = (0, 0.0, 0.0);
@@ -168,11 +169,11 @@ fn hold(name: &str, seeds: u64, lengths: Lengths, queue: impl Fn(u64) -> Queue) 
     println!("{figures}");
     assert_eq!(above, 0, "{figures}");
     assert!(near * 100 >= seeds * 95, "{figures}");
-    // The mean of few seeds has no meaning.
+    // With few seeds the mean time of the trials is random.
     assert!(seeds < 100 || after_s <= 1.2 * before_s, "{figures}");
 }
 
-/// Returns a relay that accepts everything at once and empties its queue at a random rate.
+/// Returns a single worker with a random constant rate and without a limit on the response time.
 fn slow_drain(seed: u64) -> Queue {
     let mut random = ChaCha8Rng::seed_from_u64(1_000_000 + seed);
     let rate = random.random_range(30.0..300.0);

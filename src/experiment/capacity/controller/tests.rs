@@ -1,4 +1,4 @@
-//! The order of trials, several goals, ceilings and stored searches, with expected values computed by hand.
+//! Tests of the order of trials, of several goals, ceilings and stored searches, with expected values computed by hand.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn rules() -> SearchRules {
     }
 }
 
-/// Answers every trial by the load up to which each goal is met. Returns the trials: load, seconds, reason.
+/// Runs a search to its end. `up_to`: the load up to which each goal is met. Returns the trials as (load, seconds, reason).
 fn play(controller: &mut Controller, up_to: &[f64]) -> Vec<(f64, f64, &'static str)> {
     let mut made = Vec::new();
     while let Some(ask) = controller.next() {
@@ -52,7 +52,7 @@ fn it_doubles_halves_the_gap_classifies_both_ends_and_confirms() {
         (414.9, 20.0, "bisect"),
         (414.9, 20.0, "classify"),
         (397.3, 20.0, "bisect"),
-        // Both ends get more trials: the lower one is confirmed, and the upper one is repeated until it is certain.
+        // Both ends get more trials: the upper end until it is settled, the lower end until it is confirmed.
         (397.3, 20.0, "classify"),
         (414.9, 20.0, "classify"),
         (414.9, 20.0, "classify"),
@@ -76,7 +76,7 @@ fn several_goals_share_all_trials_and_the_lowest_load_comes_first() {
     let (strict, loose) = (single(100.0), single(400.0));
     assert_eq!((both.bounds(0), both.bounds(1)), (strict.1, loose.1), "what one finds alone");
     assert!(made.len() < strict.0 + loose.0 - 3, "{} trials, alone {} and {}", made.len(), strict.0, loose.0);
-    // The search for the loose goal goes beyond the strict one only after the strict one has ended.
+    // The search goes on to higher loads for the loose goal only after the search for the strict goal has ended.
     let confirmed = made.iter().position(|(_, seconds, _)| *seconds == 60.0).unwrap();
     assert!(made[..confirmed].iter().all(|(load, ..)| *load <= 160.0), "{made:?}");
 }
@@ -143,7 +143,7 @@ fn a_trial_that_this_machine_spoilt_is_made_again_and_says_nothing() {
 fn a_lower_bound_that_is_not_confirmed_is_asked_again_or_given_up() {
     let mut controller = Controller::new(rules());
     while let Some(ask) = controller.next() {
-        // Long trials never succeed above 300, as with a listener that becomes slower over time.
+        // Long trials are bad above 300, as with a listener that becomes slower over time.
         let limit = if ask.seconds > 20.0 { 300.0 } else { 400.0 };
         tell(&mut controller, ask, &[limit]);
     }
@@ -197,7 +197,7 @@ fn a_doubtful_confirmation_is_asked_a_second_time() {
     assert_eq!(play(&|long| long == 1), (2, true));
 }
 
-/// However often a load had short trials, it gets one trial of the confirming length.
+/// A load gets a trial of the confirming length, also if it had the largest number of trials before.
 #[test]
 fn a_lower_bound_that_took_all_its_trials_is_still_confirmed() {
     let mut controller = Controller::new(SearchRules { max: 20.0, confirm_s: 60.0, ..rules() });

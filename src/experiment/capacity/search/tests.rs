@@ -1,4 +1,4 @@
-//! Tests of searches in virtual time, with a listener that is a queue with a known capacity.
+//! Tests of searches in virtual time, against a simulated listener: a queue with a known capacity.
 
 use super::super::classify::GoalWeights;
 use super::super::controller::{Controller, GoalEnd, SearchRules};
@@ -17,20 +17,20 @@ use crate::verdict::Assertion;
 mod relays;
 use relays::VirtualRelay;
 
-/// An M/D/c listener with its own clock, whose backlog lasts from trial to trial.
+/// An M/D/c listener with its own clock. Its backlog is kept from one trial to the next.
 struct Virtual {
     now: Duration,
     workers: Vec<Duration>,
     service: Duration,
-    /// The additional service time from this size on, in nanoseconds for each byte.
+    /// The additional service time for each byte of a message, in nanoseconds.
     by_size: u64,
-    /// The numbers of the trials that this machine spoils.
+    /// The numbers of the trials that a failure of this machine makes invalid.
     spoilt: Vec<usize>,
-    /// The trial before which the user's command fails.
+    /// The number of the trial before which the user's command fails.
     hook_fails: Option<usize>,
     /// The time at which the user stops.
     stops: Option<Duration>,
-    /// The relay, if the listener is one with a receiver behind it.
+    /// The queue of the relay, if the listener is a relay with a receiver behind it.
     relay: Option<VirtualRelay>,
     said: Vec<String>,
     kept: usize,
@@ -54,7 +54,7 @@ impl Virtual {
         }
     }
 
-    /// Returns the response time of an arrival now.
+    /// Serves an arrival of this time and size. Returns its response time.
     fn serve(&mut self, at: Duration, size: u64) -> Duration {
         let service = self.service + Duration::from_nanos(self.by_size * size);
         let worker = self.workers.iter_mut().min().unwrap();
@@ -69,7 +69,8 @@ impl Runner for Virtual {
         let phase = &plan.phases[0];
         let length = phase.load.length.unwrap();
         let size = if let MessageSize::Fixed(size) = plan.mail.size { size } else { 0 };
-        // Each arrival is scheduled by the schedule, or as soon as its session is free.
+        // In an open model the schedule gives the time of each arrival. In a closed model an arrival starts as soon as its
+        // session is free.
         let mut tally = Tally::new(1);
         let (mut end, mut aborted_by, mut in_flight_ns) = (Duration::ZERO, None, 0u128);
         let mut idle = match &phase.load.model {
@@ -122,7 +123,7 @@ impl Runner for Virtual {
         if number.is_some_and(|number| self.spoilt.contains(&number)) {
             tally.phases[0].counts.own_failures = 1;
         }
-        // A client whose patience is over leaves, but the listener keeps its work.
+        // A client that stops waiting closes its session, but the listener finishes the work.
         let over = if aborted_by.is_some() { second } else { length };
         let loaded =
             self.now + if phase.name == "probe" { end } else { end.clamp(over, over + phase.graceful_stop) };
@@ -263,7 +264,7 @@ fn the_backlog_of_a_trial_is_waited_for_and_not_taken_into_the_next() {
     let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     assert!(host.said.contains(&"cool-down".to_owned()), "{:?}", host.said);
-    // After a second at ten times its capacity the listener has work for nine seconds.
+    // After one second at ten times its capacity the listener has work for nine more seconds.
     let first = &state.records[0];
     assert!(first.cooldown_s > Some(3.0) && !first.backlog_left, "{first:?}");
     assert!(state.controller.bounds(0).lower >= Some(380.0), "the next trials do not suffer of it");
@@ -283,7 +284,7 @@ fn by_sessions_the_time_of_a_full_house_decides() {
     let (mut host, mut state) = (Virtual::new(8, 20), new_state(&capacity));
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     let found = state.controller.bounds(0);
-    // Three rounds of eight fit into the limit; the 25th session waits for a fourth round.
+    // Eight workers serve 24 sessions in three times 20 ms, which is within the limit. The 25th session waits for 60 ms.
     assert_eq!((found.lower, found.upper), (Some(24.0), Some(25.0)), "{:?}", state.records);
 }
 
@@ -351,7 +352,7 @@ fn a_search_that_goes_on_finds_what_it_would_have_found() {
     assert_eq!(state.controller, whole.controller);
 }
 
-/// The listener carries 400/s. A load that is a third higher meets a goal of 20 s for a minute.
+/// The listener carries 400/s. For a minute, a load that is a third higher still meets a goal of 20 s.
 #[test]
 fn a_load_whose_backlog_grows_is_no_capacity_though_the_goal_is_met() {
     let (mut capacity, plan) = capacity("response p99 < 20s");
@@ -373,7 +374,7 @@ fn a_load_whose_backlog_grows_is_no_capacity_though_the_goal_is_met() {
     );
     let why = super::super::describe::bound_by(&capacity, &state, 0).unwrap();
     assert!(why.starts_with("unsustained: at ") && why.contains("response p99 < 20s was met"), "{why}");
-    // Here a burst may wait in a queue.
+    // Without the rule the goal alone decides.
     capacity.sustained = false;
     let state = found(&capacity);
     assert!(state.controller.bounds(0).lower > Some(404.0), "{:?}", state.controller.bounds(0));

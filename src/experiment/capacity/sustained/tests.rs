@@ -4,7 +4,7 @@ use super::*;
 
 const IDLE: Duration = Duration::from_millis(38);
 
-/// Returns a series of this many seconds. `offered` and `finished` give the counts at a time in seconds.
+/// Returns a series of this many seconds. `offered` and `finished` return the counts at a time in seconds.
 fn series(seconds: u32, offered: impl Fn(f64) -> f64, finished: impl Fn(f64) -> f64) -> BacklogSeries {
     let mut series = BacklogSeries::default();
     for tenth in 0..=10 * seconds {
@@ -68,7 +68,7 @@ fn come(times: &[f64]) -> impl Fn(f64) -> f64 + '_ {
     |at| times.iter().filter(|time| **time <= at).count() as f64
 }
 
-/// The idle listener was slower, for example on a busy machine: a long start is left out, and little of the trial is
+/// If the idle listener was slow, for example on a busy machine, a long start is left out and little of the trial is
 /// judged.
 #[test]
 fn a_few_arrivals_that_are_all_finished_are_sustained() {
