@@ -1,15 +1,15 @@
-//! The search for limits: at which value each is enforced, with which reply, whether the open sessions stay usable, and when
-//! a slot is released.
+//! The search for limits: at which value each limit is enforced, with which reply, whether the open sessions stay usable,
+//! and when a slot is released.
 //!
-//! A [`LimitKind`] is one limit; its table holds all of them in an order in which none disturbs the next. A [`Selection`]
-//! makes a [`LimitRequest`] of the user's choice. [`search`] measures each limit over [`Probes`], and returns one
-//! [`LimitResult`] for each.
+//! A [`LimitKind`] is one limit. The table in `kind` has all limits, in an order in which no measurement disturbs the
+//! next. A [`Selection`] of the user becomes a [`LimitRequest`]. [`search`] measures each requested limit over [`Probes`],
+//! and returns one [`LimitResult`] for each.
 //!
 //! # Decisions
-//! - Probes measure, not a load: while the fifty-first session is refused, the search must check whether the fifty open
-//!   sessions still work.
-//! - A cause that prevents a measurement becomes a remark of its result, and is never taken for the limit.
-//! - After each limit one session must be served. A listener that does not recover ends the search.
+//! - Limits are measured with probes and not with a load, because the search must act between single replies: while the
+//!   fifty-first session is refused, it checks whether the fifty open sessions still work.
+//! - If another cause prevents a measurement, the result names the cause in a remark. It never counts as the limit.
+//! - After the measurement of each limit one session must be served. The search ends if the listener does not recover.
 
 mod bounded_probes;
 mod concurrency;
@@ -44,7 +44,7 @@ use timeouts::TimeWaits;
 
 /// Observes a search.
 pub trait LimitObserver {
-    /// Notes that the search of this limit starts. It is number `index` of `count`.
+    /// Notes that the measurement of a limit starts. `index`: its index, from 0, among `count` limits.
     fn starts(&mut self, kind: LimitKind, index: usize, count: usize) {
         let _ = (kind, index, count);
     }
@@ -65,28 +65,28 @@ impl LimitObserver for () {}
 pub struct SearchOutcome {
     /// The results, one for each limit up to the end of the search.
     pub results: Vec<LimitResult>,
-    /// Why it ended before the last limit.
+    /// Why the search ended before the last limit; `None`: it did not.
     pub ended: Option<EndReason>,
 }
 
 /// Why a search ended before the last limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndReason {
-    /// The listener does not serve a first session.
+    /// The listener did not serve the first session.
     Unserved(ProbeRefusal),
-    /// The listener serves no session any more, after this limit.
+    /// The listener served no session any more after the measurement of this limit.
     Lost(LimitKind, ProbeRefusal),
     /// This machine could not continue.
     Own(String),
-    /// The budget of this is used up.
+    /// The budget of this quantity is used up.
     Spent(&'static str),
-    /// A fault in smtpress, during the search of this limit.
+    /// There was a fault in smtpress during the measurement of this limit.
     Fault(LimitKind, String),
-    /// The user stopped it.
+    /// The user stopped the search.
     Stopped,
 }
 
-/// How long a listener may take to serve the very first session.
+/// How long a listener may take to serve the first session of a search.
 const FIRST_SESSION: Duration = Duration::from_secs(3);
 
 /// Measures all limits of a request.
@@ -150,7 +150,7 @@ fn measure(
     }
 }
 
-/// Measures one limit and closes all its sessions. The second value is the reason if the whole search ends with it.
+/// Measures one limit and closes all its sessions. The second value is the reason if the whole search ends after it.
 fn one(
     prober: &mut Prober<'_>,
     waits: &mut TimeWaits,
@@ -160,7 +160,7 @@ fn one(
     let mut result = LimitResult::new(kind, expected);
     prober.probes.was_cut_short();
     let stalled = prober.probes.stalled();
-    // A fault in one search must not lose the results of the others.
+    // A panic in one measurement must not lose the results of the others.
     let measured = catch_unwind(AssertUnwindSafe(|| measure(prober, waits, kind, &mut result)));
     let cut_short = prober.probes.was_cut_short();
     let ended = match measured {
@@ -188,15 +188,15 @@ fn one(
             prober.setting.bounds.release.as_secs()
         ));
     }
-    // One wait serves all time limits, and counts for the first of them.
+    // All time limits are measured in one wait, during the call for the first of them. A stall in it counts for each.
     let waited = if kind.measure() == LimitMeasure::Time { waits.stalled } else { Duration::ZERO };
     hindered(kind, &mut result, prober.probes.stalled().saturating_sub(stalled).max(waited));
     prober.settle();
     (result, ended)
 }
 
-/// Withdraws the findings that a pause of this machine may have caused (M5b): times, and every accusation of the
-/// listener.
+/// Withdraws a verdict that a stall of this machine may have caused (M5b): any verdict on a time or a rate, and any verdict
+/// that the listener is at fault.
 fn hindered(kind: LimitKind, result: &mut LimitResult, stalled: Duration) {
     if stalled.is_zero() {
         return;
@@ -213,7 +213,7 @@ fn hindered(kind: LimitKind, result: &mut LimitResult, stalled: Duration) {
     }
 }
 
-/// Writes a halt to a result. Returns the reason if the whole search ends with it.
+/// Writes the reason of a halt to a result. Returns the reason if the whole search ends.
 fn halted(prober: &Prober<'_>, result: &mut LimitResult, halt: Halt) -> Option<EndReason> {
     result.verdict = LimitVerdict::Obstructed;
     match halt {
@@ -271,7 +271,7 @@ pub fn reply_text(step: Step, by: &ProbeEvent, condition: Option<Condition>) -> 
     }
 }
 
-/// Waits until the listener serves a session, at most for the allowed recovery time.
+/// Waits until the listener serves a session, for at most the allowed recovery time.
 fn recovered(prober: &mut Prober<'_>, kind: LimitKind) -> Result<(), EndReason> {
     match prober.enter() {
         Ok(session) => {

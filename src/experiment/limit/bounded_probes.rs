@@ -1,4 +1,4 @@
-//! The probes of a search within its time: every open session is closed, however the search ends (M29b), and no wait
+//! The probes of a search, bounded by its time: every open session is closed, however the search ends (M29b), and no wait
 //! lasts longer than the search.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use crate::generator::probe::{
 };
 use crate::smtp::hello::Offer;
 
-/// How long the close of a session may take after the end of the search's time.
+/// How much longer than the time of the search the close of a session may take.
 const LAST_CLOSE: Duration = Duration::from_secs(1);
 
 /// All sessions of a search.
@@ -18,14 +18,15 @@ pub(super) struct BoundedProbes<'a> {
     probes: &'a mut dyn Probes,
     /// The sessions that are still open.
     open: BTreeSet<Probe>,
-    /// The end of the search.
+    /// The time at which the search ends.
     deadline: Duration,
-    /// How long the listener may take to close a session after the client.
+    /// How long the listener may take to close a session after the client closed it.
     close_within: Duration,
     /// Whether the deadline cut a wait short. Then the result of the wait shows nothing about the listener.
     cut_short: bool,
-    /// The time at which a session was last closed, and the number of the listener's closes that were not seen.
+    /// The time at which a session was last closed.
     left_at: Duration,
+    /// The number of closed sessions that the listener did not close in time.
     unseen: u64,
 }
 
@@ -47,7 +48,7 @@ impl<'a> BoundedProbes<'a> {
         }
     }
 
-    /// Returns the time that is left.
+    /// Returns the rest of the search's time.
     pub(super) fn left(&self) -> Duration {
         self.deadline.saturating_sub(self.probes.now())
     }
@@ -62,12 +63,12 @@ impl<'a> BoundedProbes<'a> {
         self.left_at
     }
 
-    /// Returns how many closes of the listener were not seen since the last call.
+    /// Returns how many sessions the listener did not close in time since the last call.
     pub(super) fn unseen(&mut self) -> u64 {
         std::mem::take(&mut self.unseen)
     }
 
-    /// Returns `wanted`, or the rest of the time if that is less.
+    /// Returns `wanted`, or the rest of the search's time if that is less.
     fn bounded(&mut self, wanted: Duration) -> Duration {
         let left = self.left();
         if wanted > left {
@@ -124,7 +125,7 @@ impl<'a> BoundedProbes<'a> {
     pub(super) fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         let left = self.left();
         let outcome = self.probes.receive(session, within.min(left));
-        // Only a wait that ends in silence was cut short.
+        // A wait that ends with another event than silence was not cut short.
         if matches!(outcome.event, ProbeEvent::Silence) && within > left
             || self.probes.own_failure().is_some()
         {

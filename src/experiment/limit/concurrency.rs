@@ -1,15 +1,16 @@
 //! Limits on the number of sessions at once: sessions are opened and held until one is refused.
 //!
 //! # Decisions
-//! - The first search doubles the number of sessions, a few openings at a time. One refusal shows no limit: the slot of an
-//!   earlier session may not be released yet. So one session is closed, and the release of its slot is measured; after that
-//!   time, with all slots taken, one more session is tried. Only if that one is refused too, the limit is known.
-//! - The limit is measured twice more, each time after the release: once with many openings at once around the limit,
+//! - The first search doubles the number of sessions, with a few openings at a time. One refusal does not show the limit,
+//!   because the slot of an earlier session may not be released yet. So one session is closed, and the release of its slot
+//!   is measured. After that time, with all slots taken, one more session is tried. The limit is known only if this session
+//!   is refused, too.
+//! - The limit is measured twice more, each time after the release: once with many openings at once around the limit, and
 //!   once in small steps. If the listener counts only one of the two correctly, the limit is unstable.
-//! - Other clients show which clients are counted together: one from the same network, and one from another.
-//! - Open sessions that end while one more is refused are a fault of the listener only if they stay open when none is
-//!   refused. During waits each sends a NOOP now and then. If sessions end nevertheless, they cannot be used to count a
-//!   limit.
+//! - Other clients show which clients the limit counts together: one client of the same network, and one of another.
+//! - Open sessions that end while one more is refused are a fault of the listener only if they stay open when no session
+//!   is refused. During waits each open session sends a NOOP every few seconds. If sessions end nevertheless, they cannot
+//!   be used to count a limit.
 
 mod scope;
 
@@ -22,15 +23,15 @@ use super::result::{LimitResult, LimitVerdict};
 use super::value_search::ValueSearch;
 use crate::generator::probe::{AT_ONCE, CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeRefusal};
 
-/// The number of sessions that are opened before the search checks whether one was refused.
+/// The least number of sessions that are opened before the search checks whether one of them was refused.
 const CHUNK: usize = 8;
-/// The number of sessions that are opened at once around the limit: one half fits, the other does not.
+/// The number of sessions that are opened at once around the limit. Half of them fit.
 const STORM: u64 = 16;
-/// The first wait before a slot is tried again; each is twice as long as the one before.
+/// The first wait before a slot is tried again; each further wait is twice as long as the previous one.
 const AGAIN: Duration = Duration::from_millis(5);
-/// The longest of these waits after a release was seen.
+/// The longest of these waits once a release was measured.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How often the search continues if more sessions are served after the release.
+/// The largest number of searches if more sessions are served after each release.
 const FURTHER: u64 = 6;
 /// The interval of the NOOPs of open sessions during waits.
 const NOOP_INTERVAL: Duration = Duration::from_secs(5);
@@ -65,7 +66,7 @@ pub(super) fn find(
     }
     let crowd = if whole { Clients::ManyHosts } else { Clients::OneHost };
     let most = bound(result.expected, prober.setting.bounds.sessions, prober.setting.bounds.connections / 4);
-    // One session fewer than a host may have, so that no session is refused for its host.
+    // Each host has one session fewer than it may have, so that no session is refused because of its host.
     let each = prober.per_host.map_or(1, |served| served.saturating_sub(1).max(1));
     let most = if whole { most.min(hosts.saturating_mul(each)) } else { most };
     let order = if whole { scope::spread(prober, most) } else { Vec::new() };
@@ -86,7 +87,7 @@ fn counts_all(scope: SessionScope) -> bool {
 enum FillEnd {
     /// No session was refused up to the bound.
     All,
-    /// This many sessions are served, and one more was refused twice.
+    /// This many sessions were served, and one more was refused twice.
     Refused(u64, ProbeRefusal),
     /// Some of this many open sessions ended when one more was refused.
     Ended(u64, ProbeRefusal),
@@ -96,13 +97,13 @@ enum FillEnd {
 struct HeldSessions<'f, 'h> {
     prober: &'f mut Prober<'h>,
     crowd: Clients,
-    /// The client addresses, if there are many.
+    /// The client addresses in the order of their use, if there are many.
     order: Vec<u64>,
     bound: u64,
     held: Vec<Probe>,
-    /// The number of openings so far, which is the number of the next client.
+    /// The number of openings so far. It determines the address of the next client.
     asked: u64,
-    /// The time since which the longest idle session is idle.
+    /// The time of the last NOOPs of the open sessions, or of the first opening.
     quiet_since: Duration,
     /// The number of NOOPs that each open session sent.
     signs: u32,
@@ -146,8 +147,8 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// Opens sessions until the next one is refused, and refused again after every slot had time for its release.
-    /// Afterwards as many sessions are open as were served.
+    /// Opens sessions until the next one is refused, and is refused again after each slot had time for its release.
+    /// Afterwards as many sessions are open as were served, or one fewer if a closed session was not replaced.
     fn confirmed(&mut self, result: &mut LimitResult) -> Probed<FillEnd> {
         for _ in 0..FURTHER {
             let (served, refusal) = match self.fill(result)? {
@@ -158,7 +159,7 @@ impl HeldSessions<'_, '_> {
                 return Err(Halt::Refused(Box::new(refusal)));
             }
             let Some(release) = self.release(result)? else {
-                // No more can be found out: as many are served as were open.
+                // Without a release the limit cannot be confirmed: the number that was served counts.
                 return Ok(FillEnd::Refused(served, refusal));
             };
             self.prober.probes.close(&[refusal.session], CloseMode::Close);
@@ -180,7 +181,7 @@ impl HeldSessions<'_, '_> {
         )))
     }
 
-    /// Opens sessions until one is refused, and one more alone is refused, too.
+    /// Opens sessions until one is refused, and then a single further one is refused, too.
     fn fill(&mut self, result: &mut LimitResult) -> Probed<FillEnd> {
         let mut search = ValueSearch::new(4, self.bound, result.expected).known(self.held.len() as u64);
         while let Some(total) = search.next() {
@@ -196,7 +197,7 @@ impl HeldSessions<'_, '_> {
             if !self.dead().is_empty() {
                 return Ok(FillEnd::Ended(served, refusal));
             }
-            // With all these open, one more session alone decides.
+            // With all served sessions open, a single further session decides.
             self.prober.probes.close(&[refusal.session], CloseMode::Close);
             result.trials += 1;
             let (one, refused) = self.come(1)?;
@@ -209,8 +210,8 @@ impl HeldSessions<'_, '_> {
         Ok(FillEnd::All)
     }
 
-    /// Handles open sessions that ended when one more than `served` was refused. Measures whether they end again, and
-    /// whether they end only when one more is refused.
+    /// Handles open sessions that ended when a session beyond `served` was refused. Measures whether open sessions end
+    /// again, and whether they end only when one more is refused.
     fn ended(&mut self, result: &mut LimitResult, served: u64, refusal: &ProbeRefusal) -> Probed<()> {
         (result.looked, result.trials) = (2, result.trials + 1);
         self.prober.shown(result, refusal.step, &refusal.event, refusal.session);
@@ -240,7 +241,7 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// Returns the open sessions that no longer answer. Each sends a NOOP.
+    /// Sends a NOOP in each open session, and returns the sessions that have ended.
     fn dead(&mut self) -> Vec<Probe> {
         let dead = self.prober.dead(&self.held);
         self.quiet_since = self.prober.probes.now();
@@ -248,10 +249,10 @@ impl HeldSessions<'_, '_> {
         dead.into_iter().map(|(session, _)| session).collect()
     }
 
-    /// Waits, with all sessions open.
+    /// Waits with all sessions open, and sends NOOPs in them.
     ///
     /// # Errors
-    /// Open sessions end during the wait, so they cannot be used to count a limit.
+    /// Open sessions ended during the wait, so they cannot be used to count a limit.
     fn rest(&mut self, length: Duration) -> Probed<()> {
         let until = self.prober.probes.now() + length;
         loop {
@@ -287,7 +288,7 @@ impl HeldSessions<'_, '_> {
         self.come_by(count, AT_ONCE)
     }
 
-    /// Does the same with this many sessions at a time.
+    /// Opens `count` more sessions like [`HeldSessions::come`], with `at_once` openings at a time.
     fn come_by(&mut self, count: u64, at_once: usize) -> Probed<(u64, Option<ProbeRefusal>)> {
         self.prober.afford()?;
         if self.held.is_empty() {
@@ -295,7 +296,7 @@ impl HeldSessions<'_, '_> {
         }
         let ways: Vec<ProbeOptions> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
         let (mut inside, mut refused) = (0, None);
-        // After a refusal no more are opened, because each one that gets no answer costs its time.
+        // After a refusal no more sessions are opened, because each one without an answer takes the longest wait.
         for few in ways.chunks(at_once.max(CHUNK)) {
             self.asked += few.len() as u64;
             for opened in self.prober.probes.open_by(few, at_once) {
@@ -321,7 +322,7 @@ impl HeldSessions<'_, '_> {
         Ok((inside, refused))
     }
 
-    /// Whether one more session of this client is served. It is closed at once.
+    /// Whether one more session with these options is served. The session is closed at once.
     fn is_served(&mut self, way: ProbeOptions) -> Probed<bool> {
         self.prober.afford()?;
         match self.prober.probes.open(&[way]).pop() {
@@ -357,8 +358,8 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// Whether as many sessions stay open for as long, idle and with as many NOOPs, if none is refused. If they end
-    /// then, too, the refusal is not the reason. `None`: fewer sessions are served.
+    /// Whether as many sessions stay open without a refusal: idle for `quiet`, and then for `signs` NOOPs. If sessions end
+    /// without a refusal, too, the refusal is not the reason. `None`: fewer sessions are served.
     fn live_alone(&mut self, served: u64, quiet: Duration, signs: u32) -> Probed<Option<bool>> {
         self.empty();
         self.prober.settle();
@@ -376,8 +377,8 @@ impl HeldSessions<'_, '_> {
         Ok(Some(true))
     }
 
-    /// Closes one session and tries again until another is served. Returns how long that took. Afterwards all slots are
-    /// taken again.
+    /// Closes one session and tries to open another until it is served. Returns how long that took, with all slots taken
+    /// again; `None`: no session was served.
     fn release(&mut self, result: &mut LimitResult) -> Probed<Option<Duration>> {
         let Some(one) = self.held.pop() else { return Ok(None) };
         let freed = self.prober.probes.now();
@@ -398,12 +399,12 @@ impl HeldSessions<'_, '_> {
                 return Ok(None);
             }
             self.rest(wait)?;
-            // Refused attempts may count as well, so they become rarer.
+            // The listener may count refused attempts, too, so they become rarer.
             wait *= 2;
         }
     }
 
-    /// Checks whether sessions without TLS are counted separately from those with it.
+    /// Checks whether sessions without TLS are counted separately from sessions with TLS.
     fn counted_apart(&mut self, result: &mut LimitResult) -> Probed<()> {
         if !self.prober.is_encrypted() || self.crowd == Clients::ManyHosts {
             return Ok(());
@@ -440,8 +441,9 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// Opens sessions, of which `first` are known to fit. The last of these are opened together with as many more, or
-    /// in small steps. Waits for slots that are not released yet. Returns the number that was served.
+    /// Opens sessions until more than `first` are served or one is refused; `first` are known to fit. With `storm` the last
+    /// of these are opened together with as many more, otherwise in small steps. Waits for slots that are not released
+    /// yet. Returns the number of sessions that were served.
     fn filled(&mut self, first: u64, storm: bool) -> Probed<u64> {
         let start = self.prober.probes.now();
         let mut wait = AGAIN;
@@ -463,7 +465,7 @@ impl HeldSessions<'_, '_> {
             if count >= first || waited >= self.prober.setting.bounds.release {
                 return Ok(count);
             }
-            // The release takes longer than the measured time.
+            // The release takes longer than was measured.
             self.prober.probes.pause(wait);
             self.prober.release = self.prober.release.max(self.prober.probes.now().saturating_sub(start));
             wait = (wait * 2).min(LONGEST_WAIT);

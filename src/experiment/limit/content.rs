@@ -1,8 +1,9 @@
-//! Limits on the content of a message: the number of hops, bare CR and LF, and the ends of data of SMTP smuggling.
+//! Limits on the content of a message: the number of hops, bare CR and LF, and the invalid ends of data that SMTP smuggling
+//! uses.
 //!
 //! # Decisions
-//! - A smuggling probe is one write: the content, the invalid end, a second transaction, and a valid end. More than one
-//!   reply means that the listener read more than one message.
+//! - A smuggling probe is one write: the content, the invalid end, a second transaction, and a valid end. The listener can
+//!   be smuggled through if it accepts the second message: 354 to its DATA, and 2yz to its content.
 
 use std::time::Duration;
 
@@ -14,18 +15,18 @@ use super::value_search::ValueSearch;
 use crate::generator::probe::{ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 
-/// How often a limit is measured again.
+/// How often a limit is measured again after the first time.
 const AGAIN: u64 = 2;
-/// The largest number of hops that is tried; no listener allows more on purpose.
+/// The largest number of hops that is tried if no value is expected. No listener allows more on purpose.
 const HOPS: u64 = 200;
-/// The most replies: those to a second transaction and to each line of its content.
+/// The largest number of replies that are read: to a second transaction, and to each line of its content.
 const MOST_REPLIES: usize = 40;
-/// The longest wait for each further reply after the first two.
+/// The longest wait for each reply after the first two.
 const MORE: Duration = Duration::from_millis(500);
-/// A command that no listener knows. Its reply shows that the replies to all smuggled commands have come.
+/// A command that no listener knows, sent after the content. Its reply is the last one.
 const MARK: &[u8] = b"XYZZY\r\n";
 
-/// Searches the limit of `Received:` fields of a message.
+/// Searches the limit on the number of `Received:` fields of a message.
 pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     prober.one_message()?;
     let mailer = prober.mailer(None, 1);
@@ -73,7 +74,7 @@ pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
         (None, None) => result.not_reached(search.at_least()),
     }
     if let Some(hops) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) {
-        // The control: as many lines of other fields. If these are refused too, hops are not the reason.
+        // The control has as many fields with another name. If it is refused, too, hops are not the reason.
         let session = prober.enter()?;
         let letter = prober.letter(&mailer);
         let letter = letter.with_header(&trace(prober, "X-Filler", hops + 1));
@@ -90,7 +91,7 @@ pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
     Ok(())
 }
 
-/// Returns this many trace fields with this name.
+/// Returns this many header fields with this name and the value of a trace field.
 fn trace(prober: &Prober<'_>, name: &str, count: u64) -> Vec<u8> {
     let lines = (0..count).map(|n| {
         format!(
@@ -101,7 +102,7 @@ fn trace(prober: &Prober<'_>, name: &str, count: u64) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// Tests a bare LF or CR within a text.
+/// Tests a bare LF or CR within the text of a message.
 pub(super) fn bare(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -167,8 +168,8 @@ pub(super) fn smuggled(prober: &mut Prober<'_>, end: &[u8], result: &mut LimitRe
         last = prober.probes.receive(session, if replies.len() < 2 { prober.setting.patience } else { MORE });
         replies.extend(Some(last.code()).filter(|code| *code > 0));
     }
-    // Only the acceptance of the second message proves it: the number of other replies depends on how the listener answers
-    // unknown commands.
+    // Only the acceptance of the second message proves that mail can be smuggled: the number of other replies depends on
+    // how the listener answers unknown commands.
     let asked = replies.iter().skip(1).position(|code| *code == 354).map(|at| at + 1);
     let second = asked.and_then(|at| replies.get(at + 1)).is_some_and(|code| code / 100 == 2);
     let closed = Some(matches!(last.event, ProbeEvent::Closed(_)));
@@ -186,7 +187,7 @@ pub(super) fn smuggled(prober: &mut Prober<'_>, end: &[u8], result: &mut LimitRe
                 "what follows it was read as commands, but the second message was not accepted: not proved",
             );
         }
-        // These are the reply to the content and the reply to the mark.
+        // The two replies are those to the content and to the mark.
         2 if replies.len() <= 2 => {
             result.exactly(0);
             result.verdict = LimitVerdict::Found;

@@ -1,4 +1,4 @@
-//! The limits that can be searched: `TABLE` has one row for each, with everything that is known before the measurement.
+//! The limits that can be searched. `TABLE` has one row for each limit, with all that is known before the measurement.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub enum LimitKind {
     Size(SizedPart),
     /// `Received:` fields of a message.
     Hops,
-    /// A line of text that ends in these bytes and not in CRLF.
+    /// A text with these bytes where CRLF would be right.
     BareLineEnd(&'static [u8]),
     /// An invalid end of data (RFC 5321 4.1.1.4).
     Smuggling(&'static [u8]),
@@ -29,13 +29,13 @@ pub enum LimitKind {
     Concurrency(SessionScope),
     /// Mistakes of one session.
     Mistakes(Mistake),
-    /// Messages by time.
+    /// Messages per unit of time.
     MessageRate,
-    /// Connections by time.
+    /// Connections per unit of time.
     ConnectionRate,
-    /// Silence of the client.
+    /// How long the client may be silent at this point.
     IdleTimeout(IdlePoint),
-    /// The time of a session whose client is not silent.
+    /// How long a session may last whose client is not silent.
     SessionTime,
 }
 
@@ -67,9 +67,9 @@ pub enum ProtocolRule {
 /// The part of the dialogue that is made longer until it is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SizedPart {
-    /// A message by the SIZE that MAIL declares.
+    /// A message, by the SIZE that MAIL declares.
     Declaration,
-    /// A message by its content.
+    /// A message, by its content.
     Content,
     /// The header of a message.
     Header,
@@ -84,11 +84,11 @@ pub enum SizedPart {
 /// The sessions that a limit counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionScope {
-    /// The sessions of one client.
+    /// The sessions of one client host.
     Host,
     /// All sessions of the listener.
     Listener,
-    /// All sessions of the host.
+    /// All sessions of the target's host, on all its ports.
     TargetHost,
     /// The encrypted sessions.
     Tls,
@@ -135,24 +135,24 @@ pub enum LimitMeasure {
     Bytes,
     /// A time.
     Time,
-    /// A number by time.
+    /// A number per unit of time.
     Rate,
-    /// No value: a rule is obeyed or not.
+    /// No value: the listener keeps a rule or breaks it.
     Rule,
 }
 
-/// The targets for which a limit is searched without being named.
+/// The condition under which a limit is searched although the user does not name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applies {
     /// Always.
     Always,
-    /// If sessions are encrypted.
+    /// Only if sessions are encrypted.
     Encrypted,
-    /// If sessions log in.
+    /// Only if sessions log in.
     LoggedIn,
-    /// On loopback only: elsewhere the listener may block this machine for a long time afterwards.
+    /// Only on loopback: elsewhere the listener may block this machine for a long time afterwards.
     Loopback,
-    /// Never; it must be named.
+    /// Never: the user must name the limit.
     ByName,
 }
 
@@ -207,9 +207,9 @@ impl KindRow {
     }
 }
 
-/// Every limit, in the order of the search: first those that need one session, then those that fill the listener, then
-/// those after which it may block the client, and last the long waits. The name is that of the condition that shows the
-/// limit, with its kind after a dot.
+/// Every limit, in the order of the search: first the limits that need one session, then those that fill the listener,
+/// then those after which the listener may block the client, and last the long waits. The name of a limit is that of the
+/// condition that shows it; a variant follows after a dot.
 const TABLE: &[KindRow] = &[
     rule(ProtocolRule::DataBeforeRcpt, "rule.data-before-rcpt", "DATA before any RCPT"),
     rule(ProtocolRule::RcptBeforeMail, "rule.rcpt-before-mail", "RCPT before MAIL"),
@@ -257,7 +257,7 @@ const TABLE: &[KindRow] = &[
         "sessions",
         "sessions held, each from its own address",
     ),
-    // This limit is searched like that of the listener.
+    // This limit is measured in the same way as the limit of the listener.
     count(
         Concurrency(SessionScope::TargetHost),
         "too-many-connections-to-host",
@@ -322,7 +322,7 @@ impl LimitKind {
         self.row().measure
     }
 
-    /// Returns the unit, in a word.
+    /// Returns the unit, in one or a few words.
     pub fn unit(self) -> &'static str {
         self.row().unit
     }
@@ -332,7 +332,7 @@ impl LimitKind {
         self.row().how
     }
 
-    /// Returns when the limit is searched without being named.
+    /// Returns when the limit is searched although the user does not name it.
     pub fn applies(self) -> Applies {
         self.row().applies
     }
@@ -343,7 +343,7 @@ impl LimitKind {
         family.parse().ok()
     }
 
-    /// Whether a name denotes this limit: its own name, or that of its family (`rule`, `bare-cr-lf`).
+    /// Whether a name denotes this limit: the name of the limit, or of its family (`rule`, `bare-cr-lf`).
     pub fn is_named(self, name: &str) -> bool {
         self.name().strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }

@@ -14,18 +14,19 @@ use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::script::Protocol;
 
-/// A reply counts as delayed on purpose if it takes longer than this, and more than twice as long as the first.
+/// A reply counts as delayed on purpose if it takes longer than this and more than twice as long as the first reply. The
+/// first reply counts if it takes longer than this.
 const TARPIT: Duration = Duration::from_millis(300);
 /// How long a listener may take to close the connection after the reply to an error.
 const CLOSING: Duration = Duration::from_secs(2);
-/// The longest time of the errors of one repeat: slow replies are no refusal.
+/// The longest time of one repeat, because slow replies are no refusal.
 const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 /// A mistake, and the way in which it is made.
 #[derive(Clone, Copy)]
 struct MistakeAttempt {
     mistake: Mistake,
-    /// Logins by AUTH CRAM-MD5, because AUTH PLAIN is not offered.
+    /// Whether logins use AUTH CRAM-MD5, because AUTH PLAIN is not offered.
     cram_md5: bool,
 }
 
@@ -65,7 +66,7 @@ pub(super) fn find(
                 delays.took(served, took);
                 last = Some(outcome);
                 if prober.probes.now().saturating_sub(start) > LONG_ENOUGH {
-                    // Growing delays do not show a limit.
+                    // Slow replies do not show a limit.
                     if first {
                         delays.report(result);
                         result.remark(format!(
@@ -87,7 +88,7 @@ pub(super) fn find(
                 delays.report(result);
             }
             prober.leave(session);
-            // A close without a reply may belong to the error before.
+            // A close without a reply may be the answer to the previous error.
             let alone = matches!(outcome.event, ProbeEvent::Closed(_));
             if alone && closes_after(prober, attempt, served)? {
                 if let Some(last) = last.filter(|_| first) {
@@ -105,7 +106,7 @@ pub(super) fn find(
     })
 }
 
-/// Makes the mistake for the `n`-th time.
+/// Makes the mistake number `n`, from 0. Returns the reply.
 fn make(
     prober: &mut Prober<'_>,
     session: Probe,
@@ -130,12 +131,12 @@ fn make(
     if !attempt.cram_md5 || outcome.code() != 334 {
         return outcome;
     }
-    // A response that fits no challenge of this listener.
+    // The response does not fit the challenge, so the login fails.
     let response = STANDARD.encode(format!("nobody{n}@load.example {}", "0".repeat(32)));
     prober.probes.exchange(session, format!("{response}\r\n").as_bytes(), patience)
 }
 
-/// Whether the listener closes the connection by itself after this many errors, before another one is made.
+/// Whether the listener closes the connection by itself after this many errors, before the client makes another one.
 fn closes_after(prober: &mut Prober<'_>, attempt: MistakeAttempt, count: u64) -> Probed<bool> {
     let mistake = attempt.mistake;
     let (session, letter) = prepare(prober, mistake)?;
@@ -151,7 +152,7 @@ fn closes_after(prober: &mut Prober<'_>, attempt: MistakeAttempt, count: u64) ->
     Ok(matches!(outcome.event, ProbeEvent::Closed(_)) || outcome.code() == 421)
 }
 
-/// Returns the halt for errors without a reply, although each wait was longer than any before.
+/// Returns the halt for an error that got no reply within [`PATIENT`] times the usual wait.
 fn silent(prober: &Prober<'_>, delays: &ObservedDelays, served: u64) -> Halt {
     let waited = prober.setting.patience * PATIENT;
     let slow = delays.from.map_or(String::new(), |from| {
@@ -164,7 +165,7 @@ fn silent(prober: &Prober<'_>, delays: &ObservedDelays, served: u64) -> Halt {
     ))
 }
 
-/// Returns the halt for a first error that was not answered as an error.
+/// Returns the halt for a first error that the listener did not answer as an error.
 fn not_an_error(mistake: Mistake, outcome: ProbeOutcome) -> Halt {
     match (mistake, outcome.code()) {
         (Mistake::Login, 523 | 530 | 538) => Halt::NotMeasurable(
@@ -175,7 +176,7 @@ fn not_an_error(mistake: Mistake, outcome: ProbeOutcome) -> Halt {
     }
 }
 
-/// Whether the error was answered and the session goes on. Words about limits in the reply are ignored.
+/// Whether the listener answered the error and continues the session. Only the code decides, not the text of the reply.
 fn is_answer(mistake: Mistake, outcome: &ProbeOutcome) -> bool {
     match mistake {
         Mistake::Junk => matches!(outcome.code() / 100, 2) || matches!(outcome.code(), 500..=504),
@@ -204,7 +205,7 @@ fn prepare(prober: &mut Prober<'_>, mistake: Mistake) -> Probed<(Probe, Letter)>
             let named = prober.setting.bad_recipient.clone();
             let recipient = named.unwrap_or_else(|| format!("nobody-at-all@{domain}"));
             let outcome = prober.rcpt(session, &letter, &recipient);
-            // The refused recipient already counts as an error, so the errors are made in a new session.
+            // The refused recipient already counts as an error, so the errors are counted in a new session.
             prober.leave(session);
             if outcome.code() / 100 == 2 {
                 return Err(Halt::NotMeasurable(format!(
@@ -218,7 +219,10 @@ fn prepare(prober: &mut Prober<'_>, mistake: Mistake) -> Probed<(Probe, Letter)>
     }
 }
 
-/// Whether logins are tried by CRAM-MD5, because PLAIN is not offered.
+/// Whether logins use CRAM-MD5, because PLAIN is not offered.
+///
+/// # Errors
+/// The listener offers neither mechanism, or the protocol has no logins.
 fn login(prober: &mut Prober<'_>) -> Probed<bool> {
     let session = prober.enter()?;
     let offer = prober.probes.offer(session);

@@ -1,4 +1,4 @@
-//! The common tools of all searches for limits: the probes, the budget, and the steps of a dialogue.
+//! What all searches for limits use: the probes, the budget, and the steps of a dialogue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::smtp::{Closed, Content, Step};
 
 /// How long a listener may take to close the connection after a refusal.
 const CLOSING: Duration = Duration::from_secs(2);
-/// The wait for such a close before a NOOP asks whether the session still works.
+/// The wait for this close before a NOOP checks whether the session still works.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// The factor by which a wait is longer where a listener may delay its replies on purpose.
@@ -28,26 +28,26 @@ const FIRST_RETRY: Duration = Duration::from_millis(20);
 /// The additional wait after the measured release of a slot.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// The budget of a search, and its bounds where no value is expected.
+/// The budget of a search, and the bounds of its values if no value is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SearchBudget {
-    /// Sessions at once.
+    /// The largest number of sessions at once, if no value is expected.
     pub sessions: u64,
-    /// Connections in total.
+    /// The largest number of connections in total.
     pub connections: u64,
-    /// Messages, recipients or errors of one session.
+    /// The largest number of messages, recipients or errors of one session, if no value is expected.
     pub messages: u64,
-    /// Bytes of one message.
+    /// The largest number of bytes of one message, if no value is expected.
     pub message_bytes: u64,
-    /// Bytes sent in total.
+    /// The largest number of bytes sent in total.
     pub bytes: u64,
-    /// The length of a silence where no time is expected.
+    /// The length of a silence, if no time is expected.
     pub wait: Duration,
     /// How long the release of a slot may take.
     pub release: Duration,
-    /// How long the listener may take to serve again after a limit. Common windows are one minute.
+    /// How long the listener may take to serve a session again after a limit. Windows of rate limits are often one minute.
     pub recovery: Duration,
-    /// The time of the whole search.
+    /// The longest time of the whole search.
     pub time: Duration,
 }
 
@@ -74,7 +74,7 @@ pub struct LimitSetting {
     pub mail: Spec,
     /// The seed of all randomness.
     pub seed: u64,
-    /// Identifies the search in its messages.
+    /// The identifier of the search in its messages.
     pub run_id: String,
     /// The Date of all messages.
     pub date: String,
@@ -82,9 +82,9 @@ pub struct LimitSetting {
     pub script: Script,
     /// Whether sessions log in.
     pub logged_in: bool,
-    /// A recipient that the listener does not accept; `None`: a made-up one.
+    /// A recipient that the listener does not accept; `None`: the search makes one up.
     pub bad_recipient: Option<String>,
-    /// Classifies replies.
+    /// The classifier of replies.
     pub classifier: Classifier,
     /// How long a reply may take.
     pub patience: Duration,
@@ -117,9 +117,9 @@ pub struct Prober<'a> {
     pub(super) probes: BoundedProbes<'a>,
     pub(super) setting: &'a LimitSetting,
     letters: u64,
-    /// The longest measured release of a slot; zero until one is known.
+    /// The longest measured time until a slot was released; zero: none was measured.
     pub(super) release: Duration,
-    /// The number of sessions at once that one client host was served; `None`: not measured.
+    /// The number of sessions at once that were served to one client host; `None`: not measured.
     pub(super) per_host: Option<u64>,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Prober<'a> {
     /// Checks the budget.
     ///
     /// # Errors
-    /// It is used up, or the user stopped the search.
+    /// The budget is used up, this machine failed, or the user stopped the search.
     pub(super) fn afford(&self) -> Probed<()> {
         let (spent, bounds) = (self.probes.spent(), &self.setting.bounds);
         if let Some(why) = self.probes.own_failure() {
@@ -153,13 +153,13 @@ impl<'a> Prober<'a> {
         self.enter_by(ProbeOptions::default())
     }
 
-    /// Opens one session. A refused one is tried again for as long as a listener may take to recover: sessions that were
-    /// closed before may still count.
+    /// Opens one session. If it is refused, it is tried again for the allowed recovery time, because the listener may still
+    /// count sessions that were closed before.
     pub(super) fn enter_by(&mut self, way: ProbeOptions) -> Probed<Probe> {
         self.enter_within(way, self.setting.bounds.recovery)
     }
 
-    /// Opens one session like [`Prober::enter_by`], but tries a refused one again for `patience`.
+    /// Opens one session like [`Prober::enter_by`], but tries a refused session again only for `patience`.
     pub(super) fn enter_within(&mut self, way: ProbeOptions, patience: Duration) -> Probed<Probe> {
         let start = self.probes.now();
         let mut wait = FIRST_RETRY;
@@ -179,13 +179,14 @@ impl<'a> Prober<'a> {
             if waited >= patience {
                 return Err(Halt::Refused(Box::new(refusal)));
             }
-            // There are few attempts, because the listener may count them and go on refusing.
+            // There are few attempts, because the listener may count each of them and continue to refuse.
             self.probes.pause(wait.min(patience - waited));
             wait *= 4;
         }
     }
 
-    /// Waits until closed sessions no longer count: one and a half times the measured release, and a fixed time.
+    /// Waits until closed sessions no longer count: for one and a half times the measured release, plus [`SETTLE`], after
+    /// the last close.
     pub(super) fn settle(&mut self) {
         let length = self.settling();
         self.probes.pause(length);
@@ -215,7 +216,7 @@ impl<'a> Prober<'a> {
         self.probes.exchange(session, &line, self.setting.patience)
     }
 
-    /// Returns MAIL, RCPT and DATA for a letter to one recipient, in one piece.
+    /// Returns MAIL, RCPT and DATA for a letter to one recipient, to be sent in one write.
     pub(super) fn group(&self, session: Probe, letter: &Letter) -> Vec<u8> {
         let terms = self.terms(session, letter);
         let recipient = letter.recipients.first().map_or("", |to| to);
@@ -224,7 +225,7 @@ impl<'a> Prober<'a> {
 
     /// Returns the extensions that a session uses for a letter; none before the hello.
     pub(super) fn terms(&self, session: Probe, letter: &Letter) -> Terms {
-        // A session without a required extension does not open, so there is no failure here.
+        // A session without a required extension is not opened, so this cannot fail.
         letter.wishes.agree(&self.probes.offer(session)).unwrap_or_default()
     }
 
@@ -233,15 +234,14 @@ impl<'a> Prober<'a> {
         self.setting.script.tls != TlsMode::None
     }
 
-    /// Whether a session still answers. Some listeners do not know NOOP, so every reply counts, except 421, which ends
-    /// the session.
+    /// Whether a session still answers NOOP. Any reply except 421 counts, because some listeners do not know NOOP.
     pub(super) fn is_alive(&mut self, session: Probe) -> bool {
         let outcome = self.ask(session, "NOOP");
         outcome.code() > 0 && outcome.code() != 421
     }
 
-    /// Returns the sessions that have ended, and how. All are asked before any reply is read. A session without a reply
-    /// is not returned, because its reply may only be slow.
+    /// Returns the sessions that have ended, and how. A NOOP is sent in all sessions before the first reply is read. A
+    /// session without a reply is not returned, because its reply may only be slow.
     pub(super) fn dead(&mut self, sessions: &[Probe]) -> Vec<(Probe, ProbeOutcome)> {
         for session in sessions {
             self.probes.send(*session, b"NOOP\r\n");
@@ -260,7 +260,7 @@ impl<'a> Prober<'a> {
         self.probes.close(&[session], CloseMode::Quit);
     }
 
-    /// Returns a mailer for messages of this size (`None` for the smallest) and this number of recipients.
+    /// Returns a mailer for messages of this size (`None`: the smallest size) and this number of recipients.
     pub(super) fn mailer(&self, size: Option<u64>, recipients: u32) -> Arc<Mailer> {
         let mail =
             Spec { size: MessageSize::Fixed(size.unwrap_or(0)), recipients, ..self.setting.mail.clone() };
@@ -287,7 +287,7 @@ impl<'a> Prober<'a> {
         }
     }
 
-    /// Sends MAIL and RCPT, one at a time.
+    /// Sends MAIL and the RCPT commands of a letter, and waits for each reply.
     pub(super) fn envelope(&mut self, session: Probe, letter: &Letter) -> Result<(), (Step, ProbeOutcome)> {
         let outcome = self.mail(session, letter);
         expect(Step::Mail, outcome, 2)?;
@@ -315,7 +315,7 @@ impl<'a> Prober<'a> {
         self.transfer(session, &letter).map(drop)
     }
 
-    /// Sends a whole transaction. Returns the reply to its end.
+    /// Sends a whole transaction. Returns the reply to the end of its content.
     pub(super) fn send(
         &mut self,
         session: Probe,
@@ -325,7 +325,7 @@ impl<'a> Prober<'a> {
         self.transfer(session, letter)
     }
 
-    /// Sends the content of a letter after its envelope, with DATA or in chunks. Returns the reply to its end.
+    /// Sends the content of a letter after its envelope, with DATA or BDAT. Returns the reply to the end of the content.
     fn transfer(&mut self, session: Probe, letter: &Letter) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         let Some(size) = self.terms(session, letter).chunk else {
             return expect(Step::Body, self.data(session, &letter.content)?, 2);
@@ -360,18 +360,18 @@ impl<'a> Prober<'a> {
         sent.map(drop)
     }
 
-    /// Returns the condition of a reply, or of the event in its place, at a step.
+    /// Returns the condition of a reply at a step, or of the event that came instead of it.
     pub(super) fn condition(&self, step: Step, by: &ProbeEvent) -> Option<Condition> {
         Some(by.condition(&self.setting.classifier, step))
     }
 
-    /// Writes to a result how the listener showed its limit, and whether it closed the connection with it.
+    /// Writes to a result how the listener showed its limit, and whether the listener closed the connection.
     pub(super) fn shown(&mut self, result: &mut LimitResult, step: Step, by: &ProbeEvent, session: Probe) {
         let closed = matches!(by, ProbeEvent::Reply(_)).then(|| self.closes(session));
         self.shown_with(result, step, by, closed);
     }
 
-    /// Writes the same to a result, with a known `closed`.
+    /// Writes the same to a result. `closed`: whether the listener closed the connection; `None`: unknown.
     pub(super) fn shown_with(
         &self,
         result: &mut LimitResult,
@@ -401,7 +401,7 @@ impl<'a> Prober<'a> {
         }
     }
 
-    /// Whether the listener closes the connection by itself. A listener that answers a NOOP does not. A 421 before the
+    /// Whether the listener closes the connection by itself. If it answers a NOOP instead, it does not. A 421 before the
     /// close is ignored.
     pub(super) fn closes(&mut self, session: Probe) -> bool {
         let mut outcome = self.probes.receive(session, GLANCE);
@@ -422,13 +422,13 @@ impl<'a> Prober<'a> {
     }
 }
 
-/// Envelope and content of a message.
+/// The envelope and the content of a message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Letter {
     pub(super) sender: String,
     pub(super) recipients: Vec<String>,
     pub(super) envelope_id: String,
-    /// The content, with stuffed dots and the final dot.
+    /// The content with the final dot. No line begins with a dot.
     pub(super) content: Vec<u8>,
     /// The extensions to use.
     pub(super) wishes: Wishes,
@@ -440,7 +440,7 @@ impl Letter {
         self.mail_of_size(terms, self.raw().len() as u64)
     }
 
-    /// Returns MAIL for the letter; it declares `size` if sizes are declared.
+    /// Returns MAIL for the letter. It declares `size` if the session uses SIZE.
     pub(super) fn mail_of_size(&self, terms: &Terms, size: u64) -> Vec<u8> {
         let mut out = Vec::new();
         command::mail(
@@ -453,33 +453,33 @@ impl Letter {
         out
     }
 
-    /// Returns RCPT for one of its recipients.
+    /// Returns RCPT for a recipient of the letter.
     pub(super) fn rcpt(&self, terms: &Terms, recipient: &str) -> Vec<u8> {
         let mut out = Vec::new();
         command::rcpt(&mut out, terms, |out| out.extend_from_slice(recipient.as_bytes()));
         out
     }
 
-    /// Returns its content without the final dot.
+    /// Returns the content without the final dot.
     fn raw(&self) -> &[u8] {
         self.content.strip_suffix(command::EMPTY_CONTENT).unwrap_or(&self.content)
     }
 
-    /// Returns the letter for transfer with DATA, for a limit that is about DATA.
+    /// Returns the letter for transfer with DATA, to measure a limit that applies to DATA only.
     pub(super) fn with_data(mut self) -> Letter {
         self.wishes.chunking.wanted = Use::Off;
         self.wishes.binary = Use::Off;
         self
     }
 
-    /// Returns the letter without a declared size, for a limit that is about the content: a refusal of MAIL would hide
-    /// it.
+    /// Returns the letter without a declared size, to measure a limit on the content: a refusal of MAIL would hide the
+    /// limit.
     pub(super) fn without_size(mut self) -> Letter {
         self.wishes.size = Use::Off;
         self
     }
 
-    /// Returns the letter without parameters of RCPT, for a limit that is about the path.
+    /// Returns the letter without parameters of RCPT, to measure a limit on the path.
     pub(super) fn without_rcpt_parameters(mut self) -> Letter {
         (self.wishes.dsn.notify, self.wishes.dsn.orcpt) = (None, false);
         self
@@ -501,13 +501,13 @@ impl Letter {
 fn content(message: &impl Content) -> Vec<u8> {
     let (mut out, mut offset) = (Vec::new(), 0);
     while offset < message.size() {
-        // Such a message reads no file, so its body cannot fail.
+        // The message is not read from a file, so its body cannot fail.
         let Ok(next) = message.body(offset, &mut out) else { break };
         offset = next;
     }
     let (mut kept, mut line) = (0, 0);
     for at in 0..out.len() {
-        // Removes the stuffed dot, and replaces the other one by a letter.
+        // Removes the stuffed dot, and replaces the dot after it with a letter.
         let is_stuffed = line == 0 && out[at..].starts_with(b"..");
         line = if out[at] == b'\n' { 0 } else { line + 1 };
         if is_stuffed {
@@ -522,7 +522,7 @@ fn content(message: &impl Content) -> Vec<u8> {
     out
 }
 
-/// Returns the reply, if it is of this class.
+/// Returns the outcome if it is a reply of this class (its first digit), and otherwise the step and the outcome.
 fn expect(step: Step, outcome: ProbeOutcome, class: u16) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
     if outcome.code() / 100 == class { Ok(outcome) } else { Err((step, outcome)) }
 }
@@ -530,7 +530,7 @@ fn expect(step: Step, outcome: ProbeOutcome, class: u16) -> Result<ProbeOutcome,
 /// Rejects an outcome that does not show a refusal: an unreadable reply, or silence on an open connection.
 ///
 /// # Errors
-/// The reply cannot be read, or none came although the connection is open.
+/// The reply cannot be read, or no reply came although the connection is open.
 pub(super) fn unreadable(outcome: &ProbeOutcome) -> Probed<()> {
     match &outcome.event {
         ProbeEvent::Failed(_, what) => {

@@ -1,16 +1,19 @@
-//! Rate limits: opens sessions or sends messages one after the other as fast as they are served, so that no limit on
-//! sessions at once is reached. Then it is silent until one more is served.
+//! Rate limits: the search opens sessions or sends messages one after the other as fast as they are served, so that no
+//! limit on sessions at once is reached. After a refusal it pauses until one more is served.
 //!
 //! # Decisions
-//! - A round is a burst until one is refused, and a silence until one more is served. It is measured from the first
-//!   attempt of the burst: this attempt leaves a sliding window first, and starts a fixed one.
-//! - Sessions before a burst count, too. So rounds follow each other, each after a silence as long as the previous
+//! - A round is a burst, which ends with the first refusal, and a silence, which ends when one more attempt is served.
+//!   The recovery is measured from the first attempt of the burst, because this attempt is the first to leave a sliding
+//!   window, and it starts a fixed window.
+//! - Attempts before a burst count, too. So rounds follow each other, each after a silence as long as the previous
 //!   recovery, until two rounds agree.
-//! - Refused attempts may count as well, so attempts without a pause could keep a window closed for ever. So the first
-//!   round tries after silences that double, and later ones only a few times near the end of the window.
-//! - A window and a bucket differ in the number that is served after the recovery: as many as before, or one.
-//! - Slots that are released late look like a window. They show when sessions are held for longer than the window.
-//! - The value is a rate per minute, so that it can be compared with the configured one. It is as expected only if the
+//! - The listener may count refused attempts, too, so that attempts without a pause could keep a window closed for ever.
+//!   So the first round tries after silences of doubling length, and later rounds try only a few times near the end of
+//!   the window.
+//! - After the recovery a window serves as many as before, and a token bucket serves one.
+//! - Slots of sessions that are released late look like a window. They are detected by sessions that are held open for
+//!   longer than the window.
+//! - The value is a rate per minute, so that it can be compared with the configured rate. It is as expected only if the
 //!   bracket is narrow.
 
 use std::time::Duration;
@@ -22,51 +25,52 @@ use super::result::{LimitResult, LimitVerdict};
 use crate::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome};
 use crate::smtp::Step;
 
-/// The first silence after a refusal; each is twice as long as the one before.
+/// The first silence after a refusal; each further silence is twice as long as the previous one.
 const FIRST_SILENCE: Duration = Duration::from_millis(250);
-/// The longest wait for a recovery: common windows are a minute.
+/// The longest wait for a recovery. Windows are often one minute.
 const WINDOW: Duration = Duration::from_secs(130);
-/// The longest burst.
+/// The longest time of a burst.
 const COUNTING: Duration = Duration::from_secs(20);
-/// The most rounds.
+/// The largest number of rounds.
 const ROUNDS: u64 = 8;
 /// The number of rounds after which sessions from before the search no longer count.
 const SETTLED: u64 = 2;
-/// The most attempts near the end of a window.
+/// The largest number of attempts near the end of a window; one more follows at its end.
 const QUESTIONS: u64 = 16;
-/// A bracket is narrow if its ends differ by no more than this factor, or by no more than one per minute.
+/// A bracket is narrow if its ends differ by at most this factor, or by at most one per minute.
 const NARROW: f64 = 1.05;
-/// How far two measurements of one window may differ.
+/// The least difference that is allowed between two measurements of one window.
 const JITTER: Duration = Duration::from_millis(10);
-/// How much longer a window may last if the listener counts in whole seconds.
+/// How much longer a window may be measured if the listener counts in whole seconds.
 const WHOLE: Duration = Duration::from_secs(1);
 /// The silence after the recovery, before the next round.
 const MARGIN: Duration = Duration::from_secs(1);
-/// How often one more is tried if none was served after a recovery.
+/// The largest number of further bursts if no attempt was served after a recovery.
 const LATER: u32 = 4;
-/// The number of refills that show the rate of a bucket; fewer if the time below ends first.
+/// The number of refills from which the rate of a bucket is computed.
 const REFILLS: u64 = 24;
+/// The longest time for these refills; fewer refills count then.
 const FILLING: Duration = Duration::from_secs(40);
 
-/// The unit that a rate limit counts; units are sent one after the other.
+/// Makes attempts of the kind that a rate limit counts, one after the other.
 trait RateProbe {
-    /// Tries one more; `Err`: the refusal.
+    /// Makes one attempt; inner `Err`: the refusal.
     fn one(&mut self, prober: &mut Prober<'_>) -> Probed<Result<(), (Step, ProbeOutcome, Probe)>>;
 }
 
-/// Measures new connections by time.
+/// Measures the limit on new connections per unit of time.
 pub(super) fn connections(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     find(prober, kind, result, &mut ConnectionProbe)?;
     if result.at_most.is_some() { held_count(prober, result) } else { Ok(()) }
 }
 
-/// Measures messages by time.
+/// Measures the limit on messages per unit of time.
 pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     find(prober, kind, result, &mut MessageProbe)
 }
 
-/// Handles a listener that counts its window in whole seconds: the window lasts up to one second longer than
-/// configured.
+/// Adapts the result to a listener that counts its window in whole seconds: such a window lasts up to one second longer
+/// than configured.
 fn whole_seconds(result: &mut LimitResult, served: u64, recovery: &Recovery) {
     let seconds = recovery.least.as_secs();
     // The precision of the measured end is added.
@@ -134,7 +138,7 @@ fn find(
     (result.looked, result.repeats) = (1, 1);
     let first = burst(prober, item, most)?;
     let Some((step, outcome, session)) = first.refused else {
-        // The rate is per minute, so a shorter burst shows no more than its own number.
+        // The rate is per minute, so a burst of less than a minute shows only that its own number is allowed.
         let longer = first.took.max(Duration::from_secs(60));
         result.not_reached(per_minute(first.served, longer));
         let seconds = first.took.as_secs_f64();
@@ -159,7 +163,8 @@ fn find(
             return Ok(());
         }
     };
-    // A full window serves its whole number at once after this pause, a bucket only its refill.
+    // After this pause a window serves its whole number at once. After a further recovery it does so again, but a bucket
+    // serves only its refill.
     prober.probes.pause(recovery.most + MARGIN);
     result.trials += 1;
     let whole = refused_burst(prober, item, most)?;
@@ -191,13 +196,13 @@ fn find(
     Ok(())
 }
 
-/// The result of two rounds that agree: the number served before a refusal, and the time until one more is served.
+/// The result of two rounds that agree: the number of attempts served before a refusal, and the recovery.
 struct Agreement {
     served: u64,
     recovery: Recovery,
 }
 
-/// Measures the recovery after a burst until two rounds agree. `Err`: the reason why none do, in words.
+/// Measures the recovery after a burst until two rounds agree. Inner `Err`: why no two rounds agree, in words.
 fn agree(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -215,7 +220,7 @@ fn agree(
             result.trials += 1;
             burst = refused_burst(prober, item, most)?;
         }
-        // A bucket that is not full serves another number each time, but needs as long for one more.
+        // A bucket that is not full serves a different number each time, but needs the same time for one more.
         let before = known.filter(|(served, _)| *served == burst.served || round > SETTLED);
         let Some(recovery) = recovery(prober, item, &burst, before.map(|(_, recovery)| recovery))? else {
             return Err(Halt::NotMeasurable(format!(
@@ -251,11 +256,11 @@ fn agree(
         }))
 }
 
-/// The number that is served after one recovery.
+/// The numbers of attempts that are served after one recovery.
 struct AfterRecovery {
     /// The number served at once.
     first: u64,
-    /// The number served in the first later burst in which any was served.
+    /// The number served in the first burst in which any attempt was served.
     later: u64,
 }
 
@@ -277,7 +282,7 @@ fn after_recovery(
     let first = refused_burst(prober, item, most)?.served;
     let mut later = first;
     for _ in 0..LATER {
-        // After a refusal a bucket holds less than one, so the next one may come up to a whole refill later.
+        // After a refusal a bucket holds less than one token, so the next token may come up to a whole refill later.
         if later > 0 {
             break;
         }
@@ -287,7 +292,8 @@ fn after_recovery(
     Ok(AfterRecovery { first, later })
 }
 
-/// Reports a burst that is too long: the refill during it cannot be distinguished from the initial content.
+/// Reports a burst that takes too long: the refill of a bucket during the burst cannot be distinguished from its content
+/// at the start.
 fn too_slow(result: &mut LimitResult, kind: LimitKind, whole: &Burst, recovery: Recovery) {
     result.between(
         0,
@@ -315,9 +321,9 @@ fn narrow(result: &mut LimitResult, is_narrow: bool) {
     }
 }
 
-/// Returns the times of the attempts to be served once more, from the start of the burst on. Near the end of a known
-/// window there are a few attempts, but no more than its number, because refused attempts may count, too. Without a
-/// known window each silence is twice as long as the previous one.
+/// Returns the times of the attempts after a burst, since its start. Near the end of a known window there are a few
+/// attempts: at least two, and at most as many as the window serves, because refused attempts may count, too. Otherwise
+/// each silence is twice as long as the previous one.
 fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
     let mut at = Vec::new();
     let mut next = burst.took + FIRST_SILENCE;
@@ -336,14 +342,14 @@ fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
     at
 }
 
-/// Tries until one is served; `None`: none was served.
+/// Makes attempts after a burst until one is served. Returns the recovery; `None`: none was served.
 fn recovery(
     prober: &mut Prober<'_>,
     item: &mut dyn RateProbe,
     burst: &Burst,
     known: Option<Recovery>,
 ) -> Probed<Option<Recovery>> {
-    // The last refusal ended the burst.
+    // The burst ended with a refusal, which is the last one so far.
     let mut least = burst.took;
     for at in questions(burst, known) {
         let until = burst.start + at;
@@ -364,7 +370,7 @@ fn recovery(
     Ok(None)
 }
 
-/// A burst: the attempts until one was refused.
+/// A burst: attempts without a pause until one is refused, or the largest number or time is reached.
 struct Burst {
     start: Duration,
     served: u64,
@@ -387,7 +393,7 @@ fn burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -> Probed
     Ok(Burst { start, served, took: prober.probes.now() - start, refused })
 }
 
-/// Returns a burst whose last session is closed.
+/// Makes a burst and closes the session of its refusal.
 fn refused_burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -> Probed<Burst> {
     let mut burst = burst(prober, item, most)?;
     if let Some((_, _, session)) = burst.refused.take() {
@@ -396,7 +402,7 @@ fn refused_burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -
     Ok(burst)
 }
 
-/// Returns the unit, without "per minute".
+/// Returns the unit of the limit without "a minute".
 fn unit(kind: LimitKind) -> &'static str {
     kind.unit().split(' ').next().unwrap_or_default()
 }
@@ -405,7 +411,7 @@ fn per_minute(count: u64, time: Duration) -> u64 {
     (count as f64 * 60.0 / time.as_secs_f64().max(1e-3)) as u64
 }
 
-/// Writes to the result a window that serves this many.
+/// Writes to the result a window in which `served` attempts are served.
 fn window(result: &mut LimitResult, kind: LimitKind, served: u64, recovery: &Recovery) {
     result.window_ms = Some(recovery.most.as_secs_f64() * 1e3);
     result.remark(format!(
@@ -421,7 +427,7 @@ fn window(result: &mut LimitResult, kind: LimitKind, served: u64, recovery: &Rec
     result.between(low, high as u64, "the length of the window is known only so far");
 }
 
-/// Measures the refill of a bucket by attempts at intervals, so that few are refused.
+/// Measures the refill of a bucket by attempts at intervals of an eighth of the recovery, so that few are refused.
 fn bucket(
     prober: &mut Prober<'_>,
     result: &mut LimitResult,
@@ -432,7 +438,7 @@ fn bucket(
 ) -> Probed<()> {
     let step = (recovery.most / 8).max(Duration::from_millis(5));
     let start = prober.probes.now();
-    // For the first and the last refill: the time of the refusal before it, and the time at which it was served.
+    // For the first and the last refill: the time of the last refusal before it, and the time at which it was served.
     let (mut refills, mut first, mut last) = (0u64, (start, start), (start, start));
     let mut missing = start;
     while refills < REFILLS && prober.probes.now() - start < FILLING {
@@ -458,7 +464,7 @@ fn bucket(
             FILLING.as_secs()
         )));
     }
-    // Each refill came between two attempts.
+    // Each refill came between the last refusal and the attempt that was served.
     let between = (refills - 1) as f64 * 60.0;
     let (shortest, longest) = (last.0.saturating_sub(first.1), last.1.saturating_sub(first.0));
     let (low, high) = (between / longest.as_secs_f64().max(1e-3), between / shortest.as_secs_f64().max(1e-3));
@@ -472,15 +478,15 @@ fn bucket(
     Ok(())
 }
 
-/// Checks whether sessions count for as long as they are open. Then it is no rate limit, but a limit on sessions at
-/// once whose slots are released late.
+/// Checks whether the listener counts sessions for as long as they are open. Then the limit is not a rate limit, but a limit
+/// on sessions at once whose slots are released late.
 fn held_count(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     let Some(window) = result.window_ms.map(|ms| Duration::from_secs_f64(ms / 1e3)) else { return Ok(()) };
     prober.probes.pause(window + MARGIN);
     result.trials += 1;
     let before = refused_burst(prober, &mut ConnectionProbe, u64::MAX)?;
     prober.probes.pause(window + MARGIN);
-    // Half of the number that is served; a bucket has been refilled by then.
+    // Half of the number that is served is held. A bucket has been refilled during the pause.
     let hold = (before.served / 2).max(1);
     let mut held = Vec::new();
     for _ in 0..hold {
@@ -538,7 +544,7 @@ struct MessageProbe;
 
 impl RateProbe for MessageProbe {
     fn one(&mut self, prober: &mut Prober<'_>) -> Probed<Result<(), (Step, ProbeOutcome, Probe)>> {
-        // Each message has its own session, because a limit on the messages of a session must not be met.
+        // Each message has its own session, so that no limit on the messages of a session is reached.
         let session = prober.enter()?;
         let mailer = prober.mailer(None, 1);
         let letter = prober.letter(&mailer);

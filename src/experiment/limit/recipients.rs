@@ -1,6 +1,6 @@
-//! The limit on recipients of a message: sends RCPT commands until one is refused, and checks whether the message is
-//! then accepted for the others. If none is refused, the reply to the whole message decides: the limit may be enforced
-//! at DATA, or at the final dot.
+//! The limit on the recipients of a message: the search sends RCPT commands until one is refused, and checks whether the
+//! message is then accepted for the other recipients. If no recipient is refused, the reply to the message decides: the
+//! limit may be enforced at DATA or at the final dot.
 
 use super::kind::LimitKind;
 use super::prober::{Halt, Probed, Prober, unreadable};
@@ -10,7 +10,7 @@ use super::value_search::ValueSearch;
 use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
-/// Measures the recipients of a message.
+/// Measures the limit on the recipients of a message.
 pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     let most = bound(result.expected, prober.setting.bounds.messages, MOST);
     repeat(prober, kind, result, |prober, result, first| {
@@ -35,8 +35,8 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
     })
 }
 
-/// Opens a session with MAIL and as many RCPT as are accepted, at most `most`. Returns the refusal of the next one, if
-/// there was one.
+/// Opens a session and sends MAIL, and RCPT until one is refused or `most` are accepted. Returns the number that was
+/// accepted, and the refusal.
 fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<ProbeOutcome>)> {
     let session = prober.enter()?;
     let mailer = prober.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
@@ -63,7 +63,7 @@ fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<Pr
 /// Finds a limit that is enforced after RCPT: the largest number of recipients with which a message is accepted.
 fn later(prober: &mut Prober<'_>, result: &mut LimitResult, most: u64, first: bool) -> Probed<Repeat> {
     let mut search = ValueSearch::new(1, most, None);
-    // The largest number is tried first: if it is accepted, there is nothing to search.
+    // The largest number is tried first. If it is accepted, there is nothing to search.
     let mut next = Some(most);
     let mut shown = None;
     while let Some(count) = next {

@@ -1,4 +1,4 @@
-//! Repeats the measurement of a limit, and gives the verdict that follows.
+//! Repeats the measurement of a limit, and sets the verdict of its result.
 
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ pub(super) struct Repeat {
     pub(super) refused: bool,
 }
 
-/// Measures a limit, and repeats that if it does not take too long. The first call of `measure` writes to the result
-/// how the listener showed the limit.
+/// Measures a limit, and repeats the measurement if it does not take longer than [`LONG`]. The first call of `measure`
+/// writes to the result how the listener showed the limit.
 pub(super) fn repeat(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -64,11 +64,11 @@ pub(super) fn repeat(
     Ok(())
 }
 
-/// Sets the verdict, unless there is one already. The reply may name another limit than the one that is searched.
+/// Sets the verdict, unless there is one already. If the reply names another limit, that limit may be enforced first.
 pub(super) fn settle(kind: LimitKind, result: &mut LimitResult, slack: u64) {
     let at = result.at_least;
     let other = other_limit(kind, result);
-    // If each repeat is refused at the same count, that is the searched limit, whatever name the reply gives it.
+    // If all repeats are refused at the same count, this is the searched limit, whatever name the reply gives it.
     let repeated = result.looked >= REPEATS && result.repeats == result.looked;
     if let Some(other) = other.filter(|_| repeated) {
         result.remark(format!(
@@ -83,7 +83,7 @@ pub(super) fn settle(kind: LimitKind, result: &mut LimitResult, slack: u64) {
     }
 }
 
-/// Returns the other limit that a reply names, if it names one. Then the searched limit is only known to be higher.
+/// Returns the condition of another limit than the searched one, if the reply names such a limit.
 pub(super) fn other_limit(kind: LimitKind, result: &LimitResult) -> Option<Condition> {
     let shown: Condition = result.condition.as_deref()?.parse().ok()?;
     let wanted = kind.condition()?;
@@ -95,7 +95,7 @@ pub(super) fn other_limit(kind: LimitKind, result: &LimitResult) -> Option<Condi
             | Condition::TooManyConnections
     );
     let other = match shown.group() {
-        // There was never more than one session, so this is a limit by time, whatever the reply says.
+        // There was never more than one session, so this is a rate limit, whatever the reply says.
         Group::ConnectionLimit if wanted == Condition::ConnectionRateLimited => false,
         Group::Transport | Group::Protocol | Group::Generator => false,
         Group::Recipient | Group::Auth | Group::Tls => wanted.group() != shown.group(),
@@ -104,7 +104,8 @@ pub(super) fn other_limit(kind: LimitKind, result: &LimitResult) -> Option<Condi
     other.then_some(shown)
 }
 
-/// Returns the upper end of a search: beyond the expected value, or `most`, but never beyond `cap`, the budget.
+/// Returns the upper end of a search: about twice the expected value, or `most` if no value is expected, but at most the
+/// larger of `cap` and `most`.
 pub(super) fn bound(expected: Option<u64>, most: u64, cap: u64) -> u64 {
     expected.map_or(most, |expected| expected.saturating_mul(2).saturating_add(10)).min(cap.max(most))
 }

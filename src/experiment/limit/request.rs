@@ -1,10 +1,10 @@
-//! The limits of a search: chosen by name or family, by expected values, and by the target.
+//! The selection of the limits of a search: by name or family, by expected values, and by the target.
 
 use std::collections::BTreeMap;
 
 use super::kind::{Applies, LimitKind};
 
-/// The limits to search, and their expected values, each in its unit.
+/// The limits to search, and their expected values, each in the unit of the limit.
 #[derive(Clone, Debug, Default)]
 pub struct LimitRequest {
     /// The limits, in the order of the search.
@@ -13,10 +13,11 @@ pub struct LimitRequest {
     pub expected: BTreeMap<LimitKind, u64>,
 }
 
-/// The user's selection, and the target.
+/// The user's selection, and the properties of the target.
 #[derive(Clone, Debug, Default)]
 pub struct Selection<'a> {
-    /// Names and families, or `all`. Empty: the limits with an expected value, or all if there are none.
+    /// Names and families, or `all`. Empty: the limits with an expected value; without expected values, all limits that
+    /// apply.
     pub find: &'a [String],
     /// Names and families to leave out.
     pub skip: &'a [String],

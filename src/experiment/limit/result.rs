@@ -5,13 +5,14 @@ use super::kind::LimitKind;
 /// The result of one limit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LimitResult {
-    /// The condition that shows the limit, with its kind after a dot, as in `line-too-long.command`.
+    /// The name of the limit: that of the condition that shows it, with a variant after a dot, as in
+    /// `line-too-long.command`.
     pub name: String,
-    /// The largest value that was still served; `None` if it is not known exactly.
+    /// The largest value that is served; `None`: it is not known exactly.
     pub value: Option<u64>,
     /// The largest value that is known to be served.
     pub at_least: Option<u64>,
-    /// The largest value that may be served, as far as known.
+    /// The largest value that may be served; `None`: no upper bound is known.
     pub at_most: Option<u64>,
     /// The unit: `sessions`, `messages`, `bytes`, `ms`, ...
     pub unit: String,
@@ -35,7 +36,8 @@ pub struct LimitResult {
     pub closed: Option<bool>,
     /// Whether the open sessions stayed usable while one more was refused.
     pub inside_alive: Option<bool>,
-    /// How long after the end of an open session a new one was served; `None`: it never was, or it was not tried.
+    /// How long after the end of an open session a new session was served, in milliseconds; `None`: no new session was
+    /// served, or none was tried.
     pub release_ms: Option<f64>,
     /// The number of trials.
     pub trials: u64,
@@ -45,9 +47,9 @@ pub struct LimitResult {
     pub looked: u64,
     /// Why the value is not exact.
     pub inexact: Option<String>,
-    /// Limits by time: the length of the window, or the time until one more is served.
+    /// The length of the window of a rate limit, or the time between two refills of its bucket, in milliseconds.
     pub window_ms: Option<f64>,
-    /// How long the listener delayed its reply to the last error before the limit (a tarpit).
+    /// How long the listener took to reply to the last error before the limit, in milliseconds.
     pub delay_ms: Option<f64>,
     /// Remarks, in words.
     pub remarks: Vec<String>,
@@ -62,11 +64,11 @@ pub enum LimitVerdict {
     Differs,
     /// The limit was not reached up to the highest value tried.
     NotReached,
-    /// The repeats differ.
+    /// The repeats or the replies contradict each other, or the value is too inexact for another verdict.
     Unstable,
-    /// More is served than was configured.
+    /// More is served than the expected value allows.
     NotEnforced,
-    /// The listener serves a value that is unsafe.
+    /// The behaviour of the listener at the limit is unsafe.
     Unsafe,
     /// The limit was found, and no value was expected.
     Found,
@@ -84,9 +86,9 @@ pub enum ShownBy {
     Reset,
     /// An orderly close without a reply.
     Close,
-    /// A greeting, or another reply, that never came.
+    /// The greeting, or another reply, did not come.
     NoGreeting,
-    /// A connection that was never established.
+    /// The connection was not established.
     NoConnect,
 }
 
@@ -117,7 +119,7 @@ impl LimitResult {
         (self.value, self.at_least, self.at_most) = (None, Some(tried), None);
     }
 
-    /// Notes that another limit is enforced first, so that this one is above `tried`, with the reason.
+    /// Notes that another limit is enforced first, so that this limit is at `tried` or above. `why`: the reason.
     pub fn hidden(&mut self, tried: u64, why: impl Into<String>) {
         self.not_reached(tried);
         self.verdict =
@@ -125,7 +127,7 @@ impl LimitResult {
         self.remark(why);
     }
 
-    /// Adds a remark, once.
+    /// Adds a remark, unless the result already has it.
     pub fn remark(&mut self, text: impl Into<String>) {
         let text = text.into();
         if !self.remarks.contains(&text) {
@@ -151,14 +153,14 @@ impl LimitResult {
         };
     }
 
-    /// Whether it shows a fault of the listener, or does not confirm the expected value.
+    /// Whether the result shows a fault of the listener, or does not confirm the expected value if there is one.
     pub fn fails(&self) -> bool {
         self.verdict.fails(self.expected.is_some())
     }
 }
 
 impl LimitVerdict {
-    /// Whether it shows a fault of the listener, or does not confirm the expected value if there is one.
+    /// Whether the verdict shows a fault of the listener, or does not confirm the expected value if there is one.
     pub fn fails(self, is_expected: bool) -> bool {
         match self {
             LimitVerdict::AsExpected | LimitVerdict::Found => false,

@@ -1,5 +1,5 @@
-//! Rules on the order and form of commands: how a listener answers commands that it should refuse, by RFC 5321 and by
-//! the codes of Cisco's list.
+//! Rules on the order and form of commands: how a listener answers commands that it should refuse. The answers are compared
+//! with RFC 5321 and with the codes of Cisco's list.
 
 use super::kind::ProtocolRule;
 use super::prober::{Halt, Letter, Probed, Prober};
@@ -10,14 +10,14 @@ use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::command;
 
-/// The correct answer.
+/// The answer that a rule requires.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Requirement {
     /// A permanent refusal: 5yz.
     Refused,
     /// Any answer.
     Any,
-    /// Any answer but a refusal.
+    /// A positive answer: 2yz or 3yz.
     Taken,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn find(prober: &mut Prober<'_>, rule: ProtocolRule, result: &mut Lim
     Ok(())
 }
 
-/// Breaks a rule. Returns the reply.
+/// Breaks a rule in a new session. Returns the session, the step and the reply.
 fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, ProbeOutcome)> {
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).with_data();
@@ -88,7 +88,7 @@ fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, P
         }
         ProtocolRule::HelloWithoutName => (Step::Hello, hello.to_owned()),
         ProtocolRule::HelloTooLong => {
-            // Each label has at most 63 bytes, so that only the whole name is too long (255).
+            // Each label has at most 63 bytes, so that only the whole name is too long (more than 255 bytes).
             (Step::Hello, format!("{hello} {}example", "long-name-of-a-client.".repeat(14)))
         }
         ProtocolRule::AuthTwice => {
@@ -148,7 +148,7 @@ fn conclude(
     }
 }
 
-/// Sends MAIL, RCPT and DATA in one write. Each is answered in order, whether or not PIPELINING is offered.
+/// Sends MAIL, RCPT and DATA in one write. A listener that offers PIPELINING must accept them, each in order.
 fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).with_data();
@@ -163,7 +163,7 @@ fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
         }
     }
     if matches!(last.1.code() / 100, 4 | 5) {
-        // If the command is also refused alone, the group is not the reason.
+        // If a command is refused without pipelining, too, the single write is not the reason.
         let control = prober.enter()?;
         let one_by_one = prober.envelope(control, &letter);
         prober.leave(control);

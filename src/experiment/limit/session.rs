@@ -1,8 +1,9 @@
-//! Limits of a session on its messages and on their bytes: message after message, until one is not accepted.
+//! The limits of a session on the number of its messages and on their bytes: the search sends one message after the other
+//! until one is not accepted.
 //!
 //! # Decisions
-//! - The listener may count messages or bytes, and its reply may name either or nothing. Messages of another size show
-//!   which: the quantity that does not change is the limit.
+//! - The listener may count messages or bytes, and its reply may name one of them or neither. Messages of another size show
+//!   what it counts: the quantity that stays the same.
 
 use super::kind::LimitKind;
 use super::prober::{Halt, Probed, Prober, unreadable};
@@ -12,7 +13,7 @@ use super::value_search::ValueSearch;
 use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 
-/// The sizes of the messages that fill a session, in bytes. The largest whose first message is accepted is used.
+/// The sizes of the messages that fill a session, in bytes. The largest size at which a first message is accepted is used.
 const PIECES: [u64; 4] = [64 << 10, 8 << 10, 2 << 10, 0];
 
 /// The number of messages that were accepted in a session, the refusal of the next one, and the session.
@@ -33,7 +34,7 @@ fn filled(prober: &mut Prober<'_>, size: u64, most: u64) -> Probed<FilledSession
     Ok((most, None, session))
 }
 
-/// Measures the messages of a session.
+/// Measures the limit on the messages of a session.
 pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     let most = bound(result.expected, prober.setting.bounds.messages, MOST);
     let least = prober.mailer(None, 1).minimum();
@@ -92,13 +93,14 @@ fn is_served_alone(prober: &mut Prober<'_>, size: u64) -> Probed<bool> {
     Ok(sent.is_ok())
 }
 
-/// Measures the bytes of a session: messages of one size until one is refused, then the size of the last to the byte.
+/// Measures the limit on the bytes of a session: sends messages of one size until one is refused, and then searches the
+/// size of the last message to the byte.
 pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     prober.one_message()?;
     let budget = prober.setting.bounds.message_bytes;
     let most = bound(result.expected, budget, prober.setting.bounds.bytes / 4);
     let least = prober.mailer(None, 1).minimum();
-    // The size lets a few messages fit into the expected limit, but not too many.
+    // The messages are so small that eight fit into the expected limit, unless the smallest size is larger.
     let largest = result.expected.map_or(u64::MAX, |expected| (expected / 8).max(least));
     let mut filling = None;
     for piece in PIECES.map(|piece| piece.min(largest).max(least)) {
@@ -125,7 +127,7 @@ pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Limit
     };
     shown(prober, result, session, step, &outcome, count)?;
     prober.leave(session);
-    // Messages of another size show whether as many messages or as many bytes are accepted.
+    // Messages of another size show whether the same number of messages or of bytes is accepted.
     let another = if piece > least.saturating_mul(2) { piece / 2 } else { piece.saturating_mul(2) };
     let (again, refused, session) = filled(prober, another, count.saturating_mul(4).saturating_add(4))?;
     prober.leave(session);
@@ -162,7 +164,7 @@ fn closer(
     loop {
         let last = match search.next() {
             Some(last) => last,
-            // Both ends of the answer are tried twice more.
+            // The value that was found, and the value after it, are tried twice more.
             None => match (search.found(), check.len()) {
                 (Some(found), 0 | 2) => found,
                 (Some(found), 1 | 3) => found + 1,

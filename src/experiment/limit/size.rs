@@ -1,5 +1,5 @@
-//! Limits on bytes: of a message by its declaration and by its content, of its header, of lines and paths. Each is searched
-//! to the byte.
+//! Limits on bytes: of a message by its declared size and by its content, of its header, of lines and paths. Each limit is
+//! searched to the byte.
 
 use super::kind::{LimitKind, SizedPart};
 use super::prober::{Halt, Letter, Probed, Prober, unreadable};
@@ -10,21 +10,21 @@ use crate::generator::probe::{Probe, ProbeOutcome};
 use crate::smtp::Step;
 use crate::smtp::extensions::Terms;
 
-/// How often each end of the bracket is tried again.
+/// How often the value that was found, and the value after it, are tried again.
 const AGAIN: u64 = 2;
-/// Bytes that a listener may add to a content and count with it.
+/// The largest number of bytes that a listener may add to a content and count with it.
 const MARGIN: u64 = 1024;
-/// The line of the final dot.
+/// The bytes of the line of the final dot.
 const DOT: u64 = ".\r\n".len() as u64;
-/// The longest header.
+/// The longest header that is tried if no value is expected.
 const HEADER: u64 = 1 << 20;
-/// The longest line, command and path.
+/// The longest line, command and path that are tried if no value is expected.
 const LINE: u64 = 256 << 10;
 const COMMAND: u64 = 64 << 10;
 const PATH: u64 = 4096;
-/// The longest local part.
+/// The longest local part that every listener accepts (RFC 5321 4.5.3.1.1).
 const LOCAL: usize = 64;
-/// The size of one field of a header that is made longer, with its CRLF. It is shorter than the limit of any line.
+/// The size of each field that is added to a header, with its CRLF. It is below the limit of a line of any listener.
 const FIELD: u64 = 76;
 
 /// The answer to one size.
@@ -33,11 +33,11 @@ enum SizeOutcome {
     Refused(Step, ProbeOutcome),
 }
 
-/// Tries one size in an idle session.
+/// Tries one size in a new session.
 type SizeTrial<'t> = &'t mut dyn FnMut(&mut Prober<'_>, Probe, u64) -> Probed<SizeOutcome>;
 
-/// Searches to the byte with `trial`, each time in a new session, so that a limit on the messages of a session has no
-/// effect. `least` is the smallest size that can be tried; if it is refused, the reason is not the size.
+/// Searches a limit to the byte with `trial`. Each trial has a new session, so that a limit on the messages of a session has
+/// no effect. `least` is the smallest size that can be tried. If `least` is refused, the reason is not the size.
 fn to_the_byte(
     prober: &mut Prober<'_>,
     kind: LimitKind,
@@ -90,7 +90,7 @@ fn to_the_byte(
     Ok(())
 }
 
-/// Finds the bounds of a limit that varies by a few bytes, because the listener also counts bytes that it adds.
+/// Finds the bounds of a limit that varies by up to [`MARGIN`] bytes, because the listener also counts bytes that it adds.
 fn near(prober: &mut Prober<'_>, result: &mut LimitResult, least: u64, trial: SizeTrial<'_>) -> Probed<()> {
     let value = result.value.unwrap_or(0);
     let (low, high) = (value.saturating_sub(MARGIN).max(least), value.saturating_add(MARGIN));
@@ -105,7 +105,7 @@ fn near(prober: &mut Prober<'_>, result: &mut LimitResult, least: u64, trial: Si
     Ok(())
 }
 
-/// Tries this size in its own session.
+/// Tries this size in a new session.
 fn once(prober: &mut Prober<'_>, size: u64, trial: SizeTrial<'_>) -> Probed<SizeOutcome> {
     let session = prober.enter()?;
     let came = trial(prober, session, size)?;
@@ -121,7 +121,7 @@ fn served(prober: &mut Prober<'_>, size: u64, trial: SizeTrial<'_>) -> Probed<bo
     }
 }
 
-/// Returns the size that the listener advertises.
+/// Returns the size that the listener advertises with SIZE; 0: SIZE without a number.
 fn advertised(prober: &mut Prober<'_>) -> Probed<Option<u64>> {
     let session = prober.enter()?;
     let offer = prober.probes.offer(session);
@@ -202,7 +202,7 @@ fn whole(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> SizeOutcom
 
 /// Finds the limit of the size of a message's content.
 fn content(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
-    // The smallest message must be accepted; otherwise the reason is not its size.
+    // If the smallest message is refused, the reason is not its size.
     prober.one_message()?;
     let advertised = advertised(prober)?;
     let guess = result.expected.or(advertised.filter(|size| *size > 0));
@@ -229,8 +229,8 @@ fn content(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -
     Ok(())
 }
 
-/// Checks whether two messages that are accepted alone are refused in one session. Then the bytes of the session are
-/// limited.
+/// Checks whether two messages are refused in one session although each is accepted alone. Then the bytes of the session
+/// are limited.
 fn is_of_session(prober: &mut Prober<'_>, result: &mut LimitResult, least: u64) -> Probed<()> {
     let Some(value) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) else {
         return Ok(());
@@ -266,9 +266,9 @@ fn two(prober: &mut Prober<'_>, first: u64, second: u64) -> Probed<bool> {
     Ok(served)
 }
 
-/// Checks how the listener counts. It may count a line end as one byte, or include the line of the final dot or text
-/// that it adds. If this explains the expected or advertised value, the result is that value, and a remark describes
-/// the count.
+/// Checks how the listener counts. It may count a line end as one byte, or count the line of the final dot or text that it
+/// adds. If this explains the expected or advertised value, the result gets that value or a bracket that contains it, and
+/// a remark describes the count.
 fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option<u64>) {
     let Some(value) = result.value else { return };
     let known: Vec<u64> = result.expected.into_iter().chain(advertised.filter(|size| *size > 0)).collect();
@@ -306,13 +306,14 @@ fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option
     }
 }
 
-/// Checks whether as many bytes elsewhere in a message are refused, too. Then the message is too large.
+/// Checks whether a message is also refused if its bytes are in short lines of the body. Then the size of the message is
+/// limited. `overhead`: the bytes of the measured message besides the measured part.
 fn is_whole_size(prober: &mut Prober<'_>, result: &mut LimitResult, overhead: u64) -> Probed<()> {
     let Some(value) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) else {
         return Ok(());
     };
     let session = prober.enter()?;
-    // The message has more line ends, which may be counted as one byte each.
+    // The message is larger by a sixteenth, because it has more line ends, and each may be counted as one byte.
     let size = value.saturating_add(overhead).saturating_add(value / 16).saturating_add(MARGIN);
     let mailer = prober.mailer(Some(size), 1);
     let letter = prober.letter(&mailer).without_size();
@@ -332,7 +333,7 @@ fn header(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) ->
     prober.one_message()?;
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).without_size();
-    // The empty line does not count.
+    // The empty line after the header does not count.
     let least = (letter.head().len() as u64).saturating_sub(2);
     let search = ValueSearch::new(
         4096,
@@ -396,7 +397,7 @@ fn command_line(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResu
     if short.code() == 0 || short.code() == 421 {
         return Err(Halt::Failed(Step::Command, Box::new(short)));
     }
-    // Some listeners refuse any NOOP with an argument. While the refusal stays the same, the length is not the reason.
+    // Some listeners refuse any NOOP with an argument. As long as the reply has the same code, the length is not the reason.
     let plain = short.code();
     let search = ValueSearch::new(
         512,
@@ -426,7 +427,7 @@ fn path(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> P
     let recipient = letter.recipients.first().cloned().unwrap_or_default();
     let (local, domain) = recipient.rsplit_once('@').unwrap_or((&recipient, ""));
     let least = (local.len() + domain.len() + 3) as u64;
-    // The listener may refuse another user or another domain, whatever the length of the address.
+    // The listener may refuse another user or another domain for another reason than the length of the address.
     let other = format!("{}@{domain}", "x".repeat(local.len()));
     if !is_recipient(prober, &other)? {
         return Err(Halt::NotMeasurable(format!(
@@ -476,7 +477,8 @@ fn is_recipient(prober: &mut Prober<'_>, recipient: &str) -> Probed<bool> {
     Ok(outcome.code() / 100 == 2)
 }
 
-/// Checks whether another command of the same length is refused, too. Then the line is too long, and not the path.
+/// Checks whether another command of the same length is refused, too. Then the length of the line is limited, and not that
+/// of the path.
 fn is_of_line(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     let Some(value) = result.value.filter(|_| result.verdict != LimitVerdict::Unstable) else {
         return Ok(());
@@ -499,11 +501,11 @@ fn is_of_line(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     Ok(())
 }
 
-/// Returns a mailbox that is longer by this many bytes. First its local part grows, up to the length that every
-/// listener accepts (RFC 5321 4.5.3.1.1), then its domain, by labels of at most 63 bytes in front of it.
+/// Returns a mailbox that is longer by this many bytes. First the local part grows, up to [`LOCAL`]. Then the domain grows,
+/// by labels of at most 63 bytes in front of it.
 fn longer(local: &str, domain: &str, by: usize) -> (String, String) {
     let mut room = LOCAL.saturating_sub(local.len()).min(by);
-    // A label is at least a byte and a dot.
+    // A label takes at least two bytes, with its dot.
     room = room.saturating_sub(usize::from(by - room == 1));
     let (mut left, mut labels) = (by - room, String::new());
     while left > 0 {

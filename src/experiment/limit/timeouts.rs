@@ -1,5 +1,5 @@
 //! Limits on time: how long a listener waits for a silent client at each point of a session, and how long a session
-//! with an active client may last. The search waits for all of them at once.
+//! with an active client may last. All these times are measured in one wait.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,29 +13,29 @@ use crate::generator::probe::{CloseMode, Probe, ProbeEvent, ProbeOptions, ProbeO
 use crate::smtp::Step;
 use crate::smtp::script::TlsMode;
 
-/// The allowed difference from the expected time, in milliseconds: listeners count in seconds.
+/// The allowed difference from the expected time, in milliseconds. Listeners count in seconds.
 const SLACK: u64 = 1000;
 /// If a session ends earlier than this, silence is not the reason.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// How long one session is read before the next.
+/// How long the wait reads from one session before it turns to the next.
 const GLANCE: Duration = Duration::from_millis(4);
-/// The time between two NOOPs of the two sessions that are not silent. If the session with more NOOPs ends earlier, the
-/// listener counts its commands, and not its time.
+/// The intervals of the NOOPs in the two sessions that are not silent. If the session with more NOOPs ends earlier, the
+/// listener counts commands and not time.
 const TRICKLE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
-/// Two sessions end at the same age if their ages differ by no more than this.
+/// Two sessions end at the same age if their ages differ by at most this time.
 const SAME_AGE: Duration = Duration::from_secs(2);
 
-/// A session to be held for a time.
+/// A wait with one session.
 #[derive(Clone, Copy, Debug)]
 struct TimeWait {
     kind: LimitKind,
-    /// The length of the wait.
+    /// The longest time of the wait.
     length: Duration,
-    /// The interval of its NOOPs; `None`: it sends none.
+    /// The interval of NOOPs; `None`: the client is silent.
     every: Option<Duration>,
 }
 
-/// The requested times, and their results after the common wait.
+/// The requested waits, and their results after the common wait.
 pub(super) struct TimeWaits {
     requested: Vec<TimeWait>,
     results: Option<BTreeMap<LimitKind, TimeResult>>,
@@ -44,7 +44,7 @@ pub(super) struct TimeWaits {
 }
 
 impl TimeWaits {
-    /// Creates the times of a request. `wait` is the length of the silence if no time is expected.
+    /// Creates the waits of a request. `wait`: the length of a wait if no time is expected.
     pub(super) fn new(request: &LimitRequest, wait: Duration) -> TimeWaits {
         let times = request.kinds.iter().copied().filter(|kind| kind.measure() == LimitMeasure::Time);
         let requested = times.flat_map(|kind| {
@@ -61,16 +61,16 @@ impl TimeWaits {
 /// The result of a session that waited.
 #[derive(Clone, Debug)]
 struct TimeResult {
-    /// The time since the last command, or since the opening if it sent NOOPs.
+    /// The length of the silence; with NOOPs, the age of the session.
     after: Duration,
     /// The event that ended the silence; `None`: the wait ended first.
     by: Option<ProbeOutcome>,
-    /// Whether the connection was closed with that reply.
+    /// Whether the listener closed the connection after that reply.
     closed: Option<bool>,
     step: Step,
-    /// The interval of its NOOPs; `None`: it sent none.
+    /// The interval of NOOPs; `None`: the client was silent.
     every: Option<Duration>,
-    /// The reason if it did not reach the point at which it had to wait.
+    /// The reason if the session did not reach the point at which the wait starts.
     halted: Option<Halt>,
 }
 
@@ -80,13 +80,13 @@ struct Waiting {
     session: Probe,
     since: Duration,
     step: Step,
-    /// The time of its last NOOP.
+    /// The time of the last NOOP.
     spoke: Duration,
-    /// The last time at which it was known to be open, and whether a NOOP is unanswered.
+    /// The last time at which the session was known to be open, and whether a NOOP is unanswered.
     lived: (Duration, bool),
 }
 
-/// Measures one of the times. The first call waits for all of them.
+/// Measures one of the times. The first call makes the common wait.
 pub(super) fn find(
     prober: &mut Prober<'_>,
     waits: &mut TimeWaits,
@@ -107,7 +107,7 @@ pub(super) fn find(
     if let Some(halt) = seen.halted {
         return Err(halt);
     }
-    // A session that ends before any silence has another reason.
+    // If the session ended before there was a silence, the reason is another one.
     if let Some(outcome) = seen.by.as_ref().filter(|_| seen.after < AT_ONCE) {
         return Err(Halt::Failed(seen.step, Box::new(outcome.clone())));
     }
@@ -128,11 +128,11 @@ pub(super) fn find(
     Ok(())
 }
 
-/// Brings a session to each point, and waits for all of them at once.
+/// Brings a session to the point of each wait, and makes all waits at once.
 fn wait(prober: &mut Prober<'_>, asked: &[TimeWait]) -> Probed<BTreeMap<LimitKind, TimeResult>> {
     let mut seen = BTreeMap::new();
     let mut left = asked.to_vec();
-    // As many sessions as the listener serves wait at once; the others wait after them.
+    // If the listener does not serve all sessions at once, the other waits follow.
     while !left.is_empty() {
         let (waiting, later) = begin_all(prober, &left, &mut seen)?;
         left = later;
@@ -142,7 +142,7 @@ fn wait(prober: &mut Prober<'_>, asked: &[TimeWait]) -> Probed<BTreeMap<LimitKin
     Ok(seen)
 }
 
-/// Returns the sessions that wait at once, and the limits for which the listener served no further session.
+/// Opens the sessions. Returns those that wait at once, and the waits for which the listener served no further session.
 fn begin_all(
     prober: &mut Prober<'_>,
     asked: &[TimeWait],
@@ -154,7 +154,7 @@ fn begin_all(
         let patience = if waiting.is_empty() { prober.setting.bounds.recovery } else { Duration::ZERO };
         match begin(prober, one.kind, patience) {
             Ok((session, step)) => {
-                // The time of a session begins with its opening, and that of a silence after the last command.
+                // The age of a session counts from its opening, a silence from the last command.
                 let since = if one.every.is_some() { opened } else { prober.probes.now() };
                 waiting.push(Waiting {
                     asked: *one,
@@ -179,7 +179,7 @@ fn begin_all(
     Ok((waiting, later))
 }
 
-/// Waits for all these sessions at once.
+/// Waits until all these sessions have ended or their times are over.
 fn wait_for(
     prober: &mut Prober<'_>,
     mut waiting: Vec<Waiting>,
@@ -203,7 +203,7 @@ fn wait_for(
             if ended || now >= one.since.saturating_add(one.asked.length) {
                 // While a NOOP is unanswered, only the time of the last answer is certain.
                 let last = if one.lived.1 { one.lived.0 } else { now };
-                // An event from before the wait ended it at once.
+                // An event from before the start of the wait counts as a wait of zero.
                 let after = if ended { outcome.at } else { last }.saturating_sub(one.since);
                 let closed = (ended && outcome.reply().is_some()).then(|| prober.closes(one.session));
                 let by = ended.then_some(outcome);
@@ -224,7 +224,7 @@ fn wait_for(
     Ok(())
 }
 
-/// Notes the result of a session, combined with that of the same limit.
+/// Notes the result of a session, combined with the result of the other session of the same limit.
 fn note(seen: &mut BTreeMap<LimitKind, TimeResult>, asked: &TimeWait, one: TimeResult) {
     let one = match seen.remove(&asked.kind) {
         Some(other) => of_two(other, one),
@@ -233,7 +233,7 @@ fn note(seen: &mut BTreeMap<LimitKind, TimeResult>, asked: &TimeWait, one: TimeR
     seen.insert(asked.kind, one);
 }
 
-/// Combines the results of the two sessions that sent more and fewer NOOPs.
+/// Combines the results of the two sessions with different intervals of NOOPs.
 fn of_two(one: TimeResult, other: TimeResult) -> TimeResult {
     let (often, seldom) = if one.every <= other.every { (one, other) } else { (other, one) };
     if seldom.halted.is_some() {
@@ -252,17 +252,17 @@ fn of_two(one: TimeResult, other: TimeResult) -> TimeResult {
         ));
         return TimeResult { halted: Some(halt), ..often };
     }
-    // If the session with fewer NOOPs ended earlier, it was silent for too long.
+    // If the session with fewer NOOPs ended earlier, its silences were too long: the other session counts.
     often
 }
 
-/// Returns a session that is silent from here on, and its step.
+/// Brings a new session to the point of a wait. Returns the session, and the step at which the listener waits.
 fn begin(prober: &mut Prober<'_>, kind: LimitKind, patience: Duration) -> Probed<(Probe, Step)> {
     if kind == LimitKind::IdleTimeout(IdlePoint::Greeting) {
         return Ok((prober.enter_bare_within(patience)?, Step::Hello));
     }
     let session = prober.enter_within(ProbeOptions::default(), patience)?;
-    // For the time of a session, the client is silent after the hello, except for its NOOPs.
+    // To measure the age of a session, the client only sends NOOPs after the hello.
     let LimitKind::IdleTimeout(point) = kind else { return Ok((session, Step::Idle)) };
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).with_data();
@@ -299,7 +299,7 @@ impl Prober<'_> {
         self.enter_bare_within(self.setting.bounds.recovery)
     }
 
-    /// Does the same, and tries a refused session again for `patience`.
+    /// Returns such a session, and tries a refused session again for `patience`.
     fn enter_bare_within(&mut self, patience: Duration) -> Probed<Probe> {
         if self.setting.script.tls == TlsMode::Implicit {
             return Err(Halt::NotMeasurable(

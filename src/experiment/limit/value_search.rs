@@ -1,14 +1,14 @@
-//! The search for the largest value that is still served: chooses the next value by the trials so far. No clock, no
+//! The search for the largest value that is still served: it chooses the next value by the trials so far, without clock and
 //! I/O.
 //!
 //! # Decisions
-//! - The expected value is tried first, and then the value after it: if the expectation is right, two trials show it.
-//! - Otherwise the value is doubled until a trial is refused, and then the bracket is halved: 2 log2(N) + 2 trials for
-//!   a limit N.
+//! - The expected value is tried first, and then the value after it. If the expectation is right, two trials show it.
+//! - Otherwise the value is doubled until a trial is refused, and then the bracket is halved. A limit N takes about
+//!   2 log2(N) trials.
 
 use crate::experiment::bracket::{Bracket, SearchSteps};
 
-/// A search over 0, 1, 2, ... in which everything up to the limit is served, and nothing beyond it.
+/// A search over 0, 1, 2, ... All values up to the limit are served, and no greater value.
 #[derive(Clone, Debug)]
 pub struct ValueSearch {
     bracket: Bracket<u64>,
@@ -28,14 +28,14 @@ impl ValueSearch {
         ValueSearch { bracket, first, bound, guess, contradicted: false }
     }
 
-    /// Notes that everything up to `value` is known to be served without a trial.
+    /// Notes that all values up to `value` are served, which needs no trial.
     #[must_use]
     pub fn known(mut self, value: u64) -> ValueSearch {
         self.bracket.good = self.bracket.good.max(Some(value));
         self
     }
 
-    /// Returns the next value to try; `None` if the search is over.
+    /// Returns the next value to try; `None`: the search has ended.
     pub fn next(&self) -> Option<u64> {
         if self.contradicted {
             return None;
@@ -67,12 +67,12 @@ impl ValueSearch {
         }
     }
 
-    /// Returns the largest value that is known to be served; 0 if there is none.
+    /// Returns the largest value that is known to be served; 0: no trial was served.
     pub fn at_least(&self) -> u64 {
         self.bracket.good.unwrap_or(0)
     }
 
-    /// Returns the largest value that can be served; `None` if nothing up to the bound was refused.
+    /// Returns the largest value that can be served; `None`: no value up to the bound was refused.
     pub fn at_most(&self) -> Option<u64> {
         self.bracket.bad.map(|bad| bad.saturating_sub(1))
     }

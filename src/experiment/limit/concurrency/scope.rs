@@ -10,7 +10,7 @@ use crate::experiment::limit::prober::{Probed, Prober};
 use crate::experiment::limit::result::LimitResult;
 use crate::generator::probe::ProbeOptions;
 
-/// The most client addresses that are used.
+/// The largest number of client addresses that are used.
 const MOST_HOSTS: u64 = 1 << 16;
 
 /// Returns the client addresses by their networks.
@@ -31,7 +31,8 @@ pub(super) fn spread(prober: &Prober<'_>, count: u64) -> Vec<u64> {
 }
 
 impl HeldSessions<'_, '_> {
-    /// Finds the clients that the limit counts, by other clients and by the reply. Returns whether it is another limit.
+    /// Finds out which clients the limit counts, from the results of other clients and from the reply. Returns whether the
+    /// limit is another one than the searched limit.
     pub(super) fn scope(
         &mut self,
         kind: LimitKind,
@@ -53,12 +54,12 @@ impl HeldSessions<'_, '_> {
                 )
         });
         let foreign = match (elsewhere, other) {
-            // The observation counts more than the words of the reply.
+            // The observation counts more than the wording of the reply.
             (Some(true), _) | (None, None) => None,
             // The limit may count networks, so observation and reply agree well enough.
             (Some(false), None) if is_wanted => None,
             (Some(false), None) => Some("a limit that counts all clients"),
-            // No client host was at its limit. So this is not a limit of one host, whatever the reply says.
+            // No client host was at its limit, so this is not a limit of one host, whatever the reply says.
             (None, Some(Condition::TooManyConnectionsFromHost)) if self.crowd == Clients::ManyHosts => {
                 result.remark(
                     "the reply names one host, but no client host had as many sessions as one is served",
@@ -67,7 +68,7 @@ impl HeldSessions<'_, '_> {
             }
             (_, Some(other)) => Some(other.as_str()),
         };
-        // Limits that count all clients have two names. Without an expected value the name in the reply is right.
+        // Limits that count all clients have two names. If no value is expected, the result gets the name in the reply.
         let is_other_name = counts_all(scope)
             && matches!(
                 other,
@@ -82,8 +83,7 @@ impl HeldSessions<'_, '_> {
         Ok(false)
     }
 
-    /// Whether other clients are still served, one of the same network and one of another. `None`: that cannot be
-    /// tried.
+    /// Whether another client is still served, of the same network or of another. `None`: there is no other client to try.
     fn elsewhere(&mut self, scope: SessionScope, result: &mut LimitResult) -> Probed<Option<bool>> {
         let hosts = self.prober.probes.hosts();
         let of = |prober: &Prober<'_>, host: u64| prober.probes.network(host);
@@ -123,18 +123,18 @@ impl HeldSessions<'_, '_> {
         Ok(Some(false))
     }
 
-    /// Whether the limit counts networks: then as many clients from fewer networks are not served, and it is no limit
-    /// of the whole listener.
+    /// Whether the limit counts networks and not all clients of the listener. Then fewer sessions are served if the clients
+    /// come from fewer networks.
     pub(super) fn counts_networks(&mut self, result: &mut LimitResult, served: u64) -> Probed<bool> {
         let mut networks = networks(self.prober);
         if networks.len() < 2 || result.release_ms.is_none() {
             return Ok(false);
         }
-        // The clients come from the largest networks first, and from no more networks than needed.
+        // The clients come from the largest networks first, and so from as few networks as possible.
         networks.sort_by_key(|hosts| Reverse(hosts.len()));
         let packed = networks.concat();
         let mut least = served;
-        // Closed sessions may still count, so this is tried twice, each time compared with as many clients from several
+        // Closed sessions may still count. So this is tried twice, and each time compared with as many clients from many
         // networks.
         for _ in 0..2 {
             for few in [true, false] {
