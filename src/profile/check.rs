@@ -382,7 +382,7 @@ fn search(capacity: &CapacityPlan, is_behind_relay: bool, out: &mut impl io::Wri
             "where a goal is missed, the backlog or the relay's queue grows by more than 1 % of the load, or less than 99 % is accepted"
         }
     };
-    writeln!(out, "  bad       {grows}")?;
+    writeln!(out, "  missed    {grows}")?;
     let deliveries: Vec<&str> = capacity.deliveries.iter().map(|one| one.expr.text.as_str()).collect();
     if !deliveries.is_empty() {
         writeln!(out, "  delivered {}, of each trial", deliveries.join(", "))?;

@@ -55,7 +55,9 @@ pub fn join(result: &mut RunResult, delivered: Delivered, tally: Tally, assertio
     let rows = summary.phases.iter().enumerate().flat_map(|(i, phase)| convert::metrics(&measured, i, phase));
     result.metrics.extend(rows.filter(|metric| of_relay(&metric.name)));
     judge_validity(result, &summary);
-    result.warnings.extend(delivered.remarks.iter().cloned());
+    let remarks: Vec<String> =
+        delivered.remarks.iter().filter(|remark| !result.warnings.contains(remark)).cloned().collect();
+    result.warnings.extend(remarks);
     judge(result, &measured, &summary, assertions);
 }
 

@@ -83,7 +83,7 @@ pub enum MergeError {
         expected: u32,
     },
     /// Shards are missing.
-    #[error("shard{} {missing} of {of} {} missing: what was not given cannot be left out; give all shards of the run", if *many { "s" } else { "" }, if *many { "are" } else { "is" })]
+    #[error("shard{} {missing} of {of} {} missing: give all shards of the run", if *many { "s" } else { "" }, if *many { "are" } else { "is" })]
     Missing {
         /// The missing shards, as text.
         missing: String,
@@ -167,7 +167,10 @@ impl Shards {
         let missing: Vec<u32> = (0..of).filter(|index| !found.contains_key(index)).take(20).collect();
         if !missing.is_empty() {
             let numbers: Vec<String> = missing.iter().map(u32::to_string).collect();
-            return Err(MergeError::Missing { missing: numbers.join(", "), many: missing.len() > 1, of });
+            let further = (of as usize).saturating_sub(found.len() + missing.len());
+            let more = if further > 0 { format!(" and {further} more") } else { String::new() };
+            let many = missing.len() > 1;
+            return Err(MergeError::Missing { missing: numbers.join(", ") + &more, many, of });
         }
         let given: Vec<usize> = found.into_values().collect();
         let mut results: Vec<Option<RunResult>> = runs.into_iter().map(|(_, result)| Some(result)).collect();

@@ -13,6 +13,7 @@ mod place;
 mod stream;
 mod unfinished;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -379,13 +380,14 @@ impl RunDir {
         let directory = self.files().join(TRANSCRIPTS);
         fs::create_dir_all(&directory)
             .map_err(|source| RunDirError::Create { path: directory.clone(), source })?;
-        let mut used = Vec::new();
+        let mut used = BTreeSet::new();
         for (stem, text) in transcripts {
             let stem = file_stem(stem);
-            let twins = used.iter().filter(|other| **other == stem).count();
-            let name = if twins == 0 { format!("{stem}.txt") } else { format!("{stem}-{}.txt", twins + 1) };
-            put(&directory.join(name), text)?;
-            used.push(stem);
+            let names = (2..).map(|number| format!("{stem}-{number}"));
+            let mut names = std::iter::once(stem.clone()).chain(names);
+            let name = names.find(|name| !used.contains(name)).unwrap_or(stem);
+            put(&directory.join(format!("{name}.txt")), text)?;
+            used.insert(name);
         }
         Ok(())
     }

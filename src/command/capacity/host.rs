@@ -225,10 +225,10 @@ impl LocalHost<'_> {
         let goals: Vec<String> = goals
             .map(|(goal, verdict)| {
                 let word = match verdict {
-                    GoalVerdict { good: true, .. } => "good",
-                    GoalVerdict { unsustained: true, .. } => "BAD (unsustained)",
-                    GoalVerdict { undelivered: true, .. } => "BAD (undelivered)",
-                    _ => "BAD",
+                    GoalVerdict { good: true, .. } => "met",
+                    GoalVerdict { unsustained: true, .. } => "MISSED (unsustained)",
+                    GoalVerdict { undelivered: true, .. } => "MISSED (undelivered)",
+                    _ => "MISSED",
                 };
                 format!("{} {word}", goal.name)
             })

@@ -8,7 +8,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{COLUMNS, plain, row};
+use super::{COLUMNS, plain, retries, row};
 use crate::collector::delivery::Delivered;
 use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::Tally;
@@ -92,8 +92,11 @@ pub fn with_deliveries(
             let gauges =
                 Gauges { queued: Some(delivered.flow.queued_at(over + length)), ..Gauges::default() };
             let interval = Interval { start: over, length, tally, transactions: Vec::new(), gauges };
-            let mut cells = row(&interval, name, &interval.tally.phases[phase]);
-            cells.resize(titles.len().max(COLUMNS.len()), String::new());
+            let tally = &interval.tally.phases[phase];
+            let mut cells = row(&interval, name, tally);
+            if titles.len() > COLUMNS.len() {
+                cells.extend(retries(&interval, tally));
+            }
             out.write_record(cells).map_err(plain)?;
         }
         times.push((over, length));
@@ -195,6 +198,14 @@ mod tests {
             put(&filled, &delivered, at(3, 750)),
             (filled.clone(), times),
             "a second time changes nothing"
+        );
+        // A series with retries has them in each row.
+        let series = TimeSeries::new(Vec::new(), phases.to_vec(), true).unwrap();
+        let empty = String::from_utf8(series.into_inner().unwrap()).unwrap();
+        let (of_drain, _) = put(&empty, &delivered, at(3, 750));
+        assert!(
+            of_drain.lines().count() > 3 && of_drain.lines().skip(1).all(|row| row.ends_with(",0,0,0,")),
+            "{of_drain}"
         );
         // If recipients are missing, the rows last as long as the wait.
         let mut missing = delivered.clone();

@@ -21,6 +21,7 @@
 
   // --- Numbers as the tables write them --------------------------------------------------------------------------------
   const digits = (v) => (v < 9.995 ? v.toFixed(2) : v < 99.95 ? v.toFixed(1) : v.toFixed(0));
+  const pad = (n) => String(n).padStart(2, "0");
   const grouped = (v) => Math.round(v).toString().replace(/\B(?=(\d{3})+$)/g, ",");
   const duration = (ms) => {
     if (ms == null) return "n/a";
@@ -29,7 +30,8 @@
     if (ms < 0.9995) return digits(ms * 1e3) + " us";
     if (ms < 999.5) return digits(ms) + " ms";
     if (ms < 119950) return digits(ms / 1e3) + " s";
-    return Math.floor(ms / 60000) + " min " + Math.round((ms % 60000) / 1e3) + " s";
+    const s = Math.round(ms / 1e3), m = Math.floor(s / 60) % 60, h = Math.floor(s / 3600);
+    return h > 0 ? grouped(h) + " h " + pad(m) + " min" : m + " min " + pad(s % 60) + " s";
   };
   const short = (ms) => duration(ms).replace(/\.0+ /, " ").replace(/(\.\d)0 /, "$1 ");
   const count = (v) => (v == null ? "n/a" : grouped(v));
@@ -38,8 +40,7 @@
     if (s == null) return "";
     const whole = data.took_s < 180 ? s.toFixed(s % 1 ? 1 : 0) + " s" : null;
     if (whole) return whole;
-    const h = Math.floor(s / 3600), m = Math.floor(s / 60) % 60, rest = Math.round(s % 60);
-    const pad = (n) => String(n).padStart(2, "0");
+    const all = Math.round(s), h = Math.floor(all / 3600), m = Math.floor(all / 60) % 60, rest = all % 60;
     return h > 0 ? h + ":" + pad(m) + ":" + pad(rest) : m + ":" + pad(rest);
   };
 

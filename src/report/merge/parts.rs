@@ -363,10 +363,21 @@ pub fn generator(results: &[RunResult], lag_p99_ns: u64) -> Generator {
 /// Merges the ledgers of the embedded listeners, one for each shard; `None` if a shard has no ledger.
 pub fn ledger(results: &[RunResult]) -> Option<serde_json::Value> {
     let ledgers: Option<Vec<serde_json::Value>> = results.iter().map(|shard| shard.ledger.clone()).collect();
-    ledgers?.into_iter().reduce(|sum, part| sum_of(sum, part, false))
+    let mut whole = ledgers?.into_iter().reduce(|sum, part| sum_of(sum, part, false))?;
+    leave_out_nulls(&mut whole);
+    Some(whole)
 }
 
-/// Merges two values: numbers are added, the larger of two peaks is kept, and texts that differ are left out.
+/// Removes the fields without a value.
+fn leave_out_nulls(value: &mut serde_json::Value) {
+    if let serde_json::Value::Object(fields) = value {
+        fields.retain(|_, field| !field.is_null());
+        fields.values_mut().for_each(leave_out_nulls);
+    }
+}
+
+/// Merges two values: numbers are added and the larger of two peaks is kept. Texts that differ become `null`, and stay so
+/// whatever a further ledger has.
 fn sum_of(sum: serde_json::Value, part: serde_json::Value, peak: bool) -> serde_json::Value {
     use serde_json::Value;
     match (sum, part) {
@@ -374,10 +385,11 @@ fn sum_of(sum: serde_json::Value, part: serde_json::Value, peak: bool) -> serde_
             for (name, part) in part {
                 let peak = peak || name.contains("peak");
                 let own = sum.remove(&name);
-                let both = own.map_or(part.clone(), |own| sum_of(own, part, peak));
-                if !both.is_null() {
-                    sum.insert(name, both);
-                }
+                let both = match own {
+                    Some(own) => sum_of(own, part, peak),
+                    None => part,
+                };
+                sum.insert(name, both);
             }
             Value::Object(sum)
         }

@@ -260,6 +260,18 @@ fn conditions_are_one_row_and_their_times_those_of_the_first_shards_phases() {
 }
 
 #[test]
+fn texts_of_ledgers_that_differ_are_left_out_whatever_follows() {
+    for digests in [["a", "b", "a"], ["a", "b", "b"], ["b", "a", "c"]] {
+        let shards = digests.map(|digest| {
+            let ledger = serde_json::json!({"messages": 2, "digest": digest, "kind": "smtp"});
+            RunResult { ledger: Some(ledger), ..fixtures::limit_enforced() }
+        });
+        let whole = parts::ledger(&shards).unwrap();
+        assert_eq!(whole, serde_json::json!({"messages": 6, "kind": "smtp"}), "{digests:?}");
+    }
+}
+
+#[test]
 fn what_is_not_the_whole_is_refused_and_the_sentence_says_what_to_do() {
     let of = |index, of| shard(index, of, &[1], &[]);
     let text = refusal(vec![of(0, 3), of(2, 3)]);

@@ -37,6 +37,7 @@ fn store(directory: &mut RunDir, result: &RunResult) -> Result<(), RunDirError> 
         transcripts: &[
             ("storm/421 ../../etc".into(), "S: 421\n".into()),
             ("storm/421 ../../etc".into(), "S: 421 again\n".into()),
+            ("storm/421 ../../etc-2".into(), "S: 421 and a name that is taken\n".into()),
         ],
     })
 }
@@ -69,7 +70,7 @@ fn a_run_is_stored_whole_and_read_back() {
     );
     assert_eq!(
         names(&directory.path().join("transcripts")),
-        ["storm-421-..-..-etc-2.txt", "storm-421-..-..-etc.txt"]
+        ["storm-421-..-..-etc-2-2.txt", "storm-421-..-..-etc-2.txt", "storm-421-..-..-etc.txt"]
     );
     let named = Some(directory.path().display().to_string());
     assert_eq!(

@@ -329,9 +329,8 @@ fn warnings(plan: &Plan, measured: &Measured, summary: &Summary) -> Vec<String> 
     warnings.extend(silence::remark(plan, &measured.tally, measured.took));
     if plan.shard.of > 1 {
         warnings.push(format!(
-            "{ALONE}, {} of {}: its counts and rates are a part of the run's; give the directories of all to `smtpress report`",
-            plan.shard.index + 1,
-            plan.shard.of
+            "{ALONE} (--shard {}/{}): its counts and rates are a part of the run's; give the directories of all to `smtpress report`",
+            plan.shard.index, plan.shard.of
         ));
     }
     if plan.speaks_tls() && !plan.tls.verify {

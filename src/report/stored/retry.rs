@@ -162,7 +162,7 @@ impl StoredRetry {
 }
 
 fn amplification(attempts: u64, retries: u64) -> f64 {
-    let messages = attempts - retries;
+    let messages = attempts.saturating_sub(retries);
     if messages == 0 { 0.0 } else { attempts as f64 / messages as f64 }
 }
 

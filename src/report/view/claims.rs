@@ -117,7 +117,8 @@ pub(super) fn observed(assertion: &StoredAssertion) -> String {
     let is_close = bound.is_some_and(|bound| {
         let percent = format::exact_percent(bound * 100.0);
         let as_shown = [format::duration(bound), format::rate(bound), format::count(bound as u64), percent];
-        numbers.split(" to ").any(|number| as_shown.iter().any(|shown| number.ends_with(shown.as_str())))
+        let bare = |number: &str| number.trim_start_matches(">= ").to_owned();
+        numbers.split(" to ").any(|number| as_shown.contains(&bare(number)))
     });
     if is_close { stored } else { rounded }
 }

@@ -228,8 +228,11 @@ fn outputs(result: &RunResult) -> Vec<SectionPart> {
             event.status,
             StoredEventStatus::Done | StoredEventStatus::Waiting | StoredEventStatus::Running
         );
-        let (tone, place) =
-            if is_good { (Tone::Quiet, Visibility::Page) } else { (Tone::Bad, Visibility::Everywhere) };
+        let (tone, place) = match event.status {
+            _ if is_good => (Tone::Quiet, Visibility::Page),
+            StoredEventStatus::Stopped => (Tone::Warning, Visibility::Everywhere),
+            _ => (Tone::Bad, Visibility::Everywhere),
+        };
         if !is_good {
             notes.push(Note::everywhere(format!("event {}: {}", event.name, event.explanation), tone));
         }

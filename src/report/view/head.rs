@@ -4,7 +4,7 @@ use super::conditions::{self, ConditionView};
 use super::{Cell, Tone, measured};
 use crate::report::format;
 use crate::report::stored::{
-    Capacity, CapacityStatus, Generator, RunResult, StoredAssertionStatus, StoredStatus, ValidityStatus,
+    Capacity, CapacityStatus, RunResult, StoredAssertionStatus, StoredStatus, ValidityStatus,
 };
 
 /// The head of the report.
@@ -57,7 +57,7 @@ impl Head {
             exit_code: Cell::count(result.verdict.exit_code.into(), "/verdict/exit_code"),
             aborted_by: result.verdict.aborted_by.as_deref().map(format::harmless),
             validity: match is_valid {
-                true => Cell::words(kept_up(&result.generator)).tone(Tone::Good),
+                true => Cell::words(kept_up(result)).tone(Tone::Good),
                 false => Cell::words(NOT_VALID).tone(Tone::Bad),
             },
             reasons: validity.reasons.iter().enumerate().map(explained).collect(),
@@ -101,14 +101,16 @@ fn severity(status: StoredStatus) -> Tone {
 }
 
 /// Returns the sentence that the measurement is valid, with the figures of the generator.
-fn kept_up(generator: &Generator) -> String {
-    let cpu = format::percent(generator.cpu_share);
-    match generator.lag_p99_ns {
+fn kept_up(result: &RunResult) -> String {
+    let cpu = format::percent(result.generator.cpu_share);
+    let is_search = result.capacity.is_some() || !result.limits.is_empty();
+    match result.generator.lag_p99_ns {
         Some(lag) => format!(
             "The measurement is valid: the load generator kept up. 99 of 100 arrivals started within {} of their scheduled \
              time, and it used {cpu} of its CPU.",
             format::duration(lag as f64)
         ),
+        None if !is_search => "The measurement is valid, but no arrival started.".to_owned(),
         None => "The results are valid: trials that the load generator limited are not counted.".to_owned(),
     }
 }

@@ -157,6 +157,11 @@ fn what_an_assertion_observed_is_written_as_in_the_table() {
     let formats = Formats::of(&result);
     formats.hold(["9.66 ms"; 4]);
     formats.lack(&["9.658"]);
+    // A bound of 0 is not near a number that ends with it.
+    result.assertions[0].expr = "accepted > 0".to_owned();
+    result.assertions[0].observed = "24000".to_owned();
+    Formats::of(&result).lack(&["24000"]);
+    result.assertions[0].observed = "9.658 ms".to_owned();
     // If the rounded number would look equal to the bound, the stored number is kept.
     result.assertions[0].expr = "response p99 < 9.66ms".to_owned();
     Formats::of(&result).hold(["9.658 ms"; 4]);

@@ -139,7 +139,7 @@ fn m33_a_load_whose_backlog_grows_is_no_capacity() {
     assert_eq!(above["backlog"]["verdict"], "unsustained", "{above}");
     let growth = above["backlog"]["per_s"].as_f64().unwrap();
     assert!((5.0..15.0).contains(&growth), "{above}");
-    assert!(said.out.contains("UNSUSTAINED") && said.err.contains("BAD (unsustained)"), "{told}");
+    assert!(said.out.contains("UNSUSTAINED") && said.err.contains("MISSED (unsustained)"), "{told}");
     // Without the rule that the backlog must not grow, only the goal decides.
     for attempt in 0..4 {
         std::fs::remove_dir_all(stage.path(&format!("out-{attempt}"))).ok();
