@@ -5,6 +5,7 @@
 //!   and which are failures.
 
 pub mod retry;
+mod sharing;
 pub mod silence;
 
 use std::fmt;

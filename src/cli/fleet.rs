@@ -45,7 +45,7 @@ pub fn fleet(command: &FleetCommand, screen: &Screen) -> Result<ExitCode, Comman
         FleetCommand::Capacity(args) => {
             check(&args.machines)?;
             capacity::capacity_on(&args.capacity, screen, |plan, messages| {
-                gather(&args.machines, plan, messages).map(Some)
+                gather(&args.machines, plan, messages).and_then(|fleet| check_shared(plan, fleet)).map(Some)
             })
         }
         FleetCommand::Limit(args) => {
@@ -71,7 +71,7 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
     }
     check(&args.machines)?;
     run::run_on(&args.run, screen, |compiled, messages| {
-        let fleet = gather(&args.machines, &compiled.plan, messages)?;
+        let fleet = check_shared(&compiled.plan, gather(&args.machines, &compiled.plan, messages)?)?;
         if args.machines.local.is_none() && args.machines.ssh.is_empty() {
             let run = &compiled.plan.run_id;
             messages.say(&match cannot_be_taken_over(PlanPart::Run, compiled) {
@@ -85,6 +85,14 @@ fn run_on_agents(args: &FleetRunArgs, screen: &Screen) -> Result<ExitCode, Comma
         }
         Ok(Some(fleet))
     })
+}
+
+/// Checks that the agents of a fleet together can judge the load as one process would.
+fn check_shared(plan: &Plan, fleet: GatheredFleet) -> Result<GatheredFleet, CommandError> {
+    match plan.uncounted_sessions().filter(|_| fleet.fleet.agents().count() > 1) {
+        Some(why) => Err(CommandError::usage(format!("{why}; or use one agent; no load was started"))),
+        None => Ok(fleet),
+    }
 }
 
 /// Checks that the arguments name the agents.

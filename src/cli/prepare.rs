@@ -51,6 +51,11 @@ pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
             shard.of
         )));
     }
+    if shard.of > 1
+        && let Some(why) = prepared.compiled.plan.uncounted_sessions()
+    {
+        return Err(CommandError::usage(format!("--shard: {why}")));
+    }
     Ok(prepared)
 }
 

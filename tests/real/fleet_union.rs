@@ -183,6 +183,27 @@ fn without_a_nats_server_there_is_one_sentence_and_nothing_is_left() {
 }
 
 #[test]
+fn agents_that_cannot_count_the_sessions_of_all_are_refused_and_one_agent_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = folder.path().join("burst.toml");
+    let text = "schema = 1\nseed = 1\n[target]\naddress = \"embedded\"\n[session]\nmessages = 1\n[[phase]]\nname = \"storm\"\n\
+                load = \"burst\"\nunit = \"session\"\nsize = 60\nfor = \"1s\"\nmax_sessions = 60\n[[expect]]\n\
+                condition = \"too-many-connections\"\nwhen = \"sessions > 20\"\n[listener]\nmax_connections = 20\n\
+                delays = { body = \"300ms\" }\n";
+    fs::write(&profile, text).unwrap();
+    let flags = profile.display().to_string();
+    let Some(fleet) = Fleet::local(3, &flags) else { return };
+    let ended = fleet.wait();
+    assert_eq!((ended.code, &ended.stored), (2, &None), "{}", ended.said);
+    for part in ["expect 0", "phase storm", "remove `when`", "one agent", "no load was started"] {
+        assert!(ended.said.contains(part), "no {part:?} in {}", ended.said);
+    }
+    let ended = measured(|| Fleet::local(1, &flags).unwrap().wait());
+    assert!([0, 98].contains(&ended.code), "{}", ended.said);
+    assert_eq!((ended.count("accepted"), ended.count("expected")), (20, 40), "{}", ended.said);
+}
+
+#[test]
 fn more_agents_than_sessions_are_refused_and_named() {
     let Some(fleet) = Fleet::local(7, &flags("messages-per-session", "")) else { return };
     let ended = fleet.wait();

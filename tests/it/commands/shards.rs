@@ -225,3 +225,29 @@ fn a_shard_without_a_session_is_refused_before_anything_is_sent() {
     }
     assert!(!stage.path("r").exists());
 }
+
+/// A shard knows only its own sessions. Where they are not opened in turn, it cannot judge `when`.
+#[test]
+fn a_shard_that_cannot_count_the_sessions_of_all_is_refused_before_anything_is_sent() {
+    let stage = Stage::new();
+    let profile = |load: &str| {
+        format!(
+            "schema = 1\nseed = 1\n[target]\naddress = \"embedded\"\n[session]\nmessages = 1\n[[phase]]\nname = \"storm\"\nfor = \"1s\"\n\
+             {load}\n[[expect]]\nname = \"full\"\ncondition = \"too-many-connections\"\nwhen = \"sessions > 9\"\n"
+        )
+    };
+    stage.put("burst.toml", profile("load = \"burst\"\nunit = \"session\"\nsize = 20"));
+    stage.put("held.toml", profile("load = \"held-sessions\"\nsessions = 20\nrate = \"50/s\""));
+    for index in 0..3 {
+        let shard = format!("{index}/3");
+        let said = stage.run(&["run", "burst.toml", "-o", "r", "--shard", &shard]).ended(2);
+        for part in
+            ["--shard: `when` of expect full", "in phase storm", "name such a `phase`, or remove `when`"]
+        {
+            assert!(said.err.contains(part), "no {part:?} in {}", said.err);
+        }
+    }
+    assert!(!stage.path("r").exists());
+    stage.run(&["run", "burst.toml", "-q", "-o", "whole"]).measured();
+    stage.run(&["run", "held.toml", "-q", "-o", "held", "--shard", "0/3"]).measured();
+}
