@@ -131,3 +131,12 @@ fn extensions(limits: &Limits, starttls: bool) -> String {
     let reply = |(i, line)| if i == last { format!("250 {line}") } else { format!("250-{line}\n") };
     lines.iter().enumerate().map(reply).collect()
 }
+
+/// Returns the answer to EHLO with the line of one more extension. It follows the first line, which carries the
+/// listener's name and not an extension.
+pub(super) fn with_extension(answer: &str, line: &str) -> String {
+    match answer.split_once('\n') {
+        Some((name, others)) => format!("{name}\n250-{line}\n{others}"),
+        None => format!("{}\n250 {line}", answer.replacen(' ', "-", 1)),
+    }
+}

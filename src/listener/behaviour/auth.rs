@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::Behaviour;
 use crate::listener::dialects::Saying;
 use crate::listener::login::LoginStep;
+use crate::listener::state::with_extension;
 use crate::smtp::Step;
 use crate::smtp::server::PolicyAnswer;
 
@@ -13,8 +14,7 @@ impl Behaviour {
     /// Returns the answer to EHLO, with the line of AUTH if a mechanism is offered.
     pub(super) fn with_auth(&self, offer: String) -> String {
         match self.access.offer(&self.shared.limits) {
-            // Inserted after the first line, which carries the listener's name and not an extension.
-            Some(auth) => offer.replacen('\n', &format!("\n250-{auth}\n"), 1),
+            Some(auth) => with_extension(&offer, &auth),
             None => offer,
         }
     }

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use super::{Behaviour, PolicyAnswer, RequestFault, Saying, SessionCounts, Step};
+use crate::listener::state::with_extension;
 
 impl Behaviour {
     /// Returns the reply to EHLO, with XCLIENT if the peer may use it.
     pub(super) fn offer(&self) -> String {
         let extensions = &self.shared.extensions[usize::from(self.secured)];
         if self.peer.may_tell(&self.shared.limits) {
-            // Inserted after the first line, which carries the listener's name and not an extension.
-            extensions.replacen('\n', "\n250-XCLIENT NAME ADDR PORT PROTO HELO\n", 1)
+            with_extension(extensions, "XCLIENT NAME ADDR PORT PROTO HELO")
         } else {
             extensions.clone()
         }

@@ -11,8 +11,10 @@ use crate::condition::Classifier;
 use crate::condition::Condition;
 use crate::listener::behaviour::Behaviour;
 use crate::listener::limits::{Delay, Dialect, ErrorDelay};
+use crate::listener::offers::Offers;
 use crate::listener::peer::Peer;
 use crate::listener::state::ListenerState;
+use crate::net::address::addresses::Addresses;
 use crate::smtp::auth::verify::Users;
 use crate::smtp::auth::{Login, Secret};
 use crate::smtp::client::{Client, Event, Failure};
@@ -253,6 +255,31 @@ fn what_is_offered_follows_from_users_mechanisms_and_tls() {
     assert_eq!(hello(Limits { mechanisms: mechanisms.clone(), ..limits() }, false), "250-AUTH LOGIN");
     assert_eq!(hello(Limits { mechanisms: mechanisms[1..].to_vec(), ..limits() }, false), "");
     assert_eq!(hello(Limits::default(), true), "");
+}
+
+#[test]
+fn lines_of_a_session_are_offered_after_a_name_alone() {
+    for style in [Dialect::Cisco, Dialect::Exim] {
+        let trusted = Addresses::parse(&["127.0.0.1"]).unwrap();
+        let bare = Limits { style, offers: Offers::NONE, trusted, ..Limits::default() };
+        let auth = Limits { users: limits().users, mechanisms: vec![Mechanism::Plain], ..bare.clone() };
+        let xclient = "250-XCLIENT NAME ADDR PORT PROTO HELO";
+        let name = |end: char| format!("250{end}{}", bare.hostname);
+        for (limits, says) in [
+            (bare.clone(), name(' ')),
+            (auth.clone(), format!("{}\n250 AUTH PLAIN", name('-'))),
+            (
+                Limits { xclient: true, ..bare.clone() },
+                format!("{}\n{}", name('-'), xclient.replace("250-", "250 ")),
+            ),
+            (
+                Limits { xclient: true, ..auth },
+                format!("{}\n250-AUTH PLAIN\n{}", name('-'), xclient.replace("250-", "250 ")),
+            ),
+        ] {
+            assert_eq!(Served::new(limits, false).types(&["EHLO client.example"]), says);
+        }
+    }
 }
 
 #[test]
