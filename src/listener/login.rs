@@ -48,9 +48,13 @@ impl Access {
         };
     }
 
-    /// Forgets the login, because XCLIENT announced another client.
-    pub fn anew(&mut self) {
-        (self.exchange, self.user, self.failures) = (None, None, 0);
+    /// Forgets the login, because XCLIENT started the session again. If it announced another client, the failures
+    /// are forgotten too.
+    pub fn anew(&mut self, is_other: bool) {
+        (self.exchange, self.user) = (None, None);
+        if is_other {
+            self.failures = 0;
+        }
     }
 
     /// Returns the user that is logged in.

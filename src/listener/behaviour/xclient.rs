@@ -16,7 +16,8 @@ impl Behaviour {
         }
     }
 
-    /// Answers XCLIENT: the session starts again at the greeting, as a session of the announced client.
+    /// Answers XCLIENT: the session starts again at the greeting, as a session of the announced client, or of the same
+    /// client if none is announced.
     pub(super) fn xclient(&mut self, told: Option<IpAddr>) -> PolicyAnswer {
         let limits = &self.shared.limits;
         if !limits.xclient {
@@ -32,10 +33,15 @@ impl Behaviour {
                 return self.over(saying);
             }
             self.peer.speaks_for(client);
-            // Counts and login belong to one client: they start again for the announced client.
+            // The counts belong to one client: they start again for the announced client.
             self.tally = SessionCounts::default();
-            self.access.anew();
         }
-        self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""))
+        let answer = self.at(Step::Greeting, |session| session.say(Saying::Greeting, ""));
+        // `smtp::server` returns to the state after the greeting too, whether or not a client is announced.
+        if answer.code() == 220 {
+            self.tally.greeted = false;
+            self.access.anew(told.is_some());
+        }
+        answer
     }
 }

@@ -283,6 +283,42 @@ fn lines_of_a_session_are_offered_after_a_name_alone() {
 }
 
 #[test]
+fn xclient_forgets_the_login_whether_or_not_it_names_a_client() {
+    let trusted = Addresses::parse(&["127.0.0.1"]).unwrap();
+    let limits = Limits {
+        require_auth: true,
+        xclient: true,
+        trusted,
+        max_junk_commands: Some(0),
+        max_auth_failures: Some(1),
+        max_messages_per_session: Some(2),
+        ..limits()
+    };
+    let (login, wrong) = (plain("load", SECRET), plain("load", "wrong"));
+    for (command, is_same) in
+        [("XCLIENT ADDR=10.0.0.1", false), ("XCLIENT ADDR=[UNAVAILABLE]", true), ("XCLIENT NAME=x", true)]
+    {
+        let mut served = Served::new(limits.clone(), false);
+        let mail = |served: &mut Served| served.types(&["MAIL FROM:<a@b.example>"]);
+        let rest = ["RCPT TO:<c@d.example>", "DATA", "."];
+        assert!(served.types(&["EHLO client.example", &wrong]).starts_with("535"));
+        assert!(served.types(&[&login]).starts_with("235"));
+        assert!(mail(&mut served).starts_with("250") && served.types(&rest).starts_with("250"));
+        assert!(served.types(&[command]).starts_with("220"), "{command}");
+        // A hello after the greeting is no junk command.
+        assert!(served.types(&["EHLO client.example"]).starts_with("250"), "{command}");
+        assert!(mail(&mut served).starts_with("530"), "{command}");
+        assert!(served.types(&[&login]).starts_with("235"), "{command}");
+        assert!(mail(&mut served).starts_with("250") && served.types(&rest).starts_with("250"));
+        // The counts of a client stay its own.
+        assert!(mail(&mut served).starts_with(if is_same { "421" } else { "250" }), "{command}");
+        let mut failing = Served::new(limits.clone(), false);
+        failing.types(&["EHLO client.example", &wrong, command, "EHLO client.example"]);
+        assert!(failing.types(&[&wrong]).starts_with(if is_same { "421" } else { "535" }), "{command}");
+    }
+}
+
+#[test]
 fn the_lines_of_an_exchange_mean_what_rfc_4954_says() {
     let (right, wrong) = (plain("load", SECRET), plain("load", "wrong"));
     let response = &right["AUTH PLAIN ".len()..];
