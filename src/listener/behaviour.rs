@@ -176,13 +176,16 @@ impl Behaviour {
             counts.turn_away();
             return Some(PolicyAnswer { then: Then::Close, ..self.say(saying, "") });
         }
-        if let Err(saying) = counts.open(now, self.peer.host(), limits) {
-            return Some(self.over(saying));
+        match counts.open(now, self.peer.host(), limits) {
+            // `shown_by` is about the connection limits.
+            Err(saying @ Saying::TooManyTlsSessions) => {
+                return Some(PolicyAnswer { then: Then::Close, ..self.say(saying, "") });
+            }
+            Err(saying) => return Some(self.over(saying)),
+            Ok(()) => {}
         }
         self.open = true;
-        if limits.tls == TlsMode::Implicit && !self.take_tls_place() {
-            return Some(PolicyAnswer { then: Then::Close, ..self.say(Saying::TooManyTlsSessions, "") });
-        }
+        self.tls_place = limits.tls == TlsMode::Implicit;
         None
     }
 

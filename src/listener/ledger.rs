@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::dialects::Saying;
 use super::limits::{Limits, RateLimit};
+use crate::smtp::script::TlsMode;
 
 /// The counts of the listener so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -138,6 +139,8 @@ impl LedgerCounts {
             Some(Saying::TooManyToHost)
         } else if over(limits.max_connections_per_listener, open.sessions) {
             Some(Saying::TooManyToListener)
+        } else if limits.tls == TlsMode::Implicit && !self.open_tls(limits.max_tls_sessions) {
+            Some(Saying::TooManyTlsSessions)
         } else {
             None
         };

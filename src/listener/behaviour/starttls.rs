@@ -27,7 +27,7 @@ impl Behaviour {
     }
 
     /// Takes a place for a TLS session, if one is free.
-    pub(super) fn take_tls_place(&mut self) -> bool {
+    fn take_tls_place(&mut self) -> bool {
         self.tls_place = self.tls_place || self.shared.counts.open_tls(self.shared.limits.max_tls_sessions);
         self.tls_place
     }

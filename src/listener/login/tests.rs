@@ -319,6 +319,23 @@ fn xclient_forgets_the_login_whether_or_not_it_names_a_client() {
 }
 
 #[test]
+fn a_session_over_the_tls_limit_is_a_refused_connection() {
+    for tokens in [None, Some(0)] {
+        let limits = Limits { max_tls_sessions: Some(0), max_connections: tokens, ..Limits::default() };
+        let served = Served::new(limits, true);
+        assert!(served.said.starts_with(b"421") && served.over);
+        let ledger = served.ledger();
+        assert_eq!((ledger.refused_connections, ledger.sessions_peak, ledger.sessions), (1, 0, 0));
+        assert_eq!((ledger.connections, ledger.host_sessions_peak, ledger.tls_sessions_peak), (1, 0, 0));
+    }
+    // A session that another limit refuses takes no place of a TLS session.
+    let served = Served::new(Limits { max_connections: Some(0), ..Limits::default() }, true);
+    assert_eq!((served.ledger().refused_connections, served.ledger().tls_sessions_peak), (1, 0));
+    let served = Served::new(Limits { max_tls_sessions: Some(1), ..Limits::default() }, true);
+    assert_eq!((served.ledger().sessions_peak, served.ledger().tls_sessions_peak), (1, 1));
+}
+
+#[test]
 fn the_lines_of_an_exchange_mean_what_rfc_4954_says() {
     let (right, wrong) = (plain("load", SECRET), plain("load", "wrong"));
     let response = &right["AUTH PLAIN ".len()..];
