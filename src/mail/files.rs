@@ -493,7 +493,8 @@ impl ScannedFile {
         for lf in memchr_iter(b'\n', block) {
             let last = lf.checked_sub(1).map_or(before, |last| block[last]);
             self.bare_lf |= last != b'\r';
-            let line = self.line + (lf - from) as u64 - u64::from(last == b'\r' && lf > from);
+            // The CR may be the last byte of the block before. `self.line` counts it then.
+            let line = self.line + (lf - from) as u64 - u64::from(last == b'\r');
             self.longest_line = self.longest_line.max(line);
             (self.line, from) = (0, lf + 1);
         }

@@ -215,6 +215,23 @@ fn there_is_something_to_say_of_odd_files() {
 }
 
 #[test]
+fn a_line_is_as_long_wherever_a_block_ends() {
+    let line = |bytes: usize| [vec![b'x'; bytes], b"\r\n".to_vec()].concat();
+    for length in [998, 999] {
+        // The block ends in the line, before its CR, between CR and LF, and after its LF.
+        for start in BLOCK - length - 3..=BLOCK - length {
+            let mut file = line(98).repeat((start - 200) / 100);
+            file.extend(line(start - file.len() - 2));
+            file.extend(line(length));
+            let folder = folder(&[("a.eml", &file), ("b.eml", &[file.as_slice(), b"y\r\n"].concat())]);
+            let long_lines = if length > 998 { 2 } else { 0 };
+            let remarks = Remarks { long_lines, ..Remarks::default() };
+            assert_eq!(Corpus::read(folder.path()).unwrap().remarks(), remarks, "{length} from {start}");
+        }
+    }
+}
+
+#[test]
 fn a_folder_is_taken_as_people_have_it_and_the_rest_is_named() {
     let folder = folder(&[
         ("a.EML", b"a"),
