@@ -131,7 +131,7 @@ impl List {
         let whole = file;
         let (delimiter, file) = delimiter(whole);
         let before = whole.len() - file.len();
-        let bare = file.split(|byte| *byte == b'\n').any(begins_with_a_quoted_local_part);
+        let bare = file.split(|byte| matches!(byte, b'\r' | b'\n')).any(begins_with_a_quoted_local_part);
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -233,8 +233,10 @@ pub fn delimiter(file: &[u8]) -> (u8, &[u8]) {
         && delimiter.is_ascii()
         && !delimiter.is_ascii_alphanumeric()
     {
-        let end = file.iter().position(|byte| *byte == b'\n').map_or(file.len(), |lf| lf + 1);
-        return (delimiter, &file[end..]);
+        let blank = file.len() - file.trim_ascii_start().len();
+        let length = file[blank..].iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let rest = length.map_or(&[][..], |length| &file[blank + length..]);
+        return (delimiter, rest.strip_prefix(b"\r\n").or(rest.get(1..)).unwrap_or_default());
     }
     let mut quoted = false;
     let outside: Vec<u8> = first

@@ -58,6 +58,10 @@ fn files_are_read_as_people_have_them() {
     assert_eq!(all("\"a b\"@c\n\"d@e\"\n"), ["\"a b\"@c", "d@e"]);
     assert_eq!(all("\"\"\"a b\"\"@c\"\n"), ["\"a b\"@c"]);
     assert_eq!(all("a@b\rc@d\r"), ["a@b", "c@d"], "line ends of old");
+    assert_eq!(all("sep=;\rname;mail\rA;a@b\rC;c@d\r"), ["a@b", "c@d"]);
+    assert_eq!(all("a@b\r\"a b\"@c\r"), ["a@b", "\"a b\"@c"]);
+    assert_eq!(all("\r\n \n  sep=;\r\nname;mail\r\nA;a@b\r\n"), ["a@b"], "blank lines before it");
+    assert_eq!(read("\nsep=;").unwrap_err(), InvalidList::Empty);
 }
 
 #[test]
@@ -109,6 +113,8 @@ fn lines_are_numbered_as_an_editor_numbers_them() {
         ("\n\na@b\n\nbob", 5),
         ("sep=;\r\nmail;x\r\na@b;1\r\nbob;2\r\n", 4),
         ("a@b\rbob\r", 2),
+        ("sep=;\rmail\ra@b\rbob\r", 4),
+        ("\n\nsep=;\nmail\na@b\nbob\n", 6),
     ] {
         let said = read(file).unwrap_err().to_string();
         assert!(said.starts_with(&format!("has in line {line} ")), "{file:?}: {said}");
