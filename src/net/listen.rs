@@ -36,6 +36,8 @@ fn bind(addr: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
 fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A blocking connect would wait while the other listener's accept queue is full.
+    socket.set_nonblocking(true)?;
     match std::fs::symlink_metadata(path) {
         Ok(there) if !there.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
@@ -208,6 +210,27 @@ mod tests {
         assert!(path.exists(), "the file is the first one's");
         drop(listening);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_listener_with_a_full_accept_queue_is_found_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        let first = bind_unix(&path, 0).unwrap();
+        let address = SockAddr::unix(&path).unwrap();
+        let waiting = std::iter::repeat_with(|| {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket.connect(&address).map(|()| socket)
+        });
+        let waiting: Vec<Socket> = waiting.take(64).map_while(Result::ok).collect();
+        assert!((1..64).contains(&waiting.len()), "{} fit", waiting.len());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let place = path.clone();
+        std::thread::spawn(move || sender.send(bind_unix(&place, 0).map_err(|error| error.kind())));
+        let second = receiver.recv_timeout(std::time::Duration::from_secs(10)).expect("it does not wait");
+        assert_eq!(second.unwrap_err(), io::ErrorKind::AddrInUse);
+        drop((first, waiting));
     }
 
     #[test]
