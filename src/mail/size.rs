@@ -90,13 +90,14 @@ impl LogNormal {
     }
 
     fn draw(&self, bits: u64) -> u64 {
-        // The middle of one of 2^53 equal parts, so that the share is never 0. (In f64 the last middle rounds to 1.)
+        // The middle of one of 2^53 equal parts, so that the share is never 0.
         let share = ((bits >> 11) as f64 + 0.5) * UNIT;
         let share = match share < 0.5 {
             true => self.from + (0.5 - self.from) * (2.0 * share),
             false => self.to - (self.to - 0.5) * (2.0 * (1.0 - share)),
         };
-        let size = self.median * (self.sigma * normal_quantile(share)).exp();
+        // In f64 the last middle rounds to 1, where the quantile is infinite.
+        let size = self.median * (self.sigma * normal_quantile(share.min(1.0 - UNIT))).exp();
         (size.round() as u64).clamp(self.min, self.max)
     }
 }

@@ -59,6 +59,23 @@ fn log_normal_sizes_have_their_median_their_spread_and_their_bounds() {
     assert!(at_bounds < 10, "{at_bounds}");
 }
 
+#[test]
+fn the_smallest_and_the_largest_draw_are_the_ends_of_the_tails() {
+    for (sigma, min, max) in [(1.0, 0, 1 << 40), (1.0, 1, u64::MAX), (0.05, 1, 1 << 31), (1.0, 900, 1100)] {
+        let sizes = LogNormal::new(1000, sigma, min, max).unwrap();
+        // 8.2 standard deviations hold all but 2^-53 of a normal distribution.
+        let furthest = (8.3 * sigma).exp();
+        let (smallest, largest) = (sizes.draw(0) as f64, sizes.draw(u64::MAX) as f64);
+        assert!(
+            smallest <= sizes.draw(1 << 63) as f64 && smallest >= (1000.0 / furthest).max(min as f64).floor()
+        );
+        assert!(largest >= sizes.draw(u64::MAX - (1 << 12)) as f64, "{largest} of {sizes:?}");
+        assert!((1000.0..=(1000.0 * furthest).min(max as f64)).contains(&largest), "{largest} of {sizes:?}");
+        let expected = (1000.0 * (8.2 * sigma).exp()).min(max as f64);
+        assert!(largest >= 0.9 * expected, "{largest} of {sizes:?}");
+    }
+}
+
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 60, ..Default::default() })]
 
