@@ -43,6 +43,11 @@ impl Redactor {
         Redactor(shapes)
     }
 
+    /// Returns the length of the longest form of the secret in bytes.
+    fn longest(&self) -> usize {
+        self.0.first().map_or(0, String::len)
+    }
+
     /// Returns the text without the secret.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
         self.0.iter().fold(Cow::Borrowed(text), |text, shape| {
@@ -62,13 +67,15 @@ impl Redactor {
 }
 
 /// A redactor for bytes that come in pieces. It returns whole lines, because a secret may be split between pieces.
+/// A line of more than [`LONGEST`] bytes is returned in parts.
 #[derive(Debug)]
 pub struct LineRedactor {
     redactor: Redactor,
     partial: Vec<u8>,
 }
 
-/// The largest length of a line. A longer line is returned before its end, because it is not a reply.
+/// The largest length of a line. A longer line is returned before its end, because it is not a reply. Only its last
+/// bytes are kept: the next bytes may complete a secret that begins in them.
 const LONGEST: usize = 16 * 1024;
 
 impl LineRedactor {
@@ -81,9 +88,15 @@ impl LineRedactor {
     pub fn lines(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.partial.extend_from_slice(bytes);
         let whole = memchr::memrchr(b'\n', &self.partial).map_or(0, |end| end + 1);
-        let whole = if self.partial.len() > LONGEST { self.partial.len() } else { whole };
         let lines: Vec<u8> = self.partial.drain(..whole).collect();
-        self.redactor.bytes(&lines).into_owned()
+        let mut lines = self.redactor.bytes(&lines).into_owned();
+        if self.partial.len() > LONGEST {
+            let mut shown = self.redactor.bytes(&self.partial).into_owned();
+            self.partial =
+                shown.split_off(shown.len().saturating_sub(self.redactor.longest().saturating_sub(1)));
+            lines.append(&mut shown);
+        }
+        lines
     }
 
     /// Returns the rest: an unfinished line.
@@ -128,7 +141,34 @@ mod tests {
         assert_eq!(shown, b"501 [redacted]?\r\n");
         shown = heard.lines(b"ter2");
         assert_eq!((shown.len(), heard.rest()), (0, b"535 [redacted]".to_vec()));
-        assert!(heard.lines(&[b'x'; LONGEST + 1]).len() > LONGEST);
+    }
+
+    #[test]
+    fn a_secret_is_found_wherever_a_line_without_end_is_divided() {
+        let secret = "hunter2 is long";
+        let encoded = STANDARD.encode(format!("\0u\0{secret}"));
+        for (said, letters) in [(secret, secret), (encoded.as_str(), &encoded[8..16])] {
+            for before in LONGEST - said.len() - 2..LONGEST + said.len() + 2 {
+                for piece in [1, 7, 4096] {
+                    let whole = [&*"x".repeat(before), said, &"y".repeat(LONGEST), "\r\n535 no\r\n"].concat();
+                    let mut heard = LineRedactor::new(Redactor::new(&Secret::new(secret)));
+                    let mut shown = Vec::new();
+                    for bytes in whole.as_bytes().chunks(if piece == 1 { before + 1 } else { piece }) {
+                        shown.extend(heard.lines(bytes));
+                        assert!(heard.partial.len() <= LONGEST, "an endless line is not kept");
+                    }
+                    assert!(heard.rest().is_empty());
+                    let shown = String::from_utf8(shown).unwrap();
+                    assert!(!shown.contains(letters), "{before} {piece}");
+                    assert!(shown.contains(MASK) && shown.ends_with("y\r\n535 no\r\n"), "{before} {piece}");
+                    assert_eq!(shown.matches('x').count(), before);
+                }
+            }
+        }
+        // The end of a complete line does not wait for the unfinished line after it.
+        let mut heard = LineRedactor::new(Redactor::new(&Secret::new(secret)));
+        let shown = heard.lines(&[b"250 ok\r\n".as_slice(), &[b'x'; LONGEST]].concat());
+        assert_eq!(shown, b"250 ok\r\n");
     }
 
     #[test]
