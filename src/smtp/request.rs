@@ -401,10 +401,10 @@ fn is_notify(value: &str) -> bool {
 }
 
 /// Whether the value is `seconds;mode` with a `T` behind the mode or not (RFC 2852 section 4): seconds of one to nine
-/// digits, perhaps negative, and mode `N` or `R`. With mode `R` the time must be positive.
+/// digits, perhaps with a sign, and mode `N` or `R`. With mode `R` the time must be positive.
 fn is_by(value: &str) -> bool {
     let Some((time, mode)) = value.split_once(';') else { return false };
-    let digits = time.strip_prefix('-').unwrap_or(time);
+    let digits = time.strip_prefix(['-', '+']).unwrap_or(time);
     let mode = mode.strip_suffix(['T', 't']).unwrap_or(mode);
     let positive = !time.starts_with('-') && digits.bytes().any(|b| b != b'0');
     (1..=9).contains(&digits.len())

@@ -67,6 +67,10 @@ fn a_faulty_line_is_named_by_what_is_wrong() {
         "MAIL FROM:<> BY=0;R",
         "MAIL FROM:<> BY=-5;R",
         "MAIL FROM:<> BY=1234567890;N",
+        "MAIL FROM:<> BY=+0;R",
+        "MAIL FROM:<> BY=+;N",
+        "MAIL FROM:<> BY=+-5;N",
+        "MAIL FROM:<> BY=-+5;N",
         "MAIL FROM:<> BY=5",
         "RCPT TO:<a@b.example> NOTIFY=NEVER,DELAY",
         "RCPT TO:<a@b.example> NOTIFY=",
@@ -116,6 +120,10 @@ fn every_parameter_is_read() {
     let line = "RCPT TO:<a@b.example> NOTIFY=success,DELAY ORCPT=rfc822;a+3Db@c.example";
     let parameters = RcptParameters { notify: Some("success,DELAY"), orcpt: Some("rfc822;a+3Db@c.example") };
     assert_eq!(parse(line), Ok(Request::Rcpt { path: "a@b.example", parameters }));
+    for by in ["+120;N", "+120;R", "120;rT", "+0;N", "0;N"] {
+        let parameters = MailParameters { by: Some(by), ..MailParameters::default() };
+        assert_eq!(parse(&format!("MAIL FROM:<> BY={by}")), Ok(Request::Mail { path: "", parameters }));
+    }
 }
 
 #[test]
