@@ -364,10 +364,8 @@ fn rcpt(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
             let value = value.filter(|value| is_notify(value)).ok_or(fault)?;
             once(&mut parameters.notify, value, fault)?;
         } else if keyword.eq_ignore_ascii_case("ORCPT") {
-            let typed = |value: &&str| {
-                value.split_once(';').is_some_and(|(kind, address)| !kind.is_empty() && is_xtext(address))
-            };
-            once(&mut parameters.orcpt, value.filter(typed).ok_or(fault)?, fault)?;
+            let value = value.filter(|value| is_original_recipient(value)).ok_or(fault)?;
+            once(&mut parameters.orcpt, value, fault)?;
         } else {
             return Err(RequestFault::UnknownParameter(keyword));
         }
@@ -376,8 +374,13 @@ fn rcpt(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
 }
 
 /// Whether the text is xtext (RFC 3461 section 4): printable, without `=`, and with `+` only before two hexadecimal
-/// digits in upper case. Characters beyond ASCII are accepted too, for addresses in UTF-8 (RFC 6533 section 3).
+/// digits in upper case.
 fn is_xtext(text: &str) -> bool {
+    text.is_ascii() && is_unitext(text)
+}
+
+/// Whether the text is xtext in which characters beyond ASCII may stand too (RFC 6533 section 3).
+fn is_unitext(text: &str) -> bool {
     let mut bytes = text.bytes();
     let hex = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b));
     while let Some(b) = bytes.next() {
@@ -391,6 +394,14 @@ fn is_xtext(text: &str) -> bool {
         }
     }
     !text.is_empty()
+}
+
+/// Whether the value is `type;address` (RFC 3461 4.2): the type an atom, and the address in xtext. Only an address of
+/// the type `utf-8` may have characters beyond ASCII (RFC 6533 section 3).
+fn is_original_recipient(value: &str) -> bool {
+    let Some((kind, address)) = value.split_once(';') else { return false };
+    let is_address = if kind.eq_ignore_ascii_case("utf-8") { is_unitext } else { is_xtext };
+    kind.is_ascii() && is_atom(kind) && is_address(address)
 }
 
 /// Whether the value is `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY` (RFC 3461 4.1).
@@ -489,13 +500,14 @@ fn is_local(local: &str) -> bool {
             }
             true
         }
-        None => local.split('.').all(|atom| {
-            !atom.is_empty()
-                && atom.bytes().all(|b| {
-                    b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b) || !b.is_ascii()
-                })
-        }),
+        None => local.split('.').all(is_atom),
     }
+}
+
+/// Whether the text is an atom (RFC 5321 4.1.2), in which characters beyond ASCII may stand (RFC 6531).
+fn is_atom(text: &str) -> bool {
+    let is_atext = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b) || !b.is_ascii();
+    !text.is_empty() && text.bytes().all(is_atext)
 }
 
 /// Whether the text is a domain or an address literal.

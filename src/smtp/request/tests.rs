@@ -77,6 +77,11 @@ fn a_faulty_line_is_named_by_what_is_wrong() {
         "RCPT TO:<a@b.example> NOTIFY",
         "RCPT TO:<a@b.example> ORCPT=a@b.example",
         "RCPT TO:<a@b.example> ORCPT=rfc822;a ORCPT=rfc822;a",
+        "MAIL FROM:<> SMTPUTF8 ENVID=\u{e4}",
+        "RCPT TO:<a@b.example> ORCPT=rfc822;\u{e4}@b.example",
+        "RCPT TO:<a@b.example> ORCPT=\u{e4};a@b.example",
+        "RCPT TO:<a@b.example> ORCPT=rfc 822;a@b.example",
+        "RCPT TO:<a@b.example> ORCPT=rfc@822;a@b.example",
         "BDAT",
         "BDAT x",
         "BDAT -1",
@@ -123,6 +128,11 @@ fn every_parameter_is_read() {
     for by in ["+120;N", "+120;R", "120;rT", "+0;N", "0;N"] {
         let parameters = MailParameters { by: Some(by), ..MailParameters::default() };
         assert_eq!(parse(&format!("MAIL FROM:<> BY={by}")), Ok(Request::Mail { path: "", parameters }));
+    }
+    for orcpt in ["utf-8;\u{e4}\\x{2B}b@\u{f6}.example", "UTF-8;a+2Bb@c.example", "x-private;a"] {
+        let parameters = RcptParameters { notify: None, orcpt: Some(orcpt) };
+        let line = format!("RCPT TO:<a@b.example> ORCPT={orcpt}");
+        assert_eq!(parse(&line), Ok(Request::Rcpt { path: "a@b.example", parameters }));
     }
 }
 
