@@ -107,18 +107,14 @@ impl Display for ProgressDisplay {
                 }
             }
             ProgressForm::Bars { bars, line, .. } => {
-                for (phase, bar) in self.phases.iter().zip(bars) {
-                    match (phase.length, phase.total) {
-                        (Some(length), _) => {
+                for ((phase, bar), tally) in self.phases.iter().zip(bars).zip(&total.phases) {
+                    bar.set_position(match phase.length {
+                        Some(length) => {
                             let done = now.saturating_sub(phase.start).min(length);
-                            bar.set_position(u64::try_from(done.as_millis()).unwrap_or(u64::MAX));
+                            u64::try_from(done.as_millis()).unwrap_or(u64::MAX)
                         }
-                        (None, _) => {
-                            let ended: u64 =
-                                total.phases.iter().map(|phase| phase.counts.arrivals.ended()).sum();
-                            bar.set_position(ended);
-                        }
-                    }
+                        None => tally.counts.arrivals.ended(),
+                    });
                 }
                 // Six columns stay free: a ^C that the terminal echoes after a full line would wrap it and misplace the bars.
                 let width = self.screen.width_err().saturating_sub(6);
@@ -218,4 +214,40 @@ fn state(interval: &Interval, total: &Tally) -> String {
         line.push_str(&format!("  {name} {}", format::count(count)));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Color;
+    use crate::collector::snapshot::Gauges;
+    use crate::load::Shard;
+    use crate::profile::{Context, Document, Purpose, compile};
+
+    #[test]
+    fn the_bar_of_a_phase_without_a_time_counts_its_own_arrivals() {
+        let text = "schema = 1\n[target]\naddress = \"embedded\"\n\
+             [[phase]]\nname = \"warm\"\nload = \"constant-sessions\"\nsessions = 1\nfor = \"1s\"\nwarmup = true\n\
+             [[phase]]\nname = \"last\"\nload = \"shared-messages\"\nmessages = 10\nsessions = 1\n";
+        let document = Document::parse("p.toml", text).unwrap();
+        let context =
+            Context { purpose: Purpose::Run, seed: 1, run_id: "run".into(), threads: 1, shard: Shard::WHOLE };
+        let plan = compile(&document, &context).unwrap().plan;
+        let mut display = ProgressDisplay::new(&plan, ProgressMode::Bar, true, &Screen::new(Color::Never));
+        let mut total = Tally::new(2);
+        total.phases[0].counts.arrivals.add_many(Outcome::Accepted, 70);
+        total.phases[1].counts.arrivals.add_many(Outcome::Accepted, 4);
+        let second = Duration::from_secs(1);
+        let interval = Interval {
+            start: second,
+            length: second,
+            tally: Tally::new(2),
+            transactions: Vec::new(),
+            gauges: Gauges::default(),
+        };
+        display.second(&interval, &total);
+        let ProgressForm::Bars { bars, .. } = &display.form else { panic!("bars were asked for") };
+        let shown: Vec<_> = bars.iter().map(|bar| (bar.position(), bar.length())).collect();
+        assert_eq!(shown, [(1000, Some(1000)), (4, Some(10))]);
+    }
 }
