@@ -63,6 +63,10 @@ pub struct Drained {
     pub attempted: u64,
     /// The outcomes of transactions.
     pub transactions: ByOutcome,
+    /// Attempts that started and were not the first of their message.
+    pub retries: u64,
+    /// Messages that were accepted after an attempt in doubt.
+    pub possibly_doubled: u64,
 }
 
 /// The attempts of messages that are tried again (`[session.retry]`); all counts are 0 if none are. An attempt is counted in
@@ -105,7 +109,8 @@ pub struct Counts {
     pub attempted: u64,
     /// The outcomes of transactions.
     pub transactions: ByOutcome,
-    /// The part of `started`, `arrivals`, `attempted` and `transactions` after the phase's window, which is in no rate (M21).
+    /// The part of `started`, `arrivals`, `attempted`, `transactions` and `retry` after the phase's window, which is in no
+    /// rate (M21).
     pub drained: Drained,
     /// The attempts of messages that are tried again.
     pub retry: RetryCounts,
@@ -164,6 +169,8 @@ impl AddAssign<&Counts> for Counts {
         self.retry += &other.retry;
         self.drained.started += other.drained.started;
         self.drained.attempted += other.drained.attempted;
+        self.drained.retries += other.drained.retries;
+        self.drained.possibly_doubled += other.drained.possibly_doubled;
         self.scheduled += other.scheduled;
         self.started += other.started;
         self.attempted += other.attempted;

@@ -133,10 +133,13 @@ impl Accounting {
     /// Counts an arrival in flight as started.
     pub fn arrival_started(&self, arrival: &ScheduledArrival, at: Duration) {
         let phase = arrival.phase;
-        if arrival.earlier.is_some() {
-            return self.count(phase, |counts| counts.retry.retries += 1);
-        }
         let drained = self.is_drained(phase, at);
+        if arrival.earlier.is_some() {
+            return self.count(phase, |counts| {
+                counts.retry.retries += 1;
+                counts.drained.retries += u64::from(drained);
+            });
+        }
         self.count(phase, |counts| {
             counts.started += 1;
             counts.drained.started += u64::from(drained);
@@ -223,6 +226,7 @@ impl Accounting {
             counts.drained.arrivals.add(outcome);
         }
         counts.retry.possibly_doubled += u64::from(doubled);
+        counts.drained.possibly_doubled += u64::from(doubled && drained);
     }
 
     /// Counts a transaction that starts: MAIL was written.

@@ -171,13 +171,13 @@ impl Evidence {
             Subject::Condition(_) | Subject::Expect(_) => self.named_late,
             Subject::Pending => drained.arrivals.of(Outcome::Interrupted),
             Subject::GaveUp => drained.arrivals.gave_up(),
+            Subject::Attempts => drained.started + drained.retries,
+            Subject::Retries => drained.retries,
+            Subject::PossiblyDoubled => drained.possibly_doubled,
             Subject::Latency(..)
             | Subject::Scheduled
             | Subject::Done
             | Subject::Event(..)
-            | Subject::Attempts
-            | Subject::Retries
-            | Subject::PossiblyDoubled
             | Subject::Amplification
             | Subject::Delivery(_)
             | Subject::Queued(_)

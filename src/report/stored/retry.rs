@@ -25,6 +25,13 @@ pub struct StoredRetry {
     pub pending: u64,
     /// Messages that were accepted after an attempt in doubt: the listener may have them twice.
     pub possibly_doubled: u64,
+    /// The part of `retries` after the window of the phase, which is in no rate; `null` in results stored before this field
+    /// existed.
+    #[serde(default)]
+    pub drained_retries: Option<u64>,
+    /// The part of `possibly_doubled` after the window of the phase; `null` in results stored before this field existed.
+    #[serde(default)]
+    pub drained_possibly_doubled: Option<u64>,
     /// How the attempts ended.
     pub outcomes: StoredAttemptOutcomes,
     /// The messages by the number of their attempts.
@@ -124,6 +131,8 @@ impl StoredRetry {
             gave_up: counts.arrivals.gave_up(),
             pending: counts.arrivals.of(Outcome::Interrupted),
             possibly_doubled: counts.retry.possibly_doubled,
+            drained_retries: Some(counts.drained.retries),
+            drained_possibly_doubled: Some(counts.drained.possibly_doubled),
             outcomes: StoredAttemptOutcomes::of(&counts.retry.attempts),
             messages: phase.attempts.iter().map(row).collect(),
         }
@@ -137,6 +146,9 @@ impl StoredRetry {
         self.gave_up += other.gave_up;
         self.pending += other.pending;
         self.possibly_doubled += other.possibly_doubled;
+        let sum = |one: Option<u64>, other: Option<u64>| one.zip(other).map(|(one, other)| one + other);
+        self.drained_retries = sum(self.drained_retries, other.drained_retries);
+        self.drained_possibly_doubled = sum(self.drained_possibly_doubled, other.drained_possibly_doubled);
         self.outcomes.add(&other.outcomes);
         for row in &other.messages {
             let at = self.messages.partition_point(|own| own.attempts < row.attempts);
@@ -157,6 +169,9 @@ impl StoredRetry {
         let retry = &mut tally.counts.retry;
         retry.retries += self.retries;
         retry.possibly_doubled += self.possibly_doubled;
+        let drained = &mut tally.counts.drained;
+        drained.retries += self.drained_retries.unwrap_or_default();
+        drained.possibly_doubled += self.drained_possibly_doubled.unwrap_or_default();
         self.outcomes.count(&mut retry.attempts);
     }
 }

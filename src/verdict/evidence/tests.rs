@@ -159,6 +159,9 @@ fn m21_what_was_met_after_the_window_is_in_no_rate() {
     let mut tally = PhaseTally::default();
     end(&mut tally, Outcome::Accepted, [1; 100]);
     tally.expects.insert(1, Covered { count: 45, drained: 25 });
+    (tally.counts.retry.retries, tally.counts.retry.possibly_doubled) = (60, 3);
+    (tally.counts.drained.started, tally.counts.drained.retries) = (20, 20);
+    tally.counts.drained.possibly_doubled = 2;
     for (step, at) in [(Step::Mail, 1), (Step::Mail, 9), (Step::Rcpt, 11), (Step::Rcpt, 12)] {
         tally.condition(busy(step), Duration::from_secs(at), at > 10, String::new);
     }
@@ -169,6 +172,12 @@ fn m21_what_was_met_after_the_window_is_in_no_rate() {
         ("condition.resource-low rate == 4%", Pass, "4 %"),
         ("expect.per-host rate == 2/s", Pass, "2/s"),
         ("expect.per-host == 45", Pass, "45"),
+        ("attempts rate == 12/s", Pass, "12/s"),
+        ("attempts == 160", Pass, "160"),
+        ("retries rate < 4.1/s", Pass, "4/s"),
+        ("retries == 60", Pass, "60"),
+        ("possibly_doubled rate == 0.1/s", Pass, "0.1/s"),
+        ("possibly_doubled == 3", Pass, "3"),
     ] {
         assert_eq!(answer(text, &tally), judged(status, observed), "{text}");
     }

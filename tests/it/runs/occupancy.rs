@@ -30,10 +30,6 @@ fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
 }
 
 /// Returns the status of this assertion about the whole run.
-fn judged(told: &Told, expr: &str) -> AssertionStatus {
-    judged_with(told, &[], expr)
-}
-
 fn judged_with(told: &Told, expects: &[Expect], expr: &str) -> AssertionStatus {
     let infos: Vec<PhaseInfo> = told.summary.phases.iter().map(|phase| phase.info.clone()).collect();
     let assertions = [Assertion::parse(expr).unwrap()];
@@ -114,7 +110,7 @@ fn m21_what_is_accepted_after_the_window_is_in_no_rate() {
             ("scheduled rate == 400/s", AssertionStatus::Pass),
             ("accepted == 800", AssertionStatus::Pass),
         ] {
-            assert_eq!(judged(&told, expr), status, "{unit:?}: {expr}");
+            assert_eq!(told.verdict_of(expr), status, "{unit:?}: {expr}");
         }
     });
 }

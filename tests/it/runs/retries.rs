@@ -9,6 +9,7 @@ use smtpress::collector::{Metric, Outcome};
 use smtpress::plan::retry::{Retry, RetrySchedule};
 use smtpress::plan::{Messages, Plan, Unit};
 use smtpress::smtp::script::Protocol;
+use smtpress::verdict::AssertionStatus;
 
 use super::grey_listener::{Answer, GreyListener, Ledger, Moment};
 use super::testbed::{SECOND, Told, ms, phase, plan, rate, run_against, shared};
@@ -335,4 +336,24 @@ fn what_still_waits_at_the_end_is_pending_and_fails_the_run() {
     let least = told.hist(Metric::TimeToAccept, Outcome::Interrupted).min_ns();
     assert!(least >= 60_000_000_000, "it cannot have been accepted before its next attempt: {least}");
     told.below("the run waits for nothing", told.measured.took.as_secs_f64(), 1.5);
+}
+
+#[test]
+fn m21_retries_after_the_window_are_in_no_rate() {
+    // Each first attempt is deferred, and its retry follows 500 ms later: about half of them within the second of the phase.
+    let mut plan = retrying(vec![phase(rate(40.0), Some(SECOND), Unit::Message)], &[500]);
+    plan.phases[0].graceful_stop = 10 * SECOND;
+    let (told, _) = run(&plan, |moment, _, _| match moment {
+        Moment::Recipient(_, 0) => Answer::Reply("450 4.2.0 greylisted, come back later"),
+        _ => Answer::Good,
+    });
+    let counts = told.counts();
+    assert_eq!((told.of(Outcome::Accepted), counts.retry.retries), (40, 40));
+    // The last twenty messages are scheduled in the second half of the phase.
+    assert!(counts.drained.retries >= 20, "{counts:?}");
+    assert_eq!(told.verdict_of("retries == 40"), AssertionStatus::Pass);
+    let within = 40 - counts.drained.retries;
+    assert_eq!(told.verdict_of(&format!("retries rate == {within}/s")), AssertionStatus::Pass);
+    let attempts = attempts(&told) - counts.drained.started - counts.drained.retries;
+    assert_eq!(told.verdict_of(&format!("attempts rate == {attempts}/s")), AssertionStatus::Pass);
 }

@@ -188,6 +188,14 @@ impl Told {
         result.status == AssertionStatus::Fail && self.verdict.exit_code.number() == code
     }
 
+    /// Returns the status of this assertion about the whole run.
+    pub fn verdict_of(&self, expr: &str) -> AssertionStatus {
+        let infos: Vec<PhaseInfo> = self.summary.phases.iter().map(|phase| phase.info.clone()).collect();
+        let assertions = [Assertion::parse(expr).unwrap()];
+        let windows = Windows::new(&assertions, &infos, &[]);
+        Verdict::judge(&self.measured, &self.summary, &[], &assertions, &windows).results[0].status
+    }
+
     /// Whether the run was invalid for this reason.
     pub fn is_invalid_by(&self, code: Code) -> bool {
         self.summary.validity.reasons.iter().any(|reason| reason.code == code)
