@@ -133,6 +133,19 @@ impl Mailer {
         self.least
     }
 
+    /// Returns this many recipients, from the first recipient of the first message on, as for a session with number 0.
+    pub fn first_recipients(&self, count: u32) -> Vec<String> {
+        let first = self.to.number(0, self.recipients);
+        let of = |place: u32| {
+            let recipient = first.wrapping_add(place.into());
+            let numbers = Numbers { message: 0, sender: 0, recipient, session: 0 };
+            let mut out = Vec::new();
+            self.to.template.render(ContentForm::Plain, &numbers, &mut out);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        (0..count).map(of).collect()
+    }
+
     /// Returns message `n`, sent outside any session.
     pub fn message(self: &Arc<Mailer>, n: u64) -> Message {
         self.message_of_session(n, 0)

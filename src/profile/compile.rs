@@ -193,11 +193,13 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     };
     faults.end()?;
     let whole = "without a fault every part is there";
-    let (script, logins) = with_logins.expect(whole);
+    let (mut script, logins) = with_logins.expect(whole);
     let mail = mail.expect(whole);
+    let seed = profile.seed.map_or(context.seed, |seed| seed.0);
+    script.verify.whom = message::names_to_verify(&mail, seed, &context.run_id, script.verify.times);
     let plan = Plan {
         name: profile.name.clone().unwrap_or_default(),
-        seed: profile.seed.map_or(context.seed, |seed| seed.0),
+        seed,
         run_id: context.run_id.clone(),
         origin: origin.expect(whole),
         tls: client.expect(whole),

@@ -122,15 +122,10 @@ pub fn bdat(out: &mut Vec<u8>, bytes: u64, last: bool) {
     out.extend_from_slice(if last { b" LAST\r\n" } else { b"\r\n" });
 }
 
-/// Writes VRFY with the number between the parts of the name.
-pub fn verify(out: &mut Vec<u8>, whom: &[String], n: u32) {
+/// Writes VRFY with this name.
+pub fn verify(out: &mut Vec<u8>, whom: &str) {
     out.extend_from_slice(b"VRFY ");
-    for (at, part) in whom.iter().enumerate() {
-        if at > 0 {
-            number(out, n.into());
-        }
-        out.extend_from_slice(part.as_bytes());
-    }
+    out.extend_from_slice(whom.as_bytes());
     out.extend_from_slice(b"\r\n");
 }
 
@@ -224,9 +219,8 @@ mod tests {
     }
 
     #[test]
-    fn vrfy_numbers_whom_it_asks_about() {
-        let whom = ["user".to_owned(), "@b.example".to_owned()];
-        assert_eq!(said(|out| verify(out, &whom, 12)), "VRFY user12@b.example\r\n");
+    fn vrfy_names_the_recipient() {
+        assert_eq!(said(|out| verify(out, "user12@b.example")), "VRFY user12@b.example\r\n");
     }
 
     #[test]

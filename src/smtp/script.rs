@@ -124,7 +124,7 @@ pub enum Aside {
 pub struct Verify {
     /// The number of commands.
     pub times: u32,
-    /// The parts of the name to verify. The number of the command, from 0, is written between each two parts.
+    /// The names to verify, in turn. Without names no command is sent.
     pub whom: Vec<String>,
 }
 

@@ -422,8 +422,9 @@ impl Dialogue {
                 self.script.wishes.chunking = Chunking { wanted: Use::Auto, size };
             }
             _ if word.starts_with("verify=") => {
-                let whom = vec!["who".to_owned(), "@mx.test".to_owned()];
-                self.script.verify = Verify { times: word[7..].parse().ok()?, whom };
+                let times = word[7..].parse().ok()?;
+                let whom = (0..times).map(|n| format!("who{n}@mx.test")).collect();
+                self.script.verify = Verify { times, whom };
             }
             "parameters=auto" => self.script.wishes = everything(Use::Auto),
             "parameters=require" => self.script.wishes = everything(Use::Require),

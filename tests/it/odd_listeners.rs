@@ -200,7 +200,7 @@ impl Drawn {
                 ..Wishes::default()
             },
             between: self.between.clone(),
-            verify: Verify { times: self.verify, whom: vec!["who".to_owned(), "@mx.test".to_owned()] },
+            verify: Verify { times: self.verify, whom: vec!["who@mx.test".to_owned()] },
             tls: self.tls,
             quit: self.quit,
             clear_text_login: true,

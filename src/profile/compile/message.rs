@@ -37,6 +37,9 @@ const LARGEST_LIST: u64 = 256 << 20;
 const LARGEST_TEXT: u64 = 256 << 10;
 const LARGEST_KEY: u64 = 64 << 10;
 
+/// The most recipients that VRFY names.
+const MOST_VERIFIED: u32 = 10_000;
+
 /// The default text of a message with attachments.
 const TEXT: &str = "This is smtpress message {n}.\n";
 
@@ -404,6 +407,16 @@ pub(in crate::profile) fn describe(plan: &Plan) -> Vec<(&'static str, String)> {
         ("  to", source(to)),
         ("  first", format!("{} bytes from <{sender}> to <{recipient}>", first.size())),
     ]
+}
+
+/// Returns the names for this many VRFY commands of a session: the first recipients.
+pub(super) fn names_to_verify(spec: &Spec, seed: u64, run_id: &str, times: u32) -> Vec<String> {
+    if times == 0 {
+        return Vec::new();
+    }
+    // The names do not depend on the size, and a mailer renders its filler when it is made.
+    let small = Spec { size: mail::MessageSize::Fixed(0), ..spec.clone() };
+    Mailer::new(&small, seed, run_id, SOME_DATE).first_recipients(times.min(MOST_VERIFIED))
 }
 
 fn source(mailboxes: &Mailboxes) -> String {

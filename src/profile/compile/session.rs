@@ -134,12 +134,8 @@ pub(super) fn script(
         wishes: wishes?,
         verify: Verify {
             times: session.verify().small(),
-            // The pattern of the recipients, cut where the number stands.
-            whom: profile
-                .message()
-                .to
-                .map(|pattern| pattern.split("{n}").map(str::to_owned).collect())
-                .unwrap_or_default(),
+            // The recipients are known once the messages are compiled.
+            whom: Vec::new(),
         },
         between: session.between(),
         quit: session.quit(),

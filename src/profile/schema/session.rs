@@ -120,7 +120,8 @@ tables! {
         chunk_size: Size = Size(Chunking::default().size.get()), if bounds::chunk;
         /// The ESMTP parameters of MAIL and RCPT.
         extensions: Extensions, or Extensions::default();
-        /// VRFY commands at the beginning of a session, about `to` with `{n}` counted from 0.
+        /// VRFY commands at the beginning of a session, about the recipients of `to` or `to_file` from number 0 on; after
+        /// 10,000 recipients again from the first.
         verify: Count, or Count(0), if bounds::verify;
         /// Commands after each message, before the next one or QUIT: noop, rset. Default none.
         between: Vec<Aside>, or Vec::new();

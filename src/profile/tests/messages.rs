@@ -270,3 +270,20 @@ fn what_is_beyond_ascii_needs_smtputf8_and_then_requires_it() {
     let plan = compiled_in(folder.path(), Purpose::Run, plain).unwrap().plan;
     assert_eq!(plan.script.wishes.utf8, crate::smtp::extensions::Use::Auto);
 }
+
+#[test]
+fn vrfy_names_the_recipients_of_the_messages() {
+    let folder = folder();
+    let names = |keys: &str, times: u32| {
+        let keys = format!("{keys}\n[session]\nverify = {times}");
+        let compiled = compiled_in(folder.path(), Purpose::Run, &keys);
+        compiled.unwrap_or_else(|error| panic!("{}", error.render(false))).plan.script.verify.whom
+    };
+    let default = ["user0@recipient.example", "user1@recipient.example"];
+    assert_eq!(names("", 2), default);
+    assert_eq!(names("to = \"u{n:5..6}@b.example\"", 3), ["u5@b.example", "u6@b.example", "u5@b.example"]);
+    assert_eq!(names("to_file = \"users.csv\"", 3), ["a@x.example", "b@x.example", "a@x.example"]);
+    assert_eq!(names("to = \"{run}+{n}@b.example\"\nsize = \"1MiB\"", 1), ["run+0@b.example"]);
+    assert_eq!(names("", 20_000).len(), 10_000);
+    assert!(names("", 0).is_empty());
+}

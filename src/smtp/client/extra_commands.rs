@@ -23,7 +23,8 @@ pub(super) enum ExtraCommand {
 impl ExtraCommand {
     /// Returns the first command of a session, if there is one.
     pub(super) fn first(script: &Script) -> Option<ExtraCommand> {
-        (script.verify.times > 0).then_some(ExtraCommand::Verify(0))
+        let verify = &script.verify;
+        (verify.times > 0 && !verify.whom.is_empty()).then_some(ExtraCommand::Verify(0))
     }
 
     /// Returns the first command after a transaction, if there is one.
@@ -44,7 +45,10 @@ impl ExtraCommand {
 
     pub(super) fn write(self, script: &Script, out: &mut Vec<u8>) {
         match self {
-            ExtraCommand::Verify(n) => command::verify(out, &script.verify.whom, n),
+            ExtraCommand::Verify(n) => {
+                let whom = &script.verify.whom;
+                command::verify(out, &whom[n as usize % whom.len()]);
+            }
             ExtraCommand::Again => command::hello(out, script.protocol, script.hello, &script.name),
             ExtraCommand::Between(n) => out.extend_from_slice(match script.between[n] {
                 Aside::Noop => command::NOOP,
