@@ -127,21 +127,55 @@ fn table(goal: &str) -> String {
 /// Returns the profile of an interrupted search.
 fn resumed(args: &CapacityArgs, directory: &Path) -> Result<Prepared, CommandError> {
     let path = directory.join("profile.toml");
-    let document: Document = prepare::read(Some(&path))?;
-    // Seed, login and target are those of the stored search.
-    if args.target.is_some() || args.common.seed.is_some() {
-        return Err(CommandError::usage(
-            "--resume goes on with the target and the seed of the search: remove the flag",
-        ));
+    let mut document: Document = prepare::read(Some(&path))?;
+    if let Some(flag) = of_the_search(args, |name| std::env::var(name).ok()) {
+        return Err(CommandError::usage(format!(
+            "--resume goes on with the target, the encryption, the login, the seed and the directory of the search: remove {flag}"
+        )));
     }
-    let mut document = document;
     apply_in_order(&mut document, allowed(&args.common.allow_target))?;
     prepare::finish(&document, Purpose::Search, Shard::WHOLE, Some(&path))
+}
+
+/// Returns the first flag that would change a search that goes on. A value from the environment is no flag: it is for new
+/// searches.
+fn of_the_search(args: &CapacityArgs, variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    let out = args.common.out.as_ref().map(|out| out.display().to_string());
+    let given = [
+        ("--target", &args.target, "SMTPRESS_TARGET"),
+        ("--tls", &args.tls, "SMTPRESS_TLS"),
+        ("--seed", &args.common.seed, "SMTPRESS_SEED"),
+        ("--out", &out, "SMTPRESS_OUT"),
+    ];
+    let is_flag =
+        |(_, value, name): &(_, &Option<String>, &str)| value.is_some() && **value != variable(name);
+    given.into_iter().find(is_flag).map(|(flag, ..)| flag)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::args::common::CommonArgs;
+
+    #[test]
+    fn a_search_that_goes_on_takes_no_flag_that_would_change_it() {
+        let some = |text: &str| Some(text.to_owned());
+        let in_environment = |name: &str| some(&format!("of {name}"));
+        let common = CommonArgs {
+            seed: some("of SMTPRESS_SEED"),
+            out: Some("of SMTPRESS_OUT".into()),
+            ..CommonArgs::default()
+        };
+        let (target, tls) = (some("of SMTPRESS_TARGET"), some("of SMTPRESS_TLS"));
+        let mut args = CapacityArgs { target, tls, common, ..CapacityArgs::default() };
+        assert_eq!(of_the_search(&args, in_environment), None);
+        assert_eq!(of_the_search(&args, |_| None), Some("--target"));
+        args.tls = some("none");
+        assert_eq!(of_the_search(&args, in_environment), Some("--tls"));
+        args.tls = None;
+        args.common.out = Some("elsewhere".into());
+        assert_eq!(of_the_search(&args, in_environment), Some("--out"));
+    }
 
     #[test]
     fn a_goal_on_the_command_line_is_a_table_of_the_profile() {

@@ -29,7 +29,7 @@ pub struct CapacityArgs {
     #[arg(
         long,
         value_name = "DIR",
-        conflicts_with_all = ["profile", "goals", "by", "set", "out", "receive", "drain"],
+        conflicts_with_all = ["profile", "goals", "by", "set", "receive", "drain", "auth"],
         help_heading = "Search"
     )]
     pub resume: Option<PathBuf>,

@@ -199,7 +199,25 @@ fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
     assert_eq!(known.len(), 3);
     let wrong = stage.run(&["capacity", "p.toml", "--resume", "out"]).ended(2);
     assert!(wrong.err.contains("--resume"), "{}", wrong.err);
-    let said = stage.run_with(&[("XDG_STATE_HOME", &state)], &["capacity", "--resume", "out"]);
+    let login = ["--auth", "plain", "--user", "load", "--password-env", "PASSWORD"];
+    for flags in [&["--tls", "none"][..], &["--target", "embedded"], &["--seed", "5"], &["-o", "new"], &login]
+    {
+        let wrong = stage.run(&[&["capacity", "--resume", "out"], flags].concat()).ended(2);
+        assert!(
+            wrong.err.contains("--resume") && wrong.err.contains(flags[0].trim_start_matches("-o")),
+            "{}",
+            wrong.err
+        );
+    }
+    // Values of the environment are for new searches.
+    let variables = [
+        ("XDG_STATE_HOME", state.as_str()),
+        ("SMTPRESS_TARGET", "smtp://127.0.0.1:1"),
+        ("SMTPRESS_TLS", "starttls"),
+        ("SMTPRESS_SEED", "5"),
+        ("SMTPRESS_OUT", "new"),
+    ];
+    let said = stage.run_with(&variables, &["capacity", "--resume", "out"]);
     let result = stage.json("out/result.json");
     let trials = result["capacity"]["trials"].as_array().unwrap();
     for (kept, trial) in known.iter().zip(trials) {
