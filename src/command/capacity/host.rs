@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::CapacityView;
+use crate::collector::agents::AgentProgress;
 use crate::collector::snapshot::{Hindrance, Interval, Measured};
 use crate::collector::tally::Tally;
 use crate::command::behind_relay::BehindRelay;
@@ -15,7 +16,7 @@ use crate::event::{CommandEnd, ShellCommand};
 use crate::experiment::capacity::describe;
 use crate::experiment::capacity::goal::GoalVerdict;
 use crate::experiment::capacity::{CapacityPlan, SearchEvent, SearchHost, SearchState, TrialRecord};
-use crate::generator::{Control, Observer, RunError, Runner, Stop, clock};
+use crate::generator::{Control, Observer, RunError, RunStart, Runner, Stop, clock};
 use crate::plan::Plan;
 use crate::plan::silence::Lookout;
 use crate::report::format;
@@ -89,6 +90,23 @@ struct Both<'a> {
 }
 
 impl Observer for Both<'_> {
+    fn begins(&mut self, start: &RunStart) {
+        self.observer.begins(start);
+    }
+
+    fn agents(&mut self, agents: &[AgentProgress]) {
+        self.display.agents(agents);
+        self.observer.agents(agents);
+    }
+
+    fn load_over(&mut self) {
+        self.observer.load_over();
+    }
+
+    fn transcripts(&mut self, transcripts: &[(String, String)]) {
+        self.observer.transcripts(transcripts);
+    }
+
     fn interval(&mut self, interval: &Interval, total: &Tally) -> Control {
         self.display.second(interval, total);
         if let Some(sentence) = self.lookout.second(interval, total)
@@ -253,5 +271,66 @@ impl LocalHost<'_> {
             line.push_str("; cut short");
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::collector::agents::AgentRun;
+    use crate::load::Shard;
+    use crate::profile::{Context, Document, Purpose, compile};
+
+    /// Writes down which agents it is shown.
+    struct Noted(Arc<Mutex<Vec<String>>>);
+
+    impl Noted {
+        fn note(&self, agents: &[AgentProgress]) {
+            self.0.lock().unwrap().extend(agents.iter().map(|agent| agent.run.name.clone()));
+        }
+    }
+
+    impl Display for Noted {
+        fn begin(&mut self) {}
+        fn second(&mut self, _: &Interval, _: &Tally) {}
+        fn agents(&mut self, agents: &[AgentProgress]) {
+            self.note(agents);
+        }
+        fn end(&mut self) {}
+    }
+
+    impl Observer for Noted {
+        fn interval(&mut self, _: &Interval, _: &Tally) -> Control {
+            Control::Continue
+        }
+        fn agents(&mut self, agents: &[AgentProgress]) {
+            self.note(agents);
+        }
+    }
+
+    #[test]
+    fn the_agents_of_a_trial_are_shown_and_passed_on() {
+        let text = "schema = 1\n[target]\naddress = \"embedded\"\n[[phase]]\nload = \"constant-rate\"\nrate = \"1/s\"\nfor = \"1s\"\n";
+        let document = Document::parse("p.toml", text).unwrap();
+        let context =
+            Context { purpose: Purpose::Run, seed: 1, run_id: "run".into(), threads: 1, shard: Shard::WHOLE };
+        let plan = compile(&document, &context).unwrap().plan;
+        let (shown, passed) = (Arc::default(), Arc::default());
+        let mut observer = Noted(Arc::clone(&passed));
+        let mut both = Both {
+            display: Box::new(Noted(Arc::clone(&shown))),
+            messages: MessageSink::none(),
+            observer: &mut observer,
+            lookout: Lookout::new(&plan),
+            silent: &mut false,
+        };
+        let run = AgentRun::named("load1", "host", "0", 0);
+        both.agents(&[AgentProgress { run, sessions: 1, lag: Duration::ZERO }]);
+        assert_eq!(
+            (&*shown.lock().unwrap(), &*passed.lock().unwrap()),
+            (&vec!["load1".to_owned()], &vec!["load1".to_owned()])
+        );
     }
 }
