@@ -1,6 +1,7 @@
 //! `smtpress selftest`: runs the scenarios of the proof, and stores what this machine can do, for `check`.
 
 use std::io::Write;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -62,13 +63,23 @@ pub fn selftest(args: &SelftestArgs, screen: &Screen) -> Result<ExitCode, Comman
     if ceiling.is_some()
         && let Some(path) = machine::selftest_file()
     {
-        // If the folder cannot be made, nothing is stored, and `check` gives no warning.
-        let folder = path.parent().map(std::fs::create_dir_all);
-        if matches!(folder, Some(Ok(()))) {
-            Output::open(Some(&path))?.write(format!("{result:#}\n").as_bytes())?;
+        // The file is only for the warning of `check`, so a failure to write it is no failure of the selftest.
+        if let Err(CommandError::Failed(_, why)) = store(&path, &result) {
+            screen.note(&format!("smtpress: the result is not stored, so `check` cannot use it: {why}"));
         }
     }
     Ok(if held { ExitCode::Success } else { ExitCode::Invalid })
+}
+
+/// Stores the result for `check`.
+fn store(path: &Path, result: &Value) -> Result<(), CommandError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let sentence = format!("failed to make {}: {error}", folder.display());
+            CommandError::Failed(ExitCode::Preflight, sentence)
+        })?;
+    }
+    Output::open(Some(path))?.write(format!("{result:#}\n").as_bytes())
 }
 
 fn show(check: &Check, screen: &Screen) -> Result<(), CommandError> {
