@@ -38,14 +38,17 @@ fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
     };
     let each = match phase.unit {
         Unit::Session => 1.0,
-        Unit::Message => most(messages)?,
+        Unit::Message => mean(messages)?,
     };
     let needed = offered / each;
     (allowed < needed).then(|| {
         let unit = phase.unit.as_str();
         let carried = match phase.unit {
             Unit::Session => String::new(),
-            Unit::Message => format!(", at most {} a session", number(each)),
+            Unit::Message => match messages {
+                Messages::Fixed(_) => format!(", at most {} a session", number(each)),
+                _ => format!(", {} a session on average", number(each)),
+            },
         };
         format!(
             "phase `{}` offers up to {} {unit}s a second{carried}: that takes {} connections a second, and connect_rate allows \
@@ -61,7 +64,7 @@ fn of_phase(phase: &Phase, messages: &Messages) -> Option<String> {
 }
 
 /// Returns the mean number of messages of a session; `None` if it is unlimited.
-fn most(messages: &Messages) -> Option<f64> {
+fn mean(messages: &Messages) -> Option<f64> {
     let mean = match messages {
         Messages::Unlimited => return None,
         Messages::Fixed(n) => f64::from(*n),
@@ -129,6 +132,11 @@ mod tests {
         named(&format!("{session}connect_rate = \"20/s\""), "", &parts);
         let parts = ["100 messages", "at most 4 a session", "25 connections", "session.messages"];
         named(&format!("{rate}connect_rate = \"20/s\""), "messages = 4", &parts);
+        named(
+            &format!("{rate}connect_rate = \"20/s\""),
+            "messages = { min = 1, max = 3 }",
+            &["2 a session on average", "50 connections"],
+        );
         named(
             "load = \"burst\"\nsize = 500\nevery = \"10s\"\nfor = \"20s\"\nconnect_rate = \"49/s\"",
             "messages = 1",
