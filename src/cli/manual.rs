@@ -41,7 +41,16 @@ pub fn man() -> Result<ExitCode, CommandError> {
     page.render_synopsis_section(&mut text)?;
     page.render_description_section(&mut text)?;
     page.render_options_section(&mut text)?;
-    for subcommand in command.get_subcommands() {
+    sections_of(&command, &mut text)?;
+    page.render_extra_section(&mut text)?;
+    page.render_version_section(&mut text)?;
+    io::stdout().lock().write_all(&text)?;
+    Ok(ExitCode::Success)
+}
+
+/// Writes a section for each subcommand, and after it those of its own subcommands.
+fn sections_of(command: &clap::Command, text: &mut Vec<u8>) -> io::Result<()> {
+    for subcommand in command.get_subcommands().filter(|one| one.get_name() != "help") {
         let name = subcommand.get_bin_name().unwrap_or_default().to_uppercase();
         let page = clap_mangen::Man::new(subcommand.clone());
         let mut part = Vec::new();
@@ -51,9 +60,7 @@ pub fn man() -> Result<ExitCode, CommandError> {
         page.render_extra_section(&mut part)?;
         let part = String::from_utf8_lossy(&part).replace(".SH ", ".SS ");
         write!(text, ".SH \"{name}\"\n{part}")?;
+        sections_of(subcommand, text)?;
     }
-    page.render_extra_section(&mut text)?;
-    page.render_version_section(&mut text)?;
-    io::stdout().lock().write_all(&text)?;
-    Ok(ExitCode::Success)
+    Ok(())
 }

@@ -153,6 +153,12 @@ fn completions_and_the_manual_know_every_command() {
     for command in commands {
         assert!(manual.contains(&format!(".SH \"SMTPRESS {}\"", command.to_uppercase())), "{command}");
     }
+    for command in ["run", "capacity", "limit", "status", "collect", "init"] {
+        assert!(manual.contains(&format!(".SH \"SMTPRESS FLEET {}\"", command.to_uppercase())), "{command}");
+    }
+    for part in ["\\-\\-max\\-start\\-skew", "\\-\\-ssh", "\\fBsmtpress fleet init\\fR"] {
+        assert!(manual.contains(part), "{part}");
+    }
     for part in [".TH smtpress 1", "SMTPRESS_MESSAGES_PER_SESSION", "Exit codes", "\\-\\-print\\-profile"] {
         assert!(manual.contains(part), "{part}");
     }
