@@ -4,11 +4,14 @@
 //! forced reply can show them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smtpress::listener::Limits;
 use smtpress::listener::limits::Forced;
 use smtpress::smtp::Step;
+use smtpress::smtp::auth::Secret;
+use smtpress::smtp::auth::verify::Users;
 
 use super::client::{Client, TRANSACTION};
 use super::start;
@@ -39,6 +42,11 @@ impl Provoked {
         self.about = about;
         self
     }
+}
+
+/// The user `load` with the password `open sesame`.
+fn one_user() -> Arc<Users> {
+    Arc::new(Users::new([("load".to_owned(), Secret::new("open sesame"))]))
 }
 
 const HELLO: &str = "EHLO client.example";
@@ -79,7 +87,7 @@ const NATURAL: &[Provoked] = &[
     row(25, |_| {}, &[HELLO, MAIL, "AUTH PLAIN"]),
     row(27, |_| {}, &[HELLO, RCPT]),
     row(28, |_| {}, &[HELLO, MAIL, "DATA"]),
-    // The listener supports no mechanism, so none is available.
+    row(26, |l| l.users = Some(one_user()), &[HELLO, "AUTH PLAIN AGxvYWQAb3BlbiBzZXNhbWU=", "AUTH PLAIN"]),
     row(33, |l| l.require_auth = true, &[HELLO, "AUTH FOO"]).about("FOO"),
     row(34, |_| {}, &[HELLO, MAIL, "RCPT TO:<user@recipient.example> FOO=BAR"]).about("FOO"),
     row(43, |l| l.require_starttls = true, &[HELLO, MAIL]),
@@ -96,7 +104,6 @@ const NATURAL: &[Provoked] = &[
 /// The rows that only a forced reply can show, with the step at which it is forced, and the reason.
 #[rustfmt::skip]
 const FORCED: &[(u64, Step, &str)] = &[
-    (26, Step::Auth, "no mechanism is spoken, so nobody is ever authenticated"),
     (29, Step::Data, "mail merge (XMRG) is Cisco's own extension and not spoken"),
     (30, Step::Mail, "XPRT belongs to mail merge"),
     (31, Step::Mail, "parts belong to mail merge"),
