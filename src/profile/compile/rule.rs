@@ -114,7 +114,7 @@ fn assertion(
         let before = builtin.len();
         builtin.retain(|one| one.expr.text.split_whitespace().ne(expr.split_whitespace()));
         if builtin.len() == before {
-            let known: Vec<String> = Assertion::builtin().into_iter().map(|one| one.expr.text).collect();
+            let known: Vec<&str> = builtin.iter().map(|one| &*one.expr.text).collect();
             return Err(document.error_at(
                 &at("expr"),
                 "no built-in assertion says this",

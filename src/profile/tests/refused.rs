@@ -424,3 +424,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_built_in_assertions_of_a_relay_are_among_those_that_can_be_removed() {
+    let profile = |receive: &str| {
+        let target = "[target]\naddress = \"smtp://127.0.0.1:2525\"\n";
+        let assert = "[[assert]]\nexpr = \"rejected == 0\"\nremove = true\n";
+        compiled(&format!("{target}{PHASE}{receive}{assert}"), &[]).unwrap_err().render(false)
+    };
+    let all = profile("[receive]\naddress = [\"127.0.0.1:2526\"]\n");
+    for expr in ["`shed == 0`", "`missing == 0`", "`delivery.unexpected == 0`"] {
+        assert!(all.contains(expr), "{expr}: {all}");
+    }
+    let without = profile("");
+    assert!(without.contains("`shed == 0`") && !without.contains("missing"), "{without}");
+}
