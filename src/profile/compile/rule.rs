@@ -124,7 +124,15 @@ fn assertion(
         return Ok(None);
     }
     if let Some(name) = &written.phase {
-        phase_index(document, &profile.phase(), &at("phase"), name)?;
+        let phases = profile.phase();
+        let index = phase_index(document, &phases, &at("phase"), name)?;
+        if phases[index as usize].warmup() {
+            return Err(document.error_at(
+                &at("phase"),
+                format!("phase `{name}` is a warm-up: it is not measured, so no assertion about it can hold"),
+                "name a measured phase, or remove `warmup = true` from this one",
+            ));
+        }
     }
     if parsed.expr.subject == Subject::Done && (written.window.is_some() || written.abort()) {
         let key = if written.window.is_some() { "window" } else { "abort" };

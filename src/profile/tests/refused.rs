@@ -439,3 +439,14 @@ fn the_built_in_assertions_of_a_relay_are_among_those_that_can_be_removed() {
     let without = profile("");
     assert!(without.contains("`shed == 0`") && !without.contains("missing"), "{without}");
 }
+
+#[test]
+fn an_assertion_on_a_warm_up_is_refused() {
+    let warm =
+        "[[phase]]\nname = \"warm\"\nload = \"constant-rate\"\nrate = \"5/s\"\nfor = \"1s\"\nwarmup = true\n";
+    let assert = "[[assert]]\nphase = \"warm\"\nexpr = \"response p99 < 800ms\"\n";
+    let error = compiled(&format!("{TARGET}{warm}{PHASE}{assert}"), &[]).expect_err("it is never judged");
+    insta::assert_snapshot!(error.render(false));
+    let other = assert.replace("warm", "steady");
+    compiled(&format!("{TARGET}{warm}{PHASE}{other}"), &[]).expect("a measured phase is judged");
+}
