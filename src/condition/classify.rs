@@ -59,6 +59,7 @@ pub(super) fn by_rules(
         .filter(|condition| !is_bare_refusal(*condition) || meaning.links == ConceptSet::NONE)
         .or_else(|| by_words(&[meaning.links], reply))
         .or_else(|| by_words(&meaning.own, reply))
+        .or_else(|| by_words(&meaning.quoted, reply))
         .filter(|_| !positive || sounds_like_failure(meaning))
         .filter(|condition| fits_the_code(*condition, reply.code))
         .map(|condition| refined(condition, reply));
@@ -293,6 +294,21 @@ mod tests {
         assert_eq!(said(Some(Step::Mail), "450 later"), Condition::DeferredUnspecified);
         assert_eq!(said(None, "421 Too many connections"), Condition::LicenseExpired);
         assert_eq!(said(None, "451 Too many connections"), Condition::TooManyConnections);
+    }
+
+    #[test]
+    fn a_quoted_refusal_counts_if_the_link_says_nothing() {
+        let ruled = |text: &str| {
+            let reply = Reply::parse(text).unwrap();
+            let meaning = ReplyConcepts::of(&reply);
+            assert!(meaning.own.is_empty() && meaning.links != ConceptSet::NONE, "{text}");
+            by_rules(Some(Step::Rcpt), &reply, false, &meaning).0
+        };
+        let with = |path: &str| {
+            format!("550 mx.example.net said: 550 denied by policy, see https://example.net/{path}")
+        };
+        assert_eq!(ruled(&with("message")), Condition::PolicyRejected);
+        assert_eq!(ruled(&with("greylisting")), Condition::Greylisted, "the link names the cause");
     }
 
     #[test]
