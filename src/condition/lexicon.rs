@@ -242,6 +242,11 @@ mod tests {
         assert!(two.own[0].meets(MANY) && !two.own[1].meets(MANY));
         let quoted = meaning("550 undeliverable: host mx.example.net said: 452 Mailbox full");
         assert!(quoted.quoted[0].meets(FULL) && !quoted.own[0].meets(FULL));
+        for verb in ["said", "responded", "replied", "says", "said:", "replied:"] {
+            let text = format!("550 undeliverable: host mx.example.net {verb} 452 Mailbox full");
+            let meaning = meaning(&text);
+            assert!(meaning.quoted.iter().any(|s| s.meets(FULL)), "{text}");
+        }
         assert!(!meaning("421 mail server busy").own[0].meets(MESSAGE));
         assert!(!meaning("421 try again in 5 minutes").own[0].meets(PERTIME));
         assert!(meaning("421 5 per minute").own[0].meets(PERTIME));

@@ -116,9 +116,8 @@ fn read_chunk(
             telling(core, scratch, take);
             word(take, "ahost");
         }
-    } else if matches!(core, "said" | "responded" | "replied" | "says") && tail.starts_with(':')
-        || matches!(core, "said" | "responded" | "says")
-            && next.is_some_and(|n| n.as_bytes()[0].is_ascii_digit())
+    } else if matches!(core, "said" | "responded" | "replied" | "says")
+        && (tail.starts_with(':') || next.is_some_and(|n| n.as_bytes()[0].is_ascii_digit()))
     {
         take(ReplyToken::Quote);
         return;
