@@ -36,7 +36,9 @@ pub fn listen(args: &ListenArgs, screen: &Screen) -> Result<ExitCode, CommandErr
         let mut requests = Requests::register()?;
         if let Some(certificate) = listener.certificate() {
             let fingerprint = crate::listener::certificate::fingerprint(certificate);
-            screen.note(&format!("smtpress: its certificate has the SHA-256 fingerprint {fingerprint}"));
+            screen.note(&format!(
+                "smtpress: the listener's certificate has the SHA-256 fingerprint {fingerprint}"
+            ));
         }
         // Printed only now: a reader of this line may send the signal at once.
         screen.note(&format!("smtpress: listening on {}; Ctrl-C ends it", listener.place()));

@@ -277,7 +277,7 @@ fn sources(origin: &ClientAddress, out: &mut impl io::Write) -> io::Result<()> {
             };
             let carried = format!("carried by a PROXY header (version {version})");
             match sources.is_empty() {
-                true => writeln!(out, "sources   our own, {carried}"),
+                true => writeln!(out, "sources   this machine's address, {carried}"),
                 false => writeln!(out, "sources   {sources}: {}, {carried} in turn", count(sources)),
             }
         }

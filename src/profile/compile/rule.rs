@@ -88,7 +88,7 @@ fn assertion(
     }
     if parsed.expr.subject.is_behind_relay() {
         if !is_behind_relay(profile) {
-            let message = "without a receiver behind the relay nobody knows what came out of it";
+            let message = "without a receiver behind the relay the deliveries are unknown";
             let remedy = "add [receive] with the address that the relay delivers to, or with a delivery log";
             return Err(document.error_at(&at("expr"), message, remedy));
         }

@@ -30,9 +30,10 @@ tables! {
         width: Percent, or Percent(5.0), if bounds::width;
         /// The length of a trial.
         trial: Time, or Time::seconds(20), if bounds::trial;
-        /// The trial time that decides on a load. Default 60s.
+        /// The trial time that decides on a load. Default: three times `trial`.
         duration_sum: Time;
-        /// The length of the trial that confirms the result; 0: no confirmation. Default 60s.
+        /// The length of the trial that confirms the result; 0: no confirmation. Default: `trial`, at
+        /// least 60s.
         confirm: Time;
         /// In a search by rate: a load is also too high if the backlog of unfinished arrivals grows, and with
         /// `[receive]` if the relay's queue grows or less than 99 % is accepted. false: the backlog may grow, for

@@ -24,7 +24,7 @@ tables! {
     }
     /// What must hold for the run to pass.
     Assert {
-        /// In this phase. Absent: in all measured phases together.
+        /// In this phase, which is no warm-up. Absent: in all measured phases together.
         phase: String;
         /// The expression: "response p99 < 800ms", "unexpected rate < 0.1%", "accepted >= 500". Needed. A rate in /s
         /// counts only the phase's window.
@@ -33,9 +33,10 @@ tables! {
         window: Time, if bounds::window;
         /// Stop the run when it fails.
         abort: bool = false;
-        /// The age of the phase from which on it is checked.
+        /// The time from the start of the phase to the first check of an assertion with `window` or `abort`.
         grace: Time, or Time::default();
-        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`, `done rate == 100%`, `unexpected rate <= 1%`).
+        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`, `done rate == 100%`, `unexpected rate <= 1%`;
+        /// with `[receive]` also `missing == 0`, `duplicated == 0`, `altered == 0`, `delivery.unexpected == 0`).
         remove: bool, or false;
     }
     /// Your own condition for a reply. All given keys must match.

@@ -170,8 +170,8 @@ tables! {
         /// interrupted. Default: the `graceful_stop` of the last phase.
         wait: Time;
     }
-    /// Parameters of MAIL and RCPT. Each is never sent (`off`), sent when offered (`auto`), or always sent, and a
-    /// listener that does not offer it fails the session (`require`).
+    /// Parameters of MAIL and RCPT: `off` never sends one, `auto` sends it when it is offered, `require` always sends it,
+    /// and a listener that does not offer it fails the session.
     Extensions {
         /// SIZE= (RFC 1870).
         size: Use, or Use::Auto;

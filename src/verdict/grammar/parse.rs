@@ -23,7 +23,10 @@ pub(super) fn expr(text: &str) -> Result<Expr, GrammarError> {
     let (subject, aggregate) = match words[..at] {
         [] => {
             let start = words[0].start;
-            return fault(start..start, "what to look at is missing before the operator");
+            return fault(
+                start..start,
+                "the subject is missing before the operator, as in `response p99 < 800ms`",
+            );
         }
         [only] if latency_aggregate(only.text).is_some() => {
             let response = Subject::Latency(Metric::Response, Some(Outcome::Accepted));

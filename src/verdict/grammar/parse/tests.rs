@@ -97,7 +97,7 @@ fn every_mistake_is_underlined_and_the_nearest_word_named() {
         ("response p99 foo < 1s", "foo", "expected an operator before", None),
         ("response p99 800ms", "800ms", "expected an operator before", None),
         ("response p99", "", "operator is missing", None),
-        ("< 800ms", "", "what to look at is missing", None),
+        ("< 800ms", "", "the subject is missing", None),
         ("response p99 = 1s", "=", "unknown operator", Some("==")),
         ("response p99 => 1s", "=>", "unknown operator", Some(">=")),
         ("response p99 =< 1s", "=<", "unknown operator", Some("<=")),
