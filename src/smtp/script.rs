@@ -86,7 +86,8 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
-    /// Limits the times of `connect`, `greeting` and `command` to `patience`.
+    /// Limits the times of `connect`, `greeting` and `command` to `patience`, for a search for limits. Its sessions have
+    /// no other step of a script: once they can send mail, the search waits for each reply itself.
     pub fn bound(&mut self, patience: Duration) {
         for timeout in [&mut self.connect, &mut self.greeting, &mut self.command] {
             *timeout = patience.min(*timeout);
