@@ -392,9 +392,11 @@ impl Behaviour {
             }
             Request::Rcpt { path, parameters } => {
                 let utf8 = self.transaction.as_ref().is_some_and(|transaction| transaction.utf8);
+                // RFC 6533 section 3: without SMTPUTF8 an ORCPT of the type utf-8 is in ASCII too.
+                let is_ascii = path.is_ascii() && parameters.orcpt.is_none_or(str::is_ascii);
                 match self.path_fault(path).or(self.shared.limits.offers.fault_of_rcpt(&parameters)) {
                     Some(fault) => self.fault(fault),
-                    None if !utf8 && !path.is_ascii() => self.fault(RequestFault::NotAscii),
+                    None if !utf8 && !is_ascii => self.fault(RequestFault::NotAscii),
                     None => self.rcpt(now, path),
                 }
             }

@@ -13,7 +13,7 @@ mod peers;
 use std::time::{Duration, Instant};
 
 use client::{Client, TRANSACTION};
-use smtpress::listener::limits::{Delay, Forced, RateLimit, RefusalForm, ReplyDelays, Stall};
+use smtpress::listener::limits::{Delay, Forced, Offers, RateLimit, RefusalForm, ReplyDelays, Stall};
 use smtpress::listener::{self, Dialect, LedgerSnapshot, Limits, Listener};
 use smtpress::smtp::Step;
 
@@ -265,6 +265,22 @@ fn a_421_reaches_a_client_that_pipelined_on() {
         assert_eq!(client.reply(), "421 #4.x.2 Too many messages for this session");
         // If the listener closed with unread input, the kernel would send a reset, and many clients would lose the 421.
         assert!(client.is_closed());
+    }
+}
+
+#[test]
+fn addresses_beyond_ascii_are_for_transactions_with_smtputf8() {
+    let offers = Offers { smtp_utf8: true, dsn: true, ..Offers::NONE };
+    let listener = start(Limits { offers, ..Limits::default() });
+    let mut client = Client::greeted(&listener);
+    let refused = "553 #5.6.7 SMTPUTF8 required";
+    for (parameter, says) in [("", refused), (" SMTPUTF8", "250 recipient ok")] {
+        assert_eq!(client.say(&format!("MAIL FROM:<>{parameter}"))[..3], *"250");
+        for rcpt in ["<\u{e4}@b.example>", "<a@b.example> ORCPT=utf-8;\u{e4}@b.example"] {
+            assert_eq!(client.say(&format!("RCPT TO:{rcpt}")), says, "{rcpt}{parameter}");
+        }
+        assert_eq!(client.say("RCPT TO:<a@b.example> ORCPT=utf-8;\\x{E4}@b.example")[..3], *"250");
+        assert_eq!(client.say("RSET")[..3], *"250");
     }
 }
 
