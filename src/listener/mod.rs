@@ -76,7 +76,7 @@ pub enum ListenError {
         source: io::Error,
     },
     /// TLS cannot be set up.
-    #[error("the listener cannot speak TLS: {0}")]
+    #[error("the listener cannot set up TLS: {0}")]
     Tls(#[from] TlsError),
     /// The listener's certificate cannot be written.
     #[error("cannot write the listener's certificate to {path}: {source}")]
@@ -87,7 +87,7 @@ pub enum ListenError {
         source: io::Error,
     },
     /// The path of a unix socket is occupied by a file that is not a socket.
-    #[error("cannot listen on unix:{}: there is a file that is no socket, which is not replaced: remove it or choose another path", .0.display())]
+    #[error("cannot listen on unix:{}: a file that is not a socket exists there, which is not replaced: remove it or choose another path", .0.display())]
     Occupied(PathBuf),
     /// A thread or its runtime could not be created.
     #[error("cannot start a listener thread: {0}")]

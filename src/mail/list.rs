@@ -94,8 +94,8 @@ impl BadLines {
 impl fmt::Display for BadLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.count, &self.first[..]) {
-            (1, [(line, BadLine::Missing)]) => write!(f, "has in line {line} no mailbox"),
-            (1, [(line, what)]) => write!(f, "has in line {line} a mailbox that is none: {what}"),
+            (1, [(line, BadLine::Missing)]) => write!(f, "has no mailbox in line {line}"),
+            (1, [(line, what)]) => write!(f, "has an invalid mailbox in line {line}: {what}"),
             (count, _) => write!(f, "has {count} lines without a mailbox that can be used: {}", self.named()),
         }
     }

@@ -203,7 +203,9 @@ pub enum InvalidSpec {
     #[error("a message has no recipients: give it at least one")]
     NoRecipients,
     /// A message has more recipients than the list.
-    #[error("a message has {recipients} recipients and the list {listed}: some would get it twice")]
+    #[error(
+        "a message has {recipients} recipients and the list has only {listed}: some recipients would get the message twice"
+    )]
     FewListed {
         /// The number of recipients of a message.
         recipients: u32,
@@ -278,7 +280,10 @@ impl Spec {
         let files = match &self.body {
             Body::Files { corpus, .. } if !corpus.skipped().is_empty() => {
                 let skipped = corpus.skipped();
-                Some(format!("{} passed over beside the messages from files: {skipped}", skipped.count()))
+                Some(format!(
+                    "{} files or folders skipped when messages were read from files: {skipped}",
+                    skipped.count()
+                ))
             }
             _ => None,
         };

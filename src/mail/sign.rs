@@ -19,7 +19,7 @@ pub enum InvalidSigner {
     #[error("this smtpress was built without DKIM: build it with `--features dkim`")]
     Missing,
     /// The file holds no usable key.
-    #[error("holds no private key: it is to be PEM, PKCS#8 or PKCS#1 (RSA), or PKCS#8 (Ed25519)")]
+    #[error("holds no private key: write it in PEM: PKCS#8 or PKCS#1 (RSA), PKCS#8 (Ed25519)")]
     Key,
     /// The domain or the selector is invalid.
     #[error("{0:?} is no domain")]

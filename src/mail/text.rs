@@ -41,7 +41,7 @@ pub enum InvalidField {
     #[error("is written by smtpress itself")]
     Own,
     /// The subject has a key of its own.
-    #[error("is what the key `subject` is for")]
+    #[error("must be set with the key `subject`")]
     Subject,
     /// A character that a header cannot carry.
     #[error(

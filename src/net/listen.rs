@@ -40,7 +40,10 @@ fn bind_unix(path: &Path, backlog: u32) -> io::Result<UnixListener> {
     socket.set_nonblocking(true)?;
     match std::fs::symlink_metadata(path) {
         Ok(there) if !there.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file that is no socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is not a socket exists there",
+            ));
         }
         Ok(_) => match socket.connect(&address) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,

@@ -15,18 +15,18 @@ const ODD: [(&[&str], &str, &str); 7] = [
         &["-newkey", "rsa:1024"],
         "RSA key of 1024 bits: the TLS library refuses below 2048, so that nothing proves",
         // Its extensions are checked first.
-        "authority's own",
+        "authority's certificate",
     ),
     (
         &["-newkey", "rsa:2048", "-addext", "1.2.3.4=critical,ASN1:UTF8String:odd"],
         "critical extension",
         "it has a critical extension that the TLS library does not know",
     ),
-    (&["-newkey", "rsa:2048", "-sha1"], "authority's own", "authority's own"),
-    (&["-newkey", "rsa:2048", "-md5"], "authority's own", "authority's own"),
-    (&["-newkey", "rsa:2048", "-set_serial", "-5"], "authority's own", "authority's own"),
+    (&["-newkey", "rsa:2048", "-sha1"], "authority's certificate", "authority's certificate"),
+    (&["-newkey", "rsa:2048", "-md5"], "authority's certificate", "authority's certificate"),
+    (&["-newkey", "rsa:2048", "-set_serial", "-5"], "authority's certificate", "authority's certificate"),
     (&["-newkey", "rsa:2048", "-set_serial", "0x0102030405060708090a0b0c0d0e0f101112131415161718"], "", ""),
-    (&["-newkey", "ed25519"], "authority's own", "authority's own"),
+    (&["-newkey", "ed25519"], "authority's certificate", "authority's certificate"),
 ];
 
 fn openssl(arguments: &[&str]) -> Option<Command> {

@@ -38,12 +38,12 @@ fn what_is_no_list_is_refused_with_its_line() {
     let error = |file: &str| read(file).unwrap_err().to_string();
     assert_eq!(
         error("a@b\nbob\n"),
-        "has in line 2 a mailbox that is none: `bob` has no domain: write it as local-part@domain"
+        "has an invalid mailbox in line 2: `bob` has no domain: write it as local-part@domain"
     );
-    assert_eq!(error("name,email\nA,a@b\nC\n"), "has in line 3 no mailbox");
+    assert_eq!(error("name,email\nA,a@b\nC\n"), "has no mailbox in line 3");
     assert_eq!(error("email\n"), "has no mailbox");
     assert_eq!(error(""), "has no mailbox");
-    assert!(error("a@b\n\"x\r\nRCPT TO:<y>\"@d\n").starts_with("has in line 2 a mailbox that is none:"));
+    assert!(error("a@b\n\"x\r\nRCPT TO:<y>\"@d\n").starts_with("has an invalid mailbox in line 2:"));
     assert!(List::parse(b"a\xff@b\n", Reading::default()).is_err());
 }
 
@@ -87,7 +87,7 @@ fn several_mailboxes_of_a_line_are_not_dropped_in_silence() {
     let said = read("a@b; c@d; e@f\n").unwrap_err().to_string();
     assert_eq!(
         said,
-        "has in line 1 a mailbox that is none: it has 3 mailboxes: write one a line, or head the column to use `mailbox`"
+        "has an invalid mailbox in line 1: it has 3 mailboxes: write one a line, or head the column to use `mailbox`"
     );
     assert_eq!(all("mailbox,other\na@b,c@d\n"), ["a@b"]);
 }
@@ -117,6 +117,6 @@ fn lines_are_numbered_as_an_editor_numbers_them() {
         ("\n\nsep=;\nmail\na@b\nbob\n", 6),
     ] {
         let said = read(file).unwrap_err().to_string();
-        assert!(said.starts_with(&format!("has in line {line} ")), "{file:?}: {said}");
+        assert!(said.starts_with(&format!("has an invalid mailbox in line {line}: ")), "{file:?}: {said}");
     }
 }

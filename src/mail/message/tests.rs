@@ -435,7 +435,7 @@ fn what_cannot_be_sent_is_refused_in_clear_words() {
     let good = spec(3, MessageSize::Fixed(600));
     assert_eq!(
         error(Spec { to: listed("a@b\nc@d\n", Order::InTurn), ..good.clone() }),
-        "a message has 3 recipients and the list 2: some would get it twice"
+        "a message has 3 recipients and the list has only 2: some recipients would get the message twice"
     );
     assert_eq!(
         error(Spec { headers: vec!["X-A: b".into(), "nothing".into()], ..good.clone() }),

@@ -164,7 +164,7 @@ fn another_body_or_header_is_not_what_was_signed() {
 fn what_cannot_sign_is_refused_in_clear_words() {
     let error =
         |pem: &str, domain, selector| Signer::new(pem.as_bytes(), domain, selector).unwrap_err().to_string();
-    let no_key = "holds no private key: it is to be PEM, PKCS#8 or PKCS#1 (RSA), or PKCS#8 (Ed25519)";
+    let no_key = "holds no private key: write it in PEM: PKCS#8 or PKCS#1 (RSA), PKCS#8 (Ed25519)";
     assert_eq!(error("", "a.example", "s"), no_key);
     assert_eq!(
         error("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "a.example", "s"),

@@ -81,7 +81,9 @@ impl Credential {
         let provider = aws_lc_rs::default_provider();
         match CertifiedKey::from_der(self.chain.clone(), self.key.clone_key(), &provider) {
             Ok(_) => Ok(()),
-            Err(rustls::Error::InconsistentKeys(_)) => Err("the key is another's".to_owned()),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err("the key does not belong to the certificate".to_owned())
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -134,7 +136,7 @@ fn broken(error: pem::Error, what: &'static str) -> PemError {
         // The content of the file must not be shown, because it may be the key.
         pem::Error::MissingSectionEnd { .. } => PemError::Broken("a section has no end".to_owned()),
         pem::Error::IllegalSectionStart { .. } => {
-            PemError::Broken("a section does not begin as it should".to_owned())
+            PemError::Broken("a section has an invalid BEGIN line".to_owned())
         }
         pem::Error::Base64Decode(_) => PemError::Broken("a section is not in base64".to_owned()),
         _ => PemError::Broken("it cannot be read".to_owned()),

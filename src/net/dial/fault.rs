@@ -145,7 +145,7 @@ impl fmt::Display for LocalFault {
             }
             LocalFault::Buffers => "the kernel of this machine has no buffers left",
             LocalFault::Memory => "this machine has no memory left",
-            LocalFault::Source => "this machine has no address to reach it from",
+            LocalFault::Source => "this machine has no source address for the target",
             LocalFault::Other(errno) => {
                 return write!(f, "this machine failed: {}", Errno::from_raw(*errno).desc());
             }

@@ -48,7 +48,10 @@ impl Wire<'_> {
         } else if let Some(security) = host.security() {
             self.stream.secure(security);
         } else {
-            machine.handle_insecure(now(), Insecure::Broken("smtpress set up no TLS".to_owned()));
+            machine.handle_insecure(
+                now(),
+                Insecure::Broken("smtpress did not configure TLS for this session".to_owned()),
+            );
         }
         Poll::Ready(())
     }

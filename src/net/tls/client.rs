@@ -172,7 +172,8 @@ pub(super) fn in_words(why: &CertificateError) -> String {
             format!("it is not for {}: its names are {presented}", expected.to_str())
         }
         why if is_authority(why) => {
-            "it is an authority's own, not a server's, and is not named itself as one to trust".to_owned()
+            "it is a certificate authority's certificate, not a server's, and is not itself listed as trusted"
+                .to_owned()
         }
         // The texts of the library's other errors are identifiers in its source.
         CertificateError::Other(other) => spaced(&other.0.to_string()),

@@ -87,7 +87,9 @@ fn lists_folders_and_addresses_as_people_have_them() {
     let warnings = result["warnings"].to_string();
     assert!(warnings.contains("1 line of the list of recipients passed over: line 4: `bob`"), "{warnings}");
     assert!(
-        warnings.contains("2 passed over beside the messages from files: 1 empty: b.eml; 1 mboxes"),
+        warnings.contains(
+            "2 files or folders skipped when messages were read from files: 1 empty: b.eml; 1 mboxes"
+        ),
         "{warnings}"
     );
     assert_eq!(result["phases"][0]["accepted"], 4);
