@@ -43,16 +43,23 @@ pub(super) struct InstructionSlot {
 }
 
 impl InstructionSlot {
-    fn put(&self, instruction: Instruction) {
-        // An abort replaces an arrival that the session has not taken yet.
-        let serves = |instruction| matches!(instruction, Some(Instruction::Serve(..)));
-        debug_assert!(!(serves(self.instruction.get()) && serves(Some(instruction))));
-        if !serves(self.instruction.get()) || matches!(instruction, Instruction::Abort { .. }) {
+    /// Gives the session its next instruction. An abort replaces an arrival that the session has not taken yet;
+    /// returns that arrival.
+    #[must_use]
+    fn put(&self, instruction: Instruction) -> Option<ScheduledArrival> {
+        let untaken = match self.instruction.get() {
+            Some(Instruction::Serve(arrival, _)) => Some(arrival),
+            _ => None,
+        };
+        debug_assert!(untaken.is_none() || !matches!(instruction, Instruction::Serve(..)));
+        let aborts = matches!(instruction, Instruction::Abort { .. });
+        if untaken.is_none() || aborts {
             self.instruction.set(Some(instruction));
         }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+        untaken.filter(|_| aborts)
     }
 
     /// Takes the instruction, or registers the waker for the next instruction.
@@ -201,10 +208,12 @@ impl SessionPool {
         instructions
     }
 
-    /// Gives an instruction to a session.
+    /// Gives an instruction to a session. Takes back an arrival that an abort replaces.
     pub fn instruct(&self, slot: SlotId, instruction: Instruction) {
         let place = self.instructions.borrow()[slot as usize].clone();
-        place.put(instruction);
+        if let Some(arrival) = place.put(instruction) {
+            self.give_back(slot, arrival);
+        }
     }
 
     /// Makes the decisions of `now`: read them by [`SessionPool::action`].
@@ -260,5 +269,82 @@ impl SessionPool {
     /// messages that wait for their next attempt.
     pub fn gauges(&self) -> [u64; 4] {
         self.dispatch.borrow().gauges()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::collector::Outcome;
+    use crate::generator::clock::{self, Clock};
+    use crate::generator::connector::{Connector, EmbeddedListener};
+    use crate::generator::context::OpenSessions;
+    use crate::generator::dispatch::tests::{phase, plan};
+    use crate::generator::dispatch::{ConnectRates, OpenFor};
+    use crate::generator::host::Host;
+    use crate::generator::reachability::Reach;
+    use crate::generator::runner::Stop;
+    use crate::generator::start_barrier::StartBarriers;
+    use crate::load::{Curve, LoadModel, Spacing};
+    use crate::mail::Mailer;
+    use crate::net::dial::Destination;
+    use crate::plan::Unit;
+
+    /// Returns the pool of a load of ten messages a second.
+    fn pool() -> SessionPool {
+        let load = LoadModel::Rate { curve: Curve::constant(10.0), spacing: Spacing::Uniform };
+        let plan = plan(vec![phase(load, Some(1000), Unit::Message, 10)]);
+        let place = Destination::Tcp { host: "127.0.0.1".to_owned(), port: 2525 };
+        let connector = Connector::new(&plan, Some(&EmbeddedListener { place, certificate: None })).unwrap();
+        let context = Arc::new(RunContext {
+            mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, "")),
+            plan: connector.plan().clone(),
+            connector,
+            clock: Clock::new(clock::now()),
+            open: vec![OpenSessions::default()],
+            barriers: StartBarriers::new(1, 1),
+            connect_rates: Arc::new(ConnectRates::new(&plan)),
+            host: Host::find(),
+            stopped_at: OnceLock::new(),
+            stall: None,
+            reach: Reach::new(false, Duration::ZERO),
+            stop: watch::channel(Stop::Run).1,
+        });
+        let accounting = Rc::new(Accounting::new(context.clone(), 0));
+        SessionPool::new(context, accounting, Shard::WHOLE).unwrap()
+    }
+
+    #[test]
+    fn m10_an_arrival_that_its_session_has_not_taken_when_it_is_aborted_is_shed() {
+        let (pool, ms) = (pool(), Duration::from_millis);
+        pool.advance(ms(0));
+        let Some(Action::Open { slot, purpose: OpenFor::Message(first), .. }) = pool.action() else {
+            panic!("no session is opened");
+        };
+        let instructions = pool.open(slot);
+        pool.established(slot);
+        let end = AttemptEnd { outcome: Outcome::Accepted, for_good: false, session: 0, left: None };
+        pool.attempt_ended(&first, end);
+        pool.arrival_ended(slot);
+        pool.rest(ms(50), slot);
+        pool.advance(ms(100));
+        let Some(Action::Serve { arrival, .. }) = pool.action() else { panic!("no arrival is served") };
+        pool.instruct(slot, Instruction::Serve(arrival, ms(100)));
+
+        // The run is stopped before the session gets its turn.
+        pool.stop(ms(100), Some(ms(100)));
+        pool.advance(ms(100));
+        let Some(Action::Abort { needless, .. }) = pool.action() else { panic!("no session is aborted") };
+        pool.instruct(slot, Instruction::Abort { needless });
+        assert!(matches!(instructions.take(), Some(Instruction::Abort { .. })));
+        pool.session_ended(slot, SessionEnd::ByClient);
+
+        let counts = *pool.accounting.recorder().counts(0);
+        assert_eq!((counts.scheduled, counts.arrivals.of(Outcome::Shed)), (2, 1));
+        assert_eq!(pool.gauges(), [0; 4]);
     }
 }
