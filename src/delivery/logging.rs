@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::clock::{HopClock, clock_question_answer};
+use super::clock::{ClockReading, HopClock, clock_question_answer};
 use super::integrity::Fingerprint;
 use super::kind::MessageKind;
 use super::log::{LogCopy, LogEntry, LogError, LogHeader, LogInlet, LogMark, LogWriter, VERSION};
-use super::next_hop::NextHop;
+use super::next_hop::{HopHealth, NextHop};
 use super::received::Identity;
 use super::settings::ReceiverSettings;
 use crate::listener::{ListenError, Sink, TakenMessage};
@@ -37,6 +37,16 @@ pub struct LoggingReceiver {
     next_hop: NextHop,
     sink: Arc<LogSink>,
     log: Option<LogWriter>,
+    /// The lateness of the threads that no mark in the log has yet.
+    unreported: Mutex<Lateness>,
+}
+
+/// How late the threads' timers were in some time: see [`HopHealth`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Lateness {
+    turns: u64,
+    late: u64,
+    lag_max_ms: f64,
 }
 
 /// The counts of one run.
@@ -66,6 +76,8 @@ struct LogSink {
     inlet: Option<LogInlet>,
     clock: HopClock,
     received: Mutex<ReceivedInAll>,
+    /// The times of the messages that are on their way to the log.
+    unwritten: Mutex<Vec<ClockReading>>,
 }
 
 impl LoggingReceiver {
@@ -97,10 +109,10 @@ impl LoggingReceiver {
         };
         let writer = log.map(|path| LogWriter::create(path, &header)).transpose()?;
         let inlet = writer.as_ref().map(LogWriter::inlet);
-        let sink = Arc::new(LogSink { inlet, clock, received: Mutex::default() });
+        let sink = Arc::new(LogSink::new(inlet, clock));
         let shared: Arc<dyn Sink> = sink.clone();
         match NextHop::start(settings, seed, &shared) {
-            Ok(next_hop) => Ok(LoggingReceiver { next_hop, sink, log: writer }),
+            Ok(next_hop) => Ok(LoggingReceiver { next_hop, sink, log: writer, unreported: Mutex::default() }),
             Err(error) => {
                 // An empty log would block the next attempt.
                 if let Some(path) = log.filter(|path| path.is_file()) {
@@ -123,8 +135,11 @@ impl LoggingReceiver {
 
     /// Writes a mark to the log. Must be called once a second.
     pub fn mark(&self) {
-        if let Some(inlet) = &self.sink.inlet {
-            inlet.offer(&LogEntry::Mark(self.state()));
+        let Some(inlet) = &self.sink.inlet else { return };
+        let state = self.state();
+        if !inlet.offer(&LogEntry::Mark(state)) {
+            let HopHealth { turns, late, lag_max_ms, .. } = state.health;
+            *lock(&self.unreported) = Lateness { turns, late, lag_max_ms };
         }
     }
 
@@ -132,9 +147,9 @@ impl LoggingReceiver {
     /// that are not in the log.
     pub fn stop(self) -> (ReceivedInAll, Result<(), (LogError, u64)>) {
         let state = self.state();
-        let LoggingReceiver { next_hop, sink, log } = self;
+        let LoggingReceiver { next_hop, sink, log, .. } = self;
         next_hop.stop();
-        let received = sink.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let received = lock(&sink.received).clone();
         let end = LogMark { at: sink.clock.now(), messages: received.messages(), ..state };
         let Some(log) = log else { return (received, Ok(())) };
         if let Some(inlet) = &sink.inlet {
@@ -144,13 +159,22 @@ impl LoggingReceiver {
         (received, ended)
     }
 
+    /// Returns the present state, with the lateness since the last reading and that which no mark has yet.
     fn state(&self) -> LogMark {
         let mut health = self.next_hop.health();
+        let Lateness { turns, late, lag_max_ms } = std::mem::take(&mut *lock(&self.unreported));
+        health.turns += turns;
+        health.late += late;
+        health.lag_max_ms = health.lag_max_ms.max(lag_max_ms);
         let waited = self.sink.inlet.as_ref().map(LogInlet::waited).unwrap_or_default();
         health.waited_ms = waited.as_secs_f64() * 1e3;
-        let messages = self.sink.received.lock().unwrap_or_else(PoisonError::into_inner).messages();
-        LogMark { at: self.sink.clock.now(), messages, health }
+        let messages = lock(&self.sink.received).messages();
+        LogMark { at: self.sink.written_until(), messages, health }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ReceivedInAll {
@@ -168,14 +192,29 @@ impl ReceivedInAll {
     }
 }
 
+impl LogSink {
+    fn new(inlet: Option<LogInlet>, clock: HopClock) -> LogSink {
+        LogSink { inlet, clock, received: Mutex::default(), unwritten: Mutex::default() }
+    }
+
+    /// Returns the time before which every message that came out has been passed to the log.
+    fn written_until(&self) -> ClockReading {
+        let now = self.clock.now();
+        let unwritten = lock(&self.unwritten);
+        unwritten.iter().copied().chain([now]).min_by_key(|at| at.mono).unwrap_or(now)
+    }
+}
+
 impl Sink for LogSink {
     fn answer(&self, word: &str) -> Option<String> {
         clock_question_answer(word, self.clock.now())
     }
 
     fn take(&self, taken: TakenMessage<'_>) {
-        let entry = entry(taken, &self.clock);
-        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = self.clock.at(taken.ended);
+        lock(&self.unwritten).push(at);
+        let entry = entry(taken, at);
+        let mut received = lock(&self.received);
         match &entry {
             LogEntry::Delivered(copy) => {
                 let run = received.of_run(&copy.run);
@@ -189,12 +228,15 @@ impl Sink for LogSink {
         if let Some(inlet) = &self.inlet {
             inlet.add(&entry);
         }
+        let mut unwritten = lock(&self.unwritten);
+        if let Some(own) = unwritten.iter().position(|other| *other == at) {
+            unwritten.swap_remove(own);
+        }
     }
 }
 
-/// Returns the log entry of a message.
-fn entry(taken: TakenMessage<'_>, clock: &HopClock) -> LogEntry {
-    let at = clock.at(taken.ended);
+/// Returns the log entry of a message that came out at `at`.
+fn entry(taken: TakenMessage<'_>, at: ClockReading) -> LogEntry {
     match MessageKind::of(taken.content) {
         MessageKind::Copy(Identity { run, seq }) => {
             let content = Fingerprint::of(taken.content);
@@ -209,5 +251,76 @@ fn entry(taken: TakenMessage<'_>, clock: &HopClock) -> LogEntry {
             LogEntry::Notified { at, about }
         }
         MessageKind::Foreign => LogEntry::Foreign { at },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::delivery::clock;
+    use crate::listener::limits::Limits;
+
+    /// Returns a receiver whose log has room for one line, and the lines.
+    fn receiver() -> (LoggingReceiver, Receiver<Option<Vec<u8>>>) {
+        let settings = ReceiverSettings {
+            addresses: vec!["127.0.0.1:0".parse().unwrap()],
+            agent: None,
+            logs: Vec::new(),
+            clock_offset: None,
+            clock_probe: None,
+            keeps_transactions: false,
+            limits: Limits::default(),
+            drain: Duration::ZERO,
+            quiet: Duration::ZERO,
+        };
+        let (lines, written) = mpsc::sync_channel(1);
+        let mut receiver = LoggingReceiver::start(&settings, 1, None, "h", HopClock::here()).unwrap();
+        receiver.sink = Arc::new(LogSink::new(Some(LogInlet::to(lines)), HopClock::here()));
+        (receiver, written)
+    }
+
+    fn next(written: &Receiver<Option<Vec<u8>>>) -> LogEntry {
+        serde_json::from_slice(&written.recv().unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_mark_says_nothing_of_the_time_since_a_message_that_is_not_written_yet() {
+        let (receiver, written) = receiver();
+        let take = |ended| receiver.sink.take(TakenMessage { recipients: &[], content: b"x", ended });
+        take(clock::now());
+        std::thread::scope(|scope| {
+            // The second message waits for room in the queue.
+            scope.spawn(|| take(clock::now()));
+            while receiver.state().messages < 2 {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            let mark = receiver.state();
+            assert!(matches!(next(&written), LogEntry::Foreign { .. }));
+            let LogEntry::Foreign { at } = next(&written) else { panic!("the second message is lost") };
+            assert!(mark.at.mono <= at.mono, "{mark:?} is in front of a message that came out at {at:?}");
+        });
+        assert!(receiver.sink.unwritten.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn m32_the_lateness_of_a_mark_that_finds_no_room_is_in_the_next_one() {
+        let (receiver, written) = receiver();
+        receiver.sink.take(TakenMessage { recipients: &[], content: b"x", ended: clock::now() });
+        // The timer of the listener's thread is due every 50 ms.
+        std::thread::sleep(Duration::from_millis(400));
+        // The queue is full.
+        receiver.mark();
+        assert!(matches!(next(&written), LogEntry::Foreign { .. }));
+        receiver.mark();
+        let LogEntry::Mark(mark) = next(&written) else { panic!("no mark is written") };
+        assert!(mark.health.turns >= 3, "{mark:?}");
+        // What was written does not count again.
+        receiver.mark();
+        let LogEntry::Mark(again) = next(&written) else { panic!("no mark is written") };
+        assert!(again.health.turns < mark.health.turns, "{again:?}");
     }
 }

@@ -110,6 +110,12 @@ impl LogWriter {
 }
 
 impl LogInlet {
+    /// Returns the sender of lines to a test in place of a writer.
+    #[cfg(test)]
+    pub fn to(lines: SyncSender<Option<Vec<u8>>>) -> LogInlet {
+        LogInlet { lines, shared: Arc::default() }
+    }
+
     /// Passes a line to the writer. Waits while too many lines wait already.
     pub fn add(&self, entry: &LogEntry) {
         let is_over = match self.lines.try_send(Some(line(entry))) {
@@ -129,9 +135,10 @@ impl LogInlet {
     }
 
     /// Passes a mark to the writer if there is room in the queue. A mark that waits for room could be written before an
-    /// earlier message, and would then confirm too late a time.
-    pub fn offer(&self, entry: &LogEntry) {
-        self.lines.try_send(Some(line(entry))).ok();
+    /// earlier message, and would then confirm too late a time. Returns whether there was room.
+    #[must_use]
+    pub fn offer(&self, entry: &LogEntry) -> bool {
+        self.lines.try_send(Some(line(entry))).is_ok()
     }
 
     /// Returns how long the threads have waited for room so far.
