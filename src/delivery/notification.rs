@@ -132,7 +132,8 @@ fn behind_type(value: &str) -> &str {
 }
 
 fn recipient(group: &Message<'_>) -> Option<RecipientStatus> {
-    let address = field(group, "Original-Recipient").or_else(|| field(group, "Final-Recipient"))?;
+    let original = field(group, "Original-Recipient").map(|field| address_in_xtext(behind_type(&field)));
+    let address = original.or_else(|| Some(behind_type(&field(group, "Final-Recipient")?).to_owned()))?;
     let action = match field(group, "Action")?.to_ascii_lowercase().as_str() {
         "failed" => DeliveryAction::Failed,
         "delayed" => DeliveryAction::Delayed,
@@ -149,7 +150,7 @@ fn recipient(group: &Message<'_>) -> Option<RecipientStatus> {
     let exact =
         Some(status).filter(|status| !status.ends_with(".0.0") && !status.is_empty()).or_else(of_reply);
     Some(RecipientStatus {
-        address: decoded(behind_type(&address)).trim_matches(['<', '>']).to_owned(),
+        address: address.trim_matches(['<', '>']).to_owned(),
         action,
         status: exact.unwrap_or(status).to_owned(),
         diagnostic: diagnostic.to_owned(),
@@ -187,18 +188,30 @@ fn failed_one(address: &str) -> RecipientStatus {
     }
 }
 
+/// Returns an address that was sent in xtext. Xtext escapes `+`, `=`, spaces and what is not ASCII; another escape is a
+/// part of an address that a relay wrote as it is, such as `user+12@host`.
+fn address_in_xtext(xtext: &str) -> String {
+    let is_escape = |byte: u8| matches!(byte, b'+' | b'=' | b' ') || !byte.is_ascii();
+    unescaped(xtext, is_escape).unwrap_or_else(|| xtext.to_owned())
+}
+
 /// Decodes a text in xtext (RFC 3461 4: `+2B` for `+`).
 fn decoded(xtext: &str) -> String {
-    let bytes = xtext.as_bytes();
-    let (mut text, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(byte) = bytes.get(at) {
-        let pair = xtext.get(at + 1..at + 3).filter(|_| *byte == b'+');
-        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
-            Some(byte) => (text.push(byte), at += 3).1,
+    unescaped(xtext, |_| true).unwrap_or_else(|| xtext.to_owned())
+}
+
+/// Replaces the escapes that stand for such a byte; `None`: the result is not UTF-8.
+fn unescaped(xtext: &str, is_escape: impl Fn(u8) -> bool) -> Option<String> {
+    let digit = |at: usize| char::from(*xtext.as_bytes().get(at)?).to_digit(16);
+    let escape = |at: usize| u8::try_from(digit(at + 1)? * 16 + digit(at + 2)?).ok();
+    let (mut text, mut at) = (Vec::with_capacity(xtext.len()), 0);
+    while let Some(byte) = xtext.as_bytes().get(at) {
+        match escape(at).filter(|escaped| *byte == b'+' && is_escape(*escaped)) {
+            Some(escaped) => (text.push(escaped), at += 3).1,
             None => (text.push(*byte), at += 1).1,
         }
     }
-    String::from_utf8_lossy(&text).into_owned()
+    String::from_utf8(text).ok()
 }
 
 #[cfg(test)]
@@ -278,6 +291,27 @@ body
             diagnostic: String::new(),
         };
         assert_eq!(notification.recipients, [failed, delayed]);
+    }
+
+    /// Only the original recipient is in xtext (RFC 3464 2.3.1); the final one may have a plus of its own.
+    #[test]
+    fn a_plus_in_the_final_recipient_is_no_escape() {
+        let original = "Original-Recipient: rfc822;bounce+2B2@recipient.example\n";
+        let of = |field: &str| {
+            let text = POSTFIX.replace(original, field);
+            let text = text.replace("; other@recipient.example", "; user+12@recipient.example");
+            read(&text).unwrap().recipients[0].address.clone()
+        };
+        assert_eq!(of(""), "user+12@recipient.example");
+        assert_eq!(
+            of("Original-Recipient: rfc822;user+2B12@recipient.example\n"),
+            "user+12@recipient.example"
+        );
+        assert_eq!(
+            of("Original-Recipient: rfc822;user+12@recipient.example\n"),
+            "user+12@recipient.example",
+            "a relay that wrote the original recipient as it is"
+        );
     }
 
     #[test]
