@@ -143,16 +143,24 @@ impl Dispatch {
             }
             return true;
         }
-        if next.source == ArrivalSource::Retry && drops {
-            // The retry keeps waiting. The first attempts find no free session either, so they are shed.
-            for arrival in self.waiting.drain(..) {
-                recorder.shed(arrival.phase, arrival.intended);
-            }
-        }
+        // The arrival keeps waiting. Those behind it find no free session either.
+        self.shed_behind(recorder);
         if next.unit == Unit::Session {
             self.make_room(next.wanted);
         }
         false
+    }
+
+    /// Sheds the last waiting arrivals, as long as their own phase drops what finds no session.
+    fn shed_behind(&mut self, recorder: &mut Recorder) {
+        let most = self.most(self.advanced);
+        while let Some(last) = self.waiting.back()
+            && self.plan.phases[last.phase as usize].on_saturation == OnSaturation::Drop
+            && self.slots.live() >= self.shares[last.phase as usize].min(most)
+        {
+            recorder.shed(last.phase, last.intended);
+            self.waiting.pop_back();
+        }
     }
 
     /// Whether sessions for this source are opened for the pool, with pauses after failures, as in closed loads.

@@ -96,6 +96,25 @@ fn an_arrival_that_waits_keeps_its_time_and_its_turn() {
     assert_eq!(intended, (0..20).map(|k| k * 10).collect::<Vec<_>>());
 }
 
+/// A retry that finds no session in a phase that drops sheds the arrivals of that phase, and those of no other phase.
+#[test]
+fn a_phase_that_drops_sheds_no_arrivals_of_a_phase_that_queues() {
+    let mut queues = phase(rate(100.0), Some(200), Unit::Message, 1);
+    queues.graceful_stop = ms(60_000);
+    let mut drops = phase(rate(100.0), Some(200), Unit::Message, 1);
+    drops.on_saturation = OnSaturation::Drop;
+    let mut plan = plan(vec![queues, drops]);
+    let pauses = crate::plan::retry::RetrySchedule::listed(vec![ms(30); 3]);
+    plan.retry = Some(crate::plan::retry::Retry { schedule: pauses, wait: Some(ms(60_000)) });
+    let target = SimulatedTarget { serves_in: 20, defers: 30, ..SimulatedTarget::default() };
+    let mut world = World::new(plan, target, 1);
+    world.run();
+    assert!(world.retries > 0);
+    assert_eq!(world.counts(0).arrivals.of(Outcome::Shed), 0);
+    // The arrivals of the first phase need the session until its schedule is long over.
+    assert_eq!(world.counts(1).arrivals.of(Outcome::Shed), 20);
+}
+
 #[test]
 fn drop_sheds_what_finds_no_session_and_queue_does_not() {
     for unit in [Unit::Message, Unit::Session] {
