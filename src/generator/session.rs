@@ -423,7 +423,8 @@ impl Session {
         if step != Step::Idle && !matches!(failure, Failure::Surplus(_)) {
             self.timed(step, outcome, from, to);
         }
-        if step == Step::Rcpt || step == self.takes_recipients && failure_class::reply(failure).is_some() {
+        let is_answered = failure_class::reply(failure).is_some();
+        if (step == Step::Rcpt || step == self.takes_recipients) && is_answered {
             self.accounting.count(self.current_phase(), |counts| counts.recipients_refused += 1);
         }
         if step == Step::Command {

@@ -91,6 +91,7 @@ fn resets_and_closes_at_each_step() {
                 };
                 assert_eq!(told.of(Outcome::Accepted) + told.of(charged), 30, "{what}");
                 assert!(told.of(Outcome::Accepted) > 0, "{what}");
+                assert_eq!(told.counts().recipients_refused, 0, "without a reply nothing is refused: {what}");
             }
         }
     }
