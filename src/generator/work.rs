@@ -14,6 +14,8 @@
 //!   host.
 //! - A refusal that the profile expects is no failure.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use crate::collector::Outcome;
@@ -27,7 +29,7 @@ mod standstill;
 
 use standstill::StandstillTicks;
 
-/// The largest number of arrivals at the end of a phase whose times are kept. Further arrivals are only counted.
+/// The largest number of arrivals at the end of a phase whose times are kept. Earlier arrivals are counted by second.
 const KEPT: usize = 4096;
 /// The number of arrivals without a listener at the end of a phase that prove that the listener is gone.
 const PROOF: u64 = 2;
@@ -39,10 +41,11 @@ const ALLOWED: f64 = 0.01;
 struct LastFailures {
     /// The latest intended time of an arrival that the listener answered.
     answered: Option<Duration>,
-    /// The intended times of arrivals that found no listener, at the time of `answered` or later.
-    gone: Vec<Duration>,
-    /// The number of further such arrivals, whose times are not kept.
-    more: u64,
+    /// The intended times of the latest arrivals that found no listener, at the time of `answered` or later.
+    gone: BinaryHeap<Reverse<Duration>>,
+    /// The earlier ones of these arrivals, whose times are not kept, by the second of their intended time: their number
+    /// and the earliest time.
+    earlier: BTreeMap<u64, (u64, Duration)>,
 }
 
 impl LastFailures {
@@ -50,9 +53,9 @@ impl LastFailures {
         if self.answered.is_none_or(|latest| latest < intended) {
             self.answered = Some(intended);
             if !self.gone.is_empty() {
-                self.gone.retain(|at| *at >= intended);
-                // The arrivals that are only counted are taken to be later than the kept ones.
-                self.more = if self.gone.is_empty() { 0 } else { self.more };
+                self.gone.retain(|Reverse(at)| *at >= intended);
+                // An arrival of the same second may be earlier than the answered one, and then proves nothing.
+                self.earlier.retain(|_, (_, first)| *first >= intended);
             }
         }
     }
@@ -61,11 +64,20 @@ impl LastFailures {
         if self.answered.is_some_and(|latest| latest > intended) {
             return;
         }
-        if self.gone.len() < KEPT {
-            self.gone.push(intended);
-        } else if self.answered.is_none_or(|latest| latest < intended) {
-            self.more += 1;
+        self.gone.push(Reverse(intended));
+        if self.gone.len() > KEPT
+            && let Some(Reverse(earliest)) = self.gone.pop()
+        {
+            let (count, first) = self.earlier.entry(earliest.as_secs()).or_insert((0, earliest));
+            *count += 1;
+            *first = earliest.min(*first);
         }
+    }
+
+    /// Returns the arrivals that found no listener after such a time: their numbers and the earliest time of each.
+    fn gone_after(&self, after: impl Fn(Duration) -> bool) -> impl Iterator<Item = (u64, Duration)> {
+        let kept = self.gone.iter().map(|Reverse(at)| (1, *at));
+        kept.chain(self.earlier.values().copied()).filter(move |(_, first)| after(*first))
     }
 }
 
@@ -293,11 +305,9 @@ fn tail(notes: &[&PhaseNotes], span: PhaseWindow) -> Option<(u64, Duration)> {
     let answered = notes.iter().filter_map(|notes| notes.tail.answered).max();
     // An arrival scheduled at the same time as an answered one proves nothing.
     let counts = |at: Duration, answered| at > answered || span.vanished && at == answered;
-    let after = |at: &&Duration| answered.is_none_or(|answered| counts(**at, answered));
-    let gone = || notes.iter().flat_map(|notes| notes.tail.gone.iter().filter(after));
-    let more: u64 = notes.iter().map(|notes| notes.tail.more).sum();
-    let count = gone().count() as u64 + more;
-    let since = *gone().min()?;
+    let after = |at: Duration| answered.is_none_or(|answered| counts(at, answered));
+    let gone = notes.iter().flat_map(|notes| notes.tail.gone_after(after));
+    let (count, since) = gone.reduce(|(count, since), (more, at)| (count + more, since.min(at)))?;
     let length = span.end.saturating_sub(span.start);
     let shows = span.vanished || count >= PROOF || span.end.saturating_sub(since) >= length.mul_f64(ALLOWED);
     shows.then_some((count, since))

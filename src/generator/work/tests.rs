@@ -52,6 +52,25 @@ fn the_listener_has_gone_when_the_last_arrivals_met_none() {
     assert_eq!(tail_of(&[&[], &[]]), None);
 }
 
+/// More arrivals failed than times are kept, and an arrival that was scheduled between them is answered at last.
+#[test]
+fn arrivals_that_are_only_counted_are_earlier_or_later_than_the_answered_one() {
+    let most = KEPT as u64;
+    let failures = |from: u64, count: u64| (0..count).map(move |n| (from + n % 900, false));
+    let ended = |order: [(u64, u64); 2], answered: u64| {
+        let failed = order.into_iter().flat_map(|(from, count)| failures(from, count));
+        tail_of(&[&failed.chain([(answered, true)]).collect::<Vec<_>>()])
+    };
+    assert_eq!(ended([(9000, most), (1000, 500)], 8000), Some((most, ms(9000))));
+    assert_eq!(ended([(1000, 500), (9000, most)], 8000), Some((most, ms(9000))));
+    assert_eq!(ended([(9000, most), (1000, 500)], 500), Some((most + 500, ms(1000))));
+    assert_eq!(ended([(6000, most), (4000, most)], 3000), Some((2 * most, ms(4000))));
+    assert_eq!(ended([(6000, most), (4000, most)], 9990), None);
+    // The answered arrival is that of another worker.
+    let failed: Vec<_> = failures(9000, most).chain(failures(1000, 500)).collect();
+    assert_eq!(tail_of(&[&failed, &[(8000, true)]]), Some((most, ms(9000))));
+}
+
 /// The last arrival is not served, and no later arrival shows whether the listener is still there.
 #[test]
 fn the_last_arrival_alone_leaves_it_open_whether_anybody_listens() {
