@@ -103,12 +103,22 @@ pub fn resident_bytes() -> u64 {
         .ok()
         .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
         .unwrap_or(0);
-    pages * 4096
+    // A page has 16 or 64 KiB on some machines.
+    pages * procfs::page_size()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_resident_memory_is_that_which_the_kernel_names_in_kilobytes() {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kilobytes: u64 = line.split_ascii_whitespace().next().unwrap().parse().unwrap();
+        let ratio = resident_bytes() as f64 / (kilobytes * 1024) as f64;
+        assert!((0.5..2.0).contains(&ratio), "{ratio}");
+    }
 
     #[test]
     fn m23_the_share_of_saturated_seconds_is_that_of_each_phase_alone() {
