@@ -39,6 +39,31 @@ pub(super) struct RunContext {
 }
 
 impl RunContext {
+    /// Returns the state of a run that starts now, with this many threads, for an embedded listener that is not there.
+    #[cfg(test)]
+    pub fn of_test(plan: Plan, threads: u32) -> Arc<RunContext> {
+        use super::connector::EmbeddedListener;
+        use crate::net::dial::Destination;
+
+        let place = Destination::Tcp { host: "127.0.0.1".to_owned(), port: 2525 };
+        let embedded = EmbeddedListener { place, certificate: None };
+        let connector = Connector::new(&plan, Some(&embedded)).expect("the plan needs no files");
+        Arc::new(RunContext {
+            plan: connector.plan().clone(),
+            mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, "")),
+            connector,
+            clock: Clock::new(super::clock::now()),
+            open: (0..threads).map(|_| OpenSessions::default()).collect(),
+            barriers: StartBarriers::new(plan.phases.len(), threads),
+            connect_rates: Arc::new(ConnectRates::new(&plan)),
+            host: Host::find(),
+            stopped_at: OnceLock::new(),
+            stall: None,
+            reach: Reach::new(false, Duration::ZERO),
+            stop: watch::channel(Stop::Run).1,
+        })
+    }
+
     /// Returns the time since the run's epoch.
     pub fn now(&self) -> Duration {
         self.clock.offset()

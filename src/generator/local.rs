@@ -40,8 +40,10 @@ const LEAD: Duration = Duration::from_millis(50);
 const LEAD_OF_TLS: Duration = Duration::from_millis(300);
 /// The largest number of worker events that wait to be added up.
 const MOST_EVENTS: usize = 1024;
-/// If no worker reports for this long, the workers that have not ended are lost.
+/// A worker that has not ended and reports nothing for this long is lost.
 const SILENCE: Duration = Duration::from_secs(30);
+/// The interval at which the state of the run is checked.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The Runner whose workers are threads of this process.
 #[derive(Debug)]
@@ -198,6 +200,8 @@ struct LocalRun {
     /// Why the first session could not reach the target, if so.
     unreached: Option<ConnectFault>,
     health: ProcessMeter,
+    /// See [`SILENCE`].
+    most_silence: Duration,
 }
 
 impl LocalRun {
@@ -228,6 +232,7 @@ impl LocalRun {
             aborted_by: None,
             unreached: None,
             health: ProcessMeter::new(f64::from(count).min(shared.host.cores())),
+            most_silence: SILENCE,
         };
         for index in 0..count {
             let shard = Shard { index: plan.shard.index + plan.shard.of * index, of: plan.shard.of * count };
@@ -245,8 +250,9 @@ impl LocalRun {
 
     /// Adds up the counts of the workers until all workers have ended or are lost.
     fn attend(&mut self, local: &mut Local, observer: &mut dyn Observer) {
-        let mut heard = clock::now();
-        while self.reports.iter().any(Option::is_none) {
+        let mut silent = vec![Duration::ZERO; self.reports.len()];
+        let mut looked = clock::now();
+        while self.is_awaited(&silent) {
             self.pass_on_stop(local);
             if self.unreached.is_none() {
                 self.unreached = self.shared.reach.failure(self.clock.offset());
@@ -254,10 +260,10 @@ impl LocalRun {
                     ask.send_replace(Stop::Now);
                 }
             }
-            match self.events.recv_timeout(Duration::from_millis(100)) {
+            match self.events.recv_timeout(LOOK) {
                 Ok(WorkerEvent::Second(snapshot)) => {
-                    heard = clock::now();
                     let worker = snapshot.worker as usize;
+                    silent[worker] = Duration::ZERO;
                     self.seconds[worker] = Some(snapshot.second);
                     if snapshot.last {
                         self.seconds[worker] = Some(u64::MAX);
@@ -270,18 +276,41 @@ impl LocalRun {
                     self.transcripts.extend(transcripts);
                 }
                 Ok(WorkerEvent::Ended(report)) => {
-                    heard = clock::now();
                     let index = report.worker as usize;
                     self.seconds[index] = Some(u64::MAX);
                     self.reports[index] = Some(*report);
                 }
-                Err(RecvTimeoutError::Timeout) if clock::now() - heard < SILENCE => {}
-                Err(_) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = clock::now();
+            // A standstill of this thread is no silence of the workers.
+            let passed = (now - looked).min(2 * LOOK);
+            looked = now;
+            if self.clock.until_epoch().is_zero() {
+                silent.iter_mut().for_each(|silent| *silent += passed);
+                self.lose_silent(&silent);
+                self.close_seconds(local, observer);
             }
         }
         // If a worker is lost, the counts of the other workers are kept.
         self.seconds.fill(Some(u64::MAX));
         self.close_seconds(local, observer);
+    }
+
+    /// Whether a worker has not ended and is not lost.
+    fn is_awaited(&self, silent: &[Duration]) -> bool {
+        let mut workers = self.reports.iter().zip(silent);
+        workers.any(|(report, silent)| report.is_none() && *silent < self.most_silence)
+    }
+
+    /// Lets the seconds of the other workers end without those of a lost worker.
+    fn lose_silent(&mut self, silent: &[Duration]) {
+        for (second, silent) in self.seconds.iter_mut().zip(silent) {
+            if *silent >= self.most_silence {
+                *second = Some(u64::MAX);
+            }
+        }
     }
 
     fn pass_on_stop(&mut self, local: &Local) {
@@ -488,3 +517,6 @@ fn hindrances(reports: &[WorkerReport], phases: usize) -> Vec<Hindrance> {
     let of = |phase: usize| reports.iter().filter_map(move |report| report.hindrances.get(phase).copied());
     (0..phases).map(|phase| of(phase).reduce(Hindrance::worst).unwrap_or_default()).collect()
 }
+
+#[cfg(test)]
+mod tests;

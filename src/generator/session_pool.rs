@@ -274,46 +274,18 @@ impl SessionPool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
-
-    use tokio::sync::watch;
-
     use super::*;
     use crate::collector::Outcome;
-    use crate::generator::clock::{self, Clock};
-    use crate::generator::connector::{Connector, EmbeddedListener};
-    use crate::generator::context::OpenSessions;
+    use crate::generator::dispatch::OpenFor;
     use crate::generator::dispatch::tests::{phase, plan};
-    use crate::generator::dispatch::{ConnectRates, OpenFor};
-    use crate::generator::host::Host;
-    use crate::generator::reachability::Reach;
-    use crate::generator::runner::Stop;
-    use crate::generator::start_barrier::StartBarriers;
     use crate::load::{Curve, LoadModel, Spacing};
-    use crate::mail::Mailer;
-    use crate::net::dial::Destination;
     use crate::plan::Unit;
 
     /// Returns the pool of a load of ten messages a second.
     fn pool() -> SessionPool {
         let load = LoadModel::Rate { curve: Curve::constant(10.0), spacing: Spacing::Uniform };
         let plan = plan(vec![phase(load, Some(1000), Unit::Message, 10)]);
-        let place = Destination::Tcp { host: "127.0.0.1".to_owned(), port: 2525 };
-        let connector = Connector::new(&plan, Some(&EmbeddedListener { place, certificate: None })).unwrap();
-        let context = Arc::new(RunContext {
-            mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, "")),
-            plan: connector.plan().clone(),
-            connector,
-            clock: Clock::new(clock::now()),
-            open: vec![OpenSessions::default()],
-            barriers: StartBarriers::new(1, 1),
-            connect_rates: Arc::new(ConnectRates::new(&plan)),
-            host: Host::find(),
-            stopped_at: OnceLock::new(),
-            stall: None,
-            reach: Reach::new(false, Duration::ZERO),
-            stop: watch::channel(Stop::Run).1,
-        });
+        let context = RunContext::of_test(plan, 1);
         let accounting = Rc::new(Accounting::new(context.clone(), 0));
         SessionPool::new(context, accounting, Shard::WHOLE).unwrap()
     }
