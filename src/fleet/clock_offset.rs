@@ -56,6 +56,39 @@ impl AgentClock {
     }
 }
 
+/// Returns the clocks of all agents by their round trips, in the order of the agents.
+///
+/// # Errors
+/// The clocks that cannot be used, by the index of their agents, and why. `silent`: the agent that did not answer, and
+/// why; the others were not asked again.
+pub fn clocks_of(
+    trips: &[Vec<RoundTrip>],
+    silent: Option<(u32, String)>,
+    most: Duration,
+) -> Result<Vec<AgentClock>, Vec<(u32, String)>> {
+    if let Some((agent, why)) = silent {
+        return Err(vec![(agent, format!("it did not answer with its time: {why}"))]);
+    }
+    let (mut clocks, mut faults) = (Vec::new(), Vec::new());
+    for (agent, trips) in (0..).zip(trips) {
+        match AgentClock::of(trips) {
+            Some(clock) if clock.bound <= most => clocks.push(clock),
+            Some(clock) => {
+                let why = format!(
+                    "its clock is known to {:.1} ms only, {:.1} ms are allowed (--max-start-skew): the shortest of {} round trips \
+                     took twice that",
+                    clock.bound.as_secs_f64() * 1e3,
+                    most.as_secs_f64() * 1e3,
+                    trips.len()
+                );
+                faults.push((agent, why));
+            }
+            None => faults.push((agent, "it was not asked for its time".to_owned())),
+        }
+    }
+    if faults.is_empty() { Ok(clocks) } else { Err(faults) }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -96,5 +129,19 @@ mod tests {
         assert_eq!(found.theirs(ms(300)), ms(3_600_300));
         assert_eq!(found.bound, ms(1) + Duration::from_nanos(1));
         assert_eq!(AgentClock::of(&[]), None);
+    }
+
+    #[test]
+    fn only_the_agent_that_did_not_answer_is_named() {
+        let ms = Duration::from_millis;
+        let trip = |took: u64| RoundTrip { sent: ms(100), theirs: ms(5), received: ms(100 + took) };
+        let trips = [vec![trip(2), trip(4)], vec![trip(2)], vec![trip(2)]];
+        let silent = Some((1, "no answer: 3.0 s are over".to_owned()));
+        let faults = clocks_of(&trips, silent, ms(10)).unwrap_err();
+        assert_eq!(faults, [(1, "it did not answer with its time: no answer: 3.0 s are over".to_owned())]);
+        assert_eq!(clocks_of(&trips, None, ms(10)).unwrap().len(), 3);
+        let slow = [vec![trip(2)], vec![trip(30)]];
+        let faults = clocks_of(&slow, None, ms(10)).unwrap_err();
+        assert!(faults.len() == 1 && faults[0].0 == 1 && faults[0].1.contains("15.0 ms only"), "{faults:?}");
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::bus::{ANSWER_WITHIN, BusError, StoredReport, accepted};
-use super::clock_offset::{AgentClock, RoundTrip};
+use super::clock_offset::{RoundTrip, clocks_of};
 use super::files::FilesToSend;
 use super::gathering::{Fleet, heartbeat};
 use super::message::{AgentAnswer, AgentOrder, FinalReport, Heartbeat, Lease, SecondReport, decode, sign};
@@ -358,40 +358,34 @@ impl<'a> CoordinatedRun<'a> {
         command: &CommandOfRun,
     ) -> Result<(Instant, StoredRecord), String> {
         let mut trips: Vec<Vec<RoundTrip>> = self.shards.iter().map(|_| Vec::new()).collect();
+        let mut silent = None;
         'pings: for _ in 0..PINGS {
             // The agents are asked one after the other: simultaneous answers would delay each other.
-            for (shard, trips) in self.shards.iter().zip(&mut trips) {
+            for ((shard, index), trips) in self.shards.iter().zip(0_u32..).zip(&mut trips) {
                 let sent = self.now();
-                match self.fleet.ask(&shard.agent, AgentOrder::Ping, PING_WITHIN).await {
+                let why = match self.fleet.ask(&shard.agent, AgentOrder::Ping, PING_WITHIN).await {
                     Ok(AgentAnswer::Pong { at }) => {
                         trips.push(RoundTrip { sent, theirs: at, received: self.now() });
+                        continue;
                     }
-                    // The run cannot start without this agent, so no agent is asked again.
-                    Ok(_) | Err(_) => break 'pings,
-                }
+                    Ok(other) => other.refusal(),
+                    Err(error) => error.to_string(),
+                };
+                // The run cannot start without this agent, so no agent is asked again.
+                silent = Some((index, why));
+                break 'pings;
             }
         }
-        let mut apart = Vec::new();
-        let mut clocks = Vec::new();
-        for (shard, trips) in trips.iter().enumerate() {
-            let index = u32::try_from(shard).unwrap_or(u32::MAX);
-            match AgentClock::of(trips).filter(|_| trips.len() == PINGS) {
-                Some(offset) if offset.bound <= self.fleet.max_start_skew => {
-                    self.shards[shard].clock_bound = Some(offset.bound);
-                    clocks.push(offset);
-                }
-                Some(offset) => apart.push(format!(
-                    "{}: its clock is known to {:.1} ms only, {:.1} ms are allowed (--max-start-skew): the shortest of {PINGS} round \
-                     trips took twice that",
-                    self.name(index),
-                    offset.bound.as_secs_f64() * 1e3,
-                    self.fleet.max_start_skew.as_secs_f64() * 1e3
-                )),
-                _ => apart.push(format!("{}: it did not answer with its time", self.name(index))),
+        let clocks = match clocks_of(&trips, silent, self.fleet.max_start_skew) {
+            Ok(clocks) => clocks,
+            Err(faults) => {
+                let named = faults.iter().map(|(index, why)| format!("{}: {why}", self.name(*index)));
+                let why = named.collect::<Vec<_>>().join("\n");
+                return Err(self.release(&why).await);
             }
-        }
-        if !apart.is_empty() {
-            return Err(self.release(&apart.join("\n")).await);
+        };
+        for (shard, clock) in self.shards.iter_mut().zip(&clocks) {
+            shard.clock_bound = Some(clock.bound);
         }
         let start = self.now() + LEAD;
         let starts = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default() + LEAD;
