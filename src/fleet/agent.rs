@@ -265,7 +265,10 @@ impl Agent {
             ));
         }
         Some(match command.order {
-            AgentOrder::Ping => AgentAnswer::Pong { at },
+            AgentOrder::Ping => {
+                self.asked_for_time();
+                AgentAnswer::Pong { at }
+            }
             AgentOrder::Prepare(spec) => self.prepare(*spec).await,
             AgentOrder::Files { run, files } => self.announce(&run, files),
             AgentOrder::Content(part) => self.content(&part),
@@ -288,6 +291,14 @@ impl Agent {
                 AgentAnswer::Done
             }
         })
+    }
+
+    /// Notes that the coordinator asks for the time: it measures the clocks of all agents, one after the other, before
+    /// it sends the time of the start. The lease of a load is not renewed.
+    fn asked_for_time(&mut self) {
+        if let (AgentState::Prepared, Some(work)) = (self.state, &mut self.work) {
+            work.heard = clock::now();
+        }
     }
 
     async fn prepare(&mut self, spec: RunSpec) -> AgentAnswer {
@@ -402,7 +413,8 @@ impl Agent {
             Ok(spool) => work.spool = Some(Arc::new(spool)),
             Err(error) => (self.settings.say)(&format!("warning: reports are kept in memory only: {error}")),
         }
-        tokio::spawn(send(self.bus.clone(), to_send, work.spool.clone(), self.stored.0.clone()));
+        let say = self.settings.say.clone();
+        tokio::spawn(send(self.bus.clone(), to_send, work.spool.clone(), self.stored.0.clone(), say));
         work.load = Some(load);
         work.outgoing = Some(outgoing);
     }
@@ -565,3 +577,6 @@ impl Observer for Reporter {
         self.transcripts.extend_from_slice(transcripts);
     }
 }
+
+#[cfg(test)]
+mod tests;

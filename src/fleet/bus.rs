@@ -1,7 +1,7 @@
 //! The connection to NATS: requests, the stream of reports, and messages larger than the server takes at once.
 //!
 //! # Decisions
-//! - A report is cut into parts of `PART` bytes. Each part has its own id (`Nats-Msg-Id`): a part that is sent again
+//! - A report is cut into parts of `PART` bytes, or less if the server accepts only smaller messages. Each part has its own id (`Nats-Msg-Id`): a part that is sent again
 //!   within `DUPLICATES` is stored once.
 //! - The stream refuses new messages when it is full and drops none: a report that is not stored is sent again. Its
 //!   size is limited by the server alone: a limit of the stream would be reserved at once, and a small disk would
@@ -39,6 +39,8 @@ pub(super) const FORGOTTEN_WITHIN: Duration = Duration::from_secs(2);
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// The largest size of a part of a report, in bytes: below the default limit of a server's messages (1 MiB).
 const PART: usize = 512 * 1024;
+/// The room that the headers of a part need in a message, in bytes.
+const HEADERS: usize = 2048;
 /// The largest number of parts of a report that is accepted: some hundred times the largest that occurs.
 const MOST_PARTS: u32 = 1024;
 /// How long the stream remembers the id of a stored part.
@@ -162,6 +164,14 @@ impl Bus {
         let client = options.connect(&access.url).await.map_err(|error| failed(error.into()))?;
         let stored = jetstream::new(client.clone());
         Ok(Bus { client, stored, denial })
+    }
+
+    /// Returns a bus whose server is never reached.
+    #[cfg(test)]
+    pub async fn offline() -> Bus {
+        let client = ConnectOptions::new().retry_on_initial_connect().connect("nats://127.0.0.1:1").await;
+        let client = client.expect("nothing is connected yet");
+        Bus { stored: jetstream::new(client.clone()), client, denial: watch::channel(None).1 }
     }
 
     /// Returns the size of the largest message that the server accepts.
@@ -296,9 +306,10 @@ impl Bus {
     /// A part of the report is not stored. The report can safely be sent again.
     pub async fn store(&self, subject: &str, id: &str, report: &[u8]) -> Result<(), BusError> {
         let failed = |error: &dyn std::fmt::Display| BusError::NotStored(error.to_string());
-        let parts = report.len().div_ceil(PART).max(1);
+        let (size, id) = parts_for(self.most(), id);
+        let parts = report.len().div_ceil(size).max(1);
         let mut acknowledgements = Vec::new();
-        for (at, part) in (0..parts).map(|at| (at, &report[at * PART..report.len().min((at + 1) * PART)])) {
+        for (at, part) in (0..parts).map(|at| (at, &report[at * size..report.len().min((at + 1) * size)])) {
             let mut headers = HeaderMap::new();
             headers.insert("Nats-Msg-Id", format!("{id}/{at}"));
             headers.insert("Smtpress-Part", format!("{at}/{parts} {id}"));
@@ -529,6 +540,18 @@ pub fn seed(text: &str) -> Option<&str> {
     text.lines().map(str::trim).find(is_seed)
 }
 
+/// Returns the size of the parts of the report `id` for a server that accepts messages of this size, and the id of the
+/// parts: parts of another size are not parts of the same whole.
+fn parts_for(most: usize, id: &str) -> (usize, String) {
+    match most.saturating_sub(HEADERS) {
+        PART.. => (PART, id.to_owned()),
+        left => {
+            let size = left.max(HEADERS);
+            (size, format!("{id}/{size}"))
+        }
+    }
+}
+
 /// Parses `at/of id`.
 fn part(header: &str) -> Option<(u32, u32, &str)> {
     let (place, id) = header.split_once(' ')?;
@@ -540,6 +563,17 @@ fn part(header: &str) -> Option<(u32, u32, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_fit_into_the_messages_that_the_server_accepts() {
+        assert_eq!(parts_for(1 << 20, "r/0/5"), (PART, "r/0/5".to_owned()));
+        assert_eq!(parts_for(PART + HEADERS, "r/0/5"), (PART, "r/0/5".to_owned()));
+        for most in [PART, 64 * 1024, 8 * 1024] {
+            let (size, id) = parts_for(most, "r/0/5");
+            assert_eq!((size, id), (most - HEADERS, format!("r/0/5/{size}")));
+        }
+        assert_eq!(parts_for(0, "r").0, HEADERS);
+    }
 
     #[test]
     fn a_part_says_which_of_how_many_of_what_it_is() {

@@ -36,7 +36,8 @@ use crate::generator::probe::{
 use crate::generator::runner::Stop;
 use crate::plan::PlanPart;
 
-/// The largest number of bytes in one call. Encoded, they take up to twice that, which is below the server's limit.
+/// The largest number of bytes in one call, if the server accepts messages of four times that. Encoded, the bytes take
+/// up to twice that.
 const PIECE: usize = 256 * 1024;
 
 /// The probes of all agents.
@@ -235,7 +236,7 @@ impl FleetProbes {
         let mut last = Vec::new();
         for (session, bytes) in std::mem::take(&mut self.waiting) {
             let (agent, own) = self.sessions[session.0];
-            let mut pieces: Vec<&[u8]> = bytes.chunks(PIECE).collect();
+            let mut pieces: Vec<&[u8]> = bytes.chunks(self.piece()).collect();
             if keep == Some(session) {
                 last = pieces.pop().unwrap_or_default().to_vec();
             }
@@ -245,6 +246,11 @@ impl FleetProbes {
             }
         }
         last
+    }
+
+    /// Returns the largest number of bytes in one call.
+    fn piece(&self) -> usize {
+        (self.fleet.bus.most() / 4).clamp(1, PIECE)
     }
 
     /// Makes all agents drop the search.
@@ -366,9 +372,10 @@ impl Probes for FleetProbes {
     }
 
     fn send(&mut self, session: Probe, bytes: &[u8]) {
+        let most = self.piece();
         let waiting = self.waiting.entry(session).or_default();
         waiting.extend_from_slice(bytes);
-        if waiting.len() > PIECE {
+        if waiting.len() > most {
             self.hand_over(None);
         }
     }

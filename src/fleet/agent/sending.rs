@@ -13,6 +13,9 @@ use crate::fleet::subject;
 /// The pause before a refused report is sent again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// The number of failed tries in a row after which the user is warned.
+const WARNED_AFTER: u32 = 10;
+
 /// A report on its way to the bus.
 pub(super) struct Outgoing {
     pub subject: String,
@@ -28,9 +31,15 @@ pub(super) async fn send(
     mut reports: mpsc::UnboundedReceiver<Outgoing>,
     spool: Option<Arc<Spool>>,
     stored: mpsc::UnboundedSender<()>,
+    say: Arc<dyn Fn(&str) + Send + Sync>,
 ) {
     while let Some(report) = reports.recv().await {
-        while bus.store(&report.subject, &report.id, &report.bytes).await.is_err() {
+        let mut failures = 0;
+        while let Err(error) = bus.store(&report.subject, &report.id, &report.bytes).await {
+            failures += 1;
+            if failures == WARNED_AFTER {
+                say(&format!("warning: {error}; it is sent again until it is stored"));
+            }
             tokio::time::sleep(AGAIN).await;
         }
         if let Some(spool) = &spool {
@@ -52,7 +61,7 @@ pub(super) async fn send(
 pub async fn deliver_spool(bus: &Bus, root: &Path, own: Option<&str>) -> Result<usize, BusError> {
     let mut shards = spool::waiting(root).map_err(|error| BusError::NotStored(error.to_string()))?;
     shards.retain(|((_, _, agent), _)| own.is_none_or(|own| own == agent));
-    let count = shards.len();
+    let count = shards.iter().filter(|(_, reports)| !reports.is_empty()).count();
     for ((run, shard, agent), reports) in shards {
         for report in reports {
             let subject = if report.is_last {
