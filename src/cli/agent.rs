@@ -221,7 +221,7 @@ fn passing_folder() -> io::Result<tempfile::TempDir> {
 fn unable(name: &str, error: &BusError) -> CommandError {
     let mut sentence = format!("agent {name}: {error}");
     if matches!(error, BusError::Denied(_)) {
-        sentence += ", and that --name is the name they were made for";
+        sentence += ", and the --name for which they were made";
     }
     CommandError::Failed(ExitCode::Preflight, sentence)
 }

@@ -261,7 +261,7 @@ impl Agent {
         };
         if command.agent != self.settings.name || Some(command.nonce) != nonce {
             return Some(AgentAnswer::Refused(
-                "the command was meant for another agent, or for another time".to_owned(),
+                "the command was meant for another agent, or for an earlier state of this agent".to_owned(),
             ));
         }
         Some(match command.order {

@@ -72,7 +72,7 @@ pub struct BusAccess {
 pub enum BusError {
     /// The client cannot connect.
     #[error(
-        "failed to reach the NATS server at {url}: {source}; see that it runs, and that address and credentials are right"
+        "failed to reach the NATS server at {url}: {source}; check that the server runs, and that the address and the credentials are right"
     )]
     Connect {
         /// The URL.
@@ -89,7 +89,7 @@ pub enum BusError {
         why: String,
     },
     /// The server denies an operation to this user.
-    #[error("the NATS server denies it: {0}; see that the credentials are the ones for this")]
+    #[error("the NATS server denies it: {0}; use the credentials of the right user")]
     Denied(String),
     /// The server has no JetStream, or denies it.
     #[error(

@@ -36,7 +36,7 @@ pub enum FleetError {
     },
     /// No agent of the run has this name.
     #[error(
-        "no agent of the run is {agent}, which the profile names as its receiver (`agent` in [receive]): there are {agents}"
+        "the profile names {agent} as its receiver (`agent` in [receive]), but the agents of the run are {agents}"
     )]
     Nobody {
         /// The name.

@@ -92,13 +92,17 @@ pub fn files(settings: &FleetSettings) -> Result<FleetFiles, InitError> {
     let mut users = String::new();
     let coordinator = KeyPair::new_user();
     users.push_str(&user(&coordinator, COORDINATOR, &of_coordinator()));
-    add("coordinator.creds", true, secret(&coordinator, "opens the NATS server for the coordinator")?);
+    add("coordinator.creds", true, secret(&coordinator, "the login of the coordinator at the NATS server")?);
     add("coordinator.key", true, secret(&signing, "signs the coordinator's commands")?);
     add("coordinator.pub", false, signing.public_key() + "\n");
     for name in &names {
         let agent = KeyPair::new_user();
         users.push_str(&user(&agent, name, &of_agent(name)));
-        add(&format!("{name}.creds"), true, secret(&agent, &format!("opens the NATS server for {name}"))?);
+        add(
+            &format!("{name}.creds"),
+            true,
+            secret(&agent, &format!("the login of {name} at the NATS server"))?,
+        );
     }
     add("ca.pem", false, authority);
     add("server.pem", false, certificate);
@@ -237,9 +241,9 @@ fn readme(url: &str, public: &str) -> String {
         ("ca.pem", "trusts that certificate: for the coordinator and every agent"),
         (
             "agent-N.creds *",
-            "opens the NATS server for agent N, and gives the agent its name: one machine each",
+            "the login of agent N at the NATS server; it gives the agent its name: one machine each",
         ),
-        ("coordinator.creds *", "opens the NATS server for the coordinator"),
+        ("coordinator.creds *", "the login of the coordinator at the NATS server"),
         ("coordinator.key *", "signs the coordinator's commands: agents obey only commands that it signed"),
         ("coordinator.pub", "the coordinator's public key: for every agent"),
     ] {

@@ -297,7 +297,7 @@ impl AgentAnswer {
     pub(super) fn refusal(self) -> String {
         match self {
             AgentAnswer::Refused(why) => why,
-            _ => "it answered something else".to_owned(),
+            _ => "it sent an unexpected answer".to_owned(),
         }
     }
 }

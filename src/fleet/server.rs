@@ -123,7 +123,7 @@ impl PrivateServer {
             }
             if keeper.try_wait()?.is_some() || clock::now() > until {
                 let log = fs::read_to_string(folder.join("server.log")).unwrap_or_default();
-                let last = log.lines().last().unwrap_or("it says nothing").to_owned();
+                let last = log.lines().last().unwrap_or("it printed nothing").to_owned();
                 drop(alive);
                 keeper.wait().ok();
                 return Err(ServerError::NotStarted(last));

@@ -165,8 +165,8 @@ pub fn sample(failure: &Failure) -> String {
             format!("{reply}\nthe listener's reason, in the challenge before: {challenge}")
         }
         Failure::Challenged { reply, challenge, understood: false } => format!(
-            "the listener's challenge cannot be answered, so that the login was cancelled and nothing is known of user and \
-             password: {challenge:?}; then {reply}"
+            "smtpress cannot answer the listener's challenge, so it cancelled the login; whether user and password are right \
+             is unknown: {challenge:?}; then {reply}"
         ),
         Failure::Surplus(reply) => reply.to_string(),
         Failure::Missing { came, due, why } => {

@@ -134,7 +134,7 @@ fn check_unix(plan: &Plan, path: &Path) -> Result<(), PreflightError> {
         Err(error) => unreachable(&error.to_string()),
         Ok(file) if !file.file_type().is_socket() => unreachable("the file is not a socket"),
         Ok(_) if nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_err() => {
-            unreachable("its mode does not let this user in")
+            unreachable("this user may not write to the socket")
         }
         Ok(_) => Ok(()),
     }

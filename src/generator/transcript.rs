@@ -91,7 +91,7 @@ impl SessionTranscript {
             self.line(at, who, String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']));
         } else if !self.full {
             self.full = true;
-            self.line(at, "--", "the transcript is full: what follows of the dialogue is left out");
+            self.line(at, "--", "the transcript is full: the rest of the dialogue is left out");
         }
     }
 

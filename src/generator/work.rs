@@ -253,8 +253,8 @@ pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Note
             let count = lost.map_or(0, |(count, _)| count);
             let short = match (lost, ended) {
                 (Some((count, first)), _) if count >= gone => {
-                    let first = seconds(first);
-                    let why = format!("{count} that were to be held were lost, the first at {first}{cause}");
+                    let (first, were) = (seconds(first), if count == 1 { "was" } else { "were" });
+                    let why = format!("{} {were} lost, the first at {first}{cause}", held(count));
                     Some((lost.map_or(span.end, |(_, first)| first), why))
                 }
                 (_, ended) => ended.map(|(count, since)| after(count, since)),
@@ -271,7 +271,8 @@ pub(super) fn work(plan: &Plan, index: usize, span: PhaseWindow, workers: &[Note
             };
             let since_when = seconds(since);
             let why = format!(
-                "the host of {count} that were held no longer answers: no packet of it came from {since_when} on{cause}"
+                "the host of {} no longer answers: its last packet came at {since_when}{cause}",
+                held(count)
             );
             (done.min(asked.saturating_sub(lost)), Some((since, why)))
         }
@@ -289,6 +290,10 @@ fn stood_still(notes: &[&PhaseNotes]) -> Duration {
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn held(count: u64) -> String {
+    format!("{count} held session{}", if count == 1 { "" } else { "s" })
 }
 
 fn never_open(span: PhaseWindow) -> (Duration, String) {

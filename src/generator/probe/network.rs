@@ -331,7 +331,7 @@ impl Probes for NetworkProbes {
                     Err(_) => {
                         channel.close.set(Some(CloseOrder::Reset));
                         channel.wake();
-                        OpenOutcome::OwnFailure("the time for it was over".to_owned())
+                        OpenOutcome::OwnFailure("the session was not open in time".to_owned())
                     }
                 }
             }

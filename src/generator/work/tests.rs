@@ -165,7 +165,7 @@ fn what_a_host_that_is_gone_was_to_hold_is_not_known_to_be_held() {
             let work = work_of(load.clone(), unheard);
             assert_eq!((work.asked, work.done), (asked, done), "{load:?}");
             assert_eq!(work.short_since, Some(ms(400)));
-            let why = "the host of 2 that were held no longer answers: no packet of it came from 0.40 s on";
+            let why = "the host of 2 held sessions no longer answers: its last packet came at 0.40 s";
             assert_eq!(work.why.as_deref(), Some(why), "{load:?}");
         }
     }

@@ -232,7 +232,7 @@ fn held_sessions_whose_host_vanishes_for_long_are_lost_before_their_end_and_afte
             let (code, done) = held("sessions = 5\nfor = \"20s\"", |hosts, _| hosts.link("down"));
             assert!(matches!(code, Some(99 | 98)), "{code:?} {done}");
             let sentence = done["observed"].as_str().unwrap();
-            assert!(sentence.contains("5 that were to be held were lost"), "{sentence}");
+            assert!(sentence.contains("5 held sessions were lost"), "{sentence}");
             assert!(sentence.contains("(host-unreachable at idle)"), "{sentence}");
         });
         scope.spawn(|| {

@@ -694,7 +694,7 @@ impl Probes for Simulated {
             .iter()
             .map(|way| {
                 if self.now >= until {
-                    return OpenOutcome::OwnFailure("the time for it was over".to_owned());
+                    return OpenOutcome::OwnFailure("the session was not open in time".to_owned());
                 }
                 let opened = self.connect(*way);
                 // The sessions open at the same time, so the waits for silent ones overlap.
