@@ -130,7 +130,7 @@ fn a_run_over_a_unix_socket() {
     let gone = stage.run(&["run", "unix.toml"]).ended(3).err;
     assert!(gone.contains("(connect-refused): the file is not a socket"), "{gone}");
     let occupied = stage.run(&["listen", "--bind", "unix:smtp.sock", "-z", "1s"]).ended(3).err;
-    assert!(occupied.contains("no socket, which is not replaced"), "{occupied}");
+    assert!(occupied.contains("not a socket exists there, which is not replaced"), "{occupied}");
     assert_eq!(stage.read("smtp.sock"), "letters");
 }
 
