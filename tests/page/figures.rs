@@ -17,6 +17,8 @@ pub fn written(form: &str, value: &Value) -> String {
     match form {
         "count" => format::count(whole),
         "rate" => format::rate(number),
+        // The lowest bucket of a histogram, 1 ns, holds 0 too, and is shown as 0.
+        "duration" if whole == 1 => format::duration(0.0),
         "duration" => format::duration(number),
         "at-least" => format!(">= {}", format::duration(number)),
         "seconds" => format::seconds(number),
