@@ -67,7 +67,7 @@ impl Redactor {
 }
 
 /// A redactor for bytes that come in pieces. It returns whole lines, because a secret may be split between pieces.
-/// A line of more than [`LONGEST`] bytes is returned in parts.
+/// A line of more than `LONGEST` bytes is returned in parts.
 #[derive(Debug)]
 pub struct LineRedactor {
     redactor: Redactor,
