@@ -206,7 +206,7 @@ fn a_relay_that_loses_or_doubles_messages_does_not_carry_the_load() {
         let bad = bad.unwrap_or_else(|| panic!("{fault}: {}", found.said));
         let failed = bad["delivery"]["failed"][0].as_str().unwrap();
         assert!(failed.starts_with(expected), "{failed}");
-        assert!(found.said.contains("BAD (undelivered)"), "{}", found.said);
+        assert!(found.said.contains("MISSED (undelivered)"), "{}", found.said);
     }
 }
 
