@@ -47,6 +47,11 @@ pub struct Expect {
 }
 
 impl Expect {
+    /// Returns the name in expressions and reports. `index` is that in the profile, from 0.
+    pub fn name_at(&self, index: usize) -> String {
+        self.name.clone().unwrap_or_else(|| (index + 1).to_string())
+    }
+
     /// Whether the rule covers a refusal that happens with this number of open `sessions`.
     pub fn covers(
         &self,

@@ -12,12 +12,12 @@ impl Plan {
     /// refuses decides how many each shard has.
     pub fn uncounted_sessions(&self) -> Option<String> {
         let counts = |expect: &Expect| !matches!(expect.when, When::Always | When::SessionsFrom(0));
-        let unknown = |(number, expect): (usize, &Expect)| {
-            let phase = self.phases_of(expect).find(|index| !self.opens_in_turn(*index))?;
-            let name = expect.name.clone().unwrap_or_else(|| number.to_string());
+        let unknown = |(index, expect): (usize, &Expect)| {
+            let phase = self.phases_of(expect).find(|phase| !self.opens_in_turn(*phase))?;
             Some(format!(
-                "`when` of expect {name} counts the sessions of all parts of the load, and in phase {} no part knows those of the \
+                "`when` of expect {} counts the sessions of all parts of the load, and in phase {} no part knows those of the \
                  others: only held sessions that are opened at a rate are opened in turn; name such a `phase`, or remove `when`",
+                expect.name_at(index),
                 self.phases[phase as usize].name
             ))
         };
@@ -80,6 +80,11 @@ mod tests {
                     assert!(can || said.as_ref().is_some_and(|said| said.contains(part)), "{load}: {said:?}");
                 }
             }
+            let unnamed = why(&load, "when = \"sessions > 50\"");
+            assert!(
+                can || unnamed.as_ref().is_some_and(|said| said.contains("expect 1 ")),
+                "{load}: {unnamed:?}"
+            );
             assert_eq!(why(&load, "when = \"sessions > 50\"\nphase = \"before\""), None, "a warm-up: {load}");
         }
     }

@@ -376,11 +376,7 @@ pub(super) fn done(expr: &Expr, phases: &[&Work]) -> Answer {
 /// Returns the index of the `[[expect]]` with this name. An `[[expect]]` without a name has its number in the profile,
 /// from 1.
 pub(super) fn expect_index(expects: &[Expect], name: &str) -> Option<u32> {
-    let named = |(i, expect): (usize, &Expect)| match &expect.name {
-        Some(own) => own == name,
-        None => (i + 1).to_string() == name,
-    };
-    expects.iter().enumerate().position(named).map(|i| i as u32)
+    expects.iter().enumerate().position(|(i, expect)| expect.name_at(i) == name).map(|i| i as u32)
 }
 
 fn pooled(

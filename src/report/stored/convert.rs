@@ -284,12 +284,12 @@ fn transactions(attempted: u64, of: impl Fn(Outcome) -> u64) -> StoredTransactio
 
 /// Returns how many refusals each `[[expect]]` covered, by the name that expressions use.
 fn expects(plan: &Plan, phase: &PhaseSummary, of: fn(Covered) -> u64) -> BTreeMap<String, u64> {
-    let covered =
-        |index: u32| phase.expects.iter().find(|(own, _)| *own == index).map_or(0, |(_, count)| of(*count));
-    let name = |(index, expect): (u32, &Expect)| {
-        (expect.name.clone().unwrap_or_else(|| (index + 1).to_string()), covered(index))
+    let covered = |index: usize| {
+        let own = phase.expects.iter().find(|(own, _)| *own as usize == index);
+        own.map_or(0, |(_, count)| of(*count))
     };
-    (0..).zip(&plan.expects).map(name).collect()
+    let name = |(index, expect): (usize, &Expect)| (expect.name_at(index), covered(index));
+    plan.expects.iter().enumerate().map(name).collect()
 }
 
 /// Returns the handshakes of a phase.
