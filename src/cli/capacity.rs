@@ -75,9 +75,7 @@ fn prepared(args: &CapacityArgs) -> Result<Prepared, CommandError> {
     let mut document = prepare::read(path)?;
     let has_target = path.is_some() || args.common.set.iter().any(|set| set.starts_with("target."));
     if !has_target && args.target.is_none() {
-        return Err(CommandError::usage(
-            "no target: give a profile, --target smtp://host:port, or --target embedded to try it here",
-        ));
+        return Err(CommandError::usage(prepare::NO_TARGET));
     }
     apply_in_order(&mut document, set(&args.common.set)?)?;
     let mut changes = flags(&[

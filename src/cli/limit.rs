@@ -97,11 +97,7 @@ fn prepared(args: &LimitArgs) -> Result<Prepared, CommandError> {
         None if has_target => None,
         // `--plan` lists the limits and their bounds, and needs no listener.
         None if args.plan => Some("embedded".to_owned()),
-        None => {
-            return Err(CommandError::usage(
-                "no target: give a profile, --target smtp://host:port, or --target embedded to try it here",
-            ));
-        }
+        None => return Err(CommandError::usage(prepare::NO_TARGET)),
         given => given.clone(),
     };
     apply_in_order(&mut document, set(&args.common.set)?)?;

@@ -22,6 +22,10 @@ use crate::report::format;
 use crate::report::stored::json::MOST_INTEGER;
 use crate::verdict::ExitCode;
 
+/// The error if nothing names the listener.
+pub const NO_TARGET: &str =
+    "no target: give a profile, --target host:port, or --target embedded to try it here";
+
 /// Reads and compiles the profile of `run`.
 pub fn prepare(args: &RunArgs) -> Result<Prepared, CommandError> {
     let path = args.profile.as_deref();
@@ -112,10 +116,9 @@ fn given(args: &RunArgs) -> Vec<Given> {
 fn from_flags(args: &RunArgs, given: &[Given]) -> Result<Document, CommandError> {
     let load = &args.load;
     if load.target.is_none() && args.common.set.iter().all(|set| !set.starts_with("target.")) {
-        let nothing = "no target: give a profile, --target host:port, or --target embedded to try it here";
         let is_bare = given.is_empty() && args.common.set.is_empty();
         let first_steps = if is_bare { ["\n\n", FIRST_STEPS].concat() } else { String::new() };
-        return Err(CommandError::usage(format!("{nothing}{first_steps}")));
+        return Err(CommandError::usage(format!("{NO_TARGET}{first_steps}")));
     }
     if load.rate.is_some() && load.messages.is_some() {
         return Err(CommandError::usage(

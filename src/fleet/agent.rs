@@ -125,6 +125,32 @@ struct ShardAtWork {
     calls: u64,
 }
 
+impl ShardAtWork {
+    /// Returns a shard whose load has not started. `control` receives the coordinator's messages to the run.
+    fn new(spec: RunSpec, prepared: Option<PreparedShard>, control: async_nats::Subscriber) -> ShardAtWork {
+        ShardAtWork {
+            spec,
+            prepared,
+            begins: None,
+            stop: watch::channel(Stop::Run).0,
+            control,
+            heard: clock::now(),
+            epoch: 0,
+            number: 0,
+            lease_over: false,
+            threads: 0,
+            seconds: 0,
+            digest: SecondsDigest::default(),
+            load: None,
+            outgoing: None,
+            spool: None,
+            warned: false,
+            probing: None,
+            calls: 0,
+        }
+    }
+}
+
 /// The state of an agent.
 struct Agent {
     settings: AgentSettings,
@@ -329,26 +355,7 @@ impl Agent {
             spec.run, spec.shard.0, spec.shard.1
         ));
         self.state = AgentState::Prepared;
-        self.work = Some(ShardAtWork {
-            spec,
-            prepared: Some(prepared),
-            begins: None,
-            stop: watch::channel(Stop::Run).0,
-            control,
-            heard: clock::now(),
-            epoch: 0,
-            number: 0,
-            lease_over: false,
-            threads: 0,
-            seconds: 0,
-            digest: SecondsDigest::default(),
-            load: None,
-            outgoing: None,
-            spool: None,
-            warned: false,
-            probing: None,
-            calls: 0,
-        });
+        self.work = Some(ShardAtWork::new(spec, Some(prepared), control));
         match self.start_probes() {
             Ok(()) => AgentAnswer::Done,
             Err(why) => {

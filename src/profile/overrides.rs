@@ -110,7 +110,7 @@ impl Override {
         let value = &text[self.value.clone()];
         match DeValue::parse(value) {
             Ok(parsed) if !parsed.get_ref().is_datetime() => Ok(parsed),
-            Err(error) if value.starts_with(['"', '\'', '[', '{']) && !begins_with_placeholder(value) => {
+            Err(error) if value.starts_with(['"', '\'', '[', '{']) && !is_text_in_brackets(value) => {
                 Err(error)
             }
             _ => Ok(Spanned::new(0..value.len(), DeValue::String(value.into()))),
@@ -119,7 +119,7 @@ impl Override {
 }
 
 /// Whether the text begins with an IPv6 address in brackets, or with a placeholder of a template.
-fn begins_with_placeholder(text: &str) -> bool {
+fn is_text_in_brackets(text: &str) -> bool {
     let ipv6 = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).is_some_and(|(inner, _)| {
         inner.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
     });

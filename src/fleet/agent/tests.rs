@@ -29,26 +29,8 @@ async fn prepared(key: &KeyPair) -> Agent {
         part: PlanPart::Run,
         lists_transactions: false,
     };
-    let work = ShardAtWork {
-        spec,
-        prepared: None,
-        begins: None,
-        stop: watch::channel(Stop::Run).0,
-        control: bus.client.subscribe(subject::control("r")).await.unwrap(),
-        heard: clock::now(),
-        epoch: 0,
-        number: 0,
-        lease_over: false,
-        threads: 0,
-        seconds: 0,
-        digest: SecondsDigest::default(),
-        load: None,
-        outgoing: None,
-        spool: None,
-        warned: false,
-        probing: None,
-        calls: 0,
-    };
+    let control = bus.client.subscribe(subject::control("r")).await.unwrap();
+    let work = ShardAtWork::new(spec, None, control);
     Agent {
         settings,
         bus,
