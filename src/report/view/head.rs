@@ -1,5 +1,6 @@
 //! The head of the report: the verdict, its reasons, and the identity of the run.
 
+use super::claims;
 use super::conditions::{self, ConditionView};
 use super::{Cell, Tone, measured};
 use crate::report::format;
@@ -145,7 +146,8 @@ fn of_load(result: &RunResult) -> String {
                 .assertions
                 .iter()
                 .find(|own| own.status == StoredAssertionStatus::Fail && own.expr.starts_with("unexpected"));
-            let also = unexpected.map_or(String::new(), |own| format!("; unexpected were {}", own.observed));
+            let also = unexpected
+                .map_or(String::new(), |own| format!("; unexpected were {}", claims::observed(own)));
             format!("{failed} of {all} assertions {verb} not hold{also}")
         }
         StoredStatus::Invalid => "the numbers below cannot be trusted".to_owned(),
