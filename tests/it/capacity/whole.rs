@@ -200,14 +200,11 @@ fn by_sessions_three_workers_carry_six_and_a_search_that_is_killed_goes_on() {
     let wrong = stage.run(&["capacity", "p.toml", "--resume", "out"]).ended(2);
     assert!(wrong.err.contains("--resume"), "{}", wrong.err);
     let login = ["--auth", "plain", "--user", "load", "--password-env", "PASSWORD"];
-    for flags in [&["--tls", "none"][..], &["--target", "embedded"], &["--seed", "5"], &["-o", "new"], &login]
+    for flags in
+        [&["--tls", "none"][..], &["--target", "embedded"], &["--seed", "5"], &["--out", "new"], &login]
     {
         let wrong = stage.run(&[&["capacity", "--resume", "out"], flags].concat()).ended(2);
-        assert!(
-            wrong.err.contains("--resume") && wrong.err.contains(flags[0].trim_start_matches("-o")),
-            "{}",
-            wrong.err
-        );
+        assert!(wrong.err.contains("--resume") && wrong.err.contains(flags[0]), "{}", wrong.err);
     }
     // Values of the environment are for new searches.
     let variables = [
