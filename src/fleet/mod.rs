@@ -9,8 +9,8 @@
 //! state machine; `clock_offset` relates the clocks of the agents, and `union` adds up their measurements. `bus` is the
 //! connection, `gathering` finds the agents. `record` lets another coordinator take a run over, and `collect` reads the
 //! reports of a run without a coordinator. `files` are the message files that agents get, and `deliveries` copies the
-//! delivery log of an agent's receiver. `probes` are the probes of a search for limits on the agents, and `probing`
-//! carries out their calls on an agent. `agent` and `coordinator` are the two ends. `server` is the private
+//! delivery log of an agent's receiver. `probes` lets a limit measurement use probes that run on the agents, and `probing`
+//! runs the probes of one agent. `agent` and `coordinator` are the two ends. `server` is the private
 //! nats-server, and `init` makes the configuration of a permanent nats-server. `local` and `ssh` start agents that end
 //! with the coordinator.
 //!

@@ -146,7 +146,7 @@ impl SessionPool {
         self.changed.notify_one();
     }
 
-    /// Notes that the listener served a session: it accepted a message, or refused one and went on.
+    /// Notes that the listener served a session: it accepted a message, or refused a message and kept the session open.
     pub fn served(&self, slot: SlotId) {
         self.dispatch.borrow_mut().served(self.context.now(), slot);
     }
@@ -173,7 +173,7 @@ impl SessionPool {
         self.dispatch.borrow().recipients_left(arrival)
     }
 
-    /// Notes that an attempt failed with another session's opening; returns the result for its message.
+    /// Notes that an attempt failed because another session could not be opened; returns the result for the message.
     pub fn attempt_charged(&self, arrival: &ScheduledArrival, end: AttemptEnd) -> AfterAttempt {
         let now = self.context.now();
         self.dispatch.borrow_mut().attempt_charged(now, arrival, end, &mut self.accounting.recorder())
@@ -216,7 +216,7 @@ impl SessionPool {
         }
     }
 
-    /// Makes the decisions of `now`: read them by [`SessionPool::action`].
+    /// Decides what is due at `now`. [`SessionPool::action`] returns the decisions.
     pub fn advance(&self, now: Duration) {
         self.dispatch.borrow_mut().advance(now, &mut self.accounting.recorder());
     }

@@ -3,8 +3,8 @@
 //!
 //! # Decisions
 //! - A warm-up phase gives no reason, with one exception: counts that do not reconcile are a fault of smtpress in any phase.
-//! - An event whose command did not succeed makes the run invalid, because its effect is missing. If the command did not
-//!   run or end only because the user or an assertion stopped the run, the run is reported as stopped instead.
+//! - An event whose command did not succeed makes the run invalid, because its effect is missing. There is an exception: if
+//!   the user or an assertion stopped the run before the command ran or ended, the run is reported as stopped.
 //! - Arrivals that did not start are no reason if the profile sheds them, if all allowed sessions were open, or if the
 //!   run was stopped.
 
@@ -50,8 +50,8 @@ const LAG_SHARE: f64 = 0.05;
 const STARTED: f64 = 0.99;
 /// The allowed share of a phase's seconds with saturated CPU.
 const SATURATED: f64 = 0.05;
-/// The allowed difference between the clocks is the sum of this time and of the share below of the length of the run, which
-/// is more than any clock discipline slews.
+/// The wall clock may differ from the monotonic clock by `CLOCK_STEP` plus `CLOCK_SLEW` times the length of the run. No
+/// clock discipline slews more than `CLOCK_SLEW`.
 const CLOCK_STEP: Duration = Duration::from_millis(250);
 const CLOCK_SLEW: f64 = 0.001;
 /// How far apart agents may start a phase.

@@ -227,8 +227,8 @@ impl Searcher<'_> {
         Ok(None)
     }
 
-    /// Waits until the listener is as fast as before the search. Returns how long that took, in seconds, and whether the
-    /// longest time for it was over before. `None`: not measured.
+    /// Waits until the listener is as fast as before the search, at most `cooldown_max`. Returns the length of the wait in
+    /// seconds (`None`: not measured), and whether the listener was still slower at its end.
     fn cool_down(&mut self, state: &SearchState) -> Result<(Option<f64>, bool), RunError> {
         let Some(base_ns) = state.base_ns else { return Ok((None, false)) };
         let allowed = Duration::from_nanos(base_ns).mul_f64(BACK) + SLACK;

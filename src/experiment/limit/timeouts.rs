@@ -17,7 +17,7 @@ use crate::smtp::script::TlsMode;
 const SLACK: u64 = 1000;
 /// If a session ends earlier than this, silence is not the reason.
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// How long the wait reads from one session before it turns to the next.
+/// How long [`wait_for`] reads from one session before it reads from the next session.
 const GLANCE: Duration = Duration::from_millis(4);
 /// The intervals of the NOOPs in the two sessions that are not silent. If the session with more NOOPs ends earlier, the
 /// listener counts commands and not time.
@@ -107,7 +107,7 @@ pub(super) fn find(
     if let Some(halt) = seen.halted {
         return Err(halt);
     }
-    // If the session ended before there was a silence, the reason is another one.
+    // A session that ended at once did not end because of a silence.
     if let Some(outcome) = seen.by.as_ref().filter(|_| seen.after < AT_ONCE) {
         return Err(Halt::Failed(seen.step, Box::new(outcome.clone())));
     }
@@ -132,7 +132,7 @@ pub(super) fn find(
 fn wait(prober: &mut Prober<'_>, asked: &[TimeWait]) -> Probed<BTreeMap<LimitKind, TimeResult>> {
     let mut seen = BTreeMap::new();
     let mut left = asked.to_vec();
-    // If the listener does not serve all sessions at once, the other waits follow.
+    // If the listener does not serve all sessions at once, the remaining waits are made in a further round.
     while !left.is_empty() {
         let (waiting, later) = begin_all(prober, &left, &mut seen)?;
         left = later;
@@ -142,7 +142,8 @@ fn wait(prober: &mut Prober<'_>, asked: &[TimeWait]) -> Probed<BTreeMap<LimitKin
     Ok(seen)
 }
 
-/// Opens the sessions. Returns those that wait at once, and the waits for which the listener served no further session.
+/// Opens a session for each wait. Returns the open sessions, and the waits whose sessions the listener refused because
+/// other sessions were open.
 fn begin_all(
     prober: &mut Prober<'_>,
     asked: &[TimeWait],

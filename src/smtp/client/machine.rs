@@ -161,7 +161,7 @@ impl<C: Content> Client<C> {
             return Need::Write;
         }
         if self.is_over() {
-            // The content is lost, and the session has ended. The next poll reports both.
+            // The session has ended because the content is lost: report both events, then close.
             return self.poll_further(now, out);
         }
         let until = self.deadline();

@@ -37,7 +37,7 @@ use crate::telemetry::RunInProgress;
 
 /// The most connections at once. More connections wait until one ends.
 const CONNECTIONS: usize = 64;
-/// The most connections that receive every second.
+/// The most viewers: connections that receive an event for each second of the run.
 const VIEWERS: usize = 16;
 /// The size of the largest head of a request in bytes, and the longest time to send it.
 const HEAD: usize = 16 * 1024;
@@ -274,7 +274,7 @@ async fn next_event(viewer: Option<Viewer>) -> Option<(Result<Event, Infallible>
     loop {
         told.changed().await.ok()?;
         let now = told.borrow_and_update().clone();
-        // JSON on one line has no line end, which would end the event.
+        // The JSON is one line: a line end would end the event.
         match now {
             Broadcast::Nothing => {}
             Broadcast::State(state) => {

@@ -1,9 +1,9 @@
 //! A distribution in the buckets that metrics systems use: fixed bounds, and exponential ones.
 //!
 //! # Decisions
-//! - All values of a bucket of the collector (0.1 % wide) count as the greatest value of the bucket, which every report
-//!   shows. So a duration may count as up to 0.1 % longer than it was, and may cross one bound. No value is lost or
-//!   counted twice. Count, sum, least and greatest value are exact.
+//! - All values of a bucket of the collector (0.1 % wide) count as the greatest value of the bucket, as in every report.
+//!   So a duration may count as up to 0.1 % longer than it was, and may cross one bound. No value is lost or counted
+//!   twice. Count, sum, least and greatest value are exact.
 //! - The exponential buckets are those that Prometheus and OpenTelemetry share, with the upper bound included. At scale
 //!   4 each is 4.4 % wide, which is also the precision of quantiles. Durations from 10 µs to 10 s need at most 320
 //!   buckets.
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_bound_belongs_to_the_bucket_below() {
-        // Below 2048 ns a bucket of the collector holds one value. Above, 0.1 % of a value may cross the bound.
+        // Below 2048 ns a bucket of the collector holds one value. A longer duration counts as up to 0.1 % longer.
         let counts = classic(&hist([0, 1, 99_000, 101_000, 5_000_000_000_000]));
         assert_eq!((counts[0], counts[1], counts[BOUNDS.len()]), (3, 1, 1));
         assert_eq!(counts.iter().sum::<u64>(), 5);
