@@ -7,7 +7,7 @@ use super::growth::{Growth, growth};
 
 /// The length of a tick.
 const TICK: Duration = Duration::from_millis(100);
-/// The least number of samples for a growth, if the stretch has that many ticks.
+/// The least number of samples from which a growth is computed; fewer only if the stretch has fewer ticks.
 const SAMPLES: usize = 40;
 
 /// Counts of recipients by tick since the run's epoch. A tick takes twenty bytes, and a run of ten hours seven megabytes.

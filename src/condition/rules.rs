@@ -12,9 +12,9 @@ use super::lexicon::*;
 pub(super) struct ReplyRule {
     /// The condition that the rule concludes.
     pub(super) condition: Condition,
-    /// The sentence must hold one concept of each.
+    /// The sentence must hold at least one concept of each of these sets.
     pub(super) all: &'static [ConceptSet],
-    /// The sentence must hold none of these.
+    /// The sentence must hold no concept of this set.
     pub(super) none: ConceptSet,
     /// The codes (`421`) or code classes (`4`) of the rule; empty for all.
     pub(super) codes: &'static [u16],

@@ -44,10 +44,10 @@ pub enum SetupError {
     /// A port cannot be bound, or an address is not allowed.
     #[error("{0}")]
     NotAvailable(String),
-    /// The system failed.
+    /// The system has no random bytes for the token.
     #[error("{0}")]
     System(String),
-    /// The kernel failed.
+    /// A system call failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -106,7 +106,7 @@ impl Endpoints {
     /// Returns the exporters of this run, and prints their URLs.
     ///
     /// # Errors
-    /// The kernel's errors.
+    /// A system call failed.
     pub fn exporters(self, run: ObservedRun<'_>) -> Result<Vec<Box<dyn Exporter>>, SetupError> {
         let ObservedRun { description, directory, stop_control, say } = run;
         let info = RunInfo::new(&description);

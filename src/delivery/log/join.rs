@@ -4,8 +4,8 @@
 //! - The account is the same as for a receiver in this process; a log is only another source.
 //! - A log is known to be complete up to its last mark. After the wait for deliveries, each log must have a mark that
 //!   is later than the end of the wait: otherwise the log is incomplete, and the run is invalid.
-//! - A log may hold deliveries of other runs. Messages of other runs do not count as foreign if they came out before
-//!   this run, or after the end and the last message of this run.
+//! - A log may hold deliveries of other runs. Messages of other runs do not count as foreign if they came out before the
+//!   start of this run, or after both its end and its last delivered message.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

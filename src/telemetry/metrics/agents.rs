@@ -1,4 +1,4 @@
-//! The agents of a fleet as series of a bounded number: each of the first agents has its own label value.
+//! The metrics of a fleet's agents. The number of label values is bounded: only the first agents have their own.
 
 use std::time::Duration;
 
