@@ -11,9 +11,9 @@ pub enum AgentEnd {
     Running,
     /// All seconds of the agent are counted.
     Done,
-    /// The agent was lost: no more message came from it.
+    /// The agent was lost: no more messages came from it.
     Lost {
-        /// How long no message of the agent had come when it was declared lost.
+        /// The length of the silence at the moment when the agent was declared lost.
         silent: Duration,
         /// The start of this silence, since the run's epoch.
         since: Duration,

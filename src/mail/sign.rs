@@ -2,8 +2,9 @@
 //!
 //! # Decisions
 //! - A message is signed when a session takes it, before its MAIL. So the time for signing counts as `lag` of the
-//!   generator, and never as time of the listener. As a real sender's signature does, it covers the whole body and the
-//!   fields From, To, Subject, Date, Message-ID and those about the content (relaxed/relaxed).
+//!   generator, and never as time of the listener.
+//! - The signature covers what the signatures of real senders cover: the whole body and the fields From, To, Subject,
+//!   Date, Message-ID and those about the content (relaxed/relaxed).
 //! - The worker's thread renders the whole message once more, hashes and signs it. Ed25519 (RFC 8463) costs a small
 //!   part of what RSA costs.
 

@@ -110,7 +110,7 @@ impl LogWriter {
 }
 
 impl LogInlet {
-    /// Returns the sender of lines to a test in place of a writer.
+    /// Returns an inlet whose lines are read by a test and not by a writer.
     #[cfg(test)]
     pub fn to(lines: SyncSender<Option<Vec<u8>>>) -> LogInlet {
         LogInlet { lines, shared: Arc::default() }
@@ -134,8 +134,7 @@ impl LogInlet {
         }
     }
 
-    /// Passes a mark to the writer if there is room in the queue. A mark that waits for room could be written before an
-    /// earlier message, and would then confirm too late a time. Returns whether there was room.
+    /// Passes a mark to the writer if there is room in the queue, and never waits. Returns whether there was room.
     #[must_use]
     pub fn offer(&self, entry: &LogEntry) -> bool {
         self.lines.try_send(Some(line(entry))).is_ok()
