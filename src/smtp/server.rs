@@ -134,7 +134,7 @@ impl<P: Policy> Server<P> {
         &self.policy
     }
 
-    /// Returns the policy for changes.
+    /// Returns a mutable reference to the policy.
     pub fn policy_mut(&mut self) -> &mut P {
         &mut self.policy
     }

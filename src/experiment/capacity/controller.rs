@@ -29,7 +29,7 @@ pub const DOUBT: f64 = 4.0;
 pub const TRIES: usize = 3;
 /// The largest number of trials at a load.
 const MOST_AT_LOAD: usize = 12;
-/// The largest number of trials of a search, for each full-length trial in the deciding sum.
+/// The largest number of trials of a search, as a multiple of the full-length trials that fill `GoalWeights::sum_s`.
 const MOST_BY_SUM: f64 = 40.0;
 /// The lowest load of a search, as a share of its first load.
 const FLOOR: f64 = 1.0 / 64.0;

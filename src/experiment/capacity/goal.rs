@@ -56,8 +56,8 @@ pub struct GoalVerdict {
     pub failed: u64,
     /// The share of the scheduled arrivals that were bad.
     pub bad_share: f64,
-    /// Whether the goal was met, but the trial is bad because its backlog or the relay's queue grew, or because the relay
-    /// accepted too little.
+    /// Whether the goal was met, but the trial is bad because its backlog, the relay's queue, or the difference between
+    /// the offered and the accepted recipients grew.
     #[serde(default)]
     pub unsustained: bool,
     /// Whether the goal was met, but the trial is bad because an assertion about the deliveries failed.

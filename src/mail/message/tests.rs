@@ -182,7 +182,8 @@ fn plain(message: &Message) -> Vec<u8> {
     out
 }
 
-/// Checks the content from `offset` on: joined to the beginning of its line, it must equal that part of the whole.
+/// Checks the rendering from `offset` on: together with the start of its line it must be, without stuffing, the content
+/// from that line on.
 fn goes_on(message: &Message, whole: &[u8], offset: u64) {
     let (mut rest, mut at) = (Vec::new(), offset);
     while at < message.size() {
