@@ -20,7 +20,7 @@ use crate::collector::snapshot::{Gauges, Hindrance, Snapshot};
 use crate::load::Shard;
 use crate::net::timer::Alarm;
 
-/// An event that a worker sends to the thread that adds up.
+/// An event that a worker sends to the thread that adds up the counts of all workers.
 #[derive(Debug)]
 pub(super) enum WorkerEvent {
     /// The counts of a second.

@@ -148,7 +148,7 @@ fn the_parts_of_all_workers_begin_when_the_last_is_ready() {
         })
         .collect();
     assert_eq!(times, [(ms(7), ms(9)); 2]);
-    // Phase 0 has a length, so its end ends the phase, not the abandoned barrier.
+    // Phase 0 has a length: it ends when its length is over, even if its barrier was abandoned before.
     second.abandon(0);
     assert!(!second.is_done(ms(9)), "a phase with a length ends by it");
 }
