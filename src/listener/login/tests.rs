@@ -310,7 +310,7 @@ fn xclient_forgets_the_login_whether_or_not_it_names_a_client() {
         assert!(mail(&mut served).starts_with("530"), "{command}");
         assert!(served.types(&[&login]).starts_with("235"), "{command}");
         assert!(mail(&mut served).starts_with("250") && served.types(&rest).starts_with("250"));
-        // The counts of a client stay its own.
+        // The listener counts messages and failed logins for each client: another client starts with zero.
         assert!(mail(&mut served).starts_with(if is_same { "421" } else { "250" }), "{command}");
         let mut failing = Served::new(limits.clone(), false);
         failing.types(&["EHLO client.example", &wrong, command, "EHLO client.example"]);
@@ -449,7 +449,7 @@ fn what_is_required_first_is_said_by_its_code() {
         "504 #5.5.1 AUTH mechanism PLAIN is not available",
     );
     assert_said(&Limits::default(), &["AUTH PLAIN"], "503 #5.3.3 AUTH not available");
-    // The conditions of such replies, by step.
+    // The conditions of such replies to AUTH.
     let classifier = Classifier::new(Vec::new());
     for (reply, condition) in [
         ("535 5.7.8 no", Condition::AuthFailed),
