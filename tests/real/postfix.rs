@@ -143,6 +143,11 @@ impl Settings {
         fs::create_dir(root.join("etc")).unwrap();
         fs::create_dir(root.join("queue")).unwrap();
         listener::folder_of("postfix", root, "data");
+        // While Postfix starts after a crash, postsuper, which then runs as the user `postfix`, writes to the log itself when
+        // it finds a queue file that is not complete. If it may not, Postfix does not start.
+        let log = root.join("maillog");
+        fs::write(&log, "").unwrap();
+        fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
         let at = root.display();
         let places = format!(
             "queue_directory = {at}/queue\ndata_directory = {at}/data\n\
@@ -200,10 +205,12 @@ impl Postfix {
         fs::read_to_string(self.folder.path().join("maillog")).unwrap_or_default()
     }
 
-    /// A script that kills all its processes at once and starts it again, with the same queue.
+    /// A script that kills all its processes at once and starts it again, with the same queue and in it a queue file whose
+    /// name is not complete, as a crash may leave one.
     pub fn crash_script(&self) -> String {
         format!(
             "root={}\nkill -s KILL -- -$(tr -d ' ' <$root/queue/pid/master.pid)\n\
+             touch $root/queue/incoming/1.2\n\
              for try in $(seq 100); do postfix -c $root/etc start && exit 0; sleep 0.2; done\nexit 1\n",
             self.folder.path().display()
         )
