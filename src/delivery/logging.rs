@@ -159,7 +159,7 @@ impl LoggingReceiver {
         (received, ended)
     }
 
-    /// Returns the present state, with the lateness since the last reading and that which no mark has yet.
+    /// Returns the present state. Its lateness is that since the last call, and that of marks that were not written.
     fn state(&self) -> LogMark {
         let mut health = self.next_hop.health();
         let Lateness { turns, late, lag_max_ms } = std::mem::take(&mut *lock(&self.unreported));

@@ -110,8 +110,8 @@ impl ListenerState {
     }
 }
 
-/// Whether STARTTLS is offered. A listener without TLS offers STARTTLS too if a setting exists that refuses the
-/// command.
+/// Whether STARTTLS is offered. A listener without TLS offers STARTTLS, and then refuses the command, if it requires
+/// STARTTLS or limits TLS sessions.
 pub(super) fn is_starttls_offered(limits: &Limits) -> bool {
     match limits.tls {
         TlsMode::None => limits.require_starttls || limits.max_tls_sessions.is_some(),

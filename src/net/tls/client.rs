@@ -69,9 +69,9 @@ impl TlsClient {
         client.config().map(|_| client)
     }
 
-    /// Returns what the sessions of one worker need; they can resume each other. Call it on the worker's own thread:
-    /// `security` performs the library's initialization of the thread, which would otherwise be part of the first
-    /// handshake.
+    /// Returns the TLS settings for the sessions of one worker. A session can resume the TLS session of an earlier one.
+    /// Must be called on the worker's own thread: the call performs the library's initialization of the thread, which
+    /// would otherwise be part of the first handshake.
     ///
     /// # Errors
     /// The same as for [`TlsClient::new`], which has built the same configuration already.
@@ -205,7 +205,7 @@ fn ago(seconds: u64) -> String {
     }
 }
 
-/// The faults that a verifier that accepts everything found in the last certificate.
+/// The faults of the listener's certificate, noted by a verifier that accepts every certificate.
 #[derive(Debug, Default)]
 pub struct Doubts(Mutex<Option<String>>);
 
