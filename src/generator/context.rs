@@ -31,8 +31,8 @@ pub(super) struct RunContext {
     pub host: Host,
     /// When the run was stopped. Later events count in no rate.
     pub stopped_at: OnceLock<Duration>,
-    /// The start and the length of a standstill of every thread that the self-test causes, to prove that `lag` shows it
-    /// (M5).
+    /// The start and the length of a standstill. The self-test stops every thread for this time, to prove that `lag`
+    /// shows it (M5).
     pub stall: Option<(Duration, Duration)>,
     pub reach: Reach,
     pub stop: watch::Receiver<Stop>,

@@ -93,8 +93,9 @@ impl Sums {
     }
 }
 
-/// Returns the conditional throughput of a load (RFC 9971): the load without the bad share that its full-length trials
-/// did not exceed during the required part of their time. `trials` are (seconds, bad share).
+/// Returns the conditional throughput of a load (RFC 9971): the load times (1 - r). The full-length trials with a bad
+/// share of at most r last at least 1 - `exceed` of the deciding time, and r is the least such share. `trials` are
+/// (seconds, bad share).
 pub fn conditional_throughput(weights: &GoalWeights, load: f64, trials: &[(f64, f64)]) -> f64 {
     let mut full: Vec<(f64, f64)> =
         trials.iter().filter(|(seconds, _)| *seconds >= weights.full_s).copied().collect();

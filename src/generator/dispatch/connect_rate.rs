@@ -5,7 +5,7 @@
 //!   mod `of`, as arrival k does. So all shards together open no more connections in any stretch of time than one
 //!   process would. If each shard kept its own part of the rate, all shards could open a connection at the same moment.
 //!   The cost: a shard that opens few connections may wait up to `of`/rate for its next moment.
-//! - A single shard needs no agreement: its grid restarts at each connection that comes later than allowed.
+//! - A single shard needs no agreement: its grid restarts when a connection comes more than [`CATCH_UP`] after its moment.
 //! - The threads of a process share one grid: the thread that asks first gets the next moment. A thread keeps the
 //!   moment for which it waits, so that no thread wakes in vain or is passed over.
 //! - A late thread catches up by [`CATCH_UP`] at most: lateness must not lower the rate, but an idle time must not
