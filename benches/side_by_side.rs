@@ -14,7 +14,7 @@ mod floor;
 use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -63,6 +63,9 @@ struct Args {
     /// Who takes the messages
     #[arg(long, value_enum, default_value_t = Listener::Auto)]
     listener: Listener,
+    /// The smtpress to measure, instead of the one that was built with this bench
+    #[arg(long, value_name = "PATH")]
+    program: Option<PathBuf>,
     /// Two rounds of 10,000 messages over 10 and 100 sessions
     #[arg(long)]
     quick: bool,
@@ -109,6 +112,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if !args.bench {
         println!("nothing is measured by cargo test: cargo bench --bench side_by_side");
         return Ok(());
+    }
+    if let Some(program) = args.program.take() {
+        contest::PROGRAM.get_or_init(|| program);
     }
     if args.quick {
         (args.rounds, args.messages) = (2, 10_000);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::table::Spread;
-use super::{children, end, is_installed, now};
+use super::{children, end, is_installed, now, program};
 
 /// How long each run lasts, in seconds.
 const LENGTH: u64 = 5;
@@ -41,7 +41,7 @@ impl Listener {
     fn start(folder: &Path) -> Result<Listener, Box<dyn Error>> {
         let certificate = folder.join("listener.pem");
         let out = format!("listener.cert_out={:?}", certificate.display().to_string());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_smtpress"))
+        let mut child = Command::new(program())
             .args([
                 "listen",
                 "--bind",
@@ -146,7 +146,7 @@ for = "{LENGTH}s"
     )?;
     let (out, told) = (folder.join("out"), folder.join("told"));
     let _ = std::fs::remove_dir_all(&out);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+    let mut command = Command::new(program());
     command.args(["run", "--json", "-", "--progress", "none", "--out"]).arg(&out).arg(&profile);
     command.stdin(Stdio::null()).stdout(File::create(&told)?).stderr(Stdio::null());
     let before = children()?;

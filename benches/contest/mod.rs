@@ -10,8 +10,9 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,14 @@ use crate::floor::{MESSAGE, Mode};
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How often a run's memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// The smtpress that is measured, if it is not the one that was built with this bench.
+pub static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// The smtpress that is measured.
+pub fn program() -> &'static Path {
+    PROGRAM.get().map_or(Path::new(env!("CARGO_BIN_EXE_smtpress")), PathBuf::as_path)
+}
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +144,7 @@ fn command(contender: Contender, event: Event, sink: SocketAddr, folder: &Path) 
             };
             let out = folder.join("out");
             let _ = std::fs::remove_dir_all(&out);
-            command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+            command = Command::new(program());
             command
                 .args(["run", "--json", "-", "--progress", "none"])
                 .args([format!("--threads={threads}"), format!("--open-first={gate}")])

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::listeners::Frugal;
-use super::now;
+use super::{now, program};
 
 /// The load, messages a second.
 const RATE: u32 = 2_000;
@@ -25,7 +25,7 @@ const GROWTH: f64 = 0.05;
 /// A process could not be started, or did not run to its end.
 pub fn soak(length: Duration, folder: &Path) -> io::Result<(String, bool)> {
     let frugal = Frugal::start(1)?;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_smtpress"));
+    let mut command = Command::new(program());
     command
         .args([
             "run",
