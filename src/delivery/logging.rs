@@ -37,11 +37,11 @@ pub struct LoggingReceiver {
     next_hop: NextHop,
     sink: Arc<LogSink>,
     log: Option<LogWriter>,
-    /// The lateness of the threads that no mark in the log has yet.
+    /// The lateness of the threads since the last mark that was written to the log.
     unreported: Mutex<Lateness>,
 }
 
-/// How late the threads' timers were in some time: see [`HopHealth`].
+/// How late the timers of the threads were in an interval: see [`HopHealth`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Lateness {
     turns: u64,

@@ -1,5 +1,5 @@
-//! The reachability check: whether the target can be reached at all. The first sessions of a run show that: the
-//! listener would count an extra connection (M29b).
+//! The reachability check: whether the target can be reached at all. The first sessions of a run show whether it can.
+//! There is no extra connection for this check, because the listener would count the connection (M29b).
 //!
 //! # Decisions
 //! - The first connection attempt that ends decides, no matter on which thread. A connection that is reset was accepted
@@ -102,8 +102,9 @@ pub fn check_target(plan: &Plan) -> Result<(), RunError> {
     }
 }
 
-/// Checks whether the listener is still there after the load: it accepts the connection, and greets or closes it unless
-/// TLS comes first. A failure of this machine decides nothing.
+/// Checks whether the listener is still there after the load: whether it accepts a connection, and then sends a greeting
+/// or closes the connection. If TLS comes first, an accepted connection is enough. After a failure of this machine the
+/// result is true.
 pub(super) fn still_listens(connector: &Connector) -> bool {
     let script = &connector.plan().script;
     let patience = script.timeouts.greeting.min(LAST_PATIENCE);

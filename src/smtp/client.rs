@@ -7,8 +7,9 @@
 //! - A reply is not an error: 4yz and 5yz end a step, and the owner gets the event. Only a dialogue that is out of step
 //!   ends the session (malformed replies, unasked replies, 421, time-outs).
 //! - The time of a step begins when its group of pipelined commands is written, so all steps of a group begin at the
-//!   same moment. Its time-out counts from the last progress (a reply, or bytes that the kernel took). Otherwise slow
-//!   replies to the first commands of a group would time out the last one (RFC 5321 4.5.3.2 has no groups).
+//!   same moment. Its time-out counts from the last progress: a reply, a write, or the time at which the kernel has
+//!   taken all bytes of a write. Otherwise slow replies to the first commands of a group would time out the last one
+//!   (RFC 5321 4.5.3.2 has no groups).
 //! - Data that was read before a command was written cannot be its reply. All complete replies of a read are processed
 //!   before anything is written. A reply without an outstanding command puts the session out of step, and so does a
 //!   reply whose first part was read before the command was written. A session out of step accepts no further message.

@@ -64,8 +64,8 @@ pub struct Manners {
     pub trickle: Option<u32>,
 }
 
-/// How long each step may take (RFC 5321 4.5.3.2). The time of a step counts from its last progress: a reply, or bytes
-/// that the kernel took.
+/// How long each step may take (RFC 5321 4.5.3.2). The time of a step counts from its last progress: a reply, a write,
+/// or the time at which the kernel has taken all bytes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Name resolution and connect.

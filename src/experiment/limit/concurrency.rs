@@ -296,7 +296,7 @@ impl HeldSessions<'_, '_> {
         }
         let ways: Vec<ProbeOptions> = (self.asked..self.asked + count).map(|n| self.way(n)).collect();
         let (mut inside, mut refused) = (0, None);
-        // After a refusal no more sessions are opened, because each one without an answer takes the longest wait.
+        // After a refusal no more sessions are opened: each opening that gets no answer lasts until its time-out.
         for few in ways.chunks(at_once.max(CHUNK)) {
             self.asked += few.len() as u64;
             for opened in self.prober.probes.open_by(few, at_once) {
@@ -358,8 +358,8 @@ impl HeldSessions<'_, '_> {
         Ok(())
     }
 
-    /// Whether as many sessions stay open without a refusal: idle for `quiet`, and then for `signs` NOOPs. If sessions end
-    /// without a refusal, too, the refusal is not the reason. `None`: fewer sessions are served.
+    /// Whether `served` sessions stay open while no session is refused: first idle for `quiet`, and then for `signs` NOOPs.
+    /// If they end without a refusal, too, the refusal is not the reason. `None`: the listener now serves fewer sessions.
     fn live_alone(&mut self, served: u64, quiet: Duration, signs: u32) -> Probed<Option<bool>> {
         self.empty();
         self.prober.settle();

@@ -23,8 +23,8 @@ pub(super) fn is_behind_relay(profile: &Profile) -> bool {
         .is_some_and(|receive| is_given(&receive.address) || is_given(&receive.deliveries))
 }
 
-/// Compiles the table. `mail` describes the messages that the receiver must recognise. It is `None` if this process
-/// sends none; then it listens even if a log is given.
+/// Compiles the table. `mail` describes the messages that the receiver must recognise. `mail` is `None` if this process
+/// sends no messages; then the receiver listens even if a log is given.
 ///
 /// # Errors
 /// The first fault in the table.

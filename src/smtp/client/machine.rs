@@ -108,8 +108,8 @@ impl<C: Content> Machine for Client<C> {
 
     #[inline]
     fn poll(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
-        // Without a held message, a silence on purpose or a pending end, the next event is reported before any other
-        // work.
+        // In most turns the next event can be reported at once. A held message, a silence on purpose and a pending end
+        // need other work first.
         let is_plain = self.held.is_none() && self.silent_until.is_none() && !self.finishing;
         if is_plain && let Some(event) = self.events.pop_front() {
             return Need::Emit(event);

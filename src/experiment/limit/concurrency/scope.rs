@@ -31,8 +31,8 @@ pub(super) fn spread(prober: &Prober<'_>, count: u64) -> Vec<u64> {
 }
 
 impl HeldSessions<'_, '_> {
-    /// Finds out which clients the limit counts, from the results of other clients and from the reply. Returns whether the
-    /// limit is another one than the searched limit.
+    /// Finds out which clients the limit counts, from the results of other clients and from the reply. Returns true if
+    /// another limit is enforced before the searched limit.
     pub(super) fn scope(
         &mut self,
         kind: LimitKind,
