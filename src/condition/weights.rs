@@ -7,8 +7,8 @@
 //! # Decisions
 //! - A weight belongs to a feature: a word, a pair of words, a concept, a code or a step. It never belongs to a reply
 //!   or a server. A pair of words counts only if two servers use it.
-//! - Without a word of a large weight, or with a single such word beside an enhanced code, the result of the rules
-//!   stays.
+//! - The result of the rules stays if no word has a large weight, or if only one word has and the reply has an enhanced
+//!   code with a meaning.
 
 use std::cmp::Ordering;
 use std::sync::{LazyLock, OnceLock};
