@@ -126,9 +126,9 @@ pub struct Counts {
     pub backoffs: u64,
     /// Failures of this machine (descriptors, ports, buffers, memory).
     pub own_failures: u64,
-    /// Recipients whose RCPT was answered with 2yz.
+    /// Recipients that a 2yz reply accepted: the reply to RCPT, or with LMTP the reply to the content.
     pub recipients_accepted: u64,
-    /// Recipients whose RCPT was answered otherwise.
+    /// Recipients that another reply refused: a reply to RCPT, or with LMTP to the content.
     pub recipients_refused: u64,
     /// Accepted recipients whose delivery a receiver behind the relay awaits.
     pub awaited: u64,
@@ -197,8 +197,8 @@ impl AddAssign<&Counts> for Counts {
     }
 }
 
-/// The number of rows of conditions in a phase from which on new rows are counted without their reply codes. A listener
-/// that always sends new codes must not fill the memory.
+/// Once a phase has this many rows of conditions, new rows are counted without their reply codes. A listener that always
+/// sends new codes must not fill the memory.
 const MOST_ROWS: usize = 1000;
 /// The length to which a sample is cut, in bytes.
 const SAMPLE: usize = 4096;
