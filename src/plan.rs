@@ -172,7 +172,7 @@ impl fmt::Display for Reconnect {
         if first < max && factor > 1.0 {
             write!(
                 f,
-                " ({factor} times as long after each further one, up to {max:?}; a served session ends it)"
+                " ({factor} times as long after each further failure, up to {max:?}; a served session resets it)"
             )?;
         }
         f.write_str(", then one session at a time")

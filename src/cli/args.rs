@@ -198,7 +198,7 @@ Examples:
   smtpress listen --bind 127.0.0.1:0 -z 60s --set listener.max_connections_per_host=50
   smtpress listen profiles/cisco-listener.toml")]
     Listen(ListenArgs),
-    /// Run only the receiver behind a relay; it writes what the relay delivers to a log, for a run
+    /// Run only the receiver behind a relay; it logs what the relay delivers, for a run
     #[command(after_help = receive::EXAMPLES)]
     Receive(Box<ReceiveArgs>),
     /// Check a profile, preview its schedule and list what it needs; sends nothing
@@ -229,7 +229,7 @@ Examples:
     Classify(ClassifyArgs),
     /// Print all conditions, and Cisco's list of bounces
     Codes(CodesArgs),
-    /// Prove on this machine that the measurements are true, and measure the speed of its generator
+    /// Prove on this machine that the measurements are true, and measure the speed of the generator
     Selftest(SelftestArgs),
     /// Print the JSON Schema of a profile, a result or a comparison
     Schema {
@@ -237,7 +237,7 @@ Examples:
         #[arg(value_enum, value_name = "profile|result|compare")]
         of: SchemaOf,
     },
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completions {
         /// bash, elvish, fish, powershell or zsh
         #[arg(value_enum)]
@@ -351,7 +351,7 @@ pub struct LoadArgs {
     /// Receive what the relay delivers at this address, and match it
     #[arg(long, value_name = "ADDR", help_heading = "Load")]
     pub receive: Vec<String>,
-    /// Or read a log of `smtpress receive`; its clock: --clock-probe
+    /// Or match a log of `smtpress receive`; --clock-probe asks for its clock
     #[arg(long, value_name = "FILE", help_heading = "Load")]
     pub deliveries: Vec<String>,
     /// How far the clock of the log's machine is ahead of this machine's: 1.2ms+-0.3ms

@@ -249,7 +249,7 @@ fn too_fast(plan: &crate::plan::Plan) -> Option<String> {
     let able = machine::generator_rate()?;
     (asked > 0.8 * able).then(|| {
         format!(
-            "the profile asks for {}, and the last selftest found this machine's generator in time up to {} only: expect an invalid run, or use more machines (--shard)",
+            "the profile asks for {}, and the last selftest found this machine's generator on time up to {} only: expect an invalid run, or use more machines (--shard)",
             format::rate(asked),
             format::rate(able)
         )

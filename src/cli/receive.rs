@@ -74,7 +74,7 @@ pub fn receive(args: &ReceiveArgs, screen: &Screen) -> Result<ExitCode, CommandE
             lost => format!("; {} that were answered are not in it", format::counted(lost, "message")),
         };
         let sentence = format!(
-            "{error}; the receiver ended, so that nothing more is answered and not written down: what the log holds stands, and a \
+            "{error}; the receiver ended, because it answers nothing that it cannot log: what the log holds is right, and a \
              run that joins it is invalid{left}"
         );
         CommandError::Failed(ExitCode::Fault, sentence)

@@ -118,13 +118,13 @@ fn close(held: bool, ceiling: Option<&Ceiling>, screen: &Screen) -> Result<(), C
     if let Some(ceiling) = ceiling {
         writeln!(
             out,
-            "rate      {} messages a second with 99 % of them started within {LAG_LIMIT} ms (p99 {}), listener on the same machine",
+            "rate      {} messages a second with 99 % of them started within {LAG_LIMIT} ms (lag p99 {}), listener on the same machine",
             format::count(ceiling.rate_per_s as u64),
             format::duration(ceiling.lag_p99_ms * 1e6),
         )?;
         writeln!(
             out,
-            "sessions  {} of {} open at once, {} of resident memory a session with both its ends",
+            "sessions  {} of {} open at once, {} of resident memory per session, client and listener together",
             format::count(ceiling.sessions),
             format::count(ceiling.sessions_asked),
             format::bytes(ceiling.bytes_per_session),

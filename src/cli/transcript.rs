@@ -191,7 +191,7 @@ const fn meaning(code: u16) -> Option<&'static str> {
         538 => "encryption is needed to authenticate so",
         550 => "refused: no such mailbox, no access, or policy",
         551 => "not local; try the address it names",
-        552 => "more than the storage or size allowed",
+        552 => "exceeds the storage or size allowed",
         553 => "this mailbox name is not allowed",
         554 => "refused",
         555 => "parameters of MAIL or RCPT not known",

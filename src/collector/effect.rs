@@ -196,7 +196,7 @@ impl Around<'_> {
     fn recovery(&self, good: Option<SliceIndex>, outage: Option<Outage>) -> EventRecovery {
         let reached = |at: Duration| at.saturating_sub(self.event);
         if self.before.accepted == 0 {
-            return EventRecovery::Unknown("nothing was accepted before it".to_owned());
+            return EventRecovery::Unknown("nothing was accepted before the event".to_owned());
         }
         match good {
             // A good window at the event itself means a recovery time of zero.
@@ -204,7 +204,7 @@ impl Around<'_> {
                 reached(slice_start(slice)).max(outage.map_or(Duration::ZERO, |outage| reached(outage.to))),
             ),
             None if !self.before.serves() => EventRecovery::Unknown(format!(
-                "only {} of {} arrivals were served before it; a recovery needs 99 %",
+                "only {} of {} arrivals were served before the event; a recovery needs 99 %",
                 self.before.served, self.before.offered
             )),
             None => EventRecovery::NotWithin(reached(slice_start(self.end)).saturating_sub(GOOD_FOR)),

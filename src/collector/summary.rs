@@ -339,7 +339,8 @@ fn without_options(phases: &[PhaseSummary]) -> Vec<String> {
                     are this machine's, not the listener's";
     let late_port = "sockets IP_BIND_ADDRESS_NO_PORT: each connection from one of `sources` takes a local port for all targets \
                      at once, so that ports run out early";
-    let watch = "sockets TCP keepalive or TCP_USER_TIMEOUT: held sessions whose host is gone are not told from silent ones";
+    let watch = "sockets TCP keepalive or TCP_USER_TIMEOUT: held sessions whose host is gone cannot be distinguished from \
+                 silent ones";
     [
         sentence(sum(|counts| counts.without_no_delay), no_delay),
         sentence(sum(|counts| counts.without_late_port), late_port),

@@ -147,7 +147,7 @@ impl CapacitySearch {
         };
         if let Some(receiver) = &prepared.compiled.receiver {
             view.narration.say(&format!(
-                "  what the relay hands on is taken at {}, and awaited for at most {} after each trial",
+                "  deliveries of the relay are received at {}, and awaited for at most {} after each trial",
                 receiver.places(),
                 format::seconds(receiver.drain.as_secs_f64())
             ));
@@ -283,7 +283,7 @@ fn trusted_rate(most: f64, signals: &Signals, narration: &MessageSink) -> Result
         return Ok(None);
     }
     narration.say(&format!(
-        "  this machine's generator is in time up to {}, and trusted up to {}",
+        "  this machine's generator is on time up to {}, and trusted up to {}",
         format::rate(able),
         format::rate(TRUSTED * able)
     ));

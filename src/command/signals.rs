@@ -140,7 +140,7 @@ impl Signals {
                             messages.say("smtpress: the run is over, its files are being written");
                         }
                         0 => {
-                            messages.say("smtpress: stopping: what is in progress may end; Ctrl-C again: stop now");
+                            messages.say("smtpress: stopping: what is in progress may end; Ctrl-C again stops at once");
                             ask.send_replace(Stop::Drain);
                         }
                         _ => {
@@ -171,7 +171,7 @@ impl Signals {
                 })
             {
                 messages.say(
-                    "smtpress: stopping, as the live page asks: what is in progress may end; Ctrl-C: stop now",
+                    "smtpress: stopping, as the live page asks: what is in progress may end; Ctrl-C stops at once",
                 );
             }
         };

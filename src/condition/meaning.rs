@@ -57,7 +57,7 @@ meanings! {
     // Messages.
     TooManyRecipients: "The message, or the session, has more recipients than the listener allows (RFC 5321 4.5.3.1.10; at least 100 must be allowed).",
         "Lower `recipients` in `[message]`, or raise the listener's limit.";
-    MessageSizeExceeded: "The message is larger than the listener allows: by the SIZE that MAIL declares (RFC 1870), or by its content.",
+    MessageSizeExceeded: "The message is larger than the listener allows: the size that MAIL declares (SIZE=, RFC 1870), or the size of its content.",
         "Lower `size` in `[message]`, or raise the listener's limit.";
     HeaderSizeExceeded: "The message's header has more bytes or more fields than the listener allows.",
         "Send fewer or shorter header fields (`headers`, `files`), or raise the limit.";

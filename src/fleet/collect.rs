@@ -1,4 +1,4 @@
-//! Reads what the NATS server holds of a run whose coordinator did not end it: counts by shard.
+//! Reads what the NATS server holds of a run that lost its coordinator: counts by shard.
 //!
 //! # Decisions
 //! - Nothing is judged: only the coordinator knew the number of shards and checked the objectives. The result is what

@@ -24,7 +24,7 @@ pub enum FleetError {
     Bus(#[from] BusError),
     /// Too few agents wait for work.
     #[error(
-        "{found} of {wanted} agents are there{beside}; start `smtpress agent` on the others, or ask for fewer with --agents"
+        "{found} of {wanted} agents are ready{beside}; start `smtpress agent` on the others, or ask for fewer with --agents"
     )]
     Few {
         /// The number of agents that wait.

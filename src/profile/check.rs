@@ -236,7 +236,11 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     events(plan, out)?;
     if let Some(receiver) = &compiled.receiver {
         let drain = Time(receiver.drain);
-        writeln!(out, "receive   {}, awaited for at most {drain} after the load", receiver.places())?;
+        writeln!(
+            out,
+            "receive   {}, deliveries awaited for at most {drain} after the load",
+            receiver.places()
+        )?;
     }
     if let Some(capacity) = &compiled.capacity {
         if !capacity.goals.is_empty() {
@@ -376,13 +380,13 @@ fn search(capacity: &CapacityPlan, is_behind_relay: bool, out: &mut impl io::Wri
         )?;
     }
     let grows = match (capacity.judges_backlog(), is_behind_relay) {
-        (false, _) => "where a goal is missed",
-        (true, false) => "where a goal is missed, or the backlog grows by more than 1 % of the load",
+        (false, _) => "if a goal is missed",
+        (true, false) => "if a goal is missed, or the backlog grows by more than 1 % of the load",
         (true, true) => {
-            "where a goal is missed, the backlog or the relay's queue grows by more than 1 % of the load, or less than 99 % is accepted"
+            "if a goal is missed, the backlog or the relay's queue grows by more than 1 % of the load, or less than 99 % is accepted"
         }
     };
-    writeln!(out, "  missed    {grows}")?;
+    writeln!(out, "  too high  {grows}")?;
     let deliveries: Vec<&str> = capacity.deliveries.iter().map(|one| one.expr.text.as_str()).collect();
     if !deliveries.is_empty() {
         writeln!(out, "  delivered {}, of each trial", deliveries.join(", "))?;

@@ -93,7 +93,7 @@ impl Quantity for Time {
         if let Some(unit) =
             units.find(|u| !matches!(*u, "ns" | "us" | "µs" | "ms" | "s" | "m" | "min" | "h" | "d"))
         {
-            return Err(wrong(&format!("has a unit that is no time: \"{unit}\"")));
+            return Err(wrong(&format!("has an unknown unit of time: \"{unit}\"")));
         }
         let time = humantime::parse_duration(plain).map_err(|_| wrong("is no duration"))?;
         if time > LONGEST {
@@ -257,7 +257,7 @@ impl Quantity for Rate {
             return Err(wrong("is negative"));
         }
         let Some((amount, per)) = text.split_once('/') else {
-            return Err(wrong("does not say per which time"));
+            return Err(wrong("has no unit of time"));
         };
         let per = match per.trim() {
             "s" | "sec" => Per::Second,

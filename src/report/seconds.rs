@@ -32,7 +32,10 @@ pub const CONDITIONS: &str = "conditions.csv";
 #[derive(Debug, thiserror::Error)]
 pub enum SecondsError {
     /// A file cannot be opened or read.
-    #[error("failed to read {}: {source}; give the whole run directory, as smtpress wrote it", path.display())]
+    #[error(
+        "failed to read {}: {source}; give the whole directory that `smtpress run` wrote; a search has no time series",
+        path.display()
+    )]
     File {
         /// The file.
         path: PathBuf,

@@ -329,7 +329,7 @@ pub static TABLE: &[MetricFamily] = &[
         "smtpress_run_elapsed",
         Some(MetricUnit::Seconds),
         MetricKind::Gauge,
-        "How far the run is, as these values stand.",
+        "The time of the run at which these values were taken.",
     )
     .labels(&[], Read::Own(|metrics| vec![MetricSample::number(metrics.at.as_secs_f64())])),
     MetricFamily::new(
@@ -353,7 +353,7 @@ pub static TABLE: &[MetricFamily] = &[
     ),
     MetricFamily::count(
         "smtpress_arrivals_scheduled",
-        "Arrivals that became due, of the phase's unit.",
+        "Arrivals that were scheduled, of the phase's unit.",
         |counts| counts.scheduled,
     ),
     MetricFamily::count("smtpress_arrivals_started", "Arrivals that started.", |counts| counts.started),
@@ -380,18 +380,18 @@ pub static TABLE: &[MetricFamily] = &[
         "smtpress_conditions",
         None,
         MetricKind::Counter,
-        "What failures and expected refusals meant, where they showed, and how what met them ended.",
+        "Failures and expected refusals, by condition, step, reply code and outcome.",
     )
     .labels(&["phase", "step", "condition", "group", "code", "outcome"], Read::Own(conditions)),
     MetricFamily::count("smtpress_sessions_opened", "Connections tried.", |counts| counts.opened),
     MetricFamily::count(
         "smtpress_sessions_established",
-        "Sessions that got as far as being able to send.",
+        "Sessions that became ready to send a message.",
         |counts| counts.established,
     ),
     MetricFamily::count(
         "smtpress_sessions_refused",
-        "Sessions that did not get so far, through no failure of the generator.",
+        "Sessions that did not become ready to send, without a failure of the generator.",
         |counts| counts.refused,
     ),
     MetricFamily::count(
@@ -438,7 +438,7 @@ pub static TABLE: &[MetricFamily] = &[
     MetricFamily::state("smtpress_in_flight", "Arrivals that are started and not ended.", |state| {
         state.in_flight
     }),
-    MetricFamily::state("smtpress_waiting", "Arrivals that are due and wait for a session.", |state| {
+    MetricFamily::state("smtpress_waiting", "Scheduled arrivals that wait for a session.", |state| {
         state.waiting
     }),
     MetricFamily::state("smtpress_retrying", "Messages that wait for their next attempt.", |state| {
@@ -493,12 +493,12 @@ pub static TABLE: &[MetricFamily] = &[
     ),
     MetricFamily::durations(
         "smtpress_wait",
-        "How long a due arrival waited for a free session.",
+        "How long a scheduled arrival waited for a free session.",
         Metric::Wait,
     ),
     MetricFamily::durations(
         "smtpress_setup",
-        "How long the session took that was opened for an arrival; 0 if it met an open one.",
+        "How long it took to open a session for an arrival; 0 if a session was open.",
         Metric::Setup,
     ),
     MetricFamily::durations(

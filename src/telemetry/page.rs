@@ -83,8 +83,9 @@ fn head(result: &RunResult, own: Head, progress: RunProgress) -> Head {
         }
         None => "No measured arrival has started.".to_owned(),
     };
-    let warn =
-        |(reason, words): &(String, String)| format!("Ended now it would be invalid, {reason}: {words}");
+    let warn = |(reason, words): &(String, String)| {
+        format!("If it ended now, the run would be invalid, {reason}: {words}")
+    };
     Head {
         word: Cell::words(word),
         sentence,

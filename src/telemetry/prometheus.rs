@@ -140,7 +140,7 @@ async fn wait(
     let waits = humantime::format_duration(linger);
     if scraped() != Scraped::Final && !linger.is_zero() {
         say(&format!(
-            "smtpress: the final metrics wait up to {waits} for a scrape of {place}; Ctrl-C: no longer"
+            "smtpress: the final metrics wait up to {waits} for a scrape of {place}; Ctrl-C ends the wait"
         ));
         timeout(linger, shared.seen.notified()).await.ok();
     }

@@ -312,7 +312,7 @@ fn row(
         let change = measure.shown(middle);
         row.change = Some(ChangeInterval { middle: change, low: f64::NAN, high: f64::NAN });
         row.why = Some(format!(
-            "a run is shorter than {} s: too short to be compared alone",
+            "a run is shorter than {} s: too short with fewer than {ENOUGH_RUNS} runs a side",
             ENOUGH_BLOCKS as u64 * BLOCK.as_secs()
         ));
         return Ok(row);

@@ -229,7 +229,7 @@ impl Evidence {
             Subject::Latency(..) => (self.own.as_ref().map_or(0, |hist| hist.count()), ends),
         };
         match expr.aggregate {
-            Aggregate::Share if all == 0 => Answer::no_data("nothing to have a share of"),
+            Aggregate::Share if all == 0 => Answer::no_data("no arrivals to take a share of"),
             Aggregate::Share => {
                 let share = count as f64 / all as f64;
                 compare(expr, share, share, |share| format!("{} %", decimals(share * 100.0, 4)))

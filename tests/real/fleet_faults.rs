@@ -46,7 +46,7 @@ fn an_agent_that_is_killed_before_the_load_ends_the_run_before_it() {
     assert_no_false_pass(&ended);
     assert_ne!(ended.code, 0, "{}", ended.said);
     if ended.code == 3 {
-        assert!(ended.said.contains("2 of 3 agents are there") || ended.said.contains("no load was started"));
+        assert!(ended.said.contains("2 of 3 agents are ready") || ended.said.contains("no load was started"));
     }
 }
 

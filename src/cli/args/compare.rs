@@ -11,7 +11,8 @@ Examples:
   smtpress compare monday --against tuesday
   smtpress compare base-1 base-2 base-3 base-4 base-5 --against new-1 new-2 new-3 new-4 new-5
   smtpress compare base-* --against new-* --metric 'response p99' --markdown >> $GITHUB_STEP_SUMMARY
-  smtpress compare --interleave 5 mx.toml --target smtp://127.0.0.1:2525 --candidate smtp://127.0.0.1:2626 --html compared.html
+  smtpress compare --interleave 5 mx.toml --target smtp://127.0.0.1:2525 \\
+    --candidate smtp://127.0.0.1:2626 --html compared.html
 
 Exit codes: 0 improved or equivalent, 99 regressed, 5 inconclusive, 2 not comparable.
 With --interleave also: 3 a target is not reached, 98 no run of a side is valid, 105 interrupted; what was run is kept.";

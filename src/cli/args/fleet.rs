@@ -81,7 +81,7 @@ pub enum FleetCommand {
     Limit(Box<FleetLimitArgs>),
     /// List the agents and what they do
     Status(FleetStatusArgs),
-    /// Print what the NATS server holds of a run whose coordinator did not end it
+    /// Print what the NATS server holds of a run that lost its coordinator
     Collect(FleetCollectArgs),
     /// Make a configuration of nats-server with TLS, and credentials for agents and coordinator
     Init(FleetInitArgs),

@@ -167,12 +167,13 @@ fn own_resource(tally: &PhaseTally) -> FoundReason {
             )
         } else if alone(Condition::NoSourceAddress) {
             format!(
-                "our own machine has no address from which the target can be reached: {what}; give it one of the target's \
-                 family, or name another target"
+                "the generator's machine has no address from which the target can be reached: {what}; give it one of the \
+                 target's family, or name another target"
             )
         } else {
             format!(
-                "our own machine ran out of something: {what}; raise its limits (`smtpress check` says what the profile needs)"
+                "the generator's machine ran out of something: {what}; raise its limits (`smtpress check` says what the \
+                 profile needs)"
             )
         };
         (Code::OwnResource, sentence)
@@ -183,8 +184,8 @@ fn generator_cpu(measured: &Measured, index: usize) -> FoundReason {
     let share = *measured.health.cpu_saturated.get(index)?;
     (share > SATURATED).then(|| {
         let sentence = format!(
-            "our threads used more than 85 % of their CPU in {:.0} % of its seconds, 5 % are allowed; lower the load, give \
-             the generator more threads, or run it on a machine of its own",
+            "the generator's threads used more than 85 % of their CPU in {:.0} % of the seconds, 5 % are allowed; lower \
+             the load, give the generator more threads, or run it on a machine of its own",
             share * 100.0
         );
         (Code::GeneratorCpu, sentence)

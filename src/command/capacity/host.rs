@@ -261,7 +261,7 @@ impl LocalHost<'_> {
             format::share(missed, record.scheduled)
         );
         for (name, growth) in record.grown() {
-            line.push_str(&format!("; {name} +{}", describe::in_words(&growth)));
+            line.push_str(&format!("; {name} grew by {}", describe::in_words(&growth)));
         }
         if let Some(delivery) = &record.delivery {
             line.push_str(&format!("; {} queued at the end", format::count(delivery.queued_at_end)));

@@ -112,11 +112,16 @@ pub fn bound_by(capacity: &CapacityPlan, state: &SearchState, goal: usize) -> Op
     };
     Some(match (slow, failed) {
         (_, 0) => {
-            format!("time: the bad arrivals at {load} were accepted too late for {objective}")
+            format!(
+                "time: the arrivals that missed the goal at {load} were accepted, but too late for {objective}"
+            )
         }
-        (0, _) => format!("failures: the bad arrivals at {load} were not accepted, mostly {why}"),
+        (0, _) => {
+            format!("failures: the arrivals that missed the goal at {load} were not accepted, mostly {why}")
+        }
         _ => format!(
-            "both: of the bad arrivals at {load}, {} were too slow for {objective}, and {} were not accepted, mostly {why}",
+            "both: of the arrivals that missed the goal at {load}, {} were too slow for {objective}, and {} were not \
+             accepted, mostly {why}",
             share(slow),
             share(failed),
         ),

@@ -136,7 +136,7 @@ pub(super) fn bare(
     match refused {
         0 => {
             result.not_reached(1);
-            result.remark("accepted: whether it was repaired shows in the mailbox only");
+            result.remark("accepted: only the delivered message shows whether the listener repaired it");
         }
         _ if refused == result.looked => result.exactly(0),
         _ => {
@@ -191,7 +191,9 @@ pub(super) fn smuggled(prober: &mut Prober<'_>, end: &[u8], result: &mut LimitRe
         2 if replies.len() <= 2 => {
             result.exactly(0);
             result.verdict = LimitVerdict::Found;
-            result.remark("not an end: all of it was accepted as one message");
+            result.remark(
+                "not an end of the content: all of it was accepted as one message, and none was smuggled in",
+            );
         }
         2 => {
             prober.shown_with(result, Step::Body, &outcome.event, closed);

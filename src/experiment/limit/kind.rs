@@ -216,7 +216,7 @@ const TABLE: &[KindRow] = &[
     rule(ProtocolRule::MailBeforeHello, "rule.mail-before-hello", "MAIL before HELO or EHLO"),
     rule(ProtocolRule::MailTwice, "rule.mail-twice", "MAIL within a transaction"),
     rule(ProtocolRule::HelloWithoutName, "rule.hello-without-name", "EHLO without a name"),
-    rule(ProtocolRule::HelloTooLong, "rule.hello-too-long", "EHLO with a name of 300 bytes"),
+    rule(ProtocolRule::HelloTooLong, "rule.hello-too-long", "EHLO with a name of 315 bytes"),
     rule(ProtocolRule::AuthTwice, "rule.auth-twice", "AUTH after a login").only(Applies::LoggedIn),
     rule(ProtocolRule::StarttlsTwice, "rule.starttls-twice", "STARTTLS within TLS").only(Applies::Encrypted),
     rule(ProtocolRule::UnknownCommand, "rule.unknown-command", "a command that does not exist"),

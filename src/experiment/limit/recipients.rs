@@ -24,8 +24,8 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
             if result.closed == Some(false) {
                 let sent = prober.finish_message(session).is_ok();
                 result.remark(match sent {
-                    true => "the message was accepted for the recipients that were",
-                    false => "the message was accepted for no recipient, although some recipients were",
+                    true => "the message was accepted for the recipients that were accepted at RCPT",
+                    false => "the message was accepted for no recipient, although some were accepted at RCPT",
                 });
                 result.inside_alive = Some(sent && prober.is_alive(session));
             }

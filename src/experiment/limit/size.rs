@@ -458,7 +458,7 @@ fn path(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> P
             Ok(SizeOutcome::Refused(Step::Rcpt, outcome))
         }
     })?;
-    result.remark("RFC 5321 4.5.3.1 requires 256 octets, of which 64 in front of the @");
+    result.remark("RFC 5321 4.5.3.1 requires at least 256 octets, 64 of them before the @");
     is_of_line(prober, result)
 }
 

@@ -69,7 +69,9 @@ fn nothing_to_do(document: &Document, profile: &Profile) -> ProfileFault {
     let remedy = match profile.limits().is_empty() {
         true => phase.to_owned(),
         false => {
-            format!("`smtpress limit` checks its limits, with --plan without a connection; for a run {phase}")
+            format!(
+                "`smtpress limit` tests the limits of this profile (with --plan it opens no connection); for a run {phase}"
+            )
         }
     };
     ProfileFault::new("there is no phase, so there is nothing to do", remedy, document.end())
@@ -340,11 +342,9 @@ impl PhaseReader<'_> {
             (None | Some(Level::Sessions(Count(0))), _) => Ok(0.0),
             (Some(Level::Rate(value)), true) => Ok(value.hertz()),
             (Some(Level::Sessions(Count(value))), false) => Ok(value as f64),
-            (Some(level), true) => Err(self.error(
-                key,
-                format!("{level} does not say per which time"),
-                "write a rate such as \"50/s\"",
-            )),
+            (Some(level), true) => {
+                Err(self.error(key, format!("{level} has no unit of time"), "write a rate such as \"50/s\""))
+            }
             (Some(level), false) => Err(self.error(
                 key,
                 format!("\"{level}\" is a rate, not a number of sessions"),

@@ -237,7 +237,7 @@
     words.className = "more";
     plot.parentElement.querySelector("figcaption").append(words);
     words.append(" " + what + ", " + (step_s > 1 ? "taken over " + at(step_s) + " each. " : "second by second. ")
-      + "A point is missing where too few values lie behind it: p90 needs 44, p99 459.");
+      + "A point is missing where there are too few values: p90 needs 44, p99 needs 459.");
     return overTime(plot, [t, positive(own.max), positive(own.p99), positive(own.p90), positive(own.p50), ...more.map((one) => one[0])], [
       line("max", "c5", duration, { width: 1 }), line("p99", "c4", duration), line("p90", "c9", duration), line("p50", "c1", duration), ...more.map((one) => one[1])],
       { scales: { y: decades }, axes: times(label),
@@ -255,7 +255,7 @@
       { scales: { y: fromZero }, axes: amounts("a second") }),
 
     occupancy: (plot) => overTime(plot, [series.t, series.sessions, series.in_flight, series.waiting], [
-      line("open sessions", "c1", count), line("arrivals under way", "c2", count), line("waiting", "c4", count)],
+      line("open sessions", "c1", count), line("arrivals in flight", "c2", count), line("waiting", "c4", count)],
       { scales: { y: fromZero }, axes: amounts("at once") }),
 
     attempts: (plot) => overTime(plot, [series.t, series.started, series.started.map((v, i) => v + series.retries[i]), series.attempts_failed], [
@@ -333,7 +333,7 @@
           cursor: { drag: { x: true, y: false }, focus: { prox: -1 } },
           scales: { x: { ...log, time: false }, y: decades },
           axes: [axis({ values: (u, splits) => splits.map((x) => (isDecade(x) ? label(x) : "")), size: 28,
-            label: "so many were not slower", labelSize: 18, grid: { stroke: color("grid"), width: 1, filter: onlyDecades }, ticks: { stroke: color("line"), size: 4, filter: onlyDecades } }), ...times("")],
+            label: "share of arrivals that were not slower", labelSize: 18, grid: { stroke: color("grid"), width: 1, filter: onlyDecades }, ticks: { stroke: color("line"), size: 4, filter: onlyDecades } }), ...times("")],
           series: [{ label: "not slower", value: told((x) => (x === 1 ? "least" : Number((100 * (1 - 1 / x)).toPrecision(6)) + " %")) },
             line("response", "c1", duration, { points: { show: false } }), line("service", "c8", duration, { dash: [6, 4], points: { show: false } })],
         }, [spectrum.x, positive(spectrum.response), spectrum.service.length ? positive(spectrum.service) : spectrum.x.map(() => null)], plot);

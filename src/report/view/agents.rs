@@ -13,8 +13,8 @@ pub fn section(result: &RunResult) -> Section {
     Section {
         id: "agents",
         title: "Agents".to_owned(),
-        lead: "The machines that shared the load. Each started within its bound of the common start; where one is lost, or its \
-               generator could not keep up, the whole run is invalid.",
+        lead: "The machines that shared the load. `start within` bounds how far from the common start an agent \
+               started. If an agent is lost, or its generator could not keep up, the whole run is invalid.",
         blocks,
         ..Section::default()
     }

@@ -26,7 +26,7 @@ pub fn sections(result: &RunResult) -> Vec<Section> {
             id: "trials",
             title: "Trials".to_owned(),
             remark: "by load; response times of accepted arrivals".to_owned(),
-            lead: "",
+            lead: "Needs, after a growth, is how long a trial must be to decide whether the backlog or the queue grows.",
             blocks: by_load,
         },
         Section {
@@ -75,7 +75,7 @@ fn details(capacity: &Capacity, goal: &CapacityGoal) -> Vec<String> {
         let time = |ns: Option<u64>| ns.map_or("n/a".to_owned(), |ns| format::duration(ns as f64));
         let share = goal.lower.map_or(at.share, |lower| at.load / lower);
         details.push(format!(
-            "at {} of it ({}) p50 {}, p99 {}",
+            "at {} of the lower bound ({}) p50 {}, p99 {}",
             format::percent(share),
             load(capacity, at.load),
             time(at.p50_ns),
@@ -119,7 +119,7 @@ fn by_load(capacity: &Capacity) -> ReportTable {
         ]);
     }
     columns.extend(capacity.goals.iter().map(|goal| Column::words(&goal.name)));
-    columns.extend([Column::words("for").yields(2), Column::number("sessions at most").at(Visibility::Page)]);
+    columns.extend([Column::words("why").yields(2), Column::number("sessions at most").at(Visibility::Page)]);
     let mut table = ReportTable::new(columns);
     let mut trials: Vec<_> = capacity.trials.iter().enumerate().collect();
     trials

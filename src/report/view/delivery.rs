@@ -186,7 +186,7 @@ fn silence(delivery: &StoredDelivery) -> String {
             };
             format!("the last message came out {} before the end of the wait{more}", format::seconds(silent))
         }
-        None => "nothing ever came out".to_owned(),
+        None => "no message came out of the relay".to_owned(),
     }
 }
 
@@ -204,13 +204,13 @@ fn notes(result: &RunResult, delivery: &StoredDelivery) -> Vec<SectionPart> {
             let ahead = if ahead_s < 0.0 { "behind" } else { "ahead of" };
             let (offset, bound) = (format::seconds(ahead_s.abs()), format::seconds(bound_s));
             let text = format!(
-                "the receiver's clock is {offset} {ahead} ours, +- {bound} as measured: each time of the relay may be off by that bound"
+                "the receiver's clock is {offset} {ahead} this machine's, +- {bound} as measured: each time of the relay may be off by that bound"
             );
             note(text, Tone::Quiet);
         }
         Some(StoredClock::Unknown) => note(
             "the clock of the receiver is not this machine's and its offset is unknown: there are counts and no times; --clock-probe ADDR \
-             asks for it, --clock-offset 1.2ms+-0.3ms tells it"
+             asks for it, --clock-offset 1.2ms+-0.3ms gives it"
                 .to_owned(),
             Tone::Warning,
         ),

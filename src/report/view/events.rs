@@ -21,9 +21,9 @@ pub fn section(result: &RunResult) -> Section {
     Section {
         id: "events",
         title: "Events".to_owned(),
-        lead: "Commands that ran during the load. The outage is the time from the first to the last failed arrival; recovered \
-               is the listener when, for five seconds, it accepted 99 % of what was offered and its p99 was within 1.5 times \
-               that from before (or 10 ms above it).",
+        lead: "Commands that ran during the load. The outage is the time from the first to the last failed arrival. The \
+               listener has recovered when, for five seconds, it accepted 99 % of what was offered and its p99 was within 1.5 \
+               times the p99 before the event (or 10 ms above it).",
         blocks,
         ..Section::default()
     }
@@ -180,7 +180,7 @@ fn sides(result: &RunResult) -> ReportTable {
     };
     let counts: Vec<SideCount> = COUNTS.into_iter().filter(has).collect();
     let columns =
-        [Column::words("event").grouped(), Column::words("due"), Column::words("from .. to").yields(3)];
+        [Column::words("event").grouped(), Column::words("scheduled"), Column::words("from .. to").yields(3)];
     let mut table =
         ReportTable::new(columns.into_iter().chain(counts.iter().map(|(name, ..)| Column::number(name))));
     for (i, event, effect) in with_effect(result) {

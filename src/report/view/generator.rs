@@ -11,7 +11,7 @@ pub fn section(result: &RunResult) -> Section {
     let own = &result.generator;
     let mut table = ReportTable::of_facts();
     let at = |field: &str| format!("/generator/{field}");
-    let late = "the lateness of its threads' loops; late threads measure themselves";
+    let late = "how late the loops of its threads ran; a late loop measures its own delay";
     for (what, ns, field, meaning) in [
         ("lag p99", own.lag_p99_ns, "lag_p99_ns", "how late the generator started arrivals"),
         ("loop delay p99", own.loop_delay_p99_ns, "loop_delay_p99_ns", late),
@@ -38,7 +38,7 @@ pub fn section(result: &RunResult) -> Section {
         let drift = Cell::duration(own.clock_drift_ns, at("clock_drift_ns"));
         detail("clock drift", drift, "between wall clock and monotonic clock");
     }
-    let share = "the mean share of its threads' CPU; near 100 % it measures itself";
+    let share = "the mean share of CPU that its threads used; near 100 % it measures itself";
     table.fact("CPU", Cell::number(amounts::cpu(own)), share);
     for (what, cell, meaning) in [
         ("descriptors", Cell::count(own.peak_descriptors, at("peak_descriptors")), "open at once, at most"),
@@ -66,7 +66,8 @@ pub fn section(result: &RunResult) -> Section {
     Section {
         id: "generator",
         title: "Generator".to_owned(),
-        lead: "A generator that is late or runs out of something measures itself; then the run is invalid.",
+        lead: "A generator that is late or runs out of a resource measures itself and not the listener; then the run is \
+               invalid.",
         blocks: vec![SectionPart::Facts(table)],
         ..Section::default()
     }

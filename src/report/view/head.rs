@@ -111,8 +111,10 @@ fn kept_up(result: &RunResult) -> String {
              time, and it used {cpu} of its CPU.",
             format::duration(lag as f64)
         ),
-        None if !is_search => "The measurement is valid, but no arrival started.".to_owned(),
-        None => "The results are valid: trials that the load generator limited are not counted.".to_owned(),
+        None if !is_search => "The measurement is valid, but no measured arrival started.".to_owned(),
+        None => {
+            "The results are valid: measurements that the load generator limited are not counted.".to_owned()
+        }
     }
 }
 

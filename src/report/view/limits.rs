@@ -36,7 +36,7 @@ pub fn section(result: &RunResult) -> Section {
         id: "limits",
         title: "Limits".to_owned(),
         remark: tally(&result.limits),
-        lead: "Served is the largest number that was still served; one more met the limit.",
+        lead: "Served is the largest number that was still served; one more was refused.",
         blocks: table.block().into_iter().collect(),
     }
 }
@@ -76,8 +76,8 @@ fn details(limit: &StoredLimit) -> Vec<String> {
     };
     details.extend(
         match (limit.closed, limit.code) {
-            (Some(true), Some(_)) => Some("the connection was closed with it"),
-            (Some(false), Some(421)) => Some("the connection was NOT closed with it"),
+            (Some(true), Some(_)) => Some("the connection was closed after this reply"),
+            (Some(false), Some(421)) => Some("the connection was NOT closed after this reply"),
             _ => None,
         }
         .map(str::to_owned),

@@ -28,7 +28,7 @@ pub fn section(result: &RunResult) -> Section {
         title: "Load".to_owned(),
         remark: format::harmless(&remark),
         lead: "Offered is what was scheduled, started what did start, accepted what the listener took: its 250 after the \
-               final dot was read.",
+               final dot was read. Accepted later is after the window of the phase, and in no rate.",
         blocks,
     }
 }
@@ -44,7 +44,7 @@ fn table(result: &RunResult, several: bool) -> ReportTable {
         Column::number("accepted"),
     ];
     columns.extend(is_shed.then(|| Column::number("shed")));
-    let details = ["accepted after the window", "sessions opened", "most open at once", "sent", "received"];
+    let details = ["accepted later", "sessions opened", "open at most", "sent", "received"];
     columns.extend(details.map(|title| Column::number(title).at(Visibility::Page)));
     let mut table = ReportTable::new(columns);
     for (i, phase) in result.phases.iter().enumerate() {
@@ -122,7 +122,7 @@ fn drained(phase: &StoredPhase) -> Option<String> {
             started => format!("{} started and ", format::count(started)),
         };
         let accepted = format::count(drained.accepted);
-        format!("{late}{accepted} accepted after the window, within {}", format::seconds(drained.s))
+        format!("{late}{accepted} accepted up to {} after the window", format::seconds(drained.s))
     })
 }
 

@@ -67,7 +67,7 @@ pub fn section(result: &RunResult) -> Section {
     Section {
         id: "outcomes",
         title: "Outcomes".to_owned(),
-        lead: "Every scheduled arrival is in exactly one column.",
+        lead: "Every scheduled arrival has exactly one outcome.",
         blocks,
         ..Section::default()
     }

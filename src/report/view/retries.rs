@@ -133,7 +133,7 @@ fn notes(phase: &StoredPhase, retry: &StoredRetry) -> Vec<SectionPart> {
         true => {
             let (started, retries) = (format::count(phase.started), format::count(retry.retries));
             let text = format!(
-                "{name}: {attempts} attempts = {started} first ones + {retries} retries; they ended {}",
+                "{name}: {attempts} attempts = {started} first attempts + {retries} retries; outcomes: {}",
                 words.join(", ")
             );
             Note::everywhere(text, Tone::Quiet)

@@ -78,7 +78,7 @@ fn came_out(i: usize, delivery: &StoredPhaseDelivery) -> Vec<Cell> {
     let more = [
         (delivery.missing, "missing"),
         (delivery.bounced, "bounced"),
-        (delivery.duplicated, "doubled"),
+        (delivery.duplicated, "duplicated"),
         (delivery.altered, "altered"),
     ];
     for (count, what) in more.into_iter().filter(|(count, _)| *count > 0) {
@@ -103,7 +103,7 @@ fn outcome(result: &RunResult, i: usize, phase: &StoredPhase) -> Vec<Cell> {
     if let Some(retry) = &phase.retry {
         let first = retry.messages.iter().find(|row| row.attempts == 1).map_or(0, |row| row.accepted);
         let later = phase.accepted.saturating_sub(first);
-        parts.push(Cell::words(format!(", {} of them when tried again", format::count(later))));
+        parts.push(Cell::words(format!(", {} accepted only after a retry", format::count(later))));
     }
     let pending = phase.retry.as_ref().map_or(0, |retry| retry.pending);
     let failed = outcomes::failed(phase) - pending;

@@ -63,8 +63,8 @@ pub fn section(result: &RunResult) -> Section {
         id: "times",
         title: "Response times".to_owned(),
         remark: "response = lag + wait for a slot + session setup + service".to_owned(),
-        lead: "Response counts from the scheduled time of an arrival, as a client that came on time would have felt it; \
-               service counts from its start. Where they differ, arrivals waited.",
+        lead: "Response counts from the scheduled time of an arrival, as a client that comes on time sees it; service \
+               counts from its start. Where they differ, arrivals waited.",
         blocks,
     }
 }

@@ -52,7 +52,7 @@ pub(super) const SCHEDULED: MetricFamily = family(
     "smtpress_agent_arrivals_scheduled",
     None,
     MetricKind::Counter,
-    "Arrivals of an agent's shard that became due; the sum over the agents is that of the run.",
+    "Arrivals of an agent's shard that were scheduled; the sum over the agents is that of the run.",
     |metrics| series(metrics, |own| SampleValue::Count(own.scheduled)),
 );
 pub(super) const STARTED: MetricFamily = family(

@@ -243,7 +243,7 @@ fn a_time_of_an_event_holds_only_if_it_does_wherever_between_its_bounds_it_lies(
         (EventRecovery::NotWithin(s(12)), Fail),
         // The recovery may have come just after the end of the run.
         (EventRecovery::NotWithin(s(4)), NoData),
-        (EventRecovery::Unknown("nothing was accepted before it".to_owned()), NoData),
+        (EventRecovery::Unknown("nothing was accepted before the event".to_owned()), NoData),
     ] {
         assert_eq!(status("event.a.recovery < 10s", None, recovery.clone()), expected, "{recovery:?}");
     }

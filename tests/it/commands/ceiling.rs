@@ -17,7 +17,7 @@ fn m25_check_warns_of_a_rate_above_four_fifths_of_what_the_machine_can() {
     assert!(!check("40/s").contains("selftest"));
     let warning = check("41/s");
     assert!(warning.contains("warning: the profile asks for 41.0/s"), "{warning}");
-    assert!(warning.contains("in time up to 50.0/s only"), "{warning}");
+    assert!(warning.contains("on time up to 50.0/s only"), "{warning}");
     // A stored file that cannot be read is no reason to fail.
     stage.put("state/smtpress/selftest.json", "}");
     assert_eq!(check("1000/s"), "");

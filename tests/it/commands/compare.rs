@@ -111,7 +111,7 @@ fn runs_are_compared_and_what_cannot_be_is_refused() {
     let alone = ["compare", "base-1", "--against", "slow-1", "--metric", "p50", "--force"];
     let alone = stage.run(&alone).ended(5).out;
     let one_line = alone.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(one_line.contains("too short to be compared alone"), "{alone}");
+    assert!(one_line.contains("too short with fewer than 4 runs a side"), "{alone}");
 
     // An invalid run is refused.
     let invalid =

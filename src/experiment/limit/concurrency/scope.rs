@@ -93,7 +93,7 @@ impl HeldSessions<'_, '_> {
             if networks.len() < 2 {
                 result.remark(
                     "all client addresses are of one network (/24, or /64): whether the limit counts the network or all \
-                     clients cannot be told",
+                     clients cannot be distinguished",
                 );
             }
             return Ok(None);

@@ -92,10 +92,11 @@ fn undecided(asked: &CapacityPlan, state: &SearchState, lower: f64) -> Option<St
     let (load, length_s) = (asked.format_load(lower), longest.length_s);
     longest.growths().find_map(|(name, growth, _)| match growth {
         None => Some(format!(
-            "whether {load} lasts is not known: a trial of {length_s} s is too short to say of {name}; raise `confirm`"
+            "whether {load} is sustainable is not known: in a trial of {length_s} s the growth of {name} does not show; raise \
+             `confirm`"
         )),
         Some(growth) => Some(format!(
-            "whether {load} lasts is not decided: in {length_s} s {name} grew by {}; raise `confirm` to {} s",
+            "whether {load} is sustainable is not decided: in {length_s} s {name} grew by {}; raise `confirm` to {} s",
             describe::in_words(&growth),
             growth.needed_s?
         )),
@@ -108,7 +109,7 @@ fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalB
     let mut notes = Vec::new();
     match bounds.ending {
         GoalEnd::Found if !bounds.confirmed => {
-            notes.push(format!("no trial of {} s was good at the lower bound", rules.confirm_s));
+            notes.push(format!("no trial of {} s met the goal at the lower bound", rules.confirm_s));
         }
         GoalEnd::Found => {}
         GoalEnd::MaxReached => {
