@@ -60,12 +60,15 @@ impl Expectation {
         Ok(Expectation { text: rest.to_owned(), goal, least })
     }
 
-    /// Returns how the bounds of a goal compare with the expectation.
-    fn holds(&self, bounds: &GoalBounds) -> AssertionStatus {
+    /// Returns how the bounds of a goal compare with the expectation. `is_judged`: whether a load with a growing backlog
+    /// would have been noticed, if that was asked.
+    fn holds(&self, bounds: &GoalBounds, is_judged: bool) -> AssertionStatus {
         match (bounds.lower, bounds.upper) {
-            (Some(lower), _) if lower >= self.least => AssertionStatus::Pass,
+            (Some(lower), _) if lower >= self.least && is_judged => AssertionStatus::Pass,
             // A confirmed lower bound below the expectation fails it, even if a finer search could find a higher bound.
-            _ if is_settled(bounds) || bounds.ending == GoalEnd::NoneGood => AssertionStatus::Fail,
+            _ if is_settled(bounds) && is_judged || bounds.ending == GoalEnd::NoneGood => {
+                AssertionStatus::Fail
+            }
             (_, Some(upper)) if upper <= self.least => AssertionStatus::Fail,
             _ => AssertionStatus::NoData,
         }
@@ -73,6 +76,7 @@ impl Expectation {
 
     fn judge(&self, asked: &CapacityPlan, state: &SearchState) -> Vec<AssertionResult> {
         let goals = self.goal.map_or(0..asked.goals.len(), |goal| goal..goal + 1);
+        let is_judged = !state.lacks_judged_backlogs(asked);
         let one = |index: usize| {
             let bounds = state.controller.bounds(index);
             let load = |load: Option<f64>| load.map_or("?".to_owned(), |load| asked.format_load(load));
@@ -80,7 +84,7 @@ impl Expectation {
                 expr: format!("capacity {}", self.text),
                 phase: Some(asked.goals[index].name.clone()),
                 observed: format!("{} .. {}", load(bounds.lower), load(bounds.upper)),
-                status: self.holds(&bounds),
+                status: self.holds(&bounds, is_judged),
                 builtin: false,
                 abort: false,
                 window: None,
@@ -108,6 +112,7 @@ pub fn judge(
         SearchEnd::Hook(_) => SearchVerdict::hook_failed(),
         _ => {
             let is_settled = (0..asked.goals.len()).all(|goal| is_settled(&state.controller.bounds(goal)));
+            let is_settled = is_settled && !state.lacks_judged_backlogs(asked);
             SearchVerdict::capacity(is_settled, &results, no_valid_trial(state))
         }
     };

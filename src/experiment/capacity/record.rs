@@ -11,6 +11,7 @@ use super::classify::TrialVerdict;
 use super::controller::{Controller, NextTrial, TrialResult};
 use super::goal::GoalVerdict;
 use super::relayed::TrialDelivery;
+use super::search_plan::CapacityPlan;
 use super::sustained::{BacklogGrowth, Sustained};
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Measured;
@@ -150,7 +151,7 @@ pub struct SearchState {
     pub records: Vec<TrialRecord>,
     /// How long the search has taken so far.
     pub elapsed_s: f64,
-    /// The median of an idle listener's response times, before the first trial.
+    /// The median of an idle listener's response times, before the first trial; `null`: no probe was accepted.
     pub base_ns: Option<u64>,
     /// The median of an idle relay's delivery times, before the first trial; `null`: there was no receiver.
     #[serde(default)]
@@ -173,6 +174,12 @@ impl SearchState {
             base_ns: None,
             base_delivery_ns: None,
         }
+    }
+
+    /// Whether backlogs should be judged and none could be, because the time of the idle listener is not known: no load of
+    /// this search is known to be sustained.
+    pub fn lacks_judged_backlogs(&self, capacity: &CapacityPlan) -> bool {
+        capacity.judges_backlog() && self.base_ns.is_none()
     }
 
     /// Adds a trial.

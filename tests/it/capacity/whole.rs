@@ -328,3 +328,45 @@ fn what_cannot_be_searched_is_reported_before_anything_is_sent() {
     }
     assert!(!stage.path("smtpress-runs").exists());
 }
+
+/// The greylist defers the probes of the idle listener, but not the trials after it.
+#[test]
+fn m33_a_search_that_cannot_judge_a_backlog_finds_no_capacity() {
+    let stage = stage(1e6);
+    stage.put(
+        "p.toml",
+        profile(
+            "workers = 4\ndelays = { body = \"38ms\" }\ngreylist = \"1500ms\"",
+            "start = \"80/s\"\nmax = \"400/s\"\nwidth = \"50%\"\nduration_sum = \"2s\"\n\
+             goals = [{ slo = \"response p99 < 400ms\" }]",
+        )
+        .replacen("size = \"1KiB\"", "size = \"1KiB\"\nfrom = \"a@one.example\"\nto = \"b@two.example\"", 1)
+        .replacen("warmup = \"0s\"", "warmup = \"3s\"", 1),
+    );
+    let Some((said, result)) = searched(&stage, &["p.toml", "--expect", ">= 80/s", "--overwrite"]) else {
+        return;
+    };
+    let told = format!("{}\n{}", said.out, said.err);
+    let (lower, _, status) = goal(&result, 0);
+    assert!(lower >= Some(80.0) && status == "inconclusive", "{told}");
+    assert_eq!(result["assertions"][0]["status"], "no-data", "{told}");
+    let goal = &result["capacity"]["goals"][0];
+    assert_eq!(
+        (&goal["confirmed"], &goal["sustained"]),
+        (&Value::from(false), &"undecided".into()),
+        "{told}"
+    );
+    let notes = goal["notes"].to_string();
+    assert!(notes.contains("no message that was sent to the idle listener was accepted"), "{notes}");
+    assert!(notes.contains("`sustained = false`") && !notes.contains("`confirm`"), "{notes}");
+    said.ended(5);
+    // If the backlog may grow, the search needs no idle listener for its result.
+    let sustained = |toml: String| toml.replacen("[capacity]", "[capacity]\nsustained = false", 1);
+    stage.put("p.toml", sustained(stage.read("p.toml")));
+    let Some((said, result)) = searched(&stage, &["p.toml", "--expect", ">= 80/s", "--overwrite"]) else {
+        return;
+    };
+    let notes = result["capacity"]["goals"][0]["notes"].to_string();
+    assert!(notes.contains("no trial waited until the listener had worked off"), "{notes}");
+    said.ended(0);
+}

@@ -41,7 +41,9 @@ impl Capacity {
 fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal {
     let goal = &asked.goals[index];
     let bounds = state.controller.bounds(index);
+    let is_judged = !state.lacks_judged_backlogs(asked);
     let status = match bounds.ending {
+        _ if !is_judged => CapacityStatus::Inconclusive,
         GoalEnd::Found if bounds.confirmed => CapacityStatus::Found,
         GoalEnd::MaxReached => CapacityStatus::MaxReached,
         GoalEnd::GeneratorLimited => CapacityStatus::GeneratorLimited,
@@ -56,7 +58,7 @@ fn goal(asked: &CapacityPlan, state: &SearchState, index: usize) -> CapacityGoal
         objective: goal.objective.clone(),
         failures: goal.failures,
         throughput: bounds.throughput,
-        confirmed: bounds.confirmed,
+        confirmed: bounds.confirmed && is_judged,
         inverted: bounds.inverted,
         sustained: sustained(asked, state, &bounds),
         bound_by: describe::bound_by(asked, state, index),
@@ -84,6 +86,25 @@ fn sustained(asked: &CapacityPlan, state: &SearchState, bounds: &GoalBounds) -> 
     } else {
         StoredSustained::Sustained
     })
+}
+
+/// Returns a note that the time of the idle listener is not known, and what the search lacks because of that.
+fn no_idle_listener(asked: &CapacityPlan, state: &SearchState) -> Option<String> {
+    if state.base_ns.is_some() || state.records.is_empty() {
+        return None;
+    }
+    let lacks = match state.lacks_judged_backlogs(asked) {
+        true => "so no backlog was judged, and no load is known to be sustained",
+        false => "so no trial waited until the listener had worked off the backlog of the one before",
+    };
+    let remedy = match state.lacks_judged_backlogs(asked) {
+        true => ", or set `sustained = false`",
+        false => "",
+    };
+    Some(format!(
+        "no message that was sent to the idle listener was accepted, {lacks}: search again when it accepts one (a greylist defers the \
+         first){remedy}"
+    ))
 }
 
 /// Returns a note that a lower bound may not be sustained, and how long a trial must be to decide.
@@ -136,7 +157,8 @@ fn notes(asked: &CapacityPlan, state: &SearchState, index: usize, bounds: &GoalB
             }
         }
     }
-    if let Some(lower) = bounds.lower.filter(|_| asked.judges_backlog()) {
+    notes.extend(no_idle_listener(asked, state));
+    if let Some(lower) = bounds.lower.filter(|_| asked.judges_backlog() && state.base_ns.is_some()) {
         notes.extend(undecided(asked, state, lower));
     }
     if bounds.inverted {
