@@ -11,7 +11,7 @@ use crate::command::CommandError;
 use crate::command::output::Output;
 use crate::report::compared::{self, Compared};
 use crate::report::stored::{RunResult, StoredStatus, ValidityStatus};
-use crate::report::{RunDir, blocks, html};
+use crate::report::{RunDir, blocks, format, html};
 use crate::verdict::ExitCode;
 use crate::verdict::compare::{
     self as statistics, DeliveryFaults, Effort, Measure, PhaseRuns, RunBlocks, measure_name,
@@ -229,6 +229,7 @@ fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Ve
         if result.verdict.status == StoredStatus::Interrupted {
             faults.push(format!("{name} was interrupted"));
         }
+        faults.extend(ended_early(result).map(|why| format!("{name} {why}")));
     }
     let mut differ = |what: &str, remedy: &str, same: fn(&RunResult, &RunResult) -> bool| {
         if let Some((name, _)) = all().find(|(_, result)| !same(first, result)) {
@@ -249,9 +250,35 @@ fn faults(base: &[(String, RunResult)], candidate: &[(String, RunResult)]) -> Ve
     faults
 }
 
+/// Returns what an assertion with `abort` did to the run: its phases are shorter than those of other runs.
+fn ended_early(result: &RunResult) -> Option<String> {
+    let expr = result.verdict.aborted_by.as_deref()?;
+    Some(format!("was ended early by an assertion ({})", format::harmless(expr)))
+}
+
 /// Whether both runs put the same load on their targets.
 fn same_load(one: &RunResult, other: &RunResult) -> bool {
     let (one, other) = (&one.profile, &other.profile);
     // Without a stored hash of the load, runs are alike only if they have the same target, too.
     one.sha256 == other.sha256 || (one.load_sha256.is_some() && one.load_sha256 == other.load_sha256)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    #[test]
+    fn a_run_that_an_assertion_ended_is_not_comparable() {
+        let run = |aborted_by: Option<&str>| {
+            let mut run = fixtures::accepted();
+            run.verdict.aborted_by = aborted_by.map(str::to_owned);
+            run
+        };
+        let of = |base, candidate| faults(&[("one".to_owned(), base)], &[("two".to_owned(), candidate)]);
+        assert_eq!(of(run(None), run(None)), Vec::<String>::new());
+        let ended = || run(Some("accepted >= 99 %"));
+        assert_eq!(of(run(None), ended()), ["two was ended early by an assertion (accepted >= 99 %)"]);
+        assert_eq!(of(ended(), run(None)), ["one was ended early by an assertion (accepted >= 99 %)"]);
+    }
 }

@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{MOST_RUNS, RunsToCompare};
+use super::{MOST_RUNS, RunsToCompare, ended_early};
 use crate::cli::args::common::{CommonArgs, ProgressMode};
 use crate::cli::args::compare::SeriesArgs;
 use crate::cli::args::{LoadArgs, RunArgs};
@@ -157,6 +157,18 @@ pub fn carry(
         if result.verdict.status == StoredStatus::Interrupted {
             voice.say(&format!("smtpress: {} was interrupted; its files are kept", path.display()));
             return Err(interrupted(&kept, n));
+        }
+        // Without this run the comparison would show only the better runs of its side.
+        if let Some(why) = ended_early(&result).filter(|_| !forced) {
+            kept.of(side).push(path.clone());
+            return Err(CommandError::Failed(
+                ExitCode::Usage,
+                format!(
+                    "{} {why}, so the runs are not comparable: remove `abort`, or insist with --force; the runs are kept: {}",
+                    path.display(),
+                    kept.command()
+                ),
+            ));
         }
         if result.validity.status == ValidityStatus::Invalid && !forced {
             let reasons = result.validity.reasons.join(", ");

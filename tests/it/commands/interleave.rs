@@ -124,6 +124,27 @@ fn the_targets_are_loaded_in_the_order_a_b_b_a() {
     listening.ledger();
 }
 
+/// A comparison without that run would show only the better runs of its side.
+#[test]
+fn a_run_that_an_assertion_ends_early_ends_the_series() {
+    let stage = stage();
+    stage.put("nightly.toml", format!("{PROFILE}[[assert]]\nexpr = \"response p50 < 1s\"\nabort = true\n"));
+    let (fast, slow) =
+        (Listening::with(&stage, &[]), Listening::with(&stage, &["listener.delays.body=\"1200ms\""]));
+    let said = stage.run(&series("2", &fast.url(), &slow.url())).ended(2);
+    assert!(
+        said.err.contains("candidate-1 was ended early by an assertion (response p50 < 1s)"),
+        "{}",
+        said.err
+    );
+    assert_eq!(stage.list("series"), ["base-1", "candidate-1"]);
+    let kept = ["compare", "series/base-1", "--against", "series/candidate-1"];
+    let said = stage.run(&kept).ended(2);
+    assert!(said.err.contains("series/candidate-1 was ended early by an assertion"), "{}", said.err);
+    let forced = stage.run(&[&kept[..], &["--force"]].concat());
+    assert!(forced.out.contains("forced: series/candidate-1 was ended early"), "{}", forced.out);
+}
+
 #[test]
 fn a_slower_target_is_found_and_swapped_sides_swap_the_verdict() {
     let stage = stage();
