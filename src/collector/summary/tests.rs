@@ -301,6 +301,23 @@ fn spoil(measured: &mut Measured, code: Code) {
     }
 }
 
+#[test]
+fn m34_agents_that_begin_a_warm_up_apart_are_no_reason() {
+    let mut measured = run(3);
+    for tally in &mut measured.tally.phases {
+        end(tally, Outcome::Accepted, 300, MS);
+    }
+    let phases = [PhaseInfo { warmup: true, ..info("warm-up") }, info("a"), info("b")];
+    let ms = Duration::from_millis;
+    measured.starts_apart = vec![ms(300), ms(90), ms(100)];
+    assert_eq!(codes(&measured, &phases), []);
+    measured.starts_apart = vec![ms(300), ms(90), ms(101)];
+    let validity = Summary::new(&measured, &phases).validity;
+    let [reason] = &validity.reasons[..] else { panic!("{:?}", validity.reasons) };
+    assert!(reason.code == Code::ShardsApart && reason.sentence.contains("phase 3 of"), "{reason:?}");
+    assert!(reason.sentence.contains("up to 101 ms apart"), "{reason:?}");
+}
+
 fn lost_agent() -> AgentRun {
     let lost = AgentEnd::Lost { silent: Duration::from_secs(3), since: Duration::from_secs(12) };
     AgentRun { end: lost, ..AgentRun::named("load1", "one", "", 1) }

@@ -91,7 +91,7 @@ impl Validity {
             .into_iter()
             .chain(worker_lost(measured))
             .chain(agents_lost(measured))
-            .chain(shards_apart(measured))
+            .chain(shards_apart(measured, phases))
             .chain(receiver_overloaded(measured))
             .chain(deliveries_incomplete(measured))
             .chain(events(measured));
@@ -266,8 +266,10 @@ fn agents_lost(measured: &Measured) -> impl Iterator<Item = (Code, String)> {
     measured.agents.iter().filter_map(move |agent| Some((Code::AgentLost, agent.lost(of)?)))
 }
 
-fn shards_apart(measured: &Measured) -> FoundReason {
-    let (phase, apart) = measured.starts_apart.iter().enumerate().max_by_key(|(_, apart)| **apart)?;
+fn shards_apart(measured: &Measured, phases: &[PhaseSummary]) -> FoundReason {
+    let all = measured.starts_apart.iter().zip(phases).enumerate();
+    let counted = all.filter(|(_, (_, phase))| !phase.info.warmup);
+    let (phase, (apart, _)) = counted.max_by_key(|(_, (apart, _))| **apart)?;
     (*apart > STARTS_APART).then(|| {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let sentence = format!(
