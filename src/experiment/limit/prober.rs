@@ -325,6 +325,17 @@ impl<'a> Prober<'a> {
         self.transfer(session, letter)
     }
 
+    /// Sends a whole transaction. Returns whether it was accepted.
+    ///
+    /// # Errors
+    /// A reply cannot be read, or did not come although the connection is open.
+    pub(super) fn is_accepted(&mut self, session: Probe, letter: &Letter) -> Probed<bool> {
+        match self.send(session, letter) {
+            Ok(_) => Ok(true),
+            Err((_, outcome)) => unreadable(&outcome).map(|()| false),
+        }
+    }
+
     /// Sends the content of a letter after its envelope, with DATA or BDAT. Returns the reply to the end of the content.
     fn transfer(&mut self, session: Probe, letter: &Letter) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         let Some(size) = self.terms(session, letter).chunk else {

@@ -88,9 +88,9 @@ fn is_served_alone(prober: &mut Prober<'_>, size: u64) -> Probed<bool> {
     let session = prober.enter()?;
     let mailer = prober.mailer(Some(size), 1);
     let letter = prober.letter(&mailer);
-    let sent = prober.send(session, &letter);
+    let is_accepted = prober.is_accepted(session, &letter)?;
     prober.leave(session);
-    Ok(sent.is_ok())
+    Ok(is_accepted)
 }
 
 /// Measures the limit on the bytes of a session: sends messages of one size until one is refused, and then searches the
@@ -127,12 +127,24 @@ pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Limit
     };
     shown(prober, result, session, step, &outcome, count)?;
     prober.leave(session);
-    // Messages of another size show whether the same number of messages or of bytes is accepted.
-    let another = if piece > least.saturating_mul(2) { piece / 2 } else { piece.saturating_mul(2) };
+    // Messages of another size show whether the same number of messages or of bytes is accepted. After a single message
+    // they are a quarter as large, so that two fit even if the listener counts more than their content.
+    let part = if count == 1 { 4 } else { 2 };
+    let another = if piece > least.saturating_mul(part) { piece / part } else { piece.saturating_mul(2) };
     let (again, refused, session) = filled(prober, another, count.saturating_mul(4).saturating_add(4))?;
     prober.leave(session);
     result.trials += 1;
-    if refused.is_none() || again == count && count > 1 {
+    if refused.is_none() {
+        result.not_reached(served);
+        result.verdict = LimitVerdict::Unstable;
+        result.inexact = Some("neither bytes nor messages of a session explain the refusal".to_owned());
+        result.remark(format!(
+            "message {} of {piece} bytes was refused, but {again} messages of {another} bytes were accepted in another session",
+            count.saturating_add(1)
+        ));
+        return Ok(());
+    }
+    if again == count {
         let remark = format!(
             "of messages of {another} bytes as many are accepted: their number is limited first, at {count}"
         );
@@ -179,11 +191,11 @@ fn closer(
         for _ in 0..before {
             prober.afford()?;
             let letter = prober.letter(&mailer);
-            served = served && prober.send(session, &letter).is_ok();
+            served = served && prober.is_accepted(session, &letter)?;
         }
         let mailer = prober.mailer(Some(last), 1);
         let letter = prober.letter(&mailer);
-        served = served && prober.send(session, &letter).is_ok();
+        served = served && prober.is_accepted(session, &letter)?;
         prober.leave(session);
         if checking {
             agreed += u64::from(served == (check.len() % 2 == 0));
@@ -198,6 +210,14 @@ fn closer(
             result.inexact = None;
             result.exactly(filled_up.saturating_add(last));
             result.remark("bytes of content are counted, without commands and dots stuffed");
+        }
+        None if search.at_most().is_none() => {
+            let largest = search.at_least();
+            result.inexact = Some(format!(
+                "message {} of {piece} bytes was refused, but one of {largest} bytes was accepted as message {count}",
+                count.saturating_add(1)
+            ));
+            result.verdict = LimitVerdict::Unstable;
         }
         None => {
             result.inexact = Some("the repeats differ".to_owned());

@@ -7,9 +7,13 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use smtpress::condition::Condition;
 use smtpress::experiment::limit::{self, LimitKind, LimitResult, LimitVerdict, SearchOutcome};
-use smtpress::generator::probe::{CloseMode, OpenOutcome, Probe, ProbeOptions, ProbeOutcome, Probes, Spent};
+use smtpress::generator::probe::{
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Spent,
+};
 use smtpress::listener::limits::{Limits, Patterns};
+use smtpress::smtp::Reply;
 use smtpress::smtp::hello::Offer;
 
 use super::drawn::chaos::Chaos;
@@ -420,6 +424,114 @@ fn n2_ten_thousand_listeners_that_answer_anything_to_anything_end_no_search_with
         assert!(outcome.results.len() == 1 || outcome.ended.is_some(), "seed {seed}: {outcome:?}");
         assert_eq!(probes.left_open(), 0, "seed {seed}: {outcome:?}");
     }
+}
+
+/// A simulated listener whose reply to one MAIL, by its number from 1, is replaced.
+struct OnceOdd {
+    listener: Simulated,
+    mails: u64,
+    odd: u64,
+    event: ProbeEvent,
+    is_next: bool,
+}
+
+impl OnceOdd {
+    fn new(drawn: &Drawn, odd: u64, event: ProbeEvent) -> OnceOdd {
+        OnceOdd { listener: Simulated::new(drawn), mails: 0, odd, event, is_next: false }
+    }
+
+    fn find(&mut self, name: &str) -> LimitResult {
+        let outcome = limit::search(self, &setting(), &request(&[(name, None)]), &mut ());
+        outcome.results.into_iter().next().unwrap()
+    }
+}
+
+impl Probes for OnceOdd {
+    fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome> {
+        self.listener.open(ways, at_once, within)
+    }
+    fn offer(&self, session: Probe) -> Offer {
+        self.listener.offer(session)
+    }
+    fn send(&mut self, session: Probe, bytes: &[u8]) {
+        if bytes.starts_with(b"MAIL") {
+            self.mails += 1;
+            self.is_next = self.mails == self.odd;
+        }
+        self.listener.send(session, bytes);
+    }
+    fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
+        let outcome = self.listener.receive(session, within);
+        match std::mem::take(&mut self.is_next) {
+            true => ProbeOutcome { event: self.event.clone(), ..outcome },
+            false => outcome,
+        }
+    }
+    fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
+        self.listener.close(sessions, how, within)
+    }
+    fn pause(&mut self, length: Duration) {
+        self.listener.pause(length);
+    }
+    fn now(&self) -> Duration {
+        self.listener.now()
+    }
+    fn hosts(&self) -> u64 {
+        self.listener.hosts()
+    }
+    fn spent(&self) -> Spent {
+        self.listener.spent()
+    }
+}
+
+#[test]
+fn n16_a_reply_that_does_not_come_is_no_refusal_of_a_message() {
+    let drawn = Drawn {
+        session_bytes: limited(100_000, 552, "5.3.4 too many bytes in this session"),
+        ..Drawn::open()
+    };
+    let name = "session-bytes-exceeded";
+    let mut whole = OnceOdd::new(&drawn, 0, ProbeEvent::Silence);
+    assert_eq!(whole.find(name).value, Some(100_000));
+    let events = [ProbeEvent::Silence, ProbeEvent::Failed(Condition::MalformedReply, "no reply".to_owned())];
+    let mut wrong = Vec::new();
+    for (odd, event) in (1..=whole.mails).step_by(5).zip(events.iter().cycle()) {
+        let finding = OnceOdd::new(&drawn, odd, event.clone()).find(name);
+        // The first message of a new session after the limit is only a remark.
+        if finding.verdict != LimitVerdict::Obstructed && finding.value != Some(100_000) {
+            wrong.push((odd, finding.verdict, finding.inexact, finding.remarks));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn n17_one_message_in_a_session_is_a_limit_on_the_number_of_messages() {
+    for shows in [Shows::Reply(452, "4.7.1 no more", Some(Duration::ZERO)), Shows::Close] {
+        let drawn =
+            Drawn { messages: Some(Limit { most: 1, shows: shows.clone(), at: At::Own }), ..Drawn::open() };
+        let finding = find(&drawn, "session-bytes-exceeded", None);
+        assert_eq!(finding.verdict, LimitVerdict::NotReached, "{shows:?}: {finding:?}");
+        assert!(says(&finding, "their number is limited first, at 1"), "{shows:?}: {finding:?}");
+        // A limit of bytes that is reached with the second message is still one of bytes, whatever else it counts.
+        for most in [65_536 + 40, 65_536 + 400, 100_000, 131_000] {
+            let drawn = Drawn {
+                session_bytes: Some(Limit { most, shows: shows.clone(), at: At::Own }),
+                ..Drawn::open()
+            };
+            let finding = find(&drawn, "session-bytes-exceeded", None);
+            assert_eq!(finding.value, Some(most), "{shows:?}: {finding:?}");
+        }
+    }
+}
+
+#[test]
+fn n18_a_refusal_that_neither_bytes_nor_messages_explain_is_no_limit_on_either() {
+    let refusal = ProbeEvent::Reply(Reply::new(452, vec!["4.3.1 later".to_owned()]));
+    let finding = OnceOdd::new(&Drawn::open(), 4, refusal).find("session-bytes-exceeded");
+    assert!(!says(&finding, "limited first"), "{finding:?}");
+    assert!(says(&finding, "were accepted in another session"), "{finding:?}");
+    assert_eq!(finding.verdict, LimitVerdict::Unstable, "{finding:?}");
 }
 
 /// A simulated listener, with a client that stalls for a second whenever it waits for a reply.
