@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::clock::{ClockReading, HopClock, clock_question_answer};
 use super::integrity::Fingerprint;
@@ -76,8 +77,8 @@ struct LogSink {
     inlet: Option<LogInlet>,
     clock: HopClock,
     received: Mutex<ReceivedInAll>,
-    /// The times of the messages that are on their way to the log.
-    unwritten: Mutex<Vec<ClockReading>>,
+    /// When the contents of the messages ended that may still come to the log.
+    unwritten: Mutex<Vec<(Instant, ClockReading)>>,
 }
 
 impl LoggingReceiver {
@@ -201,7 +202,7 @@ impl LogSink {
     fn written_until(&self) -> ClockReading {
         let now = self.clock.now();
         let unwritten = lock(&self.unwritten);
-        unwritten.iter().copied().chain([now]).min_by_key(|at| at.mono).unwrap_or(now)
+        unwritten.iter().map(|(_, at)| *at).chain([now]).min_by_key(|at| at.mono).unwrap_or(now)
     }
 }
 
@@ -211,9 +212,9 @@ impl Sink for LogSink {
     }
 
     fn take(&self, taken: TakenMessage<'_>) {
-        let at = self.clock.at(taken.ended);
-        lock(&self.unwritten).push(at);
-        let entry = entry(taken, at);
+        // The reading that the marks use, so that no mark is a little later than the entry.
+        let noted = lock(&self.unwritten).iter().find(|(own, _)| *own == taken.ended).map(|(_, at)| *at);
+        let entry = entry(taken, noted.unwrap_or_else(|| self.clock.at(taken.ended)));
         let mut received = lock(&self.received);
         match &entry {
             LogEntry::Delivered(copy) => {
@@ -228,8 +229,16 @@ impl Sink for LogSink {
         if let Some(inlet) = &self.inlet {
             inlet.add(&entry);
         }
+    }
+
+    fn ended(&self, at: Instant) {
+        let noted = (at, self.clock.at(at));
+        lock(&self.unwritten).push(noted);
+    }
+
+    fn settled(&self, at: Instant) {
         let mut unwritten = lock(&self.unwritten);
-        if let Some(own) = unwritten.iter().position(|other| *other == at) {
+        if let Some(own) = unwritten.iter().position(|(own, _)| *own == at) {
             unwritten.swap_remove(own);
         }
     }
@@ -256,12 +265,15 @@ fn entry(taken: TakenMessage<'_>, at: ClockReading) -> LogEntry {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpStream;
     use std::sync::mpsc::{self, Receiver};
     use std::time::Duration;
 
     use super::*;
     use crate::delivery::clock;
-    use crate::listener::limits::Limits;
+    use crate::delivery::log::LogReader;
+    use crate::listener::limits::{Delay, Limits};
 
     /// Returns a receiver whose log has room for one line, and the lines.
     fn receiver() -> (LoggingReceiver, Receiver<Option<Vec<u8>>>) {
@@ -289,7 +301,11 @@ mod tests {
     #[test]
     fn a_mark_says_nothing_of_the_time_since_a_message_that_is_not_written_yet() {
         let (receiver, written) = receiver();
-        let take = |ended| receiver.sink.take(TakenMessage { recipients: &[], content: b"x", ended });
+        let take = |at| {
+            receiver.sink.ended(at);
+            receiver.sink.take(TakenMessage { recipients: &[], content: b"x", ended: at });
+            receiver.sink.settled(at);
+        };
         take(clock::now());
         std::thread::scope(|scope| {
             // The second message waits for room in the queue.
@@ -326,5 +342,59 @@ mod tests {
         receiver.mark();
         let LogEntry::Mark(again) = next(&written) else { panic!("no mark is written") };
         assert!(again.health.turns < mark.health.turns, "{again:?}");
+    }
+
+    #[test]
+    fn a_mark_says_nothing_of_the_time_since_a_message_whose_reply_is_delayed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut limits = Limits::default();
+        limits.delays.body = Delay::fixed(Duration::from_millis(300));
+        let settings = ReceiverSettings {
+            addresses: vec!["127.0.0.1:0".parse().unwrap()],
+            agent: None,
+            logs: Vec::new(),
+            clock_offset: None,
+            clock_probe: None,
+            keeps_transactions: false,
+            limits,
+            drain: Duration::ZERO,
+            quiet: Duration::ZERO,
+        };
+        let receiver = LoggingReceiver::start(&settings, 1, Some(&path), "h", HopClock::here()).unwrap();
+        let Some(Bind::Tcp(address)) = receiver.places().next() else { panic!("no address") };
+        let mut client = BufReader::new(TcpStream::connect(address).unwrap());
+        let mut said = |lines: &str| {
+            client.get_mut().write_all(lines.as_bytes()).unwrap();
+            let mut reply = String::new();
+            client.read_line(&mut reply).unwrap();
+            reply
+        };
+        for lines in
+            ["", "HELO a.example\r\n", "MAIL FROM:<a@b.example>\r\n", "RCPT TO:<c@d.example>\r\n", "DATA\r\n"]
+        {
+            let reply = said(lines);
+            assert!(reply.starts_with(['2', '3']), "{reply}");
+        }
+        let marks = std::thread::scope(|scope| {
+            let sent = scope.spawn(|| said("x\r\n.\r\n"));
+            let mut marks = Vec::new();
+            while !sent.is_finished() {
+                std::thread::sleep(Duration::from_millis(5));
+                marks.push(receiver.state());
+            }
+            assert!(sent.join().unwrap().starts_with("250"));
+            marks
+        });
+        // The message is written, so it holds back no mark.
+        let before = clock::now();
+        assert!(receiver.state().at.mono >= HopClock::here().at(before).mono);
+        receiver.stop().1.unwrap();
+        let mut log = LogReader::open(&path).unwrap();
+        let Some(LogEntry::Foreign { at }) = log.entry().unwrap() else { panic!("no message in the log") };
+        // A mark can be a little later if it comes while the end of the content is being read.
+        let latest = at.mono + Duration::from_millis(100);
+        let wrong = marks.iter().filter(|mark| mark.messages == 0 && mark.at.mono > latest).count();
+        assert_eq!(wrong, 0, "of {} marks in front of a message that came out at {at:?}", marks.len());
     }
 }

@@ -233,7 +233,7 @@ impl Behaviour {
                 utf8: parameters.utf8,
                 settled: 0,
                 delivered: 0,
-                kept: self.shared.sink.as_ref().map(|_| Box::default()),
+                kept: self.shared.sink.clone().map(|sink| Box::new(Kept::new(sink))),
             }));
         }
         answer
@@ -321,7 +321,7 @@ impl Behaviour {
         if let Some(transaction) = &mut self.transaction {
             transaction.content_bytes = seen.size;
             if let Some(kept) = &mut transaction.kept {
-                kept.ended.get_or_insert(now);
+                kept.ended(now);
             }
         }
         if let Some(workers) = &self.shared.workers {
@@ -457,13 +457,13 @@ impl Behaviour {
         let Some(transaction) = &mut self.transaction else { return };
         transaction.settled += 1;
         transaction.delivered += u32::from(good);
-        if let (true, Some(kept), Some(sink)) = (good, &transaction.kept, &self.shared.sink) {
+        if let (true, Some(kept)) = (good, &transaction.kept) {
             let all = if lmtp {
                 transaction.settled as usize - 1..transaction.settled as usize
             } else {
                 0..kept.recipients.len()
             };
-            kept.hand_over(all, &**sink);
+            kept.hand_over(all);
         }
         if !lmtp || transaction.settled == transaction.recipients {
             let all = transaction.delivered == transaction.settled;

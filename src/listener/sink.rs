@@ -2,6 +2,7 @@
 //! relay.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A message that the listener accepted: its 250 was queued for writing.
@@ -16,18 +17,38 @@ pub struct TakenMessage<'a> {
 }
 
 /// A message that is being received for a sink.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Kept {
     pub recipients: Vec<String>,
     pub content: Vec<u8>,
-    pub ended: Option<Instant>,
+    ended: Option<Instant>,
+    sink: Arc<dyn Sink>,
 }
 
 impl Kept {
+    pub fn new(sink: Arc<dyn Sink>) -> Kept {
+        Kept { recipients: Vec::new(), content: Vec::new(), ended: None, sink }
+    }
+
+    /// Notes that the end of the content was read. Later calls change nothing.
+    pub fn ended(&mut self, now: Instant) {
+        if self.ended.replace(self.ended.unwrap_or(now)).is_none() {
+            self.sink.ended(now);
+        }
+    }
+
     /// Passes the message to the sink for some of its recipients, by their indices.
-    pub fn hand_over(&self, recipients: std::ops::Range<usize>, sink: &dyn Sink) {
+    pub fn hand_over(&self, recipients: std::ops::Range<usize>) {
         if let (Some(recipients), Some(ended)) = (self.recipients.get(recipients), self.ended) {
-            sink.take(TakenMessage { recipients, content: &self.content, ended });
+            self.sink.take(TakenMessage { recipients, content: &self.content, ended });
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(ended) = self.ended {
+            self.sink.settled(ended);
         }
     }
 }
@@ -36,6 +57,16 @@ impl Kept {
 pub trait Sink: Debug + Send + Sync {
     /// Takes a delivered message.
     fn take(&self, taken: TakenMessage<'_>);
+
+    /// The end of a message's content was read at `at`. The message may be taken later, after the delay of its reply.
+    fn ended(&self, at: Instant) {
+        let _ = at;
+    }
+
+    /// A message whose content ended at `at` was taken, or will not be taken.
+    fn settled(&self, at: Instant) {
+        let _ = at;
+    }
 
     /// Returns the receiver's own answer to a NOOP with this word, including the code; `None`: the listener answers as
     /// usual.
