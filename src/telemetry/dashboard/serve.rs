@@ -254,14 +254,18 @@ async fn events(State(live_page): State<Arc<LivePage>>) -> Response {
         let sentence = format!("{VIEWERS} viewers are connected already; close one of their pages.\n");
         return (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response();
     };
-    let mut told = live_page.told.subscribe();
-    // Skips the current state, which the viewer's page already shows, unless the run has ended since.
-    if !live_page.is_over() {
-        told.mark_unchanged();
-    } else {
-        told.mark_changed();
-    }
+    let told = viewed(&live_page.told);
     Sse::new(stream::unfold(Some((told, seat)), next_event)).keep_alive(KeepAlive::default()).into_response()
+}
+
+/// Returns the channel of a new viewer.
+fn viewed(told: &watch::Sender<Broadcast>) -> watch::Receiver<Broadcast> {
+    // The current state counts as seen, because the viewer's page already shows it, unless the run has ended since.
+    let mut viewed = told.subscribe();
+    if matches!(*told.borrow(), Broadcast::Over(_)) {
+        viewed.mark_changed();
+    }
+    viewed
 }
 
 /// A viewer: the channel of its updates, and its permit.
@@ -291,4 +295,37 @@ async fn stop(State(live_page): State<Arc<LivePage>>) -> Response {
     }
     (live_page.stop_control.ask)();
     (StatusCode::ACCEPTED, [(CONTENT_TYPE, "text/plain; charset=utf-8")], "Stopping.\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn a_viewer_that_comes_while_the_run_ends_gets_the_report() {
+        let begin = Barrier::new(2);
+        let mut missed = 0;
+        let rounds = 20_000;
+        let channels: Vec<_> = (0..rounds).map(|_| watch::channel(Broadcast::Nothing).0).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for told in &channels {
+                    begin.wait();
+                    told.send_replace(Broadcast::Over("report".into()));
+                    begin.wait();
+                }
+            });
+            for (round, told) in channels.iter().enumerate() {
+                begin.wait();
+                // The viewer comes a little earlier or later from round to round.
+                (0..round % 64 * 8).for_each(|_| std::hint::spin_loop());
+                let viewed = viewed(told);
+                begin.wait();
+                missed += u32::from(!viewed.has_changed().unwrap());
+            }
+        });
+        assert_eq!(missed, 0, "viewers without the report, of {rounds}");
+    }
 }
