@@ -312,8 +312,13 @@ impl Accounting {
     }
 
     /// Keeps the transcript of a session that ended; `condition`: its first condition.
-    pub fn keep_transcript(&self, transcript: &SessionTranscript, condition: Option<Condition>) {
-        self.transcripts.borrow_mut().over(transcript, self.worker, condition);
+    pub fn keep_transcript(
+        &self,
+        now: Duration,
+        transcript: &mut SessionTranscript,
+        condition: Option<Condition>,
+    ) {
+        self.transcripts.borrow_mut().over(now, transcript, self.worker, condition);
     }
 
     /// Returns the transcripts of sessions that ended since the last call.

@@ -38,6 +38,7 @@ impl SessionTranscript {
     /// Adds a remark. Remarks have room of their own after the dialogue, because the failure at the end of a long
     /// session must be in its transcript.
     pub fn note(&mut self, at: Duration, note: &str) {
+        self.end_content(at);
         if self.text.len() < WITH_NOTES {
             self.line(at, "--", note);
         }
@@ -145,9 +146,16 @@ impl Transcripts {
         }
     }
 
-    /// Takes the transcript of a session that ended; `condition`: its first condition.
-    pub fn over(&mut self, transcript: &SessionTranscript, worker: u32, condition: Option<Condition>) {
+    /// Takes the transcript of a session that ended at `now`; `condition`: its first condition.
+    pub fn over(
+        &mut self,
+        now: Duration,
+        transcript: &mut SessionTranscript,
+        worker: u32,
+        condition: Option<Condition>,
+    ) {
         self.live -= 1;
+        transcript.end_content(now);
         let (stem, count) = match condition {
             Some(condition) => {
                 let kept = self.kept.entry(condition).or_default();
@@ -220,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_tape_still_takes_the_failure_and_stays_bounded() {
+    fn a_full_transcript_still_takes_the_failure_and_stays_bounded() {
         let mut transcripts = Transcripts::default();
         let mut transcript = transcripts.start().unwrap();
         (0..10_000).for_each(|_| transcript.sent(Duration::ZERO, b"NOOP is said again and again\r\n"));
@@ -230,5 +238,29 @@ mod tests {
         assert!(transcript.text.ends_with("452 4.3.1 queue full\n"));
         (0..10_000).for_each(|_| transcript.note(Duration::ZERO, "again"));
         assert!(transcript.text.len() < WITH_NOTES + 1100);
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_content_is_noted_even_if_the_session_ends_in_it() {
+        let mut transcripts = Transcripts::default();
+        let at = Duration::ZERO;
+        let mut lost = |noted: bool| {
+            let mut transcript = transcripts.start().unwrap();
+            transcript.sent(at, b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n");
+            transcript.received(at, b"250 ok\r\n250 ok\r\n354 go\r\n");
+            transcript.sent(at, "line\r\n".repeat(20).as_bytes());
+            if noted {
+                transcript.note(at, "body: connection-dropped (dropped)");
+            }
+            transcripts.over(at, &mut transcript, 0, None);
+            transcripts.take().remove(0).1
+        };
+        let left_out = "C: [8 more lines of content, 48 bytes]\n";
+        let text = lost(false);
+        assert!(text.ends_with(left_out), "{text}");
+        let text = lost(true);
+        assert!(text.ends_with("-- body: connection-dropped (dropped)\n"), "{text}");
+        assert_eq!(text.matches(left_out).count(), 1, "{text}");
+        assert!(text.find(left_out) < text.find("-- body"), "{text}");
     }
 }

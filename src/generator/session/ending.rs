@@ -50,7 +50,7 @@ impl Session {
             if let Some(heard) = &mut self.heard {
                 transcript.received(now, &heard.rest());
             }
-            self.accounting.keep_transcript(&transcript, self.condition);
+            self.accounting.keep_transcript(now, &mut transcript, self.condition);
         }
         self.accounting.session_closed();
         let timed_out = self.failed == Some(Outcome::TimedOut);
