@@ -35,6 +35,8 @@ pub const MOST_FILES: usize = 10_000;
 const PREFIX: &str = "smtpress-files-";
 /// The name of the lock file in a folder of received files. Its agent holds the lock while it uses the folder.
 const LOCK: &str = "lock";
+/// The name of this file before it is locked.
+const UNLOCKED: &str = "unlocked";
 
 /// The place in the profile that names a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -364,8 +366,11 @@ impl PrivateFolder {
     pub fn make(root: &Path) -> io::Result<PrivateFolder> {
         let mode = fs::Permissions::from_mode(0o700);
         let folder = tempfile::Builder::new().prefix(PREFIX).permissions(mode).tempdir_in(root)?;
-        let lock = create(&folder.path().join(LOCK))?;
+        // The file gets its name only when it is locked: `remove_abandoned` takes one without a lock for abandoned.
+        let unlocked = folder.path().join(UNLOCKED);
+        let lock = create(&unlocked)?;
         lock.lock()?;
+        fs::rename(&unlocked, folder.path().join(LOCK))?;
         Ok(PrivateFolder { folder, _lock: lock })
     }
 

@@ -161,3 +161,23 @@ fn what_an_agent_left_that_was_killed_is_removed_and_nothing_else() {
     assert!(!dead.exists() && lives.folder.path().exists());
     assert!(root.path().join("r.0.agent").exists() && root.path().join(format!("{PREFIX}new")).exists());
 }
+
+#[test]
+fn a_folder_that_is_being_made_is_not_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                remove_abandoned(root.path());
+            }
+        });
+        let lost = (0..3_000)
+            .filter(|_| {
+                !PrivateFolder::make(root.path()).is_ok_and(|folder| folder.path().join(LOCK).exists())
+            })
+            .count();
+        is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(lost, 0, "of 3000");
+    });
+}
