@@ -148,6 +148,10 @@ fn answer(
         return match of_name {
             None => Answer::no_data("no such event"),
             Some((_, None)) => Answer::no_data("the event was not run"),
+            // A later arrival may still be part of what it caused.
+            Some((event, Some(_))) if event.end.is_none() => {
+                Answer::no_data("the command of the event has not ended")
+            }
             Some((_, Some(effect))) => evidence::of_event(&assertion.expr, *measure, effect),
         };
     }

@@ -10,6 +10,7 @@ use crate::collector::tally::Tally;
 use crate::collector::tally::{ConditionCount, ConditionKey};
 use crate::collector::work::WorkUnit;
 use crate::condition::Condition;
+use crate::event::{CommandEnd, EventRun};
 use crate::smtp::Step;
 
 fn infos() -> [PhaseInfo; 3] {
@@ -218,4 +219,25 @@ fn windowed_assertions_are_judged_by_their_windows() {
     let verdict = judge_with(&measured, &one, &windows);
     assert_eq!(verdict.exit_code, ExitCode::Failed);
     assert_eq!(verdict.results[0].observed, "19 between 1 s and 3 s of the run");
+}
+
+#[test]
+fn a_time_of_an_event_is_not_judged_while_its_command_runs() {
+    let event = |end: Option<CommandEnd>| EventRun {
+        name: "restart".to_owned(),
+        command: "true".to_owned(),
+        due: Some(Duration::from_secs(5)),
+        started: Some(Duration::from_secs(5)),
+        ended: end.as_ref().map(|_| Duration::from_secs(6)),
+        end,
+        output: String::new(),
+    };
+    let mut measured = run([&[], &[5; 100], &[]]);
+    for (end, expected) in
+        [(None, AssertionStatus::NoData), (Some(CommandEnd::Exited(0)), AssertionStatus::Pass)]
+    {
+        measured.events = vec![event(end)];
+        let verdict = judge(&measured, "event.restart.outage < 5s");
+        assert_eq!(verdict.results.last().unwrap().status, expected, "{:?}", verdict.results);
+    }
 }
