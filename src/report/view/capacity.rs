@@ -3,7 +3,9 @@
 use super::claims::status_of_goal;
 use super::{Cell, Column, Note, ReportTable, Section, SectionPart, Tone, Visibility, amounts};
 use crate::report::format;
-use crate::report::stored::{Capacity, CapacityGoal, RunResult, StoredBacklogGrowth, StoredTrialDelivery};
+use crate::report::stored::{
+    Capacity, CapacityGoal, RunResult, StoredBacklogGrowth, StoredTrialDelivery, StoredTrialFault,
+};
 
 /// Returns the sections of the capacity; empty if it was not searched.
 pub fn sections(result: &RunResult) -> Vec<Section> {
@@ -51,7 +53,7 @@ fn goals(capacity: &Capacity) -> ReportTable {
         let at = |field: &str| format!("/capacity/goals/{i}/{field}");
         let failures = match goal.failures {
             0.0 => String::new(),
-            failures => format!(", at most {} failed", format::percent(failures)),
+            failures => format!(", at most {} failed", format::exact_percent(failures * 100.0)),
         };
         table.row([
             Cell::stored_name(&goal.name, at("name")),
@@ -190,21 +192,31 @@ fn backlog_growth(growth: Option<&StoredBacklogGrowth>) -> Cell {
     })
 }
 
-/// Returns notes on the trials that are not counted, one for each reason.
+/// Returns notes on the trials that are not counted, one for each reason, with the sentence of its first trial.
 fn invalid(capacity: &Capacity) -> Vec<SectionPart> {
-    let mut seen: Vec<&str> = Vec::new();
-    let mut notes = Vec::new();
+    let mut reasons: Vec<(&StoredTrialFault, Vec<usize>)> = Vec::new();
     for trial in &capacity.trials {
         for reason in &trial.invalid {
-            if !seen.contains(&reason.code.as_str()) {
-                seen.push(&reason.code);
-                let text =
-                    format!("trial {} is not counted, {}: {}", trial.number, reason.code, reason.sentence);
-                notes.push(Note::everywhere(text, Tone::Warning));
+            match reasons.iter_mut().find(|(known, _)| known.code == reason.code) {
+                Some((_, trials)) => trials.push(trial.number),
+                None => reasons.push((reason, vec![trial.number])),
             }
         }
     }
-    notes
+    let note = |(reason, trials): (&StoredTrialFault, Vec<usize>)| {
+        let others = match trials.as_slice() {
+            [] | [_] => String::new(),
+            [_, other] => format!(" (and trial {other})"),
+            [_, others @ ..] => {
+                let others: Vec<String> = others.iter().map(usize::to_string).collect();
+                format!(" (and trials {})", others.join(", "))
+            }
+        };
+        let text =
+            format!("trial {}{others} is not counted, {}: {}", trials[0], reason.code, reason.sentence);
+        Note::everywhere(text, Tone::Warning)
+    };
+    reasons.into_iter().map(note).collect()
 }
 
 fn onsets(capacity: &Capacity) -> ReportTable {

@@ -198,7 +198,10 @@ fn of_limit(limit: &StoredLimit) -> Claim {
         word: status_of_limit(limit),
         what: format::harmless(&limit.name),
         phase: None,
-        observed: format!("{served} served{beside}"),
+        observed: match (limit.verdict, limit.remarks.first()) {
+            (StoredLimitVerdict::Obstructed, Some(why)) => format!("{served} served{beside}: {why}"),
+            _ => format!("{served} served{beside}"),
+        },
         conditions: String::new(),
         details,
         state: match severity_of_limit(limit) {

@@ -3,7 +3,9 @@
 use super::*;
 use crate::report::fixtures;
 use crate::report::html::{self, PageInput};
-use crate::report::stored::{CapacityStatus, StoredAssertionStatus, StoredLimitVerdict, StoredStatus};
+use crate::report::stored::{
+    CapacityStatus, StoredAssertionStatus, StoredLimitVerdict, StoredStatus, StoredTrialFault,
+};
 use crate::report::{junit, markdown, terminal};
 
 /// A run in the four formats.
@@ -206,4 +208,37 @@ fn every_row_has_a_cell_for_each_column() {
             }
         }
     }
+}
+
+#[test]
+fn a_limit_that_could_not_be_measured_says_why_everywhere() {
+    let mut result = fixtures::searched();
+    result.limits.truncate(1);
+    let limit = &mut result.limits[0];
+    (limit.verdict, limit.expected) = (StoredLimitVerdict::Obstructed, None);
+    limit.remarks = vec!["the machine ran out of ports".to_owned()];
+    Formats::of(&result).hold(["ran out of ports"; 4]);
+    let junit = junit(&result);
+    assert!(
+        junit.contains("<skipped message=\"obstructed: 50 sessions served: the machine ran out of ports\"/>"),
+        "{junit}"
+    );
+}
+
+#[test]
+fn each_trial_that_is_not_counted_is_named() {
+    let mut result = fixtures::searched();
+    let capacity = result.capacity.as_mut().unwrap();
+    let lag = StoredTrialFault { code: "generator-lag".to_owned(), sentence: "it was late".to_owned() };
+    for trial in capacity.trials.iter_mut().take(3) {
+        trial.invalid = vec![lag.clone()];
+    }
+    let named: Vec<String> = capacity.trials.iter().map(|trial| trial.number.to_string()).collect();
+    assert!(named.len() > 2, "three trials");
+    let note = format!(
+        "trial {} (and trials {}, {}) is not counted, generator-lag: it was late",
+        named[0], named[1], named[2]
+    );
+    let markdown = markdown::write(&result);
+    assert!(markdown.contains(&note), "{markdown}");
 }
