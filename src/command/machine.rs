@@ -27,9 +27,10 @@ pub fn resources() -> Has {
 }
 
 /// Returns the highest rate at which this machine's generator was on time in the last selftest, in messages a second.
+/// `None`: unknown, also if that selftest found it late at any rate.
 pub fn generator_rate() -> Option<f64> {
     let text = std::fs::read_to_string(selftest_file()?).ok()?;
-    serde_json::from_str::<Value>(&text).ok()?["ceiling"]["rate_per_s"].as_f64()
+    serde_json::from_str::<Value>(&text).ok()?["ceiling"]["rate_per_s"].as_f64().filter(|rate| *rate > 0.0)
 }
 
 /// Returns the file of the last selftest.

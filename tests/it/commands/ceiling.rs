@@ -18,6 +18,9 @@ fn m25_check_warns_of_a_rate_above_four_fifths_of_what_the_machine_can() {
     let warning = check("41/s");
     assert!(warning.contains("warning: the profile asks for 41.0/s"), "{warning}");
     assert!(warning.contains("on time up to 50.0/s only"), "{warning}");
+    // A machine that was late at any rate is not known.
+    stage.put("state/smtpress/selftest.json", r#"{ "ceiling": { "rate_per_s": 0.0 } }"#);
+    assert_eq!(check("1000/s"), "");
     // A stored file that cannot be read is no reason to fail.
     stage.put("state/smtpress/selftest.json", "}");
     assert_eq!(check("1000/s"), "");
