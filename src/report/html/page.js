@@ -190,7 +190,7 @@
     bands: more.bands || [], plugins: [phases, ...(more.plugins || [])],
   }, columns, plot);
 
-  const amounts = (label) => [axis({ size: 62, values: (u, splits) => splits.map((v) => (v >= 1 || v === 0 ? grouped(v) : v)) , label, labelSize: 18 })];
+  const amounts = (label) => [axis({ size: 62, values: (u, splits) => splits.map((v) => (v % 1 ? v : grouped(v))) , label, labelSize: 18 })];
   const onlyDecades = (u, splits) => splits.map((v) => (isDecade(v) ? v : null));
   const times = (label) => [axis({ size: 66, values: (u, splits) => splits.map((v) => (v == null ? "" : short(v))), label, labelSize: label ? 18 : 0, space: 24,
     filter: onlyDecades, grid: { stroke: color("grid"), width: 1, filter: onlyDecades }, ticks: { stroke: color("line"), size: 4, filter: onlyDecades } })];
