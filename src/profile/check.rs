@@ -371,13 +371,8 @@ fn search(capacity: &CapacityPlan, is_behind_relay: bool, out: &mut impl io::Wri
         Percent(rules.width * 100.0)
     )?;
     for goal in &capacity.goals {
-        let failures = goal.failures * 100.0;
-        writeln!(
-            out,
-            "  goal      {}: {}, at most {failures} % failed",
-            goal.name,
-            harmless(&goal.objective)
-        )?;
+        let failures = Percent(goal.failures * 100.0);
+        writeln!(out, "  goal      {}: {}, at most {failures} failed", goal.name, harmless(&goal.objective))?;
     }
     let grows = match (capacity.judges_backlog(), is_behind_relay) {
         (false, _) => "if a goal is missed",
