@@ -67,8 +67,12 @@ fn a_short_accept_queue_is_not_overrun() {
         smtpress::limit(sendmail.port, &format!("--find {HOST},{LISTENER} --max-sessions 300"));
     assert_eq!(code, 0, "{result:#}");
     for finding in result["limits"].as_array().unwrap() {
-        let said = (&finding["verdict"], &finding["at_least"], &finding["remarks"]);
-        assert_eq!(said, (&json!("not-reached"), &json!(300), &json!([])), "{finding:#}");
+        let said = (&finding["verdict"], &finding["at_least"]);
+        assert_eq!(said, (&json!("not-reached"), &json!(300)), "{finding:#}");
+        // A busy machine may stand still meanwhile, and the finding says so.
+        let of_listener = |remark: &&Value| !remark.as_str().unwrap().starts_with("this machine stood still");
+        let remarks: Vec<_> = finding["remarks"].as_array().unwrap().iter().filter(of_listener).collect();
+        assert!(remarks.is_empty(), "{finding:#}");
     }
 }
 
