@@ -57,7 +57,7 @@ pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
                     let session = prober.enter()?;
                     let letter = prober.letter(&mailer);
                     let letter = letter.with_header(&trace(prober, "Received", count));
-                    same = same && prober.send(session, &letter).is_ok() == served;
+                    same = same && prober.is_accepted(session, &letter)? == served;
                     prober.leave(session);
                 }
                 result.repeats += u64::from(same);
@@ -79,7 +79,7 @@ pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
         let letter = prober.letter(&mailer);
         let letter = letter.with_header(&trace(prober, "X-Filler", hops + 1));
         result.trials += 1;
-        if prober.send(session, &letter).is_err() {
+        if !prober.is_accepted(session, &letter)? {
             result.hidden(
                 hops,
                 "a header as long without Received: fields was refused as well: its length is limited first",

@@ -486,20 +486,24 @@ impl Probes for OnceOdd {
 
 #[test]
 fn n16_a_reply_that_does_not_come_is_no_refusal_of_a_message() {
-    let drawn = Drawn {
+    let bytes = Drawn {
         session_bytes: limited(100_000, 552, "5.3.4 too many bytes in this session"),
         ..Drawn::open()
     };
-    let name = "session-bytes-exceeded";
-    let mut whole = OnceOdd::new(&drawn, 0, ProbeEvent::Silence);
-    assert_eq!(whole.find(name).value, Some(100_000));
+    let hops = Drawn { hops: limited(30, 554, "5.4.6 too many hops"), ..Drawn::open() };
     let events = [ProbeEvent::Silence, ProbeEvent::Failed(Condition::MalformedReply, "no reply".to_owned())];
     let mut wrong = Vec::new();
-    for (odd, event) in (1..=whole.mails).step_by(5).zip(events.iter().cycle()) {
-        let finding = OnceOdd::new(&drawn, odd, event.clone()).find(name);
-        // The first message of a new session after the limit is only a remark.
-        if finding.verdict != LimitVerdict::Obstructed && finding.value != Some(100_000) {
-            wrong.push((odd, finding.verdict, finding.inexact, finding.remarks));
+    for (drawn, name, limit, step) in
+        [(bytes, "session-bytes-exceeded", 100_000, 5), (hops, "too-many-hops", 30, 1)]
+    {
+        let mut whole = OnceOdd::new(&drawn, 0, ProbeEvent::Silence);
+        assert_eq!(whole.find(name).value, Some(limit));
+        for (odd, event) in (1..=whole.mails).step_by(step).zip(events.iter().cycle()) {
+            let finding = OnceOdd::new(&drawn, odd, event.clone()).find(name);
+            // The first message of a new session after the limit is only a remark.
+            if finding.verdict != LimitVerdict::Obstructed && finding.value != Some(limit) {
+                wrong.push((name, odd, finding.verdict, finding.inexact, finding.remarks));
+            }
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
