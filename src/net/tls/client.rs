@@ -41,6 +41,15 @@ const UNPROVED: [SignatureScheme; 4] = [
     SignatureScheme::Unknown(0x080b),
 ];
 
+/// Signatures that TLS 1.3 allows in certificates, but not in its handshake (RFC 8446 4.2.3).
+const FOR_CERTIFICATES: [SignatureScheme; 5] = [
+    SignatureScheme::RSA_PKCS1_SHA1,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::ECDSA_SHA1_Legacy,
+];
+
 /// The settings that the clients of all workers share.
 #[derive(Clone, Debug)]
 pub struct TlsClient {
@@ -342,6 +351,9 @@ impl ServerCertVerifier for CertificateVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         let verified = rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms);
+        if FOR_CERTIFICATES.contains(&signed.scheme) {
+            return verified;
+        }
         self.proved(verified, message, certificate, signed)
     }
 
@@ -403,5 +415,32 @@ impl ClientSessionStore for Sessions {
     fn take_tls13_ticket(&self, _server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         // The latest ticket has the longest lifetime left.
         lock(&self.0).tickets.pop_back()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::SigningKey;
+    use rustls::internal::msgs::codec::{Codec, Reader};
+
+    use super::*;
+
+    #[test]
+    fn a_signature_that_is_only_for_certificates_proves_nothing_in_tls_1_3() {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).unwrap();
+        let params = rcgen::CertificateParams::new(["mx.example".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let message = b"the dialogue so far";
+        let signature = key.sign(message).unwrap();
+        // The form of RFC 8446 4.4.3, with rsa_pkcs1_sha256.
+        let bytes =
+            [&[4, 1][..], &u16::try_from(signature.len()).unwrap().to_be_bytes(), &signature].concat();
+        let signed = DigitallySignedStruct::read(&mut Reader::init(&bytes)).unwrap();
+        for doubts in [None, Some(Arc::default())] {
+            let provider = Arc::new(aws_lc_rs::default_provider());
+            let verifier = CertificateVerifier { webpki: None, named: Vec::new(), doubts, provider };
+            assert!(verifier.verify_tls12_signature(message, certificate.der(), &signed).is_ok());
+            assert!(verifier.verify_tls13_signature(message, certificate.der(), &signed).is_err());
+        }
     }
 }
