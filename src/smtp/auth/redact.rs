@@ -9,7 +9,7 @@ use super::Secret;
 
 /// The replacement of a secret.
 const MASK: &str = "[redacted]";
-/// Base64 shorter than this is too ambiguous to search for.
+/// Base64, or the beginning of a secret, that is shorter than this is too ambiguous to search for.
 const TELLING: usize = 4;
 
 /// Finds a secret by itself, or within the base64 of a longer text.
@@ -55,13 +55,33 @@ impl Redactor {
         })
     }
 
-    /// Returns the bytes without the secret. All other bytes are unchanged if the input is UTF-8.
+    /// Returns the bytes without the secret. All other bytes are unchanged.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let within = |shape: &String| memchr::memmem::find(bytes, shape.as_bytes()).is_some();
-        if self.0.iter().any(within) {
-            self.text(&String::from_utf8_lossy(bytes)).into_owned().into_bytes().into()
-        } else {
-            bytes.into()
+        self.0.iter().fold(Cow::Borrowed(bytes), |bytes, shape| {
+            let (mut out, mut from) = (Vec::new(), 0);
+            for at in memchr::memmem::find_iter(&bytes, shape) {
+                out.extend_from_slice(&bytes[from..at]);
+                out.extend_from_slice(MASK.as_bytes());
+                from = at + shape.len();
+            }
+            if from == 0 {
+                return bytes;
+            }
+            out.extend_from_slice(&bytes[from..]);
+            out.into()
+        })
+    }
+
+    /// Removes the beginning of the secret at the end of the bytes: the rest of the secret may not have come. Fewer than
+    /// [`TELLING`] bytes stay, because any word may end with them.
+    fn mask_beginning(&self, bytes: &mut Vec<u8>) {
+        let beginning = |shape: &String| {
+            let shape = shape.as_bytes();
+            (TELLING..=shape.len()).rev().find(|length| bytes.ends_with(&shape[..*length]))
+        };
+        if let Some(length) = self.0.iter().filter_map(beginning).max() {
+            bytes.truncate(bytes.len() - length);
+            bytes.extend_from_slice(MASK.as_bytes());
         }
     }
 }
@@ -99,9 +119,11 @@ impl LineRedactor {
         lines
     }
 
-    /// Returns the rest: an unfinished line.
+    /// Returns the rest: an unfinished line, which may end within the secret.
     pub fn rest(&mut self) -> Vec<u8> {
-        self.redactor.bytes(&std::mem::take(&mut self.partial)).into_owned()
+        let mut rest = self.redactor.bytes(&std::mem::take(&mut self.partial)).into_owned();
+        self.redactor.mask_beginning(&mut rest);
+        rest
     }
 }
 
@@ -169,6 +191,39 @@ mod tests {
         let mut heard = LineRedactor::new(Redactor::new(&Secret::new(secret)));
         let shown = heard.lines(&[b"250 ok\r\n".as_slice(), &[b'x'; LONGEST]].concat());
         assert_eq!(shown, b"250 ok\r\n");
+    }
+
+    /// The bytes may end in the middle of a secret: the connection was lost, or the listener sent no end of line.
+    #[test]
+    fn the_beginning_of_a_secret_at_the_end_of_the_bytes_is_removed() {
+        for secret in ["hunter2-and-more", "p\u{e4}ssw\u{f6}rd \u{e4}\u{f6}\u{fc}", "abcdXabcd", "q/+9ab"] {
+            let redactor = Redactor::new(&Secret::new(secret));
+            for shape in &redactor.0 {
+                for length in 1..=shape.len() {
+                    let said = [b"535 cannot read ", &shape.as_bytes()[..length]].concat();
+                    let mut heard = LineRedactor::new(redactor.clone());
+                    assert!(heard.lines(&said).is_empty());
+                    let shown = heard.rest();
+                    let ends = |n: usize| {
+                        redactor
+                            .0
+                            .iter()
+                            .any(|shape| shown.ends_with(&shape.as_bytes()[..n.min(shape.len())]))
+                    };
+                    assert!(!(TELLING..=length).any(ends), "{:?}", String::from_utf8_lossy(&shown));
+                    assert!(shown.starts_with(b"535 cannot read "));
+                    if length >= TELLING {
+                        assert!(shown.ends_with(MASK.as_bytes()), "{:?}", String::from_utf8_lossy(&shown));
+                    } else {
+                        assert_eq!(shown, said, "so few bytes may be of any word");
+                    }
+                }
+            }
+        }
+        // A complete secret whose end is the beginning of another one.
+        let mut heard = LineRedactor::new(Redactor::new(&Secret::new("abcdXabcd")));
+        heard.lines(b"535 abcdXabcdX\xff abcdXab");
+        assert_eq!(heard.rest(), b"535 [redacted]X\xff [redacted]");
     }
 
     #[test]
