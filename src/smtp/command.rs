@@ -122,10 +122,14 @@ pub fn bdat(out: &mut Vec<u8>, bytes: u64, last: bool) {
     out.extend_from_slice(if last { b" LAST\r\n" } else { b"\r\n" });
 }
 
-/// Writes VRFY with this name.
+/// Writes VRFY with this name. A name beyond ASCII has the parameter SMTPUTF8 (RFC 6531 section 3.7.4.2), which the
+/// listener must have offered.
 pub fn verify(out: &mut Vec<u8>, whom: &str) {
     out.extend_from_slice(b"VRFY ");
     out.extend_from_slice(whom.as_bytes());
+    if !whom.is_ascii() {
+        out.extend_from_slice(b" SMTPUTF8");
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -221,6 +225,8 @@ mod tests {
     #[test]
     fn vrfy_names_the_recipient() {
         assert_eq!(said(|out| verify(out, "user12@b.example")), "VRFY user12@b.example\r\n");
+        // RFC 6531 3.7.4.2.
+        assert_eq!(said(|out| verify(out, "\u{e4}@b.example")), "VRFY \u{e4}@b.example SMTPUTF8\r\n");
     }
 
     #[test]

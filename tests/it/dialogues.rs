@@ -426,6 +426,10 @@ impl Dialogue {
                 let whom = (0..times).map(|n| format!("who{n}@mx.test")).collect();
                 self.script.verify = Verify { times, whom };
             }
+            "verify-beyond-ascii" => {
+                self.script.verify = Verify { times: 1, whom: vec!["\u{e4}@mx.test".to_owned()] };
+                self.script.wishes.utf8 = Use::Require;
+            }
             "parameters=auto" => self.script.wishes = everything(Use::Auto),
             "parameters=require" => self.script.wishes = everything(Use::Require),
             "off" => self.script.pipelining = Pipelining::Off,
