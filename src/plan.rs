@@ -344,6 +344,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::auth::{Mechanism, Secret};
 
     #[test]
     fn messages_of_a_session_follow_from_seed_and_number() {
@@ -357,5 +358,28 @@ mod tests {
         let ones = (0..4000).filter(|serial| weighted.draw(7, *serial) == 1).count();
         assert!((2850..3150).contains(&ones), "{ones}");
         assert_eq!((weighted.most(), Messages::Fixed(0).most()), (50, 1));
+    }
+
+    /// These numbers come from the library's expansion of a seed. A version that changes them changes what a seeded run
+    /// sends.
+    #[test]
+    fn drawn_numbers_of_messages_and_logins_never_change() {
+        let drawn =
+            |messages: &Messages, seed| (0..12).map(|serial| messages.draw(seed, serial)).collect::<Vec<_>>();
+        let numbers = drawn(&Messages::Uniform { min: 1, max: 1_000_000 }, 42);
+        let weighted = drawn(&Messages::Weighted(vec![(1, 3.0), (50, 1.0)]), 7);
+        let user = |n: u64| Login::new(Mechanism::Plain, &n.to_string(), Secret::new("secret"));
+        let logins = Logins { users: (0..1000).map(user).collect(), random: true };
+        let names = (0..12).map(|serial| logins.of(42, serial).unwrap().user.parse().unwrap());
+        let names: Vec<u64> = names.collect();
+        assert_eq!(
+            numbers,
+            [
+                324_214, 432_992, 663_237, 215_010, 530_097, 484_848, 463_564, 684_804, 299_995, 146_301,
+                421_950, 7_474
+            ]
+        );
+        assert_eq!(weighted, [1, 50, 1, 1, 1, 50, 1, 1, 1, 1, 1, 50]);
+        assert_eq!(names, [565, 545, 134, 592, 527, 967, 40, 348, 384, 751, 779, 138]);
     }
 }
