@@ -149,6 +149,9 @@ pub struct SearchState {
     pub controller: Controller,
     /// The trials.
     pub records: Vec<TrialRecord>,
+    /// The number of probes so far. Each has messages of its own, also after an interruption.
+    #[serde(default)]
+    pub probes: usize,
     /// How long the search has taken so far.
     pub elapsed_s: f64,
     /// The median of an idle listener's response times, before the first trial; `null`: no probe was accepted.
@@ -170,6 +173,7 @@ impl SearchState {
             run_id,
             controller,
             records: Vec::new(),
+            probes: 0,
             elapsed_s: 0.0,
             base_ns: None,
             base_delivery_ns: None,

@@ -90,8 +90,9 @@ pub fn search(
     host: &mut dyn SearchHost,
     state: &mut SearchState,
 ) -> Result<SearchEnd, RunError> {
-    let mut search = Searcher { capacity, plan, host, probes: 0 };
+    let mut search = Searcher { capacity, plan, host, probes: state.probes };
     let end = search.run(state);
+    state.probes = search.probes;
     state.elapsed_s = search.host.elapsed().as_secs_f64();
     search.host.keep(state);
     end

@@ -35,6 +35,8 @@ struct Virtual {
     said: Vec<String>,
     kept: usize,
     runs: usize,
+    /// The run identifiers of the probes.
+    probed: Vec<String>,
 }
 
 impl Virtual {
@@ -51,6 +53,7 @@ impl Virtual {
             said: Vec::new(),
             kept: 0,
             runs: 0,
+            probed: Vec::new(),
         }
     }
 
@@ -67,6 +70,9 @@ impl Runner for Virtual {
     fn run(&mut self, plan: &Plan, observer: &mut dyn Observer) -> Result<Measured, RunError> {
         self.runs += 1;
         let phase = &plan.phases[0];
+        if phase.name == "probe" {
+            self.probed.push(plan.run_id.clone());
+        }
         let length = phase.load.length.unwrap();
         let size = if let MessageSize::Fixed(size) = plan.mail.size { size } else { 0 };
         // In an open model the schedule gives the time of each arrival. In a closed model an arrival starts as soon as its
@@ -350,6 +356,9 @@ fn a_search_that_goes_on_finds_what_it_would_have_found() {
     let mut state: SearchState = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
     search(&capacity, &plan, &mut host, &mut state).unwrap();
     assert_eq!(state.controller, whole.controller);
+    // The messages of all probes differ: a relay may still have those from before the interruption.
+    let different: std::collections::BTreeSet<&String> = host.probed.iter().collect();
+    assert_eq!(different.len(), host.probed.len(), "{:?}", host.probed);
 }
 
 /// The listener carries 400/s. For a minute, a load that is a third higher still meets a goal of 20 s.
