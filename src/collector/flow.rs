@@ -19,9 +19,9 @@ struct Tick {
     accepted: u32,
     settled: u32,
     delivered: u32,
-    /// The number of recipients accepted in this tick that were delivered, at any time, and did not bounce before.
+    /// The number of recipients accepted in this tick that were delivered, at any time.
     came_out: u32,
-    /// The number of recipients accepted in this tick that bounced, at any time, and were not delivered before.
+    /// The number of recipients accepted in this tick that bounced, at any time, and were not delivered.
     bounced: u32,
 }
 
@@ -30,9 +30,9 @@ struct Tick {
 pub struct AcceptedStretch {
     /// The number of recipients accepted in the stretch.
     pub accepted: u64,
-    /// The number of these recipients that were delivered, at any time, and did not bounce before.
+    /// The number of these recipients that were delivered, at any time.
     pub delivered: u64,
-    /// The number of these recipients that bounced, at any time, and were not delivered before.
+    /// The number of these recipients that bounced, at any time, and were not delivered.
     pub bounced: u64,
 }
 
@@ -62,6 +62,13 @@ impl Flow {
     /// Counts the delivery of a recipient that did not bounce before, in the tick in which it was accepted.
     pub fn came_out(&mut self, accepted: Duration) {
         self.tick(accepted).came_out += 1;
+    }
+
+    /// Counts the delivery of a recipient that bounced before, in the tick in which it was accepted.
+    pub fn came_out_after_bounce(&mut self, accepted: Duration) {
+        let tick = self.tick(accepted);
+        tick.came_out += 1;
+        tick.bounced = tick.bounced.saturating_sub(1);
     }
 
     /// Counts the bounce of a recipient that was not delivered before, in the tick in which it was accepted.

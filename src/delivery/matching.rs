@@ -4,8 +4,8 @@
 //!
 //! # Decisions
 //! - One byte for each recipient and two for each message are kept for the whole run, to recognize a second delivery.
-//!   The times of a message are kept until its recipients are settled, in pages of `PAGE` messages. Ten million
-//!   messages of one recipient cost 30 MB if all came out, and 190 MB if all are missing.
+//!   The times of a message are kept until its recipients are delivered, in pages of `PAGE` messages. Ten million
+//!   messages of one recipient cost 30 MB if all came out, and 190 MB if all are missing or bounced.
 //! - Transit and delivery times exist for accepted recipients only, because a recipient in doubt has no reply to
 //!   measure from. A recipient that was delivered before it was accepted, after an attempt in doubt or refused, has no
 //!   times either.
@@ -77,10 +77,10 @@ struct Page {
     /// The index of the phase, by message.
     phases: Box<[u16]>,
     /// The times by message, or by message and recipient if messages are retried. They are dropped while no recipient
-    /// of the page is missing.
+    /// of the page is undelivered.
     times: Option<Box<[MessageTimes]>>,
-    /// The number of recipients that are accepted or in doubt, and were not seen yet.
-    missing: u32,
+    /// The number of recipients that are accepted or in doubt, and were not delivered yet.
+    undelivered: u32,
 }
 
 /// The times of a message.
@@ -116,7 +116,13 @@ impl RecipientState {
 
     /// Whether the recipient is missing: accepted or in doubt, and not seen.
     fn is_missing(self) -> bool {
-        matches!(self.answer(), Some(FinalAnswer::Accepted | FinalAnswer::InDoubt)) && self.0 >> 2 == 0
+        self.is_undelivered() && !self.has(RecipientState::BOUNCED)
+    }
+
+    /// Whether the recipient is accepted or in doubt, and not delivered.
+    fn is_undelivered(self) -> bool {
+        matches!(self.answer(), Some(FinalAnswer::Accepted | FinalAnswer::InDoubt))
+            && !self.has(RecipientState::DELIVERED)
     }
 }
 
@@ -312,19 +318,22 @@ impl Matcher {
                 .map(move |(at, _): (u64, _)| (number * PAGE + at / recipients, (at % recipients) as u32))
                 .collect::<Vec<_>>()
         };
-        self.pages.iter().filter(|(_, page)| page.missing > 0).flat_map(of_page).map(|(seq, recipient)| {
-            let page = &self.pages[&(seq / PAGE)];
-            let times = page.times.as_ref().map(|times| times[self.messages.place_of_times(seq, recipient)]);
-            let (at, times) = ((seq % PAGE) as usize, times.unwrap_or_default());
-            MissingRecipient {
-                seq,
-                recipient,
-                phase: u32::from(page.phases[at]),
-                answered: Duration::from_nanos(times.answered),
-                intended: Duration::from_nanos(times.answered)
-                    .saturating_sub(Duration::from_secs_f32(times.response)),
-            }
-        })
+        self.pages.iter().filter(|(_, page)| page.undelivered > 0).flat_map(of_page).map(
+            |(seq, recipient)| {
+                let page = &self.pages[&(seq / PAGE)];
+                let times =
+                    page.times.as_ref().map(|times| times[self.messages.place_of_times(seq, recipient)]);
+                let (at, times) = ((seq % PAGE) as usize, times.unwrap_or_default());
+                MissingRecipient {
+                    seq,
+                    recipient,
+                    phase: u32::from(page.phases[at]),
+                    answered: Duration::from_nanos(times.answered),
+                    intended: Duration::from_nanos(times.answered)
+                        .saturating_sub(Duration::from_secs_f32(times.response)),
+                }
+            },
+        )
     }
 
     /// Returns the index of the recipient of a delivery; `None` if the message has no such recipient.
@@ -343,7 +352,7 @@ impl Matcher {
             states: vec![RecipientState::default(); states].into(),
             phases: vec![0; PAGE as usize].into(),
             times: None,
-            missing: 0,
+            undelivered: 0,
         })
     }
 
@@ -407,12 +416,17 @@ impl Matcher {
         state.0 |= what;
         let after = *state;
         self.count(seq, before, after);
-        if before.is_missing() && before.answer() == Some(FinalAnswer::Accepted) {
-            // A recipient cannot leave the queue before it entered it.
+        if before.is_undelivered() && before.answer() == Some(FinalAnswer::Accepted) {
+            let is_delivered = what == RecipientState::DELIVERED;
             let times = self.times(seq, recipient);
             let answered = times.map_or(Duration::ZERO, |times| Duration::from_nanos(times.answered));
-            self.flow.settled(at.max(answered));
-            self.ended(answered, what == RecipientState::DELIVERED);
+            if before.is_missing() {
+                // A recipient cannot leave the queue before it entered it.
+                self.flow.settled(at.max(answered));
+                self.ended(answered, is_delivered);
+            } else if is_delivered {
+                self.flow.came_out_after_bounce(answered);
+            }
         }
         self.forget_times(seq);
     }
@@ -431,13 +445,14 @@ impl Matcher {
         add(counts, before, false);
         add(counts, after, true);
         let page = self.page(seq);
-        page.missing = page.missing + u32::from(after.is_missing()) - u32::from(before.is_missing());
+        page.undelivered =
+            page.undelivered + u32::from(after.is_undelivered()) - u32::from(before.is_undelivered());
     }
 
-    /// Drops the times of a page without missing recipients.
+    /// Drops the times of a page without undelivered recipients.
     fn forget_times(&mut self, seq: u64) {
         let page = self.page(seq);
-        if page.missing == 0 {
+        if page.undelivered == 0 {
             page.times = None;
         }
     }

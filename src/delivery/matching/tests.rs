@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::collector::delivery::Answers;
+use crate::collector::flow::AcceptedStretch;
 use crate::collector::snapshot::Gauges;
 
 const ONE: MessageForm = MessageForm { recipients: 1, is_retried: false, phases: 1 };
@@ -181,6 +182,29 @@ fn numbers_that_were_never_sent_cost_little_and_are_unexpected() {
 }
 
 #[test]
+fn a_recipient_that_bounced_and_is_delivered_later_counts_as_delivered_where_it_was_accepted() {
+    let mut matcher = Matcher::new(ONE);
+    (0..3).for_each(|seq| matcher.answered(&transaction(seq, &[FinalAnswer::Accepted])));
+    matcher.delivered(0, Some(0), ms(1_100), false);
+    matcher.bounced(0, Some(0), ms(1_200));
+    matcher.bounced(1, Some(0), ms(1_300));
+    let at = Duration::from_secs(1);
+    let found = |matcher: &Matcher| {
+        let stretch = matcher.flow().accepted_in(Duration::ZERO, at);
+        (stretch.accepted, stretch.delivered, stretch.bounced, stretch.missing())
+    };
+    assert_eq!(found(&matcher), (3, 1, 1, 1));
+    // The bounced recipient may be the last one of its page.
+    matcher.delivered(2, Some(0), ms(1_350), false);
+    matcher.delivered(1, Some(0), ms(1_400), false);
+    matcher.bounced(1, Some(0), ms(1_500));
+    assert_eq!(found(&matcher), (3, 3, 0, 0));
+    let counts = matcher.phase_counts(0);
+    assert_eq!((counts.delivered, counts.bounced, counts.bounced_and_delivered), (3, 0, 2));
+    assert!(matcher.pages[&0].times.is_none());
+}
+
+#[test]
 fn a_bounce_before_the_answer_is_matched_later() {
     let mut matcher = Matcher::new(ONE);
     matcher.bounced(3, Some(0), ms(5));
@@ -280,6 +304,8 @@ proptest! {
         prop_assert_eq!(counts.altered, number(&|told, copies, _| told.is_some() && copies.first() == Some(&true)));
         prop_assert_eq!(counts.duplicated, account.values().map(|own| own.1.len().saturating_sub(1) as u64).sum::<u64>());
         prop_assert_eq!(matcher.flow().queued_at(ms(2_000_000)), matcher.queued());
+        let AcceptedStretch { accepted, delivered, bounced } = matcher.flow().accepted_in(Duration::ZERO, Duration::MAX);
+        prop_assert_eq!((accepted, delivered, bounced), (counts.accepted, counts.delivered, counts.bounced));
         prop_assert_eq!(matcher.queued(), matcher.missing().count() as u64);
     }
 }

@@ -145,7 +145,7 @@ pub struct StoredSideDelivery {
     pub accepted_recipients: u64,
     /// Recipients that were delivered, at any time.
     pub delivered: u64,
-    /// Recipients that a notification reported as failed before any delivery.
+    /// Recipients that a notification reported as failed, and that were not delivered.
     pub bounced: u64,
     /// Recipients without a delivery or a notification.
     pub missing: u64,
