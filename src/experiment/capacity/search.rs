@@ -90,9 +90,8 @@ pub fn search(
     host: &mut dyn SearchHost,
     state: &mut SearchState,
 ) -> Result<SearchEnd, RunError> {
-    let mut search = Searcher { capacity, plan, host, probes: state.probes };
+    let mut search = Searcher { capacity, plan, host };
     let end = search.run(state);
-    state.probes = search.probes;
     state.elapsed_s = search.host.elapsed().as_secs_f64();
     search.host.keep(state);
     end
@@ -102,7 +101,6 @@ struct Searcher<'a> {
     capacity: &'a CapacityPlan,
     plan: &'a Plan,
     host: &'a mut dyn SearchHost,
-    probes: usize,
 }
 
 impl Searcher<'_> {
@@ -157,6 +155,9 @@ impl Searcher<'_> {
                 let cooled = self.cool_down(state)?;
                 let record = state.records.last_mut().expect("it was added");
                 (record.cooldown_s, record.backlog_left) = cooled;
+                // A search that is killed in the next trial knows its probes and the cool-down.
+                state.elapsed_s = self.host.elapsed().as_secs_f64();
+                self.host.keep(state);
             }
         }
         Ok(SearchEnd::Complete)
@@ -212,7 +213,7 @@ impl Searcher<'_> {
             if self.host.stopped() {
                 return Ok(None);
             }
-            let measured = self.probe()?;
+            let measured = self.probe(state)?;
             if let Some(delivered) = measured.delivered.as_ref().filter(|_| !measured.interrupted)
                 && delivered.counts().missing > 0
             {
@@ -232,7 +233,7 @@ impl Searcher<'_> {
 
     /// Waits until the listener is as fast as before the search, at most `cooldown_max`. Returns the length of the wait in
     /// seconds (`None`: not measured), and whether the listener was still slower at its end.
-    fn cool_down(&mut self, state: &SearchState) -> Result<(Option<f64>, bool), RunError> {
+    fn cool_down(&mut self, state: &mut SearchState) -> Result<(Option<f64>, bool), RunError> {
         let Some(base_ns) = state.base_ns else { return Ok((None, false)) };
         let allowed = Duration::from_nanos(base_ns).mul_f64(BACK) + SLACK;
         let began = self.host.elapsed();
@@ -242,7 +243,7 @@ impl Searcher<'_> {
                 return Ok((None, false));
             }
             let probed = self.host.elapsed();
-            let took = longest(&self.probe()?, Metric::Response);
+            let took = longest(&self.probe(state)?, Metric::Response);
             let waited = self.host.elapsed().saturating_sub(began);
             if took.is_some_and(|ns| Duration::from_nanos(ns) <= allowed) {
                 return Ok((Some(waited.as_secs_f64()), false));
@@ -258,9 +259,9 @@ impl Searcher<'_> {
     }
 
     /// Runs a single arrival.
-    fn probe(&mut self) -> Result<Measured, RunError> {
-        self.probes += 1;
-        let plan = self.capacity.probe(self.plan, self.probes);
+    fn probe(&mut self, state: &mut SearchState) -> Result<Measured, RunError> {
+        state.probes += 1;
+        let plan = self.capacity.probe(self.plan, state.probes);
         self.host.run(&plan, &mut ())
     }
 }
