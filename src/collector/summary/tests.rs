@@ -235,6 +235,26 @@ fn m23_m24_every_other_reason() {
     assert_eq!(found, [Code::GeneratorCpu, Code::ClockJumped, Code::WorkerLost]);
 }
 
+#[test]
+fn m32_a_receiver_may_be_late_in_one_turn_of_a_hundred_and_by_250_ms() {
+    let is_valid = |turns, late, lag_max| {
+        let mut measured = run(1);
+        end(&mut measured.tally.phases[0], Outcome::Accepted, 300, MS);
+        let receiver = ReceiverHealth {
+            turns,
+            late,
+            lag_max: Duration::from_millis(lag_max),
+            ..ReceiverHealth::default()
+        };
+        measured.delivered = Some(Box::new(Delivered { receiver, ..Delivered::default() }));
+        Summary::new(&measured, &[info("a")]).validity.is_valid()
+    };
+    assert!(is_valid(200, 2, 90), "exactly 1 % is allowed");
+    assert!(!is_valid(199, 2, 90));
+    assert!(is_valid(50, 1, 90), "a single late turn is none");
+    assert!(is_valid(1000, 1, 250) && !is_valid(1000, 1, 251));
+}
+
 fn failed_event(end: CommandEnd) -> EventRun {
     EventRun {
         name: "crash".to_owned(),

@@ -38,7 +38,7 @@ impl Validity {
     }
 }
 
-/// The lateness of a timer of the receiver that makes a run invalid if it occurs once.
+/// The lateness of a timer of the receiver that may not be exceeded even once.
 const RECEIVER_LATE: Duration = Duration::from_millis(250);
 /// The share of its cores that the receiver may use.
 const RECEIVER_BUSY: f64 = 0.85;
@@ -229,11 +229,11 @@ fn deliveries_incomplete(measured: &Measured) -> impl Iterator<Item = (Code, Str
 /// Returns a reason if the receiver was overloaded, which makes the relay look slow (M32).
 fn receiver_overloaded(measured: &Measured) -> FoundReason {
     let health = measured.delivered.as_ref()?.receiver;
-    let late = health.late > 1 && health.late * 100 >= health.turns;
+    let late = health.late > 1 && health.late * 100 > health.turns;
     let busy = health.cpu_share > RECEIVER_BUSY;
     let found = if health.accept_errors > 0 {
         format!("{} connections failed because no descriptor was left", health.accept_errors)
-    } else if late || health.lag_max >= RECEIVER_LATE {
+    } else if late || health.lag_max > RECEIVER_LATE {
         format!(
             "its timers were late by up to {:.0} ms, and by more than 50 ms in {} of {} turns; 1 % and {} ms are allowed",
             health.lag_max.as_secs_f64() * 1e3,
