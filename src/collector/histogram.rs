@@ -124,6 +124,16 @@ impl Hist {
         counts.filter(|(_, count)| **count > 0).map(|(bucket, count)| (greatest(bucket), *count))
     }
 
+    /// Returns the number of values that are certainly greater than `ns`. Of the bucket of `ns` only the least and the
+    /// greatest value of the distribution are known.
+    pub fn above(&self, ns: u64) -> u64 {
+        if self.min_ns() > ns {
+            return self.count();
+        }
+        let beyond = self.buckets().filter(|(greatest, _)| least_read_as(*greatest) > ns);
+        beyond.map(|(_, count)| count).sum::<u64>().max(u64::from(self.max_ns() > ns))
+    }
+
     /// Converts to the library's histogram, for writers of HdrHistogram's own formats.
     pub fn to_hdr(&self) -> Histogram<u64> {
         // The bound is as low as possible, because the library's writer visits every bucket below it.
@@ -188,9 +198,24 @@ fn bucket(ns: u64) -> usize {
 
 /// Returns the greatest value of a bucket.
 fn greatest(bucket: usize) -> u64 {
-    let octave = (bucket / OCTAVE).saturating_sub(1);
-    let least = ((bucket - octave * OCTAVE) as u64) << octave;
-    least + ((1 << octave) - 1)
+    least(bucket) + ((1 << octave(bucket)) - 1)
+}
+
+/// Returns the least value of a bucket.
+fn least(bucket: usize) -> u64 {
+    let octave = octave(bucket);
+    ((bucket - octave * OCTAVE) as u64) << octave
+}
+
+fn octave(bucket: usize) -> usize {
+    (bucket / OCTAVE).saturating_sub(1)
+}
+
+/// Returns the least true value of a percentile that reads `ns`: the least value of the bucket. A reading that is not the
+/// greatest value of a bucket is an exact minimum or maximum.
+pub fn least_read_as(ns: u64) -> u64 {
+    let bucket = bucket(ns);
+    if ns == greatest(bucket) { least(bucket) } else { ns }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 //! - A rate a second counts only the window: later events are in no rate (M21).
 //! - Shares of attempts, retries and their outcomes are relative to the messages that started.
 //! - The share of an `[[expect]]` is its part of the refusals that it covered or that nothing covered.
+//! - A percentile is only known to its bucket (M16). It misses a bound only if every value of the bucket does, so that no
+//!   listener is accused because of the precision of a histogram. Minimum and maximum are exact.
 //! - If a value is only known to lie between two bounds (M12), the assertion holds or fails only if it does so for
 //!   every value between the bounds. Otherwise there are no data. The same rule applies to times measured by the clock
 //!   of another machine, within the bound of its offset. Often there is no upper bound: then the value can break an
@@ -22,7 +24,7 @@ use super::outcome::AssertionStatus;
 use crate::collector::delivery::{ClockRelation, Delivered, DeliveryCounts, PhaseDelivery};
 use crate::collector::effect::{EventEffect, EventRecovery};
 use crate::collector::growth::Growth;
-use crate::collector::histogram::{Hist, Status, needed};
+use crate::collector::histogram::{Hist, Status, least_read_as, needed};
 use crate::collector::slices::SLICE;
 use crate::collector::summary::{censored, per_second};
 use crate::collector::tally::{Counts, PhaseTally};
@@ -137,26 +139,37 @@ impl Evidence {
             return Answer::no_data("no values");
         }
         let without_end = !censored.is_empty();
-        let bound = |least: f64, at_least: bool| (least, if at_least { f64::INFINITY } else { least });
+        let bound = |least: f64, at_least: bool| {
+            (BucketReading::exact(least), BucketReading::exact(if at_least { f64::INFINITY } else { least }))
+        };
         let (least, most) = match expr.aggregate {
             Aggregate::Quantile(q) => {
                 let found = own.quantiles_censored(censored, &[q])[0];
                 if found.status == Status::NotAvailable {
                     return Answer::no_data(format!("n/a (needs {}, has {n})", needed(q)));
                 }
-                let most = if found.at_most_ns == u64::MAX { f64::INFINITY } else { found.at_most_ns as f64 };
-                (found.value_ns as f64, most)
+                let most = match found.at_most_ns {
+                    u64::MAX => BucketReading::exact(f64::INFINITY),
+                    ns => BucketReading::of_bucket(ns),
+                };
+                (BucketReading::of_bucket(found.value_ns), most)
             }
             // An arrival without an end may be longer than all others, but never shorter than recorded.
             Aggregate::Min if own.is_empty() => bound(censored.min_ns() as f64, true),
             Aggregate::Min if without_end => {
-                (own.min_ns().min(censored.min_ns()) as f64, own.min_ns() as f64)
+                let least = own.min_ns().min(censored.min_ns());
+                (BucketReading::exact(least as f64), BucketReading::exact(own.min_ns() as f64))
             }
             Aggregate::Min => bound(own.min_ns() as f64, false),
             Aggregate::Max => bound(own.max_ns().max(censored.max_ns()) as f64, without_end),
             _ => bound((own.sum_ns() + censored.sum_ns()) as f64 / n as f64, without_end),
         };
-        compare(expr, (least - error).max(0.0), most + error, duration_text)
+        let least = BucketReading {
+            least: (least.least - error).max(0.0),
+            greatest: (least.greatest - error).max(0.0),
+        };
+        let most = BucketReading { least: most.least + error, greatest: most.greatest + error };
+        compare_bucket_readings(expr, least, most, duration_text)
     }
 
     /// Returns the part of the subject that came after the window.
@@ -398,11 +411,56 @@ fn add(to: &mut Option<Box<Hist>>, hist: Option<&Hist>) {
     }
 }
 
+/// A value of which only the least and the greatest possible value are known.
+#[derive(Clone, Copy, Debug)]
+struct BucketReading {
+    least: f64,
+    greatest: f64,
+}
+
+impl BucketReading {
+    fn exact(value: f64) -> BucketReading {
+        BucketReading { least: value, greatest: value }
+    }
+
+    /// Returns the reading of a percentile of a histogram.
+    fn of_bucket(ns: u64) -> BucketReading {
+        BucketReading { least: least_read_as(ns) as f64, greatest: ns as f64 }
+    }
+
+    /// Whether the expression holds for one of the possible values.
+    fn may_hold(self, expr: &Expr) -> bool {
+        let holds = |value| expr.operator.holds(value, expr.value);
+        match expr.operator {
+            Operator::Equal => self.least <= expr.value && expr.value <= self.greatest,
+            _ => holds(self.least) || holds(self.greatest),
+        }
+    }
+
+    /// Returns the value as text. If the expected value is one of the possible values, it is shown.
+    fn text(self, expr: &Expr, text: &impl Fn(f64) -> String) -> String {
+        match self.least <= expr.value && expr.value < self.greatest {
+            true => format!("{} within 0.1 %", text(expr.value)),
+            false => text(self.greatest),
+        }
+    }
+}
+
 /// Compares an observed value between `least` and `most` with the expected one, and returns the result.
 fn compare(expr: &Expr, least: f64, most: f64, text: impl Fn(f64) -> String) -> Answer {
+    compare_bucket_readings(expr, BucketReading::exact(least), BucketReading::exact(most), text)
+}
+
+/// Compares as [`compare`] does. Where a bound of the observed value is not known exactly, it gets the benefit of the doubt.
+fn compare_bucket_readings(
+    expr: &Expr,
+    least: BucketReading,
+    most: BucketReading,
+    text: impl Fn(f64) -> String,
+) -> Answer {
     use AssertionStatus::{Fail, NoData, Pass};
-    let (at_least, at_most) = (expr.operator.holds(least, expr.value), expr.operator.holds(most, expr.value));
-    let between = least < expr.value && expr.value < most;
+    let (at_least, at_most) = (least.may_hold(expr), most.may_hold(expr));
+    let between = least.greatest < expr.value && expr.value < most.least;
     let status = match expr.operator {
         // Both bounds differ from the expected value, but the true value may be equal to it.
         Operator::Equal | Operator::Unequal if between => NoData,
@@ -410,8 +468,8 @@ fn compare(expr: &Expr, least: f64, most: f64, text: impl Fn(f64) -> String) -> 
         _ if at_least => Pass,
         _ => Fail,
     };
-    let observed = match (text(least), text(most)) {
-        (least, _) if most.is_infinite() => format!(">= {least}"),
+    let observed = match (least.text(expr, &text), most.text(expr, &text)) {
+        (least, _) if most.greatest.is_infinite() => format!(">= {least}"),
         (least, most) if least == most => least,
         (least, most) => format!("{least} to {most}"),
     };

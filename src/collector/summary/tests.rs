@@ -236,6 +236,23 @@ fn m23_m24_every_other_reason() {
 }
 
 #[test]
+fn m23_lag_of_just_what_is_allowed_is_no_reason() {
+    let phases = [info("a")];
+    let lag = |values: &[u64]| {
+        let mut measured = run(1);
+        end(&mut measured.tally.phases[0], Outcome::Accepted, 300, MS);
+        set_lag(&mut measured, values.iter().copied());
+        codes(&measured, &phases)
+    };
+    let mut values = vec![5 * MS; 299];
+    values.push(9 * MS);
+    assert_eq!(lag(&values), []);
+    let mut values = vec![5 * MS + MS / 50; 299];
+    values.push(9 * MS);
+    assert_eq!(lag(&values), [Code::GeneratorLag]);
+}
+
+#[test]
 fn m32_a_receiver_may_be_late_in_one_turn_of_a_hundred_and_by_250_ms() {
     let is_valid = |turns, late, lag_max| {
         let mut measured = run(1);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::reason::{Code, ValidityReason};
 use super::{PhaseSummary, whatever_outcome};
 use crate::collector::agents::AgentEnd;
-use crate::collector::histogram::rank;
+use crate::collector::histogram::{least_read_as, rank};
 use crate::collector::snapshot::Measured;
 use crate::collector::tally::ConditionKey;
 use crate::collector::tally::{Counts, PhaseTally};
@@ -112,15 +112,15 @@ impl Validity {
 type FoundReason = Option<(Code, String)>;
 
 fn generator_lag(tally: &PhaseTally) -> FoundReason {
-    let found = Duration::from_nanos(whatever_outcome(tally, Metric::Lag).late());
+    let found = whatever_outcome(tally, Metric::Lag).late();
     let service = whatever_outcome(tally, Metric::Service);
     let median = Duration::from_nanos(service.at_rank(rank(0.5, service.count())));
     let allowed = LAG_FLOOR.max(median.mul_f64(LAG_SHARE));
-    (found > allowed).then(|| {
+    (Duration::from_nanos(least_read_as(found)) > allowed).then(|| {
         let sentence = format!(
             "the generator started 1 % of the arrivals {:.1} ms late or more, {:.1} ms are allowed; lower the load, give the generator \
              more threads, or run it on a machine of its own",
-            found.as_secs_f64() * 1e3,
+            found as f64 / 1e6,
             allowed.as_secs_f64() * 1e3
         );
         (Code::GeneratorLag, sentence)

@@ -4,6 +4,8 @@
 //! - An arrival is bad if it was not accepted (refused, failed, shed, interrupted), or if it took longer than the
 //!   objective allows. `failures`, by default 0, is the share of the scheduled arrivals that need not be accepted.
 //!   `response p99 < 500ms` allows 1 % of the scheduled arrivals to be bad, in addition to `failures`.
+//! - The histogram knows a time to its bucket of 0.1 % only. An arrival in the bucket of the limit is not slow, unless the
+//!   exact minimum or maximum shows that it is.
 //! - No percentile is estimated. Bad arrivals are counted, so that a trial of any length has a result.
 
 use serde::{Deserialize, Serialize};
@@ -24,8 +26,10 @@ pub struct Goal {
     pub failures: f64,
     /// The time that the objective limits: response or service.
     metric: Metric,
-    /// The longest allowed time, in nanoseconds.
+    /// The limit of this time, in nanoseconds.
     limit_ns: u64,
+    /// The longest allowed time, in nanoseconds.
+    allowed_ns: u64,
     /// The share of arrivals that may be bad, 0 to 1.
     bad: f64,
 }
@@ -88,20 +92,24 @@ impl Goal {
             Aggregate::Max => 0.0,
             _ => return Err(GoalError::Aggregate),
         };
-        if !matches!(expr.operator, Operator::Less | Operator::AtMost) {
-            return Err(GoalError::Operator);
-        }
+        let limit_ns = expr.value as u64;
+        let allowed_ns = match expr.operator {
+            Operator::Less => limit_ns.saturating_sub(1),
+            Operator::AtMost => limit_ns,
+            _ => return Err(GoalError::Operator),
+        };
         Ok(Goal {
             name: name.to_owned(),
             objective: expr.text.clone(),
             failures,
             metric,
-            limit_ns: expr.value as u64,
+            limit_ns,
+            allowed_ns,
             bad: slow + failures,
         })
     }
 
-    /// Returns the longest allowed time.
+    /// Returns the limit of the time, as it was written.
     pub fn limit(&self) -> std::time::Duration {
         std::time::Duration::from_nanos(self.limit_ns)
     }
@@ -147,11 +155,9 @@ impl Goal {
         within(bad, self.bad) && within(failed, self.failures)
     }
 
-    /// Returns the number of accepted arrivals that took too long.
+    /// Returns the number of accepted arrivals that certainly took too long.
     fn slow(&self, tally: &PhaseTally) -> u64 {
-        let hist = tally.hists.get(&(self.metric, Outcome::Accepted));
-        let beyond = hist.into_iter().flat_map(|hist| hist.buckets()).filter(|(ns, _)| *ns > self.limit_ns);
-        beyond.map(|(_, count)| count).sum()
+        tally.hists.get(&(self.metric, Outcome::Accepted)).map_or(0, |hist| hist.above(self.allowed_ns))
     }
 }
 
@@ -209,6 +215,26 @@ mod tests {
                 undelivered: false
             }
         );
+    }
+
+    #[test]
+    fn an_arrival_that_takes_just_the_limit_is_good_and_one_that_surely_takes_longer_is_not() {
+        const TWO: u64 = 2_000_000_000;
+        let bad = |text: &str, times: &[u64]| {
+            let mut tally = tally(0, 0, 0, 0, times.len() as u64);
+            (0..times.len()).for_each(|_| tally.counts.arrivals.add(Outcome::Accepted));
+            let hist = tally.hists.get_mut(&(Metric::Response, Outcome::Accepted)).unwrap();
+            times.iter().for_each(|ns| hist.record(*ns));
+            goal(text, 0.0).unwrap().judge(&tally).bad
+        };
+        assert_eq!(bad("response max <= 2s", &[TWO; 10]), 0);
+        assert_eq!(bad("response max < 2s", &[TWO; 10]), 10);
+        assert_eq!(bad("response p99 < 2s", &[TWO, 5]), 1);
+        // All these times are in the bucket of the limit, and only the least and the greatest one are known.
+        assert_eq!(bad("response max <= 2s", &[TWO, TWO + 100_000]), 1, "the greatest time is exact");
+        assert_eq!(bad("response max <= 2s", &[TWO + 1, TWO + 100_000]), 2, "as is the least one");
+        assert_eq!(bad("response max <= 2s", &[TWO, TWO + 3_000_000]), 1);
+        assert_eq!(goal("response max < 2s", 0.0).unwrap().limit().as_secs(), 2, "as it was written");
     }
 
     #[test]

@@ -27,7 +27,8 @@ tables! {
         /// In this phase, which is no warm-up. Absent: in all measured phases together.
         phase: String;
         /// The expression: "response p99 < 800ms", "unexpected rate < 0.1%", "accepted >= 500". Needed. A rate in /s
-        /// counts only the phase's window.
+        /// counts only the phase's window. A percentile is known to 0.1 %, and fails only where it certainly misses its
+        /// bound.
         expr: String;
         /// It must hold in every stretch of this length instead of over the whole.
         window: Time, if bounds::window;

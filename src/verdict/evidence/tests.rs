@@ -99,6 +99,44 @@ fn m12_lower_bounds_break_upper_limits_and_keep_lower_ones_only() {
     assert_eq!(answer("p90 < 5ns", &hung), judged(Fail, ">= 7 ns"));
 }
 
+/// The histogram knows a percentile to its bucket only, so a percentile misses a bound only if its whole bucket does.
+#[test]
+fn m16_a_percentile_on_the_bound_keeps_it() {
+    const TWO: u64 = 2_000_000_000;
+    let mut on = PhaseTally::default();
+    end(&mut on, Outcome::Accepted, [TWO; 1000]);
+    end(&mut on, Outcome::Accepted, [3_000_000_000]);
+    let at = "2 s within 0.1 %";
+    for (text, status, observed) in [
+        ("p99 <= 2s", Pass, at),
+        ("p99 >= 2s", Pass, at),
+        ("p99 == 2s", Pass, at),
+        ("p99 <= 1998ms", Fail, "2.001 s"),
+        ("p99 >= 2002ms", Fail, "2.001 s"),
+        ("p99 == 2002ms", Fail, "2.001 s"),
+        ("p99 != 2002ms", Pass, "2.001 s"),
+        ("p99 <= 2002ms", Pass, "2.001 s"),
+        ("max <= 3s", Pass, "3 s"),
+        ("max < 3s", Fail, "3 s"),
+        ("min == 2s", Pass, "2 s"),
+        ("min > 2s", Fail, "2 s"),
+    ] {
+        assert_eq!(answer(text, &on), judged(status, observed), "{text}");
+    }
+    // A percentile that is the greatest value is exact.
+    let mut above = PhaseTally::default();
+    end(&mut above, Outcome::Accepted, [TWO + 100_000; 1000]);
+    assert_eq!(answer("p99 <= 2s", &above).0, Fail);
+    assert_eq!(answer("p99 > 2s", &above).0, Pass);
+    // Both bounds of a percentile among arrivals without an end are known to their buckets.
+    let mut lost = PhaseTally::default();
+    end(&mut lost, Outcome::Accepted, [TWO; 880]);
+    end(&mut lost, Outcome::Accepted, [3_000_000_000; 80]);
+    end(&mut lost, Outcome::TimedOut, [1; 40]);
+    assert_eq!(answer("p90 >= 2s", &lost).0, Pass);
+    assert_eq!(answer("p90 <= 2s", &lost).0, NoData, "the upper bound is 3 s");
+}
+
 /// Returns the condition of a 452 at this step.
 fn busy(step: Step) -> ConditionKey {
     ConditionKey {

@@ -13,6 +13,7 @@
 
 use std::time::Duration;
 
+use crate::collector::histogram::least_read_as;
 use crate::collector::snapshot::{Hindrance, LATE};
 
 /// The least number of late turns for which the 99th percentile counts: one of a hundred in a phase of five seconds.
@@ -39,7 +40,7 @@ pub(super) fn stalled(met: &Hindrance) -> Option<String> {
     let wait = met.cpu_wait.checked_div(u32::try_from(met.cpu_waits).unwrap_or(u32::MAX)).unwrap_or_default();
     let what = if max > LOOP_MAX {
         format!("a load thread stood still for {:.0} ms, {:.0} ms are allowed", ms(max), ms(LOOP_MAX))
-    } else if p99 > LATE && met.late >= LATE_TURNS {
+    } else if Duration::from_nanos(least_read_as(met.loop_delay_p99_ns)) > LATE && met.late >= LATE_TURNS {
         format!(
             "the loop of a load thread was {:.1} ms late or more in 1 % of its turns, {:.0} ms are allowed",
             ms(p99),
