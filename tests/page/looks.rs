@@ -60,7 +60,7 @@ fn the_pointer_finds_the_exact_values() {
     );
     let series = std::fs::read_to_string(format!("{GOLDEN}/timeseries.csv")).unwrap();
     let row: Vec<&str> = series.lines().find(|line| line.starts_with("3.000")).unwrap().split(',').collect();
-    let rate = |cell: &str| format!("{cell}/s");
+    let rate = |cell: &str| smtpress::report::format::rate(cell.parse().unwrap());
     assert_eq!(legend, json!(["3 s", rate(row[3]), rate(row[4]), rate(row[5])]));
 }
 

@@ -35,7 +35,11 @@
   };
   const short = (ms) => duration(ms).replace(/\.0+ /, " ").replace(/(\.\d)0 /, "$1 ");
   const count = (v) => (v == null ? "n/a" : grouped(v));
-  const rate = (v) => (v == null ? "n/a" : (v < 100 && v % 1 ? v.toFixed(1) : grouped(v)) + "/s");
+  const rate = (v) => {
+    if (v == null) return "n/a";
+    return (v === 0 ? "0" : v < 9.995 ? v.toFixed(2) : v < 999.95 ? v.toFixed(1) : grouped(v)) + "/s";
+  };
+  const percent = (p) => (p === 0 ? "0" : p >= 100 ? "100" : p < 0.01 ? "<0.01" : p >= 99.995 ? ">99.99" : p.toFixed(2)) + " %";
   const at = (s) => {
     if (s == null) return "";
     const whole = data.took_s < 180 ? s.toFixed(s % 1 ? 1 : 0) + " s" : null;
@@ -407,7 +411,7 @@
         scales: { x: { time: false, range: (u, low, high) => [Math.max(0, low - (high - low) * 0.04 - 1e-9), high + (high - low) * 0.04 + 1e-9] }, y: decades, accepted: fromZero },
         axes: [axis({ size: 28, label: by, labelSize: 18, values: (u, splits) => splits.map((v) => (v >= 1 || v === 0 ? grouped(v) : v) + unit) }), ...times("response time"),
           axis({ scale: "accepted", side: 1, size: 58, grid: { show: false }, label: "accepted a second", labelSize: 18, values: (u, splits) => splits.map((v) => (v >= 1 || v === 0 ? grouped(v) : v)) })],
-        series: [{ label: by, value: told((v) => grouped(v) + unit) }, line("max", "c5", duration, { width: 1, ...points }), line("p99", "c4", duration, points),
+        series: [{ label: by, value: told((v) => (by === "rate" ? rate(v) : grouped(v) + unit)) }, line("max", "c5", duration, { width: 1, ...points }), line("p99", "c4", duration, points),
           line("p50", "c1", duration, points), line("accepted", "c3", rate, { scale: "accepted", dash: [4, 4], ...points }),
           line("backlog growth", "c2", rate, { scale: "accepted", dash: [2, 3], ...points }),
           ...(queue.length ? [line("queue growth", "c6", rate, { scale: "accepted", ...points })] : [])],
@@ -424,7 +428,7 @@
         scales: { x: { time: false, range: (u, low, high) => [Math.max(0, low - 1), high + 1] }, y: { range: [0, 100] } },
         axes: [axis({ label: "open sessions", labelSize: 18, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] }), axis({ size: 62, values: (u, splits) => splits.map((v) => v + " %"), label: "refused", labelSize: 18 })],
         series: [{ label: "open sessions", value: told(count) },
-          { label: "refused", stroke: color("c5"), fill: faint("c5", 0.5), value: told((v, k) => share[k].toFixed(1) + " % of " + count(known[k][1])),
+          { label: "refused", stroke: color("c5"), fill: faint("c5", 0.5), value: told((v, k) => percent(share[k]) + " of " + count(known[k][1])),
             points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 30] }) }],
       }, [known.map((one) => one[0]), positive(share)], plot);
     },
