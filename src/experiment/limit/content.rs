@@ -30,7 +30,8 @@ const MARK: &[u8] = b"XYZZY\r\n";
 pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
     prober.one_message()?;
     let mailer = prober.mailer(None, 1);
-    let mut search = ValueSearch::new(8, bound(result.expected, HOPS, MOST / 10), result.expected);
+    let most = bound(result.expected, HOPS, MOST / 10);
+    let mut search = ValueSearch::new(8, most, result.expected);
     let mut shown = None;
     while let Some(count) = search.next() {
         result.trials += 1;
@@ -63,12 +64,12 @@ pub(super) fn hops(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
                 result.repeats += u64::from(same);
             }
             if result.repeats < result.looked {
-                result.between(0, HOPS, "the repeats differ");
+                result.between(0, most, "the repeats differ");
                 result.verdict = LimitVerdict::Unstable;
             }
         }
         (None, Some(_)) => {
-            result.between(search.at_least(), HOPS, "the replies contradict each other");
+            result.between(search.at_least(), most, "the replies contradict each other");
             result.verdict = LimitVerdict::Unstable;
         }
         (None, None) => result.not_reached(search.at_least()),

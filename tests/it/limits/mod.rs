@@ -4,6 +4,7 @@
 mod drawn;
 mod faulty;
 mod found;
+mod hops;
 mod stage;
 mod strangers;
 mod told_apart;

@@ -268,6 +268,11 @@ fn reply(code: u16, text: &str) -> ProbeEvent {
 }
 
 impl Simulated {
+    /// Changes the limits of the listener.
+    pub fn become_like(&mut self, drawn: &Drawn) {
+        self.drawn = drawn.clone();
+    }
+
     pub fn new(drawn: &Drawn) -> Simulated {
         Simulated {
             drawn: drawn.clone(),
