@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smtpress::collector::histogram::{Hist, Quantile, Status};
-use smtpress::collector::snapshot::Measured;
+use smtpress::collector::snapshot::{Interval, Measured};
 use smtpress::collector::summary::{Code, PhaseInfo, Summary};
-use smtpress::collector::tally::Counts;
+use smtpress::collector::tally::{Counts, Tally};
 use smtpress::collector::{Metric, Outcome};
-use smtpress::generator::{Local, Runner, Stop};
+use smtpress::generator::{Control, Local, Observer, RunStart, Runner, Stop};
 use smtpress::listener::ledger::LedgerSnapshot;
 use smtpress::listener::limits::{Limits, ReplyDelays};
 use smtpress::load::{Curve, LoadModel, Shard, Spacing, Think};
 use smtpress::mail::{MessageSize, Spec};
 use smtpress::net::address::Target;
+use smtpress::net::address::bind::Bind;
 use smtpress::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use smtpress::smtp::Script;
 use smtpress::smtp::script::{Pipelining, Timeouts};
@@ -246,7 +247,8 @@ pub struct Testbed {
 impl Testbed {
     /// Runs `plan` and checks the rules of every run (M10, M10b).
     pub fn run(self, plan: &Plan) -> Told {
-        let listener = smtpress::listener::start("127.0.0.1:0".parse().unwrap(), self.limits, 7, 1).unwrap();
+        let place = Bind::Tcp("127.0.0.1:0".parse().unwrap());
+        let listener = smtpress::listener::start_before_load(&place, self.limits, 7, 1, None).unwrap();
         let addr = listener.addr();
         let mut plan = plan.clone();
         let (ask, stop) = watch::channel(Stop::Run);
@@ -268,20 +270,37 @@ impl Testbed {
             ask
         });
         let dies = self.dies;
+        let (begin, begins) = std::sync::mpsc::channel();
         let (over, is_over) = std::sync::mpsc::channel::<()>();
         let keeper = std::thread::spawn(move || {
+            if let Ok(epoch) = begins.recv() {
+                listener.count_from(epoch);
+            }
             match dies {
                 Some(at) => drop(is_over.recv_timeout(at)),
                 None => drop(is_over.recv()),
             }
             listener.stop()
         });
-        let measured = local.run(&plan, &mut ()).unwrap();
+        let measured = local.run(&plan, &mut Begins(begin)).unwrap();
         drop(over);
         drop(stopper.join().unwrap());
         let told = Told::new(&plan, measured, keeper.join().unwrap());
         hold_laws(&told.measured, Some(told.ledger.messages));
         told
+    }
+}
+
+/// Sends the epoch of the run: the listener's stall and outage count from it.
+struct Begins(std::sync::mpsc::Sender<std::time::Instant>);
+
+impl Observer for Begins {
+    fn begins(&mut self, start: &RunStart) {
+        self.0.send(start.clock.epoch()).unwrap();
+    }
+
+    fn interval(&mut self, _: &Interval, _: &Tally) -> Control {
+        Control::Continue
     }
 }
 
