@@ -193,6 +193,7 @@ impl CapacitySearch {
             hindrance: None,
             seen: false,
             silent: false,
+            left_over: None,
         };
         let searched = search(&asked, plan, &mut host, &mut state);
         let LocalHost { unkept, transcripts, health, hindrance, .. } = host;

@@ -3,6 +3,7 @@
 //! # Decisions
 //! - A stop ends a running command, but the end of the load does not: the restart of a listener must not be cut off.
 //!   Such a command may use its whole time-out.
+//! - Processes that a command left running may write to its log until the run is over, and the log stays bounded.
 //! - An event whose time comes after the end of the run is not run: its effect could not be measured.
 
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::event::shell::Surroundings;
+use crate::event::shell::{CommandLog, Surroundings};
 use crate::event::{CommandEnd, EventRun, EventTime, PlannedEvent};
 use crate::generator::{RunStart, Stop};
 use crate::report::format;
@@ -136,7 +137,7 @@ impl EventThread {
         self.state.change(self.index, |own| own.started = Some(started));
         self.tell(started, &format!("event {name}: {}", command.text));
         let took = || self.run.clock.offset().saturating_sub(started);
-        let (end, output) = command.run(&Surroundings {
+        let (end, log) = command.run(&Surroundings {
             log: &self.log,
             title: &format!("event {name} at {}: {}", format::seconds(started.as_secs_f64()), command.text),
             variable: ("SMTPRESS_EVENT", name),
@@ -148,9 +149,14 @@ impl EventThread {
         });
         let ended = self.run.clock.offset();
         self.tell(ended, &format!("event {name}: the command {end}"));
+        let output = log.as_ref().map(CommandLog::shown).unwrap_or_default();
         self.state.change(self.index, |own| {
             (own.ended, own.end, own.output) = (Some(ended), Some(end), output);
         });
+        let Some(mut log) = log else { return };
+        if log.bound_until(|| self.state.is_over.load(Ordering::Relaxed)) {
+            self.state.change(self.index, |own| own.output = log.shown());
+        }
     }
 
     fn tell(&self, at: Duration, what: &str) {

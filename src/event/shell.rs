@@ -5,8 +5,11 @@
 //!   and no open end of a pipe keeps smtpress waiting.
 //! - When the command ends by itself, the processes that it started keep running: the command may have restarted a
 //!   listener. At a time-out or a stop the whole process group gets SIGTERM and, half a second later, SIGKILL.
-//! - While the command runs, its output is discarded from the file when it exceeds one mebibyte, so that no command
-//!   fills the disk. Reports show the first and the last part of the output.
+//! - The output is discarded from the file when it exceeds one mebibyte, so that no command fills the disk. The caller
+//!   keeps the log bounded after the end of the command, too: processes that it left running may write to it. Reports
+//!   show the first and the last part of the output.
+//! - A program that was started with SIGCHLD ignored learns no exit codes. Then the end of a command is known, but not
+//!   whether it succeeded.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -49,6 +52,8 @@ pub enum CommandEnd {
     TimedOut(Duration),
     /// By smtpress, because the run was stopped.
     Stopped,
+    /// In an unknown way, because the kernel gave this error instead of the exit code.
+    Unknown(String),
     /// The command could not be started, for this reason.
     NotStarted(String),
     /// The command was not run: the run ended before its scheduled time.
@@ -72,6 +77,12 @@ impl fmt::Display for CommandEnd {
             CommandEnd::Signalled(signal) => write!(f, "was ended by signal {signal}"),
             CommandEnd::TimedOut(timeout) => write!(f, "was still running after {timeout:?}, and was killed"),
             CommandEnd::Stopped => f.write_str("was still running when the run was stopped, and was killed"),
+            CommandEnd::Unknown(why) => {
+                write!(
+                    f,
+                    "ended, but its exit code is unknown: {why}; smtpress may have been started with SIGCHLD ignored"
+                )
+            }
             CommandEnd::NotStarted(why) => write!(f, "could not be started: {why}"),
             CommandEnd::NotRun => f.write_str("was not run: the run was over before its time came"),
         }
@@ -93,21 +104,22 @@ pub struct Surroundings<'a> {
 }
 
 impl ShellCommand {
-    /// Runs the command until it ends, or until there is a reason to end it. Returns how it ended, and its output.
-    pub fn run(&self, around: &Surroundings<'_>) -> (CommandEnd, String) {
+    /// Runs the command until it ends, or until there is a reason to end it. Returns how it ended, and its log; `None`: the
+    /// log could not be written.
+    pub fn run(&self, around: &Surroundings<'_>) -> (CommandEnd, Option<CommandLog>) {
         let unwritable = |error: io::Error| {
             CommandEnd::NotStarted(format!("failed to write {}: {error}", around.log.display()))
         };
         let mut log = match CommandLog::open(around.log, around.title) {
             Ok(log) => log,
-            Err(error) => return (unwritable(error), String::new()),
+            Err(error) => return (unwritable(error), None),
         };
         let spawned = log.streams().map_err(unwritable).and_then(|streams| self.spawn(around, streams));
         let end = match spawned {
             Ok(child) => watch(child, &mut log, around),
             Err(end) => end,
         };
-        (end, log.shown())
+        (end, Some(log))
     }
 
     fn spawn(&self, around: &Surroundings<'_>, [out, err]: [File; 2]) -> Result<Child, CommandEnd> {
@@ -134,7 +146,7 @@ fn watch(mut child: Child, log: &mut CommandLog, around: &Surroundings<'_>) -> C
         match child.try_wait() {
             Ok(Some(status)) => return ended(status),
             Ok(None) => {}
-            Err(error) => return CommandEnd::NotStarted(error.to_string()),
+            Err(error) => return CommandEnd::Unknown(error.to_string()),
         }
         if let Some(end) = (around.halt)() {
             end_group(&mut child, around);
@@ -168,12 +180,14 @@ fn end_group(child: &mut Child, around: &Surroundings<'_>) {
 }
 
 /// The file for the output of a command.
-struct CommandLog {
+#[derive(Debug)]
+pub struct CommandLog {
     file: File,
     /// The offset at which the output of this command begins.
     from: u64,
-    /// The beginning of the discarded output, and the number of discarded bytes.
+    /// The beginning and the end of the discarded output, and the number of discarded bytes.
     head: Vec<u8>,
+    tail: Vec<u8>,
     cut: u64,
 }
 
@@ -182,7 +196,7 @@ impl CommandLog {
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         writeln!(file, "== {title}")?;
         let from = file.metadata()?.len();
-        Ok(CommandLog { file, from, head: Vec::new(), cut: 0 })
+        Ok(CommandLog { file, from, head: Vec::new(), tail: Vec::new(), cut: 0 })
     }
 
     /// Returns two handles, for stdout and stderr, which both append to the file.
@@ -194,6 +208,18 @@ impl CommandLog {
         self.file.metadata().map_or(0, |data| data.len()).saturating_sub(self.from)
     }
 
+    /// Keeps the file bounded while processes that the command left running may write to it, until `is_over`. Returns
+    /// whether output was discarded.
+    pub fn bound_until(&mut self, is_over: impl Fn() -> bool) -> bool {
+        let before = self.cut;
+        while !is_over() {
+            self.bound();
+            std::thread::sleep(GLANCE);
+        }
+        self.bound();
+        self.cut > before
+    }
+
     /// Discards the output from the file if it is too long.
     fn bound(&mut self) {
         let length = self.length();
@@ -201,6 +227,7 @@ impl CommandLog {
             if self.head.is_empty() {
                 self.head = self.read(0, SHOWN);
             }
+            self.tail = self.read(length - SHOWN, SHOWN);
             // A failed truncation is tried again at the next check.
             if self.file.set_len(self.from).is_ok() {
                 self.cut += length;
@@ -221,20 +248,23 @@ impl CommandLog {
     }
 
     /// Returns the output as reports show it.
-    fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         let length = self.length();
         let (head, left_out, tail) = match self.cut {
             0 if length <= 2 * SHOWN => (self.read(0, length), 0, Vec::new()),
             0 => (self.read(0, SHOWN), length - 2 * SHOWN, self.read(length - SHOWN, SHOWN)),
             cut => {
-                let tail = self.read(length.saturating_sub(SHOWN), SHOWN);
+                let mut tail = self.tail.clone();
+                tail.extend(self.read(length.saturating_sub(SHOWN), SHOWN));
+                tail.drain(..tail.len().saturating_sub(SHOWN as usize));
                 let shown = (self.head.len() + tail.len()) as u64;
                 (self.head.clone(), (cut + length).saturating_sub(shown), tail)
             }
         };
         let mut text = String::from_utf8_lossy(&head).into_owned();
         if left_out > 0 {
-            text.push_str(&format!("\n[{left_out} bytes left out]\n"));
+            let why = if self.cut > 0 { ": the log holds at most 1 MiB" } else { "" };
+            text.push_str(&format!("\n[{left_out} bytes left out{why}]\n"));
         }
         text.push_str(&String::from_utf8_lossy(&tail));
         text
@@ -257,7 +287,7 @@ mod tests {
         fs::set_permissions(folder.path().join("beside.sh"), executable).unwrap();
         let (looks, ticks) = (Cell::new(0), Cell::new(0));
         let command = ShellCommand { text: text.to_owned(), folder: folder.path().to_owned() };
-        let (end, shown) = command.run(&Surroundings {
+        let (end, log) = command.run(&Surroundings {
             log: &folder.path().join("log"),
             title: "a title",
             variable: ("SMTPRESS_EVENT", "crash"),
@@ -271,7 +301,7 @@ mod tests {
                 (looks.get() > halt_after).then(|| end.clone())
             },
         });
-        (end, shown, folder)
+        (end, log.unwrap().shown(), folder)
     }
 
     fn to_its_end(text: &str) -> (CommandEnd, String) {
@@ -355,7 +385,8 @@ mod tests {
         );
         assert_eq!(end, CommandEnd::Exited(0));
         assert!(shown.starts_with("first\nxxx") && shown.ends_with("last\n"), "{:.20}", shown);
-        assert!(shown.contains(" bytes left out]") && shown.len() < 17 << 10, "{}", shown.len());
+        let left_out = " bytes left out: the log holds at most 1 MiB]";
+        assert!(shown.contains(left_out) && shown.len() < 17 << 10, "{}", shown.len());
         assert!(fs::metadata(folder.path().join("log")).unwrap().len() < 2 * MOST_LOGGED);
         let (_, shown) = to_its_end("printf 'a\\033[2Jb\\377'");
         assert_eq!(shown, "a\u{1b}[2Jb\u{fffd}", "it is kept as it is; reports make it harmless");

@@ -297,6 +297,7 @@ fn an_event_that_was_not_done_is_a_reason_unless_the_run_was_stopped() {
     }
     for end in [
         CommandEnd::Signalled(9),
+        CommandEnd::Unknown(String::new()),
         CommandEnd::TimedOut(Duration::ZERO),
         CommandEnd::NotStarted(String::new()),
     ] {

@@ -1,5 +1,8 @@
 //! The host of a search for the capacity: it provides threads, clock, run directory, the user's command and the screen.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -11,7 +14,7 @@ use crate::collector::tally::Tally;
 use crate::command::behind_relay::BehindRelay;
 use crate::command::display::Display;
 use crate::command::messages::MessageSink;
-use crate::event::shell::Surroundings;
+use crate::event::shell::{CommandLog, Surroundings};
 use crate::event::{CommandEnd, ShellCommand};
 use crate::experiment::capacity::describe;
 use crate::experiment::capacity::goal::GoalVerdict;
@@ -53,6 +56,37 @@ pub struct LocalHost<'a> {
     pub seen: bool,
     /// Whether the silence of the listener was reported.
     pub silent: bool,
+    /// The log of the last command between trials.
+    pub left_over: Option<BoundedLog>,
+}
+
+/// A thread that keeps the log of a command bounded while processes that the command left running may write to it. It ends
+/// when this is dropped.
+#[derive(Debug)]
+pub struct BoundedLog {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl BoundedLog {
+    fn start(mut log: CommandLog) -> BoundedLog {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let keep = move || {
+            log.bound_until(|| over.load(Ordering::Relaxed));
+        };
+        // Without a thread the log is bounded again by the next command.
+        let thread = std::thread::Builder::new().name("left-over".to_owned()).spawn(keep).ok();
+        BoundedLog { is_over, thread }
+    }
+}
+
+impl Drop for BoundedLog {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // A panic was printed when it happened.
+        self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Runner for LocalHost<'_> {
@@ -139,18 +173,20 @@ impl SearchHost for LocalHost<'_> {
     }
 
     fn between(&mut self, command: &ShellCommand, number: usize) -> Result<(), String> {
+        self.left_over = None;
         let path = self.directory.files().join(HOOK_LOG);
         let trial = format!("before trial {number}: {}", command.text);
         self.say(&format!("  {trial}"));
         let began = self.elapsed();
         let must_end = || self.elapsed() > self.asked.deadline || *self.stop.borrow() > Stop::Drain;
-        let (end, _) = command.run(&Surroundings {
+        let (end, log) = command.run(&Surroundings {
             log: &path,
             title: &trial,
             variable: ("SMTPRESS_TRIAL", &number.to_string()),
             took: &|| self.elapsed() - began,
             halt: &|| must_end().then_some(CommandEnd::Stopped),
         });
+        self.left_over = log.map(BoundedLog::start);
         if end.is_success() {
             return Ok(());
         }
@@ -276,7 +312,7 @@ impl LocalHost<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
     use crate::collector::agents::AgentRun;

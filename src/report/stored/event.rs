@@ -44,7 +44,7 @@ pub enum StoredEventStatus {
     Running,
     /// The command ended with exit code 0.
     Done,
-    /// The command ended with another exit code, or by a signal.
+    /// The command ended with another exit code, by a signal, or with an unknown exit code.
     Failed,
     /// The command took too long and was killed.
     TimedOut,

@@ -215,6 +215,39 @@ fn a_stop_ends_the_command_and_leaves_nothing_running() {
 }
 
 #[test]
+fn what_a_command_left_running_fills_no_disk_and_the_report_says_what_is_left_out() {
+    let stage = Stage::new();
+    let leaves = "(sleep 0.2; head -c 5000000 /dev/zero | tr '\\0' x; echo the end; exec sleep 100) & echo $! > id; echo started";
+    small(&stage, &format!("[[event]]\nname = \"start\"\nat = \"0s\"\nrun = '''{leaves}'''\n"));
+    let (_, result, _) = run(&stage, 0);
+    let left = alive(&stage, "id");
+    left.iter().for_each(|id| kill(Pid::from_raw(id.parse().unwrap()), Signal::SIGKILL).unwrap());
+    assert_eq!(left.len(), 1, "a restarted listener stays");
+    let event = &result["events"][0];
+    assert_eq!(event["status"], "done");
+    let log = fs::metadata(stage.path("out/event-start.log")).unwrap().len();
+    assert!(log < 3 << 20, "{log} bytes");
+    let output = event["output"].as_str().unwrap();
+    assert!(output.starts_with("started\nxxx") && output.ends_with("xxxthe end\n"), "{output}");
+    assert!(output.contains(" bytes left out: the log holds at most 1 MiB]"), "{output}");
+}
+
+/// The kernel keeps no exit codes for a program that ignores SIGCHLD, as its parent may have told it to.
+#[test]
+fn a_command_whose_exit_code_is_unknown_is_not_said_to_be_missing() {
+    let stage = Stage::new();
+    small(&stage, "[[event]]\nname = \"a\"\nat = \"0s\"\nrun = \"sleep 0.3; echo ran\"\n");
+    let mut ignoring = std::process::Command::new("env");
+    ignoring.args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_smtpress")]);
+    ignoring.args(["run", "p.toml", "-o", "out", "-q"]).current_dir(stage.path(""));
+    assert_eq!(ignoring.output().unwrap().status.code(), Some(98));
+    let event = &stage.json("out/result.json")["events"][0];
+    assert_eq!((&event["status"], &event["output"]), (&"failed".into(), &"ran\n".into()), "{event}");
+    let explanation = event["explanation"].as_str().unwrap();
+    assert!(explanation.contains("its exit code is unknown"), "{explanation}");
+}
+
+#[test]
 fn an_event_whose_time_comes_after_the_run_is_not_run_and_says_so() {
     let stage = Stage::new();
     let few = stage.read("few.toml");

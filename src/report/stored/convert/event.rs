@@ -34,7 +34,9 @@ fn status(event: &EventRun) -> StoredEventStatus {
         None if event.started.is_some() => StoredEventStatus::Running,
         None => StoredEventStatus::Waiting,
         Some(CommandEnd::Exited(0)) => StoredEventStatus::Done,
-        Some(CommandEnd::Exited(_) | CommandEnd::Signalled(_)) => StoredEventStatus::Failed,
+        Some(CommandEnd::Exited(_) | CommandEnd::Signalled(_) | CommandEnd::Unknown(_)) => {
+            StoredEventStatus::Failed
+        }
         Some(CommandEnd::TimedOut(_)) => StoredEventStatus::TimedOut,
         Some(CommandEnd::Stopped) => StoredEventStatus::Stopped,
         Some(CommandEnd::NotStarted(_)) => StoredEventStatus::NotStarted,
