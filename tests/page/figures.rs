@@ -145,7 +145,7 @@ fn conditions_over_time_are_those_of_the_result() {
         .unwrap()
         .iter()
         .rev()
-        .map(|kind| format!("{}/s", kind["counts"][1]))
+        .map(|kind| written("rate", &kind["counts"][1]))
         .collect();
     assert_eq!(legend, json!([&["1 s".to_owned()][..], &counts[..]].concat()));
     let series = std::fs::read_to_string(run.join("conditions.csv")).unwrap();
