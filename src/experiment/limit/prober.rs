@@ -14,7 +14,7 @@ use crate::mail::{Mailer, MessageSize, Spec};
 use crate::smtp::command;
 use crate::smtp::extensions::{Terms, Use, Wishes};
 use crate::smtp::script::{Script, TlsMode};
-use crate::smtp::{Closed, Content, Step};
+use crate::smtp::{Closed, Content, Reply, Step};
 
 /// How long a listener may take to close the connection after a refusal.
 const CLOSING: Duration = Duration::from_secs(2);
@@ -536,6 +536,11 @@ fn content(message: &impl Content) -> Vec<u8> {
 /// Returns the outcome if it is a reply of this class (its first digit), and otherwise the step and the outcome.
 fn expect(step: Step, outcome: ProbeOutcome, class: u16) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
     if outcome.code() / 100 == class { Ok(outcome) } else { Err((step, outcome)) }
+}
+
+/// Returns the halt for a reply that answers no command, so that it is not known what later replies answer.
+pub(super) fn surplus(reply: &Reply) -> Halt {
+    Halt::NotMeasurable(format!("the listener sent no valid reply: a reply without a command: {reply}"))
 }
 
 /// Rejects an outcome that does not show a refusal: an unreadable reply, or silence on an open connection.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::kind::{IdlePoint, LimitKind, LimitMeasure};
-use super::prober::{Halt, Letter, Probed, Prober};
+use super::prober::{Halt, Letter, Probed, Prober, surplus, unreadable};
 use super::repeats::settle;
 use super::request::LimitRequest;
 use super::result::LimitResult;
@@ -70,8 +70,17 @@ struct TimeResult {
     step: Step,
     /// The interval of NOOPs; `None`: the client was silent.
     every: Option<Duration>,
-    /// The reason if the session did not reach the point at which the wait starts.
+    /// Why the wait shows nothing: the session did not reach the point at which the wait starts, or a reply that answers
+    /// nothing came.
     halted: Option<Halt>,
+}
+
+impl TimeResult {
+    /// Returns the result of a wait that shows nothing, for this reason.
+    fn halted(asked: &TimeWait, halt: Halt) -> TimeResult {
+        let (after, step, every) = (Duration::ZERO, Step::Idle, asked.every);
+        TimeResult { after, by: None, closed: None, step, every, halted: Some(halt) }
+    }
 }
 
 /// A session that waits.
@@ -170,11 +179,7 @@ fn begin_all(
             Err(Halt::Refused(_) | Halt::Failed(Step::Greeting, _)) if !waiting.is_empty() => {
                 later.push(*one)
             }
-            Err(halt) => {
-                let halted = Some(halt);
-                let (after, step) = (Duration::ZERO, Step::Idle);
-                note(seen, one, TimeResult { after, by: None, closed: None, step, every: one.every, halted });
-            }
+            Err(halt) => note(seen, one, TimeResult::halted(one, halt)),
         }
     }
     Ok((waiting, later))
@@ -191,15 +196,18 @@ fn wait_for(
         let mut still = Vec::new();
         for mut one in waiting {
             let outcome = prober.probes.receive(one.session, GLANCE);
-            let ended = match (&outcome.event, one.asked.every) {
-                (ProbeEvent::Silence, _) => false,
-                // This is the answer to a NOOP.
-                (ProbeEvent::Reply(reply), Some(_)) => {
-                    one.lived = (outcome.at, false);
-                    reply.code == 421
+            let ended = match is_end(&outcome, one.asked.every.is_some()) {
+                Ok(ended) => ended,
+                Err(halt) => {
+                    prober.probes.close(&[one.session], CloseMode::Close);
+                    note(seen, &one.asked, TimeResult::halted(&one.asked, halt));
+                    continue;
                 }
-                _ => true,
             };
+            if outcome.reply().is_some() {
+                // This is the answer to a NOOP.
+                one.lived = (outcome.at, false);
+            }
             let now = prober.probes.now();
             if ended || now >= one.since.saturating_add(one.asked.length) {
                 // While a NOOP is unanswered, only the time of the last answer is certain.
@@ -223,6 +231,20 @@ fn wait_for(
         waiting = still;
     }
     Ok(())
+}
+
+/// Whether an event ends a wait: a close, and 421; in a silent session any refusal. `speaks`: the client sends NOOPs, and this
+/// may be the answer.
+///
+/// # Errors
+/// The listener sent what is no reply, or a reply without a command that is no refusal: the session is out of step.
+fn is_end(outcome: &ProbeOutcome, speaks: bool) -> Probed<bool> {
+    match &outcome.event {
+        ProbeEvent::Silence => Ok(false),
+        ProbeEvent::Reply(reply) if speaks => Ok(reply.code == 421),
+        ProbeEvent::Reply(reply) if !matches!(reply.class(), 4 | 5) => Err(surplus(reply)),
+        _ => unreadable(outcome).map(|()| true),
+    }
 }
 
 /// Notes the result of a session, combined with the result of the other session of the same limit.

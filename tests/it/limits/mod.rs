@@ -5,6 +5,7 @@ mod drawn;
 mod faulty;
 mod found;
 mod hops;
+mod scripted;
 mod stage;
 mod strangers;
 mod told_apart;

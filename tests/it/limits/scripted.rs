@@ -1,0 +1,119 @@
+//! Searches of listeners whose replies a test sets: replies that answer no command, replies to another question than the
+//! one that was asked, and a user who does not wait.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+use smtpress::experiment::limit::{LimitResult, LimitVerdict};
+
+use super::stage::{SECOND, bounds, one, request, search_at};
+
+/// Starts a listener until the process ends. `answer` returns what it writes to a verb, given the number of the session: to
+/// the first four letters of a command, GREET, or DOT; `None`: it closes. It is called with GONE when the session is over.
+/// A 354 begins content.
+fn listener(answer: impl Fn(usize, &str) -> Option<String> + Send + Sync + 'static) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = socket.local_addr().unwrap();
+    let answer = Arc::new(answer);
+    std::thread::spawn(move || {
+        for (number, stream) in socket.incoming().flatten().enumerate() {
+            let answer = answer.clone();
+            std::thread::spawn(move || {
+                drop(serve(stream, |verb| answer(number, verb)));
+                answer(number, "GONE")
+            });
+        }
+    });
+    addr
+}
+
+fn serve(mut stream: TcpStream, answer: impl Fn(&str) -> Option<String>) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let mut verb = "GREET".to_owned();
+    let mut line = String::new();
+    loop {
+        let Some(said) = answer(&verb) else { return Ok(()) };
+        stream.write_all(said.as_bytes())?;
+        if verb == "QUIT" {
+            return Ok(());
+        }
+        let content = verb == "DATA" && said.contains("354");
+        line.clear();
+        while lines.read_line(&mut line)? > 0 && content && line != ".\r\n" {
+            line.clear();
+        }
+        if line.is_empty() {
+            return Ok(());
+        }
+        verb =
+            if content { "DOT".to_owned() } else { line.chars().take(4).collect::<String>().to_uppercase() };
+    }
+}
+
+/// The reply of a listener without limits.
+fn plain(verb: &str) -> Option<String> {
+    let said = match verb {
+        "GREET" => "220 mx.test",
+        "DATA" => "354 go",
+        "QUIT" => "221 bye",
+        "XYZZ" => "500 what",
+        _ => "250 ok",
+    };
+    Some(format!("{said}\r\n"))
+}
+
+/// A listener that answers this verb in this way, and everything else like one without limits.
+fn saying(verb: &'static str, reply: &'static str) -> SocketAddr {
+    listener(move |_, said| if said == verb { Some(reply.to_owned()) } else { plain(said) })
+}
+
+fn find(place: SocketAddr, name: &str, expected: Option<u64>) -> LimitResult {
+    one(search_at(place, None, bounds(), &request(&[(name, expected)])))
+}
+
+/// Checks that the limit is not measured, because of a reply that cannot be read.
+#[track_caller]
+fn unmeasured(result: &LimitResult) {
+    assert_eq!((result.verdict, result.value), (LimitVerdict::Obstructed, None), "{result:?}");
+    assert!(result.remarks.iter().any(|remark| remark.contains("no valid reply")), "{result:?}");
+}
+
+#[test]
+fn a_reply_that_answers_no_command_is_not_the_end_of_a_wait() {
+    let twice = saying("NOOP", "250 ok\r\n250 ok\r\n");
+    for expected in [None, Some(1000), Some(3000)] {
+        unmeasured(&find(twice, "connection-time-exceeded", expected));
+    }
+    unmeasured(&find(saying("NOOP", "what is that\r\n"), "connection-time-exceeded", Some(1000)));
+}
+
+#[test]
+fn what_a_listener_says_into_a_silence_is_no_time_out_unless_it_refuses() {
+    // The listener says that it is still here, once a second.
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let chatty = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in socket.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut other = stream.try_clone().unwrap();
+                std::thread::spawn(move || {
+                    std::thread::sleep(SECOND);
+                    while other.write_all(b"250 still here\r\n").is_ok() {
+                        std::thread::sleep(SECOND);
+                    }
+                });
+                drop(serve(stream, plain));
+            });
+        }
+    });
+    std::thread::scope(|scope| {
+        for name in ["idle-timeout", "idle-timeout.mail", "idle-timeout.body"] {
+            scope.spawn(move || {
+                let result = find(chatty, name, Some(1000));
+                assert_eq!((result.verdict, result.value), (LimitVerdict::Obstructed, None), "{result:?}");
+            });
+        }
+    });
+}
