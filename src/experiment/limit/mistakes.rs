@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::kind::{LimitKind, Mistake};
-use super::prober::{Halt, Letter, PATIENT, Probed, Prober};
+use super::prober::{Halt, Letter, PATIENT, Probed, Prober, unreadable};
 use super::repeats::{MOST, Repeat, bound, repeat};
 use super::result::LimitResult;
 use crate::generator::probe::{Probe, ProbeEvent, ProbeOutcome};
@@ -83,6 +83,7 @@ pub(super) fn find(
             if served == 0 {
                 return Err(not_an_error(mistake, outcome));
             }
+            unreadable(&outcome)?;
             if first {
                 prober.shown(result, step(mistake), &outcome.event, session);
                 delays.report(result);
@@ -143,6 +144,7 @@ fn closes_after(prober: &mut Prober<'_>, attempt: MistakeAttempt, count: u64) ->
     for n in 0..count {
         let outcome = make(prober, session, attempt, n, &letter);
         if !is_answer(mistake, &outcome) {
+            unreadable(&outcome)?;
             prober.leave(session);
             return Ok(false);
         }

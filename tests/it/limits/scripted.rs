@@ -117,3 +117,12 @@ fn what_a_listener_says_into_a_silence_is_no_time_out_unless_it_refuses() {
         }
     });
 }
+
+#[test]
+fn a_reply_that_answers_no_command_is_not_the_refusal_of_a_mistake() {
+    for reply in ["500 what\r\n500 what\r\n", "500 what\r\nand more\r\n"] {
+        for expected in [None, Some(1)] {
+            unmeasured(&find(saying("XYZZ", reply), "bad-command-limit-exceeded", expected));
+        }
+    }
+}
