@@ -123,6 +123,9 @@ pub(super) fn bare(
             prober.send(session, &Letter { content: content.clone(), ..letter.clone() })
         {
             unreadable(&outcome)?;
+            if step != Step::Body {
+                return Err(failed((step, outcome)));
+            }
             refused += 1;
             if refused == 1 {
                 prober.shown(result, step, &outcome.event, session);
@@ -134,6 +137,11 @@ pub(super) fn bare(
         }
     }
     result.repeats = refused.max(result.looked - refused);
+    if refused > 0 {
+        // The control has no bare line end. If it is refused, too, the line end is not the reason.
+        result.trials += 1;
+        prober.one_message()?;
+    }
     match refused {
         0 => {
             result.not_reached(1);

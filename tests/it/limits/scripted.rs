@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use smtpress::experiment::limit::{LimitResult, LimitVerdict};
 
@@ -123,6 +124,28 @@ fn a_reply_that_answers_no_command_is_not_the_refusal_of_a_mistake() {
     for reply in ["500 what\r\n500 what\r\n", "500 what\r\nand more\r\n"] {
         for expected in [None, Some(1)] {
             unmeasured(&find(saying("XYZZ", reply), "bad-command-limit-exceeded", expected));
+        }
+    }
+}
+
+#[test]
+fn a_bare_line_end_is_refused_only_where_its_content_is_and_another_message_is_not() {
+    // From the second message on the listener takes no mail.
+    for step in ["MAIL", "RCPT", "DATA", "DOT"] {
+        let seen = AtomicUsize::new(0);
+        let place = listener(move |_, verb| match verb {
+            verb if verb == step && seen.fetch_add(1, Ordering::SeqCst) > 0 => {
+                Some("450 4.7.1 too fast\r\n".to_owned())
+            }
+            verb => plain(verb),
+        });
+        for expected in [None, Some(0)] {
+            let result = find(place, "bare-cr-lf", expected);
+            assert_eq!(
+                (result.verdict, result.value),
+                (LimitVerdict::Obstructed, None),
+                "{step}: {result:?}"
+            );
         }
     }
 }
