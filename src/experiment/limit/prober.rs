@@ -18,8 +18,8 @@ use crate::smtp::{Closed, Content, Reply, Step};
 
 /// How long a listener may take to close the connection after a refusal.
 const CLOSING: Duration = Duration::from_secs(2);
-/// The wait for this close before a NOOP checks whether the session still works.
-const GLANCE: Duration = Duration::from_millis(50);
+/// The wait for this close before a NOOP checks whether the session still works, and the wait for a reply that answers nothing.
+pub(super) const GLANCE: Duration = Duration::from_millis(50);
 
 /// The factor by which a wait is longer where a listener may delay its replies on purpose.
 pub(super) const PATIENT: u32 = 3;

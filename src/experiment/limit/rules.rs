@@ -2,7 +2,7 @@
 //! with RFC 5321 and with the codes of Cisco's list.
 
 use super::kind::ProtocolRule;
-use super::prober::{Halt, Letter, Probed, Prober};
+use super::prober::{GLANCE, Halt, Letter, Probed, Prober, surplus, unreadable};
 use super::result::{LimitResult, LimitVerdict};
 use crate::condition::Condition;
 use crate::condition::cisco;
@@ -17,7 +17,7 @@ enum Requirement {
     Refused,
     /// Any answer.
     Any,
-    /// A positive answer: 2yz or 3yz.
+    /// 354, to DATA.
     Taken,
 }
 
@@ -29,6 +29,7 @@ pub(super) fn find(prober: &mut Prober<'_>, rule: ProtocolRule, result: &mut Lim
         return pipelining(prober, result);
     }
     let (session, step, outcome) = broken(prober, rule)?;
+    answered(step, &outcome, result.expected)?;
     let (right, meant, source) = match rule {
         ProtocolRule::HelloWithoutName => (Requirement::Refused, Condition::SyntaxError, "RFC 5321 4.1.1.1"),
         ProtocolRule::HelloTooLong => (Requirement::Any, Condition::SyntaxError, "RFC 5321 4.5.3.1.2"),
@@ -119,6 +120,21 @@ fn begin(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> Probed<()>
     if outcome.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
 }
 
+/// Rejects an outcome that does not answer the command: what is no reply or answers nothing, and a 421. RFC 5321 3.8 allows
+/// a 421 at any time, so it counts only if it is expected.
+///
+/// # Errors
+/// The outcome shows nothing about the rule.
+fn answered(step: Step, outcome: &ProbeOutcome, expected: Option<u64>) -> Probed<()> {
+    match &outcome.event {
+        ProbeEvent::Failed(..) => unreadable(outcome),
+        ProbeEvent::Reply(reply) if reply.code == 421 && expected != Some(421) => {
+            Err(Halt::Failed(step, Box::new(outcome.clone())))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn conclude(
     prober: &mut Prober<'_>,
     result: &mut LimitResult,
@@ -132,14 +148,20 @@ fn conclude(
     result.exactly(code);
     result.verdict = match (&outcome.event, right) {
         (ProbeEvent::Reply(reply), Requirement::Refused) if reply.code / 100 == 5 => LimitVerdict::Found,
-        (ProbeEvent::Reply(reply), Requirement::Taken) if matches!(reply.code / 100, 2 | 3) => {
+        (ProbeEvent::Reply(reply), Requirement::Taken) if step == Step::Data && reply.code == 354 => {
             LimitVerdict::Found
         }
         (ProbeEvent::Reply(_), Requirement::Any) => LimitVerdict::Found,
         _ => LimitVerdict::Differs,
     };
-    if result.verdict == LimitVerdict::Differs && right == Requirement::Refused {
-        result.remark("a 5yz is right here");
+    match right {
+        Requirement::Refused if result.verdict == LimitVerdict::Differs => {
+            result.remark("a 5yz is right here");
+        }
+        Requirement::Taken if result.verdict == LimitVerdict::Differs => {
+            result.remark("a 354 to DATA is right here");
+        }
+        _ => {}
     }
     if result.expected.is_some_and(|expected| expected != code) {
         result.verdict = LimitVerdict::Differs;
@@ -162,6 +184,11 @@ fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
             last = (step, prober.probes.receive(session, patience));
         }
     }
+    answered(last.0, &last.1, result.expected)?;
+    let positive = last.0 == Step::Data && matches!(last.1.code() / 100, 2 | 3);
+    if positive {
+        alone(prober, session)?;
+    }
     if matches!(last.1.code() / 100, 4 | 5) {
         // If a command is refused without pipelining, too, the single write is not the reason.
         let control = prober.enter()?;
@@ -170,16 +197,28 @@ fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
         one_by_one.map_err(|(step, outcome)| Halt::Failed(step, Box::new(outcome)))?;
     }
     result.remark(if offer.pipelining { "PIPELINING is offered" } else { "PIPELINING is not offered" });
-    let right = if offer.pipelining { Requirement::Taken } else { Requirement::Any };
-    conclude(prober, result, session, last.0, &last.1, right);
+    // A listener that does not offer PIPELINING may refuse, but it may not accept DATA with another reply.
+    let right = if offer.pipelining || positive { Requirement::Taken } else { Requirement::Any };
     if last.1.code() == 354 {
         let outcome = prober.probes.exchange(session, &letter.content, patience);
+        alone(prober, session)?;
         if outcome.code() / 100 != 2 {
             result.remark("the message after it was not accepted");
         }
     }
+    conclude(prober, result, session, last.0, &last.1, right);
     prober.leave(session);
     Ok(())
+}
+
+/// Checks that no reply follows the last one that was due. Otherwise it is unknown which command each reply answers.
+fn alone(prober: &mut Prober<'_>, session: Probe) -> Probed<()> {
+    let outcome = prober.probes.receive(session, GLANCE);
+    match &outcome.event {
+        ProbeEvent::Reply(reply) if reply.code != 421 => Err(surplus(reply)),
+        ProbeEvent::Failed(..) => unreadable(&outcome),
+        _ => Ok(()),
+    }
 }
 
 /// Returns the codes of Cisco's list for a condition.

@@ -149,3 +149,29 @@ fn a_bare_line_end_is_refused_only_where_its_content_is_and_another_message_is_n
         }
     }
 }
+
+#[test]
+fn a_group_is_taken_only_if_each_command_got_its_reply() {
+    // The listener never asks for content.
+    for offer in ["250 mx.test\r\n", "250-mx.test\r\n250 PIPELINING\r\n"] {
+        let place = listener(move |_, verb| match verb {
+            "EHLO" => Some(offer.to_owned()),
+            "DATA" => Some("250 ok\r\n".to_owned()),
+            verb => plain(verb),
+        });
+        let result = find(place, "rule.pipelining", None);
+        assert_eq!((result.verdict, result.value), (LimitVerdict::Differs, Some(250)), "{result:?}");
+    }
+    let result = find(saying("EHLO", "250-mx.test\r\n250 PIPELINING\r\n"), "rule.pipelining", None);
+    assert_eq!((result.verdict, result.value), (LimitVerdict::Found, Some(354)), "{result:?}");
+    // Replies that answer nothing shift those after them.
+    for (verb, reply) in [
+        ("MAIL", "250 ok\r\n250 ok\r\n"),
+        ("RCPT", "250 ok\r\n250 ok\r\n"),
+        ("DATA", "354 go\r\n250 ok\r\n"),
+        ("DOT", "250 taken\r\n250 taken\r\n"),
+    ] {
+        unmeasured(&find(saying(verb, reply), "rule.pipelining", None));
+    }
+    unmeasured(&find(saying("XYZZ", "5xx what\r\n"), "rule.unknown-command", None));
+}
