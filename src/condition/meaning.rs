@@ -179,7 +179,7 @@ meanings! {
         "Read the server's log of that time: a process ended, or a device on the way closed the connection.";
     ConnectionReset: "The connection was reset where a reply was due; a reply on its way may be lost.",
         "Read the server's log of that time: a process ended, or a device on the way reset the connection.";
-    ReplyTimeout: "The listener sent no reply within the time-out of this step (RFC 5321 4.5.3.2).",
+    ReplyTimeout: "The listener sent no reply within the time-out of this step, or took no more of what was sent for as long (RFC 5321 4.5.3.2).",
         "Find out what the listener waits for at this step, or raise the step's value in `[timeouts]`.";
     SessionTimeout: "The session took longer than `session` in `[timeouts]` allows.",
         "Raise `session` in `[timeouts]`, or send fewer messages per session.";

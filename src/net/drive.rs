@@ -252,12 +252,20 @@ impl Wire<'_> {
             if self.closing.is_some() {
                 return self.poll_close(scratch, turn.now(), timer, cx);
             }
-            if !self.backlog.is_empty() && self.flush(cx) {
-                let now = turn.now();
-                machine.handle_written(now);
-                self.settle(machine, host, scratch, now, cx);
-                self.offer_held(machine, host, scratch, now, cx);
-                continue;
+            if !self.backlog.is_empty() {
+                let before = self.written;
+                let whole = self.flush(cx);
+                if whole || self.written > before {
+                    let now = turn.now();
+                    if whole {
+                        machine.handle_written(now)
+                    } else {
+                        machine.handle_progress(now)
+                    }
+                    self.settle(machine, host, scratch, now, cx);
+                    self.offer_held(machine, host, scratch, now, cx);
+                    continue;
+                }
             }
             if self.ends_write && self.backlog.is_empty() && self.write_failed.is_none() {
                 self.ends_write = self.stream.poll_shutdown(cx).is_pending();
@@ -549,3 +557,6 @@ impl Wire<'_> {
         if self.poll_deadline(scratch, now, timer, cx) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,9 @@
 //!   ends the session (malformed replies, unasked replies, 421, time-outs).
 //! - The time of a step begins when its group of pipelined commands is written, so all steps of a group begin at the
 //!   same moment. Its time-out counts from the last progress: a reply, a write, or the time at which the kernel has
-//!   taken all bytes of a write. Otherwise slow replies to the first commands of a group would time out the last one
-//!   (RFC 5321 4.5.3.2 has no groups).
+//!   taken more bytes of a write. Otherwise slow replies to the first commands of a group would time out the last one
+//!   (RFC 5321 4.5.3.2 has no groups), and so would content that the listener reads slowly (4.5.3.2.5 has a time-out
+//!   for each call that writes).
 //! - Data that was read before a command was written cannot be its reply. All complete replies of a read are processed
 //!   before anything is written. A reply without an outstanding command puts the session out of step, and so does a
 //!   reply whose first part was read before the command was written. A session out of step accepts no further message.
@@ -22,7 +23,8 @@
 //! - 220 opens and 221 closes a session. Neither counts as the success of another command, although its first digit is
 //!   2.
 //! - Once the kernel may have the final dot, a loss of the session leaves the message in doubt (RFC 5321 4.2.5),
-//!   because the listener may have the message. That includes a dot that an orderly close still flushes.
+//!   because the listener may have the message. That includes a dot that an orderly close still flushes. A session that
+//!   times out before the kernel has taken all bytes is reset, so that the rest, and the dot in it, is never sent.
 //! - Content is rendered piece by piece as the kernel takes it, so that a slow listener costs no memory.
 
 mod client_transaction;
@@ -47,7 +49,7 @@ use self::lmtp::MissingReplyCheck;
 use self::misbehave::HalfClose;
 use self::opening::{Opening, OpeningProgress};
 use self::proof::{ReplyOrder, UnprovenMessage};
-use self::reply_check::{failure, is_refusal, surplus, unexpected};
+use self::reply_check::{failure, is_refusal, is_time_out, surplus, unexpected};
 use self::reply_wording::ReplyWordings;
 use self::transactions::Transactions;
 use super::command;
@@ -308,7 +310,8 @@ impl<C: Content> Client<C> {
         if !silent {
             self.report(now, self.step(), code, Some(Box::new(failure)));
         }
-        self.lose(now, &why, Close::Clean, by_peer && !leaving);
+        let how = if self.backlog && is_time_out(&why) { Close::Reset } else { Close::Clean };
+        self.lose(now, &why, how, by_peer && !leaving);
     }
 
     fn end(&mut self, now: Instant, how: Close, by_peer: bool) {

@@ -108,6 +108,10 @@ pub trait Machine {
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize;
     /// Notes that the kernel has taken all bytes of the last [`Need::Write`].
     fn handle_written(&mut self, now: Instant);
+    /// Notes that the kernel has taken more bytes of the last [`Need::Write`], but not all of them.
+    fn handle_progress(&mut self, now: Instant) {
+        let _ = now;
+    }
     /// Notes that the TLS handshake of [`Need::Secure`] is complete.
     fn handle_secured(&mut self, now: Instant, handshake: Handshake);
     /// Notes that the handshake failed. If the connection is lost in the handshake, `handle_closed` is called instead.

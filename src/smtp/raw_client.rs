@@ -260,6 +260,12 @@ impl Machine for RawClient {
         }
     }
 
+    fn handle_progress(&mut self, now: Instant) {
+        if let Some(opening) = &mut self.opening {
+            opening.handle_progress(now);
+        }
+    }
+
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
         if let Some(opening) = &mut self.opening {
             opening.handle_secured(now, handshake);

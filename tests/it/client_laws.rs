@@ -12,7 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use smtpress::smtp::client::Event;
-use smtpress::smtp::machine::Closed;
+use smtpress::smtp::machine::{Close, Closed};
 use smtpress::smtp::script::{Hello, Pipelining, Quit};
 use smtpress::smtp::step::Step;
 
@@ -205,8 +205,8 @@ fn play(
         }
         listener.read(&mut wire);
     }
-    // After a reset the listener never reads the bytes that are left; after an orderly close it does.
-    let cut_short = wire.is_unread() && listener.reset;
+    // After a reset by either side the listener never reads the bytes that are left; after an orderly close it does.
+    let cut_short = wire.is_unread() && (listener.reset || wire.closed == Some(Close::Reset));
     if !cut_short {
         wire.holds = false;
         wire.written();

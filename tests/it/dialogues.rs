@@ -14,7 +14,7 @@ use smtpress::smtp::Step;
 use smtpress::smtp::auth::{Login, Mechanism, Secret};
 use smtpress::smtp::client::{Event, Failure, Lacking};
 use smtpress::smtp::extensions::{Chunking, DeliverBy, Dsn, Use, Wishes};
-use smtpress::smtp::machine::{Close, Closed, Insecure};
+use smtpress::smtp::machine::{Close, Closed, Insecure, Machine};
 use smtpress::smtp::script::{
     Aside, Hello, Pipelining, Protocol, Quit, Script, SessionIdentity, TlsMode, Verify,
 };
@@ -45,6 +45,8 @@ enum Move {
     Kernel {
         holds: bool,
     },
+    /// The kernel takes some of the bytes, and holds the rest.
+    Progress,
     /// Calls of the owner, with no poll between them.
     Owner(Vec<Call>),
     Closes(Close),
@@ -159,6 +161,7 @@ fn run(dialogue: &Dialogue, cut: Cut) -> Result<(), String> {
                     wire.written();
                 }
             }
+            Move::Progress => wire.client.handle_progress(wire.now),
             Move::Owner(calls) => {
                 for call in calls {
                     match call {
@@ -304,6 +307,7 @@ fn parse(text: &str, file: &str) -> Vec<Dialogue> {
                 "T" => Move::Pass(
                     value.strip_prefix('+').and_then(duration).unwrap_or_else(|| panic!("{}", at())),
                 ),
+                "KERNEL" if value == "takes some" => Move::Progress,
                 "KERNEL" => Move::Kernel { holds: value == "holds" },
                 "OWNER" => {
                     let calls = value.split("; ").map(call).collect::<Option<_>>();

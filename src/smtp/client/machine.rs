@@ -55,6 +55,10 @@ impl<C: Content> Machine for Client<C> {
         self.transactions.written();
     }
 
+    fn handle_progress(&mut self, now: Instant) {
+        self.alive = now;
+    }
+
     fn handle_secured(&mut self, now: Instant, handshake: Handshake) {
         if !self.is_handshake() {
             return;

@@ -10,7 +10,17 @@ use crate::smtp::step::Step;
 pub(super) fn is_cut(failure: &Failure) -> bool {
     match failure {
         Failure::Missing { why, .. } => is_cut(why),
-        failure => matches!(failure, Failure::Closed(Closed::Reset | Closed::Gone | Closed::Error(_))),
+        Failure::Closed(how) => matches!(how, Closed::Reset | Closed::Gone | Closed::Error(_)),
+        failure => is_time_out(failure),
+    }
+}
+
+/// Returns whether the time of a step or of the session is over. Then a session whose bytes the kernel has not all taken is
+/// reset.
+pub(super) fn is_time_out(failure: &Failure) -> bool {
+    match failure {
+        Failure::Missing { why, .. } => is_time_out(why),
+        failure => matches!(failure, Failure::TimedOut(_) | Failure::SessionTimedOut),
     }
 }
 

@@ -7,6 +7,7 @@ use smtpress::condition::Condition;
 use smtpress::generator::Stop;
 use smtpress::listener::limits::{Delay, Limits, RefusalForm};
 use smtpress::load::{Curve, LoadModel, Spacing, Think};
+use smtpress::mail::MessageSize;
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
 use smtpress::smtp::script::{Manners, Quit};
@@ -162,6 +163,26 @@ fn clients_that_misbehave_get_what_a_listener_gives_them() {
     let (accepted, _, told) = seen(Manners { deaf: true, ..Manners::default() }, Limits::default());
     assert_eq!((accepted, told.ledger.messages), (0, 0));
     assert!(told.ledger.received_bytes > 6000, "{:?}", told.ledger);
+}
+
+#[test]
+fn a_step_times_out_only_without_progress_and_a_message_without_its_dot_is_in_no_doubt() {
+    let seen = |body, session| {
+        let mut plan = plan(vec![phase(shared(1, 1), None, Unit::Message)]);
+        plan.mail.size = MessageSize::Fixed(12 << 10);
+        plan.script.manners.trickle = Some(4000);
+        (plan.script.timeouts.body, plan.script.timeouts.session) = (body, session);
+        let told = run(&plan, Limits::default());
+        let rows =
+            told.summary.conditions.iter().map(|row| (row.key.step, row.key.condition, row.key.outcome));
+        (told.ledger.messages, rows.collect::<Vec<_>>())
+    };
+    // Three seconds of bytes; each of them is progress.
+    assert_eq!(seen(ms(1500), 60 * SECOND), (1, vec![]));
+    // The time of a session includes them. Its end comes before the dot is written.
+    let (taken, rows) = seen(60 * SECOND, ms(1500));
+    assert_eq!(taken, 0);
+    assert!(matches!(rows[..], [(Step::Body, _, Outcome::TimedOut)]), "{rows:?}");
 }
 
 #[test]
