@@ -165,10 +165,14 @@ fn one(
     let cut_short = prober.probes.was_cut_short();
     let ended = match measured {
         Ok(Ok(())) if !cut_short => None,
-        // A wait that the end of the search cut short shows nothing about the listener.
+        // A wait that the end of the search or the user cut short shows nothing about the listener.
         Ok(_) if cut_short => {
             result = LimitResult::new(kind, expected);
-            let halt = prober.probes.own_failure().map_or(Halt::Spent("time"), Halt::Own);
+            let halt = match prober.probes.own_failure() {
+                Some(why) => Halt::Own(why),
+                None if prober.probes.is_stopped() => Halt::Stopped,
+                None => Halt::Spent("time"),
+            };
             halted(prober, &mut result, halt)
         }
         Ok(halt) => halt.err().and_then(|halt| halted(prober, &mut result, halt)),
@@ -182,7 +186,8 @@ fn one(
     };
     prober.probes.close_all();
     let unseen = prober.probes.unseen();
-    if unseen > 0 {
+    // A user who stops the search does not wait until the listener closes them.
+    if unseen > 0 && !prober.probes.is_stopped() {
         result.remark(format!(
             "the listener did not close {unseen} sessions within {} s after they were ended",
             prober.setting.bounds.release.as_secs()

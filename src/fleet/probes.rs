@@ -40,6 +40,9 @@ use crate::plan::PlanPart;
 /// up to twice that.
 const PIECE: usize = 256 * 1024;
 
+/// The longest wait of one call, so that the user can stop the search meanwhile.
+const SLICE: Duration = Duration::from_secs(1);
+
 /// The probes of all agents.
 pub struct FleetProbes {
     fleet: Fleet,
@@ -381,13 +384,22 @@ impl Probes for FleetProbes {
     }
 
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
-        let bytes = self.hand_over(Some(session));
+        let mut bytes = self.hand_over(Some(session));
         let (agent, own) = self.sessions[session.0];
-        match self.call(agent, ProbeCall::Receive { session: own, bytes, within }, within) {
-            Some(ProbeValue::Received(outcome)) => {
-                ProbeOutcome { at: self.agents[agent].clock.ours(outcome.at), ..outcome }
+        let until = self.now() + within;
+        loop {
+            let began = self.now();
+            let within = until.saturating_sub(began).min(SLICE);
+            let call = ProbeCall::Receive { session: own, bytes: std::mem::take(&mut bytes), within };
+            let Some(ProbeValue::Received(outcome)) = self.call(agent, call, within) else {
+                return ProbeOutcome { event: ProbeEvent::Silence, at: self.now() };
+            };
+            // A silence that ends early is that of a session that is over.
+            let waited = self.now().saturating_sub(began) >= within;
+            let waits = outcome.event == ProbeEvent::Silence && waited && began + within < until;
+            if !waits || self.is_stopped() {
+                return ProbeOutcome { at: self.agents[agent].clock.ours(outcome.at), ..outcome };
             }
-            _ => ProbeOutcome { event: ProbeEvent::Silence, at: self.now() },
         }
     }
 
@@ -409,8 +421,15 @@ impl Probes for FleetProbes {
 
     fn pause(&mut self, length: Duration) {
         self.hand_over(None);
+        let mut stop = self.stop.clone();
         let FleetProbes { fleet, watch, run, .. } = self;
-        let pause = async { tokio::time::sleep(length).await };
+        let stopped = async {
+            if stop.wait_for(|stop| *stop != Stop::Run).await.is_err() {
+                // Nobody can stop it any more.
+                std::future::pending::<()>().await;
+            }
+        };
+        let pause = async { tokio::time::timeout(length, stopped).await.ok() };
         if let Err(silent) = fleet.runtime.block_on(watch.over(fleet, run, pause)) {
             self.lose(&silent);
         }

@@ -148,7 +148,7 @@ pub struct Spent {
 /// A connection that waits in that queue is neither greeted nor closed for many seconds.
 pub const AT_ONCE: usize = 4;
 
-/// Opens and drives probes.
+/// Opens and drives probes. When the user ends the measurement, every wait ends, as if its time were over.
 pub trait Probes {
     /// Opens a session for each of `ways`, `at_once` at a time, and waits until each is open or refused, at most
     /// `within`. A session that is still being opened then is an [`OpenOutcome::OwnFailure`]. Returns the outcomes in

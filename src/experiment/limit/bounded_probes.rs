@@ -1,5 +1,5 @@
 //! The probes of a search, bounded by its time: every open session is closed, however the search ends (M29b), and no wait
-//! lasts longer than the search.
+//! lasts longer than the search. A stop by the user ends every wait, too.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ pub(super) struct BoundedProbes<'a> {
     deadline: Duration,
     /// How long the listener may take to close a session after the client closed it.
     close_within: Duration,
-    /// Whether the deadline cut a wait short. Then the result of the wait shows nothing about the listener.
+    /// Whether the deadline or the user cut a wait short. Then the result of the wait shows nothing about the listener.
     cut_short: bool,
     /// The time at which a session was last closed.
     left_at: Duration,
@@ -93,7 +93,8 @@ impl<'a> BoundedProbes<'a> {
             OpenOutcome::Refused(refusal) => Some(refusal.session),
             OpenOutcome::OwnFailure(_) => None,
         }));
-        self.cut_short |= self.left().is_zero();
+        let unopened = opened.iter().any(|opened| matches!(opened, OpenOutcome::OwnFailure(_)));
+        self.cut_short |= self.left().is_zero() || unopened && self.is_stopped();
         opened
     }
 
@@ -126,9 +127,8 @@ impl<'a> BoundedProbes<'a> {
         let left = self.left();
         let outcome = self.probes.receive(session, within.min(left));
         // A wait that ends with another event than silence was not cut short.
-        if matches!(outcome.event, ProbeEvent::Silence) && within > left
-            || self.probes.own_failure().is_some()
-        {
+        let cut = within > left || self.is_stopped();
+        if matches!(outcome.event, ProbeEvent::Silence) && cut || self.probes.own_failure().is_some() {
             self.cut_short = true;
         }
         outcome
@@ -142,6 +142,7 @@ impl<'a> BoundedProbes<'a> {
     pub(super) fn pause(&mut self, length: Duration) {
         let length = self.bounded(length);
         self.probes.pause(length);
+        self.cut_short |= self.is_stopped();
     }
 
     pub(super) fn now(&self) -> Duration {

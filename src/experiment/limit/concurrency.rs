@@ -194,7 +194,7 @@ impl HeldSessions<'_, '_> {
                 search.tell(served, true);
             }
             let Some(refusal) = refused else { continue };
-            if !self.dead().is_empty() {
+            if !self.dead()?.is_empty() {
                 return Ok(FillEnd::Ended(served, refusal));
             }
             // With all served sessions open, a single further session decides.
@@ -228,7 +228,7 @@ impl HeldSessions<'_, '_> {
         self.turn_away(refused);
         let (inside, refused) = self.come(1)?;
         self.turn_away(refused);
-        if inside == 0 && !self.dead().is_empty() {
+        if inside == 0 && !self.dead()?.is_empty() {
             result.repeats = 2;
             result.exactly(served);
             result.inside_alive = Some(false);
@@ -242,11 +242,11 @@ impl HeldSessions<'_, '_> {
     }
 
     /// Sends a NOOP in each open session, and returns the sessions that have ended.
-    fn dead(&mut self) -> Vec<Probe> {
-        let dead = self.prober.dead(&self.held);
+    fn dead(&mut self) -> Probed<Vec<Probe>> {
+        let dead = self.prober.dead(&self.held)?;
         self.quiet_since = self.prober.probes.now();
         self.signs += 1;
-        dead.into_iter().map(|(session, _)| session).collect()
+        Ok(dead)
     }
 
     /// Waits with all sessions open, and sends NOOPs in them.
@@ -259,7 +259,7 @@ impl HeldSessions<'_, '_> {
             self.prober.afford()?;
             let left = until.saturating_sub(self.prober.probes.now());
             self.prober.probes.pause(left.min(NOOP_INTERVAL));
-            let (held, gone) = (self.held.len(), self.dead().len());
+            let (held, gone) = (self.held.len(), self.dead()?.len());
             if gone > 0 {
                 return Err(Halt::NotMeasurable(format!(
                     "{gone} of {held} open sessions ended while they were held, although each sent NOOP: no limit of sessions at \
@@ -342,7 +342,7 @@ impl HeldSessions<'_, '_> {
     /// Checks whether the open sessions stayed usable while one more was refused.
     fn stay_usable(&mut self, result: &mut LimitResult, served: u64) -> Probed<()> {
         let quiet = self.prober.probes.now().saturating_sub(self.quiet_since);
-        let gone = self.dead().len();
+        let gone = self.dead()?.len();
         if gone == 0 {
             result.inside_alive = Some(true);
             return Ok(());
@@ -370,7 +370,7 @@ impl HeldSessions<'_, '_> {
         }
         self.prober.probes.pause(quiet);
         for _ in 0..signs {
-            if !self.dead().is_empty() {
+            if !self.dead()?.is_empty() {
                 return Ok(Some(false));
             }
         }

@@ -168,6 +168,7 @@ impl<'a> Prober<'a> {
             let refusal = match self.probes.open(&[way]).pop() {
                 Some(OpenOutcome::Open(session)) => return Ok(session),
                 Some(OpenOutcome::Refused(refusal)) => refusal,
+                Some(OpenOutcome::OwnFailure(_)) if self.probes.is_stopped() => return Err(Halt::Stopped),
                 Some(OpenOutcome::OwnFailure(_)) if self.probes.left().is_zero() => {
                     return Err(Halt::Spent("time"));
                 }
@@ -234,26 +235,35 @@ impl<'a> Prober<'a> {
         self.setting.script.tls != TlsMode::None
     }
 
-    /// Whether a session still answers NOOP. Any reply except 421 counts, because some listeners do not know NOOP.
-    pub(super) fn is_alive(&mut self, session: Probe) -> bool {
+    /// Whether a session still answers NOOP. Any reply except 421 counts, because some listeners do not know NOOP. `None`:
+    /// no reply came, or none that can be read.
+    pub(super) fn is_alive(&mut self, session: Probe) -> Option<bool> {
         let outcome = self.ask(session, "NOOP");
-        outcome.code() > 0 && outcome.code() != 421
+        unreadable(&outcome).ok().map(|()| outcome.code() > 0 && outcome.code() != 421)
     }
 
-    /// Returns the sessions that have ended, and how. A NOOP is sent in all sessions before the first reply is read. A
-    /// session without a reply is not returned, because its reply may only be slow.
-    pub(super) fn dead(&mut self, sessions: &[Probe]) -> Vec<(Probe, ProbeOutcome)> {
+    /// Returns the sessions that have ended. A NOOP is sent in all sessions before the first reply is read, and all replies
+    /// have the same time to come. A session without a reply is not returned, because its reply may only be slow.
+    ///
+    /// # Errors
+    /// A session got a reply that cannot be read, so it is out of step.
+    pub(super) fn dead(&mut self, sessions: &[Probe]) -> Probed<Vec<Probe>> {
         for session in sessions {
             self.probes.send(*session, b"NOOP\r\n");
         }
+        let until = self.probes.now() + self.setting.patience;
         let mut dead = Vec::new();
         for session in sessions {
-            let outcome = self.probes.receive(*session, self.setting.patience);
-            if outcome.code() == 421 || outcome.code() == 0 && !matches!(outcome.event, ProbeEvent::Silence) {
-                dead.push((*session, outcome));
+            let outcome = self.probes.receive(*session, until.saturating_sub(self.probes.now()));
+            if matches!(outcome.event, ProbeEvent::Silence) {
+                continue;
+            }
+            unreadable(&outcome)?;
+            if matches!(outcome.code(), 0 | 421) {
+                dead.push(*session);
             }
         }
-        dead
+        Ok(dead)
     }
 
     pub(super) fn leave(&mut self, session: Probe) {

@@ -498,7 +498,7 @@ fn held_count(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
         }
     }
     prober.probes.pause(window + MARGIN);
-    let dead = prober.dead(&held).len();
+    let dead = prober.dead(&held)?.len();
     let beside = refused_burst(prober, &mut ConnectionProbe, before.served.saturating_add(1))?;
     let kept = held.len() as u64;
     prober.probes.close(&held, CloseMode::Quit);

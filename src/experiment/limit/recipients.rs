@@ -27,7 +27,7 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
                     true => "the message was accepted for the recipients that were accepted at RCPT",
                     false => "the message was accepted for no recipient, although some were accepted at RCPT",
                 });
-                result.inside_alive = Some(sent && prober.is_alive(session));
+                result.inside_alive = if sent { prober.is_alive(session) } else { Some(false) };
             }
         }
         prober.leave(session);

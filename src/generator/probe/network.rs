@@ -38,6 +38,8 @@ use crate::smtp::{Closed, Step};
 
 /// The longest wait for the reply to QUIT before the client closes its side.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the listener may take to close its side once the user has stopped the measurement.
+const STOPPED_CLOSE: Duration = Duration::from_secs(1);
 /// The largest number of events that wait: a listener that never stops sending must not fill the memory.
 const MOST_UNREAD: usize = 1000;
 
@@ -205,7 +207,7 @@ impl NetworkProbes {
         *self.shared.on_silence.borrow_mut() = Some(Box::new(tell));
     }
 
-    /// Sets the stop that [`Probes::is_stopped`] reads.
+    /// Sets the stop of the measurement. It ends every wait, and [`Probes::is_stopped`] reads it.
     #[must_use]
     pub fn stopped_by(mut self, stop: watch::Receiver<Stop>) -> NetworkProbes {
         self.stop = Some(stop);
@@ -219,6 +221,20 @@ impl NetworkProbes {
             ClientAddress::Bound(addresses)
             | ClientAddress::Proxied(_, addresses)
             | ClientAddress::Xclient(addresses) => Some(addresses),
+        }
+    }
+
+    /// Waits until the user stops the measurement.
+    fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        let stop = self.stop.clone();
+        async move {
+            if let Some(mut stop) = stop
+                && stop.wait_for(|stop| *stop != Stop::Run).await.is_ok()
+            {
+                return;
+            }
+            // Nobody can stop it any more.
+            std::future::pending().await
         }
     }
 
@@ -323,17 +339,20 @@ impl Probes for NetworkProbes {
         let until = clock::now() + within;
         let openings = sessions.iter().enumerate().map(|(index, options)| {
             let channel = self.channels[first + index].clone();
-            let (shared, options) = (self.shared.clone(), *options);
+            let (shared, options, stopped) = (self.shared.clone(), *options, self.stopped());
             async move {
                 let opening = open(shared, channel.clone(), Probe(first + index), options);
-                match tokio::time::timeout_at(until.into(), opening).await {
-                    Ok(opened) => opened,
-                    Err(_) => {
-                        channel.close.set(Some(CloseOrder::Reset));
-                        channel.wake();
-                        OpenOutcome::OwnFailure("the session was not open in time".to_owned())
-                    }
-                }
+                let why = tokio::select! {
+                    biased;
+                    opened = tokio::time::timeout_at(until.into(), opening) => match opened {
+                        Ok(opened) => return opened,
+                        Err(_) => "the session was not open in time",
+                    },
+                    () = stopped => "the measurement was stopped",
+                };
+                channel.close.set(Some(CloseOrder::Reset));
+                channel.wake();
+                OpenOutcome::OwnFailure(why.to_owned())
             }
         });
         let openings = futures::stream::iter(openings).buffered(at_once.max(1));
@@ -352,11 +371,18 @@ impl Probes for NetworkProbes {
 
     fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
         let channel = self.channels[session.0].clone();
+        let stopped = self.stopped();
         // A timer must be made inside the runtime.
-        let next = async { tokio::time::timeout(within, channel.next()).await };
+        let next = async {
+            tokio::select! {
+                biased;
+                next = tokio::time::timeout(within, channel.next()) => next.ok().flatten(),
+                () = stopped => None,
+            }
+        };
         let next = self.runtime.block_on(self.tasks.run_until(next));
         let silence = || ProbeOutcome { event: ProbeEvent::Silence, at: self.since(clock::now()) };
-        let Ok(Some((at, event))) = next else { return silence() };
+        let Some((at, event)) = next else { return silence() };
         let event = match event {
             RawEvent::Reply(reply) => ProbeEvent::Reply(reply),
             RawEvent::Surplus(reply) => {
@@ -404,7 +430,24 @@ impl Probes for NetworkProbes {
                 how == CloseMode::Reset || channel.closed_by_peer.get() || !channel.connected.get()
             }
         });
-        let seen = futures::future::join_all(closes);
+        let (closes, stopped) = (futures::future::join_all(closes), self.stopped());
+        let seen = async {
+            let mut closes = std::pin::pin!(closes);
+            let hurried = async {
+                stopped.await;
+                tokio::time::sleep(STOPPED_CLOSE).await;
+            };
+            tokio::select! {
+                biased;
+                seen = &mut closes => return seen,
+                () = hurried => {}
+            }
+            for session in sessions {
+                self.channels[session.0].close.set(Some(CloseOrder::Reset));
+                self.channels[session.0].wake();
+            }
+            closes.await
+        };
         let seen = self.runtime.block_on(self.tasks.run_until(seen));
         for session in sessions {
             self.channels[session.0].events.borrow_mut().clear();
@@ -413,7 +456,14 @@ impl Probes for NetworkProbes {
     }
 
     fn pause(&mut self, length: Duration) {
-        self.runtime.block_on(self.tasks.run_until(async { tokio::time::sleep(length).await }));
+        let stopped = self.stopped();
+        let pause = async {
+            tokio::select! {
+                () = tokio::time::sleep(length) => {}
+                () = stopped => {}
+            }
+        };
+        self.runtime.block_on(self.tasks.run_until(pause));
     }
 
     fn now(&self) -> Duration {

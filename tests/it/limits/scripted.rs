@@ -5,10 +5,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use smtpress::experiment::limit::{LimitResult, LimitVerdict};
+use smtpress::experiment::limit::{EndReason, LimitResult, LimitVerdict, SearchBudget, SearchOutcome};
+use smtpress::generator::Stop;
+use smtpress::generator::clock;
+use tokio::sync::watch;
 
-use super::stage::{SECOND, bounds, one, request, search_at};
+use super::stage::{SECOND, bounds, one, request, search_at, search_until};
 
 /// Starts a listener until the process ends. `answer` returns what it writes to a verb, given the number of the session: to
 /// the first four letters of a command, GREET, or DOT; `None`: it closes. It is called with GONE when the session is over.
@@ -174,4 +178,62 @@ fn a_group_is_taken_only_if_each_command_got_its_reply() {
         unmeasured(&find(saying(verb, reply), "rule.pipelining", None));
     }
     unmeasured(&find(saying("XYZZ", "5xx what\r\n"), "rule.unknown-command", None));
+}
+
+/// Searches, and stops the search after this time. Returns the outcome, and how long the search went on after the stop.
+fn stopped(
+    place: SocketAddr,
+    bounds: SearchBudget,
+    name: &str,
+    after: Duration,
+) -> (SearchOutcome, Duration) {
+    let (ask, stop) = watch::channel(Stop::Run);
+    let user = std::thread::spawn(move || {
+        std::thread::sleep(after);
+        ask.send_replace(Stop::Drain);
+        let at = clock::now();
+        // The channel is open until the search is over.
+        futures::executor::block_on(ask.closed());
+        clock::now() - at
+    });
+    let outcome = search_until(place, None, bounds, &request(&[(name, None)]), stop);
+    (outcome, user.join().unwrap())
+}
+
+#[test]
+fn a_user_who_stops_the_search_waits_for_no_silent_listener() {
+    // Ten sessions are held, and none answers the NOOP that asks whether it is still open.
+    let silent = saying("NOOP", "");
+    let few = SearchBudget { sessions: 10, ..bounds() };
+    let (outcome, after) = stopped(silent, few, "too-many-connections-from-host", SECOND);
+    assert_eq!(outcome.ended, Some(EndReason::Stopped), "{outcome:?}");
+    let [result] = &outcome.results[..] else { panic!("{outcome:?}") };
+    assert_eq!((result.verdict, result.at_least), (LimitVerdict::Obstructed, None), "{result:?}");
+    assert!(after < 5 * SECOND, "{after:?}");
+    // The first session is served, and the second is tried again and again, after longer and longer pauses.
+    let closed = listener(|number, verb| match verb {
+        "GREET" if number > 0 => Some("421 4.7.0 not now\r\n".to_owned()),
+        verb => plain(verb),
+    });
+    let patient = SearchBudget { recovery: 60 * SECOND, ..bounds() };
+    let (outcome, after) = stopped(closed, patient, "rule.unknown-command", 8 * SECOND);
+    assert_eq!(outcome.ended, Some(EndReason::Stopped), "{outcome:?}");
+    assert!(after < 5 * SECOND, "{after:?}");
+    // A listener that never greets is not waited for either.
+    let dumb = listener(|number, verb| if number > 0 { Some(String::new()) } else { plain(verb) });
+    let (outcome, after) = stopped(dumb, patient, "rule.unknown-command", SECOND / 2);
+    assert_eq!(outcome.ended, Some(EndReason::Stopped), "{outcome:?}");
+    assert!(after < 5 * SECOND, "{after:?}");
+}
+
+#[test]
+fn sessions_that_answer_nothing_are_waited_for_together() {
+    let silent = saying("NOOP", "");
+    let start = clock::now();
+    let few = SearchBudget { sessions: 6, ..bounds() };
+    let outcome = search_at(silent, None, few, &request(&[("too-many-connections-from-host", None)]));
+    assert_eq!(one(outcome).verdict, LimitVerdict::NotReached);
+    let took = clock::now() - start;
+    // Each session would be waited for ten seconds.
+    assert!(took < 25 * SECOND, "{took:?}");
 }

@@ -8,12 +8,14 @@ use smtpress::condition::Classifier;
 use smtpress::experiment::limit::{
     self, LimitKind, LimitRequest, LimitResult, LimitSetting, SearchBudget, SearchOutcome,
 };
+use smtpress::generator::Stop;
 use smtpress::generator::connector::{Connector, EmbeddedListener};
 use smtpress::generator::probe::NetworkProbes;
 use smtpress::listener::limits::Limits;
 use smtpress::net::address::addresses::Addresses;
 use smtpress::net::address::origin::ClientAddress;
 use smtpress::smtp::script::{Timeouts, TlsMode};
+use tokio::sync::watch;
 
 use crate::runs::testbed::plan;
 
@@ -46,13 +48,25 @@ pub fn search_at(
     bounds: SearchBudget,
     request: &LimitRequest,
 ) -> SearchOutcome {
+    search_until(place, certificate, bounds, request, watch::channel(Stop::Run).1)
+}
+
+/// Searches the listener at `place` until the user stops the search.
+pub fn search_until(
+    place: SocketAddr,
+    certificate: Option<&CertificateDer<'static>>,
+    bounds: SearchBudget,
+    request: &LimitRequest,
+    stop: watch::Receiver<Stop>,
+) -> SearchOutcome {
     let mut plan = plan(Vec::new());
     plan.script.timeouts =
         Timeouts { connect: SECOND, greeting: SECOND, command: 3 * SECOND, ..Timeouts::default() };
     plan.script.tls = if certificate.is_some() { TlsMode::Starttls } else { TlsMode::None };
     plan.origin = ClientAddress::Bound(Addresses::parse(&["127.0.0.1-127.0.3.254"]).unwrap());
     let embedded = EmbeddedListener { place: place.into(), certificate: certificate.cloned() };
-    let mut probes = NetworkProbes::new(&Connector::new(&plan, Some(&embedded)).unwrap()).unwrap();
+    let connector = Connector::new(&plan, Some(&embedded)).unwrap();
+    let mut probes = NetworkProbes::new(&connector).unwrap().stopped_by(stop);
     let setting = LimitSetting {
         mail: plan.mail.clone(),
         seed: 42,
