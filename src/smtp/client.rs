@@ -181,7 +181,13 @@ impl<C: Content> Client<C> {
         matches!(self.state, ClientState::Over(_))
     }
 
-    fn is_handshake(&self) -> bool {
+    /// Whether the next reply belongs to the opening of the session.
+    pub(super) fn is_opening(&self) -> bool {
+        self.state == ClientState::Opening
+    }
+
+    /// Whether a TLS handshake has to follow before anything else is read.
+    pub(super) fn is_handshake(&self) -> bool {
         self.opening.as_ref().is_some_and(|opening| opening.is_handshake())
     }
 

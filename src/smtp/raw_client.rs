@@ -3,6 +3,8 @@
 //!
 //! # Decisions
 //! - [`Client`] performs the opening: greeting, TLS, hello, XCLIENT and AUTH are implemented in one place only.
+//! - What comes with the last reply of the opening is read like what comes later. A refusal there refuses the session at
+//!   the step of that reply.
 //! - No reply ends the session, not even 421: the owner measures whether the listener closes the connection.
 //! - A reply without an outstanding command puts the session out of step ([`RawEvent::Surplus`]), and nothing more is
 //!   read: the next reply would pass for the answer to the next command. There is one exception. A listener may send a
@@ -214,6 +216,7 @@ impl RawClient {
             let speaks =
                 matches!(**failure, Failure::Reply(_) | Failure::Unexpected(_) | Failure::NotOffered(_));
             if !speaks {
+                self.told.clear();
                 self.gone = true;
                 self.closing.get_or_insert(Close::Clean);
             }
@@ -227,10 +230,17 @@ impl Machine for RawClient {
     type Event = RawEvent;
 
     fn handle_input(&mut self, now: Instant, bytes: &[u8]) -> usize {
-        if let Some(opening) = &mut self.opening {
-            return opening.handle_input(now, bytes);
+        let mut taken = 0;
+        while let Some(opening) = self.opening.as_mut().filter(|opening| opening.is_opening()) {
+            let rest = &bytes[taken..];
+            // The opening gets one line after the other, because those after its last reply belong to the owner.
+            let line = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+            taken += opening.handle_input(now, &rest[..line]);
+            if taken == bytes.len() || opening.is_handshake() {
+                return taken;
+            }
         }
-        let mut input = bytes;
+        let mut input = &bytes[taken..];
         let mut rests = true;
         while !self.gone {
             match self.scanner.scan(&mut input) {
@@ -303,10 +313,21 @@ impl Machine for RawClient {
         if self.closing == Some(Close::Reset) {
             return Need::Close(Close::Reset);
         }
+        let mut last = Step::Hello;
         while let Some(opening) = &mut self.opening {
-            let step = match opening.poll(now, out) {
-                Need::Emit(Event::Established(offer)) => return self.opened(RawEvent::Established(offer)),
+            let (step, failure) = match opening.poll(now, out) {
+                Need::Emit(Event::Established(offer)) => match self.told.pop_front() {
+                    Some(RawEvent::Reply(refusal)) => (last, Box::new(Failure::Reply(refusal))),
+                    other => {
+                        self.told.extend(other);
+                        return self.opened(RawEvent::Established(offer));
+                    }
+                },
                 Need::Emit(Event::Step { step, failure: Some(failure), .. }) => (step, failure),
+                Need::Emit(Event::Step { step, .. }) => {
+                    last = step;
+                    continue;
+                }
                 Need::Emit(_) => continue,
                 Need::Write => return Need::Write,
                 Need::Secure { until } => return Need::Secure { until },
@@ -317,7 +338,7 @@ impl Machine for RawClient {
                     return Need::Close(self.closing.unwrap_or(Close::Clean));
                 }
             };
-            return self.opened(RawEvent::Refused(step.0, step.1));
+            return self.opened(RawEvent::Refused(step, failure));
         }
         if let Some(told) = self.told.pop_front() {
             return Need::Emit(told);
@@ -480,6 +501,43 @@ mod tests {
         let (_, told, closed) = turn(&mut client, now, "250-hi\r\n250 SIZE\r\n");
         let [RawEvent::Established(offer)] = &told[..] else { panic!("{told:?}") };
         assert_eq!((offer.size, closed), (None, None), "HELO offers nothing");
+    }
+
+    #[test]
+    fn what_comes_with_the_last_reply_of_the_opening_is_read_like_what_comes_later() {
+        let now = Instant::now();
+        let greeted = || {
+            let mut client = client(now);
+            turn(&mut client, now, "220 hi\r\n");
+            client
+        };
+        // A reply that began before the command does not answer it.
+        let mut client = greeted();
+        let (_, told, _) = turn(&mut client, now, "250 hi\r\n42");
+        assert!(matches!(told[..], [RawEvent::Established(_)]), "{told:?}");
+        client.send(b"XYZZY\r\n");
+        turn(&mut client, now, "");
+        let (_, told, _) = turn(&mut client, now, "1 4.7.0 too many\r\n");
+        assert!(matches!(&told[..], [RawEvent::Reply(reply)] if reply.code == 421), "{told:?}");
+        // A 421 refuses the session, at the step whose reply it came with. The connection may stay open.
+        let mut client = greeted();
+        let (_, told, closed) = turn(&mut client, now, "250-hi\r\n250 SIZE\r\n421 too many\r\n");
+        let [RawEvent::Refused(Step::Hello, failure)] = &told[..] else { panic!("{told:?}") };
+        assert!(matches!(&**failure, Failure::Reply(reply) if reply.code == 421), "{failure:?}");
+        assert_eq!(closed, None);
+        client.handle_closed(now, Closed::Eof);
+        assert!(matches!(turn(&mut client, now, "").1[..], [RawEvent::Closed(Closed::Eof)]));
+        // Other replies, and what is no reply, put the session out of step.
+        let mut client = greeted();
+        let (_, told, _) = turn(&mut client, now, "250 hi\r\n250 hi\r\n");
+        assert!(matches!(told[..], [RawEvent::Established(_), RawEvent::Surplus(_)]), "{told:?}");
+        let mut client = greeted();
+        let (_, told, _) = turn(&mut client, now, "250 hi\r\nand more\r\n");
+        assert!(matches!(told[..], [RawEvent::Established(_), RawEvent::Malformed(_)]), "{told:?}");
+        // A refused opening reads on, too.
+        let mut client = RawClient::new(Rc::new(Script::default()), SessionIdentity::default(), now);
+        let (_, told, _) = turn(&mut client, now, "554 no\r\n421 bye\r\n");
+        assert!(matches!(told[..], [RawEvent::Refused(..), RawEvent::Reply(_)]), "{told:?}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Searches of listeners whose replies a test sets: replies that answer no command, replies to another question than the
 //! one that was asked, and a user who does not wait.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use smtpress::experiment::limit::{EndReason, LimitResult, LimitVerdict, SearchBudget, SearchOutcome};
@@ -236,4 +237,36 @@ fn sessions_that_answer_nothing_are_waited_for_together() {
     let took = clock::now() - start;
     // Each session would be waited for ten seconds.
     assert!(took < 25 * SECOND, "{took:?}");
+}
+
+#[test]
+fn a_refusal_right_behind_the_hello_refuses_the_session() {
+    let served: Mutex<BTreeSet<usize>> = Mutex::default();
+    let place = listener(move |number, verb| {
+        let mut served = served.lock().unwrap();
+        match verb {
+            "EHLO" if served.len() == 5 => {
+                return Some("250 mx.test\r\n421 4.7.0 too many connections from your host\r\n".to_owned());
+            }
+            "EHLO" => drop(served.insert(number)),
+            "QUIT" | "GONE" => drop(served.remove(&number)),
+            _ => {}
+        }
+        plain(verb)
+    });
+    let result = find(place, "too-many-connections-from-host", Some(5));
+    assert_eq!((result.verdict, result.value, result.code), (LimitVerdict::AsExpected, Some(5), Some(421)));
+    assert_eq!(result.step.as_deref(), Some("hello"), "{result:?}");
+}
+
+#[test]
+fn a_refusal_that_begins_in_the_hello_is_not_the_answer_to_a_command() {
+    let place = listener(|number, verb| match verb {
+        "EHLO" if number > 0 => Some("250 mx.test\r\n42".to_owned()),
+        "XYZZ" if number > 0 => Some("1 4.7.0 too many\r\n".to_owned()),
+        verb => plain(verb),
+    });
+    let result = find(place, "rule.unknown-command", None);
+    assert_eq!((result.verdict, result.value), (LimitVerdict::Obstructed, None), "{result:?}");
+    assert!(result.remarks.iter().any(|remark| remark.contains("421 4.7.0 too many")), "{result:?}");
 }
