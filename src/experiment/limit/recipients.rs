@@ -22,12 +22,22 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
         if first {
             prober.shown(result, Step::Rcpt, &outcome.event, session);
             if result.closed == Some(false) {
-                let sent = prober.finish_message(session).is_ok();
-                result.remark(match sent {
-                    true => "the message was accepted for the recipients that were accepted at RCPT",
-                    false => "the message was accepted for no recipient, although some were accepted at RCPT",
-                });
-                result.inside_alive = if sent { prober.is_alive(session) } else { Some(false) };
+                let sent = prober.finish_message(session);
+                let remark = match &sent {
+                    Ok(()) => "the message was accepted for the recipients that were accepted at RCPT",
+                    Err((_, outcome)) if unreadable(outcome).is_err() => {
+                        "no valid reply came to the message: whether it was accepted for the recipients that were \
+                         accepted at RCPT is not known"
+                    }
+                    Err(_) => {
+                        "the message was accepted for no recipient, although some were accepted at RCPT"
+                    }
+                };
+                result.remark(remark);
+                result.inside_alive = match sent {
+                    Ok(()) => prober.is_alive(session),
+                    Err((_, outcome)) => unreadable(&outcome).ok().map(|()| false),
+                };
             }
         }
         prober.leave(session);

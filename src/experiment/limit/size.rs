@@ -260,7 +260,7 @@ fn two(prober: &mut Prober<'_>, first: u64, second: u64) -> Probed<bool> {
     for size in [first, second] {
         let mailer = prober.mailer(Some(size), 1);
         let letter = prober.letter(&mailer).without_size();
-        served = served && matches!(whole(prober, session, &letter), SizeOutcome::Served);
+        served = served && prober.is_accepted(session, &letter)?;
     }
     prober.leave(session);
     Ok(served)
@@ -317,10 +317,10 @@ fn is_whole_size(prober: &mut Prober<'_>, result: &mut LimitResult, overhead: u6
     let size = value.saturating_add(overhead).saturating_add(value / 16).saturating_add(MARGIN);
     let mailer = prober.mailer(Some(size), 1);
     let letter = prober.letter(&mailer).without_size();
-    let came = whole(prober, session, &letter);
+    let is_accepted = prober.is_accepted(session, &letter)?;
     prober.leave(session);
     result.trials += 1;
-    if matches!(came, SizeOutcome::Refused(..)) {
+    if !is_accepted {
         result.hidden(value, format!(
             "a message of as many bytes with short lines and a short header is refused as well: the size of a message is limited first, at {value}"
         ));
@@ -353,10 +353,10 @@ fn fields(bytes: u64) -> Vec<u8> {
     let name = b"X-Smtpress-Filler: ";
     let mut out = Vec::new();
     let mut left = usize::try_from(bytes).unwrap_or(usize::MAX);
-    let prober = FIELD as usize;
+    let field = FIELD as usize;
     while left > 0 {
         // If the rest is too short for two fields, the last field takes all of it.
-        let here = if left < 2 * prober { left } else { prober };
+        let here = if left < 2 * field { left } else { field };
         out.extend_from_slice(name);
         out.resize(out.len() + here.saturating_sub(name.len() + 2), b'x');
         out.extend_from_slice(b"\r\n");
@@ -489,8 +489,10 @@ fn is_of_line(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
         let session = prober.enter()?;
         let padding =
             "x".repeat(usize::try_from(length.saturating_sub("NOOP \r\n".len() as u64)).unwrap_or(0).max(1));
-        *code = prober.ask(session, &format!("NOOP {padding}")).code();
+        let outcome = prober.ask(session, &format!("NOOP {padding}"));
         prober.leave(session);
+        unreadable(&outcome)?;
+        *code = outcome.code();
     }
     if codes[0] != codes[1] {
         result.hidden(value, format!(
