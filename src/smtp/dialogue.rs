@@ -88,7 +88,8 @@ impl Dialogue {
     pub fn received(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte == b'\n' {
-                if self.data && self.reply == b"354 " {
+                // Without a text, the line end may follow the code (with or without CR).
+                if self.data && matches!(&self.reply[..], b"354 " | b"354") {
                     self.content = Some(ContentKind::Dotted);
                     self.data = false;
                 }
@@ -138,8 +139,10 @@ mod tests {
             parts(&mut dialogue, "From: a\r\n\r\n..\r\nbody\r\n.\r\nMAIL FROM:<a@b>\r\nDATA\r\n"),
             "mmmm.cc"
         );
-        dialogue.received(b"354\r\n");
-        assert_eq!(parts(&mut dialogue, "x\r\n.\r\nQUIT\r\n"), "m.c");
+        for bare in ["354\r\n", "354\n"] {
+            dialogue.received(bare.as_bytes());
+            assert_eq!(parts(&mut dialogue, "x\r\n.\r\nDATA\r\n"), "m.c");
+        }
     }
 
     #[test]
