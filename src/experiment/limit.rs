@@ -189,8 +189,10 @@ fn one(
     // A user who stops the search does not wait until the listener closes them.
     if unseen > 0 && !prober.probes.is_stopped() {
         result.remark(format!(
-            "the listener did not close {unseen} sessions within {} s after they were ended",
-            prober.setting.bounds.release.as_secs()
+            "the listener did not close {unseen} session{} within {} s after the client ended {}",
+            if unseen == 1 { "" } else { "s" },
+            prober.setting.bounds.release.as_secs(),
+            if unseen == 1 { "it" } else { "them" }
         ));
     }
     // All time limits are measured in one wait, during the call for the first of them. A stall in it counts for each.

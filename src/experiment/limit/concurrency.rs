@@ -262,8 +262,8 @@ impl HeldSessions<'_, '_> {
             let (held, gone) = (self.held.len(), self.dead()?.len());
             if gone > 0 {
                 return Err(Halt::NotMeasurable(format!(
-                    "{gone} of {held} open sessions ended while they were held, although each sent NOOP: no limit of sessions at \
-                     once can be measured"
+                    "{gone} of {held} open sessions ended while they were held, although each was asked with NOOP: no limit of \
+                     sessions at once can be measured"
                 )));
             }
             if left <= NOOP_INTERVAL {
