@@ -36,7 +36,7 @@ fn where_scripts_are_not_let_the_page_says_what_is_missing() {
         browser.open(&under(&stage, &page, policy), DESKTOP);
         assert_eq!(browser.value(SEEN), true, "{policy}");
         let said = browser.value("document.getElementById('unscripted').innerText");
-        assert!(said.as_str().unwrap().contains("open it itself"), "{said}");
+        assert!(said.as_str().unwrap().contains("open the file"), "{said}");
         assert_eq!(browser.value("document.querySelectorAll('.uplot').length"), 0, "{policy}");
         // All texts and tables are shown.
         assert!(browser.value("document.querySelectorAll('table td').length").as_u64() > Some(50));

@@ -179,7 +179,8 @@ fn vanishes(after: Duration) {
                 let (code, result) = run(load, |hosts, began| {
                     thread::sleep(after);
                     hosts.link("down");
-                    in_time = began.elapsed() < Duration::from_secs(3);
+                    // A load of three seconds that is cut off in its last moments may have done all.
+                    in_time = began.elapsed() < Duration::from_millis(2500);
                 });
                 let done = asserted(&result, "done rate == 100%");
                 #[expect(clippy::print_stdout, reason = "a test that checks less says so")]
