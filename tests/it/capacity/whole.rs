@@ -268,7 +268,7 @@ fn a_listener_faster_than_the_generator_is_at_least_what_the_generator_can_do() 
             "{}",
             said.out
         );
-        assert!(said.out.contains("generator-limited: beyond 40/s this"), "{}", said.out);
+        assert!(said.out.contains("generator-limited: beyond 40/s"), "{}", said.out);
         assert!(
             result["capacity"]["trials"]
                 .as_array()
