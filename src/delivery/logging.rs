@@ -275,19 +275,24 @@ mod tests {
     use crate::delivery::log::LogReader;
     use crate::listener::limits::{Delay, Limits};
 
-    /// Returns a receiver whose log has room for one line, and the lines.
-    fn receiver() -> (LoggingReceiver, Receiver<Option<Vec<u8>>>) {
-        let settings = ReceiverSettings {
+    /// Returns the settings of a receiver on a free port.
+    fn settings(limits: Limits) -> ReceiverSettings {
+        ReceiverSettings {
             addresses: vec!["127.0.0.1:0".parse().unwrap()],
             agent: None,
             logs: Vec::new(),
             clock_offset: None,
             clock_probe: None,
             keeps_transactions: false,
-            limits: Limits::default(),
+            limits,
             drain: Duration::ZERO,
             quiet: Duration::ZERO,
-        };
+        }
+    }
+
+    /// Returns a receiver whose log has room for one line, and the lines.
+    fn receiver() -> (LoggingReceiver, Receiver<Option<Vec<u8>>>) {
+        let settings = settings(Limits::default());
         let (lines, written) = mpsc::sync_channel(1);
         let mut receiver = LoggingReceiver::start(&settings, 1, None, "h", HopClock::here()).unwrap();
         receiver.sink = Arc::new(LogSink::new(Some(LogInlet::to(lines)), HopClock::here()));
@@ -350,17 +355,7 @@ mod tests {
         let path = folder.path().join("log");
         let mut limits = Limits::default();
         limits.delays.body = Delay::fixed(Duration::from_millis(300));
-        let settings = ReceiverSettings {
-            addresses: vec!["127.0.0.1:0".parse().unwrap()],
-            agent: None,
-            logs: Vec::new(),
-            clock_offset: None,
-            clock_probe: None,
-            keeps_transactions: false,
-            limits,
-            drain: Duration::ZERO,
-            quiet: Duration::ZERO,
-        };
+        let settings = settings(limits);
         let receiver = LoggingReceiver::start(&settings, 1, Some(&path), "h", HopClock::here()).unwrap();
         let Some(Bind::Tcp(address)) = receiver.places().next() else { panic!("no address") };
         let mut client = BufReader::new(TcpStream::connect(address).unwrap());

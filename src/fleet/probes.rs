@@ -421,14 +421,8 @@ impl Probes for FleetProbes {
 
     fn pause(&mut self, length: Duration) {
         self.hand_over(None);
-        let mut stop = self.stop.clone();
+        let stopped = Stop::requested(self.stop.clone());
         let FleetProbes { fleet, watch, run, .. } = self;
-        let stopped = async {
-            if stop.wait_for(|stop| *stop != Stop::Run).await.is_err() {
-                // Nobody can stop it any more.
-                std::future::pending::<()>().await;
-            }
-        };
         let pause = async { tokio::time::timeout(length, stopped).await.ok() };
         if let Err(silent) = fleet.runtime.block_on(watch.over(fleet, run, pause)) {
             self.lose(&silent);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::clock::Clock;
 use super::preflight::PreflightError;
@@ -24,6 +25,15 @@ pub enum Stop {
     Drain,
     /// Stop at once.
     Now,
+}
+
+impl Stop {
+    /// Waits until a stop is requested; without end if nobody can request one any more.
+    pub async fn requested(mut stop: watch::Receiver<Stop>) {
+        if stop.wait_for(|stop| *stop != Stop::Run).await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 /// The answer of an observer.

@@ -228,13 +228,10 @@ impl NetworkProbes {
     fn stopped(&self) -> impl Future<Output = ()> + use<> {
         let stop = self.stop.clone();
         async move {
-            if let Some(mut stop) = stop
-                && stop.wait_for(|stop| *stop != Stop::Run).await.is_ok()
-            {
-                return;
+            match stop {
+                Some(stop) => Stop::requested(stop).await,
+                None => std::future::pending().await,
             }
-            // Nobody can stop it any more.
-            std::future::pending().await
         }
     }
 

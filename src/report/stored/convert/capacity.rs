@@ -93,13 +93,11 @@ fn no_idle_listener(asked: &CapacityPlan, state: &SearchState) -> Option<String>
     if state.base_ns.is_some() || state.records.is_empty() {
         return None;
     }
-    let lacks = match state.lacks_judged_backlogs(asked) {
-        true => "so no backlog was judged, and no load is known to be sustained",
-        false => "so no trial waited until the listener had worked off the backlog of the one before",
-    };
-    let remedy = match state.lacks_judged_backlogs(asked) {
-        true => ", or set `sustained = false`",
-        false => "",
+    let (lacks, remedy) = match state.lacks_judged_backlogs(asked) {
+        true => {
+            ("so no backlog was judged, and no load is known to be sustained", ", or set `sustained = false`")
+        }
+        false => ("so no trial waited until the listener had worked off the backlog of the one before", ""),
     };
     Some(format!(
         "no message that was sent to the idle listener was accepted, {lacks}: search again when it accepts one (a greylist defers the \
