@@ -22,6 +22,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use classify::{Classifier, classify, prepare};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The families of conditions. A classifier that finds the wrong name may still find the right group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -209,6 +210,19 @@ impl FromStr for Condition {
 
     fn from_str(name: &str) -> Result<Self, ()> {
         Condition::ALL.iter().copied().find(|condition| condition.as_str() == name).ok_or(())
+    }
+}
+
+impl Serialize for Condition {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(|()| de::Error::custom(format_args!("`{name}` is not a condition")))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
 
+use super::table::Word;
 use super::units::{Count, Percent, Quantity, Rate, RetryTimes, Size, Time, UnitError};
 use super::value::Distribution;
 use crate::condition::expect::When;
@@ -113,14 +114,14 @@ pub(super) fn garbage(Count(lines): &Count) -> ValueBound {
     hold(*lines <= 1_000_000, message, "write at most 1,000,000")
 }
 
-pub(super) fn half_close(step: &Step) -> ValueBound {
+pub(super) fn half_close(Word(step): &Word<Step>) -> ValueBound {
     let has_command =
         matches!(step, Step::Hello | Step::Mail | Step::Rcpt | Step::Data | Step::Body | Step::Quit);
     let message = format_args!("the sending side cannot be ended after `{step}`");
     hold(has_command, message, "choose hello, mail, rcpt, data, body or quit")
 }
 
-pub(super) fn silent_after(step: &Step) -> ValueBound {
+pub(super) fn silent_after(Word(step): &Word<Step>) -> ValueBound {
     let is_last = matches!(step, Step::Dns | Step::Connect | Step::Quit | Step::Idle);
     let message = format_args!("there is nothing to be silent about after `{step}`");
     hold(!is_last, message, "choose greeting, hello, starttls, tls, auth, mail, rcpt, data or body")
@@ -200,7 +201,7 @@ pub(super) fn window(Time(window): &Time) -> ValueBound {
     hold(*window >= Duration::from_secs(1), message, "write at least \"1s\"")
 }
 
-pub(super) fn condition_of_reply(condition: &Condition) -> ValueBound {
+pub(super) fn condition_of_reply(Word(condition): &Word<Condition>) -> ValueBound {
     let is_reply = !matches!(condition.group(), Group::Transport | Group::Generator);
     let message = format_args!("`{condition}` is no reply, so no reply can mean it");
     hold(is_reply, message, "name a condition of a reply; `smtpress codes` lists them")
@@ -275,7 +276,7 @@ pub(super) fn path(Size(bytes): &Size) -> ValueBound {
     hold(*bytes <= MAX_PATH as u64, message, &format!("write at most {MAX_PATH}"))
 }
 
-pub(super) fn reply_step(step: &Step) -> ValueBound {
+pub(super) fn reply_step(Word(step): &Word<Step>) -> ValueBound {
     let message = format_args!("a listener does not reply at the step `{step}`");
     let remedy = super::nearest::choose(step.as_str(), &SPOKEN.map(Step::as_str), "write one of");
     hold(SPOKEN.contains(step), message, &remedy)

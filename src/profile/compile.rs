@@ -142,7 +142,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         let serves = context.purpose == Purpose::Listen || to.is_embedded();
         faults.keep(&["listener", "target"], listener::compile(document, &listener, clients, serves))
     });
-    let protocol = to.as_ref().map(|to| if to.is_embedded() { listener.protocol() } else { to.protocol() });
+    let protocol = to.as_ref().map(|to| if to.is_embedded() { listener.protocol().0 } else { to.protocol() });
     let script = protocol.zip(tls).and_then(|(protocol, tls)| {
         let script = session::script(document, &profile, protocol, &mut faults)?;
         Some(Script { tls, ..script })
@@ -155,7 +155,7 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
         .as_ref()
         .zip(tls)
         .and_then(|(to, tls)| faults.keep(&["target"], tls::client(document, &profile, to, tls)));
-    let utf8 = session.extensions().smtputf8() != Use::Off && session.hello() != Hello::Helo;
+    let utf8 = session.extensions().smtputf8().0 != Use::Off && session.hello().0 != Hello::Helo;
     let mail = faults.keep(&["message", "session"], message::compile(document, &profile, utf8));
     let reconnect = faults.keep(&["session"], session::reconnect(document, &session));
     let retry = phases.as_ref().and_then(|phases| {

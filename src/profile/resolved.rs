@@ -7,7 +7,7 @@ use super::schema::Profile;
 use super::schema::message::Message;
 use super::schema::phase::{Load, MAX_SESSIONS, Phase};
 use super::schema::target::Target;
-use super::table::KeyTable;
+use super::table::{KeyTable, Word};
 use super::units::{Count, Level, Seed, Size};
 use super::value::Distribution;
 use crate::net::address::{Protocol, Target as Address};
@@ -72,7 +72,7 @@ fn target(target: &mut Target) {
     target.fill();
     // The scheme `smtps://` implies TLS.
     let implicit = target.address.as_deref().is_some_and(|address| address.starts_with("smtps://"));
-    target.tls.get_or_insert(if implicit { TlsMode::Implicit } else { TlsMode::None });
+    target.tls.get_or_insert(Word(if implicit { TlsMode::Implicit } else { TlsMode::None }));
 }
 
 /// Fills in the defaults of `[message]`.
@@ -96,10 +96,12 @@ pub(super) fn message(message: &mut Message) {
 fn phase(phase: &mut Phase, index: usize) {
     phase.name.get_or_insert_with(|| format!("phase-{}", index + 1));
     let Some(load) = phase.load else { return };
-    phase.unit.get_or_insert(default_unit(load, phase.from));
+    phase.unit.get_or_insert(Word(default_unit(load, phase.from)));
     phase.warmup = Some(phase.warmup());
     phase.graceful_stop = Some(phase.graceful_stop());
-    if matches!(load, Load::ConstantSessions | Load::SharedMessages) && phase.unit == Some(Unit::Message) {
+    if matches!(load, Load::ConstantSessions | Load::SharedMessages)
+        && phase.unit == Some(Word(Unit::Message))
+    {
         phase.open_first = Some(phase.open_first());
     }
     if load.is_rate(phase.from) {

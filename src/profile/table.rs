@@ -62,6 +62,10 @@ pub trait Keyword: Copy {
     fn word(self) -> &'static str;
 }
 
+/// A value of another module in the form that it has in a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word<T>(pub T);
+
 /// Reads a table, key by key.
 pub(super) struct TableVisitor<T>(pub PhantomData<T>);
 
@@ -266,8 +270,8 @@ macro_rules! tables {
 }
 pub(super) use tables;
 
-/// Declares the words of a value, with their aliases. `enum Name` defines the type, and `for Name` uses an existing
-/// one.
+/// Declares the words of a value, with their aliases. `enum Name` defines the type, and `for Name` uses a type of another module,
+/// whose form in a profile is `Word<Name>`.
 macro_rules! words {
     ($($(#[doc = $doc:literal])* $how:ident $name:ident { $($words:tt)* })*) => {
         $($crate::profile::table::words!(@$how [$($doc)*] $name { $($words)* });)*
@@ -280,11 +284,17 @@ macro_rules! words {
         pub enum $name {
             $($(#[doc = $variant_doc])* $variant,)*
         }
-        $crate::profile::table::words!(@for [$($doc)*] $name {
+        $crate::profile::table::words!(@forms [$($doc)*] $name, $name, |word: $name| word, |name: &$name| *name, {
             $($(#[doc = $variant_doc])* $variant = $word $(| $alias)*,)*
         });
     };
-    (@for [$($doc:literal)*] $name:ident {
+    (@for [$($doc:literal)*] $name:ident { $($words:tt)* }) => {
+        $crate::profile::table::words!(
+            @forms [$($doc)*] $name, $crate::profile::table::Word<$name>, $crate::profile::table::Word,
+            |word: &$crate::profile::table::Word<$name>| word.0, { $($words)* }
+        );
+    };
+    (@forms [$($doc:literal)*] $name:ident, $form:ty, $wrap:expr, $unwrap:expr, {
         $($(#[doc = $variant_doc:literal])* $variant:ident = $word:literal $(| $alias:literal)*,)*
     }) => {
         impl $crate::profile::table::Keyword for $name {
@@ -293,24 +303,24 @@ macro_rules! words {
             }
         }
 
-        impl serde::Serialize for $name {
+        impl serde::Serialize for $form {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str($crate::profile::table::Keyword::word(*self))
+                serializer.serialize_str($crate::profile::table::Keyword::word(($unwrap)(self)))
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $name {
+        impl<'de> serde::Deserialize<'de> for $form {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 // serde's list of variants is used in the error for a wrong word.
                 #[derive(serde::Deserialize)]
                 enum Spelled {
                     $(#[serde(rename = $word, $(alias = $alias),*)] $variant,)*
                 }
-                Ok(match Spelled::deserialize(deserializer)? { $(Spelled::$variant => $name::$variant,)* })
+                Ok(($wrap)(match Spelled::deserialize(deserializer)? { $(Spelled::$variant => $name::$variant,)* }))
             }
         }
 
-        impl schemars::JsonSchema for $name {
+        impl schemars::JsonSchema for $form {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()
             }

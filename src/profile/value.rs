@@ -10,6 +10,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::nearest::{choose, nearest};
+use super::table::Word;
 use super::units::{
     Count, Level, Percent, Quantity, REMEDY, Rate, RetryTimes, SearchSetting, Seed, Size, Time, TimeRange,
     UnitError,
@@ -346,10 +347,10 @@ impl JsonSchema for Plain {
 /// Reads names that smtpress defines: steps and conditions.
 macro_rules! names {
     ($($type:ident: $wrong:literal, $remedy:expr;)*) => {$(
-        impl<'de> Deserialize<'de> for $type {
+        impl<'de> Deserialize<'de> for Word<$type> {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let name = String::deserialize(deserializer)?;
-                name.parse().map_err(|()| {
+                name.parse().map(Word).map_err(|()| {
                     let known = $type::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>();
                     let message = format!("`{name}` is not {}", $wrong);
                     error(&UnitError { message, remedy: $remedy(&name, &known) })
@@ -357,13 +358,13 @@ macro_rules! names {
             }
         }
 
-        impl Serialize for $type {
+        impl Serialize for Word<$type> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
+                self.0.serialize(serializer)
             }
         }
 
-        impl JsonSchema for $type {
+        impl JsonSchema for Word<$type> {
             fn schema_name() -> Cow<'static, str> {
                 stringify!($type).into()
             }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 /// One timed wait of a session (RFC 5321 section 3). The order is that of a session with TLS from the first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
@@ -94,6 +96,19 @@ impl FromStr for Step {
 
     fn from_str(name: &str) -> Result<Self, ()> {
         Step::ALL.into_iter().find(|step| step.as_str() == name).ok_or(())
+    }
+}
+
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(|()| de::Error::custom(format_args!("`{name}` is not a step")))
     }
 }
 

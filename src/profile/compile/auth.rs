@@ -17,7 +17,7 @@ use crate::profile::error::ProfileFault;
 use crate::profile::input;
 use crate::profile::schema::auth::{Auth, Users};
 use crate::profile::schema::session::Session;
-use crate::profile::table::KeyTable;
+use crate::profile::table::{KeyTable, Word};
 use crate::smtp::auth::{Login, Mechanism, Secret, verify};
 use crate::smtp::script::{Hello, Script, TlsMode};
 
@@ -77,7 +77,7 @@ fn logins(
     source: &dyn SecretSource,
 ) -> Result<(Script, Logins), ProfileFault> {
     let at = keys!["session", "auth"];
-    let Some(mechanism) = auth.mechanism else {
+    let Some(Word(mechanism)) = auth.mechanism else {
         return Err(document.error_at(
             &at,
             "there is no mechanism to log in with",
@@ -85,7 +85,7 @@ fn logins(
         ));
     };
     let of_mechanism = keys!["session", "auth", "mechanism"];
-    if session.hello() == Hello::Helo {
+    if session.hello().0 == Hello::Helo {
         return Err(document.error_at(
             &at,
             "AUTH is an extension, and a session that says HELO has none",
@@ -122,7 +122,7 @@ fn logins(
         Transport::Unix { .. } | Transport::Embedded => None,
     };
     let login = |(user, secret): (String, Secret)| Login::new(mechanism, &user, secret).to(endpoint.clone());
-    let random = auth.order() == mail::Order::Random;
+    let random = auth.order().0 == mail::Order::Random;
     Ok((script, Logins { users: users.into_iter().map(login).collect(), random }))
 }
 

@@ -20,6 +20,7 @@ use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
 use crate::profile::schema::capacity::Capacity;
 use crate::profile::schema::phase::{GRACEFUL_STOP, MAX_SESSIONS};
+use crate::profile::table::Word;
 use crate::profile::units::{Count, SearchSetting, Size, Time};
 use crate::verdict::Assertion;
 use crate::verdict::grammar::Subject;
@@ -104,7 +105,7 @@ impl CapacityReader<'_> {
 
     /// Returns what is varied, and its range.
     fn range(&self) -> Result<(Knob, f64, f64), ProfileFault> {
-        let knob = self.written.by();
+        let Word(knob) = self.written.by();
         let (first, last): (f64, f64) = match knob {
             Knob::Rate => (20.0, 5000.0),
             Knob::Sessions => (1.0, 1000.0),

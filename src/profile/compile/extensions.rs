@@ -21,8 +21,8 @@ pub(super) fn wishes(document: &Document, session: &Session) -> Result<Wishes, P
     let written = session.extensions();
     let default = Chunking::default().size;
     let size = NonZeroU64::new(session.chunk_size().0).unwrap_or(default);
-    let chunking = Chunking { wanted: session.chunking(), size };
-    if chunking.wanted == Use::Off && written.binarymime() != Use::Off {
+    let chunking = Chunking { wanted: session.chunking().0, size };
+    if chunking.wanted == Use::Off && written.binarymime().0 != Use::Off {
         return Err(document.error_at(
             &keys!["session", "extensions", "binarymime"],
             "BODY=BINARYMIME goes with BDAT only, and `chunking` is off",
@@ -31,11 +31,11 @@ pub(super) fn wishes(document: &Document, session: &Session) -> Result<Wishes, P
     }
     let wishes = Wishes {
         chunking,
-        size: written.size(),
-        eight_bit: written.eight_bit_mime(),
-        binary: written.binarymime(),
-        utf8: written.smtputf8(),
-        require_tls: written.requiretls(),
+        size: written.size().0,
+        eight_bit: written.eight_bit_mime().0,
+        binary: written.binarymime().0,
+        utf8: written.smtputf8().0,
+        require_tls: written.requiretls().0,
         dsn: written.dsn.as_ref().map(dsn).unwrap_or_default(),
         deliver_by: written
             .deliverby
@@ -51,7 +51,7 @@ pub(super) fn wishes(document: &Document, session: &Session) -> Result<Wishes, P
 /// Checks that a session with HELO requires no extensions, because HELO offers none.
 fn helo_has_none(document: &Document, session: &Session, wishes: &Wishes) -> Result<(), ProfileFault> {
     let required = [
-        (session.pipelining() == Pipelining::Require, keys!["session", "pipelining"].to_vec()),
+        (session.pipelining().0 == Pipelining::Require, keys!["session", "pipelining"].to_vec()),
         (wishes.chunking.wanted == Use::Require, keys!["session", "chunking"].to_vec()),
     ];
     let of_table = [
@@ -65,7 +65,7 @@ fn helo_has_none(document: &Document, session: &Session, wishes: &Wishes) -> Res
     ]
     .map(|(key, wanted)| (wanted == Use::Require, keys!["session", "extensions", key].to_vec()));
     match required.into_iter().chain(of_table).find(|(required, _)| *required) {
-        Some((_, at)) if session.hello() == Hello::Helo => Err(document.error_at(
+        Some((_, at)) if session.hello().0 == Hello::Helo => Err(document.error_at(
             &at,
             "an extension is required, and a session that says HELO has none",
             "write `hello = \"ehlo\"`",
@@ -77,7 +77,7 @@ fn helo_has_none(document: &Document, session: &Session, wishes: &Wishes) -> Res
 fn dsn(written: &session::Dsn) -> Dsn {
     let words: Vec<String> = written.notify().iter().map(|word| word.word().to_uppercase()).collect();
     Dsn {
-        wanted: written.wanted(),
+        wanted: written.wanted().0,
         ret: written.ret.map(|ret| match ret {
             Ret::Full => "FULL",
             Ret::Hdrs => "HDRS",
@@ -97,5 +97,5 @@ fn deliver_by(document: &Document, written: &session::DeliverBy) -> Result<Deliv
             "write a time such as `within = \"2m\"`",
         ));
     }
-    Ok(DeliverBy { wanted: written.wanted(), within, late: written.late(), trace: written.trace() })
+    Ok(DeliverBy { wanted: written.wanted().0, within, late: written.late().0, trace: written.trace() })
 }

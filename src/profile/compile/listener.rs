@@ -11,6 +11,7 @@ use crate::listener::limits::{self, Delay, Limits, Offers};
 use crate::profile::document::{Document, Key, keys};
 use crate::profile::error::ProfileFault;
 use crate::profile::schema::listener::{Delays, Extension, Forced, Listener, StepTimeouts};
+use crate::profile::table::Word;
 use crate::profile::units::{Count, Percent, Rate, Time, TimeRange};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::script::TlsMode;
@@ -32,9 +33,9 @@ pub(super) fn compile(
     let share = |Percent(percent): Percent| percent / 100.0;
     let time = |time: Option<Time>| time.map(|Time(time)| time);
     Ok(Limits {
-        protocol: listener.protocol(),
+        protocol: listener.protocol().0,
         offers: listener.extensions.as_deref().map_or(none.offers, offers),
-        style: listener.style(),
+        style: listener.style().0,
         hostname: listener.hostname(),
         allow_remote: listener.allow_remote(),
         trusted: target::trusted(document, listener)?.unwrap_or(none.trusted),
@@ -51,13 +52,13 @@ pub(super) fn compile(
             listener.connection_rate,
             listener.connection_burst,
         )?,
-        shown_by: listener.shown_by(),
+        shown_by: listener.shown_by().0,
         max_tls_sessions: count(listener.max_tls_sessions),
         tls: of_tls.tls,
         credential: of_tls.credential,
         certificate_out: listener.cert_out.as_ref().map(PathBuf::from),
         client_authorities: of_tls.client_authorities,
-        max_tls_version: listener.max_tls_version(),
+        max_tls_version: listener.max_tls_version().0,
         refuse_before_tls: listener.refuse_before_tls(),
         tls_error_rate: share(listener.tls_error_rate()),
         max_messages_per_session: count(listener.max_messages_per_session),
@@ -75,7 +76,7 @@ pub(super) fn compile(
         max_line_length: count(listener.max_line_length.map(|size| Count(size.0))),
         max_path_length: count(listener.max_path_length.map(|size| Count(size.0))),
         max_hops: count(listener.max_hops),
-        end_of_data: listener.end_of_data(),
+        end_of_data: listener.end_of_data().0,
         reject_bare_cr_lf: listener.reject_bare_cr_lf(),
         message_rate: rate(
             document,
@@ -100,7 +101,10 @@ pub(super) fn compile(
             Some(users) if serves => Some(Arc::new(auth::known(document, users)?)),
             _ => None,
         },
-        mechanisms: listener.auth_mechanisms.clone().unwrap_or_else(|| Mechanism::ALL.to_vec()),
+        mechanisms: match &listener.auth_mechanisms {
+            Some(mechanisms) => mechanisms.iter().map(|&Word(mechanism)| mechanism).collect(),
+            None => Mechanism::ALL.to_vec(),
+        },
         max_auth_failures: count(listener.max_auth_failures),
         delays: delays(&listener.delays()),
         error_delay: error_delay(document, listener)?,
@@ -223,7 +227,7 @@ fn delays(delays: &Delays) -> limits::ReplyDelays {
 }
 
 fn reply(document: &Document, index: usize, forced: &Forced) -> Result<limits::Forced, ProfileFault> {
-    let (Some(step), Some(reply)) = (forced.step, &forced.reply) else {
+    let (Some(Word(step)), Some(reply)) = (forced.step, &forced.reply) else {
         let at: Vec<Key> = keys!["listener", "replies", index].to_vec();
         let message = "a forced reply needs `step` and `reply`";
         let remedy = "write { step = \"mail\", reply = \"452 4.3.1 queue full\" }";

@@ -21,7 +21,7 @@ use crate::profile::document::{Document, Key, keys};
 use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
 use crate::profile::schema::message::{Message, OnBadLine};
-use crate::profile::table::{KeyTable, Keyword};
+use crate::profile::table::{KeyTable, Keyword, Word};
 use crate::profile::units::Size;
 use crate::profile::value::{Distribution, LogNormalTable, RangeTable};
 use crate::profile::{input, resolved};
@@ -194,7 +194,7 @@ impl MessageReader<'_> {
     /// Reads the keys of mailboxes: a pattern, a file, an order.
     fn mailboxes(&self, [key, file_key, order_key]: [&'static str; 3]) -> Result<Mailboxes, ProfileFault> {
         let Message { from, from_file, to, to_file, .. } = self.written;
-        let (pattern, file, order) = match key {
+        let (pattern, file, Word(order)) = match key {
             "from" => (from, from_file, self.written.from_order()),
             _ => (to, to_file, self.written.to_order()),
         };
@@ -265,7 +265,7 @@ impl MessageReader<'_> {
 
     fn body(&self) -> Result<Body, ProfileFault> {
         if let Some(pattern) = &self.written.files {
-            let order = self.written.files_order();
+            let Word(order) = self.written.files_order();
             return match Corpus::read(Path::new(pattern)) {
                 Ok(corpus) => Ok(Body::Files { corpus: Arc::new(corpus), order }),
                 Err(error) => self.wrong(

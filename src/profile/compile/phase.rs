@@ -17,7 +17,7 @@ use crate::profile::error::ProfileFault;
 use crate::profile::nearest::choose;
 use crate::profile::schema::Profile;
 use crate::profile::schema::phase::{Load, Phase};
-use crate::profile::table::{KeyTable, Keyword};
+use crate::profile::table::{KeyTable, Keyword, Word};
 use crate::profile::units::{Count, Level, Time};
 
 /// The fastest rate of arrivals in 1/s: a hundred times what one core can start.
@@ -117,7 +117,7 @@ fn compile(
     let length = reader.length(last)?;
     let load = reader.load(length, think)?;
     let most = reader.most_sessions(&load)?;
-    let unit = phase.unit.unwrap_or(Unit::Session);
+    let unit = phase.unit.map_or(Unit::Session, |Word(unit)| unit);
     if unit == Unit::Message && matches!(load, load::LoadModel::Held { .. }) {
         return Err(reader.error("unit", "held-sessions holds sessions, not messages", "remove `unit`"));
     }
@@ -155,7 +155,7 @@ fn compile(
         warmup: phase.warmup(),
         max_sessions: most,
         connect_rate: phase.connect_rate.map(|rate| rate.hertz()),
-        on_saturation: phase.on_saturation(),
+        on_saturation: phase.on_saturation().0,
         open_first: phase.open_first(),
         graceful_stop: phase.graceful_stop().0,
     })
@@ -286,7 +286,7 @@ impl PhaseReader<'_> {
     }
 
     fn load(&self, length: Option<Duration>, think: Think) -> Result<load::LoadModel, ProfileFault> {
-        let spacing = self.phase.arrival();
+        let Word(spacing) = self.phase.arrival();
         let rate = |curve| load::LoadModel::Rate { curve, spacing };
         let sessions = |curve| load::LoadModel::Sessions { curve, think };
         Ok(match self.load {

@@ -12,6 +12,7 @@ use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
 use crate::profile::schema::receive::Receive;
+use crate::profile::table::Word;
 use crate::smtp::script::TlsMode;
 
 /// Whether the run itself observes the relay's deliveries.
@@ -77,7 +78,7 @@ pub(super) fn compile(
             "write `{n}` in its place: the number of the message",
         ));
     }
-    let clients = table.tls.unwrap_or(TlsMode::None);
+    let clients = table.tls.map_or(TlsMode::None, |Word(tls)| tls);
     let limits = listener::compile(&document.within("receive"), &table, Some(clients), true)?;
     Ok(ReceiverSettings {
         addresses,
@@ -86,7 +87,7 @@ pub(super) fn compile(
         clock_offset,
         clock_probe,
         keeps_transactions,
-        limits: Limits { protocol: receive.protocol(), ..limits },
+        limits: Limits { protocol: receive.protocol().0, ..limits },
         drain: receive.drain().0,
         quiet: receive.quiet().0,
     })

@@ -15,6 +15,7 @@ use crate::profile::schema::Profile;
 use crate::profile::schema::capacity::Goal;
 use crate::profile::schema::phase::Phase;
 use crate::profile::schema::rule::{Assert, Classify, Expect};
+use crate::profile::table::Word;
 use crate::profile::units::{Count, Quantity, Rate, Size, Time, UnitError};
 use crate::profile::value::Plain;
 use crate::verdict::grammar::{Assertion, Subject};
@@ -44,8 +45,8 @@ pub(super) fn expect(
             Some(name) => Some(phase_index(document, phases, &at("phase"), name)?),
             None => None,
         },
-        step: written.step,
-        condition: written.condition,
+        step: written.step.map(|Word(step)| step),
+        condition: written.condition.map(|Word(condition)| condition),
         code: written.code,
         when: written.when.as_deref().and_then(bounds::when).unwrap_or(When::Always),
     })
@@ -209,7 +210,7 @@ pub(super) fn classify(
     index: usize,
     written: &Classify,
 ) -> Result<UserRule, ProfileFault> {
-    let Some(condition) = written.condition else {
+    let Some(Word(condition)) = written.condition else {
         return Err(document.error_at(
             &keys!["classify", index],
             "this rule names no condition",
@@ -227,7 +228,7 @@ pub(super) fn classify(
         // The bounds of the key have compiled the pattern already, so there is no error.
         pattern: written.pattern.as_deref().and_then(|pattern| bounds::regular_expression(pattern).ok()),
         code: written.code,
-        step: written.step,
+        step: written.step.map(|Word(step)| step),
         condition,
     })
 }

@@ -11,6 +11,7 @@ use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
 use crate::profile::schema::session::Session;
+use crate::profile::table::Word;
 use crate::profile::units::{Count, RetryTimes, Time, TimeRange};
 use crate::profile::value::{Distribution, RangeTable};
 use crate::smtp::Script;
@@ -34,7 +35,7 @@ pub(super) fn fits(document: &Document, session: &Session, phases: &[Phase]) -> 
             "remove it, or use a load such as constant-sessions",
         ));
     }
-    if session.quit() == Quit::Hold && phases.iter().any(|phase| phase.unit == Unit::Message) {
+    if session.quit().0 == Quit::Hold && phases.iter().any(|phase| phase.unit == Unit::Message) {
         return Err(document.error_at(
             &keys!["session", "quit"],
             "`hold` is for sessions that are arrivals themselves, and a phase's unit is message: its pool is open to the end anyway",
@@ -130,15 +131,15 @@ pub(super) fn script(
         protocol,
         hello: hello?,
         name: session.name(),
-        pipelining: session.pipelining(),
+        pipelining: session.pipelining().0,
         wishes: wishes?,
         verify: Verify {
             times: session.verify().small(),
             // The recipients are known once the messages are compiled.
             whom: Vec::new(),
         },
-        between: session.between(),
-        quit: session.quit(),
+        between: session.between().into_iter().map(|Word(aside)| aside).collect(),
+        quit: session.quit().0,
         timeouts: Timeouts {
             connect: timeouts.connect().0,
             greeting: timeouts.greeting().0,
@@ -154,7 +155,7 @@ pub(super) fn script(
 }
 
 fn hello(document: &Document, session: &Session, protocol: Protocol) -> Result<Hello, ProfileFault> {
-    match session.hello() {
+    match session.hello().0 {
         Hello::Helo if protocol == Protocol::Lmtp => Err(document.error_at(
             &keys!["session", "hello"],
             "LMTP has neither HELO nor EHLO; its hello is LHLO (RFC 2033 4.1)",

@@ -16,7 +16,7 @@ use crate::profile::input;
 use crate::profile::schema::Profile;
 use crate::profile::schema::listener::Listener;
 use crate::profile::schema::target;
-use crate::profile::table::{KeyTable, Keyword};
+use crate::profile::table::{KeyTable, Keyword, Word};
 use crate::smtp::script::TlsMode;
 
 /// Returns whether and how sessions are encrypted, by the key `tls` or the scheme of the address. `written` is the
@@ -29,7 +29,7 @@ pub(super) fn mode(
     written: &target::Target,
     target: &Target,
 ) -> Result<TlsMode, ProfileFault> {
-    let tls = written.tls;
+    let tls = written.tls.map(|Word(tls)| tls);
     if target.implicit_tls() {
         return match tls {
             None | Some(TlsMode::Implicit) => Ok(TlsMode::Implicit),
@@ -98,7 +98,7 @@ pub(super) fn client(
             (&at("client_cert"), options.client_cert.as_deref()),
             (&at("client_key"), options.client_key.as_deref()),
         )?,
-        min_version: options.min_version(),
+        min_version: options.min_version().0,
         resumption: options.resumption(),
     })
 }
@@ -150,7 +150,7 @@ pub(super) fn listener(
     clients: Option<TlsMode>,
 ) -> Result<OfListener, ProfileFault> {
     let at = |key: &'static str| keys!["listener", key];
-    let tls = listener.tls.or(clients).unwrap_or(TlsMode::None);
+    let tls = listener.tls.map(|Word(tls)| tls).or(clients).unwrap_or(TlsMode::None);
     let needs = [
         ("cert", tls != TlsMode::None),
         ("key", tls != TlsMode::None),

@@ -2,7 +2,7 @@
 //! a secret.
 
 use crate::mail::Order;
-use crate::profile::table::{tables, words};
+use crate::profile::table::{Word, tables, words};
 use crate::smtp::auth::Mechanism;
 
 words! {
@@ -36,7 +36,7 @@ tables! {
     /// The login (AUTH). A profile never holds a secret.
     Auth {
         /// The mechanism: plain, login, cram-md5, scram-sha-256, scram-sha-256-plus, xoauth2 or oauthbearer.
-        mechanism: Mechanism;
+        mechanism: Word<Mechanism>;
         /// The user.
         user: String;
         /// The environment variable that holds the user.
@@ -54,7 +54,7 @@ tables! {
         /// A CSV file of many users, with the columns user and password (or token).
         users_file: String;
         /// The order in which the users of a file are taken.
-        order: Order, or Order::InTurn;
+        order: Word<Order>, or Word(Order::InTurn);
         /// Log in even if the session is not encrypted.
         allow_clear_text: bool, or false;
     }

@@ -2,7 +2,7 @@
 
 use crate::experiment::capacity::Knob;
 use crate::profile::bounds;
-use crate::profile::table::{tables, words};
+use crate::profile::table::{Word, tables, words};
 use crate::profile::units::{Percent, SearchSetting, Time};
 
 words! {
@@ -21,7 +21,7 @@ tables! {
     /// A search for the highest load that meets the goals.
     Capacity {
         /// The parameter that is varied from trial to trial.
-        by: Knob, or Knob::Rate;
+        by: Word<Knob>, or Word(Knob::Rate);
         /// The load of the first trial: a rate, a number of sessions or a size. Default 20/s, 1 or 4KiB.
         start: SearchSetting;
         /// The largest load. Default 5000/s, 1000 or 64MiB.

@@ -4,7 +4,7 @@ use super::auth::Users;
 use crate::listener::limits::{Dialect, EndOfData, Limits, RefusalForm};
 use crate::net::address::tls::Version;
 use crate::profile::bounds;
-use crate::profile::table::{tables, words};
+use crate::profile::table::{Word, tables, words};
 use crate::profile::units::{Count, Percent, Rate, Size, Time, TimeRange};
 use crate::smtp::Step;
 use crate::smtp::auth::Mechanism;
@@ -70,11 +70,11 @@ tables! {
     /// The embedded listener. A limit is the largest number that is still served; absent: no limit.
     Listener {
         /// The protocol.
-        protocol: Protocol, or Protocol::Smtp;
+        protocol: Word<Protocol>, or Word(Protocol::Smtp);
         /// The extensions that it offers, in addition to SIZE and STARTTLS. Default pipelining and 8bitmime.
         extensions: Vec<Extension>;
         /// The product whose reply texts it uses.
-        style: Dialect, or Dialect::Cisco;
+        style: Word<Dialect>, or Word(Dialect::Cisco);
         /// Its name in greeting and replies.
         hostname: String, or Limits::default().hostname;
         /// Its address: `ip:port` or `unix:path`. Default: a free port of 127.0.0.1 for a run, 127.0.0.1:2525 for
@@ -104,9 +104,9 @@ tables! {
         /// How many of them may come at once (burst). Default: as many as the rate's number, at least 1.
         connection_burst: Count, if bounds::listener_burst;
         /// How a connection over a limit is refused.
-        shown_by: RefusalForm, or RefusalForm::Reply;
+        shown_by: Word<RefusalForm>, or Word(RefusalForm::Reply);
         /// Whether and how TLS is used. Default: as the clients of an embedded listener do, else none.
-        tls: TlsMode;
+        tls: Word<TlsMode>;
         /// A file with its certificate, in PEM. Absent: one is made at the start.
         cert: String;
         /// A file with the key of the certificate.
@@ -116,7 +116,7 @@ tables! {
         /// A file of authorities: a client must have a certificate that one of them issued.
         client_ca: String;
         /// The highest version of TLS.
-        max_tls_version: Version, or Version::Tls13;
+        max_tls_version: Word<Version>, or Word(Version::Tls13);
         /// Refuse connections over a limit in clear text, before the handshake (implicit TLS).
         refuse_before_tls: bool, or false;
         /// The share of STARTTLS commands that fail temporarily (454).
@@ -155,7 +155,7 @@ tables! {
         /// `Received:` fields of a message.
         max_hops: Count, if bounds::count;
         /// What ends the content after DATA.
-        end_of_data: EndOfData, or EndOfData::Strict;
+        end_of_data: Word<EndOfData>, or Word(EndOfData::Strict);
         /// Refuse content with a bare CR or LF.
         reject_bare_cr_lf: bool, or false;
         /// Messages in a time.
@@ -192,7 +192,7 @@ tables! {
         /// The users that may log in. Absent: none, and AUTH is not offered.
         users: Users;
         /// The mechanisms for logins. Default: all, scram-sha-256-plus only over TLS.
-        auth_mechanisms: Vec<Mechanism>;
+        auth_mechanisms: Vec<Word<Mechanism>>;
         /// Failed logins answered in a session; the next one ends it.
         max_auth_failures: Count, if bounds::count;
         /// The delay of each reply.
@@ -255,7 +255,7 @@ tables! {
     /// A reply in place of the listener's own.
     Forced {
         /// The step: greeting, hello, starttls, auth, mail, rcpt, data, body or quit.
-        step: Step, if bounds::reply_step;
+        step: Word<Step>, if bounds::reply_step;
         /// The reply with its code: "452 4.3.1 queue full"; lines are separated by \n. A 421 also closes.
         reply: String, if bounds::reply;
         /// The share of these steps that get the reply.

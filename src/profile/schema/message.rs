@@ -2,7 +2,7 @@
 
 use crate::mail::Order;
 use crate::profile::bounds;
-use crate::profile::table::{tables, words};
+use crate::profile::table::{Word, tables, words};
 use crate::profile::units::{Count, Size};
 use crate::profile::value::Distribution;
 
@@ -27,13 +27,13 @@ tables! {
         /// `mailbox` or `email`; `Name <a@b.example>` is read as the address in it, `<>` as the null reverse path.
         from_file: String;
         /// The order in which senders of a file or of `{n:1..500}` are taken.
-        from_order: Order, or Order::InTurn;
+        from_order: Word<Order>, or Word(Order::InTurn);
         /// The recipient, a template: `{n}` is the recipient's number. Default user{n}@recipient.example.
         to: String;
         /// Recipients from a CSV file, as for `from_file`.
         to_file: String;
         /// The order in which recipients of a file or of `{n:1..500}` are taken.
-        to_order: Order, or Order::InTurn;
+        to_order: Word<Order>, or Word(Order::InTurn);
         /// Whether addresses must have the grammar and the lengths of RFC 5321. If false, others are sent unchanged
         /// (`a..b@c.example`, `postmaster`, `u@my_host`), unless they would break the command line.
         strict_addresses: bool, or true;
@@ -57,7 +57,7 @@ tables! {
         /// such as "corpus/*.eml". Files that are no message (an empty file, an mbox) are skipped, counted and named.
         files: String;
         /// The order in which the files are taken.
-        files_order: Order, or Order::InTurn;
+        files_order: Word<Order>, or Word(Order::InTurn);
         /// Sign them with DKIM (RFC 6376).
         dkim: Dkim;
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::load::Spacing;
 use crate::plan::{OnSaturation, Unit};
 use crate::profile::bounds;
-use crate::profile::table::{tables, words};
+use crate::profile::table::{Word, tables, words};
 use crate::profile::units::{Count, Level, Rate, Time};
 
 /// The most open sessions of an open load, unless the profile sets another number.
@@ -121,9 +121,9 @@ tables! {
         /// The parts of a ramp, each starting at the value before it.
         stages: Vec<Stage>, if bounds::stages;
         /// How arrivals of a rate are spaced.
-        arrival: Spacing, or Spacing::Uniform;
+        arrival: Word<Spacing>, or Word(Spacing::Uniform);
         /// The unit of an arrival. Default message for rates, bursts and shared-messages, session for the others.
-        unit: Unit;
+        unit: Word<Unit>;
         /// Whether it is a warm-up, which is not measured.
         warmup: bool, or false;
         /// The largest number of sessions at once. Default: 1000 for rates and bursts, else as many as the load asks
@@ -135,7 +135,7 @@ tables! {
         /// The largest number of connections opened in a time. Default: no limit.
         connect_rate: Rate, if bounds::connect_rate;
         /// What happens with an arrival when no session is free.
-        on_saturation: OnSaturation, or OnSaturation::Queue;
+        on_saturation: Word<OnSaturation>, or Word(OnSaturation::Queue);
         /// How long arrivals may take to end after the phase.
         graceful_stop: Time, or Time(GRACEFUL_STOP);
     }

@@ -1,7 +1,7 @@
 //! `[receive]`: the receiver behind the relay under test.
 
 use super::listener::Listener;
-use crate::profile::table::tables;
+use crate::profile::table::{Word, tables};
 use crate::profile::units::Time;
 use crate::smtp::script::Protocol;
 
@@ -28,7 +28,7 @@ tables! {
         /// keep them.
         keep_transactions: bool, or false;
         /// The protocol of the receiver.
-        protocol: Protocol, or Protocol::Smtp;
+        protocol: Word<Protocol>, or Word(Protocol::Smtp);
         /// The longest wait for deliveries after the last arrival.
         drain: Time, or Time::seconds(120), flag "--drain";
         /// How long to wait without any delivery for messages in doubt, once no accepted one is missing. Missing

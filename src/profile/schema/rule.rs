@@ -2,7 +2,7 @@
 
 use crate::condition::Condition;
 use crate::profile::bounds;
-use crate::profile::table::tables;
+use crate::profile::table::{Word, tables};
 use crate::profile::units::Time;
 use crate::smtp::Step;
 
@@ -14,9 +14,9 @@ tables! {
         /// Only in this phase.
         phase: String;
         /// Only at this step: dns, connect, tls, greeting, hello, starttls, auth, mail, rcpt, data, body, command or quit.
-        step: Step;
+        step: Word<Step>;
         /// Only with this condition, as `smtpress codes` lists them.
-        condition: Condition;
+        condition: Word<Condition>;
         /// Only with this reply code.
         code: u16, if bounds::reply_code;
         /// Only while this many sessions are open, the refused one included: "sessions > 50".
@@ -47,8 +47,8 @@ tables! {
         /// Only with this reply code.
         code: u16, if bounds::reply_code;
         /// Only at this step, as for `[[expect]]`.
-        step: Step;
+        step: Word<Step>;
         /// The condition, as `smtpress codes` lists them. Needed.
-        condition: Condition, if bounds::condition_of_reply;
+        condition: Word<Condition>, if bounds::condition_of_reply;
     }
 }

@@ -3,7 +3,7 @@
 use super::auth::Auth;
 use crate::plan;
 use crate::profile::bounds;
-use crate::profile::table::{tables, words};
+use crate::profile::table::{Word, tables, words};
 use crate::profile::units::{Count, Rate, RetryTimes, Size, Time, TimeRange};
 use crate::profile::value::Distribution;
 use crate::smtp::Step;
@@ -106,16 +106,16 @@ tables! {
     /// The dialogue.
     Session {
         /// The first command. `ehlo` sends HELO on the same connection if EHLO is refused with 50z.
-        hello: Hello = Hello::Ehlo, flag "--hello";
+        hello: Word<Hello> = Word(Hello::Ehlo), flag "--hello";
         /// The name given with it.
         name: String = "load.example".to_owned(), if bounds::hello_name;
         /// Messages in a session. 0: open and close the session; for phases of messages: as many as there are.
         messages: Distribution<Count> = Distribution::Fixed(Count(1)), if bounds::messages,
             flag "--messages-per-session";
         /// How commands are grouped.
-        pipelining: Pipelining = Pipelining::Auto, flag "--pipelining";
+        pipelining: Word<Pipelining> = Word(Pipelining::Auto), flag "--pipelining";
         /// Whether the content is sent by BDAT (RFC 3030) instead of DATA.
-        chunking: Use = Use::Auto;
+        chunking: Word<Use> = Word(Use::Auto);
         /// Bytes of a chunk.
         chunk_size: Size = Size(Chunking::default().size.get()), if bounds::chunk;
         /// The ESMTP parameters of MAIL and RCPT.
@@ -124,11 +124,11 @@ tables! {
         /// 10,000 recipients again from the first.
         verify: Count, or Count(0), if bounds::verify;
         /// Commands after each message, before the next one or QUIT: noop, rset. Default none.
-        between: Vec<Aside>, or Vec::new();
+        between: Vec<Word<Aside>>, or Vec::new();
         /// How long a session pauses between two arrivals (closed loads).
         think: TimeRange = TimeRange::default();
         /// How a session ends.
-        quit: Quit = Quit::Clean;
+        quit: Word<Quit> = Word(Quit::Clean);
         /// The pauses of closed loads after a failed session: it was refused, or the listener ended it before it served
         /// anything. After each pause one session is tried. Loads at a rate, bursts and held-sessions have no pauses.
         reconnect: Reconnect, or Reconnect::default();
@@ -174,15 +174,15 @@ tables! {
     /// and a listener that does not offer it fails the session.
     Extensions {
         /// SIZE= (RFC 1870).
-        size: Use, or Use::Auto;
+        size: Word<Use>, or Word(Use::Auto);
         /// BODY=8BITMIME (RFC 6152).
-        eight_bit_mime as "8bitmime": Use, or Use::Off;
+        eight_bit_mime as "8bitmime": Word<Use>, or Word(Use::Off);
         /// BODY=BINARYMIME (RFC 3030), which goes with BDAT only.
-        binarymime: Use, or Use::Off;
+        binarymime: Word<Use>, or Word(Use::Off);
         /// SMTPUTF8 (RFC 6531).
-        smtputf8: Use, or Use::Off;
+        smtputf8: Word<Use>, or Word(Use::Off);
         /// REQUIRETLS (RFC 8689).
-        requiretls: Use, or Use::Off;
+        requiretls: Word<Use>, or Word(Use::Off);
         /// Delivery reports (RFC 3461).
         dsn: Dsn;
         /// Deliver by (RFC 2852).
@@ -191,7 +191,7 @@ tables! {
     /// Delivery reports (RFC 3461).
     Dsn {
         /// Whether reports are requested.
-        wanted as "use": Use, or Use::Require;
+        wanted as "use": Word<Use>, or Word(Use::Require);
         /// RET=: the content of a report.
         ret: Ret;
         /// ENVID=: the run and the message's number.
@@ -204,11 +204,11 @@ tables! {
     /// Deliver by (RFC 2852).
     DeliverBy {
         /// Whether it is requested.
-        wanted as "use": Use, or Use::Require;
+        wanted as "use": Word<Use>, or Word(Use::Require);
         /// The time from MAIL on, in whole seconds. Needed.
         within: Time;
         /// What happens with a late message.
-        late: Late, or Late::Return;
+        late: Word<Late>, or Word(Late::Return);
         /// Whether each relay is to be reported.
         trace: bool, or false;
     }
@@ -222,7 +222,7 @@ tables! {
         garbage: Count, or Count(0), if bounds::garbage;
         /// Close the sending side after the command of this step, and read the missing replies: hello, mail, rcpt,
         /// data, body (its final dot) or quit.
-        half_close: Step, if bounds::half_close;
+        half_close: Word<Step>, if bounds::half_close;
         /// When ready for mail, send NOOP without end and read no reply.
         never_read: bool, or false;
         /// The largest number of bytes written in a time, as in 100/s.
@@ -231,7 +231,7 @@ tables! {
     /// A silence of the client.
     Silence {
         /// The step: greeting, hello, starttls, tls, auth, mail, rcpt, data or body.
-        after: Step, if bounds::silent_after;
+        after: Word<Step>, if bounds::silent_after;
         /// The length of the silence.
         length as "for": Time;
     }

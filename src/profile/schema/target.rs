@@ -1,7 +1,7 @@
 //! `[target]`: the listener under test.
 
 use crate::net::address::tls::Version;
-use crate::profile::table::{tables, words};
+use crate::profile::table::{Word, tables, words};
 use crate::smtp::script::TlsMode;
 
 words! {
@@ -40,7 +40,7 @@ tables! {
         /// that answers; the load is not distributed over them. Needed.
         address: String, flag "--target";
         /// Whether the sessions are encrypted, and how. Default none; `smtps://`: implicit.
-        tls: TlsMode, flag "--tls";
+        tls: Word<TlsMode>, flag "--tls";
         /// Client addresses, used in turn by session: addresses, ranges `a-b`, blocks `a/n`. They are bound, or
         /// announced by `proxy` or `xclient`.
         sources: Vec<String>, or Vec::new();
@@ -68,7 +68,7 @@ tables! {
         /// A file with its key, not encrypted.
         client_key: String;
         /// The lowest version of TLS.
-        min_version: Version, or Version::Tls12;
+        min_version: Word<Version>, or Word(Version::Tls12);
         /// Whether sessions resume earlier TLS sessions of their thread.
         resumption: bool, or true;
     }
