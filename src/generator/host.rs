@@ -4,13 +4,13 @@
 //! Values that the kernel does not give (no control groups, a sandbox without `/proc`) are unknown, and nothing is
 //! concluded from them.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
-use procfs::process::MountInfo;
-use procfs::{CurrentSI, KernelStats, ProcessCGroup};
 
 /// The limits of this process, and the time that is taken from it.
 #[derive(Clone, Debug, Default)]
@@ -35,12 +35,11 @@ pub(super) struct Taken {
 impl Host {
     /// Finds the control groups of this process.
     pub fn find() -> Host {
-        let find = || {
-            let process = procfs::process::Process::myself().ok()?;
-            let (groups, mounts) = (process.cgroups().ok()?, process.mountinfo().ok()?);
-            Some(groups.0.iter().flat_map(|group| directories(group, &mounts.0)).collect())
-        };
-        Host { groups: find().unwrap_or_default() }
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let (groups, mounts) = (read("/proc/self/cgroup"), read("/proc/self/mountinfo"));
+        let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::read).collect();
+        let groups = groups.lines().filter_map(Group::read);
+        Host { groups: groups.flat_map(|group| directories(&group, &mounts)).collect() }
     }
 
     /// Returns the number of cores that this process may use; a quota may allow a part of a core.
@@ -59,8 +58,8 @@ impl Host {
         let throttled = self.groups.iter().map(|group| throttled(group));
         // A throttled group also stops all groups in it, so the times of nested groups are not added.
         let worst = throttled.max_by_key(|taken| taken.throttled_periods).unwrap_or_default();
-        let stolen = KernelStats::current().ok().and_then(|stats| stats.total.steal_duration());
-        Taken { stolen: stolen.unwrap_or_default(), ..worst }
+        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+        Taken { stolen: steal(&stat).unwrap_or_default(), ..worst }
     }
 }
 
@@ -76,25 +75,88 @@ impl Taken {
     }
 }
 
+/// The place of a control group: a line of `/proc/self/cgroup` (cgroups(7)).
+struct Group<'a> {
+    /// 0 in version 2.
+    hierarchy: u32,
+    controllers: Vec<&'a str>,
+    path: &'a Path,
+}
+
+impl Group<'_> {
+    /// Reads a line such as `3:cpu,cpuacct:/user.slice`.
+    fn read(line: &str) -> Option<Group<'_>> {
+        let mut fields = line.splitn(3, ':');
+        let hierarchy = fields.next()?.parse().ok()?;
+        let controllers = fields.next()?.split(',').filter(|name| !name.is_empty()).collect();
+        Some(Group { hierarchy, controllers, path: Path::new(fields.next()?) })
+    }
+}
+
+/// A mounted file system: a line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+struct Mount {
+    /// The part of the file system that is mounted.
+    root: PathBuf,
+    point: PathBuf,
+    kind: String,
+    /// The options of the file system, such as `rw,cpu`.
+    options: String,
+}
+
+impl Mount {
+    /// Reads a line such as `36 35 0:29 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw`.
+    fn read(line: &str) -> Option<Mount> {
+        // The number of fields before the dash varies.
+        let (mounted, file_system) = line.split_once(" - ")?;
+        let mut mounted = mounted.split(' ').skip(3);
+        let mut file_system = file_system.split(' ');
+        Some(Mount {
+            root: unescaped(mounted.next()?),
+            point: unescaped(mounted.next()?),
+            kind: file_system.next()?.to_owned(),
+            options: file_system.nth(1)?.to_owned(),
+        })
+    }
+}
+
+/// Returns a path of a list of mounts, in which a space, tab, line feed or backslash is written in octal, as `\040`.
+fn unescaped(field: &str) -> PathBuf {
+    let (mut rest, mut path) = (field.as_bytes(), Vec::new());
+    while let Some((&first, after)) = rest.split_first() {
+        let octal = if first == b'\\' { after.get(..3) } else { None };
+        let byte = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        path.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &after[3..] } else { after };
+    }
+    OsString::from_vec(path).into()
+}
+
+/// Returns the time stolen from all cores, from the text of `/proc/stat`.
+fn steal(stat: &str) -> Option<Duration> {
+    let all = stat.lines().next()?.strip_prefix("cpu ")?;
+    // user, nice, system, idle, iowait, irq, softirq, steal. The unit is USER_HZ, which is 100 on Linux.
+    let ticks: u64 = all.split_ascii_whitespace().nth(7)?.parse().ok()?;
+    Some(Duration::from_millis(ticks.saturating_mul(10)))
+}
+
 /// Returns the folders of a group and of its parents, if the group is of version 2 or has the CPU controller of version
 /// 1.
-fn directories(group: &ProcessCGroup, mounts: &[MountInfo]) -> Vec<PathBuf> {
-    let is_cpu = |name: &str| name == "cpu";
+fn directories(group: &Group, mounts: &[Mount]) -> Vec<PathBuf> {
     let mount = mounts.iter().find(|mount| match group.hierarchy {
-        0 => mount.fs_type == "cgroup2",
+        0 => mount.kind == "cgroup2",
         _ => {
-            mount.fs_type == "cgroup"
-                && group.controllers.iter().any(|name| is_cpu(name))
-                && mount.super_options.keys().any(|name| is_cpu(name))
+            mount.kind == "cgroup"
+                && group.controllers.contains(&"cpu")
+                && mount.options.split(',').any(|option| option == "cpu")
         }
     });
     let Some(mount) = mount else { return Vec::new() };
     // In a container the mount may show a part of the tree, while the path is that of the whole tree.
-    let path = Path::new(&group.pathname);
+    let path = group.path;
     let below = path.strip_prefix(&mount.root).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
-    let own = mount.mount_point.join(below);
-    let own = if own.is_dir() { own } else { mount.mount_point.clone() };
-    own.ancestors().take_while(|path| path.starts_with(&mount.mount_point)).map(Path::to_owned).collect()
+    let own = mount.point.join(below);
+    let own = if own.is_dir() { own } else { mount.point.clone() };
+    own.ancestors().take_while(|path| path.starts_with(&mount.point)).map(Path::to_owned).collect()
 }
 
 /// Returns the cores that a group's quota allows; `None`: no quota.
@@ -178,33 +240,46 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(top.path().join("a/b")).unwrap();
         let mount = |fs: &str, root: &str, options: &str| {
-            let line = format!("36 35 0:29 {root} {} rw - {fs} {fs} {options}", top.path().display());
-            MountInfo::from_line(&line).unwrap()
+            format!("36 35 0:29 {root} {} rw - {fs} {fs} {options}", top.path().display())
         };
-        let group = |hierarchy, controllers: &[&str], path: &str| ProcessCGroup {
-            hierarchy,
-            controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
-            pathname: path.to_owned(),
-        };
-        let found = |group: ProcessCGroup, mount: MountInfo| {
-            let found = directories(&group, &[mount]);
+        let found = |group: &str, mount: String| {
+            let found = directories(&Group::read(group).unwrap(), &[Mount::read(&mount).unwrap()]);
             found
                 .iter()
                 .map(|path| path.strip_prefix(top.path()).unwrap().display().to_string())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(found(group(0, &[], "/a/b"), mount("cgroup2", "/", "rw")), ["a/b", "a", ""]);
-        assert_eq!(
-            found(group(3, &["cpu", "cpuacct"], "/a"), mount("cgroup", "/", "rw,cpu,cpuacct")),
-            ["a", ""]
-        );
-        assert_eq!(found(group(0, &[], "/docker/x/a"), mount("cgroup2", "/docker/x", "rw")), ["a", ""]);
-        assert_eq!(
-            found(group(0, &[], "/../gone"), mount("cgroup2", "/", "rw")),
-            [""],
-            "seen from a container"
-        );
-        assert!(found(group(4, &["cpuset"], "/a"), mount("cgroup", "/", "rw,cpuset")).is_empty());
-        assert!(found(group(4, &["memory"], "/a"), mount("cgroup", "/", "rw,cpu")).is_empty());
+        assert_eq!(found("0::/a/b", mount("cgroup2", "/", "rw")), ["a/b", "a", ""]);
+        assert_eq!(found("3:cpu,cpuacct:/a", mount("cgroup", "/", "rw,cpu,cpuacct")), ["a", ""]);
+        assert_eq!(found("0::/docker/x/a", mount("cgroup2", "/docker/x", "rw")), ["a", ""]);
+        assert_eq!(found("0::/../gone", mount("cgroup2", "/", "rw")), [""], "seen from a container");
+        assert!(found("4:cpuset:/a", mount("cgroup", "/", "rw,cpuset")).is_empty());
+        assert!(found("4:memory:/a", mount("cgroup", "/", "rw,cpu")).is_empty());
+    }
+
+    #[test]
+    fn a_line_of_a_mount_may_have_more_fields_and_a_path_with_spaces() {
+        let line =
+            r"36 35 0:29 /a\134b /mnt/two\040words\ rw,nosuid shared:9 master:1 - cgroup2 none rw,nsdelegate";
+        let mount = Mount::read(line).unwrap();
+        assert_eq!((mount.root, mount.point), (PathBuf::from(r"/a\b"), PathBuf::from(r"/mnt/two words\")));
+        assert_eq!((mount.kind.as_str(), mount.options.as_str()), ("cgroup2", "rw,nsdelegate"));
+        assert!(Mount::read("36 35 0:29 / /mnt rw").is_none());
+    }
+
+    #[test]
+    fn a_group_may_have_a_colon_in_its_path_and_a_name_for_a_controller() {
+        let group = Group::read("12:name=systemd:/a:b").unwrap();
+        assert_eq!((group.hierarchy, group.controllers.as_slice()), (12, ["name=systemd"].as_slice()));
+        assert_eq!(group.path, Path::new("/a:b"));
+        assert!(Group::read("0:").is_none() && Group::read("").is_none());
+    }
+
+    #[test]
+    fn stolen_time_is_that_of_all_cores() {
+        let stat = "cpu  1 2 3 4 5 6 7 123 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\nintr 5\n";
+        assert_eq!(steal(stat), Some(Duration::from_millis(1230)));
+        assert_eq!(steal("cpu  1 2 3 4\n"), None, "an old kernel");
+        assert_eq!(steal(""), None);
     }
 }

@@ -13,8 +13,6 @@
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use procfs::FromRead;
-use procfs::process::Schedstat;
 
 use super::host::{Host, Taken};
 use crate::collector::histogram::Hist;
@@ -137,9 +135,12 @@ impl Readings {
     fn read(host: Option<&Host>) -> Readings {
         let taken = host.map(Host::taken).unwrap_or_default();
         // Not every kernel has these counters.
-        match Schedstat::from_file("/proc/thread-self/schedstat") {
-            Ok(stat) => Readings { waited: Duration::from_nanos(stat.run_delay), waits: stat.pcount, taken },
-            Err(_) => Readings { taken, ..Readings::default() },
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        // Time on a core, time waiting for one, both in nanoseconds, and the number of times on a core.
+        let mut fields = stat.split_ascii_whitespace().skip(1).map(|field| field.parse().ok());
+        match (fields.next().flatten(), fields.next().flatten()) {
+            (Some(waited), Some(waits)) => Readings { waited: Duration::from_nanos(waited), waits, taken },
+            _ => Readings { taken, ..Readings::default() },
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::unistd::SysconfVar;
+
 use super::clock;
 use crate::collector::snapshot::Health;
 
@@ -104,7 +106,8 @@ pub fn resident_bytes() -> u64 {
         .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
         .unwrap_or(0);
     // A page has 16 or 64 KiB on some machines.
-    pages * procfs::page_size()
+    let page = nix::unistd::sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    pages * page.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
 }
 
 #[cfg(test)]
