@@ -6,6 +6,7 @@
 
 mod circles;
 mod names;
+mod packages;
 mod source;
 mod words;
 
