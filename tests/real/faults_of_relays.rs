@@ -62,7 +62,7 @@ fn each_fault_is_counted_as_in_the_ledger() {
 fn each_fault_is_counted_for_each_recipient() {
     let flags = "-n 3000 --recipients 3 --set message.text=message-{n}";
     let relay = format!("{ALL} --fault split --fault strip-x --returns full");
-    let Some((outcome, ledgers)) = through(&relay, "15s", flags) else { return };
+    let Some((outcome, ledgers)) = through(&relay, "40s", flags) else { return };
     assert_as_in(&ledgers, &outcome);
 }
 

@@ -150,12 +150,12 @@ impl Fleet {
         killpg(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
-    /// Waits for the end of the coordinator, at most two minutes, and of all its processes. They must leave nothing but
+    /// Waits for the end of the coordinator, at most four minutes, and of all its processes. They must leave nothing but
     /// the run directory.
     #[track_caller]
     pub fn wait(mut self) -> Ended {
         let mut status = None;
-        for _ in 0..6000 {
+        for _ in 0..12_000 {
             status = self.child.try_wait().unwrap();
             if status.is_some() {
                 break;

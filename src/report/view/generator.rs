@@ -39,7 +39,10 @@ pub fn section(result: &RunResult) -> Section {
         detail("clock drift", drift, "between wall clock and monotonic clock");
     }
     let share = "the mean share of CPU that its threads used; near 100 % it measures itself";
-    table.fact("CPU", Cell::number(amounts::cpu(own)), share);
+    // Every measured load takes some; a search measures it in its trials only.
+    if own.cpu_user_s + own.cpu_system_s > 0.0 {
+        table.fact("CPU", Cell::number(amounts::cpu(own)), share);
+    }
     for (what, cell, meaning) in [
         ("descriptors", Cell::count(own.peak_descriptors, at("peak_descriptors")), "open at once, at most"),
         ("memory", Cell::bytes(own.peak_rss_bytes, at("peak_rss_bytes")), "resident, at most"),

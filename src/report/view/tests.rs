@@ -4,7 +4,7 @@ use super::*;
 use crate::report::fixtures;
 use crate::report::html::{self, PageInput};
 use crate::report::stored::{
-    CapacityStatus, StoredAssertionStatus, StoredLimitVerdict, StoredStatus, StoredTrialFault,
+    CapacityStatus, Generator, StoredAssertionStatus, StoredLimitVerdict, StoredStatus, StoredTrialFault,
 };
 use crate::report::{junit, markdown, terminal};
 
@@ -241,4 +241,14 @@ fn each_trial_that_is_not_counted_is_named() {
     );
     let markdown = markdown::write(&result);
     assert!(markdown.contains(&note), "{markdown}");
+}
+
+#[test]
+fn cpu_that_was_not_measured_has_no_number() {
+    let mut result = fixtures::searched();
+    result.generator = Generator { threads: 1, ..Generator::default() };
+    Formats::of(&result).lack(&["0 % of 1 thread", "0 % of its CPU"]);
+    result.generator = Generator { cpu_user_s: 0.4, cpu_share: 0.31, ..result.generator };
+    let markdown = markdown::write(&result);
+    assert!(markdown.contains("31 % of 1 thread"), "{markdown}");
 }
