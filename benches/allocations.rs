@@ -7,6 +7,7 @@
 
 #![expect(clippy::print_stdout, reason = "a bench tells its figures")]
 
+mod whole;
 mod workload;
 
 use std::alloc::System;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use smtpress::smtp::script::Pipelining;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use workload::whole::Whole;
+use whole::Whole;
 use workload::{Pair, Render};
 
 #[global_allocator]

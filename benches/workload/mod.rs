@@ -10,7 +10,6 @@
 )]
 
 mod pair;
-pub mod whole;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -38,9 +37,9 @@ pub use pair::Pair;
 /// The size of every message, in bytes.
 pub const MESSAGE: u64 = 1024;
 /// The seed of all that is drawn.
-const SEED: u64 = 42;
+pub const SEED: u64 = 42;
 /// The Date of all messages.
-const DATE: &str = "Thu, 01 Jan 2026 00:00:00 +0000";
+pub const DATE: &str = "Thu, 01 Jan 2026 00:00:00 +0000";
 /// The steps that a transaction in a session at rest goes through.
 const STEPS: [Step; 4] = [Step::Mail, Step::Rcpt, Step::Data, Step::Body];
 /// What a listener says to a transaction, as it comes when the client groups: four replies in one read.
@@ -143,7 +142,7 @@ impl Arrivals {
 }
 
 /// What the messages are.
-fn spec() -> Spec {
+pub fn spec() -> Spec {
     Spec {
         from: "load@sender.example".into(),
         to: "user{n}@recipient.example".into(),
@@ -158,7 +157,7 @@ fn mailer() -> Arc<Mailer> {
 }
 
 /// What the sessions say; none grows too old.
-fn script(pipelining: Pipelining) -> Script {
+pub fn script(pipelining: Pipelining) -> Script {
     let session = Duration::from_secs(u64::from(u32::MAX));
     Script {
         name: "client.example".into(),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use smtpress::collector::Outcome;
 use smtpress::generator::{Local, Runner, Stop};
 use smtpress::load::{self, LoadModel, Shard, Think};
 use smtpress::net::address::Target;
@@ -12,8 +13,7 @@ use smtpress::plan::{Messages, OnSaturation, Phase, Plan, Unit};
 use smtpress::smtp::script::Pipelining;
 use tokio::sync::watch;
 
-use super::{DATE, SEED, script, spec};
-use smtpress::collector::Outcome;
+use crate::workload::{DATE, SEED, script, spec};
 
 /// Sessions at once.
 const SESSIONS: u32 = 20;
