@@ -22,7 +22,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use classify::{Classifier, classify, prepare};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 /// The families of conditions. A classifier that finds the wrong name may still find the right group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,9 +83,9 @@ impl fmt::Display for Group {
 macro_rules! conditions {
     ($($variant:ident, $name:literal, $group:ident, $limit:literal;)*) => {
         /// The kind of a failure.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Condition {
-            $(#[doc = concat!("`", $name, "`: see [`Condition::meaning`].")] $variant,)*
+            $(#[doc = concat!("`", $name, "`: see [`Condition::meaning`].")] #[serde(rename = $name)] $variant,)*
         }
 
         impl Condition {
@@ -213,19 +213,6 @@ impl FromStr for Condition {
     }
 }
 
-impl Serialize for Condition {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Condition {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        name.parse().map_err(|()| de::Error::custom(format_args!("`{name}` is not a condition")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +221,8 @@ mod tests {
     fn every_condition_is_read_back_from_its_name() {
         for &condition in Condition::ALL {
             assert_eq!(condition.as_str().parse(), Ok(condition));
+            assert_eq!(serde_json::to_value(condition).unwrap(), condition.as_str());
+            assert_eq!(serde_json::from_value::<Condition>(condition.as_str().into()).unwrap(), condition);
             assert!(!condition.meaning().is_empty());
         }
     }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 
 /// One timed wait of a session (RFC 5321 section 3). The order is that of a session with TLS from the first byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Step {
     /// Resolving the target's name.
     Dns,
@@ -99,19 +100,6 @@ impl FromStr for Step {
     }
 }
 
-impl Serialize for Step {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Step {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = String::deserialize(deserializer)?;
-        name.parse().map_err(|()| de::Error::custom(format_args!("`{name}` is not a step")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +108,8 @@ mod tests {
     fn every_step_is_read_back_from_its_name_and_indexed_densely() {
         for (i, step) in Step::ALL.into_iter().enumerate() {
             assert_eq!(step.as_str().parse(), Ok(step));
+            assert_eq!(serde_json::to_value(step).unwrap(), step.as_str());
+            assert_eq!(serde_json::from_value::<Step>(step.as_str().into()).unwrap(), step);
             assert_eq!(step.index(), i);
         }
         assert!("helo".parse::<Step>().is_err());
