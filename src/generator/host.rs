@@ -38,7 +38,7 @@ impl Host {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let (groups, mounts) = (read("/proc/self/cgroup"), read("/proc/self/mountinfo"));
         let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::read).collect();
-        let groups = groups.lines().filter_map(Group::read);
+        let groups = groups.lines().filter_map(ControlGroup::read);
         Host { groups: groups.flat_map(|group| directories(&group, &mounts)).collect() }
     }
 
@@ -76,20 +76,20 @@ impl Taken {
 }
 
 /// The place of a control group: a line of `/proc/self/cgroup` (cgroups(7)).
-struct Group<'a> {
+struct ControlGroup<'a> {
     /// 0 in version 2.
     hierarchy: u32,
     controllers: Vec<&'a str>,
     path: &'a Path,
 }
 
-impl Group<'_> {
+impl ControlGroup<'_> {
     /// Reads a line such as `3:cpu,cpuacct:/user.slice`.
-    fn read(line: &str) -> Option<Group<'_>> {
+    fn read(line: &str) -> Option<ControlGroup<'_>> {
         let mut fields = line.splitn(3, ':');
         let hierarchy = fields.next()?.parse().ok()?;
         let controllers = fields.next()?.split(',').filter(|name| !name.is_empty()).collect();
-        Some(Group { hierarchy, controllers, path: Path::new(fields.next()?) })
+        Some(ControlGroup { hierarchy, controllers, path: Path::new(fields.next()?) })
     }
 }
 
@@ -141,7 +141,7 @@ fn steal(stat: &str) -> Option<Duration> {
 
 /// Returns the folders of a group and of its parents, if the group is of version 2 or has the CPU controller of version
 /// 1.
-fn directories(group: &Group, mounts: &[Mount]) -> Vec<PathBuf> {
+fn directories(group: &ControlGroup, mounts: &[Mount]) -> Vec<PathBuf> {
     let mount = mounts.iter().find(|mount| match group.hierarchy {
         0 => mount.kind == "cgroup2",
         _ => {
@@ -243,7 +243,7 @@ mod tests {
             format!("36 35 0:29 {root} {} rw - {fs} {fs} {options}", top.path().display())
         };
         let found = |group: &str, mount: String| {
-            let found = directories(&Group::read(group).unwrap(), &[Mount::read(&mount).unwrap()]);
+            let found = directories(&ControlGroup::read(group).unwrap(), &[Mount::read(&mount).unwrap()]);
             found
                 .iter()
                 .map(|path| path.strip_prefix(top.path()).unwrap().display().to_string())
@@ -269,10 +269,10 @@ mod tests {
 
     #[test]
     fn a_group_may_have_a_colon_in_its_path_and_a_name_for_a_controller() {
-        let group = Group::read("12:name=systemd:/a:b").unwrap();
+        let group = ControlGroup::read("12:name=systemd:/a:b").unwrap();
         assert_eq!((group.hierarchy, group.controllers.as_slice()), (12, ["name=systemd"].as_slice()));
         assert_eq!(group.path, Path::new("/a:b"));
-        assert!(Group::read("0:").is_none() && Group::read("").is_none());
+        assert!(ControlGroup::read("0:").is_none() && ControlGroup::read("").is_none());
     }
 
     #[test]
