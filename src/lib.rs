@@ -62,7 +62,7 @@
 //! - seeded randomness and that of the system
 //! - the parser of the client and that of the listener
 
-// The measuring half is a crate of its own, so that a quick build optimizes it alone. Unit tests are built with both halves in
+// The measuring half is a crate of its own, so that a quick build need not optimize the other half. Unit tests are built with both halves in
 // one crate: those of the generator read their plans from profiles.
 #[cfg(not(test))]
 pub use smtpress_engine::{
