@@ -1,5 +1,7 @@
 //! The whole generator: one thread of it, over loopback, against the listener in a process of its own.
 
+#![expect(clippy::unwrap_used, reason = "what fails here ends the bench")]
+
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
