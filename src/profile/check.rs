@@ -86,8 +86,7 @@ impl Needs {
     pub fn of(plan: &Plan) -> Needs {
         let sessions_peak = plan.phases.iter().map(sessions).max().unwrap_or_default();
         let ends = if plan.target.is_embedded() { 2 } else { 1 };
-        let busiest =
-            plan.phases.iter().map(|phase| connections(phase, &plan.messages)).max().unwrap_or_default();
+        let busiest = connections_of_busiest_minute(plan);
         let grouped = plan.script.pipelining != Pipelining::Off;
         let tls = if plan.speaks_tls() { TLS_MEMORY } else { 0 };
         let session = SESSION_MEMORY + tls + plan.mail.memory_of_session(grouped);
@@ -186,22 +185,42 @@ fn waiting(phase: &Phase) -> u64 {
     }
 }
 
-/// Returns the most connections that a phase opens within the busiest minute; for closed loads, its sessions.
-fn connections(phase: &Phase, messages: &Messages) -> u64 {
-    let window = phase.load.length.unwrap_or(TIME_WAIT).min(TIME_WAIT).as_secs_f64();
+/// Returns the most connections that are opened within a minute, which may lie in several phases. Connections of loads
+/// whose rate the target decides do not count.
+fn connections_of_busiest_minute(plan: &Plan) -> u64 {
+    let spans: Vec<(Duration, Duration)> = load::spans(plan.phases.iter().map(|phase| &phase.load)).collect();
+    // Within a phase the rate counts as constant, so the busiest minute begins or ends with a phase.
+    let minutes = spans.iter().flat_map(|(start, end)| [*start, end.saturating_sub(TIME_WAIT)]);
+    let opened = |from: Duration| {
+        let phases = plan.phases.iter().zip(&spans);
+        phases.map(|(phase, span)| connections(phase, &plan.messages, *span, from)).sum()
+    };
+    minutes.map(opened).max().unwrap_or_default()
+}
+
+/// Returns the most connections that a phase opens within the minute that begins at `from`, rounded up. `span`: the
+/// start and end of the phase.
+fn connections(phase: &Phase, messages: &Messages, span: (Duration, Duration), from: Duration) -> u64 {
+    let (start, end) = (span.0.max(from), span.1.min(from.saturating_add(TIME_WAIT)));
+    let within = end.saturating_sub(start).as_secs_f64();
     let busiest = match &phase.load.model {
-        LoadModel::Rate { curve, .. } => curve.peak() * window,
-        LoadModel::Burst { size, every } if every.is_zero() => *size as f64,
-        LoadModel::Burst { size, every } => *size as f64 * (window / every.as_secs_f64()).ceil(),
-        LoadModel::Held { sessions, .. } | LoadModel::Shared { sessions, .. } => *sessions as f64,
-        LoadModel::Sessions { .. } => f64::from(phase.max_sessions),
+        _ if within == 0.0 => 0.0,
+        LoadModel::Rate { curve, .. } => curve.peak() * within,
+        LoadModel::Burst { size, every } if every.is_zero() => {
+            if start == span.0 {
+                *size as f64
+            } else {
+                0.0
+            }
+        }
+        LoadModel::Burst { size, every } => *size as f64 * (within / every.as_secs_f64()).ceil(),
+        LoadModel::Held { .. } | LoadModel::Shared { .. } | LoadModel::Sessions { .. } => 0.0,
     };
     // There are no more connections than arrivals: a ramp is at its peak only for a moment.
-    let all = expected_arrivals(&phase.load).filter(|_| !phase.load.model.is_closed());
-    let arrivals = all.map_or(busiest, |arrivals| busiest.min(arrivals as f64));
+    let arrivals = expected_arrivals(&phase.load).map_or(busiest, |arrivals| busiest.min(arrivals as f64));
     let each = match (phase.unit, messages) {
         (Unit::Session, _) => 1.0,
-        (Unit::Message, Messages::Unlimited) => return sessions(phase),
+        (Unit::Message, Messages::Unlimited) => return 0,
         (Unit::Message, Messages::Fixed(n)) => f64::from(*n),
         (Unit::Message, Messages::Uniform { min, .. }) => f64::from(*min),
         (Unit::Message, Messages::Weighted(shares)) => {

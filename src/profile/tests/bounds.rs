@@ -37,6 +37,25 @@ fn needs_are_no_more_than_the_arrivals_and_tell_of_all_that_grows() {
 }
 
 #[test]
+fn ports_are_those_of_the_busiest_minute_in_whichever_phases_it_lies() {
+    let ports = |phases: &[&str]| {
+        let phase = |text: &&str| format!("[[phase]]\nunit = \"session\"\n{text}\n");
+        Needs::of(&plan(&phases.iter().map(phase).collect::<String>())).ports
+    };
+    let few = "load = \"constant-rate\"\nrate = \"10/s\"\nmax_sessions = 5\nfor = \"40s\"";
+    let many = "load = \"constant-rate\"\nrate = \"100/s\"\nmax_sessions = 5\nfor = \"40s\"";
+    let burst = "load = \"burst\"\nsize = 500\nmax_sessions = 5\nfor = \"50s\"";
+    let closed = "load = \"constant-sessions\"\nsessions = 700\nfor = \"40s\"";
+    assert_eq!(ports(&[many]), 40 * 100);
+    assert_eq!(ports(&[few, many, few]), 40 * 100 + 20 * 10);
+    assert_eq!(ports(&[many, many, many]), 60 * 100);
+    assert_eq!(ports(&[burst, few]), 500 + 10 * 10);
+    assert_eq!(ports(&[few, burst, few]), 40 * 10 + 500);
+    assert_eq!(ports(&[burst, burst, many]), 40 * 100, "a burst is over in a moment");
+    assert_eq!(ports(&[few, closed, few]), 700, "the target decides how many more a closed load opens");
+}
+
+#[test]
 fn what_no_machine_can_do_is_refused_with_its_arithmetic() {
     let refused = |phase: &str| {
         let text = format!("[target]\naddress = \"embedded\"\n[[phase]]\n{phase}\n");
