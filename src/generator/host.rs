@@ -35,8 +35,7 @@ pub(super) struct Taken {
 impl Host {
     /// Finds the control groups of this process.
     pub fn find() -> Host {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let (groups, mounts) = (read("/proc/self/cgroup"), read("/proc/self/mountinfo"));
+        let (groups, mounts) = (text("/proc/self/cgroup"), text("/proc/self/mountinfo"));
         let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::read).collect();
         let groups = groups.lines().filter_map(ControlGroup::read);
         Host { groups: groups.flat_map(|group| directories(&group, &mounts)).collect() }
@@ -73,6 +72,11 @@ impl Taken {
             stolen: self.stolen.saturating_sub(earlier.stolen),
         }
     }
+}
+
+/// Returns the text of a file, empty if it cannot be read. A name that is no UTF-8 must not hide the other lines.
+fn text(path: impl AsRef<Path>) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }
 
 /// The place of a control group: a line of `/proc/self/cgroup` (cgroups(7)).
@@ -265,6 +269,21 @@ mod tests {
         assert_eq!((mount.root, mount.point), (PathBuf::from(r"/a\b"), PathBuf::from(r"/mnt/two words\")));
         assert_eq!((mount.kind.as_str(), mount.options.as_str()), ("cgroup2", "rw,nsdelegate"));
         assert!(Mount::read("36 35 0:29 / /mnt rw").is_none());
+    }
+
+    #[test]
+    fn a_mount_whose_name_is_no_text_hides_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let lines = [
+            b"35 1 8:1 / /mnt/\xff rw - ext4 /dev/sdb1 rw\n".as_slice(),
+            b"36 35 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        ];
+        let file = directory.path().join("mountinfo");
+        std::fs::write(&file, lines.concat()).unwrap();
+        let mounts = text(&file);
+        let kinds: Vec<String> = mounts.lines().filter_map(Mount::read).map(|mount| mount.kind).collect();
+        assert_eq!(kinds, ["ext4", "cgroup2"]);
+        assert_eq!(text(directory.path().join("missing")), "");
     }
 
     #[test]
