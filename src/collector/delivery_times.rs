@@ -28,11 +28,10 @@ pub struct TimesBySecond {
 pub struct PackedTimes([String; 2]);
 
 impl PackedTimes {
-    /// Encodes distributions. The encoding depends on the exact greatest value, which a decoded distribution no longer
-    /// has. So each distribution is encoded, decoded and encoded again: then the result does not depend on whether a
-    /// second was packed in one part or in several.
+    /// Encodes distributions. The encoding depends on the counts of the buckets only, so the result does not depend on
+    /// whether a second was packed in one part or in several.
     fn of(times: [Hist; 2]) -> PackedTimes {
-        PackedTimes(times.map(|hist| decoded(&hist.encode()).encode()))
+        PackedTimes(times.map(|hist| hist.encode()))
     }
 
     /// Returns the decoded distributions.

@@ -4,7 +4,7 @@
 //!
 //! # Decisions
 //! - smtpress keeps the counts itself, in the buckets of HdrHistogram (three significant digits), and uses the library's
-//!   histogram only to write or read text. Each message adds eight values. In the library's growing histogram they cost
+//!   histogram only for its tables of percentiles. Each message adds eight values. In the library's growing histogram they cost
 //!   more than the rest of the accounting, and to clear or merge a histogram the library visits 170 kB, while the values
 //!   fill a tenth of it.
 //! - Only the buckets between minimum and maximum can hold values; other buckets are not visited.
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-pub use codec::DecodeError;
+pub use codec::{DecodeError, Encoder};
 pub use quantile::{Quantile, Status, needed, rank};
 
 const SIGNIFICANT_DIGITS: u8 = 3;
@@ -105,6 +105,12 @@ impl Hist {
     /// Returns the exact greatest value; 0 without values.
     pub fn max_ns(&self) -> u64 {
         self.max
+    }
+
+    /// Returns the greatest value of the bucket of the greatest value, which is what readers of the encoding see; 0
+    /// without values.
+    pub fn max_read(&self) -> u64 {
+        if self.is_empty() { 0 } else { greatest(bucket(self.max)) }
     }
 
     /// Returns the exact sum.

@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
 use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, IntervalLogWriterError, Tag};
+use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
+use crate::collector::histogram::Encoder;
 use crate::collector::snapshot::Interval;
 
 pub use deliveries::with_times;
@@ -21,8 +22,11 @@ const LEGEND: &str = r#""StartTimestamp","Interval_Length","Interval_Max","Inter
 /// Writes the interval log of a run.
 pub struct IntervalLog<W: Write> {
     out: W,
-    serializer: V2DeflateSerializer,
+    encoder: Encoder,
+    /// The names of the phases as in tags.
     phases: Vec<String>,
+    /// The encoded distribution of a line.
+    text: String,
 }
 
 impl<W: Write> IntervalLog<W> {
@@ -32,21 +36,20 @@ impl<W: Write> IntervalLog<W> {
     /// # Errors
     /// Those of `out`.
     pub fn new(mut out: W, phases: &[String], started_at: Duration) -> io::Result<IntervalLog<W>> {
-        let mut serializer = V2DeflateSerializer::new();
         IntervalLogWriterBuilder::new()
             .add_comment(concat!("[Logged with smtpress ", env!("CARGO_PKG_VERSION"), "]"))
             .add_comment("[Histogram log format version 1.3]")
             .with_start_time(UNIX_EPOCH + started_at)
             .with_base_time(UNIX_EPOCH + started_at)
-            .begin_log_with(&mut out, &mut serializer)?;
+            .begin_log_with(&mut out, &mut V2DeflateSerializer::new())?;
         writeln!(out, "{LEGEND}")?;
-        Ok(IntervalLog { out, serializer, phases: phases.iter().map(|phase| word(phase)).collect() })
+        Ok(IntervalLog::resumed(out, phases))
     }
 
     /// Returns a writer that adds to a log that already has its header.
     pub fn resumed(out: W, phases: &[String]) -> IntervalLog<W> {
         let phases = phases.iter().map(|phase| word(phase)).collect();
-        IntervalLog { out, serializer: V2DeflateSerializer::new(), phases }
+        IntervalLog { out, encoder: Encoder::default(), phases, text: String::new() }
     }
 
     /// Writes the lines of an interval.
@@ -54,20 +57,13 @@ impl<W: Write> IntervalLog<W> {
     /// # Errors
     /// The output's errors.
     pub fn add(&mut self, interval: &Interval) -> io::Result<()> {
-        // The library's writer borrows `out` and `serializer`, so each interval gets a new writer. Without comments and times
-        // it writes no header.
-        let mut writer =
-            IntervalLogWriterBuilder::new().begin_log_with(&mut self.out, &mut self.serializer)?;
+        let (start, length) = (interval.start.as_secs_f64(), interval.length.as_secs_f64());
         for (tally, phase) in interval.tally.phases.iter().zip(&self.phases) {
             for ((metric, outcome), hist) in tally.hists.iter().filter(|(_, hist)| !hist.is_empty()) {
-                let tag = format!("{phase}/{metric}/{outcome}");
-                let tag = Some(Tag::new(&tag).expect("a tag has no blank, comma or line end"));
-                writer.write_histogram(&hist.to_hdr(), interval.start, interval.length, tag).map_err(
-                    |error| match error {
-                        IntervalLogWriterError::IoError(error) => error,
-                        IntervalLogWriterError::SerializeError(error) => io::Error::other(error.to_string()),
-                    },
-                )?;
+                self.text.clear();
+                self.encoder.append(hist, &mut self.text);
+                let (max, text) = (hist.max_read(), &self.text);
+                writeln!(self.out, "Tag={phase}/{metric}/{outcome},{start:.3},{length:.3},{max}.000,{text}")?;
             }
         }
         Ok(())
