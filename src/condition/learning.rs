@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use super::accuracy::{self, LabelledReply};
 use super::classify::by_rules;
 use super::lexicon::ReplyConcepts;
-use super::weights::{Feature, LEARNED, WordWeights, features};
+use super::weights::{FIRST, Feature, LEARNED, WordWeights, features};
 use super::{Condition, classify};
 use crate::smtp::Reply;
 
@@ -144,15 +144,17 @@ fn learned(rows: &[&LabelledReply]) -> String {
         })
         .collect();
     let weights = learn(&examples, numbers.len(), labels.len());
+    assert!(labels.len() < usize::from(b'\x7f' - FIRST), "each condition has a letter of its own");
     let mut text = format!(
         "// Written by `SMTPRESS_LEARN=1 cargo test --lib weights_are_learned -- --ignored` from tests/data: see learning.rs.\n{}\n",
         labels.join(" ")
     );
     for (name, weights) in servers.keys().zip(&weights) {
         let weighty = weights.iter().enumerate().filter(|(_, weight)| **weight != 0);
-        let pairs: Vec<String> = weighty.map(|(place, weight)| format!("{place}:{weight}")).collect();
+        let letter = |place: usize| char::from(FIRST + u8::try_from(place).expect("conditions are few"));
+        let pairs: String = weighty.map(|(place, weight)| format!("{}{weight}", letter(place))).collect();
         if !pairs.is_empty() {
-            writeln!(text, "{name}\t{}", pairs.join(" ")).unwrap();
+            writeln!(text, "{name}\t{pairs}").unwrap();
         }
     }
     text

@@ -123,12 +123,7 @@ impl<'t> WordWeights<'t> {
     /// Returns the weights of a feature.
     fn of(&self, feature: &str) -> Option<&[Weight]> {
         let place = self.lines.binary_search_by(|line| order(line, feature)).ok()?;
-        let weight = |pair: &str| {
-            let (place, weight) = pair.split_once(':').expect(WRITTEN);
-            (place.parse().expect(WRITTEN), weight.parse().expect(WRITTEN))
-        };
-        let read = || self.lines[place][feature.len() + 1..].split(' ').map(weight).collect();
-        Some(self.read[place].get_or_init(read))
+        Some(self.read[place].get_or_init(|| parsed(&self.lines[place][feature.len() + 1..])))
     }
 
     /// Returns the possible condition with the largest sum of weights. `trust` is added to the sum of `ruled`, the
@@ -177,6 +172,19 @@ impl<'t> WordWeights<'t> {
     }
 }
 
+/// The letter of the first condition in a line of weights; the others follow it in ASCII.
+pub(super) const FIRST: u8 = b'A';
+
+/// Reads the weights of a line such as `A-21C5`: the letter of a condition and the weight for it, and so on.
+fn parsed(text: &str) -> Box<[Weight]> {
+    let letters = text.bytes().filter(|byte| *byte >= FIRST);
+    let numbers = text.split(|c| c >= char::from(FIRST)).skip(1);
+    letters
+        .zip(numbers)
+        .map(|(letter, number)| (u16::from(letter - FIRST), number.parse().expect(WRITTEN)))
+        .collect()
+}
+
 /// Compares the feature of a line with another feature. A tab is less than every byte of a feature.
 fn order(line: &str, feature: &str) -> Ordering {
     let (line, feature) = (line.as_bytes(), feature.as_bytes());
@@ -201,9 +209,10 @@ mod tests {
             assert!(last < feature, "{last:?} stands before {feature:?}");
             assert!(!feature.is_empty() && feature.bytes().all(|byte| byte > b'\t'), "{feature:?}");
             let found = LEARNED.of(feature).unwrap();
-            let written: Vec<String> =
-                found.iter().map(|(place, weight)| format!("{place}:{weight}")).collect();
-            assert_eq!(*line, format!("{feature}\t{}", written.join(" ")));
+            let letter = |place: u16| char::from(FIRST + u8::try_from(place).unwrap());
+            let written: String =
+                found.iter().map(|(place, weight)| format!("{}{weight}", letter(*place))).collect();
+            assert_eq!(*line, format!("{feature}\t{written}"));
             let without = &feature[..feature.char_indices().last().unwrap().0];
             assert_eq!(LEARNED.of(without).is_some(), all.contains(without), "{without:?}");
             last = feature;
