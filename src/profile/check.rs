@@ -189,13 +189,26 @@ fn waiting(phase: &Phase) -> u64 {
 /// whose rate the target decides do not count.
 fn connections_of_busiest_minute(plan: &Plan) -> u64 {
     let spans: Vec<(Duration, Duration)> = load::spans(plan.phases.iter().map(|phase| &phase.load)).collect();
+    let opened =
+        |index: usize, from: Duration| connections(&plan.phases[index], &plan.messages, spans[index], from);
+    // Of all phases before each. A phase of more than a minute has too few here, but is never between two others.
+    let mut before = vec![0];
+    before.extend(spans.iter().enumerate().scan(0, |all, (index, (start, _))| {
+        *all += opened(index, *start);
+        Some(*all)
+    }));
+    let within_minute = |from: Duration| {
+        let first = spans.partition_point(|(_, end)| *end <= from);
+        let next = spans.partition_point(|(start, _)| *start < from.saturating_add(TIME_WAIT));
+        match next.saturating_sub(first) {
+            0 => 0,
+            1 => opened(first, from),
+            _ => opened(first, from) + before[next - 1] - before[first + 1] + opened(next - 1, from),
+        }
+    };
     // Within a phase the rate counts as constant, so the busiest minute begins or ends with a phase.
     let minutes = spans.iter().flat_map(|(start, end)| [*start, end.saturating_sub(TIME_WAIT)]);
-    let opened = |from: Duration| {
-        let phases = plan.phases.iter().zip(&spans);
-        phases.map(|(phase, span)| connections(phase, &plan.messages, *span, from)).sum()
-    };
-    minutes.map(opened).max().unwrap_or_default()
+    minutes.map(within_minute).max().unwrap_or_default()
 }
 
 /// Returns the most connections that a phase opens within the minute that begins at `from`, rounded up. `span`: the
@@ -214,7 +227,8 @@ fn connections(phase: &Phase, messages: &Messages, span: (Duration, Duration), f
             }
         }
         LoadModel::Burst { size, every } => *size as f64 * (within / every.as_secs_f64()).ceil(),
-        LoadModel::Held { .. } | LoadModel::Shared { .. } | LoadModel::Sessions { .. } => 0.0,
+        LoadModel::Held { sessions, .. } => *sessions as f64,
+        LoadModel::Shared { .. } | LoadModel::Sessions { .. } => 0.0,
     };
     // There are no more connections than arrivals: a ramp is at its peak only for a moment.
     let arrivals = expected_arrivals(&phase.load).map_or(busiest, |arrivals| busiest.min(arrivals as f64));

@@ -45,6 +45,7 @@ fn ports_are_those_of_the_busiest_minute_in_whichever_phases_it_lies() {
     let few = "load = \"constant-rate\"\nrate = \"10/s\"\nmax_sessions = 5\nfor = \"40s\"";
     let many = "load = \"constant-rate\"\nrate = \"100/s\"\nmax_sessions = 5\nfor = \"40s\"";
     let burst = "load = \"burst\"\nsize = 500\nmax_sessions = 5\nfor = \"50s\"";
+    let held = "load = \"held-sessions\"\nsessions = 30\nfor = \"10s\"";
     let closed = "load = \"constant-sessions\"\nsessions = 700\nfor = \"40s\"";
     assert_eq!(ports(&[many]), 40 * 100);
     assert_eq!(ports(&[few, many, few]), 40 * 100 + 20 * 10);
@@ -52,6 +53,7 @@ fn ports_are_those_of_the_busiest_minute_in_whichever_phases_it_lies() {
     assert_eq!(ports(&[burst, few]), 500 + 10 * 10);
     assert_eq!(ports(&[few, burst, few]), 40 * 10 + 500);
     assert_eq!(ports(&[burst, burst, many]), 40 * 100, "a burst is over in a moment");
+    assert_eq!(ports(&[few, held]), 40 * 10 + 30);
     assert_eq!(ports(&[few, closed, few]), 700, "the target decides how many more a closed load opens");
 }
 
