@@ -142,8 +142,8 @@ impl Hist {
 
     /// Converts to the library's histogram, for writers of HdrHistogram's own formats.
     pub fn to_hdr(&self) -> Histogram<u64> {
-        // The bound is as low as possible, because the library's writer visits every bucket below it.
-        let mut hdr = Histogram::new_with_bounds(1, self.max.max(2), SIGNIFICANT_DIGITS)
+        // The bound is as low as possible, because the library visits every bucket below it.
+        let mut hdr = Histogram::new_with_bounds(1, self.max_read().max(2), SIGNIFICANT_DIGITS)
             .expect("the greatest value is at least twice the least");
         for (value, count) in self.buckets() {
             hdr.record_n(value, count).expect("no value is above the greatest");

@@ -191,7 +191,7 @@ fn connections_of_busiest_minute(plan: &Plan) -> u64 {
     let spans: Vec<(Duration, Duration)> = load::spans(plan.phases.iter().map(|phase| &phase.load)).collect();
     let opened =
         |index: usize, from: Duration| connections(&plan.phases[index], &plan.messages, spans[index], from);
-    // Of all phases before each. A phase of more than a minute has too few here, but is never between two others.
+    // The sum over all phases before each. A phase longer than a minute counts too few, but no minute holds it whole.
     let mut before = vec![0];
     before.extend(spans.iter().enumerate().scan(0, |all, (index, (start, _))| {
         *all += opened(index, *start);
@@ -219,13 +219,9 @@ fn connections(phase: &Phase, messages: &Messages, span: (Duration, Duration), f
     let busiest = match &phase.load.model {
         _ if within == 0.0 => 0.0,
         LoadModel::Rate { curve, .. } => curve.peak() * within,
-        LoadModel::Burst { size, every } if every.is_zero() => {
-            if start == span.0 {
-                *size as f64
-            } else {
-                0.0
-            }
-        }
+        // A single burst is over in a moment.
+        LoadModel::Burst { every, .. } if every.is_zero() && start > span.0 => 0.0,
+        LoadModel::Burst { size, every } if every.is_zero() => *size as f64,
         LoadModel::Burst { size, every } => *size as f64 * (within / every.as_secs_f64()).ceil(),
         LoadModel::Held { sessions, .. } => *sessions as f64,
         LoadModel::Shared { .. } | LoadModel::Sessions { .. } => 0.0,

@@ -354,13 +354,6 @@ mod tests {
         assert!(Hist::decode(&Hist::default().encode()).unwrap().is_empty());
     }
 
-    /// The library's histogram with the same counts, over the same values as ours.
-    fn of_library(hist: &Hist) -> Histogram<u64> {
-        let mut library = Histogram::new_with_bounds(1, hist.max_read().max(2), SIGNIFICANT_DIGITS).unwrap();
-        hist.buckets().for_each(|(value, count)| library.record_n(value, count).unwrap());
-        library
-    }
-
     #[test]
     fn a_bucket_of_zeros_is_read_as_the_library_reads_it() {
         let mut library = Histogram::<u64>::new_with_bounds(1, 1 << 30, SIGNIFICANT_DIGITS).unwrap();
@@ -382,7 +375,7 @@ mod tests {
                 (0..times % 7).for_each(|_| hist.record(ns >> shift));
                 *hist.at(bucket(ns >> shift)) += if times % 7 > 0 { times << 30 } else { 0 };
             }
-            let library = of_library(&hist);
+            let library = hist.to_hdr();
             let (mut ours, mut theirs) = (Vec::new(), Vec::new());
             write_plain(&hist, &mut ours);
             V2Serializer::new().serialize(&library, &mut theirs).unwrap();
