@@ -35,8 +35,9 @@ fn ignored(path: &Path, text: &str) -> Vec<Ignored> {
 /// Whether this line of a script runs the ignored test.
 fn runs(line: &str, test: &Ignored) -> bool {
     let Some((cargo, harness)) = line.split_once(" -- ") else { return false };
+    let Some((_, arguments)) = cargo.split_once(" tests ") else { return false };
     let harness: Vec<&str> = harness.trim_end_matches([';', ' ', '}']).split(' ').collect();
-    if !cargo.contains("cargo test") || !harness.contains(&"--ignored") || !cargo.contains(&test.target) {
+    if !harness.contains(&"--ignored") || !cargo.contains(&test.target) {
         return false;
     }
     let skipped = harness.windows(2).filter(|words| words[0] == "--skip").map(|words| words[1]);
@@ -46,7 +47,6 @@ fn runs(line: &str, test: &Ignored) -> bool {
     }
     let is_filter =
         |word: &&str| !word.starts_with('-') && word.parse::<u32>().is_err() && !skipped.contains(word);
-    let arguments = cargo.split("cargo test").nth(1).unwrap_or_default();
     let mut filters: Vec<&str> = harness.into_iter().filter(is_filter).collect();
     let words: Vec<&str> = arguments.split_whitespace().collect();
     let is_value = |at: usize| at > 0 && ["--test", "--features"].contains(&words[at - 1]);
@@ -96,15 +96,16 @@ fn a_test_that_nothing_runs_is_seen() {
     let [slow] = &found[..] else { panic!("one test is ignored") };
     assert_eq!((slow.target.as_str(), slow.path.as_str()), ("--test real", "capacity::slow"));
     for (line, expected) in [
-        ("all() { cargo test --test real -- --ignored --test-threads 4; }", true),
-        ("some() { cargo test --test real limits -- --ignored; }", false),
-        ("some() { cargo test --test real capacity -- --ignored; }", true),
-        ("some() { cargo test --lib --test real -- --ignored slow; }", true),
-        ("some() { cargo test --lib --test real -- --ignored at_full_length; }", false),
-        ("other() { cargo test --test it -- --ignored; }", false),
-        ("all() { cargo test --test real -- --ignored --test-threads 4 --skip limits; }", true),
-        ("all() { cargo test --test real -- --ignored --skip capacity; }", false),
-        ("plain() { cargo test --test real -- --test-threads 4; }", false),
+        ("all() { RUST_TEST_THREADS=4 tests --test real -- --ignored; }", true),
+        ("some() { tests --test real limits -- --ignored; }", false),
+        ("some() { tests --test real capacity -- --ignored; }", true),
+        ("some() { tests --lib --test real -- --ignored slow; }", true),
+        ("some() { tests --lib --test real -- --ignored at_full_length; }", false),
+        ("other() { tests --test it -- --ignored; }", false),
+        ("all() { tests --test real -- --ignored --skip limits; }", true),
+        ("all() { tests --test real -- --ignored --skip capacity; }", false),
+        ("plain() { tests --test real -- --test-threads 4; }", false),
+        ("other() { cargo check --test real -- --ignored; }", false),
     ] {
         assert_eq!(runs(line, slow), expected, "{line}");
     }

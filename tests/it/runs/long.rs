@@ -55,12 +55,14 @@ fn m1() {
 
 fn m2() {
     let stall = Some(Stall { from: 10 * SECOND, length: 30 * SECOND });
-    let mut plan = plan(vec![constant(100.0, 60)]);
+    // So few that the listener and the generator carry what the stall held up in a small part of a second, also without
+    // optimization on a slow machine: that time is in the percentile too.
+    let mut plan = plan(vec![constant(20.0, 60)]);
     // The time-outs are those of RFC 5321 4.5.3.2, so a listener that stalls for half a minute is slow, but does not
     // fail.
     plan.script.timeouts = Timeouts::default();
     let told = run(&plan, Limits { stall, ..Limits::default() });
-    assert_eq!(told.of(Outcome::Accepted), 6_000, "{:?}", told.counts());
+    assert_eq!(told.of(Outcome::Accepted), 1_200, "{:?}", told.counts());
     let p90 = told.quantile(Metric::Response, 0.9);
     assert!(p90 >= 24.0 * 0.98, "M2: p90 is {p90}");
     let max = told.hist(Metric::Response, Outcome::Accepted).max_ns() as f64 / 1e9;
