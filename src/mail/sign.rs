@@ -158,6 +158,3 @@ mod with {
         }
     }
 }
-
-#[cfg(all(test, feature = "dkim"))]
-mod tests;

@@ -21,7 +21,5 @@ mod retries;
 mod rude;
 mod same;
 mod scribe;
-#[cfg(feature = "dkim")]
-mod signed;
 mod start_barrier;
 pub mod testbed;

@@ -1,0 +1,13 @@
+//! What only a build with DKIM can do: `cargo test --features dkim --test signed`. These tests are a program of their own, so that
+//! no other test is built again with DKIM.
+
+mod fields;
+#[path = "../it/runs/resolvers.rs"]
+#[expect(dead_code, reason = "other runs need more of it")]
+mod resolvers;
+mod runs;
+#[path = "../it/runs/scribe.rs"]
+mod scribe;
+#[path = "../it/runs/testbed.rs"]
+#[expect(dead_code, reason = "other runs need more of it")]
+mod testbed;
