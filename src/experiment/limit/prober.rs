@@ -526,21 +526,17 @@ fn content(message: &impl Content) -> Vec<u8> {
         let Ok(next) = message.body(offset, &mut out) else { break };
         offset = next;
     }
-    let (mut kept, mut line) = (0, 0);
-    for at in 0..out.len() {
-        // Removes the stuffed dot, and replaces the dot after it with a letter.
-        let is_stuffed = line == 0 && out[at..].starts_with(b"..");
-        line = if out[at] == b'\n' { 0 } else { line + 1 };
-        if is_stuffed {
-            out[at + 1] = b'x';
-            line = 0;
-        } else {
-            out[kept] = out[at];
-            kept += 1;
+    let mut kept = Vec::with_capacity(out.len());
+    for line in out.split_inclusive(|byte| *byte == b'\n') {
+        match line.strip_prefix(b"..") {
+            Some(rest) => {
+                kept.push(b'x');
+                kept.extend_from_slice(rest);
+            }
+            None => kept.extend_from_slice(line),
         }
     }
-    out.truncate(kept);
-    out
+    kept
 }
 
 /// Returns the outcome if it is a reply of this class (its first digit), and otherwise the step and the outcome.
