@@ -1,6 +1,11 @@
 //! What only a build with DKIM can do: `cargo test --features dkim --test signed`. These tests are a program of their own, so that
 //! no other test is built again with DKIM.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test what fails must end it, also in the functions that tests share"
+)]
+
 mod fields;
 #[path = "../it/runs/resolvers.rs"]
 #[expect(dead_code, reason = "other runs need more of it")]
