@@ -195,7 +195,7 @@ fn what_a_dying_relay_had_in_memory_is_missing() {
 // The relay holds each message for a drawn time, and records the true time.
 #[test]
 fn transit_is_as_long_as_the_relay_held_the_message() {
-    let flags = "-r 1000/s --for 10s";
+    let flags = "-r 400/s --for 25s";
     let relay = "--sessions 40 --hold lognormal:0.2:0.8";
     let Some((outcome, ledgers)) = through(relay, "60s", flags) else { return };
     assert_eq!(outcome.delivery("delivered"), 10_000);

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use smtpress::load::Shard;
-use smtpress::profile::{Context, Document, Override, ProfileError, Purpose, compile};
+use smtpress_program::load::Shard;
+use smtpress_program::profile::{Context, Document, Override, ProfileError, Purpose, compile};
 
 fn context(purpose: Purpose) -> Context {
     Context { purpose, seed: 7, run_id: "run".into(), threads: 2, shard: Shard::WHOLE }
