@@ -35,7 +35,10 @@ fn ignored(path: &Path, text: &str) -> Vec<Ignored> {
 /// Whether this line of a script runs the ignored test.
 fn runs(line: &str, test: &Ignored) -> bool {
     let Some((cargo, harness)) = line.split_once(" -- ") else { return false };
-    let Some((_, arguments)) = cargo.split_once(" tests ") else { return false };
+    // `tests` is the script's function that passes its arguments to `cargo test`.
+    let Some((_, arguments)) = cargo.split_once("cargo test ").or(cargo.split_once("{ tests ")) else {
+        return false;
+    };
     let harness: Vec<&str> = harness.trim_end_matches([';', ' ', '}']).split(' ').collect();
     if !harness.contains(&"--ignored") || !cargo.contains(&test.target) {
         return false;
@@ -96,16 +99,17 @@ fn a_test_that_nothing_runs_is_seen() {
     let [slow] = &found[..] else { panic!("one test is ignored") };
     assert_eq!((slow.target.as_str(), slow.path.as_str()), ("--test real", "capacity::slow"));
     for (line, expected) in [
-        ("all() { RUST_TEST_THREADS=4 tests --test real -- --ignored; }", true),
-        ("some() { tests --test real limits -- --ignored; }", false),
-        ("some() { tests --test real capacity -- --ignored; }", true),
-        ("some() { tests --lib --test real -- --ignored slow; }", true),
-        ("some() { tests --lib --test real -- --ignored at_full_length; }", false),
-        ("other() { tests --test it -- --ignored; }", false),
-        ("all() { tests --test real -- --ignored --skip limits; }", true),
-        ("all() { tests --test real -- --ignored --skip capacity; }", false),
-        ("plain() { tests --test real -- --test-threads 4; }", false),
+        ("all() { cargo test --test real -- --ignored --test-threads 4; }", true),
+        ("some() { cargo test --test real limits -- --ignored; }", false),
+        ("some() { cargo test --test real capacity -- --ignored; }", true),
+        ("some() { cargo test --lib --test real -- --ignored slow; }", true),
+        ("some() { cargo test --lib --test real -- --ignored at_full_length; }", false),
+        ("other() { cargo test --test it -- --ignored; }", false),
+        ("all() { cargo test --test real -- --ignored --test-threads 4 --skip limits; }", true),
+        ("all() { cargo test --test real -- --ignored --skip capacity; }", false),
+        ("all() { tests --test real -- --ignored; }", true),
         ("other() { cargo check --test real -- --ignored; }", false),
+        ("plain() { cargo test --test real -- --test-threads 4; }", false),
     ] {
         assert_eq!(runs(line, slow), expected, "{line}");
     }

@@ -9,13 +9,10 @@ use mail_auth::common::crypto::Algorithm;
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::common::verify::DomainKey;
 use sha2::{Digest, Sha256};
-
 use smtpress::mail::{Body, Mailer, Message, MessageSize, Signer, Spec};
 use smtpress::smtp::Content;
 
-const RSA: (&str, &str) = (include_str!("../data/dkim/rsa.pem"), include_str!("../data/dkim/rsa.txt"));
-const ED25519: (&str, &str) =
-    (include_str!("../data/dkim/ed25519.pem"), include_str!("../data/dkim/ed25519.txt"));
+use super::{ED25519, RSA};
 
 fn message(pem: &str, spec: Spec) -> Message {
     let signer = Signer::new(pem.as_bytes(), "sender.example", "load").unwrap();

@@ -16,10 +16,7 @@ use smtpress::plan::{Plan, Unit};
 
 use super::scribe::Scribe;
 use super::testbed::{phase, plan, run, run_against, shared};
-
-const RSA: (&str, &str) = (include_str!("../data/dkim/rsa.pem"), include_str!("../data/dkim/rsa.txt"));
-const ED25519: (&str, &str) =
-    (include_str!("../data/dkim/ed25519.pem"), include_str!("../data/dkim/ed25519.txt"));
+use super::{ED25519, RSA};
 
 /// The only DNS record. A verifier that asked for another one would use the network.
 struct Zone(Arc<DomainKey>);

@@ -529,6 +529,7 @@ fn content(message: &impl Content) -> Vec<u8> {
     let mut kept = Vec::with_capacity(out.len());
     for line in out.split_inclusive(|byte| *byte == b'\n') {
         match line.strip_prefix(b"..") {
+            // The stuffed dot goes, and the dot after it becomes a letter.
             Some(rest) => {
                 kept.push(b'x');
                 kept.extend_from_slice(rest);

@@ -95,28 +95,26 @@ struct Word {
 pub fn phrases(text: &str) -> Vec<Found> {
     let words = words(text);
     let lines: Vec<&str> = text.lines().collect();
-    let split =
-        PHRASES.iter().map(|(phrase, instead)| (phrase, instead, phrase.split(' ').collect::<Vec<_>>()));
-    let split: Vec<_> = split.collect();
     let mut found = Vec::new();
-    for (at, first) in words.iter().enumerate() {
-        for (phrase, instead, parts) in &split {
-            // Before all else: this is asked for each phrase at each word of the repository.
-            if first.text != parts[0] {
+    for at in 0..words.len() {
+        for (phrase, instead) in PHRASES {
+            // Cheap, because it is asked for each phrase at each word of the repository.
+            if !phrase.starts_with(&words[at].text) {
                 continue;
             }
+            let parts: Vec<&str> = phrase.split(' ').collect();
             let Some(run) = words.get(at..at + parts.len()) else { continue };
-            let is_phrase = run.iter().zip(parts).all(|(word, part)| word.text == *part)
+            let is_phrase = run.iter().zip(&parts).all(|(word, part)| word.text == *part)
                 && run.windows(2).all(|pair| is_gap(&text[pair[0].end..pair[1].start]));
             let line = run[0].line;
             let names_it = |of: &str| lines[line - 1].contains(of);
-            let is_quoted = OF_AN_RFC.contains(*phrase) && (names_it("RFC") || names_it("octet-stream"));
+            let is_quoted = OF_AN_RFC.contains(phrase) && (names_it("RFC") || names_it("octet-stream"));
             let end = run[parts.len() - 1].end;
             let around = [text[..run[0].start].chars().next_back(), text[end..].chars().next()];
             let is_name =
-                NAMES.contains(*phrase) && around.iter().all(|c| c.is_some_and(|c| matches!(c, '`' | '"')));
+                NAMES.contains(phrase) && around.iter().all(|c| c.is_some_and(|c| matches!(c, '`' | '"')));
             if is_phrase && !is_quoted && !is_name {
-                found.push((line, **phrase, **instead));
+                found.push((line, *phrase, *instead));
             }
         }
     }

@@ -55,8 +55,8 @@ fn m1() {
 
 fn m2() {
     let stall = Some(Stall { from: 10 * SECOND, length: 30 * SECOND });
-    // So few that the listener and the generator carry what the stall held up in a small part of a second, also without
-    // optimization on a slow machine: that time is in the percentile too.
+    // So few that listener and generator carry what the stall held up in a small part of a second, also on a slow
+    // machine: that time is in the percentile too.
     let mut plan = plan(vec![constant(20.0, 60)]);
     // The time-outs are those of RFC 5321 4.5.3.2, so a listener that stalls for half a minute is slow, but does not
     // fail.
