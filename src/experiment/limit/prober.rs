@@ -482,7 +482,7 @@ impl Letter {
     }
 
     /// Returns the content without the final dot.
-    fn raw(&self) -> &[u8] {
+    pub(super) fn raw(&self) -> &[u8] {
         self.content.strip_suffix(command::EMPTY_CONTENT).unwrap_or(&self.content)
     }
 

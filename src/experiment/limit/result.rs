@@ -106,6 +106,7 @@ impl LimitResult {
     /// Sets the exact value of the limit.
     pub fn exactly(&mut self, value: u64) {
         (self.value, self.at_least, self.at_most) = (Some(value), Some(value), Some(value));
+        self.inexact = None;
     }
 
     /// Sets the bounds between which the limit lies, and the reason why it is not known exactly.

@@ -215,16 +215,19 @@ fn content(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -
     };
     let least = prober.mailer(None, 1).minimum();
     let search = ValueSearch::new(64 << 10, most, guess);
+    let mut shorter = ShorterCount::new();
     to_the_byte(prober, kind, result, search, least, &mut |prober, session, size| {
         prober.afford()?;
         let mailer = prober.mailer(Some(size), 1);
         let letter = prober.letter(&mailer).without_size();
-        Ok(whole(prober, session, &letter))
+        let came = whole(prober, session, &letter);
+        shorter.note(&letter, matches!(came, SizeOutcome::Served));
+        Ok(came)
     })?;
     if advertised != result.value || result.value.is_none() {
         is_of_session(prober, result, least)?;
     }
-    own_way(prober, result, advertised);
+    own_way(result, advertised, &shorter);
     compare(result, advertised);
     Ok(())
 }
@@ -266,28 +269,60 @@ fn two(prober: &mut Prober<'_>, first: u64, second: u64) -> Probed<bool> {
     Ok(served)
 }
 
+/// The sizes of messages for a listener that counts a line end as one byte. Messages of one size can differ in their lines: the
+/// search sees at which of these sizes each was served, and not only at which bytes.
+struct ShorterCount {
+    /// The largest size that was served.
+    served: u64,
+    /// The smallest size that was refused.
+    refused: u64,
+}
+
+impl ShorterCount {
+    fn new() -> ShorterCount {
+        ShorterCount { served: 0, refused: u64::MAX }
+    }
+
+    /// Notes whether a letter was served.
+    fn note(&mut self, letter: &Letter, is_served: bool) {
+        let lines = letter.raw().iter().filter(|byte| **byte == b'\n').count();
+        let size = (letter.raw().len() - lines) as u64;
+        if is_served {
+            self.served = self.served.max(size);
+        } else {
+            self.refused = self.refused.min(size);
+        }
+    }
+
+    /// Whether a limit of this size, so counted, explains which messages were served and which were not.
+    fn explains(&self, limit: u64) -> bool {
+        (self.served..self.refused).contains(&limit)
+    }
+}
+
 /// Checks how the listener counts. It may count a line end as one byte, or count the line of the final dot or text that it
 /// adds. If this explains the expected or advertised value, the result gets that value or a bracket that contains it, and
 /// a remark describes the count.
-fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option<u64>) {
-    let Some(value) = result.value else { return };
+fn own_way(result: &mut LimitResult, advertised: Option<u64>, shorter: &ShorterCount) {
     let known: Vec<u64> = result.expected.into_iter().chain(advertised.filter(|size| *size > 0)).collect();
-    if known.contains(&value) {
+    if result.value.is_some_and(|value| known.contains(&value)) || result.at_most.is_none() {
         return;
     }
-    let mailer = prober.mailer(Some(value), 1);
-    let letter = prober.letter(&mailer).without_size();
-    // The line of the final dot is not content.
-    let lines = (letter.content.iter().filter(|byte| **byte == b'\n').count() as u64).saturating_sub(1);
-    let counted = value.saturating_sub(lines);
     for known in known {
-        if counted == known {
-            result.remark(format!(
-                "the listener counts a line end as one byte: {counted}; with both bytes it is {value}"
-            ));
-            result.exactly(known);
+        if shorter.explains(known) {
+            let longer = match result.value {
+                Some(value) => format!("; with both bytes it is {value}"),
+                // The same limit is at other bytes for messages with other lines.
+                None => String::new(),
+            };
+            result.remark(format!("the listener counts a line end as one byte: {known}{longer}"));
+            match shorter.refused - shorter.served {
+                1 => result.exactly(known),
+                _ => result.between(shorter.served, shorter.refused - 1, "messages differ in their lines"),
+            }
             return result.judge(0);
         }
+        let Some(value) = result.value else { continue };
         if value.saturating_add(DOT) == known {
             result.remark(format!("the listener counts the line of the final dot as well: {known}"));
             result.exactly(known);
@@ -295,7 +330,7 @@ fn own_way(prober: &mut Prober<'_>, result: &mut LimitResult, advertised: Option
         }
         for (low, why) in [
             (value, "the listener counts what it adds itself"),
-            (counted, "the listener counts a line end as one byte, and what it adds itself"),
+            (shorter.served, "the listener counts a line end as one byte, and what it adds itself"),
         ] {
             if (low..=low.saturating_add(MARGIN)).contains(&known) {
                 result.remark(format!("{value} bytes of content were accepted, and not one more"));

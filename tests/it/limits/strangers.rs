@@ -305,6 +305,24 @@ fn n14_networks_idle_time_outs_and_line_ends_are_reported_for_what_they_are() {
     let finding = find(&drawn, "message-size-exceeded.content", Some(60_000));
     assert_eq!((finding.value, finding.verdict), (Some(60_000), LimitVerdict::AsExpected), "{finding:?}");
     assert!(says(&finding, "a line end as one byte"), "{finding:?}");
+    // Two messages of one size can differ by a line. The last letters of these searches do, because the number of a letter gets a
+    // digit more: in the repeats, or after them.
+    for messages in [18, 19] {
+        let text = "4.7.1 message limit of this session reached";
+        let drawn = Drawn {
+            counts_lf: true,
+            messages: limited(messages, 452, text),
+            size: limited(5045, 552, "too big"),
+            ..Drawn::open()
+        };
+        let names = [
+            ("too-many-messages-per-session", Some(messages)),
+            ("message-size-exceeded.content", Some(5045)),
+        ];
+        let outcome = search(&drawn, &names);
+        let finding = &outcome.results[1];
+        assert_eq!((finding.value, finding.verdict), (Some(5045), LimitVerdict::AsExpected), "{finding:?}");
+    }
 }
 
 #[test]
