@@ -21,5 +21,6 @@ mod odd_listeners;
 mod reports;
 mod runs;
 mod selftest;
+mod signed;
 mod tls;
 mod virtual_wire;

@@ -20,6 +20,6 @@ pub mod resolvers;
 mod retries;
 mod rude;
 mod same;
-mod scribe;
+pub mod scribe;
 mod start_barrier;
 pub mod testbed;

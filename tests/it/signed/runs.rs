@@ -14,9 +14,9 @@ use smtpress::listener::limits::Limits;
 use smtpress::mail::{Body, MessageSize, Signer, Spec};
 use smtpress::plan::{Plan, Unit};
 
-use super::scribe::Scribe;
-use super::testbed::{phase, plan, run, run_against, shared};
 use super::{ED25519, RSA};
+use crate::runs::scribe::Scribe;
+use crate::runs::testbed::{phase, plan, run, run_against, shared};
 
 /// The only DNS record. A verifier that asked for another one would use the network.
 struct Zone(Arc<DomainKey>);
