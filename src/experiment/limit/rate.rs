@@ -16,8 +16,11 @@
 //! - The value is a rate per minute, so that it can be compared with the configured rate. It is as expected only if the
 //!   bracket is narrow.
 
+mod burst;
+
 use std::time::Duration;
 
+use self::burst::{Burst, burst, refused_burst};
 use super::kind::LimitKind;
 use super::prober::{Halt, Probed, Prober, unreadable};
 use super::repeats::{MOST, bound, other_limit};
@@ -29,8 +32,6 @@ use crate::smtp::Step;
 const FIRST_SILENCE: Duration = Duration::from_millis(250);
 /// The longest wait for a recovery. Windows are often one minute.
 const WINDOW: Duration = Duration::from_secs(130);
-/// The longest time of a burst.
-const COUNTING: Duration = Duration::from_secs(20);
 /// The largest number of rounds.
 const ROUNDS: u64 = 8;
 /// The number of rounds after which sessions from before the search no longer count.
@@ -368,38 +369,6 @@ fn recovery(
         }
     }
     Ok(None)
-}
-
-/// A burst: attempts without a pause until one is refused, or the largest number or time is reached.
-struct Burst {
-    start: Duration,
-    served: u64,
-    took: Duration,
-    refused: Option<(Step, ProbeOutcome, Probe)>,
-}
-
-fn burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -> Probed<Burst> {
-    let start = prober.probes.now();
-    let mut served = 0;
-    let refused = loop {
-        if served >= most || prober.probes.now() - start > COUNTING {
-            break None;
-        }
-        match item.one(prober)? {
-            Ok(()) => served += 1,
-            Err(refused) => break Some(refused),
-        }
-    };
-    Ok(Burst { start, served, took: prober.probes.now() - start, refused })
-}
-
-/// Makes a burst and closes the session of its refusal.
-fn refused_burst(prober: &mut Prober<'_>, item: &mut dyn RateProbe, most: u64) -> Probed<Burst> {
-    let mut burst = burst(prober, item, most)?;
-    if let Some((_, _, session)) = burst.refused.take() {
-        prober.probes.close(&[session], CloseMode::Close);
-    }
-    Ok(burst)
 }
 
 /// Returns the unit of the limit without "a minute".
