@@ -201,8 +201,10 @@ impl RunAccount {
                 .map_or(vec![Difference::NoMessage], |sent| integrity::differences_between(&sent, seen)),
         };
         let differences = sent.map(compare).unwrap_or_default();
-        let recipients: Vec<Option<u32>> =
+        let mut recipients: Vec<Option<u32>> =
             recipients.iter().map(|address| self.recipient(seq, address)).collect();
+        // A rewritten address is one of the recipients that are not named.
+        recipients.sort_by_key(Option::is_none);
         let mut state = self.lock();
         if !differences.is_empty() && state.altered.len() < NAMED {
             let what: Vec<String> = differences.iter().map(ToString::to_string).collect();
@@ -216,11 +218,12 @@ impl RunAccount {
     /// Processes a notification about recipients of a message of the run.
     pub fn notified(&self, notification: &Notification, at: Duration) {
         let seq = notification.identity.seq;
-        let ends: Vec<(Option<u32>, &RecipientStatus)> = notification
+        let mut ends: Vec<(Option<u32>, &RecipientStatus)> = notification
             .recipients
             .iter()
             .map(|status| (self.recipient(seq, &status.address), status))
             .collect();
+        ends.sort_by_key(|(recipient, _)| recipient.is_none());
         let mut state = self.lock();
         if ends.is_empty() {
             // A notification that names no recipient is about all recipients of the message.

@@ -12,13 +12,15 @@
 //! - Deliveries of messages that were never sent are kept separately up to a limit, so that a faulty relay cannot fill
 //!   the memory. They count as unexpected. Deliveries beyond the limit count as foreign.
 //! - A recipient that was both delivered and bounced counts as delivered. The bounce is counted separately.
+//! - What came out for an address that the relay rewrote counts for a recipient of which nothing was seen: it is a guess
+//!   which one. If something comes for the guessed recipient by its own address, the guess moves to another one.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::collector::delivery::{
-    DeliveryCounts, DeliverySecond, FinalAnswer, MissingRecipient, Transaction,
+    Answers, DeliveryCounts, DeliverySecond, FinalAnswer, MissingRecipient, Transaction,
 };
 use crate::collector::delivery_times::{PackedTimes, TimesBySecond};
 use crate::collector::flow::Flow;
@@ -99,6 +101,8 @@ struct RecipientState(u8);
 impl RecipientState {
     const DELIVERED: u8 = 4;
     const BOUNCED: u8 = 8;
+    /// What was seen named another address, and this recipient was guessed.
+    const GUESSED: u8 = 16;
 
     fn answer(self) -> Option<FinalAnswer> {
         [FinalAnswer::Accepted, FinalAnswer::InDoubt, FinalAnswer::Refused]
@@ -108,6 +112,11 @@ impl RecipientState {
 
     fn answered(self, answer: FinalAnswer) -> RecipientState {
         RecipientState(self.0 & !3 | answer as u8)
+    }
+
+    /// Returns this answer with the events of another recipient.
+    fn with_events_of(self, other: RecipientState) -> RecipientState {
+        RecipientState(self.0 & 3 | other.0 & !3)
     }
 
     fn has(self, flag: u8) -> bool {
@@ -135,6 +144,18 @@ struct Early {
     duplicates: u64,
     is_altered: bool,
     bounced: Option<Duration>,
+    /// Whether the recipient was guessed.
+    is_guessed: bool,
+}
+
+/// The recipient for which an event counts.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    recipient: u32,
+    /// Whether the event named another address, and this recipient is a guess.
+    is_guessed: bool,
+    /// The recipient that the event named. Its own event was another's, by a wrong guess, and the two are exchanged.
+    named: Option<u32>,
 }
 
 impl Matcher {
@@ -165,6 +186,7 @@ impl Matcher {
         let response = answered.saturating_sub(intended).as_secs_f32();
         let times = MessageTimes { answered: nanos(answered), response };
         self.page(seq).phases[(seq % PAGE) as usize] = phase as u16;
+        self.guess_anew(seq, answers);
         for recipient in 0..self.messages.recipients {
             let state = self.state(seq, recipient);
             let answer = answers.of(recipient);
@@ -197,15 +219,36 @@ impl Matcher {
                     self.deliver(seq, recipient, at, early.is_altered);
                     self.counts(seq).duplicated += early.duplicates;
                 }
+                if early.is_guessed {
+                    self.state(seq, recipient).0 |= RecipientState::GUESSED;
+                }
             }
         }
         self.forget_times(seq);
     }
 
-    /// Processes a copy of a message for a recipient at this time since the run's epoch. An unknown recipient counts as
-    /// the first missing recipient of the message.
+    /// Moves early events from guessed recipients that the relay refused to others of which nothing was seen.
+    fn guess_anew(&mut self, seq: u64, answers: &Answers) {
+        let is_refused = |recipient: u32| answers.of(recipient) == FinalAnswer::Refused;
+        for recipient in 0..self.messages.recipients {
+            if !is_refused(recipient) || !self.is_guessed(seq, recipient) {
+                continue;
+            }
+            let mut others = 0..self.messages.recipients;
+            let Some(other) = others.find(|other| !is_refused(*other) && self.is_free(seq, *other)) else {
+                return;
+            };
+            if let Some(early) = self.early.remove(&(seq, recipient)) {
+                self.early.insert((seq, other), early);
+            }
+        }
+    }
+
+    /// Processes a copy of a message for a recipient at this time since the run's epoch. `None`: the relay rewrote the
+    /// address, and the copy counts for a recipient of the message of which nothing was seen yet.
     pub fn delivered(&mut self, seq: u64, recipient: Option<u32>, at: Duration, is_altered: bool) {
-        let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
+        let Some(place) = self.find(seq, recipient) else { return self.foreign(at) };
+        let recipient = place.recipient;
         self.last_seen = self.last_seen.max(Some(at));
         let state = self.known(seq, recipient);
         if state.answer().is_none() {
@@ -219,19 +262,22 @@ impl Matcher {
         } else {
             self.deliver(seq, recipient, at, is_altered);
         }
+        self.placed(seq, place);
     }
 
-    /// Processes a bounce of a recipient that arrived at this time.
+    /// Processes a bounce of a recipient that arrived at this time; `None` as for a copy.
     pub fn bounced(&mut self, seq: u64, recipient: Option<u32>, at: Duration) {
-        let Some(recipient) = self.find(seq, recipient) else { return self.foreign(at) };
+        let Some(place) = self.find(seq, recipient) else { return self.foreign(at) };
+        let recipient = place.recipient;
         self.last_seen = self.last_seen.max(Some(at));
         if self.known(seq, recipient).answer().is_some() {
-            return self.see(seq, recipient, RecipientState::BOUNCED, at);
+            self.see(seq, recipient, RecipientState::BOUNCED, at);
+        } else if let Some(early) = self.early(seq, recipient) {
+            early.bounced = early.bounced.or(Some(at));
+        } else {
+            return self.foreign(at);
         }
-        match self.early(seq, recipient) {
-            Some(early) => early.bounced = early.bounced.or(Some(at)),
-            None => self.foreign(at),
-        }
+        self.placed(seq, place);
     }
 
     /// Returns the early state of a recipient; `None` if the limit is reached.
@@ -336,14 +382,68 @@ impl Matcher {
         )
     }
 
-    /// Returns the index of the recipient of a delivery; `None` if the message has no such recipient.
-    fn find(&self, seq: u64, recipient: Option<u32>) -> Option<u32> {
+    /// Returns the recipient for which an event counts; `None` if the message has no such recipient.
+    fn find(&self, seq: u64, recipient: Option<u32>) -> Option<Place> {
         let all = 0..self.messages.recipients;
-        let recipient = recipient.unwrap_or_else(|| {
-            let missing = all.clone().find(|recipient| self.known(seq, *recipient).is_missing());
-            missing.unwrap_or_default()
-        });
-        all.contains(&recipient).then_some(recipient)
+        let Some(recipient) = recipient else {
+            let free = all.clone().find(|recipient| self.is_free(seq, *recipient));
+            let recipient = free.or_else(|| all.clone().next())?;
+            return Some(Place { recipient, is_guessed: free.is_some(), named: None });
+        };
+        let is_answered = |recipient: u32| self.known(seq, recipient).answer().is_some();
+        let other = if self.is_guessed(seq, recipient) {
+            all.clone()
+                .find(|other| is_answered(*other) == is_answered(recipient) && self.is_free(seq, *other))
+        } else {
+            None
+        };
+        let (named, recipient) = (other.map(|_| recipient), other.unwrap_or(recipient));
+        all.contains(&recipient).then_some(Place { recipient, is_guessed: false, named })
+    }
+
+    /// Whether nothing was seen of a recipient that the relay has not refused.
+    fn is_free(&self, seq: u64, recipient: u32) -> bool {
+        let state = self.known(seq, recipient);
+        match state.answer() {
+            Some(_) => state.is_missing(),
+            None => self
+                .early
+                .get(&(seq, recipient))
+                .is_none_or(|early| early.delivered.is_none() && early.bounced.is_none()),
+        }
+    }
+
+    /// Whether what was seen of a recipient named another address.
+    fn is_guessed(&self, seq: u64, recipient: u32) -> bool {
+        self.messages.recipients > 1
+            && recipient < self.messages.recipients
+            && (self.known(seq, recipient).has(RecipientState::GUESSED)
+                || self.early.get(&(seq, recipient)).is_some_and(|early| early.is_guessed))
+    }
+
+    /// Notes where an event was counted: as a guess, or in exchange for a wrong guess.
+    fn placed(&mut self, seq: u64, place: Place) {
+        let Place { recipient, is_guessed, named } = place;
+        let is_answered = self.known(seq, recipient).answer().is_some();
+        if is_guessed && is_answered {
+            self.state(seq, recipient).0 |= RecipientState::GUESSED;
+        } else if is_guessed && let Some(early) = self.early.get_mut(&(seq, recipient)) {
+            early.is_guessed = true;
+        }
+        let Some(named) = named else { return };
+        if is_answered {
+            let [one, other] = [recipient, named].map(|recipient| self.known(seq, recipient));
+            for (recipient, before, events) in [(recipient, one, other), (named, other, one)] {
+                let after = before.with_events_of(events);
+                *self.state(seq, recipient) = after;
+                self.count(seq, before, after);
+            }
+        } else {
+            let [one, other] =
+                [recipient, named].map(|recipient| self.early.remove(&(seq, recipient)).unwrap_or_default());
+            self.early.insert((seq, recipient), other);
+            self.early.insert((seq, named), one);
+        }
     }
 
     fn page(&mut self, seq: u64) -> &mut Page {

@@ -109,6 +109,55 @@ fn recipients_beyond_the_last_are_foreign_and_rewritten_ones_are_found() {
     assert_eq!((matcher.queued(), matcher.phase_counts(0).duplicated), (0, 0));
 }
 
+/// What happens to one recipient of a message whose addresses a relay rewrites in part.
+#[derive(Clone, Copy, Debug)]
+struct Rewritten {
+    is_refused: bool,
+    is_rewritten: bool,
+    bounces: bool,
+}
+
+proptest! {
+    #[test]
+    fn recipients_are_counted_once_whichever_of_them_the_relay_rewrites_and_whenever_they_come_out(
+        fates in prop::collection::vec(any::<[bool; 3]>(), 1..6),
+        order in Just((0..6_usize).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let fates: Vec<Rewritten> = fates
+            .into_iter()
+            .map(|[is_refused, is_rewritten, bounces]| Rewritten { is_refused, is_rewritten, bounces })
+            .collect();
+        let form = MessageForm { recipients: fates.len() as u32, is_retried: false, phases: 1 };
+        let mut matcher = Matcher::new(form);
+        let answers: Vec<FinalAnswer> = fates
+            .iter()
+            .map(|fate| if fate.is_refused { FinalAnswer::Refused } else { FinalAnswer::Accepted })
+            .collect();
+        // The number behind the last recipient stands for the end of the transaction.
+        for index in order.into_iter().filter(|index| *index <= fates.len()) {
+            let Some(fate) = fates.get(index) else {
+                matcher.answered(&transaction(1, &answers));
+                continue;
+            };
+            let recipient = (!fate.is_rewritten).then_some(index as u32);
+            match *fate {
+                Rewritten { is_refused: true, .. } => {}
+                Rewritten { bounces: true, .. } => matcher.bounced(1, recipient, ms(20 + index as u64)),
+                Rewritten { .. } => matcher.delivered(1, recipient, ms(20 + index as u64), false),
+            }
+        }
+        let of = |is: &dyn Fn(&Rewritten) -> bool| fates.iter().filter(|fate| !fate.is_refused && is(fate)).count() as u64;
+        let counts = DeliveryCounts {
+            accepted: of(&|_| true),
+            delivered: of(&|fate| !fate.bounces),
+            bounced: of(&|fate| fate.bounces),
+            ..DeliveryCounts::default()
+        };
+        prop_assert_eq!(matcher.phase_counts(0), counts);
+        prop_assert_eq!((matcher.queued(), matcher.foreign_messages()), (0, 0));
+    }
+}
+
 #[test]
 fn a_recipient_that_a_later_attempt_accepts_has_the_times_of_that_one_and_the_others_keep_theirs() {
     let mut matcher = Matcher::new(MessageForm { recipients: 2, is_retried: true, phases: 1 });
