@@ -4,9 +4,12 @@
 //! - Fields that relays may add or remove (trace fields, signatures, X- fields) are left out on both sides. Every other
 //!   field must be there, in order and unchanged except for folding (RFC 5322 2.2.3). An added field is a change.
 //! - Bodies are compared byte for byte. If they differ and a part is quoted-printable or base64, the decoded parts are
-//!   compared instead, because a relay may convert them (RFC 6152 3). If the encoding changed, MIME-Version and
+//!   compared instead, because a relay may convert them (RFC 6152 3), and so is all that is around them: the fields of
+//!   each part, the delimiters, and the text before and after the parts. If the encoding changed, MIME-Version and
 //!   Content-Transfer-Encoding are not compared. Quoted-printable is compared without carriage returns, because the
 //!   library's decoder drops them.
+//! - Decoded parts are compared as bytes. As text, bytes that are not of their character set would all be the same
+//!   replacement character.
 //! - Digests are compared, because a receiver in another process passes on digests only, and a receiver in this process
 //!   must give the same result.
 //! - A rewritten Message-ID is a change, although other fields identify the message: replies to the message can no
@@ -16,7 +19,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::ParseIntError;
 
-use mail_parser::{Encoding, Message, MessageParser, MessagePart, PartType};
+use mail_parser::decoders::base64::base64_decode;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
+use mail_parser::{Encoding, Header, Message, MessageParser, MessagePart, PartType};
 use serde::{Deserialize, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -99,6 +104,8 @@ pub struct Fingerprint {
     encodings: Vec<u8>,
     /// The decoded contents of the parts that are not a multipart, in order.
     parts: Vec<PartPrint>,
+    /// The digest of the rest of the body: what is around those contents.
+    frame: ContentDigest,
 }
 
 /// The decoded content of a part.
@@ -119,7 +126,8 @@ impl Fingerprint {
             fields: fields(&message),
             body: ContentDigest::of(body(&message)),
             encodings: encodings(&message),
-            parts: message.parts.iter().filter(is_leaf).map(PartPrint::of).collect(),
+            parts: message.parts.iter().filter(is_leaf).map(|part| PartPrint::of(&message, part)).collect(),
+            frame: ContentDigest::of(&frame(&message)),
         })
     }
 
@@ -138,19 +146,27 @@ impl Fingerprint {
         self.encodings.iter().any(|encoding| *encoding != 0)
     }
 
-    /// Whether all decoded parts are the same, in order.
+    /// Whether all decoded parts are the same, in order, and what is around them.
     fn has_same_parts(&self, other: &Fingerprint) -> bool {
         let is_same = |(one, other): (&PartPrint, &PartPrint)| match one.quoted || other.quoted {
             true => one.letters == other.letters,
             false => one.all == other.all,
         };
-        self.parts.len() == other.parts.len() && self.parts.iter().zip(&other.parts).all(is_same)
+        self.frame == other.frame
+            && self.parts.len() == other.parts.len()
+            && self.parts.iter().zip(&other.parts).all(is_same)
     }
 }
 
 impl PartPrint {
-    fn of(part: &MessagePart<'_>) -> PartPrint {
-        let content = part.contents();
+    fn of(message: &Message<'_>, part: &MessagePart<'_>) -> PartPrint {
+        let raw = between(message, part.offset_body, part.offset_end);
+        let decoded = match part.encoding {
+            Encoding::None => None,
+            Encoding::QuotedPrintable => quoted_printable_decode(raw),
+            Encoding::Base64 => base64_decode(raw),
+        };
+        let content = decoded.as_deref().unwrap_or(raw);
         let letters: Vec<u8> = content.iter().copied().filter(|byte| *byte != b'\r').collect();
         PartPrint {
             all: ContentDigest::of(content),
@@ -203,13 +219,49 @@ fn is_trace(header: &[u8]) -> bool {
 
 /// Returns the fields that a relay must keep, in order.
 fn fields(message: &Message<'_>) -> Vec<(String, ContentDigest)> {
-    let raw = &message.raw_message;
-    let read = |header: &mail_parser::Header<'_>| {
+    let read = |header: &Header<'_>| {
         let name = header.name.as_str().to_ascii_lowercase();
-        let value = || unfolded(&raw[header.offset_start as usize..header.offset_end as usize]);
-        (!is_a_relays(&name)).then(|| (name, ContentDigest::of(&value())))
+        (!is_a_relays(&name)).then(|| (name, ContentDigest::of(&value(message, header))))
     };
     message.headers().iter().filter_map(read).collect()
+}
+
+/// Returns the unfolded value of a field.
+fn value(message: &Message<'_>, header: &Header<'_>) -> Vec<u8> {
+    unfolded(between(message, header.offset_start, header.offset_end))
+}
+
+/// Returns the bytes of the message between two places; none if the message has no such places.
+fn between<'a>(message: &'a Message<'_>, from: u32, to: u32) -> &'a [u8] {
+    message.raw_message.get(from as usize..to as usize).unwrap_or_default()
+}
+
+/// Returns what is around the contents of the parts: the fields of each part but the one that a conversion changes, and
+/// every other line of the body that is not empty.
+fn frame(message: &Message<'_>) -> Vec<u8> {
+    let (mut frame, mut at) = (Vec::new(), message.root_part().offset_body);
+    let mut line = |bytes: &[u8]| {
+        frame.extend_from_slice(bytes);
+        frame.push(b'\n');
+    };
+    let of_multipart = |bytes: &[u8], line: &mut dyn FnMut(&[u8])| {
+        let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+        lines.filter(|bytes| !bytes.is_empty()).for_each(line);
+    };
+    for part in &message.parts {
+        of_multipart(between(message, at, part.offset_header), &mut line);
+        for header in part.headers.iter().filter(|_| part.offset_header >= at) {
+            let name = header.name.as_str().to_ascii_lowercase();
+            if name != "content-transfer-encoding" {
+                line(name.as_bytes());
+                line(&value(message, header));
+            }
+        }
+        at = if is_leaf(&part) { part.offset_end } else { part.offset_body }.max(at);
+    }
+    let end = u32::try_from(message.raw_message.len()).unwrap_or(u32::MAX);
+    of_multipart(between(message, at, end), &mut line);
+    frame
 }
 
 /// Whether a relay may add, change or remove the field of this name (in lower case).
@@ -374,5 +426,66 @@ mod tests {
             &["the body is changed"],
         );
         assert_differs(&converted("base64", "R3LDvMOfZQouZG90Cg==\r\n"), &["the body is changed"]);
+    }
+
+    /// A text in bytes of 8 bits that name no character set, an attachment in base64, and a message that was forwarded.
+    fn with_parts() -> String {
+        format!(
+            "{HEADER}MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\npreamble\r\n--b\r\n\
+             Content-Type: text/plain\r\nContent-Transfer-Encoding: 8bit\r\n\r\ncaf?\r\n\r\n--b\r\n\
+             Content-Type: application/pdf; name=\"a.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\
+             Content-Disposition: attachment;\r\n filename=\"a.pdf\"\r\n\r\nR3LDvMOfZQ0K\r\n--b\r\n\
+             Content-Type: message/rfc822\r\n\r\nSubject: forwarded\r\n\r\ntext\r\n--b--\r\n"
+        )
+    }
+
+    fn bytes(text: &str) -> Vec<u8> {
+        text.bytes().map(|byte| if byte == b'?' { 0xe9 } else { byte }).collect()
+    }
+
+    #[test]
+    fn a_conversion_of_one_part_is_no_change_and_everything_around_the_parts_counts() {
+        let sent = bytes(&with_parts());
+        let received = |from: &str, to: &str| {
+            assert!(with_parts().contains(from), "{from}");
+            format!("Received: from x\r\n{}", with_parts().replace(from, to))
+        };
+        let wrapped = received("R3LDvMOfZQ0K", "R3LD\r\nvMOfZQ0K");
+        assert_eq!(differences(&sent, &bytes(&wrapped)), []);
+        let quoted = received("8bit\r\n\r\ncaf?\r\n", "quoted-printable\r\n\r\ncaf=E9\r\n");
+        assert_eq!(differences(&sent, &bytes(&quoted)), []);
+        let folded = received("attachment;\r\n filename", "attachment; filename");
+        assert_eq!(differences(&sent, &bytes(&folded)), []);
+        for (from, to) in [
+            ("--b--\r\n", "--b--\r\nThis mail was checked.\r\n"),
+            ("preamble\r\n", ""),
+            ("filename=\"a.pdf\"", "filename=\"a.pdf.txt\""),
+            ("Content-Type: application/pdf", "Content-Type: application/octet-stream"),
+            ("Content-Disposition: attachment;\r\n filename=\"a.pdf\"\r\n", ""),
+            ("Subject: forwarded", "Subject: forwarded again"),
+            ("R3LDvMOfZQ0K", "R3LDvMOfZQ0L"),
+        ] {
+            let changed = bytes(&received(from, to));
+            assert_eq!(differences(&sent, &changed), [Difference::Body], "{to}");
+        }
+        // What is no character in the sender's set must not become another one.
+        for other in ["\u{fffd}", "\u{e9}"] {
+            let replaced = with_parts().replace('?', other);
+            assert_eq!(differences(&sent, replaced.as_bytes()), [Difference::Body], "{other}");
+        }
+        let lost = received("8bit\r\n\r\ncaf?\r\n", "quoted-printable\r\n\r\ncaf=EF=BF=BD\r\n");
+        assert_eq!(differences(&sent, &bytes(&lost)), [Difference::Body]);
+    }
+
+    /// The decoder of the library keeps every byte before a soft line break at the end of a part.
+    #[test]
+    fn a_part_that_ends_in_a_soft_line_break_is_whole() {
+        let part = |end: &str| {
+            format!(
+                "{HEADER}Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+                 Content-Transfer-Encoding: quoted-printable\r\n\r\n{end}=\r\n--b--\r\n"
+            )
+        };
+        assert_eq!(differences(part("abc").as_bytes(), part("abd").as_bytes()), [Difference::Body]);
     }
 }

@@ -3,8 +3,10 @@
 //! # Decisions
 //! - `X-Smtpress-Run` and `X-Smtpress-Seq` are read first, then the Message-ID: some relays strip X- fields, others
 //!   rewrite the Message-ID.
+//! - The uppermost field of each name counts. A message file may be one that an earlier run had sent, and its own fields
+//!   follow those of this run.
 
-use mail_parser::{Message, MessageParser};
+use mail_parser::{Header, Message, MessageParser};
 use serde::{Deserialize, Serialize};
 
 /// The domain of every Message-ID that the generator writes.
@@ -22,7 +24,12 @@ pub struct Identity {
 impl Identity {
     /// Returns the identity in the header of a message; `None` if the header has none.
     pub fn of(message: &Message<'_>) -> Option<Identity> {
-        let field = |name: &str| message.header_raw(name.to_owned()).map(str::trim);
+        let field = |name: &str| {
+            let is_it = |header: &&Header<'_>| header.name.as_str().eq_ignore_ascii_case(name);
+            let Header { offset_start, offset_end, .. } = *message.headers().iter().find(is_it)?;
+            let raw = message.raw_message.get(offset_start as usize..offset_end as usize)?;
+            str::from_utf8(raw).ok().map(str::trim)
+        };
         let fields = || {
             let seq = field("X-Smtpress-Seq")?.parse().ok()?;
             Some(Identity { run: field("X-Smtpress-Run")?.to_owned(), seq })
@@ -69,6 +76,8 @@ mod tests {
         assert_eq!(identity("Message-ID: <r.1.7@smtpress.invalid>"), Some(("r.1".into(), 7)));
         assert_eq!(identity("message-id:\r\n <r.1.7@smtpress.invalid>"), Some(("r.1".into(), 7)));
         assert_eq!(identity("Message-ID: <r.1.7@other.invalid>"), None);
+        let again = "X-Smtpress-Run: r-1\r\nX-Smtpress-Seq: 42\r\nx-smtpress-run: r-0\r\nx-smtpress-seq: 5";
+        assert_eq!(identity(again), Some(("r-1".into(), 42)), "a file that an earlier run had sent");
         assert_eq!(identity("X-Smtpress-Run: r-1"), None, "a run alone is no identity");
         assert_eq!(identity("X-Smtpress-Run: r-1\r\nX-Smtpress-Seq: many"), None);
         assert_eq!(identity("From: a@b.example"), None);

@@ -8,7 +8,7 @@ use crate::delivery::next_hop::HopHealth;
 use crate::delivery::notification::Notification;
 
 /// The version of the log's format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,6 +28,9 @@ const STALE: Duration = Duration::from_secs(5);
 /// The health of a receiver is judged until this long after the last message of the run.
 const AFTER: Duration = Duration::from_millis(1500);
 
+/// A message whose time is so long after the last mark, or after the start of the run, has a wrong time.
+const LATEST: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(31 * 24 * 3600)];
+
 /// The delivery logs of one run or of several, one after the other.
 #[derive(Debug)]
 pub struct DeliveryLogs {
@@ -327,7 +330,9 @@ impl JoinedLog {
                 if copy.run != run.account.id() {
                     return self.foreign(copy.at, Some(copy.run), run);
                 }
-                self.own(copy.at);
+                if !self.own(copy.at) {
+                    return;
+                }
                 let at = self.time(copy.at, run);
                 match &copy.content {
                     Some(content) => {
@@ -341,7 +346,9 @@ impl JoinedLog {
                 if about.identity.run != run.account.id() {
                     return self.foreign(at, Some(about.identity.run), run);
                 }
-                self.own(at);
+                if !self.own(at) {
+                    return;
+                }
                 run.account.notified(&about, self.time(at, run));
             }
             LogEntry::Foreign { at } => {
@@ -352,9 +359,21 @@ impl JoinedLog {
         }
     }
 
-    fn own(&mut self, at: ClockReading) {
+    /// Notes a message of the run. Returns false for a time that cannot be right: the log is not read further.
+    fn own(&mut self, at: ClockReading) -> bool {
+        let since_mark = at.mono.saturating_sub(self.covered.at.mono);
+        let since_epoch = self.clocks.since_epoch(at).and_then(|nanos| u64::try_from(nanos).ok());
+        let late = [since_mark, Duration::from_nanos(since_epoch.unwrap_or(0))];
+        if late.iter().zip(LATEST).any(|(late, most)| *late > most) {
+            let (name, line) = (self.reader.path().display(), self.reader.lines());
+            self.fault = Some(format!(
+                "line {line} of the delivery log {name}: a message came out at a time that cannot be right"
+            ));
+            return false;
+        }
         self.own += 1;
         self.last_own = Some(at);
+        true
     }
 
     /// Returns the time of a line since the run's epoch; if the clocks are not related, the time at which the line is

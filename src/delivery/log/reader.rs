@@ -82,6 +82,11 @@ impl LogReader {
         &self.path
     }
 
+    /// Returns the number of lines that were returned, the first one included.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
     /// Returns the first line of the log.
     pub fn header(&self) -> &LogHeader {
         &self.header

@@ -182,6 +182,10 @@ fn a_log_that_ends_too_early_or_cannot_be_read_is_incomplete() {
     assert!(why(&with(LogEntry::End(mark(900))), "", 3).contains("was stopped 0.2 s before the end"));
     let broken = why(&with(LogEntry::Mark(mark(5_000))), "{\"delivered\":{}}\n", 2);
     assert!(broken.contains("line 5 of the delivery log"), "{broken}");
+    // A time in 285 years would be a queue of as many tenths of a second.
+    let late = copy(&plan, 1, 9_000_000_000_000, |content| content);
+    let why = why(&[all[0].clone(), late, LogEntry::End(mark(5_000))], "", 2);
+    assert!(why.contains("line 3 of the delivery log") && why.contains("cannot be right"), "{why}");
 }
 
 #[test]
@@ -305,7 +309,7 @@ fn what_is_no_log_is_refused() {
     for text in ["", "{}", "{}\n", "hello\n", "{\"smtpress_delivery_log\":1}\n"] {
         assert!(open(text).contains("is no delivery log"), "{text:?}");
     }
-    assert!(open("{\"smtpress_delivery_log\":2}\n").contains("it is of version 2"));
+    assert!(open("{\"smtpress_delivery_log\":3}\n").contains("it is of version 3"));
     assert!(LogReader::open(Path::new("/dev/null")).unwrap_err().to_string().contains("it is no file"));
     assert!(matches!(LogReader::open(&folder.path().join("none")), Err(LogError::Read { .. })));
 }
