@@ -9,11 +9,16 @@
 //! - The message is identified by its returned header, else by the envelope id (RFC 3461 4.4), which holds the run id
 //!   and the number, else by a Message-ID that the text quotes.
 
+use std::collections::HashMap;
+
 use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
 use serde::{Deserialize, Serialize};
 
 use super::received::{self, Identity};
 use crate::smtp::Enhanced;
+
+/// The largest number of groups of fields that are read. A message of a run has fewer recipients.
+const MOST_GROUPS: usize = 10_000;
 
 /// The action of a relay for a recipient (RFC 3464 2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +73,7 @@ impl Notification {
         let identity = returned(message).or_else(of_envelope).or_else(|| quoted(message))?;
         let mut recipients: Vec<RecipientStatus> =
             groups.iter().filter_map(|group| recipient(group)).collect();
-        recipients.iter_mut().for_each(|recipient| complete(recipient, message));
+        complete(&mut recipients, message);
         if recipients.is_empty() {
             recipients = failed.into_iter().flat_map(|list| list.split(',')).map(failed_one).collect();
         }
@@ -107,13 +112,15 @@ fn quoted(message: &Message<'_>) -> Option<Identity> {
     message.parts.iter().find_map(|part| Identity::find(part.contents()))
 }
 
-/// Returns the groups of fields of a delivery status: of the message first, then of each recipient (RFC 3464 2.1).
+/// Returns the groups of fields of a delivery status: of the message first, then of each recipient (RFC 3464 2.1). At most
+/// [`MOST_GROUPS`] are read.
 fn groups(status: &[u8]) -> Vec<Message<'_>> {
     let mut groups = Vec::new();
     let mut rest = status.trim_ascii_start();
-    while !rest.is_empty() {
-        let length = memchr::memmem::find(rest, b"\n\r\n").or_else(|| memchr::memmem::find(rest, b"\n\n"));
-        let (group, after) = rest.split_at(length.map_or(rest.len(), |at| at + 1));
+    while !rest.is_empty() && groups.len() < MOST_GROUPS {
+        let ends = memchr::memchr_iter(b'\n', rest).map(|at| at + 1);
+        let empty = |at: &usize| rest[*at..].starts_with(b"\n") || rest[*at..].starts_with(b"\r\n");
+        let (group, after) = rest.split_at(ends.into_iter().find(empty).unwrap_or(rest.len()));
         groups.extend(mail_parser::MessageParser::new().default_header_raw().parse(group));
         rest = after.trim_ascii_start();
     }
@@ -157,26 +164,34 @@ fn recipient(group: &Message<'_>) -> Option<RecipientStatus> {
     })
 }
 
-/// Reads the reply for a recipient from the human-readable text, such as `<user@host>: 550 5.1.1 ...`, if the status
+/// Reads the replies for recipients from the human-readable text, such as `<user@host>: 550 5.1.1 ...`, where the status
 /// part has none.
-fn complete(recipient: &mut RecipientStatus, message: &Message<'_>) {
-    if !recipient.diagnostic.is_empty() || recipient.action != DeliveryAction::Failed {
+fn complete(recipients: &mut [RecipientStatus], message: &Message<'_>) {
+    let is_bare = |recipient: &RecipientStatus| {
+        recipient.diagnostic.is_empty() && recipient.action == DeliveryAction::Failed
+    };
+    if !recipients.iter().any(is_bare) {
         return;
     }
     let texts = message.parts.iter().filter(|part| matches!(part.body, PartType::Text(_)));
-    let reply = texts.flat_map(|part| part.text_contents().unwrap_or_default().lines()).find_map(|line| {
-        let (before, reply) = line.split_once(": ")?;
-        let address = before.trim().trim_matches(['<', '>']);
-        let is_reply = reply.len() > 3 && reply.bytes().take(3).all(|byte| byte.is_ascii_digit());
-        (address.eq_ignore_ascii_case(&recipient.address) && is_reply).then(|| reply.trim().to_owned())
-    });
-    let Some(reply) = reply else { return };
-    let enhanced = reply.split_whitespace().nth(1).filter(|code| Enhanced::parse(code).is_some());
-    if let Some(code) = enhanced.filter(|_| recipient.status.ends_with(".0.0") || recipient.status.is_empty())
-    {
-        code.clone_into(&mut recipient.status);
+    let mut replies: HashMap<String, &str> = HashMap::new();
+    for line in texts.flat_map(|part| part.text_contents().unwrap_or_default().lines()) {
+        let Some((before, reply)) = line.split_once(": ") else { continue };
+        if reply.len() > 3 && reply.bytes().take(3).all(|byte| byte.is_ascii_digit()) {
+            let address = before.trim().trim_matches(['<', '>']).to_ascii_lowercase();
+            replies.entry(address).or_insert(reply.trim());
+        }
     }
-    recipient.diagnostic = reply;
+    for recipient in recipients.iter_mut().filter(|recipient| is_bare(recipient)) {
+        let Some(reply) = replies.get(&recipient.address.to_ascii_lowercase()) else { continue };
+        let enhanced = reply.split_whitespace().nth(1).filter(|code| Enhanced::parse(code).is_some());
+        if let Some(code) =
+            enhanced.filter(|_| recipient.status.ends_with(".0.0") || recipient.status.is_empty())
+        {
+            code.clone_into(&mut recipient.status);
+        }
+        (*reply).clone_into(&mut recipient.diagnostic);
+    }
 }
 
 fn failed_one(address: &str) -> RecipientStatus {
@@ -220,6 +235,15 @@ mod tests {
 
     fn read(content: &str) -> Option<Notification> {
         Notification::read(&received::parse(content.replace('\n', "\r\n").as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn any_number_of_groups_is_read_in_time_and_each_ends_at_its_empty_line() {
+        let many = "a\n\n".repeat(200_000);
+        assert!(groups(many.as_bytes()).len() <= MOST_GROUPS);
+        let mixed = groups(b"Reporting-MTA: dns; a\n\nAction: failed\r\n\r\nAction: delayed\n");
+        let actions: Vec<_> = mixed.iter().map(|group| field(group, "Action")).collect();
+        assert_eq!(actions, [None, Some("failed".into()), Some("delayed".into())]);
     }
 
     const POSTFIX: &str = "Return-Path: <>
