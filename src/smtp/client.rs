@@ -103,6 +103,8 @@ pub struct Client<C> {
     backlog: bool,
     /// Whether part of a reply was there before the outstanding command was written.
     early: bool,
+    /// Whether part of the next reply was there before the end of the content that it would answer.
+    began_early: bool,
     /// A message whose last reply was read and that is not reported yet.
     held: Option<UnprovenMessage>,
     wordings: ReplyWordings,
@@ -133,6 +135,7 @@ impl<C: Content> Client<C> {
             written: false,
             backlog: false,
             early: false,
+            began_early: false,
             held: None,
             wordings: ReplyWordings::default(),
             asked: MissingReplyCheck::No,
@@ -483,7 +486,8 @@ impl<C: Content> Client<C> {
         failure: Option<Box<Failure>>,
     ) {
         let Some(exchange) = &self.transactions.current else { return };
-        let early = exchange.is_early();
+        let early = exchange.is_early() || self.began_early;
+        self.began_early = false;
         let ahead = exchange.is_chunked() && !self.transactions.is_single();
         // No listener accepts a message that it refused before.
         let revived = failure.is_none() && exchange.is_consequence() && exchange.is_chunk_awaited();

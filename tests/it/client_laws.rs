@@ -144,6 +144,32 @@ fn what_comes_with_354_accepts_nothing() {
     }
 }
 
+/// A 250 of which a part was read before the kernel took the dot does not accept the content either, whenever the rest comes.
+#[test]
+fn what_begins_before_the_dot_accepts_nothing() {
+    for (early, rest) in [("250 2.0.0 que", "ued\r\n"), ("250-queued\r\n", "250 ok\r\n"), ("2", "50 ok\r\n")]
+    {
+        for pieces in [1, 3] {
+            let mails = VecDeque::from([Mail { number: 1, recipients: 1, pieces, lost_from: None }]);
+            let owner = Owner { mails, ..Owner::default() };
+            let mut wire = Wire::new(script(Hello::Ehlo, Pipelining::Off, Quit::Clean), owner);
+            for reply in ["220 mx\r\n", "250 mx\r\n", "250 ok\r\n", "250 ok\r\n"] {
+                wire.receive(reply.as_bytes());
+            }
+            wire.holds = true;
+            wire.receive(b"354 go\r\n");
+            wire.receive(early.as_bytes());
+            wire.holds = false;
+            wire.written();
+            wire.settle();
+            wire.receive(rest.as_bytes());
+            let accepted =
+                wire.events.iter().any(|event| matches!(event, Event::Transaction { accepted: true, .. }));
+            assert!(!accepted && wire.closed.is_some(), "{early:?}, {pieces}: {:?}", wire.events);
+        }
+    }
+}
+
 fn play(
     hello: Hello,
     pipelining: Pipelining,

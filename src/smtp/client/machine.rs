@@ -45,6 +45,7 @@ impl<C: Content> Machine for Client<C> {
             }
         }
         self.scanner = scanner;
+        self.began_early |= self.scanner.is_partial() && self.transactions.is_early();
         // Bytes after the end of the session are dropped.
         if self.is_over() { bytes.len() } else { bytes.len() - input.len() }
     }

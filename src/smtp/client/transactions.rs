@@ -140,6 +140,11 @@ impl<C: Content> Transactions<C> {
         self.current.as_ref().and_then(ClientTransaction::replies_due)
     }
 
+    /// Whether a reply that is read now would answer content whose end the listener cannot have read.
+    pub(super) fn is_early(&self) -> bool {
+        self.current.as_ref().is_some_and(ClientTransaction::is_early)
+    }
+
     /// Whether no second transaction has started.
     pub(super) fn is_single(&self) -> bool {
         self.next.is_none()
