@@ -76,7 +76,7 @@ impl LimitSearch {
             }
         };
         let setting = LimitSetting {
-            mail: plan.mail.clone(),
+            mail: plan.mail.clone().sized(),
             seed: plan.seed,
             run_id: plan.run_id.clone(),
             date: prepared.date(),

@@ -106,6 +106,16 @@ pub struct Mailboxes {
     pub order: Order,
 }
 
+impl Mailboxes {
+    /// Returns the number of mailboxes of a list; `None` for a pattern.
+    pub fn listed(&self) -> Option<u64> {
+        match &self.source {
+            Source::Pattern(_) => None,
+            Source::List(list) => Some(list.len() as u64),
+        }
+    }
+}
+
 impl From<&str> for Mailboxes {
     fn from(pattern: &str) -> Self {
         pattern.to_owned().into()
@@ -171,6 +181,19 @@ pub struct Spec {
     /// The rules for patterns of addresses; lists were read with rules of their own. If the rules allow UTF-8, the
     /// subject and the header fields may have it too (RFC 6532).
     pub rules: Rules,
+}
+
+impl Spec {
+    /// Returns the messages with a body that has any size: words follow the text, and stand in the place of files and
+    /// attachments.
+    #[must_use]
+    pub fn sized(self) -> Spec {
+        let body = match self.body {
+            Body::Text { text, .. } => Body::Text { text, filled: true },
+            Body::Words | Body::Attached { .. } | Body::Files { .. } => Body::Words,
+        };
+        Spec { body, ..self }
+    }
 }
 
 impl Default for Spec {

@@ -183,14 +183,15 @@ pub(super) fn smuggled(prober: &mut Prober<'_>, end: &[u8], result: &mut LimitRe
     let second = asked.and_then(|at| replies.get(at + 1)).is_some_and(|code| code / 100 == 2);
     let closed = Some(matches!(last.event, ProbeEvent::Closed(_)));
     match outcome.code() / 100 {
-        2 if second => {
+        // Whatever the listener answered to the first one.
+        _ if second => {
             prober.shown_with(result, Step::Body, &outcome.event, closed);
             result.not_reached(1);
             result.verdict = LimitVerdict::Unsafe;
             result
                 .remark("accepted as a second message: mail can be smuggled in (CVE-2023-51764 and similar)");
         }
-        2 if asked.is_some() => {
+        2 | 4 | 5 if asked.is_some() => {
             prober.shown_with(result, Step::Body, &outcome.event, closed);
             result.remark(
                 "what follows it was read as commands, but the second message was not accepted: not proved",

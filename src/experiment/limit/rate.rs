@@ -102,6 +102,11 @@ fn whole_seconds(result: &mut LimitResult, served: u64, recovery: &Recovery) {
     }
 }
 
+/// The pauses before the bursts that confirm a window, as parts of it. They meet a window of each full minute at other times.
+const UNEVEN: [f64; 3] = [1.37, 1.71, 1.13];
+/// The part of a known window after which nothing is served yet.
+const BEFORE: f64 = 0.75;
+
 /// The time from the start of a burst until one more is served: longer than `least`, and at most `most`.
 #[derive(Clone, Copy, Debug)]
 struct Recovery {
@@ -145,6 +150,11 @@ fn find(
         let seconds = first.took.as_secs_f64();
         result.remark(format!("{} {} in {seconds:.1} s reached no rate limit", first.served, unit(kind)));
         result.judge(0);
+        if result.verdict == LimitVerdict::NotEnforced {
+            // A listener may allow 100 an hour at once, which is two a minute.
+            result.verdict = LimitVerdict::NotReached;
+            result.remark("a larger burst or a window of more than a minute would allow them: not proved");
+        }
         return Ok(());
     };
     unreadable(&outcome)?;
@@ -173,6 +183,17 @@ fn find(
     let is_window = again.is_whole(served);
     if is_window && whole.took > recovery.most / 3 {
         too_slow(result, kind, &whole, recovery);
+    } else if is_window && !begins_with_burst(prober, item, served, recovery, most)? {
+        result.between(
+            0,
+            per_minute(served, recovery.least),
+            "the window does not begin with the first of a burst",
+        );
+        result.verdict = LimitVerdict::Unstable;
+        result.remark(format!(
+            "{served} {} are served in a window, and it may be one of each full minute",
+            unit(kind)
+        ));
     } else if is_window {
         window(result, kind, served, &recovery);
         narrow(result, recovery.is_narrow());
@@ -293,6 +314,42 @@ fn after_recovery(
     Ok(AfterRecovery { first, later })
 }
 
+/// Whether a window begins with the first attempt of a burst, at any time: shortly before its end nothing is served, and
+/// after it something is. A window of each full minute or hour ends at its own time.
+fn begins_with_burst(
+    prober: &mut Prober<'_>,
+    item: &mut dyn RateProbe,
+    served: u64,
+    window: Recovery,
+    most: u64,
+) -> Probed<bool> {
+    // Where refused attempts count as well, the attempts of this check are not to fill the window. A short one may be counted in
+    // whole seconds.
+    if served < 4 || window.least < WHOLE * 5 {
+        return Ok(true);
+    }
+    for part in UNEVEN {
+        prober.probes.pause(window.most.mul_f64(part) + MARGIN);
+        let burst = refused_burst(prober, item, most)?;
+        let ends = [window.least.mul_f64(BEFORE), window.most.mul_f64(1.02) + WHOLE + burst.took];
+        for (at, is_after) in ends.into_iter().zip([false, true]) {
+            prober.probes.pause((burst.start + at).saturating_sub(prober.probes.now()));
+            let is_served = match item.one(prober)? {
+                Ok(()) => true,
+                Err((_, outcome, session)) => {
+                    prober.probes.close(&[session], CloseMode::Close);
+                    unreadable(&outcome)?;
+                    false
+                }
+            };
+            if is_served != is_after {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// Reports a burst that takes too long: the refill of a bucket during the burst cannot be distinguished from its content
 /// at the start.
 fn too_slow(result: &mut LimitResult, kind: LimitKind, whole: &Burst, recovery: Recovery) {
@@ -322,16 +379,20 @@ fn narrow(result: &mut LimitResult, is_narrow: bool) {
     }
 }
 
-/// Returns the times of the attempts after a burst, since its start. Near the end of a known window there are a few
-/// attempts: at least two, and at most as many as the window serves, because refused attempts may count, too. Otherwise
-/// each silence is twice as long as the previous one.
+/// Returns the times of the attempts after a burst, since its start. For a known window the first attempt is clearly before
+/// its end: if it is served, the window does not begin with the burst, as one of each full minute. Near the end there are a
+/// few attempts. All of them are at least two, and at most as many as the window serves, because refused attempts may count,
+/// too. Otherwise each silence is twice as long as the previous one.
 fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
     let mut at = Vec::new();
     let mut next = burst.took + FIRST_SILENCE;
     if let Some(known) = known {
         let count = u32::try_from(burst.served.saturating_sub(1).clamp(1, QUESTIONS)).unwrap_or(1);
         let step = (known.most - known.least) / (count + 1);
-        at.extend((1..=count + 1).map(|n| known.least + step * n));
+        at.extend(
+            Some(known.least.mul_f64(BEFORE)).filter(|at| *at > burst.took && known.least >= WHOLE * 5),
+        );
+        at.extend((1..=count).map(|n| known.least + step * n));
         next = known.most + known.most / 8;
     }
     let mut silence = FIRST_SILENCE.max(next / 4);

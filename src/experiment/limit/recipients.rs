@@ -12,7 +12,11 @@ use crate::smtp::Step;
 
 /// Measures the limit on the recipients of a message.
 pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> Probed<()> {
-    let most = bound(result.expected, prober.setting.bounds.messages, MOST);
+    let mut most = bound(result.expected, prober.setting.bounds.messages, MOST);
+    if let Some(listed) = prober.setting.mail.to.listed().filter(|listed| *listed < most) {
+        most = listed;
+        result.remark(format!("`to_file` has only {listed} recipients"));
+    }
     repeat(prober, kind, result, |prober, result, first| {
         let (session, served, refused) = envelope(prober, most)?;
         let Some(outcome) = refused else {

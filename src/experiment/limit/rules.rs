@@ -120,14 +120,14 @@ fn begin(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> Probed<()>
     if outcome.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
 }
 
-/// Rejects an outcome that does not answer the command: what is no reply or answers nothing, and a 421. RFC 5321 3.8 allows
-/// a 421 at any time, so it counts only if it is expected.
+/// Rejects an outcome that does not answer the command: what is no reply or answers nothing, silence, which may be a slow
+/// reply, and a 421. RFC 5321 3.8 allows a 421 at any time, so it counts only if it is expected.
 ///
 /// # Errors
 /// The outcome shows nothing about the rule.
 fn answered(step: Step, outcome: &ProbeOutcome, expected: Option<u64>) -> Probed<()> {
     match &outcome.event {
-        ProbeEvent::Failed(..) => unreadable(outcome),
+        ProbeEvent::Failed(..) | ProbeEvent::Silence => unreadable(outcome),
         ProbeEvent::Reply(reply) if reply.code == 421 && expected != Some(421) => {
             Err(Halt::Failed(step, Box::new(outcome.clone())))
         }

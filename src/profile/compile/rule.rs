@@ -281,7 +281,13 @@ fn limit(kind: LimitKind, value: &Plain) -> Result<u64, UnitError> {
         LimitMeasure::Time => {
             read::<Time>(value).map(|Time(time)| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
         }
-        LimitMeasure::Rate => read::<Rate>(value).map(|rate| (rate.hertz() * 60.0).round() as u64),
+        LimitMeasure::Rate => match read::<Rate>(value)?.hertz() * 60.0 {
+            rate if rate < 1.0 => Err(UnitError::new(
+                format!("`{}` is a number in a minute, and this is less than one", kind.name()),
+                "write at least \"1/min\"",
+            )),
+            rate => Ok(rate.round() as u64),
+        },
         LimitMeasure::Count | LimitMeasure::Rule => most(read::<Count>(value)?.0, MOST_LIMIT, "1000000"),
     }
 }

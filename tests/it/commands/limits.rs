@@ -108,3 +108,35 @@ fn what_was_found_before_a_search_was_killed_is_kept() {
     assert_eq!(said.code, Some(105), "{said:?}");
     assert!(said.out.contains("too-many-recipients"), "{said:?}");
 }
+
+/// Messages of a profile that have one size, and recipients that are few.
+#[test]
+fn the_messages_of_a_search_have_the_sizes_and_recipients_that_it_needs() {
+    let stage = Stage::new();
+    stage.put("users.txt", "a@recipient.example\nb@recipient.example\nc@recipient.example\n");
+    stage.put("one.eml", "Subject: one\r\n\r\nbody\r\n");
+    for (message, limits) in [
+        ("text = \"hello\"", "\"message-size-exceeded.content\" = \"100kB\""),
+        ("attachments = [\"10kB\"]", "\"message-size-exceeded.content\" = \"100kB\""),
+        ("files = \"one.eml\"", "\"message-size-exceeded.content\" = \"100kB\""),
+        ("to_file = \"users.txt\"", "\"too-many-messages-per-session\" = 5"),
+    ] {
+        let listener = "[listener]\nmax_message_size = \"100kB\"\nmax_messages_per_session = 5";
+        let profile = format!(
+            "schema = 1\nname = \"few\"\n[target]\naddress = \"embedded\"\n{listener}\n[message]\n{message}\n[limits]\n{limits}\n"
+        );
+        stage.put("p.toml", profile);
+        let said = stage.run(&["limit", "p.toml", "--progress", "none"]);
+        assert_eq!(said.code, Some(0), "{message}: {said:?}");
+        assert!(said.out.contains("as expected"), "{message}: {said:?}");
+    }
+    let said =
+        stage.run(&["limit", "p.toml", "--find", "too-many-recipients", "-o", "few", "--progress", "none"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let found = &stage.json("few/result.json")["limits"][0];
+    assert_eq!(
+        (found["verdict"].as_str(), found["at_least"].as_u64()),
+        (Some("not-reached"), Some(3)),
+        "{found}"
+    );
+}

@@ -294,6 +294,9 @@ fn smuggling_is_distinguished_from_its_refusal() {
     assert_eq!(verdicts(Limits::default()).collect::<Vec<_>>(), [LimitVerdict::Found; 7]);
     let strict = Limits { reject_bare_cr_lf: true, ..Limits::default() };
     assert_eq!(verdicts(strict).collect::<Vec<_>>(), [LimitVerdict::Found; 7]);
+    // The first message is refused for its line ends, and the second one is accepted all the same.
+    let both = Limits { end_of_data: EndOfData::Lenient, reject_bare_cr_lf: true, ..Limits::default() };
+    assert_eq!(verdicts(both).collect::<Vec<_>>(), [LimitVerdict::Unsafe; 7]);
 }
 
 #[test]

@@ -213,6 +213,57 @@ fn n10_a_rate_is_a_narrow_bracket_that_holds_the_truth() {
     assert!(wide.len() <= 2, "{wide:?}");
 }
 
+/// In each round of a search, a window of each full minute ends at another time after the burst. It is not measured, and no
+/// other value is taken for it.
+#[test]
+fn n10_a_window_of_each_full_minute_is_not_taken_for_a_shorter_one() {
+    let mut wrong = Vec::new();
+    for (most, seconds) in [(10, 60), (10, 20), (7, 60), (7, 20), (23, 60), (23, 20)] {
+        let shows = Shows::Reply(421, "4.7.0 too many connections", Some(Duration::ZERO));
+        let window = Duration::from_secs(seconds);
+        let rate = Rate { most, window, kind: Window::Clock, counts_refused: false, shows };
+        let drawn = Drawn { connections: Some(rate), ..Drawn::open() };
+        let truth = most * 60 / seconds;
+        for twelfth in 0..12 {
+            for (expected, never) in [(truth, LimitVerdict::Differs), (truth * 2, LimitVerdict::AsExpected)] {
+                let mut probes = Simulated::new(&drawn);
+                probes.pause(window * twelfth / 12);
+                let request = request(&[("connection-rate-limited", Some(expected))]);
+                let found = limit::search(&mut probes, &setting(), &request, &mut ()).results.remove(0);
+                if found.verdict == never {
+                    wrong.push(format!(
+                        "{most} in {seconds} s from {twelfth}/12 on, expected {expected}: {found:?}"
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of 144: {wrong:#?}", wrong.len());
+}
+
+#[test]
+fn n10_a_burst_that_is_served_shows_nothing_of_a_longer_window() {
+    // 400 an hour are seven a minute, and more than seven at once show nothing.
+    let shows = Shows::Reply(421, "4.7.0 too many connections", Some(Duration::ZERO));
+    for kind in [Window::Fixed, Window::Bucket] {
+        let window = Duration::from_secs(3600);
+        let rate = Rate { most: 400, window, kind, counts_refused: false, shows: shows.clone() };
+        let finding =
+            find(&Drawn { connections: Some(rate), ..Drawn::open() }, "connection-rate-limited", Some(7));
+        assert_eq!(finding.verdict, LimitVerdict::NotReached, "{kind:?}: {finding:?}");
+    }
+}
+
+#[test]
+fn n6_a_reply_that_comes_late_breaks_no_rule() {
+    let tarpit = Some(Tarpit { from: 0, step: Duration::from_secs(15) });
+    let drawn = Drawn { tarpit, ..Drawn::open() };
+    let finding = find(&drawn, "rule.unknown-command", None);
+    assert_eq!(finding.verdict, LimitVerdict::Obstructed, "{finding:?}");
+    let finding = find(&Drawn::open(), "rule.unknown-command", None);
+    assert_eq!(finding.verdict, LimitVerdict::Found, "{finding:?}");
+}
+
 #[test]
 fn n11_what_is_answered_to_what_is_not_known_is_no_second_message() {
     for unknown_code in [500, 501, 502] {

@@ -58,6 +58,8 @@ pub struct Limit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     Fixed,
+    /// A window of each full minute or ten seconds, whenever the first attempt came.
+    Clock,
     Sliding,
     Bucket,
 }
@@ -199,9 +201,15 @@ impl Counted {
                 }
                 served
             }
-            Window::Fixed => {
+            Window::Fixed | Window::Clock => {
+                let begin = match rate.kind {
+                    Window::Clock => {
+                        now - Duration::from_nanos((now.as_nanos() % rate.window.as_nanos()) as u64)
+                    }
+                    _ => now,
+                };
                 let (start, count) =
-                    self.window.filter(|(start, _)| now < *start + rate.window).unwrap_or((now, 0));
+                    self.window.filter(|(start, _)| now < *start + rate.window).unwrap_or((begin, 0));
                 let served = count < rate.most;
                 let more = u64::from(served || rate.counts_refused);
                 self.window = Some((start, count + more));
