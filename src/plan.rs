@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::collector::summary::PhaseInfo;
 use crate::condition::expect::{Expect, UserRule};
 use crate::event::PlannedEvent;
-use crate::load;
+use crate::load::{self, PHASE_STRIDE};
 use crate::mail;
 use crate::net::address::Target;
 use crate::net::address::origin::ClientAddress;
@@ -107,8 +107,14 @@ impl Messages {
         }
     }
 
-    /// Returns the largest number of messages of a session that is an arrival itself; at least 1. Message i of arrival n
-    /// has the number n times this value plus i.
+    /// Returns the number of message `index`, from 0, of the session that is the arrival of this number. It is unique in the
+    /// run, also where the messages of other phases are arrivals themselves: it stays within the numbers of the phase.
+    pub fn number(&self, arrival: u64, index: u64) -> u64 {
+        let within = arrival % PHASE_STRIDE;
+        (arrival - within).saturating_add(within.saturating_mul(self.most())).saturating_add(index)
+    }
+
+    /// Returns the largest number of messages of a session that is an arrival itself; at least 1.
     pub fn most(&self) -> u64 {
         match self {
             Messages::Unlimited => 1,
@@ -358,6 +364,24 @@ mod tests {
         let ones = (0..4000).filter(|serial| weighted.draw(7, *serial) == 1).count();
         assert!((2850..3150).contains(&ones), "{ones}");
         assert_eq!((weighted.most(), Messages::Fixed(0).most()), (50, 1));
+    }
+
+    #[test]
+    fn no_two_messages_of_a_run_have_one_number() {
+        let phase_arrivals = |phase: u64| (0..50).map(move |n| phase * PHASE_STRIDE + n);
+        let messages = Messages::Uniform { min: 1, max: 3 };
+        let mut numbers = std::collections::BTreeSet::new();
+        for phase in 0..8 {
+            // In one phase the arrivals are sessions, in the next one messages.
+            let is_of_sessions = phase % 2 == 1;
+            let own = phase_arrivals(phase).flat_map(|arrival| match is_of_sessions {
+                true => (0..3).map(|index| messages.number(arrival, index)).collect::<Vec<_>>(),
+                false => vec![arrival],
+            });
+            own.for_each(|number| assert!(numbers.insert(number), "{number} in phase {phase}"));
+        }
+        assert_eq!(messages.number(0, 2), 2);
+        assert_eq!(Messages::Fixed(u32::MAX).number(u64::MAX, 9), u64::MAX, "no overflow");
     }
 
     /// These numbers come from the library's expansion of a seed. A version that changes them changes what a seeded run

@@ -339,7 +339,7 @@ impl Session {
 
     fn begin_bound(&mut self, client: &mut Client<Message>) {
         let Some(bound) = self.bound else { return };
-        let number = self.number_of_bound(bound, self.sent);
+        let number = self.pool.context.plan.messages.number(bound.seq, self.sent);
         let seq = bound.seq;
         self.sent += 1;
         // The session is the arrival, so its number is that of the schedule and does not depend on threads (M27).
@@ -350,11 +350,6 @@ impl Session {
         if self.left == 0 && !self.is_held() {
             client.finish();
         }
-    }
-
-    /// Returns the number of message `index` of a session that is an arrival itself.
-    fn number_of_bound(&self, bound: ScheduledArrival, index: u64) -> u64 {
-        bound.seq * self.pool.context.plan.messages.most() + index
     }
 
     /// Starts an arrival of the pool.

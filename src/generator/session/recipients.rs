@@ -155,7 +155,9 @@ impl Session {
         if !self.pool.context.plan.lists_transactions {
             return left;
         }
-        let first = |bound: ScheduledArrival| (bound, self.number_of_bound(bound, self.settled));
+        let first = |bound: ScheduledArrival| {
+            (bound, self.pool.context.plan.messages.number(bound.seq, self.settled))
+        };
         // A message that was never started is given back, for another session.
         let started = self.active[0].filter(|active| active.opened.or(active.started).is_some());
         let pooled = |active: ActiveArrival| (active.arrival, active.arrival.seq);
