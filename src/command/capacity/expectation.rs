@@ -64,7 +64,8 @@ impl Expectation {
     /// would have been noticed, if that was asked.
     fn holds(&self, bounds: &GoalBounds, is_judged: bool) -> AssertionStatus {
         match (bounds.lower, bounds.upper) {
-            (Some(lower), _) if lower >= self.least && is_judged => AssertionStatus::Pass,
+            // Until a longer trial has confirmed it, a lower bound may be a load that was judged good by chance.
+            (Some(lower), _) if lower >= self.least && is_judged && bounds.confirmed => AssertionStatus::Pass,
             // A confirmed lower bound below the expectation fails it, even if a finer search could find a higher bound.
             _ if is_settled(bounds) && is_judged || bounds.ending == GoalEnd::NoneGood => {
                 AssertionStatus::Fail
