@@ -227,21 +227,25 @@ impl Matcher {
         self.forget_times(seq);
     }
 
-    /// Moves early events from guessed recipients that the relay refused to others of which nothing was seen.
+    /// Moves events from guessed recipients that the relay refused to others that it accepted, and of which nothing was seen.
     fn guess_anew(&mut self, seq: u64, answers: &Answers) {
-        let is_refused = |recipient: u32| answers.of(recipient) == FinalAnswer::Refused;
         for recipient in 0..self.messages.recipients {
-            if !is_refused(recipient) || !self.is_guessed(seq, recipient) {
+            if !self.is_guessed(seq, recipient) || self.best(seq, recipient, answers) != FinalAnswer::Refused
+            {
                 continue;
             }
-            let mut others = 0..self.messages.recipients;
-            let Some(other) = others.find(|other| !is_refused(*other) && self.is_free(seq, *other)) else {
-                return;
+            let is_other = |other: &u32| {
+                self.best(seq, *other, answers) != FinalAnswer::Refused && self.is_unseen(seq, *other)
             };
-            if let Some(early) = self.early.remove(&(seq, recipient)) {
-                self.early.insert((seq, other), early);
-            }
+            let Some(other) = (0..self.messages.recipients).find(is_other) else { return };
+            self.exchange(seq, recipient, other);
         }
+    }
+
+    /// Returns the better of the known and the new answer for a recipient.
+    fn best(&self, seq: u64, recipient: u32, answers: &Answers) -> FinalAnswer {
+        let new = answers.of(recipient);
+        self.known(seq, recipient).answer().filter(|known| *known as u8 <= new as u8).unwrap_or(new)
     }
 
     /// Processes a copy of a message for a recipient at this time since the run's epoch. `None`: the relay rewrote the
@@ -386,30 +390,30 @@ impl Matcher {
     fn find(&self, seq: u64, recipient: Option<u32>) -> Option<Place> {
         let all = 0..self.messages.recipients;
         let Some(recipient) = recipient else {
-            let free = all.clone().find(|recipient| self.is_free(seq, *recipient));
-            let recipient = free.or_else(|| all.clone().next())?;
-            return Some(Place { recipient, is_guessed: free.is_some(), named: None });
+            // First an accepted recipient, then one in doubt or without an answer, then one that a later attempt may accept.
+            let rank = |recipient: &u32| match self.known(seq, *recipient).answer() {
+                Some(FinalAnswer::Accepted) => 0,
+                Some(FinalAnswer::InDoubt) | None => 1,
+                Some(FinalAnswer::Refused) => 2,
+            };
+            let unseen = all.clone().filter(|recipient| self.is_unseen(seq, *recipient)).min_by_key(rank);
+            let recipient = unseen.or_else(|| all.clone().next())?;
+            return Some(Place { recipient, is_guessed: unseen.is_some(), named: None });
         };
-        let is_answered = |recipient: u32| self.known(seq, recipient).answer().is_some();
-        let other = if self.is_guessed(seq, recipient) {
-            all.clone()
-                .find(|other| is_answered(*other) == is_answered(recipient) && self.is_free(seq, *other))
-        } else {
-            None
-        };
+        let answer = |recipient: u32| self.known(seq, recipient).answer();
+        let is_alike = |other: &u32| answer(*other) == answer(recipient) && self.is_unseen(seq, *other);
+        let other = if self.is_guessed(seq, recipient) { all.clone().find(is_alike) } else { None };
         let (named, recipient) = (other.map(|_| recipient), other.unwrap_or(recipient));
         all.contains(&recipient).then_some(Place { recipient, is_guessed: false, named })
     }
 
-    /// Whether nothing was seen of a recipient that the relay has not refused.
-    fn is_free(&self, seq: u64, recipient: u32) -> bool {
+    /// Whether nothing was seen of a recipient.
+    fn is_unseen(&self, seq: u64, recipient: u32) -> bool {
         let state = self.known(seq, recipient);
+        let is_seen_early = |early: &Early| early.delivered.is_some() || early.bounced.is_some();
         match state.answer() {
-            Some(_) => state.is_missing(),
-            None => self
-                .early
-                .get(&(seq, recipient))
-                .is_none_or(|early| early.delivered.is_none() && early.bounced.is_none()),
+            Some(_) => !state.has(RecipientState::DELIVERED | RecipientState::BOUNCED),
+            None => !self.early.get(&(seq, recipient)).is_some_and(is_seen_early),
         }
     }
 
@@ -430,19 +434,29 @@ impl Matcher {
         } else if is_guessed && let Some(early) = self.early.get_mut(&(seq, recipient)) {
             early.is_guessed = true;
         }
-        let Some(named) = named else { return };
-        if is_answered {
-            let [one, other] = [recipient, named].map(|recipient| self.known(seq, recipient));
-            for (recipient, before, events) in [(recipient, one, other), (named, other, one)] {
-                let after = before.with_events_of(events);
-                *self.state(seq, recipient) = after;
-                self.count(seq, before, after);
+        if let Some(named) = named {
+            self.exchange(seq, recipient, named);
+        }
+    }
+
+    /// Exchanges what was seen of two recipients of a message, which are both answered or both not.
+    fn exchange(&mut self, seq: u64, one: u32, other: u32) {
+        let recipients = [one, other];
+        let states = recipients.map(|recipient| self.known(seq, recipient));
+        if states[0].answer().is_none() {
+            let early = recipients.map(|recipient| self.early.remove(&(seq, recipient)));
+            for (recipient, early) in recipients.into_iter().zip(early.into_iter().rev()) {
+                if let Some(early) = early {
+                    self.early.insert((seq, recipient), early);
+                }
             }
-        } else {
-            let [one, other] =
-                [recipient, named].map(|recipient| self.early.remove(&(seq, recipient)).unwrap_or_default());
-            self.early.insert((seq, recipient), other);
-            self.early.insert((seq, named), one);
+            return;
+        }
+        for ((recipient, before), events) in recipients.into_iter().zip(states).zip(states.into_iter().rev())
+        {
+            let after = before.with_events_of(events);
+            *self.state(seq, recipient) = after;
+            self.count(seq, before, after);
         }
     }
 

@@ -159,6 +159,40 @@ proptest! {
 }
 
 #[test]
+fn rewritten_recipients_that_a_later_attempt_accepts_are_counted_once_whatever_came_first() {
+    use FinalAnswer::{Accepted, Refused};
+    enum Step {
+        Answers([FinalAnswer; 2]),
+        Copy,
+    }
+    use Step::{Answers, Copy};
+    let orders = [
+        vec![Answers([Refused, Refused]), Copy, Copy, Answers([Accepted, Accepted])],
+        vec![Answers([Accepted, Refused]), Copy, Copy, Answers([Refused, Accepted])],
+        vec![
+            Copy,
+            Answers([Refused, Refused]),
+            Answers([Refused, Accepted]),
+            Answers([Accepted, Refused]),
+            Copy,
+        ],
+        vec![Copy, Copy, Answers([Refused, Accepted]), Answers([Accepted, Accepted])],
+    ];
+    for (index, order) in orders.into_iter().enumerate() {
+        let mut matcher = Matcher::new(MessageForm { recipients: 2, is_retried: true, phases: 1 });
+        for step in order {
+            match step {
+                Answers(answers) => matcher.answered(&transaction(3, &answers)),
+                Copy => matcher.delivered(3, None, ms(90), false),
+            }
+        }
+        let counts = DeliveryCounts { accepted: 2, delivered: 2, ..DeliveryCounts::default() };
+        assert_eq!(matcher.phase_counts(0), counts, "{index}");
+        assert_eq!(matcher.queued(), 0);
+    }
+}
+
+#[test]
 fn a_recipient_that_a_later_attempt_accepts_has_the_times_of_that_one_and_the_others_keep_theirs() {
     let mut matcher = Matcher::new(MessageForm { recipients: 2, is_retried: true, phases: 1 });
     let of_attempt = |answered, answers: [FinalAnswer; 2]| Transaction {
