@@ -8,6 +8,8 @@
 //!   each part, the delimiters, and the text before and after the parts. If the encoding changed, MIME-Version and
 //!   Content-Transfer-Encoding are not compared. Quoted-printable is compared without carriage returns, because the
 //!   library's decoder drops them.
+//! - A forwarded message (message/rfc822) is compared by its bytes: a relay that converts a part within it is said to change
+//!   the body.
 //! - Decoded parts are compared as bytes. As text, bytes that are not of their character set would all be the same
 //!   replacement character.
 //! - Digests are compared, because a receiver in another process passes on digests only, and a receiver in this process
@@ -236,8 +238,8 @@ fn between<'a>(message: &'a Message<'_>, from: u32, to: u32) -> &'a [u8] {
     message.raw_message.get(from as usize..to as usize).unwrap_or_default()
 }
 
-/// Returns what is around the contents of the parts: the fields of each part but the one that a conversion changes, and
-/// every other line of the body that is not empty.
+/// Returns what is around the contents of the parts: the fields of each part but those that a conversion changes or adds
+/// (Sendmail adds X-MIME-Autoconverted), and every other line of the body that is not empty.
 fn frame(message: &Message<'_>) -> Vec<u8> {
     let (mut frame, mut at) = (Vec::new(), message.root_part().offset_body);
     let mut line = |bytes: &[u8]| {
@@ -252,7 +254,7 @@ fn frame(message: &Message<'_>) -> Vec<u8> {
         of_multipart(between(message, at, part.offset_header), &mut line);
         for header in part.headers.iter().filter(|_| part.offset_header >= at) {
             let name = header.name.as_str().to_ascii_lowercase();
-            if name != "content-transfer-encoding" {
+            if name != "content-transfer-encoding" && !is_a_relays(&name) {
                 line(name.as_bytes());
                 line(&value(message, header));
             }
@@ -454,6 +456,11 @@ mod tests {
         assert_eq!(differences(&sent, &bytes(&wrapped)), []);
         let quoted = received("8bit\r\n\r\ncaf?\r\n", "quoted-printable\r\n\r\ncaf=E9\r\n");
         assert_eq!(differences(&sent, &bytes(&quoted)), []);
+        let noted = received(
+            "8bit\r\n\r\ncaf?\r\n",
+            "quoted-printable\r\nX-MIME-Autoconverted: from 8bit to quoted-printable by relay\r\n\r\ncaf=E9\r\n",
+        );
+        assert_eq!(differences(&sent, &bytes(&noted)), [], "as Sendmail does");
         let folded = received("attachment;\r\n filename", "attachment; filename");
         assert_eq!(differences(&sent, &bytes(&folded)), []);
         for (from, to) in [

@@ -3,7 +3,7 @@
 //! # Decisions
 //! - `X-Smtpress-Run` and `X-Smtpress-Seq` are read first, then the Message-ID: some relays strip X- fields, others
 //!   rewrite the Message-ID.
-//! - The uppermost field of each name counts. A message file may be one that an earlier run had sent, and its own fields
+//! - The uppermost X- field of each name counts. A message file may be one that an earlier run had sent, and its own fields
 //!   follow those of this run.
 
 use mail_parser::{Header, Message, MessageParser};

@@ -28,7 +28,7 @@ const STALE: Duration = Duration::from_secs(5);
 /// The health of a receiver is judged until this long after the last message of the run.
 const AFTER: Duration = Duration::from_millis(1500);
 
-/// A message whose time is so long after the last mark, or after the start of the run, has a wrong time.
+/// A message whose time is so long after the last mark, or after the run, has a wrong time.
 const LATEST: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(31 * 24 * 3600)];
 
 /// The delivery logs of one run or of several, one after the other.
@@ -330,7 +330,7 @@ impl JoinedLog {
                 if copy.run != run.account.id() {
                     return self.foreign(copy.at, Some(copy.run), run);
                 }
-                if !self.own(copy.at) {
+                if !self.own(copy.at, run) {
                     return;
                 }
                 let at = self.time(copy.at, run);
@@ -346,7 +346,7 @@ impl JoinedLog {
                 if about.identity.run != run.account.id() {
                     return self.foreign(at, Some(about.identity.run), run);
                 }
-                if !self.own(at) {
+                if !self.own(at, run) {
                     return;
                 }
                 run.account.notified(&about, self.time(at, run));
@@ -360,10 +360,11 @@ impl JoinedLog {
     }
 
     /// Notes a message of the run. Returns false for a time that cannot be right: the log is not read further.
-    fn own(&mut self, at: ClockReading) -> bool {
+    fn own(&mut self, at: ClockReading, run: &JoinedRun) -> bool {
         let since_mark = at.mono.saturating_sub(self.covered.at.mono);
         let since_epoch = self.clocks.since_epoch(at).and_then(|nanos| u64::try_from(nanos).ok());
-        let late = [since_mark, Duration::from_nanos(since_epoch.unwrap_or(0))];
+        let ran = run.took.unwrap_or_else(|| clock::now().saturating_duration_since(run.began));
+        let late = [since_mark, Duration::from_nanos(since_epoch.unwrap_or(0)).saturating_sub(ran)];
         if late.iter().zip(LATEST).any(|(late, most)| *late > most) {
             let (name, line) = (self.reader.path().display(), self.reader.lines());
             self.fault = Some(format!(
