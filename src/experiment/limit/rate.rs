@@ -9,7 +9,9 @@
 //!   recovery, until two rounds agree.
 //! - The listener may count refused attempts, too, so that attempts without a pause could keep a window closed for ever.
 //!   So the first round tries after silences of doubling length, and later rounds try only a few times near the end of
-//!   the window.
+//!   the window, and once clearly before it.
+//! - A listener may count in each full minute. The time to the next attempt then depends on the clock and not on the burst:
+//!   rounds seldom agree, and a window is confirmed by a burst at another time of its minute.
 //! - After the recovery a window serves as many as before, and a token bucket serves one.
 //! - Slots of sessions that are released late look like a window. They are detected by sessions that are held open for
 //!   longer than the window.
@@ -36,7 +38,7 @@ const WINDOW: Duration = Duration::from_secs(130);
 const ROUNDS: u64 = 8;
 /// The number of rounds after which sessions from before the search no longer count.
 const SETTLED: u64 = 2;
-/// The largest number of attempts near the end of a window; one more follows at its end.
+/// The largest number of attempts near the end of a window.
 const QUESTIONS: u64 = 16;
 /// A bracket is narrow if its ends differ by at most this factor, or by at most one per minute.
 const NARROW: f64 = 1.05;
@@ -104,6 +106,8 @@ fn whole_seconds(result: &mut LimitResult, served: u64, recovery: &Recovery) {
 
 /// The pauses before the bursts that confirm a window, as parts of it. They meet a window of each full minute at other times.
 const UNEVEN: [f64; 3] = [1.37, 1.71, 1.13];
+/// A longer window is confirmed once, because a search has 20 minutes for all limits.
+const LONG: Duration = Duration::from_secs(30);
 /// The part of a known window after which nothing is served yet.
 const BEFORE: f64 = 0.75;
 
@@ -328,7 +332,8 @@ fn begins_with_burst(
     if served < 4 || window.least < WHOLE * 5 {
         return Ok(true);
     }
-    for part in UNEVEN {
+    let confirmations = if window.most > LONG { 1 } else { UNEVEN.len() };
+    for part in UNEVEN.into_iter().take(confirmations) {
         prober.probes.pause(window.most.mul_f64(part) + MARGIN);
         let burst = refused_burst(prober, item, most)?;
         let ends = [window.least.mul_f64(BEFORE), window.most.mul_f64(1.02) + WHOLE + burst.took];
@@ -381,8 +386,8 @@ fn narrow(result: &mut LimitResult, is_narrow: bool) {
 
 /// Returns the times of the attempts after a burst, since its start. For a known window the first attempt is clearly before
 /// its end: if it is served, the window does not begin with the burst, as one of each full minute. Near the end there are a
-/// few attempts. All of them are at least two, and at most as many as the window serves, because refused attempts may count,
-/// too. Otherwise each silence is twice as long as the previous one.
+/// few attempts. All of them are at most as many as the window serves, because refused attempts may count, too. Otherwise
+/// each silence is twice as long as the previous one.
 fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
     let mut at = Vec::new();
     let mut next = burst.took + FIRST_SILENCE;

@@ -320,6 +320,8 @@ fn own_way(result: &mut LimitResult, advertised: Option<u64>, shorter: &ShorterC
                 1 => result.exactly(known),
                 _ => result.between(shorter.served, shorter.refused - 1, "messages differ in their lines"),
             }
+            // Every look is explained so, also one that seemed to contradict the others.
+            result.repeats = result.looked;
             return result.judge(0);
         }
         let Some(value) = result.value else { continue };
