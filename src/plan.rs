@@ -108,7 +108,8 @@ impl Messages {
     }
 
     /// Returns the number of message `index`, from 0, of the session that is the arrival of this number. It is unique in the
-    /// run, also where the messages of other phases are arrivals themselves: it stays within the numbers of the phase.
+    /// run, also where the messages of other phases are arrivals themselves, as long as the sessions of a phase, each with the
+    /// most messages, have fewer than [`PHASE_STRIDE`].
     pub fn number(&self, arrival: u64, index: u64) -> u64 {
         let within = arrival % PHASE_STRIDE;
         (arrival - within).saturating_add(within.saturating_mul(self.most())).saturating_add(index)

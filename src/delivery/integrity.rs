@@ -241,29 +241,32 @@ fn between<'a>(message: &'a Message<'_>, from: u32, to: u32) -> &'a [u8] {
 /// Returns what is around the contents of the parts: the fields of each part but those that a conversion changes or adds
 /// (Sendmail adds X-MIME-Autoconverted), and every other line of the body that is not empty.
 fn frame(message: &Message<'_>) -> Vec<u8> {
-    let (mut frame, mut at) = (Vec::new(), message.root_part().offset_body);
-    let mut line = |bytes: &[u8]| {
-        frame.extend_from_slice(bytes);
-        frame.push(b'\n');
-    };
-    let of_multipart = |bytes: &[u8], line: &mut dyn FnMut(&[u8])| {
-        let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-        lines.filter(|bytes| !bytes.is_empty()).for_each(line);
-    };
-    for part in &message.parts {
-        of_multipart(between(message, at, part.offset_header), &mut line);
-        for header in part.headers.iter().filter(|_| part.offset_header >= at) {
+    let end_of = |part: &MessagePart<'_>| if is_leaf(&part) { part.offset_end } else { part.offset_body };
+    // The fields of the root are those of the message.
+    let (mut frame, mut at) = (Vec::new(), end_of(message.root_part()).max(message.root_part().offset_body));
+    for part in message.parts.iter().skip(1) {
+        append_lines(between(message, at, part.offset_header), &mut frame);
+        for header in &part.headers {
             let name = header.name.as_str().to_ascii_lowercase();
             if name != "content-transfer-encoding" && !is_a_relays(&name) {
-                line(name.as_bytes());
-                line(&value(message, header));
+                append_line(name.as_bytes(), &mut frame);
+                append_line(&value(message, header), &mut frame);
             }
         }
-        at = if is_leaf(&part) { part.offset_end } else { part.offset_body }.max(at);
+        at = end_of(part).max(at);
     }
-    let end = u32::try_from(message.raw_message.len()).unwrap_or(u32::MAX);
-    of_multipart(between(message, at, end), &mut line);
+    append_lines(message.raw_message.get(at as usize..).unwrap_or_default(), &mut frame);
     frame
+}
+
+fn append_lines(bytes: &[u8], frame: &mut Vec<u8>) {
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
+    lines.filter(|line| !line.is_empty()).for_each(|line| append_line(line, frame));
+}
+
+fn append_line(line: &[u8], frame: &mut Vec<u8>) {
+    frame.extend_from_slice(line);
+    frame.push(b'\n');
 }
 
 /// Whether a relay may add, change or remove the field of this name (in lower case).

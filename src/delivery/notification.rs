@@ -119,9 +119,9 @@ fn groups(status: &[u8]) -> Vec<Message<'_>> {
     let mut groups = Vec::new();
     let mut rest = status.trim_ascii_start();
     while !rest.is_empty() && groups.len() < MOST_GROUPS {
-        let ends = memchr::memchr_iter(b'\n', rest).map(|at| at + 1);
         let empty = |at: &usize| rest[*at..].starts_with(b"\n") || rest[*at..].starts_with(b"\r\n");
-        let (group, after) = rest.split_at(ends.into_iter().find(empty).unwrap_or(rest.len()));
+        let end = memchr::memchr_iter(b'\n', rest).map(|at| at + 1).find(empty);
+        let (group, after) = rest.split_at(end.unwrap_or(rest.len()));
         groups.extend(mail_parser::MessageParser::new().default_header_raw().parse(group));
         rest = after.trim_ascii_start();
     }

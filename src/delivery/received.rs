@@ -6,7 +6,7 @@
 //! - The uppermost X- field of each name counts. A message file may be one that an earlier run had sent, and its own fields
 //!   follow those of this run.
 
-use mail_parser::{Header, Message, MessageParser};
+use mail_parser::{Message, MessageParser};
 use serde::{Deserialize, Serialize};
 
 /// The domain of every Message-ID that the generator writes.
@@ -24,11 +24,10 @@ pub struct Identity {
 impl Identity {
     /// Returns the identity in the header of a message; `None` if the header has none.
     pub fn of(message: &Message<'_>) -> Option<Identity> {
+        // `header_raw` returns the lowest one.
         let field = |name: &str| {
-            let is_it = |header: &&Header<'_>| header.name.as_str().eq_ignore_ascii_case(name);
-            let Header { offset_start, offset_end, .. } = *message.headers().iter().find(is_it)?;
-            let raw = message.raw_message.get(offset_start as usize..offset_end as usize)?;
-            str::from_utf8(raw).ok().map(str::trim)
+            let is_it = |(own, _): &(&str, &str)| own.eq_ignore_ascii_case(name);
+            message.headers_raw().find(is_it).map(|(_, value)| value.trim())
         };
         let fields = || {
             let seq = field("X-Smtpress-Seq")?.parse().ok()?;

@@ -46,6 +46,14 @@ const NARROW: f64 = 1.05;
 const JITTER: Duration = Duration::from_millis(10);
 /// How much longer a window may be measured if the listener counts in whole seconds.
 const WHOLE: Duration = Duration::from_secs(1);
+/// The pauses before the bursts that confirm a window, as parts of it. They meet a window of each full minute at other times.
+const UNEVEN: [f64; 3] = [1.37, 1.71, 1.13];
+/// A longer window is confirmed once, because a search has 20 minutes for all limits.
+const LONG: Duration = Duration::from_secs(30);
+/// The part of a known window after which nothing is served yet.
+const BEFORE: f64 = 0.75;
+/// A shorter window may be counted in whole seconds, and is not asked before its end.
+const SHORT: Duration = Duration::from_secs(5);
 /// The silence after the recovery, before the next round.
 const MARGIN: Duration = Duration::from_secs(1);
 /// The largest number of further bursts if no attempt was served after a recovery.
@@ -103,13 +111,6 @@ fn whole_seconds(result: &mut LimitResult, served: u64, recovery: &Recovery) {
         Some(_) => {}
     }
 }
-
-/// The pauses before the bursts that confirm a window, as parts of it. They meet a window of each full minute at other times.
-const UNEVEN: [f64; 3] = [1.37, 1.71, 1.13];
-/// A longer window is confirmed once, because a search has 20 minutes for all limits.
-const LONG: Duration = Duration::from_secs(30);
-/// The part of a known window after which nothing is served yet.
-const BEFORE: f64 = 0.75;
 
 /// The time from the start of a burst until one more is served: longer than `least`, and at most `most`.
 #[derive(Clone, Copy, Debug)]
@@ -329,7 +330,7 @@ fn begins_with_burst(
 ) -> Probed<bool> {
     // Where refused attempts count as well, the attempts of this check are not to fill the window. A short one may be counted in
     // whole seconds.
-    if served < 4 || window.least < WHOLE * 5 {
+    if served < 4 || window.least < SHORT {
         return Ok(true);
     }
     let confirmations = if window.most > LONG { 1 } else { UNEVEN.len() };
@@ -394,9 +395,7 @@ fn questions(burst: &Burst, known: Option<Recovery>) -> Vec<Duration> {
     if let Some(known) = known {
         let count = u32::try_from(burst.served.saturating_sub(1).clamp(1, QUESTIONS)).unwrap_or(1);
         let step = (known.most - known.least) / (count + 1);
-        at.extend(
-            Some(known.least.mul_f64(BEFORE)).filter(|at| *at > burst.took && known.least >= WHOLE * 5),
-        );
+        at.extend(Some(known.least.mul_f64(BEFORE)).filter(|at| *at > burst.took && known.least >= SHORT));
         at.extend((1..=count).map(|n| known.least + step * n));
         next = known.most + known.most / 8;
     }
