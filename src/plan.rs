@@ -332,6 +332,7 @@ impl Plan {
             paced: phase.connect_rate.is_some(),
             max_sessions: phase.max_sessions,
             length: phase.load.length,
+            total: phase.load.model.total(),
         };
         self.phases.iter().map(info).collect()
     }

@@ -49,6 +49,8 @@ pub struct PhaseInfo {
     pub max_sessions: u32,
     /// How long arrivals are scheduled; `None`: until the last one.
     pub length: Option<Duration>,
+    /// The number of arrivals that ends the phase; `None`: only time ends it.
+    pub total: Option<u64>,
 }
 
 /// The summary of a run.

@@ -23,7 +23,7 @@ use crate::delivery::FarEnd;
 use crate::delivery::clock::ClockReading;
 use crate::delivery::settings::ReceiverSettings;
 use crate::delivery::transactions::TransactionFile;
-use crate::generator::{Control, Observer, RunStart, Runner, Stop, preflight};
+use crate::generator::{Control, Observer, PhaseStarts, RunStart, Runner, Stop, preflight};
 use crate::load;
 use crate::plan::Plan;
 use crate::plan::silence::Lookout;
@@ -120,6 +120,7 @@ impl<'a> LoadRun<'a> {
             transactions: None,
             far_end: life.far_end(),
             is_load_over: false,
+            start_of: Arc::new(|_| None),
         };
         watcher.display.begin();
         let stop = signals.stop.clone();
@@ -237,6 +238,8 @@ struct RunWatcher<'a> {
     far_end: Option<Arc<FarEnd>>,
     /// Whether the load is over and the run only waits for deliveries.
     is_load_over: bool,
+    /// Returns when the load of a phase starts, by index; `None`: not known.
+    start_of: PhaseStarts,
 }
 
 impl RunWatcher<'_> {
@@ -266,6 +269,7 @@ fn without_deliveries(interval: &Interval) -> Interval {
 impl Observer for RunWatcher<'_> {
     fn begins(&mut self, run: &RunStart) {
         self.life.load_begins(run.clock.epoch());
+        self.start_of = run.phase.clone();
         let log = |name: &str| self.life.directory.event_log(name);
         self.events.start(&self.plan.events, run, &self.stop, log);
         if self.keeps_transactions {
@@ -308,7 +312,11 @@ impl Observer for RunWatcher<'_> {
         // If the result cannot be written, the other files cannot be written either; the end of the run reports that.
         self.life.directory.keep(&self.so_far.result()).ok();
         self.exporters.second(interval);
-        match self.windows.feed(interval) {
+        // A load that is being stopped offers less than it was asked to.
+        if *self.stop.borrow() > Stop::Run {
+            return Control::Continue;
+        }
+        match self.windows.feed(interval, &*self.start_of) {
             Some(index) => {
                 self.events.abort();
                 Control::Stop(self.assertions[index].expr.text.clone())

@@ -30,4 +30,4 @@ mod worker;
 pub use connector::Connector;
 pub use local::Local;
 pub use meter::resident_bytes;
-pub use runner::{Control, Observer, RunError, RunStart, Runner, Stop};
+pub use runner::{Control, Observer, PhaseStarts, RunError, RunStart, Runner, Stop};

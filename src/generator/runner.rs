@@ -50,9 +50,12 @@ pub enum Control {
 pub struct RunStart {
     /// The run's clock.
     pub clock: Clock,
-    /// Returns the time at which the load of a phase starts, by the index of the phase; `None`: not known yet.
-    pub phase: Arc<dyn Fn(usize) -> Option<Duration> + Send + Sync>,
+    /// The starts of the phases.
+    pub phase: PhaseStarts,
 }
+
+/// Returns the time at which the load of a phase starts, by the index of the phase; `None`: not known yet.
+pub type PhaseStarts = Arc<dyn Fn(usize) -> Option<Duration> + Send + Sync>;
 
 /// Observes a run in progress: for the progress, the time series, and assertions that abort the run.
 pub trait Observer {

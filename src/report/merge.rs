@@ -206,6 +206,21 @@ impl Shards {
         self.results.iter().map(of).collect()
     }
 
+    /// Returns for each phase when it is open in all shards: from when in the merged run, and for how long.
+    fn open(&self) -> Vec<(Duration, Duration)> {
+        let shifts = self.shifts();
+        let of = |phase: usize| {
+            let spans = self.results.iter().zip(&shifts).filter_map(|(result, shifts)| {
+                let (own, shift) = (result.phases.get(phase)?, *shifts.get(phase)? as f64);
+                Some((own.start_s - shift, own.start_s - shift + own.window_s))
+            });
+            let (start, end) =
+                spans.reduce(|all, own| (all.0.max(own.0), all.1.min(own.1))).unwrap_or_default();
+            (seconds_of(start), seconds_of(end - start))
+        };
+        (0..self.results[0].phases.len()).map(of).collect()
+    }
+
     /// Returns the merged run. `seconds` are its seconds, if their files exist: assertions with a window cannot be judged
     /// without them.
     ///
@@ -224,10 +239,16 @@ impl Shards {
         let mut windows = Windows::default();
         if let Some(seconds) = seconds {
             let watched: Vec<grammar::Assertion> = assertions.iter().map(watched).collect();
-            windows = Windows::new(&watched, &infos, &expects);
+            // A phase is open while it is open in all shards.
+            let open = self.open();
+            let mut open_infos = infos.clone();
+            for (info, (_, length)) in open_infos.iter_mut().zip(&open) {
+                info.length = info.length.map(|_| *length);
+            }
+            windows = Windows::new(&watched, &open_infos, &expects);
             for second in seconds {
                 // The returned assertion does not end anything here: it has already ended the shards.
-                let _ = windows.feed(&second);
+                let _ = windows.feed(&second, &|phase| open.get(phase).map(|(start, _)| *start));
             }
         }
         let measured = self.measured(tally, &phases);
@@ -404,6 +425,7 @@ pub(super) fn seconds_of(s: f64) -> Duration {
 /// Returns the properties of a stored phase that its plan determined.
 pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
     let length = seconds_of(phase.window_s);
+    let ends_by_number = phase.model == "shared-messages";
     PhaseInfo {
         name: phase.name.clone(),
         warmup: phase.warmup,
@@ -413,7 +435,8 @@ pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
         sheds: true,
         paced: false,
         max_sessions: 0,
-        length: (phase.model != "shared-messages").then_some(length),
+        length: (!ends_by_number).then_some(length),
+        total: ends_by_number.then_some(phase.scheduled),
     }
 }
 

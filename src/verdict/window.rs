@@ -1,17 +1,24 @@
 //! Assertions that are evaluated during the run: those over sliding windows, and those that may abort it.
 //!
 //! # Decisions
-//! - A window consists of whole seconds of an open phase. A phase is open for its length, from the second
-//!   of its first scheduled arrival. A phase without a length is open in each second with scheduled arrivals. The drain does
-//!   not count: nothing is offered then, and each rate would fall.
-//! - The window of an assertion without a phase slides over all measured phases. A gap between two phases starts a new window.
+//! - A window consists of whole seconds in which phases are open. A phase is open from its start for its length, and at
+//!   the most until its last arrival is scheduled if it has a number of arrivals. The drain does not count: nothing is
+//!   offered then, and each rate would fall.
+//! - An arrival counts in the second in which it ends. Those of an earlier phase of the assertion that end in a second of a
+//!   later one count there.
+//! - What ends after the last second of a window is judged with that window, if the assertion is about times, a share, or
+//!   that something never happens: otherwise a listener that stops at the end of its phase would pass. A rate in 1/s and
+//!   other counts have no such part.
+//! - If the start of a phase is not known, the phase is open from the end of the second of its first scheduled arrival.
+//! - The window of an assertion without a phase slides over all measured phases. A second that one phase ends and the next
+//!   one starts is whole. A gap between two phases starts a new window.
 //! - An assertion with `abort` and no window is evaluated over everything in its phases so far.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::evidence::{Answer, Evidence, duration_text};
-use super::grammar::{Assertion, Expr};
+use super::grammar::{Aggregate, Assertion, Expr};
 use super::outcome::{AssertionStatus, scope};
 use crate::collector::snapshot::Interval;
 use crate::collector::summary::PhaseInfo;
@@ -39,17 +46,20 @@ impl Windows {
         Windows {
             watches: assertions.iter().enumerate().filter_map(watched).collect(),
             expects: expects.to_vec(),
-            phases: phases.iter().map(|phase| OpenPhase { since: None, length: phase.length }).collect(),
+            phases: phases.iter().map(OpenPhase::new).collect(),
         }
     }
 
-    /// Adds one second of the run. Returns the index of the assertion that aborts the run, if one does.
-    pub fn feed(&mut self, interval: &Interval) -> Option<usize> {
+    /// Adds one second of the run. `start_of` returns when the load of a phase starts, by index; `None`: not known.
+    /// Returns the index of the assertion that aborts the run, if one does.
+    pub fn feed(
+        &mut self,
+        interval: &Interval,
+        start_of: &dyn Fn(usize) -> Option<Duration>,
+    ) -> Option<usize> {
         let Windows { watches, expects, phases } = self;
-        for (phase, tally) in phases.iter_mut().zip(&interval.tally.phases) {
-            if tally.counts.scheduled > 0 {
-                phase.since.get_or_insert(interval.start);
-            }
+        for (index, (phase, tally)) in phases.iter_mut().zip(&interval.tally.phases).enumerate() {
+            phase.add(interval, tally.counts.scheduled, start_of(index));
         }
         let mut ended_by = None;
         for watch in watches {
@@ -69,6 +79,9 @@ impl Windows {
         }
         let length = watch.window?;
         let length = duration_text(length.as_nanos() as f64);
+        if let Some(broken) = watch.broken_after_its_phase(&length) {
+            return Some(broken);
+        }
         Some(match (watch.held, &watch.unknown) {
             (_, Some(unknown)) => unknown.clone(),
             (0, None) => Answer::no_data(format!("no full window of {length}")),
@@ -83,19 +96,40 @@ impl Windows {
 /// The time in which a phase is open.
 #[derive(Clone, Debug)]
 struct OpenPhase {
-    /// The start of the second in which the first arrival was scheduled; `None` before it.
-    since: Option<Duration>,
+    /// The start and the end; `None` before the first scheduled arrival. The end is `Duration::MAX` if only the number of
+    /// arrivals ends the phase.
+    open: Option<(Duration, Duration)>,
     length: Option<Duration>,
+    /// The number of arrivals that are still to be scheduled; `None`: only time ends the phase.
+    to_schedule: Option<u64>,
 }
 
 impl OpenPhase {
-    /// Returns whether the whole second lies in the time in which the phase is open.
-    fn covers(&self, interval: &Interval, scheduled: u64) -> bool {
-        let Some(since) = self.since else { return false };
-        match self.length {
-            Some(length) => since <= interval.start && interval.start + interval.length <= since + length,
-            None => scheduled > 0,
+    fn new(info: &PhaseInfo) -> OpenPhase {
+        OpenPhase { open: None, length: info.length, to_schedule: info.total }
+    }
+
+    /// Adds a second with this number of scheduled arrivals. `start`: the start of the phase, if it is known.
+    fn add(&mut self, interval: &Interval, scheduled: u64, start: Option<Duration>) {
+        if self.open.is_none() && scheduled > 0 {
+            let (since, first) = match start {
+                Some(start) => (start, start),
+                None => (interval.start + interval.length, interval.start),
+            };
+            let end = self.length.map_or(Duration::MAX, |length| first.saturating_add(length));
+            self.open = Some((since, end));
         }
+        if let Some(left) = &mut self.to_schedule {
+            *left = left.saturating_sub(scheduled);
+        }
+    }
+
+    /// Returns for how much of the second the phase is open.
+    fn overlap(&self, interval: &Interval) -> Duration {
+        let Some((since, end)) = self.open.filter(|_| self.to_schedule != Some(0)) else {
+            return Duration::ZERO;
+        };
+        (interval.start + interval.length).min(end).saturating_sub(interval.start.max(since))
     }
 }
 
@@ -116,6 +150,10 @@ struct WatchedAssertion {
     unknown: Option<Answer>,
     /// The number of windows in which the assertion held.
     held: u64,
+    /// The last window that was judged, until no phase is open; `None`: there is none.
+    judged: Option<Evidence>,
+    /// The last window before each time without an open phase, with all that ended in that time.
+    tails: Vec<Evidence>,
 }
 
 impl WatchedAssertion {
@@ -131,29 +169,50 @@ impl WatchedAssertion {
             broken: None,
             unknown: None,
             held: 0,
+            judged: None,
+            tails: Vec::new(),
         }
+    }
+
+    /// Whether what ends after a window is judged with it.
+    fn judges_tails(&self) -> bool {
+        match self.expr.aggregate {
+            Aggregate::PerSecond => false,
+            Aggregate::Count => self.expr.value < 1.0,
+            _ => true,
+        }
+    }
+
+    /// Returns the failure of a last window with what ended after it, if there is one. `length`: of the window, as text.
+    fn broken_after_its_phase(&self, length: &str) -> Option<Answer> {
+        let mut answers = self.tails.iter().map(|tail| tail.answer(&self.expr));
+        let broken = answers.find(|answer| answer.status == AssertionStatus::Fail)?;
+        let observed = format!("{} in the last {length} of a phase and after it", broken.observed);
+        Some(Answer { observed, ..broken })
     }
 
     /// Adds a second. Returns whether the assertion fails for the first time with it.
     fn feed(&mut self, interval: &Interval, phases: &[OpenPhase], expects: &[Expect]) -> bool {
-        let tallies = &interval.tally.phases;
-        let open = |i: &usize| phases[*i].covers(interval, tallies[*i].counts.scheduled);
-        let mut second: Option<Evidence> = None;
-        for phase in self.scope.iter().copied().filter(open) {
-            let found = Evidence::gather(&self.expr, expects, &tallies[phase], interval.length);
-            match &mut second {
-                Some(second) => second.add(&found),
-                None => second = Some(found),
-            }
+        let open: Duration = self.scope.iter().map(|i| phases[*i].overlap(interval)).sum();
+        let mut second = Evidence::default();
+        for phase in &self.scope {
+            let tally = &interval.tally.phases[*phase];
+            second.add(&Evidence::gather(&self.expr, expects, tally, interval.length));
         }
-        let Some(second) = second.map(|second| second.over(interval.length)) else {
+        if open < interval.length {
             if self.window.is_some() {
                 self.seconds.clear();
+                self.tails.extend(self.judged.take().filter(|_| self.judges_tails()));
+                self.tails
+                    .last_mut()
+                    .into_iter()
+                    .for_each(|tail| tail.add(&second.clone().over(Duration::ZERO)));
             }
             return false;
-        };
-        self.take(second);
-        let since = self.scope.iter().filter_map(|i| phases[*i].since).min().unwrap_or_default();
+        }
+        self.take(second.over(interval.length));
+        let since = self.scope.iter().filter_map(|i| phases[*i].open).map(|(since, _)| since).min();
+        let since = since.unwrap_or_default();
         let full = self.window.is_none_or(|window| self.length() >= window);
         if !full || interval.start + interval.length < since + self.grace || self.broken.is_some() {
             return false;
@@ -169,15 +228,12 @@ impl WatchedAssertion {
             AssertionStatus::Fail => {
                 let to = interval.start + interval.length;
                 let from = to.saturating_sub(whole.window());
-                let observed = format!(
-                    "{} between {} and {} of the run",
-                    answer.observed,
-                    duration_text(from.as_nanos() as f64),
-                    duration_text(to.as_nanos() as f64)
-                );
+                let observed =
+                    format!("{} between {} and {} of the run", answer.observed, time(from), time(to));
                 self.broken = Some(Answer { observed, ..answer });
             }
         }
+        self.judged = Some(whole);
         self.broken.is_some()
     }
 
@@ -200,6 +256,11 @@ impl WatchedAssertion {
     fn length(&self) -> Duration {
         self.seconds.iter().map(Evidence::window).sum()
     }
+}
+
+/// Returns a time of the run as text.
+fn time(at: Duration) -> String {
+    if at.is_zero() { "0 s".to_owned() } else { duration_text(at.as_nanos() as f64) }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ fn info(name: &str) -> PhaseInfo {
         paced: false,
         max_sessions: 100,
         length: Some(Duration::from_secs(10)),
+        total: None,
     }
 }
 

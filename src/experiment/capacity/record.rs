@@ -209,6 +209,7 @@ fn info(phase: &Phase) -> PhaseInfo {
         paced: phase.connect_rate.is_some(),
         max_sessions: phase.max_sessions,
         length: phase.load.length,
+        total: phase.load.model.total(),
     }
 }
 

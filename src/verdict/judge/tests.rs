@@ -23,6 +23,7 @@ fn infos() -> [PhaseInfo; 3] {
         paced: false,
         max_sessions: 10,
         length: Some(Duration::from_secs(10)),
+        total: None,
     })
 }
 
@@ -203,13 +204,14 @@ fn windowed_assertions_are_judged_by_their_windows() {
     assert_eq!(unwatched.results[0].observed, "its windows were not watched");
     let mut windows = Windows::new(&one, &infos(), &[]);
     let mut second = |start, accepted: &[u64]| {
-        windows.feed(&Interval {
+        let second = Interval {
             transactions: Vec::new(),
             start: Duration::from_secs(start),
             length: Duration::from_secs(1),
             tally: run([&[], accepted, &[]]).tally,
             gauges: Gauges::default(),
-        })
+        };
+        windows.feed(&second, &|_| Some(Duration::ZERO))
     };
     assert_eq!((second(0, &[5; 10]), second(1, &[5; 10])), (None, None));
     let mut broken = second;

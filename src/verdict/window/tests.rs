@@ -15,6 +15,7 @@ fn info(name: &str, seconds: Option<u64>) -> PhaseInfo {
         paced: false,
         max_sessions: 10,
         length: seconds.map(Duration::from_secs),
+        total: None,
     }
 }
 
@@ -40,11 +41,16 @@ fn assertion(expr: &str, window: Option<u64>, abort: bool) -> Assertion {
     Assertion { window: window.map(Duration::from_secs), abort, ..Assertion::parse(expr).unwrap() }
 }
 
+/// Returns the starts of phases that all start at this second.
+fn at(second: u64) -> impl Fn(usize) -> Option<Duration> {
+    move |_| Some(Duration::from_secs(second))
+}
+
 /// Feeds a phase with these (accepted, deferred) counts for each second. Returns the second in which an assertion ended
 /// the run, and the index of the assertion.
 fn watch(windows: &mut Windows, seconds: &[(u64, u64)]) -> Option<(usize, usize)> {
     let fed = |(i, counts): (usize, &(u64, u64))| {
-        windows.feed(&second(i as u64, [*counts, (0, 0)])).map(|who| (i, who))
+        windows.feed(&second(i as u64, [*counts, (0, 0)]), &at(0)).map(|who| (i, who))
     };
     seconds.iter().enumerate().find_map(fed)
 }
@@ -105,9 +111,9 @@ fn only_the_phases_meant_are_watched() {
         Assertion { phase: Some("c".to_owned()), ..assertion("accepted > 0", Some(1), true) },
     ];
     let mut windows = Windows::new(&assertions, &phases, &[]);
-    assert_eq!(windows.feed(&second(0, [(0, 9), (0, 0)])), None, "a warm-up is not measured");
-    assert_eq!(windows.feed(&second(1, [(0, 9), (5, 0)])), None);
-    assert_eq!(windows.feed(&second(2, [(0, 0), (5, 1)])), Some(0));
+    assert_eq!(windows.feed(&second(0, [(0, 9), (0, 0)]), &at(0)), None, "a warm-up is not measured");
+    assert_eq!(windows.feed(&second(1, [(0, 9), (5, 0)]), &at(1)), None);
+    assert_eq!(windows.feed(&second(2, [(0, 0), (5, 1)]), &at(1)), Some(0));
     assert_eq!((windows.answer(1), windows.answer(2)), (None, None));
 }
 
@@ -116,8 +122,9 @@ fn no_window_reaches_over_a_gap_between_phases() {
     let phases = [info("a", Some(2)), info("b", Some(2))];
     let mut windows = Windows::new(&[assertion("accepted > 0", Some(3), true)], &phases, &[]);
     let counts = [[(5, 0), (0, 0)], [(5, 0), (0, 0)], [(0, 0); 2], [(0, 0), (5, 0)]];
+    let starts = [0, 3].map(Duration::from_secs);
     for (start, counts) in counts.into_iter().enumerate() {
-        assert_eq!(windows.feed(&second(start as u64, counts)), None);
+        assert_eq!(windows.feed(&second(start as u64, counts), &|phase| Some(starts[phase])), None);
     }
     assert_eq!(windows.answer(0).unwrap().observed, "no full window of 3 s");
 }
@@ -128,4 +135,92 @@ fn a_window_that_cannot_be_judged_leaves_the_whole_without_data() {
     let mut windows = Windows::new(&[assertion("p99 < 1s", Some(2), true)], &phases, &[]);
     assert_eq!(watch(&mut windows, &[(5, 0); 5]), None);
     assert_eq!(windows.answer(0).unwrap().status, AssertionStatus::NoData);
+}
+
+/// Feeds two phases, and returns what became of the first assertion.
+fn judged(
+    mut windows: Windows,
+    starts: [Option<Duration>; 2],
+    seconds: &[[(u64, u64); 2]],
+) -> (AssertionStatus, String) {
+    for (i, counts) in seconds.iter().enumerate() {
+        windows.feed(&second(i as u64, *counts), &|phase| starts[phase]);
+    }
+    let answer = windows.answer(0).unwrap();
+    (answer.status, answer.observed)
+}
+
+#[test]
+fn a_second_in_which_no_phase_is_open_to_its_end_is_not_judged() {
+    let half = PhaseInfo { length: Some(Duration::from_millis(3500)), ..info("a", None) };
+    let at_least = |seconds| [assertion("accepted rate >= 4/s", Some(seconds), false)];
+    let windows = |seconds, phase: &PhaseInfo| {
+        Windows::new(&at_least(seconds), &[phase.clone(), info("warm", Some(10))], &[])
+    };
+    let counts = |accepted: &[u64]| accepted.iter().map(|n| [(*n, 0), (0, 0)]).collect::<Vec<_>>();
+    let start = Some(Duration::from_millis(1500));
+    let held = |windows: u64| (AssertionStatus::Pass, format!("held in each of {windows} windows of 1 s"));
+    // It starts and ends within a second.
+    assert_eq!(judged(windows(1, &half), [start, None], &counts(&[0, 2, 4, 4, 4, 0])), held(3));
+    // Where the start is not known, the second of the first arrival is not judged, and the end is not late.
+    assert_eq!(judged(windows(1, &half), [None, None], &counts(&[0, 2, 4, 4, 1, 0])), held(2));
+    // The first arrival comes late, and the phase ends on time all the same.
+    let start = Some(Duration::ZERO);
+    let three = info("a", Some(3));
+    assert_eq!(judged(windows(1, &three), [start, None], &counts(&[0, 4, 4, 0, 0])), held(2));
+    // The last arrival is scheduled within a second.
+    let ten = PhaseInfo { total: Some(10), ..info("a", None) };
+    assert_eq!(judged(windows(1, &ten), [start, None], &counts(&[4, 4, 2, 0])), held(2));
+}
+
+#[test]
+fn a_phase_with_a_number_of_arrivals_is_open_while_they_stand_still() {
+    let ten = PhaseInfo { total: Some(10), ..info("a", None) };
+    let assertions = [assertion("accepted rate >= 4/s", Some(2), false)];
+    let windows = Windows::new(&assertions, &[ten, info("warm", Some(10))], &[]);
+    let seconds = [[(4, 0), (0, 0)], [(0, 0), (0, 0)], [(0, 0), (0, 0)], [(6, 0), (0, 0)]];
+    let (status, observed) = judged(windows, [Some(Duration::ZERO), None], &seconds);
+    assert_eq!((status, &observed[..]), (AssertionStatus::Fail, "2/s between 0 s and 2 s of the run"));
+}
+
+#[test]
+fn a_second_that_one_phase_ends_and_the_next_one_starts_is_whole() {
+    let phase = |name| PhaseInfo { length: Some(Duration::from_millis(1500)), ..info(name, None) };
+    let assertions = [assertion("accepted rate >= 4/s", Some(3), false)];
+    let windows = Windows::new(&assertions, &[phase("a"), phase("b")], &[]);
+    let starts = [0, 1500].map(|millis| Some(Duration::from_millis(millis)));
+    let seconds = [[(4, 0), (0, 0)], [(2, 0), (2, 0)], [(0, 0), (4, 0)]];
+    let held = (AssertionStatus::Pass, "held in each of 1 windows of 3 s".to_owned());
+    assert_eq!(judged(windows, starts, &seconds), held);
+}
+
+#[test]
+fn what_ends_after_the_last_window_is_judged_with_it() {
+    let judge = |expr: &str, seconds: &[(u64, u64)]| {
+        let phases = [info("a", Some(4)), info("warm", Some(10))];
+        let windows = Windows::new(&[assertion(expr, Some(2), false)], &phases, &[]);
+        let seconds: Vec<_> = seconds.iter().map(|counts| [*counts, (0, 0)]).collect();
+        judged(windows, [Some(Duration::ZERO), None], &seconds)
+    };
+    // The listener stops in the last second, and what hangs ends when its time is over.
+    let hung = [(5, 0), (5, 0), (5, 0), (4, 0), (0, 0), (0, 1)];
+    let failed = |observed: &str| {
+        (AssertionStatus::Fail, format!("{observed} in the last 2 s of a phase and after it"))
+    };
+    assert_eq!(judge("unexpected rate < 10%", &hung), failed("10 %"));
+    assert_eq!(judge("unexpected == 0", &hung), failed("1"));
+    // A rate has no such part, and other counts are those of a window.
+    for expr in ["accepted rate >= 4/s", "unexpected < 2", "unexpected rate < 11%"] {
+        assert_eq!(judge(expr, &hung).0, AssertionStatus::Pass, "{expr}");
+    }
+}
+
+#[test]
+fn what_ends_in_a_later_phase_counts_there() {
+    let phases = [info("a", Some(2)), info("b", Some(2))];
+    let windows = Windows::new(&[assertion("unexpected == 0", Some(1), false)], &phases, &[]);
+    let seconds = [[(5, 0), (0, 0)], [(5, 0), (0, 0)], [(0, 1), (5, 0)], [(0, 0), (5, 0)]];
+    let starts = [0, 2].map(|second| Some(Duration::from_secs(second)));
+    let (status, observed) = judged(windows, starts, &seconds);
+    assert_eq!((status, &observed[..]), (AssertionStatus::Fail, "1 between 2 s and 3 s of the run"));
 }

@@ -25,6 +25,7 @@ fn warnings(plan: &Plan, told: &Told) -> Vec<String> {
         paced: false,
         max_sessions: phase.max_sessions,
         length: phase.load.length,
+        total: phase.load.model.total(),
     };
     Summary::new(&told.measured, &[info]).warnings
 }

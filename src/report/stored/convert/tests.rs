@@ -122,6 +122,7 @@ fn info(name: &str, warmup: bool) -> PhaseInfo {
         paced: false,
         max_sessions: 10,
         length: Some(Duration::from_secs(10)),
+        total: None,
     }
 }
 
