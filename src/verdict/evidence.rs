@@ -40,6 +40,8 @@ pub(super) struct Evidence {
     named: u64,
     /// How many of these occurrences came after the window.
     named_late: u64,
+    /// The number of refusals that no `[[expect]]` covered, if the expression names one.
+    uncovered: u64,
     own: Option<Box<Hist>>,
     censored: Option<Box<Hist>>,
     window: Duration,
@@ -86,6 +88,11 @@ impl Evidence {
                 let index = expect_index(expects, name);
                 let covered = index.and_then(|i| tally.expects.get(&i)).copied().unwrap_or_default();
                 (found.named, found.named_late) = (covered.count, covered.drained);
+                let is_refusal = |outcome: Outcome| {
+                    outcome.is_unexpected() && !matches!(outcome, Outcome::Interrupted | Outcome::Shed)
+                };
+                let uncovered = tally.conditions.iter().filter(|(key, _)| is_refusal(key.outcome));
+                found.uncovered = uncovered.map(|(_, row)| row.count).sum();
             }
             _ => {}
         }
@@ -97,6 +104,7 @@ impl Evidence {
         self.counts += &other.counts;
         self.named += other.named;
         self.named_late += other.named_late;
+        self.uncovered += other.uncovered;
         add(&mut self.own, other.own.as_deref());
         add(&mut self.censored, other.censored.as_deref());
         self.window += other.window;
@@ -238,7 +246,9 @@ impl Evidence {
                 (transactions.of(*outcome), transactions.ended())
             }
             Subject::Condition(_) => (self.named, ends),
-            Subject::Expect(_) => (self.named, self.named + unexpected() - arrivals.of(Outcome::Shed)),
+            // An `[[expect]]` covers refused steps, of which an arrival may have several, or none: a closed load of messages
+            // goes on with other sessions. So both sides count refused steps.
+            Subject::Expect(_) => (self.named, self.named + self.uncovered),
             Subject::Latency(..) => (self.own.as_ref().map_or(0, |hist| hist.count()), ends),
         };
         match expr.aggregate {
