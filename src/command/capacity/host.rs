@@ -299,6 +299,9 @@ impl LocalHost<'_> {
         for (name, growth) in record.grown() {
             line.push_str(&format!("; {name} grew by {}", describe::in_words(&growth)));
         }
+        if record.refused_sessions > 0 {
+            line.push_str(&format!("; {} sessions refused", format::count(record.refused_sessions)));
+        }
         if let Some(delivery) = &record.delivery {
             line.push_str(&format!("; {} queued at the end", format::count(delivery.queued_at_end)));
             delivery.failed.iter().for_each(|failed| line.push_str(&format!("; {failed}")));

@@ -163,6 +163,7 @@ pub(super) mod tests {
             started: (load * 20.0) as u64,
             accepted: (load * 20.0) as u64,
             shed: 0,
+            refused_sessions: 0,
             offered_per_s: load,
             accepted_per_s: load,
             concurrency,

@@ -6,6 +6,9 @@
 //!   `response p99 < 500ms` allows 1 % of the scheduled arrivals to be bad, in addition to `failures`.
 //! - The histogram knows a time to its bucket of 0.1 % only. An arrival in the bucket of the limit is not slow, unless the
 //!   exact minimum or maximum shows that it is.
+//! - A closed load of messages goes on with the sessions that it has when another one is refused, and no message fails. So a
+//!   refused session is bad there, too, and the share of the opened sessions that were refused may be `failures` at most: else
+//!   a listener that serves 50 sessions would carry a load of 800.
 //! - No percentile is estimated. Bad arrivals are counted, so that a trial of any length has a result.
 
 use serde::{Deserialize, Serialize};
@@ -32,6 +35,8 @@ pub struct Goal {
     allowed_ns: u64,
     /// The share of arrivals that may be bad, 0 to 1.
     bad: f64,
+    /// Whether a refused session is bad although no arrival failed with it (closed loads of messages).
+    judges_sessions: bool,
 }
 
 /// Why an expression is not a goal.
@@ -56,9 +61,9 @@ pub struct GoalVerdict {
     /// Arrivals that were bad: not accepted, or too slow. In a trial that was ended early, arrivals after its end do not
     /// count.
     pub bad: u64,
-    /// Bad arrivals that were not accepted.
+    /// Bad arrivals that were not accepted, and sessions that were refused in a closed load of messages.
     pub failed: u64,
-    /// The share of the scheduled arrivals that were bad.
+    /// The share of the scheduled arrivals (and refused sessions) that were bad.
     pub bad_share: f64,
     /// Whether the goal was met, but the trial is bad because its backlog, the relay's queue, or the difference between
     /// the offered and the accepted recipients grew.
@@ -106,7 +111,14 @@ impl Goal {
             limit_ns,
             allowed_ns,
             bad: slow + failures,
+            judges_sessions: false,
         })
+    }
+
+    /// Sets whether a refused session is bad although no arrival failed with it: for closed loads of messages.
+    #[must_use]
+    pub fn with_sessions(self, judges_sessions: bool) -> Goal {
+        Goal { judges_sessions, ..self }
     }
 
     /// Returns the limit of the time, as it was written.
@@ -120,15 +132,9 @@ impl Goal {
         let accepted = tally.counts.arrivals.of(Outcome::Accepted);
         let bad = scheduled.saturating_sub(accepted - self.slow(tally).min(accepted));
         let failed = scheduled.saturating_sub(accepted);
-        let good = scheduled > 0 && self.allows(bad, failed, scheduled);
-        GoalVerdict {
-            good,
-            bad,
-            failed,
-            bad_share: share(bad, scheduled),
-            unsustained: false,
-            undelivered: false,
-        }
+        let are_sessions_served = within(self.refused_sessions(tally), self.failures, tally.counts.opened);
+        let good = scheduled > 0 && are_sessions_served && self.allows(bad, failed, scheduled);
+        self.verdict(good, (bad, failed, scheduled), tally)
     }
 
     /// Judges a trial in progress: returns a verdict only if the trial can no longer become good. `scheduled`: the total
@@ -139,26 +145,45 @@ impl Goal {
         let failed = (arrivals.ended() + arrivals.of(Outcome::Shed)).saturating_sub(accepted);
         let bad = failed + self.slow(tally);
         let lost = scheduled > 0 && !self.allows(bad, failed, scheduled);
-        lost.then(|| GoalVerdict {
-            good: false,
-            bad,
-            failed,
-            bad_share: share(bad, scheduled),
+        lost.then(|| self.verdict(false, (bad, failed, scheduled), tally))
+    }
+
+    fn verdict(
+        &self,
+        good: bool,
+        (bad, failed, scheduled): (u64, u64, u64),
+        tally: &PhaseTally,
+    ) -> GoalVerdict {
+        let sessions = self.refused_sessions(tally);
+        GoalVerdict {
+            good,
+            bad: bad + sessions,
+            failed: failed + sessions,
+            bad_share: share(bad + sessions, scheduled + sessions),
             unsustained: false,
             undelivered: false,
-        })
+        }
     }
 
     fn allows(&self, bad: u64, failed: u64, scheduled: u64) -> bool {
-        // A share such as 1 - 0.99 has a rounding error.
-        let within = |count: u64, share: f64| count as f64 <= share * scheduled as f64 * (1.0 + 1e-9);
-        within(bad, self.bad) && within(failed, self.failures)
+        within(bad, self.bad, scheduled) && within(failed, self.failures, scheduled)
+    }
+
+    /// Returns the number of refused sessions, if they are bad.
+    fn refused_sessions(&self, tally: &PhaseTally) -> u64 {
+        if self.judges_sessions { tally.counts.refused } else { 0 }
     }
 
     /// Returns the number of accepted arrivals that certainly took too long.
     fn slow(&self, tally: &PhaseTally) -> u64 {
         tally.hists.get(&(self.metric, Outcome::Accepted)).map_or(0, |hist| hist.above(self.allowed_ns))
     }
+}
+
+/// Whether `count` is at most this share of the whole.
+fn within(count: u64, share: f64, whole: u64) -> bool {
+    // A share such as 1 - 0.99 has a rounding error.
+    count as f64 <= share * whole as f64 * (1.0 + 1e-9)
 }
 
 fn share(part: u64, whole: u64) -> f64 {
@@ -215,6 +240,23 @@ mod tests {
                 undelivered: false
             }
         );
+    }
+
+    #[test]
+    fn a_closed_load_of_messages_is_not_good_without_its_sessions() {
+        let judge = |failures: f64, refused: u64, opened: u64| {
+            let mut tally = tally(1000, 0, 0, 0, 1000);
+            (tally.counts.opened, tally.counts.refused) = (opened, refused);
+            let verdict = |goal: Goal| goal.judge(&tally);
+            let goal = || goal("response p99 < 500ms", failures).unwrap();
+            assert!(verdict(goal()).good, "in an open load each refused session fails an arrival");
+            let verdict = verdict(goal().with_sessions(true));
+            (verdict.good, verdict.bad, verdict.failed)
+        };
+        assert_eq!(judge(0.0, 0, 50), (true, 0, 0));
+        assert_eq!(judge(0.0, 1, 51), (false, 1, 1));
+        assert_eq!(judge(0.02, 2, 100), (true, 2, 2));
+        assert_eq!(judge(0.02, 3, 100), (false, 3, 3), "3 % of the sessions, and 0.3 % of the messages");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::controller::{Controller, NextTrial, TrialResult};
 use super::goal::GoalVerdict;
 use super::relayed::TrialDelivery;
 use super::search_plan::CapacityPlan;
-use super::sustained::{BacklogGrowth, Sustained};
+use super::sustained::{self, BacklogGrowth, Sustained};
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{PhaseInfo, Summary};
@@ -47,6 +47,9 @@ pub struct TrialRecord {
     pub accepted: u64,
     /// Arrivals that were never started.
     pub shed: u64,
+    /// Sessions that the listener did not let become ready.
+    #[serde(default)]
+    pub refused_sessions: u64,
     /// Arrivals that were scheduled, a second.
     pub offered_per_s: f64,
     /// Arrivals that were accepted, a second.
@@ -180,10 +183,14 @@ impl SearchState {
         }
     }
 
-    /// Whether backlogs should be judged and none could be, because the time of the idle listener is not known: no load of
-    /// this search is known to be sustained.
+    /// Whether backlogs should be judged and none could be, because the time of the idle listener is not known, or even the
+    /// longest trial is too short for it: no load of this search is known to be sustained.
     pub fn lacks_judged_backlogs(&self, capacity: &CapacityPlan) -> bool {
-        capacity.judges_backlog() && self.base_ns.is_none()
+        let rules = &capacity.rules;
+        let longest = Duration::from_secs_f64(rules.weights.full_s.max(rules.confirm_s));
+        let is_too_short = |idle_ns: u64| sustained::least_length(Duration::from_nanos(idle_ns)) > longest;
+        capacity.judges_backlog()
+            && (self.base_ns.is_none_or(is_too_short) || self.base_delivery_ns.is_some_and(is_too_short))
     }
 
     /// Adds a trial.
@@ -258,6 +265,7 @@ pub(super) fn record(
         started: counts.started,
         accepted: counts.arrivals.of(Outcome::Accepted),
         shed: counts.arrivals.of(Outcome::Shed),
+        refused_sessions: counts.refused,
         offered_per_s: phase_summary.offered_per_s,
         accepted_per_s: phase_summary.accepted_per_s,
         concurrency: if window_ns > 0.0 { counts.in_flight_ns as f64 / window_ns } else { 0.0 },

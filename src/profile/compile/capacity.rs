@@ -56,7 +56,7 @@ pub(super) fn compile(
         let remedy = "write at least as much as `trial`, or \"0s\" for no confirmation";
         return Err(reader.error("confirm", "a confirmation shorter than a trial", remedy));
     }
-    let goals = reader.goals()?;
+    let goals = reader.goals(phase.unit == Unit::Message && phase.load.model.is_closed())?;
     let is_of_trials = |assertion: &&Assertion| {
         let named = assertion.phase.as_deref();
         matches!(assertion.expr.subject, Subject::Delivery(_))
@@ -197,7 +197,8 @@ impl CapacityReader<'_> {
         }
     }
 
-    fn goals(&self) -> Result<Vec<Goal>, ProfileFault> {
+    /// `judges_sessions`: whether a refused session is bad although no arrival failed with it.
+    fn goals(&self, judges_sessions: bool) -> Result<Vec<Goal>, ProfileFault> {
         let mut goals: Vec<Goal> = Vec::new();
         for (index, written) in self.written.goals().iter().enumerate() {
             let at = |key: &'static str| keys!["capacity", "goals", index, key];
@@ -212,7 +213,7 @@ impl CapacityReader<'_> {
                 let remedy = "write one such as \"response p99 < 500ms\"; how many may fail says `failures`";
                 self.document.error_at(&at("slo"), error.to_string(), remedy)
             })?;
-            goals.push(goal);
+            goals.push(goal.with_sessions(judges_sessions));
         }
         Ok(goals)
     }
