@@ -49,7 +49,7 @@ use self::throttle::Throttle;
 use crate::collector::Outcome;
 use crate::collector::recorder::Recorder;
 use crate::load::{self, Schedule, Shard};
-use crate::plan::{MOST_WAITING, Plan, Unit};
+use crate::plan::{MOST_WAITING, Phase, Plan, Unit};
 
 /// An arrival whose time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,7 +233,8 @@ impl Dispatch {
     /// Returns the dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
         let mut dispatch = Dispatch {
-            schedule: Schedule::new(&plan.loads(), plan.seed, shard),
+            schedule: Schedule::new(&plan.loads(), plan.seed, shard)
+                .among(shard.of / plan.shard.of.max(1), plan.phases.iter().map(Phase::most_sessions)),
             connects: ConnectTurns::new(Arc::new(ConnectRates::new(&plan))),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
             throttle: Throttle::new(plan.reconnect),

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::curve::Inverse;
 use super::random::{self, LoadDraw};
+use super::shard::Deal;
 use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos};
 
 /// The difference between the numbers of two consecutive phases: arrival n of phase p has the number p * 10^12 + n. A
@@ -65,10 +66,9 @@ pub(super) struct Walk {
     phase: u32,
     /// The phase's start, in nanoseconds since the run's epoch.
     start: u64,
+    deal: Deal,
     /// The index in the phase of the next arrival of this shard.
     next: u64,
-    /// The step from index to index.
-    stride: u64,
     /// The upper limit of the index.
     limit: u64,
     steps: ArrivalSteps,
@@ -109,19 +109,32 @@ impl Walk {
             LoadModel::Sessions { think, .. } => (if length == 0 { 0 } else { PHASE_STRIDE }, closed(*think)),
             LoadModel::Shared { total, think, .. } => (if length == 0 { 0 } else { *total }, closed(*think)),
         };
-        Walk {
+        let walk = Walk {
             phase: index,
             start,
-            next: u64::from(shard.index),
-            stride: u64::from(shard.of.max(1)),
+            deal: Deal::whole(shard),
+            next: 0,
             limit: limit.min(PHASE_STRIDE),
             steps,
-        }
+        };
+        walk.dealt(Deal::whole(shard))
+    }
+
+    /// Returns the walk with other arrivals of the phase, from the first one on.
+    pub(super) fn dealt(mut self, deal: Deal) -> Walk {
+        self.deal = deal;
+        self.go_to(0);
+        self
+    }
+
+    /// Makes the first arrival of the deal from `n` on the next one.
+    fn go_to(&mut self, n: u64) {
+        self.next = self.deal.first_from(n).map_or(self.limit, |next| next.min(self.limit));
     }
 
     /// Returns how many arrivals of the shard are left below the limit.
     pub(super) fn remaining(&self) -> u64 {
-        self.limit.saturating_sub(self.next).div_ceil(self.stride)
+        self.deal.count(self.limit) - self.deal.count(self.next)
     }
 }
 
@@ -150,7 +163,7 @@ impl Iterator for Walk {
                 think: random::think(stream, *think, n),
             },
         };
-        self.next = n + self.stride;
+        self.go_to(n + 1);
         Some(Arrival {
             seq: u64::from(self.phase).wrapping_mul(PHASE_STRIDE).wrapping_add(n),
             phase: self.phase,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::arrival::{Arrival, Walk};
+use super::shard::Deal;
 use super::{LoadModel, PhaseLoad, Shard, nanos, spans};
 
 /// The arrivals of one shard of a run, in order.
@@ -39,6 +40,19 @@ impl Schedule {
             PlacedPhase { start, end, model: phase.model.clone(), walk }
         });
         Schedule { stretches: stretches.collect(), shard, current: 0, ahead: None }
+    }
+
+    /// Deals the arrivals of the machine to its threads in proportion to their sessions, if the shard is one of this many
+    /// threads of a machine. `sessions`: the most sessions at once over all machines, by phase.
+    #[must_use]
+    pub fn among(mut self, threads: u32, sessions: impl IntoIterator<Item = u64>) -> Schedule {
+        for (stretch, sessions) in self.stretches.iter_mut().zip(sessions) {
+            // The number of arrivals of sessions that work for a length of time is what the listener makes of it.
+            if !matches!(stretch.model, LoadModel::Sessions { .. }) {
+                stretch.walk = stretch.walk.clone().dealt(Deal::among(self.shard, threads, sessions));
+            }
+        }
+        self
     }
 
     /// Returns the next arrival, without taking it.

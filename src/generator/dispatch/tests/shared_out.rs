@@ -107,6 +107,27 @@ fn holds_together(plan: &Plan, target: SimulatedTarget, of: u32) {
     }
 }
 
+#[test]
+fn threads_have_arrivals_in_proportion_to_their_sessions() {
+    let of = |load: LoadModel, length: Option<u64>, sessions: u32, threads: u32| {
+        let plan = Arc::new(plan(vec![phase(load, length, Unit::Message, sessions)]));
+        let arrivals = |index| {
+            let mut dispatch = Dispatch::new(plan.clone(), Shard { index, of: threads });
+            let mut recorder = Recorder::new(1, index);
+            dispatch.admit(ms(900), &mut recorder);
+            recorder.counts(0).scheduled
+        };
+        (0..threads).map(arrivals).collect::<Vec<_>>()
+    };
+    assert_eq!(of(rate(100.0), Some(900), 3, 2), [60, 30]);
+    assert_eq!(of(rate(100.0), Some(900), 4, 2), [45, 45]);
+    let shares = |index| {
+        let plan = Arc::new(plan(vec![phase(shared(10_000, 10), None, Unit::Message, 10)]));
+        Dispatch::new(plan, Shard { index, of: 8 }).schedule.remaining()
+    };
+    assert_eq!([0, 1, 2, 7].map(shares), [2000, 2000, 1000, 1000].map(Some));
+}
+
 /// Returns the plans of the shipped profiles, with phases of at most a second and a half.
 fn shipped() -> Vec<Plan> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("profiles");
