@@ -216,8 +216,10 @@ pub struct Dispatch {
     established: u64,
     /// The time of the last [`Dispatch::advance`]: arrivals scheduled until then are decided.
     advanced: Duration,
-    /// Phases below this are past their grace.
-    reaped: u32,
+    /// The ends of the graces that are not over yet, with their phases, in order. A later phase may have an earlier one.
+    graces: VecDeque<(Duration, u32)>,
+    /// By phase: whether it is past its grace.
+    reaped: Vec<bool>,
     /// Phases below this have released their held sessions.
     released: u32,
     stop_by: Option<Duration>,
@@ -255,7 +257,8 @@ impl Dispatch {
             given_up: false,
             established: 0,
             advanced: Duration::ZERO,
-            reaped: 0,
+            graces: VecDeque::new(),
+            reaped: Vec::new(),
             released: 0,
             stop_by: None,
             leave_by: None,
@@ -264,6 +267,11 @@ impl Dispatch {
             actions: VecDeque::new(),
         };
         dispatch.close_barriers();
+        let phases = dispatch.schedule_phases();
+        let mut graces: Vec<(Duration, u32)> =
+            (0..phases).filter_map(|phase| Some((dispatch.grace_end(phase)?, phase))).collect();
+        graces.sort_unstable();
+        (dispatch.graces, dispatch.reaped) = (graces.into(), vec![false; phases as usize]);
         dispatch
     }
 
@@ -369,7 +377,7 @@ impl Dispatch {
         self.first_left(&arrival);
         if arrival.earlier.is_some() {
             self.give_retry_back(arrival);
-        } else if self.stop_by.is_some() || arrival.phase < self.reaped {
+        } else if self.stop_by.is_some() || self.reaped[arrival.phase as usize] {
             recorder.shed(arrival.phase, arrival.intended);
         } else if self.is_closed(arrival.phase) {
             self.resumed.push_front(closed::Resumed { arrival, scheduled: true });
@@ -429,7 +437,7 @@ impl Dispatch {
             consider(self.giving_up().map(|(_, at)| at));
         }
         self.next_change_of_retries().into_iter().for_each(&mut consider);
-        consider(self.grace_end(self.reaped));
+        consider(self.graces.front().map(|(end, _)| *end));
         consider(self.stop_by);
         consider(self.leave_by);
         wake
@@ -526,7 +534,7 @@ impl Dispatch {
             self.schedule.take(now);
             recorder.counts(phase).scheduled += 1;
             // Bounds the memory of a load that is faster than its listener for hours.
-            if self.waiting.len() >= self.most_waiting || phase < self.reaped {
+            if self.waiting.len() >= self.most_waiting || self.reaped[phase as usize] {
                 recorder.shed(phase, intended);
                 continue;
             }
@@ -554,12 +562,11 @@ impl Dispatch {
                 self.actions.push_back(Action::AbandonBarrier(phase));
             }
         }
-        while self.grace_end(self.reaped).is_some_and(|end| end <= now) {
-            self.reaped += 1;
-            let reaped = self.reaped;
-            self.abort(|slot| slot.in_flight > 0 && slot.arrival_phase < reaped);
+        while let Some((_, over)) = self.graces.pop_front_if(|(end, _)| *end <= now) {
+            self.reaped[over as usize] = true;
+            self.abort(|slot| slot.in_flight > 0 && slot.arrival_phase == over);
             let (expired, left): (Vec<ScheduledArrival>, _) =
-                std::mem::take(&mut self.waiting).into_iter().partition(|arrival| arrival.phase < reaped);
+                std::mem::take(&mut self.waiting).into_iter().partition(|arrival| arrival.phase == over);
             self.waiting = left.into();
             for arrival in expired {
                 recorder.shed(arrival.phase, arrival.intended);

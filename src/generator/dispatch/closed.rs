@@ -126,10 +126,10 @@ impl Dispatch {
     /// last failed opening; if there was none, it is interrupted while a session is being opened. Other counted
     /// arrivals are shed, and arrivals that are not counted are dropped.
     pub(super) fn expire_resumed(&mut self, recorder: &mut Recorder) {
-        let reaped = self.reaped;
+        let reaped = self.reaped.clone();
         let waited_for = (self.slots.opening() > 0).then_some(Outcome::Interrupted);
         let pooled = self.last_failure.or(waited_for);
-        for waits in self.take_resumed(|waits| waits.arrival.phase < reaped) {
+        for waits in self.take_resumed(|waits| reaped[waits.arrival.phase as usize]) {
             match pooled.filter(|_| self.unit(waits.arrival.phase) == Unit::Message) {
                 _ if !waits.scheduled => {}
                 Some(outcome) => {

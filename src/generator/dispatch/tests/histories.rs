@@ -76,8 +76,9 @@ proptest! {
         if let Some(last) = phases.last_mut().filter(|phase| endless && phase.load.model.total().is_some()) {
             last.load.length = None;
         }
-        let ends: Option<Duration> = phases.iter().map(|phase| phase.load.length).sum();
-        let grace = phases.iter().map(|phase| phase.graceful_stop).max().unwrap_or_default();
+        let over = |phases: &[Phase]| phases.iter().map(|phase| phase.load.length).sum::<Option<Duration>>();
+        let ends = |i: usize| Some(over(&phases[..=i])? + phases[i].graceful_stop);
+        let ends: Option<Duration> = (0..phases.len()).map(ends).collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
         let mut plan = plan(phases);
         plan.messages = messages;
         let mut world = World::new(plan, target, seed);
@@ -89,7 +90,7 @@ proptest! {
         }
         let end = world.run();
         if let Some(ends) = ends {
-            let most = ends + grace + LEAVING + ms(10);
+            let most = ends + LEAVING + ms(10);
             prop_assert!(end <= most, "ended at {end:?}, {most:?} allowed");
         }
     }
