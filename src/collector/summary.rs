@@ -173,6 +173,7 @@ impl Summary {
                     held_back.then(|| never_opened(phase)).or_else(|| little(phase))
                 })
                 .chain(short)
+                .chain(phases.iter().zip(&measured.tally.phases).filter_map(refused_beside))
                 .chain(helo_for_ehlo(&phases))
                 .chain(without_options(&phases))
                 .chain(unkept(&phases))
@@ -319,6 +320,28 @@ fn never_opened(phase: &PhaseSummary) -> String {
          what the listener refused, lower `sessions`, or allow more time",
         phase.info.name, phase.info.max_sessions, phase.peak_sessions
     )
+}
+
+/// Returns a warning about a closed load of messages that went on without some of its sessions. `tally`: of the phase.
+fn refused_beside((phase, tally): (&PhaseSummary, &PhaseTally)) -> Option<String> {
+    let refused = || {
+        let rows = tally.conditions.iter();
+        rows.filter(|(key, _)| key.step.is_of_opening() && key.outcome.is_unexpected())
+    };
+    let count: u64 = refused().map(|(_, row)| row.count).sum();
+    let arrivals = &phase.counts.arrivals;
+    // In an open load each refused session fails an attempt of an arrival.
+    let failed = arrivals.ended() - arrivals.of(Outcome::Accepted) + phase.counts.retry.retries;
+    let (most, _) = refused().max_by_key(|(_, row)| row.count).filter(|_| count > failed)?;
+    Some(format!(
+        "phase `{}` went on without some of its sessions: {count} of {} connections were refused, most of them by {}, and no \
+         message failed with {} of them; if each session must be served, assert `condition.{} == 0`",
+        phase.info.name,
+        phase.counts.opened,
+        most.condition,
+        count - failed,
+        most.condition
+    ))
 }
 
 /// Returns a warning if the listener refuses EHLO.

@@ -80,6 +80,11 @@ impl Step {
         }
     }
 
+    /// Whether the step is one of the opening of a session, before its first transaction.
+    pub fn is_of_opening(self) -> bool {
+        self < Step::Mail
+    }
+
     /// Returns a dense index, for tables by step.
     pub const fn index(self) -> usize {
         self as usize

@@ -456,3 +456,36 @@ fn conditions_come_by_phase_then_the_most_frequent_first() {
         ]
     );
 }
+
+#[test]
+fn a_closed_load_that_goes_on_without_refused_sessions_warns() {
+    let key = |step, outcome| ConditionKey {
+        step,
+        condition: Condition::TooManyConnections,
+        code: Some(421),
+        enhanced: None,
+        outcome,
+    };
+    let warnings = |step, outcome, failed: u64| {
+        let mut measured = run(1);
+        let tally = &mut measured.tally.phases[0];
+        (0..9).for_each(|_| tally.condition(key(step, outcome), Duration::ZERO, false, String::new));
+        (0..failed).for_each(|_| tally.counts.arrivals.add(Outcome::Refused));
+        (tally.counts.opened, tally.counts.refused) = (20, 9);
+        Summary::new(&measured, &[info("a")]).warnings
+    };
+    let [warning] = &warnings(Step::Greeting, Outcome::Refused, 2)[..] else { panic!("one warning") };
+    assert!(
+        warning.contains("9 of 20 connections were refused, most of them by too-many-connections"),
+        "{warning}"
+    );
+    assert!(warning.contains("no message failed with 7 of them"), "{warning}");
+    // Each refused session of an open load fails an arrival; an expected refusal and a refused message are no such thing.
+    for (step, outcome, failed) in [
+        (Step::Greeting, Outcome::Refused, 9),
+        (Step::Greeting, Outcome::Expected, 0),
+        (Step::Mail, Outcome::Deferred, 0),
+    ] {
+        assert_eq!(warnings(step, outcome, failed), [""; 0]);
+    }
+}
