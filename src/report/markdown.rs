@@ -80,12 +80,22 @@ fn styled(text: String, tone: Tone) -> String {
 fn cell(cell: &Cell) -> String {
     let text = match cell.kind {
         CellKind::Name | CellKind::Code => code(&cell.text),
-        // Escapes a leading `>`, which would make a quotation.
-        CellKind::Number | CellKind::Words => {
-            cell.text.replace('|', "\\|").replace('<', "\\<").replace('>', "\\>")
-        }
+        CellKind::Number | CellKind::Words => escaped(&cell.text),
     };
     styled(text, cell.tone)
+}
+
+/// Escapes what would end a cell, begin HTML or make a quotation; and the backslash, which would take its escape from the
+/// character after it.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '\\' | '|' | '<' | '>') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
 }
 
 /// Writes a table with its non-empty columns; nothing if it has no rows.
@@ -157,6 +167,13 @@ pub(super) fn code(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::fixtures;
+    use crate::report::stored::delivery::{StoredAltered, StoredBounce, StoredDelivery};
+
+    #[test]
+    fn words_with_a_backslash_stay_in_their_cell() {
+        let own = Cell::words("a \\| b <i> | c");
+        assert_eq!(cell(&own), r"a \\\| b \<i\> \| c");
+    }
 
     #[test]
     fn a_run_that_fails_tells_why_in_tables() {
@@ -171,12 +188,27 @@ mod tests {
 
     #[test]
     fn every_row_has_the_cells_of_its_titles_whatever_strangers_say() {
+        let hostile = "421 | ``x`` \\| <img src=x> @someone `|\u{1b}[31m\nsecond";
         for mut result in fixtures::all() {
             for row in &mut result.conditions {
-                row.sample = "421 | ``x`` \\| <img src=x> @someone `|\u{1b}[31m\nsecond".into();
+                row.sample = hostile.into();
             }
             result.profile.name = "`<b>|".into();
+            let bounce = StoredBounce {
+                status: hostile.into(),
+                condition: Some(hostile.into()),
+                count: 2,
+                sample: hostile.into(),
+            };
+            result.delivery = Some(StoredDelivery {
+                altered: vec![StoredAltered { seq: 7, what: hostile.into() }],
+                bounces: vec![bounce],
+                ..StoredDelivery::default()
+            });
             let text = write(&result);
+            // In code, as entities: live text would call a person or load an image.
+            assert!(text.contains("&#64;someone") && !text.contains("@someone"), "{text}");
+            assert!(!text.contains("<img"), "{text}");
             // Reads the row as a reader of tables does: a backslash belongs to the next character.
             let bars = |line: &str| {
                 let mut rest = line.chars();

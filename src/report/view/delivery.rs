@@ -255,7 +255,8 @@ fn altered(delivery: &StoredDelivery) -> ReportTable {
     for (i, altered) in delivery.altered.iter().enumerate() {
         table.row([
             Cell::count(altered.seq, format!("/delivery/altered/{i}/seq")),
-            Cell::words(format::harmless(&altered.what)),
+            // The names of header fields are the relay's.
+            Cell::code(&altered.what),
         ]);
     }
     table
@@ -273,7 +274,7 @@ fn bounces(delivery: &StoredDelivery) -> ReportTable {
             Cell::name(&bounce.status),
             bounce.condition.as_ref().map_or_else(Cell::not_available, Cell::name),
             Cell::count(bounce.count, format!("/delivery/bounces/{i}/count")),
-            Cell::words(format::harmless(&bounce.sample)),
+            Cell::code(&bounce.sample),
         ]);
     }
     table
