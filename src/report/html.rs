@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::format;
 use super::stored::event::StoredEvent;
-use super::stored::{RunResult, json};
+use super::stored::{RunResult, StoredPhase, json};
 use super::view::{
     self, Cell, Claim, ClaimState, Column, ConditionView, Head, Medium, ReportTable, Section, SectionPart,
     SummaryLine, View,
@@ -106,7 +106,8 @@ pub fn write_view(view: View, input: PageInput<'_>) -> String {
         has_spectra: !data.spectra.is_empty(),
         has_curve: data.curve.is_some(),
         has_retries: result.has_retries(),
-        has_receiver: view.sections.iter().any(|section| section.id == "delivery"),
+        has_relay_times: view.sections.iter().any(|section| section.id == "delivery")
+            && has_relay_times(result),
         has_refusals: result.phases.iter().any(|p| p.expected + p.deferred + p.rejected + p.refused > 0),
     };
     let is_over = input.live.is_none();
@@ -211,6 +212,13 @@ struct ChartEvent {
     from: f64,
     /// The end; `null` while the event is running.
     to: Option<f64>,
+}
+
+/// Whether the times of deliveries are known: those of a receiver with an unknown clock are not, and its time series has
+/// empty cells, which are no zeros. A run in progress stores no deliveries yet, and draws those of its seconds.
+fn has_relay_times(result: &RunResult) -> bool {
+    let is_known = |phase: &StoredPhase| phase.delivery.as_ref().is_some_and(|own| own.queued_max.is_some());
+    result.delivery.is_none() || result.phases.iter().any(is_known)
 }
 
 fn chart_event(event: &StoredEvent) -> Option<ChartEvent> {
@@ -322,4 +330,49 @@ fn hash(script: &str) -> String {
 
 fn size(text: &str) -> String {
     format::bytes(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+    use crate::report::stored::delivery::{StoredClock, StoredDelivery, StoredPhaseDelivery};
+
+    #[test]
+    fn deliveries_at_unknown_times_are_not_drawn_as_none() {
+        let mut result = fixtures::accepted();
+        result.took_s = 3.0;
+        let seconds = (0..3).map(|t| Ok::<_, ()>(timeline::tests::second(t, 5)));
+        let (timeline, series) = Timeline::of(&result, seconds).unwrap();
+        let page = |result: &RunResult| {
+            let timeline = Some((&timeline, series.as_str()));
+            write(PageInput {
+                result,
+                profile: None,
+                environment: None,
+                timeline,
+                live: None,
+                conditions: None,
+            })
+        };
+        let relayed = |clock: StoredClock, queued_max: Option<u64>| {
+            let counts = StoredPhaseDelivery {
+                accepted_recipients: 9,
+                delivered: 9,
+                queued_max,
+                ..Default::default()
+            };
+            let mut result = result.clone();
+            result.phases[0].delivery = Some(counts);
+            result.delivery = Some(StoredDelivery { clock: Some(clock), ..StoredDelivery::default() });
+            page(&result)
+        };
+        let unknown = relayed(StoredClock::Unknown, None);
+        let known = relayed(StoredClock::Same, Some(0));
+        for kind in ["queue", "deliveries", "transit"] {
+            let chart = format!("data-chart=\"{kind}\"");
+            assert!(!unknown.contains(&chart) && known.contains(&chart), "{kind}");
+        }
+        assert!(unknown.contains("data-chart=\"rates\"") && unknown.contains("id=\"delivery\""));
+    }
 }

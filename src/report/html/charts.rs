@@ -26,8 +26,8 @@ pub struct Charts {
     pub has_refusals: bool,
     /// Whether messages were tried again.
     pub has_retries: bool,
-    /// Whether there was a receiver behind the relay.
-    pub has_receiver: bool,
+    /// Whether there was a receiver behind the relay, with known times.
+    pub has_relay_times: bool,
 }
 
 /// All charts: the section, whether the chart is below the tables, and the chart.
@@ -131,7 +131,7 @@ impl Charts {
             "trials" => self.has_curve,
             "conditions" => self.has_conditions,
             "attempts" | "retrying" => self.has_timeline && self.has_retries,
-            "queue" | "deliveries" | "transit" => self.has_timeline && self.has_receiver,
+            "queue" | "deliveries" | "transit" => self.has_timeline && self.has_relay_times,
             "refusals" | "levels" => self.has_timeline && self.has_refusals,
             _ => self.has_timeline,
         }
