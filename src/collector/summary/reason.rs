@@ -73,6 +73,19 @@ impl Code {
             Code::Counts => "books",
         }
     }
+
+    /// Whether the load generator or its machine could not do what the plan asked for.
+    pub const fn is_of_generator(self) -> bool {
+        matches!(
+            self,
+            Code::GeneratorLag
+                | Code::NotStarted
+                | Code::OwnResource
+                | Code::GeneratorCpu
+                | Code::GeneratorStalled
+                | Code::GeneratorThrottled
+        )
+    }
 }
 
 impl fmt::Display for Code {

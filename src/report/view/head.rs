@@ -3,6 +3,7 @@
 use super::claims;
 use super::conditions::{self, ConditionView};
 use super::{Cell, Tone, measured};
+use crate::collector::summary::Code;
 use crate::report::format;
 use crate::report::stored::{
     Capacity, CapacityStatus, RunResult, StoredAssertionStatus, StoredStatus, ValidityStatus,
@@ -59,7 +60,7 @@ impl Head {
             aborted_by: result.verdict.aborted_by.as_deref().map(format::harmless),
             validity: match is_valid {
                 true => Cell::words(kept_up(result)).tone(Tone::Good),
-                false => Cell::words(NOT_VALID).tone(Tone::Bad),
+                false => Cell::words(not_valid(&validity.reasons)).tone(Tone::Bad),
             },
             reasons: validity.reasons.iter().enumerate().map(explained).collect(),
             warnings: result.warnings.iter().map(|warning| format::harmless(warning)).collect(),
@@ -90,8 +91,19 @@ impl Head {
     }
 }
 
-const NOT_VALID: &str = "The measurement is invalid: the load generator or its machine was the bottleneck, so the numbers \
-                         below say more about it than about the listener.";
+/// Returns the sentence that the measurement is invalid. The generator is named only if all reasons are about it.
+fn not_valid(reasons: &[String]) -> &'static str {
+    let is_of_generator =
+        |reason: &String| Code::ALL.iter().any(|code| code.is_of_generator() && code.as_str() == reason);
+    if reasons.is_empty() {
+        "The measurement is invalid."
+    } else if reasons.iter().all(is_of_generator) {
+        "The measurement is invalid: the load generator or its machine was the bottleneck, so the numbers below say more about \
+         it than about the listener."
+    } else {
+        "The measurement is invalid, for these reasons:"
+    }
+}
 
 fn severity(status: StoredStatus) -> Tone {
     match status {
@@ -195,4 +207,31 @@ fn of_capacity(result: &RunResult, capacity: &Capacity) -> String {
         }
     };
     sentence.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixtures;
+
+    #[test]
+    fn the_generator_is_blamed_only_for_its_own_reasons() {
+        let validity = |reasons: &[&str]| {
+            let mut result = fixtures::invalid();
+            result.validity.reasons = reasons.iter().map(|reason| (*reason).to_owned()).collect();
+            Head::of(&result).validity.text
+        };
+        let own = validity(&["generator-lag", "own-resource", "generator-throttled"]);
+        assert!(own.contains("the load generator or its machine was the bottleneck"), "{own}");
+        for others in [
+            &["receiver-overloaded"][..],
+            &["generator-lag", "deliveries-incomplete"],
+            &["event-failed"],
+            &["cut-off"],
+            &["a-reason-of-a-later-version"],
+        ] {
+            assert_eq!(validity(others), "The measurement is invalid, for these reasons:");
+        }
+        assert_eq!(validity(&[]), "The measurement is invalid.");
+    }
 }
