@@ -50,11 +50,15 @@ pub fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 
-/// Returns a rate a second.
+/// Returns a rate a second; a small one with three significant digits.
 pub fn rate(per_s: f64) -> String {
     match per_s {
         _ if !per_s.is_finite() => "n/a".to_owned(),
         _ if per_s == 0.0 => "0/s".to_owned(),
+        _ if (0.0..0.0995).contains(&per_s) => {
+            let decimals = (2.0 - per_s.log10().floor()).min(12.0) as usize;
+            format!("{per_s:.decimals$}/s")
+        }
         _ if per_s < 9.995 => format!("{per_s:.2}/s"),
         _ if per_s < 999.95 => format!("{per_s:.1}/s"),
         _ => format!("{}/s", count(per_s.round() as u64)),
@@ -309,6 +313,10 @@ mod tests {
             ["0/s", "0.33/s", "50.0/s", "400.0/s", "1,000/s", "29,000/s"]
         );
         assert_eq!(
+            [0.0996, 0.0167, 0.004, 1.0 / 3600.0].map(rate),
+            ["0.10/s", "0.0167/s", "0.00400/s", "0.000278/s"]
+        );
+        assert_eq!(
             [0, 1023, 1024, 1_048_576, 50_541_000].map(bytes),
             ["0 B", "1023 B", "1.00 KiB", "1.00 MiB", "48.2 MiB"]
         );
@@ -373,6 +381,7 @@ mod tests {
             ("1.5 s to 2.3456 s", "1.50 s to 2.35 s"),
             ("24000", "24,000"),
             ("186.234/s", "186.2/s"),
+            ("0.000278/s", "0.000278/s"),
             ("14.6363 %: 1646 refused", "14.64 %: 1646 refused"),
             ("0.0123 %", "0.01 %"),
             ("99.9999 %", ">99.99 %"),

@@ -260,7 +260,7 @@ impl Evidence {
             Aggregate::PerSecond if self.window.is_zero() => Answer::no_data("no time passed"),
             Aggregate::PerSecond => {
                 let rate = per_second(count.saturating_sub(self.drained(&expr.subject)), self.window);
-                compare(expr, rate, rate, |rate| format!("{}/s", decimals(rate, 3)))
+                compare(expr, rate, rate, |rate| format!("{}/s", decimals(rate, places(rate))))
             }
             _ if scheduled + started + ends == 0 => Answer::no_data("no arrivals"),
             _ => compare(expr, count as f64, count as f64, |count| format!("{count:.0}")),
@@ -318,7 +318,7 @@ pub(super) fn behind_relay(
                     let came = phases.iter().map(|(phase, _)| phase.delivered_in_window).sum::<Option<u64>>();
                     came.map_or_else(unknown_times, |came| {
                         let rate = per_second(came, window);
-                        compare(expr, rate, rate, |rate| format!("{}/s", decimals(rate, 3)))
+                        compare(expr, rate, rate, |rate| format!("{}/s", decimals(rate, places(rate))))
                     })
                 }
                 _ => compare(expr, count as f64, count as f64, number),
@@ -500,6 +500,11 @@ pub fn duration_text(ns: f64) -> String {
 fn decimals(number: f64, most: usize) -> String {
     let text = format!("{number:.most$}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Returns the number of decimals of a rate: three, or as many as a small one needs for three digits.
+fn places(rate: f64) -> usize {
+    if rate > 0.0 { (2.0 - rate.log10().floor()).clamp(3.0, 12.0) as usize } else { 3 }
 }
 
 #[cfg(test)]

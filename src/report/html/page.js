@@ -37,7 +37,7 @@
   const count = (v) => (v == null ? "n/a" : grouped(v));
   const rate = (v) => {
     if (v == null) return "n/a";
-    return (v === 0 ? "0" : v < 9.995 ? v.toFixed(2) : v < 999.95 ? v.toFixed(1) : grouped(v)) + "/s";
+    return (v === 0 ? "0" : v > 0 && v < 0.0995 ? v.toFixed(Math.min(12, 2 - Math.floor(Math.log10(v)))) : v < 9.995 ? v.toFixed(2) : v < 999.95 ? v.toFixed(1) : grouped(v)) + "/s";
   };
   const percent = (p) => (p === 0 ? "0" : p >= 100 ? "100" : p < 0.01 ? "<0.01" : p >= 99.995 ? ">99.99" : p.toFixed(2)) + " %";
   const at = (s) => {

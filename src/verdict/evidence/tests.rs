@@ -242,6 +242,19 @@ fn m21_what_was_met_after_the_window_is_in_no_rate() {
 }
 
 #[test]
+fn a_small_rate_is_not_shown_as_none() {
+    let mut tally = PhaseTally::default();
+    end(&mut tally, Outcome::Accepted, [1; 2]);
+    let expr = Assertion::parse("accepted rate >= 1/h").unwrap().expr;
+    let observed = |s| {
+        let found = Evidence::gather(&expr, &[], &tally, Duration::from_secs(s)).answer(&expr);
+        (found.status, found.observed)
+    };
+    assert_eq!(observed(7000), judged(Pass, "0.000286/s"));
+    assert_eq!(observed(9600), judged(Fail, "0.000208/s"));
+}
+
+#[test]
 fn nothing_is_no_data() {
     let none = PhaseTally::default();
     assert_eq!(answer("accepted > 0", &none), judged(NoData, "no arrivals"));
