@@ -36,6 +36,17 @@ pub struct AcceptedStretch {
     pub bounced: u64,
 }
 
+/// The number of recipients in the queue at the start of each tick, and after the last one.
+#[derive(Clone, Debug)]
+pub struct QueueLevels(Vec<u64>);
+
+impl QueueLevels {
+    /// Returns the same number as [`Flow::queued_at`], without counting again from the epoch.
+    pub fn at(&self, at: Duration) -> u64 {
+        self.0.get(index(at)).or(self.0.last()).copied().unwrap_or_default()
+    }
+}
+
 impl AcceptedStretch {
     /// Returns the number of these recipients that were neither delivered nor bounced.
     pub fn missing(&self) -> u64 {
@@ -93,6 +104,17 @@ impl Flow {
         let over = &self.0[..index(at).min(self.0.len())];
         let sum = |of: fn(&Tick) -> u32| over.iter().map(|tick| u64::from(of(tick))).sum::<u64>();
         sum(|tick| tick.accepted).saturating_sub(sum(|tick| tick.settled))
+    }
+
+    /// Returns the numbers of recipients in the queue, for many questions.
+    pub fn levels(&self) -> QueueLevels {
+        let mut sum = BacklogSample::default();
+        let level = |tick: &Tick| {
+            sum.offered += u64::from(tick.accepted);
+            sum.finished += u64::from(tick.settled);
+            sum.backlog()
+        };
+        QueueLevels(std::iter::once(0).chain(self.0.iter().map(level)).collect())
     }
 
     /// Returns the number of first deliveries between two times.
@@ -171,6 +193,11 @@ mod tests {
         assert_eq!(flow.queue(Duration::ZERO, ms(1_000)), [1, 2, 3, 4, 5, 5, 5, 5, 5, 6]);
         assert_eq!((flow.queued_at(ms(300)), flow.queued_at(ms(5_000))), (3, 6));
         assert_eq!(flow.queue(ms(900), ms(1_200)), [6, 6, 6], "nothing more happened");
+        let levels = flow.levels();
+        for at in (0..1_300).step_by(50).chain([u64::MAX]) {
+            assert_eq!(levels.at(ms(at)), flow.queued_at(ms(at)), "{at}");
+        }
+        assert_eq!(Flow::default().levels().at(ms(500)), 0);
         assert_eq!(flow.accepted_between(ms(200), ms(400)), 2);
         let series = flow.series(ms(1_200));
         let queue: Vec<u64> = series.samples().iter().map(|sample| sample.backlog()).collect();

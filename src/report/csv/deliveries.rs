@@ -51,6 +51,7 @@ pub fn with_deliveries(
     let phase_of = |record: &csv::StringRecord| {
         phases.iter().position(|name| Some(name.as_str()) == record.get(phase_at))
     };
+    let queue = delivered.flow.levels();
     let mut times = Vec::new();
     for rows in records.chunk_by(|one, other| one.get(start_at) == other.get(start_at)) {
         let start = seconds(&rows[0], start_at);
@@ -66,7 +67,7 @@ pub fn with_deliveries(
                 let more = between(delivered, other, start, length);
                 (accepted, came) = (accepted + more.0, came + more.1);
             }
-            let known = [accepted, came, delivered.flow.queued_at(start + length)];
+            let known = [accepted, came, queue.at(start + length)];
             let mut cells: Vec<String> = record.iter().map(str::to_owned).collect();
             for (at, count) in filled.iter().zip(known) {
                 if let Ok(at) = at {
@@ -89,8 +90,7 @@ pub fn with_deliveries(
             }
             let mut tally = Tally::new(phases.len());
             (tally.phases[phase].counts.awaited, tally.phases[phase].counts.delivered) = (awaited, came);
-            let gauges =
-                Gauges { queued: Some(delivered.flow.queued_at(over + length)), ..Gauges::default() };
+            let gauges = Gauges { queued: Some(queue.at(over + length)), ..Gauges::default() };
             let interval = Interval { start: over, length, tally, transactions: Vec::new(), gauges };
             let tally = &interval.tally.phases[phase];
             let mut cells = row(&interval, name, tally);
