@@ -1,6 +1,7 @@
 //! Merges the parts of a result field by field: counts, conditions, the generator, the listener's ledger.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use std::time::Duration;
 
@@ -205,28 +206,29 @@ pub fn rough<'a>(metrics: impl Iterator<Item = &'a StoredMetric>) -> Vec<StoredM
 /// started in all shards when it started in the first shard.
 pub fn conditions(results: &[RunResult]) -> Vec<StoredCondition> {
     let mut whole: Vec<StoredCondition> = Vec::new();
+    let mut known = BTreeMap::new();
     for result in results {
         for row in &result.conditions {
             let start =
                 |of: &RunResult| of.phases.iter().find(|p| p.name == row.phase).map_or(0.0, |p| p.start_s);
             let shift = start(result) - start(&results[0]);
-            let row =
-                StoredCondition { first_s: row.first_s - shift, last_s: row.last_s - shift, ..row.clone() };
-            let key = |row: &StoredCondition| {
-                let StoredCondition { phase, step, condition, code, enhanced, outcome, .. } = row.clone();
-                (phase, step, condition, code, enhanced, outcome)
-            };
-            match whole.iter_mut().find(|own| key(own) == key(&row)) {
-                Some(own) => {
-                    if row.first_s < own.first_s {
-                        own.first_s = row.first_s;
+            let (first_s, last_s) = (row.first_s - shift, row.last_s - shift);
+            let StoredCondition { phase, step, condition, code, enhanced, outcome, .. } = row;
+            match known.entry((phase, step, condition, code, enhanced, outcome)) {
+                Entry::Occupied(at) => {
+                    let own: &mut StoredCondition = &mut whole[*at.get()];
+                    if first_s < own.first_s {
+                        own.first_s = first_s;
                         own.sample.clone_from(&row.sample);
                     }
-                    own.last_s = own.last_s.max(row.last_s);
+                    own.last_s = own.last_s.max(last_s);
                     own.count += row.count;
                     own.drained = own.drained.zip(row.drained).map(|(own, more)| own + more);
                 }
-                None => whole.push(row),
+                Entry::Vacant(new) => {
+                    new.insert(whole.len());
+                    whole.push(StoredCondition { first_s, last_s, ..row.clone() });
+                }
             }
         }
     }
