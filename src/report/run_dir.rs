@@ -39,6 +39,8 @@ const DEFAULT_PARENT: &str = "smtpress-runs";
 const RESULT: &str = "result.json";
 /// The result so far of a run that has not been stored.
 const UNFINISHED: &str = "unfinished.json";
+/// The length to which a reply of [`UNFINISHED`] is cut, in bytes: the file is written anew each second.
+const KEPT_SAMPLE: usize = 512;
 /// The state of a capacity search, to continue it.
 pub const SEARCH: &str = "search.json";
 /// The output of the command between two trials of a search.
@@ -246,12 +248,19 @@ impl RunDir {
         self.place.work != self.place.name
     }
 
-    /// Stores the counts so far, in case the run is cut off.
+    /// Stores the counts so far, in case the run is cut off. Long replies are cut.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn keep(&self, so_far: &RunResult) -> Result<(), RunDirError> {
-        let result = RunResult { directory: Some(self.path().display().to_string()), ..so_far.clone() };
+        let mut result = RunResult { directory: Some(self.path().display().to_string()), ..so_far.clone() };
+        for row in &mut result.conditions {
+            let kept = row.sample.floor_char_boundary(KEPT_SAMPLE);
+            if kept < row.sample.len() {
+                row.sample.truncate(kept);
+                row.sample.push('…');
+            }
+        }
         self.put(UNFINISHED, &json::write(&result))
     }
 

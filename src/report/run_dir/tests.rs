@@ -306,6 +306,19 @@ fn what_is_left_of_a_run_says_that_it_was_cut_off() {
 }
 
 #[test]
+fn what_is_stored_each_second_has_no_long_replies() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = RunDir::create(Some(&parent.path().join("run")), false, "x", STARTED).unwrap();
+    let mut so_far = fixtures::limit_enforced();
+    so_far.metrics.clear();
+    so_far.conditions[0].sample = "é".repeat(2_000);
+    directory.keep(&so_far).unwrap();
+    let stored = json::read(&fs::read_to_string(directory.path().join(UNFINISHED)).unwrap()).unwrap();
+    assert_eq!(stored.conditions[0].sample, format!("{}…", "é".repeat(256)));
+    assert_eq!(stored.conditions[1..], so_far.conditions[1..]);
+}
+
+#[test]
 fn what_cannot_be_written_is_named_with_a_remedy() {
     let parent = tempfile::tempdir().unwrap();
     let file = parent.path().join("file");
