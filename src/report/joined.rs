@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use super::merge::{info, seconds_of as seconds};
 use super::stored::convert;
-use super::stored::{RunResult, StoredAssertionStatus, StoredStatus, StoredVerdict, ValidityStatus};
+use super::stored::{
+    RunResult, StoredAssertion, StoredAssertionStatus, StoredStatus, StoredVerdict, ValidityStatus,
+};
 use crate::collector::Metric;
 use crate::collector::delivery::Delivered;
 use crate::collector::snapshot::Measured;
@@ -79,6 +81,12 @@ fn judge_validity(result: &mut RunResult, summary: &Summary) {
     validity.status = if is_valid { ValidityStatus::Valid } else { ValidityStatus::Invalid };
 }
 
+/// Whether both are one assertion of the profile. One over windows, or one that aborts, is not the same one without.
+fn is_same(known: &StoredAssertion, judged: &StoredAssertion) -> bool {
+    let key = |own: &StoredAssertion| (own.builtin, own.abort, own.window_s);
+    (&known.expr, &known.phase, key(known)) == (&judged.expr, &judged.phase, key(judged))
+}
+
 fn judge(result: &mut RunResult, measured: &Measured, summary: &Summary, assertions: &[Assertion]) {
     let is_about_relay = |assertion: &&Assertion| {
         let subject = &assertion.expr.subject;
@@ -88,11 +96,7 @@ fn judge(result: &mut RunResult, measured: &Measured, summary: &Summary, asserti
     let own: Vec<Assertion> = assertions.iter().filter(is_about_relay).cloned().collect();
     let judged = Verdict::judge(measured, summary, &[], &own, &Windows::default());
     for assertion in judged.results.iter().map(convert::assertion) {
-        let same = result.assertions.iter_mut().find(|known| {
-            (&known.expr, &known.phase, known.builtin)
-                == (&assertion.expr, &assertion.phase, assertion.builtin)
-        });
-        match same {
+        match result.assertions.iter_mut().find(|known| is_same(known, &assertion)) {
             Some(known) => *known = assertion,
             None => result.assertions.push(assertion),
         }
@@ -110,4 +114,39 @@ fn judge(result: &mut RunResult, measured: &Measured, summary: &Summary, asserti
         _ => (StoredStatus::Pass, ExitCode::Success),
     };
     result.verdict = StoredVerdict { status, exit_code: code.number(), aborted_by };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::Outcome;
+    use crate::collector::delivery::PhaseDelivery;
+    use crate::report::fixtures;
+
+    #[test]
+    fn an_assertion_over_windows_does_not_take_the_place_of_one_over_the_whole() {
+        let whole = Assertion::parse("transit p50 < 1s").unwrap();
+        let windowed = Assertion { window: Some(Duration::from_secs(10)), ..whole.clone() };
+        let aborting = Assertion { abort: true, ..whole.clone() };
+        let mut result = fixtures::accepted();
+        let of_run = |assertion: &Assertion| StoredAssertion {
+            expr: assertion.expr.text.clone(),
+            phase: None,
+            observed: "no values".to_owned(),
+            status: StoredAssertionStatus::NoData,
+            builtin: false,
+            abort: assertion.abort,
+            window_s: assertion.window.map(|window| window.as_secs_f64()),
+        };
+        result.assertions = [&whole, &windowed, &aborting].map(of_run).to_vec();
+        let mut tally = Tally::new(1);
+        let times = tally.phases[0].hists.entry((Metric::Transit, Outcome::Accepted)).or_default();
+        (0..100).for_each(|_| times.record(5_000_000));
+        let delivered = Delivered { phases: vec![PhaseDelivery::default()], ..Delivered::default() };
+        join(&mut result, delivered, tally, &[whole, windowed, aborting]);
+        let judged: Vec<_> =
+            result.assertions.iter().map(|own| (own.window_s, own.abort, own.status)).collect();
+        let (pass, none) = (StoredAssertionStatus::Pass, StoredAssertionStatus::NoData);
+        assert_eq!(judged, [(None, false, pass), (Some(10.0), false, none), (None, true, pass)]);
+    }
 }
