@@ -23,6 +23,8 @@ use super::stored::{
     RunResult, StoredAssertion, StoredAssertionStatus, StoredMetric, StoredPhase, StoredStatus,
     StoredVerdict, ValidityStatus,
 };
+use crate::collector::Metric;
+use crate::collector::delivery::ClockRelation;
 use crate::collector::histogram::{DecodeError, Hist};
 use crate::collector::snapshot::{Gauges, Health, Interval, Measured};
 use crate::collector::summary::{Code, PhaseInfo, Summary, ValidityReason};
@@ -305,6 +307,7 @@ impl Shards {
     /// Returns the sum of the counts and distributions of all shards. Warm-ups have no stored distributions.
     fn tally(&self, expects: &[Expect]) -> Result<Tally, MergeError> {
         let mut tally = Tally::new(self.results[0].phases.len());
+        let is_timed = delivery::clock(&self.results) != ClockRelation::Unknown;
         for result in &self.results {
             for (whole, phase) in tally.phases.iter_mut().zip(&result.phases) {
                 parts::count(whole, phase, expects);
@@ -314,6 +317,9 @@ impl Shards {
                     let (Ok(name), Ok(outcome)) = (metric.name.parse(), metric.outcome.parse()) else {
                         continue;
                     };
+                    if !is_timed && matches!(name, Metric::Transit | Metric::Delivery) {
+                        continue;
+                    }
                     whole.hists.entry((name, outcome)).or_default().merge(&histogram(result, metric)?);
                 }
                 for row in result.conditions.iter().filter(|row| row.phase == phase.name) {

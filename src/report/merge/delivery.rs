@@ -5,6 +5,8 @@
 //!   upper bounds.
 //! - Slopes of queues are added, and so are the ends of their intervals, because the queues belong to one relay and are
 //!   not independent.
+//! - The merged times are as uncertain as those of the least certain clock. If one clock is unknown there are no times,
+//!   because those of the other shards are not those of the whole.
 //! - A message that the relay delivers to the receiver of another shard counts as foreign in that shard, and as missing
 //!   in its own.
 
@@ -13,10 +15,13 @@ use std::time::Duration;
 
 use super::seconds_of as seconds;
 use crate::collector::delivery::{
-    Altered, BounceCount, Delivered, DeliveryCounts, MissingRecipient, PhaseDelivery, ReceiverHealth,
+    Altered, BounceCount, ClockRelation, Delivered, DeliveryCounts, MissingRecipient, PhaseDelivery,
+    ReceiverHealth,
 };
 use crate::collector::growth::Growth;
-use crate::report::stored::delivery::{StoredAltered, StoredDelivery, StoredPhaseDelivery, StoredReceiver};
+use crate::report::stored::delivery::{
+    StoredAltered, StoredClock, StoredDelivery, StoredPhaseDelivery, StoredReceiver,
+};
 use crate::report::stored::{RunResult, StoredPhase};
 
 /// Returns the merged deliveries; `None` if no shard had a receiver.
@@ -25,8 +30,9 @@ pub fn delivered(results: &[RunResult]) -> Option<Box<Delivered>> {
     if runs.is_empty() {
         return None;
     }
+    let clock = clock(results);
     let phases = (0..results[0].phases.len())
-        .map(|index| phase(results.iter().filter_map(|shard| shard.phases.get(index)).collect()))
+        .map(|index| phase(results.iter().filter_map(|shard| shard.phases.get(index)).collect(), clock))
         .collect();
     let sum = |of: fn(&StoredDelivery) -> u64| runs.iter().map(|run| of(run)).sum();
     Some(Box::new(Delivered {
@@ -44,8 +50,35 @@ pub fn delivered(results: &[RunResult]) -> Option<Box<Delivered>> {
             .map(|run| receiver(&run.receiver))
             .reduce(ReceiverHealth::and)
             .unwrap_or_default(),
+        clock,
         ..Delivered::default()
     }))
+}
+
+/// Returns the relation of the receivers' clocks about which the least is known.
+pub fn clock(results: &[RunResult]) -> ClockRelation {
+    let uncertainty = |clock: &ClockRelation| match clock {
+        ClockRelation::Own => (0, Duration::ZERO),
+        ClockRelation::Same => (1, Duration::ZERO),
+        ClockRelation::Offset { bound, .. } => (2, *bound),
+        ClockRelation::Unknown => (3, Duration::ZERO),
+    };
+    let relations = results.iter().filter_map(|shard| shard.delivery.as_ref()).map(|own| relation(own.clock));
+    relations.max_by_key(uncertainty).unwrap_or_default()
+}
+
+fn relation(clock: Option<StoredClock>) -> ClockRelation {
+    match clock {
+        None => ClockRelation::Own,
+        Some(StoredClock::Same) => ClockRelation::Same,
+        Some(StoredClock::Unknown) => ClockRelation::Unknown,
+        // Only a changed file has a bound that is no length of time.
+        Some(StoredClock::Offset { ahead_s, bound_s }) => {
+            Duration::try_from_secs_f64(bound_s).map_or(ClockRelation::Unknown, |bound| {
+                ClockRelation::Offset { ahead_ns: (ahead_s * 1e9).round() as i64, bound }
+            })
+        }
+    }
 }
 
 fn receiver(own: &StoredReceiver) -> ReceiverHealth {
@@ -58,7 +91,7 @@ fn receiver(own: &StoredReceiver) -> ReceiverHealth {
     }
 }
 
-fn phase(shards: Vec<&StoredPhase>) -> PhaseDelivery {
+fn phase(shards: Vec<&StoredPhase>, clock: ClockRelation) -> PhaseDelivery {
     let own: Vec<(&StoredPhaseDelivery, f64)> =
         shards.iter().filter_map(|phase| Some((phase.delivery.as_ref()?, phase.window_s))).collect();
     let mut counts = DeliveryCounts::default();
@@ -76,7 +109,13 @@ fn phase(shards: Vec<&StoredPhase>) -> PhaseDelivery {
             .iter()
             .map(|(phase, window)| Some((phase.delivered_per_s? * window).round() as u64))
             .sum(),
-        drain: own.iter().filter_map(|(phase, _)| phase.drain_s).reduce(f64::max).map(seconds),
+        // A shard without a drain had nothing to deliver, or its times are unknown.
+        drain: own
+            .iter()
+            .filter_map(|(phase, _)| phase.drain_s)
+            .reduce(f64::max)
+            .filter(|_| clock != ClockRelation::Unknown)
+            .map(seconds),
         // The deliveries by second are in the time series of the shards.
         seconds: BTreeMap::new(),
         times: BTreeMap::new(),

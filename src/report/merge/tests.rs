@@ -7,7 +7,7 @@ use crate::collector::Outcome;
 use crate::collector::summary;
 use crate::report::fixtures;
 use crate::report::stored::delivery::{
-    StoredBounce, StoredDelivery, StoredGrowth, StoredMissing, StoredPhaseDelivery,
+    StoredBounce, StoredClock, StoredDelivery, StoredGrowth, StoredMissing, StoredPhaseDelivery,
 };
 use crate::report::stored::{Percentile, PercentileStatus, StoredShard};
 
@@ -103,6 +103,48 @@ fn what_came_out_of_the_relay_is_added_and_judged_anew() {
     assert_eq!(delivery.bounces[0].count, 4);
     let missing = whole.assertions.iter().find(|own| own.expr == "missing == 0").unwrap();
     assert_eq!((missing.status, missing.observed.as_str()), (StoredAssertionStatus::Fail, "3"));
+}
+
+#[test]
+fn the_least_certain_clock_of_the_receivers_is_that_of_the_whole() {
+    let whole = |clocks: [Option<StoredClock>; 2]| {
+        let mut shards = vec![relayed(0, 10, 0, 1.0), relayed(1, 10, 0, 1.0)];
+        for (one, clock) in shards.iter_mut().zip(clocks) {
+            one.delivery.as_mut().unwrap().clock = clock;
+            let transit = hist(&[4_000_000; 100]);
+            one.metrics.push(StoredMetric {
+                name: "transit".into(),
+                count: transit.count(),
+                min_ns: transit.min_ns(),
+                max_ns: transit.max_ns(),
+                mean_ns: transit.mean_ns(),
+                hdr_base64: Some(transit.encode()),
+                ..one.metrics[0].clone()
+            });
+            one.assertions[0].expr = "transit p50 < 5ms".into();
+        }
+        merged(shards)
+    };
+    let offset = |bound_s: f64| Some(StoredClock::Offset { ahead_s: -0.5, bound_s });
+    for (clocks, clock, status) in [
+        ([None, None], None, StoredAssertionStatus::Pass),
+        ([None, Some(StoredClock::Same)], Some(StoredClock::Same), StoredAssertionStatus::Pass),
+        ([offset(0.000_25), Some(StoredClock::Same)], offset(0.000_25), StoredAssertionStatus::Pass),
+        // 4 ms +- 2 ms may be more than 5 ms.
+        ([offset(0.002), offset(0.000_25)], offset(0.002), StoredAssertionStatus::NoData),
+        (
+            [Some(StoredClock::Unknown), offset(0.002)],
+            Some(StoredClock::Unknown),
+            StoredAssertionStatus::NoData,
+        ),
+    ] {
+        let whole = whole(clocks);
+        assert_eq!(whole.delivery.as_ref().unwrap().clock, clock);
+        assert_eq!(whole.assertions[0].status, status, "{clocks:?}: {}", whole.assertions[0].observed);
+        let is_timed = clock != Some(StoredClock::Unknown);
+        assert_eq!(whole.metrics.iter().any(|metric| metric.name == "transit"), is_timed);
+        assert_eq!(whole.phases[0].delivery.as_ref().unwrap().drain_s.is_some(), is_timed);
+    }
 }
 
 fn refusal(results: Vec<RunResult>) -> String {
