@@ -498,5 +498,6 @@ fn assertion(
         builtin,
         abort: false,
         window_s: None,
+        grace_s: None,
     }
 }

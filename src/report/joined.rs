@@ -137,6 +137,7 @@ mod tests {
             builtin: false,
             abort: assertion.abort,
             window_s: assertion.window.map(|window| window.as_secs_f64()),
+            grace_s: None,
         };
         result.assertions = [&whole, &windowed, &aborting].map(of_run).to_vec();
         let mut tally = Tally::new(1);

@@ -462,27 +462,29 @@ fn expects(phases: &[StoredPhase]) -> Vec<Expect> {
     names.into_iter().map(named).collect()
 }
 
-/// Parses a stored assertion; `None` if this version does not understand it.
+/// Parses a stored assertion; `None` if this version does not understand it. An older result does not say when the
+/// assertion was checked for the first time: one that aborts and has no window is judged by the totals alone.
 fn asserted(assertion: &StoredAssertion) -> Option<grammar::Assertion> {
     let parsed = grammar::Assertion::parse(&assertion.expr).ok()?;
     let window = assertion.window_s.and_then(|window| Duration::try_from_secs_f64(window).ok());
-    let StoredAssertion { builtin, abort, .. } = *assertion;
-    Some(grammar::Assertion { phase: assertion.phase.clone(), window, builtin, abort, ..parsed })
+    let grace = assertion.grace_s.map(seconds_of);
+    let abort = assertion.abort && (grace.is_some() || window.is_some());
+    let (phase, builtin, grace) = (assertion.phase.clone(), assertion.builtin, grace.unwrap_or_default());
+    Some(grammar::Assertion { phase, window, builtin, abort, grace, ..parsed })
 }
 
-/// Returns the assertion, without its window if the stored seconds do not hold its subject.
+/// Returns the assertion; one that is not checked second by second if the stored seconds do not hold its subject.
 fn watched(assertion: &grammar::Assertion) -> grammar::Assertion {
-    let window = assertion.window.filter(|_| {
-        matches!(
-            assertion.expr.subject,
-            Subject::Latency(..)
-                | Subject::Scheduled
-                | Subject::Started
-                | Subject::Arrivals(_)
-                | Subject::Unexpected
-        )
-    });
-    grammar::Assertion { window, ..assertion.clone() }
+    let is_stored = matches!(
+        assertion.expr.subject,
+        Subject::Latency(..)
+            | Subject::Scheduled
+            | Subject::Started
+            | Subject::Arrivals(_)
+            | Subject::Unexpected
+    );
+    let (window, abort) = (assertion.window.filter(|_| is_stored), assertion.abort && is_stored);
+    grammar::Assertion { window, abort, ..assertion.clone() }
 }
 
 fn unjudged(assertion: &StoredAssertion) -> StoredAssertion {

@@ -571,6 +571,10 @@ pub struct StoredAssertion {
     /// phase.
     #[serde(default)]
     pub window_s: Option<f64>,
+    /// How long after the start of its first phase the assertion was checked for the first time during the run; `null` in
+    /// results stored before this field existed.
+    #[serde(default)]
+    pub grace_s: Option<f64>,
 }
 
 /// Whether an assertion held.

@@ -41,6 +41,7 @@ impl Assertion {
             builtin: self.builtin,
             abort: self.abort,
             window: self.window,
+            grace: self.grace,
         }
     }
 }
@@ -62,6 +63,8 @@ pub struct AssertionResult {
     pub abort: bool,
     /// The length of the sliding window; the assertion must hold in each window. `None`: it must hold over the whole.
     pub window: Option<Duration>,
+    /// How long after the start of its first phase the assertion is checked for the first time during the run.
+    pub grace: Duration,
 }
 
 /// Returns the indices of the phases that an assertion is about.

@@ -108,6 +108,8 @@ impl SearchVerdict {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn capacity(is_settled: bool, expectations: &[AssertionStatus], invalid: bool) -> (VerdictStatus, u8) {
@@ -120,6 +122,7 @@ mod tests {
             builtin: false,
             abort: false,
             window: None,
+            grace: Duration::ZERO,
         };
         let results: Vec<_> = expectations.iter().map(result).collect();
         let verdict = SearchVerdict::capacity(is_settled, &results, invalid.then_some(reason));

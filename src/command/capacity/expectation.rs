@@ -1,5 +1,7 @@
 //! The expected capacity, and the verdict of a search.
 
+use std::time::Duration;
+
 use crate::command::error::CommandError;
 use crate::experiment::capacity::{CapacityPlan, GoalBounds, GoalEnd, Knob, SearchEnd, SearchState};
 use crate::profile::error::nearest;
@@ -89,6 +91,7 @@ impl Expectation {
                 builtin: false,
                 abort: false,
                 window: None,
+                grace: Duration::ZERO,
             }
         };
         goals.map(one).collect()

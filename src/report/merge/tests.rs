@@ -86,6 +86,7 @@ fn relayed(index: u32, accepted: u64, missing: u64, growth: f64) -> RunResult {
         builtin: true,
         abort: false,
         window_s: None,
+        grace_s: None,
     };
     result.assertions.push(asserted);
     result
@@ -186,6 +187,7 @@ fn counts_are_added_rates_taken_anew_and_assertions_judged_anew() {
             builtin: false,
             abort: false,
             window_s: None,
+            grace_s: None,
         });
         one.verdict = StoredVerdict { status: StoredStatus::Fail, exit_code: 99, aborted_by: None };
     }
@@ -363,6 +365,7 @@ fn a_window_is_judged_from_the_seconds_of_the_whole() {
             builtin: false,
             abort: false,
             window_s: Some(1.0),
+            grace_s: None,
         }];
     }
     let shards = Shards::of(named(shards)).unwrap();
@@ -376,6 +379,47 @@ fn a_window_is_judged_from_the_seconds_of_the_whole() {
     });
     let whole = shards.merge(Some(&mut seconds)).unwrap();
     assert_eq!(whole.assertions[0].observed, "held in each of 5 windows of 1 s");
+}
+
+#[test]
+fn the_whole_is_checked_no_earlier_than_its_shards_were() {
+    let judged = |expr: &str, abort: bool, window_s: Option<f64>, grace_s: Option<f64>| {
+        let mut shards = vec![shard(0, 2, &[1; 10], &[]), shard(1, 2, &[1; 10], &[])];
+        for one in &mut shards {
+            one.assertions = vec![StoredAssertion {
+                expr: expr.into(),
+                phase: None,
+                observed: String::new(),
+                status: StoredAssertionStatus::Pass,
+                builtin: false,
+                abort,
+                window_s,
+                grace_s,
+            }];
+        }
+        // Nothing is accepted in the first second.
+        let mut seconds = (0..5).map(|t| {
+            let mut tally = Tally::new(1);
+            let outcome = if t == 0 { Outcome::Deferred } else { Outcome::Accepted };
+            (tally.phases[0].counts.scheduled, tally.phases[0].counts.started) = (2, 2);
+            tally.phases[0].counts.arrivals.add_many(outcome, 2);
+            let (start, length) = (Duration::from_secs(t), Duration::from_secs(1));
+            Interval { transactions: Vec::new(), start, length, tally, gauges: Gauges::default() }
+        });
+        let whole = Shards::of(named(shards)).unwrap().merge(Some(&mut seconds)).unwrap();
+        whole.assertions[0].clone()
+    };
+    let (pass, fail) = (StoredAssertionStatus::Pass, StoredAssertionStatus::Fail);
+    assert_eq!(judged("accepted >= 2", false, Some(1.0), Some(0.0)).status, fail);
+    let later = judged("accepted >= 2", false, Some(1.0), Some(2.0));
+    assert_eq!((later.status, later.grace_s), (pass, Some(2.0)), "{later:?}");
+    assert_eq!(judged("unexpected rate < 60%", true, None, Some(0.0)).status, fail);
+    let later = judged("unexpected rate < 60%", true, None, Some(2.0));
+    assert_eq!((later.status, later.abort), (pass, true), "{later:?}");
+    // The totals decide if an older result does not say when the assertion was first checked, and if the seconds do not
+    // hold what it is about.
+    assert_eq!(judged("unexpected rate < 60%", true, None, None).status, pass);
+    assert_eq!(judged("transactions.accepted > 0", true, None, Some(0.0)).status, pass);
 }
 
 #[test]

@@ -426,6 +426,7 @@ pub fn assertion(result: &verdict::AssertionResult) -> StoredAssertion {
         builtin: result.builtin,
         abort: result.abort,
         window_s: result.window.map(|window| window.as_secs_f64()),
+        grace_s: Some(result.grace.as_secs_f64()),
     }
 }
 

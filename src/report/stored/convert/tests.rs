@@ -141,6 +141,7 @@ fn a_measured_run_becomes_a_result_that_fits_the_schema() {
             builtin: false,
             abort: false,
             window: None,
+            grace: Duration::ZERO,
         }],
     };
     let result = RunResult::build(BuildInput {
