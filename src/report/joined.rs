@@ -124,6 +124,13 @@ mod tests {
     use crate::report::fixtures;
 
     #[test]
+    fn times_of_a_changed_result_are_none_of_a_run() {
+        let mut result = fixtures::accepted();
+        (result.phases[0].start_s, result.phases[0].window_s) = (1e19, 1e19);
+        assert_eq!(windows(&result), [(Duration::ZERO, Duration::ZERO)]);
+    }
+
+    #[test]
     fn an_assertion_over_windows_does_not_take_the_place_of_one_over_the_whole() {
         let whole = Assertion::parse("transit p50 < 1s").unwrap();
         let windowed = Assertion { window: Some(Duration::from_secs(10)), ..whole.clone() };

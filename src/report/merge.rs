@@ -18,6 +18,7 @@ mod seconds;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::seconds::LONGEST;
 use super::stored::convert;
 use super::stored::{
     RunResult, StoredAssertion, StoredAssertionStatus, StoredMetric, StoredPhase, StoredStatus,
@@ -423,9 +424,9 @@ pub fn histogram(result: &RunResult, metric: &StoredMetric) -> Result<Hist, Merg
     )
 }
 
-/// Returns a stored length of time; zero if it is invalid.
+/// Returns a stored length of time; zero if it is invalid or longer than any run, as in a changed file.
 pub(super) fn seconds_of(s: f64) -> Duration {
-    Duration::try_from_secs_f64(s).unwrap_or_default()
+    Duration::try_from_secs_f64(s).ok().filter(|time| *time <= LONGEST).unwrap_or_default()
 }
 
 /// Returns the properties of a stored phase that its plan determined.

@@ -28,6 +28,9 @@ pub const LOG: &str = "metrics.hlog";
 /// The name of the conditions over time in a run directory.
 pub const CONDITIONS: &str = "conditions.csv";
 
+/// No run is longer: a phase lasts a year at most. A longer time is of a changed file, and could cost all memory.
+pub const LONGEST: Duration = Duration::from_secs(2 * 366 * 24 * 3600);
+
 /// Why a stored time series cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum SecondsError {
@@ -303,6 +306,9 @@ impl Lines {
         let (Ok(metric), Ok(outcome)) = (metric.parse(), outcome.parse()) else { return Ok(None) };
         let hist = Hist::decode(entry.encoded_histogram()).map_err(|error| format!("holds {error}"))?;
         let (start, length) = (millis(entry.start_timestamp()), millis(entry.duration()));
+        if start.max(length) > LONGEST {
+            return Err("has a time that is longer than any run".to_owned());
+        }
         Ok(Some(Line { start, length, phase, metric, outcome, hist }))
     }
 }

@@ -12,6 +12,7 @@ use super::{COLUMNS, plain, retries, row};
 use crate::collector::delivery::Delivered;
 use crate::collector::snapshot::{Gauges, Interval};
 use crate::collector::tally::Tally;
+use crate::report::seconds::LONGEST;
 
 /// The columns that deliveries fill, in the order of the file.
 const FILLED: [&str; 3] = ["accepted_recipients", "delivered", "queued"];
@@ -45,7 +46,9 @@ pub fn with_deliveries(
     let records = rows.records().collect::<Result<Vec<_>, _>>().map_err(plain)?;
     let seconds = |record: &csv::StringRecord, at: usize| {
         let number = record.get(at).and_then(|cell| cell.parse::<f64>().ok());
-        number.and_then(|number| Duration::try_from_secs_f64(number).ok()).map(millis).unwrap_or_default()
+        let time = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+        // A longer time is of a changed file.
+        time.filter(|time| *time <= LONGEST).map(millis).unwrap_or_default()
     };
     let is_timed = delivered.phases.iter().any(|phase| !phase.seconds.is_empty());
     let phase_of = |record: &csv::StringRecord| {

@@ -34,10 +34,15 @@ impl MergedSeconds {
             .zip(shifts)
             .map(|(seconds, shifts)| ShardSeconds {
                 seconds,
-                shifts: shifts.iter().map(|shift| shift * 1000).collect(),
+                shifts: shifts.iter().map(|shift| shift.saturating_mul(1000)).collect(),
             })
             .collect();
-        MergedSeconds { shards, open: BTreeMap::new(), apart: apart * 1000 + 1000, phases }
+        MergedSeconds {
+            shards,
+            open: BTreeMap::new(),
+            apart: apart.saturating_mul(1000).saturating_add(1000),
+            phases,
+        }
     }
 
     /// Reads the earliest remaining second of all shards; `None` if no second remains.
@@ -69,7 +74,7 @@ impl MergedSeconds {
             if empty {
                 continue;
             }
-            let at = own.saturating_add_signed(-shifts.get(index).copied().unwrap_or(0));
+            let at = own.saturating_add_signed(shifts.get(index).copied().unwrap_or(0).saturating_neg());
             gauges_at = at;
             self.at(at, second.length).tally.phases[index] += tally;
         }

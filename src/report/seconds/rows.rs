@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{SecondsError, millis};
+use super::{LONGEST, SecondsError, millis};
 
 /// The rows of one file that this version understands.
 pub(super) struct Rows<T> {
@@ -113,8 +113,21 @@ impl Cells<'_> {
     }
 }
 
-/// Parses a time of the tables.
+/// Parses a time of the tables; `None` if it is none, or longer than any run.
 fn seconds(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.parse().ok()?;
-    (0.0..1e12).contains(&seconds).then(|| millis(Duration::from_secs_f64(seconds)))
+    let time = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
+    (time <= LONGEST).then(|| millis(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_longer_than_any_run_is_refused_before_it_costs_memory() {
+        assert_eq!(seconds("86400.0004"), Some(Duration::from_secs(86_400)));
+        for text in ["1e11", "1e300", "inf", "NaN", "-1", ""] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
 }

@@ -106,7 +106,7 @@ fn outcome(result: &RunResult, i: usize, phase: &StoredPhase) -> Vec<Cell> {
         parts.push(Cell::words(format!(", {} accepted only after a retry", format::count(later))));
     }
     let pending = phase.retry.as_ref().map_or(0, |retry| retry.pending);
-    let failed = outcomes::failed(phase) - pending;
+    let failed = outcomes::failed(phase).saturating_sub(pending);
     for (count, what) in [(failed, "failed"), (pending, "pending"), (phase.shed, "never started")] {
         if count > 0 {
             parts.push(Cell::words(", "));

@@ -3,6 +3,7 @@
 use super::*;
 use crate::report::fixtures;
 use crate::report::html::{self, PageInput};
+use crate::report::stored::retry::StoredRetry;
 use crate::report::stored::{
     CapacityStatus, Generator, StoredAssertionStatus, StoredLimitVerdict, StoredStatus, StoredTrialFault,
 };
@@ -251,4 +252,13 @@ fn cpu_that_was_not_measured_has_no_number() {
     result.generator = Generator { cpu_user_s: 0.4, cpu_share: 0.31, ..result.generator };
     let markdown = markdown::write(&result);
     assert!(markdown.contains("31 % of 1 thread"), "{markdown}");
+}
+
+#[test]
+fn more_pending_than_failed_in_a_changed_result_is_shown_as_it_stands() {
+    let mut result = fixtures::accepted();
+    result.phases[0].retry = Some(StoredRetry { pending: 7, ..StoredRetry::default() });
+    let happened = View::of(&result).happened;
+    let parts: Vec<&str> = happened[0].parts.iter().map(|part| part.text.as_str()).collect();
+    assert!(parts.contains(&"7 pending") && !parts.iter().any(|part| part.ends_with("failed")), "{parts:?}");
 }
