@@ -21,11 +21,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::ParseIntError;
 
-use mail_parser::decoders::base64::base64_decode;
-use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use mail_parser::{Encoding, Header, Message, MessageParser, MessagePart, PartType};
 use serde::{Deserialize, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
+
+use super::mime;
 
 /// A difference between a message that was sent and the one that came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Fingerprint {
     /// Returns the fingerprint of a content with CRLF line ends and without dot stuffing; `None` if it is not a
     /// message.
     pub fn of(content: &[u8]) -> Option<Fingerprint> {
-        let message = MessageParser::new().default_header_raw().with_mime_headers().parse(content)?;
+        let message = mime::parse(content, MessageParser::new().default_header_raw())?;
         Some(Fingerprint {
             fields: fields(&message),
             body: ContentDigest::of(body(&message)),
@@ -162,18 +162,13 @@ impl Fingerprint {
 
 impl PartPrint {
     fn of(message: &Message<'_>, part: &MessagePart<'_>) -> PartPrint {
-        let raw = between(message, part.offset_body, part.offset_end);
-        let decoded = match part.encoding {
-            Encoding::None => None,
-            Encoding::QuotedPrintable => quoted_printable_decode(raw),
-            Encoding::Base64 => base64_decode(raw),
-        };
-        let content = decoded.as_deref().unwrap_or(raw);
+        let encoding = mime::encoding(part);
+        let content = mime::decode(between(message, part.offset_body, part.offset_end), encoding);
         let letters: Vec<u8> = content.iter().copied().filter(|byte| *byte != b'\r').collect();
         PartPrint {
-            all: ContentDigest::of(content),
+            all: ContentDigest::of(&content),
             letters: ContentDigest::of(&letters),
-            quoted: matches!(part.encoding, Encoding::QuotedPrintable),
+            quoted: matches!(encoding, Encoding::QuotedPrintable),
         }
     }
 }
@@ -312,7 +307,7 @@ fn fields_that_differ(sent: &[(&str, ContentDigest)], received: &[(&str, Content
 
 /// Returns the content transfer encodings of all parts, in order.
 fn encodings(message: &Message<'_>) -> Vec<u8> {
-    let number = |part: &MessagePart<'_>| match part.encoding {
+    let number = |part: &MessagePart<'_>| match mime::encoding(part) {
         Encoding::None => 0,
         Encoding::QuotedPrintable => 1,
         Encoding::Base64 => 2,

@@ -3,8 +3,8 @@
 //!
 //! [`Receiver`] listens and counts, and [`settings`] holds its settings. A [`LoggingReceiver`] is a process of its own
 //! and writes a [`log`], from which a run gets the same counts. [`FarEnd`] is the receiver or the logs of a run, and
-//! [`clock`] relates their times. [`received`] identifies a message that came out, [`integrity`] compares it with the
-//! sent one, and [`notification`] reads a bounce. [`matching`] counts each accepted recipient once,
+//! [`clock`] relates their times. `mime` parses a message that came out, [`received`] identifies it, [`integrity`] compares
+//! it with the sent one, and [`notification`] reads a bounce. [`matching`] counts each accepted recipient once,
 //! [`flow`](crate::collector::flow) computes the length of the relay's queue, and [`account`] adds everything up for
 //! one run. [`transactions`] stores the data that is needed to join a run with a log later.
 
@@ -18,6 +18,7 @@ mod kind;
 pub mod log;
 mod logging;
 pub mod matching;
+mod mime;
 mod next_hop;
 pub mod notification;
 pub mod received;

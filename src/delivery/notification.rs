@@ -9,11 +9,14 @@
 //! - The message is identified by its returned header, else by the envelope id (RFC 3461 4.4), which holds the run id
 //!   and the number, else by a Message-ID that the text quotes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use mail_parser::{Message, MessagePart, MimeHeaders, PartType};
+use mail_parser::decoders::charsets::map::charset_decoder;
+use mail_parser::{Encoding, Message, MessageParser, MessagePart, MimeHeaders, PartType};
 use serde::{Deserialize, Serialize};
 
+use super::mime;
 use super::received::{self, Identity};
 use crate::smtp::Enhanced;
 
@@ -68,7 +71,8 @@ impl Notification {
         if !report && status.is_none() && failed.is_none() && !is_from_mail_system(message) {
             return None;
         }
-        let groups = status.map(|part| groups(part.contents())).unwrap_or_default();
+        let status = status.map(|part| contents(message, part)).unwrap_or_default();
+        let groups = groups(&status);
         let envelope = groups.iter().find_map(|group| field(group, "Original-Envelope-Id"));
         let of_envelope = || Identity::in_text(decoded(&envelope?).as_bytes(), "");
         let identity = returned(message).or_else(of_envelope).or_else(|| quoted(message))?;
@@ -103,14 +107,35 @@ fn is_from_mail_system(message: &Message<'_>) -> bool {
 fn returned(message: &Message<'_>) -> Option<Identity> {
     message.parts.iter().find_map(|part| match &part.body {
         PartType::Message(original) => Identity::of(original),
-        _ if is_type(part, "text", "rfc822-headers") => Identity::of(&received::parse(part.contents())?),
+        _ if is_type(part, "text", "rfc822-headers") => {
+            Identity::of(&received::parse(&contents(message, part))?)
+        }
+        // An encoded message (RFC 6532 3.7). Its text ends before the delimiter, its place behind it.
+        _ if is_type(part, "message", "rfc822") || is_type(part, "message", "global") => {
+            Identity::of(&received::parse(&mime::decode(part.contents(), mime::encoding(part)))?)
+        }
         _ => None,
     })
 }
 
+/// Returns the decoded content of a part that is not a multipart, a text in UTF-8.
+fn contents<'a>(message: &'a Message<'_>, part: &'a MessagePart<'_>) -> Cow<'a, [u8]> {
+    let encoding = mime::encoding(part);
+    if encoding == Encoding::None {
+        return Cow::Borrowed(part.contents());
+    }
+    let place = part.offset_body as usize..part.offset_end as usize;
+    let decoded = mime::decode(message.raw_message.get(place).unwrap_or_default(), encoding);
+    let charset = part.content_type().and_then(|is| is.attribute("charset"));
+    match charset.and_then(|charset| charset_decoder(charset.as_bytes())) {
+        Some(to_text) if part.is_text() => Cow::Owned(to_text(&decoded).into_bytes()),
+        _ => decoded,
+    }
+}
+
 /// Finds a message that is quoted in the text.
 fn quoted(message: &Message<'_>) -> Option<Identity> {
-    message.parts.iter().find_map(|part| Identity::find(part.contents()))
+    message.parts.iter().find_map(|part| Identity::find(&contents(message, part)))
 }
 
 /// Returns the groups of fields of a delivery status: of the message first, then of each recipient (RFC 3464 2.1). At most
@@ -122,7 +147,8 @@ fn groups(status: &[u8]) -> Vec<Message<'_>> {
         let empty = |at: &usize| rest[*at..].starts_with(b"\n") || rest[*at..].starts_with(b"\r\n");
         let end = memchr::memchr_iter(b'\n', rest).map(|at| at + 1).find(empty);
         let (group, after) = rest.split_at(end.unwrap_or(rest.len()));
-        groups.extend(mail_parser::MessageParser::new().default_header_raw().parse(group));
+        // A line of blanks ends the header too, and what follows it is no message.
+        groups.extend(MessageParser::new().default_header_raw().parse_headers(group));
         rest = after.trim_ascii_start();
     }
     groups
@@ -174,9 +200,11 @@ fn complete(recipients: &mut [RecipientStatus], message: &Message<'_>) {
     if !recipients.iter().any(is_bare) {
         return;
     }
-    let texts = message.parts.iter().filter(|part| matches!(part.body, PartType::Text(_)));
+    let parts = message.parts.iter().filter(|part| matches!(part.body, PartType::Text(_)));
+    let texts: Vec<Cow<'_, [u8]>> = parts.map(|part| contents(message, part)).collect();
+    let texts: Vec<Cow<'_, str>> = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
     let mut replies: HashMap<String, &str> = HashMap::new();
-    for line in texts.flat_map(|part| part.text_contents().unwrap_or_default().lines()) {
+    for line in texts.iter().flat_map(|text| text.lines()) {
         let Some((before, reply)) = line.split_once(": ") else { continue };
         if reply.len() > 3 && reply.bytes().take(3).all(|byte| byte.is_ascii_digit()) {
             let address = before.trim().trim_matches(['<', '>']).to_ascii_lowercase();
@@ -245,6 +273,13 @@ mod tests {
         let mixed = groups(b"Reporting-MTA: dns; a\n\nAction: failed\r\n\r\nAction: delayed\n");
         let actions: Vec<_> = mixed.iter().map(|group| field(group, "Action")).collect();
         assert_eq!(actions, [None, Some("failed".into()), Some("delayed".into())]);
+    }
+
+    #[test]
+    fn groups_that_look_like_messages_in_one_another_are_read_with_a_small_stack() {
+        let read = || groups("Content-Type: message/rfc822\n \n".repeat(100_000).as_bytes()).len();
+        let thread = std::thread::Builder::new().stack_size(512 << 10).spawn(read).unwrap();
+        assert_eq!(thread.join().unwrap(), 1);
     }
 
     const POSTFIX: &str = "Return-Path: <>
@@ -373,6 +408,28 @@ body
             .replace("Status: 5.1.1", "Status: 5.0.0");
         let found = &read(&text).unwrap().recipients[0];
         assert_eq!((found.status.as_str(), found.diagnostic.as_str()), ("5.1.1", "550 5.1.1 no such user"));
+    }
+
+    /// A returned message may be encoded where the mail is internationalized (RFC 6532 3.7).
+    #[test]
+    fn encoded_parts_are_read_as_others() {
+        let returned = "Content-Type: message/global\nContent-Transfer-Encoding: base64\n\n\
+                        WC1TbXRwcmVzcy1SdW46IHJ1bi04ClgtU210cHJlc3MtU2VxOiA0MwoK\n--B--\n";
+        let (before, _) = POSTFIX.split_once("Content-Type: message/rfc822").unwrap();
+        let notification = read(&format!("{before}{returned}")).unwrap();
+        assert_eq!(notification.identity, Identity { run: "run-8".into(), seq: 43 });
+        let text = POSTFIX
+            .replace(
+                "charset=us-ascii\n",
+                "charset=iso-8859-1\nContent-Transfer-Encoding: quoted-printable\n",
+            )
+            .replace(
+                "<bounce2@recipient.example>: host 127.0.0.1[127.0.0.1] said: 550 5.1.1 no such user",
+                "bounce+2@recipient.exam=\nple: 550 5.1.1 Empf=E4nger unbekannt",
+            )
+            .replace("Diagnostic-Code: smtp; 550 5.1.1 <bounce2@recipient.example>:\n    no such user\n", "");
+        let found = &read(&text).unwrap().recipients[0];
+        assert_eq!(found.diagnostic, "550 5.1.1 Empf\u{e4}nger unbekannt");
     }
 
     #[test]

@@ -9,6 +9,8 @@
 use mail_parser::{Message, MessageParser};
 use serde::{Deserialize, Serialize};
 
+use super::mime;
+
 /// The domain of every Message-ID that the generator writes.
 const DOMAIN: &str = "@smtpress.invalid";
 
@@ -56,7 +58,7 @@ impl Identity {
 
 /// Parses a message; `None` if it has no header at all.
 pub fn parse(content: &[u8]) -> Option<Message<'_>> {
-    MessageParser::new().with_minimal_headers().with_message_ids().with_mime_headers().parse(content)
+    mime::parse(content, MessageParser::new().with_minimal_headers().with_message_ids())
 }
 
 #[cfg(test)]
