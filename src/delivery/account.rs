@@ -201,16 +201,17 @@ impl RunAccount {
                 .map_or(vec![Difference::NoMessage], |sent| integrity::differences_between(&sent, seen)),
         };
         let differences = sent.map(compare).unwrap_or_default();
-        let mut recipients: Vec<Option<u32>> =
-            recipients.iter().map(|address| self.recipient(seq, address)).collect();
+        let mut recipients: Vec<(Option<u32>, &String)> =
+            recipients.iter().map(|address| (self.recipient(seq, address), address)).collect();
         // A rewritten address is one of the recipients that are not named.
-        recipients.sort_by_key(Option::is_none);
+        recipients.sort_by_key(|(recipient, _)| recipient.is_none());
         let mut state = self.lock();
         if !differences.is_empty() && state.altered.len() < NAMED {
             let what: Vec<String> = differences.iter().map(ToString::to_string).collect();
             state.altered.push(Altered { seq, what: what.join(", ") });
         }
-        for recipient in recipients {
+        for (recipient, address) in recipients {
+            let recipient = self.open_recipient(&state.matcher, seq, recipient, address);
             state.matcher.delivered(seq, recipient, at, !differences.is_empty());
         }
     }
@@ -235,6 +236,7 @@ impl RunAccount {
         for (recipient, status) in ends {
             match status.action {
                 DeliveryAction::Failed => {
+                    let recipient = self.open_recipient(&state.matcher, seq, recipient, &status.address);
                     state.matcher.bounced(seq, recipient, at);
                     state.bounce(&status.status, &status.diagnostic, 1);
                 }
@@ -253,11 +255,26 @@ impl RunAccount {
         self.mailer.message(seq).content().ok()
     }
 
-    /// Returns the index of this recipient in its message; `None` if the relay rewrote the address.
+    /// Returns the first index of this recipient in its message; `None` if the relay rewrote the address.
     fn recipient(&self, seq: u64, address: &str) -> Option<u32> {
+        self.recipients_of(seq, address, 0).next()
+    }
+
+    /// Returns the index of this recipient of which nothing was seen yet, if there is one: a list can have the address on
+    /// several of its lines. `first` is the first index.
+    fn open_recipient(&self, matcher: &Matcher, seq: u64, first: Option<u32>, address: &str) -> Option<u32> {
+        let first = first?;
+        let is_open = |index: &u32| matcher.is_open(seq, *index);
+        // The others are rendered only for what came a second time.
+        let open = || self.recipients_of(seq, address, first + 1).find(is_open);
+        if is_open(&first) { Some(first) } else { open().or(Some(first)) }
+    }
+
+    /// Returns the indices of this recipient in its message, from an index on.
+    fn recipients_of(&self, seq: u64, address: &str, from: u32) -> impl Iterator<Item = u32> {
         let message = self.mailer.message(seq);
         let mut own = Vec::new();
-        (0..self.recipients).find(|index| {
+        (from..self.recipients).filter(move |index| {
             own.clear();
             message.recipient(*index, &mut own);
             own.eq_ignore_ascii_case(address.as_bytes())
@@ -281,5 +298,71 @@ impl ReceivedSoFar {
             sample: diagnostic.chars().take(SAMPLE).collect(),
         });
         kind.count += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collector::delivery::{Answers, FinalAnswer};
+    use crate::delivery::received::Identity;
+    use crate::mail::{List, Mailboxes, Order, Reading, Source};
+    use crate::profile::{self, Context, Document, Purpose};
+
+    /// Returns the account of a run whose messages have these recipients, from a list.
+    fn account(list: &str, recipients: u32) -> RunAccount {
+        let text = "[target]\naddress = \"smtp://127.0.0.1:2525\"\n[receive]\naddress = [\"127.0.0.1:2600\"]\n\
+                    [[phase]]\nload = \"shared-messages\"\nsessions = 1\nmessages = 9\n";
+        let context = Context {
+            purpose: Purpose::Run,
+            seed: 7,
+            run_id: "run-1".to_owned(),
+            threads: 1,
+            shard: crate::load::Shard::WHOLE,
+        };
+        let mut plan = profile::compile(&Document::parse("p", text).unwrap(), &context).unwrap().plan;
+        let list = List::parse(list.as_bytes(), Reading::default()).unwrap();
+        plan.mail.to = Mailboxes { source: Source::List(Arc::new(list)), order: Order::InTurn };
+        plan.mail.recipients = recipients;
+        RunAccount::new(&plan, "today", true)
+    }
+
+    fn answered(answers: &[FinalAnswer]) -> Transaction {
+        let answers = Answers::Each(answers.into());
+        Transaction { seq: 0, phase: 0, intended: Duration::ZERO, answered: Duration::from_millis(1), answers }
+    }
+
+    fn finished(account: &RunAccount) -> Delivered {
+        let second = Duration::from_secs(1);
+        account.finish(&[(Duration::ZERO, second)], second, false, &mut Tally::new(1))
+    }
+
+    #[test]
+    fn an_address_on_several_lines_of_a_list_counts_once_for_each() {
+        let account = account("a@b.example\nc@b.example\nA@B.example\na@b.example\n", 4);
+        account.answered(&[answered(&[
+            FinalAnswer::Refused,
+            FinalAnswer::Accepted,
+            FinalAnswer::Accepted,
+            FinalAnswer::Accepted,
+        ])]);
+        let content = account.content(0).unwrap();
+        let deliver = |to: &str| {
+            let content = SeenContent::Whole(&content);
+            account.delivered(0, &[to.to_owned()], content, Duration::from_millis(5));
+        };
+        deliver("a@b.example");
+        deliver("c@b.example");
+        let status = RecipientStatus {
+            address: "a@b.example".to_owned(),
+            action: DeliveryAction::Failed,
+            status: "5.1.1".to_owned(),
+            diagnostic: String::new(),
+        };
+        let identity = Identity { run: "run-1".to_owned(), seq: 0 };
+        let notification = Notification { identity, recipients: vec![status] };
+        account.notified(&notification, Duration::from_millis(6));
+        let counts = finished(&account).phases[0].counts;
+        assert_eq!((counts.accepted, counts.delivered, counts.bounced), (3, 2, 1), "{counts:?}");
     }
 }

@@ -407,6 +407,11 @@ impl Matcher {
         all.contains(&recipient).then_some(Place { recipient, is_guessed: false, named })
     }
 
+    /// Whether nothing was seen of a recipient that the relay did not refuse.
+    pub fn is_open(&self, seq: u64, recipient: u32) -> bool {
+        self.known(seq, recipient).answer() != Some(FinalAnswer::Refused) && self.is_unseen(seq, recipient)
+    }
+
     /// Whether nothing was seen of a recipient.
     fn is_unseen(&self, seq: u64, recipient: u32) -> bool {
         let state = self.known(seq, recipient);

@@ -331,6 +331,16 @@ impl Spec {
         })
     }
 
+    /// Whether two recipients of one message may have the same address. For a list this is not known: it is `false`.
+    pub fn may_repeat_recipients(&self) -> bool {
+        match &self.to.source {
+            Source::List(_) => false,
+            Source::Pattern(pattern) => {
+                placeholder::parse(pattern).is_ok_and(|pieces| !placeholder::differ(&pieces, self.recipients))
+            }
+        }
+    }
+
     /// Returns the largest size of a recipient's address in bytes.
     fn longest_recipient(&self) -> u64 {
         match &self.to.source {

@@ -91,6 +91,36 @@ fn placeholder(name: &str) -> Result<TemplatePiece, InvalidTemplate> {
     }
 }
 
+/// Whether the texts for `count` consecutive numbers differ from each other. Random letters count as different if two of
+/// the texts are equal at most once in eight thousand million cases.
+pub(super) fn differ(pieces: &[TemplatePiece], count: u32) -> bool {
+    let (mut numbers, mut letters) = (1_u64, 0);
+    for piece in pieces {
+        match piece {
+            TemplatePiece::Number(None) => return true,
+            // Several ranges repeat together after their least common multiple.
+            TemplatePiece::Number(Some((low, high))) => {
+                let width = high - low + 1;
+                numbers = (numbers / common_divisor(numbers, width)).saturating_mul(width);
+            }
+            TemplatePiece::Letters(more) => letters += u32::from(*more),
+            TemplatePiece::Text(_) | TemplatePiece::Session | TemplatePiece::Run | TemplatePiece::Date => {}
+        }
+    }
+    // A letter has five bits, and `count` texts have fewer pairs than half the square of `count`.
+    let bits = u32::BITS - count.saturating_sub(1).leading_zeros();
+    numbers >= u64::from(count) || 5 * letters >= 32 + 2 * bits
+}
+
+/// Returns the greatest common divisor of two numbers of which the second is not 0.
+fn common_divisor(one: u64, other: u64) -> u64 {
+    let (mut one, mut other) = (one, other);
+    while other > 0 {
+        (one, other) = (other, one % other);
+    }
+    one
+}
+
 /// Returns a text of the longest possible length, with substitutes for values that are not known yet.
 pub(super) fn widest(pieces: &[TemplatePiece]) -> String {
     let widest = |piece: &TemplatePiece| match piece {
@@ -102,4 +132,30 @@ pub(super) fn widest(pieces: &[TemplatePiece]) -> String {
         TemplatePiece::Letters(letters) => "a".repeat(usize::from(*letters)),
     };
     pieces.iter().map(widest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_consecutive_numbers_differ_if_their_numbers_or_enough_letters_do() {
+        for (text, most) in [
+            ("a@b", 1),
+            ("{run}{session}", 1),
+            ("{n}", u32::MAX),
+            ("{n:1..2}", 2),
+            ("{n:1..2}{n:1..3}", 6),
+            ("{n:0..3}{n:0..5}", 12),
+            ("{n:1..2}{n:1..2}", 2),
+            ("{random:1}", 1),
+            ("{random:6}", 1),
+            ("{random:8}", 16),
+            ("{random:4}-{random:4}", 16),
+        ] {
+            let pieces = parse(text).unwrap();
+            assert!(differ(&pieces, most), "{text}");
+            assert!(most == u32::MAX || !differ(&pieces, most + 1), "{text}");
+        }
+    }
 }

@@ -78,6 +78,16 @@ pub(super) fn compile(
             "write `{n}` in its place: the number of the message",
         ));
     }
+    if let Some(mail) = mail.filter(|mail| mail.may_repeat_recipients()) {
+        return Err(document.error_at(
+            &keys!["message", "to"],
+            format!(
+                "two of the {} recipients of a message can have the same address, and no delivery could be assigned to one of them",
+                mail.recipients
+            ),
+            "write `{n}` into `to`, the number of the recipient, or lower `recipients`",
+        ));
+    }
     let clients = table.tls.map_or(TlsMode::None, |Word(tls)| tls);
     let limits = listener::compile(&document.within("receive"), &table, Some(clients), true)?;
     Ok(ReceiverSettings {

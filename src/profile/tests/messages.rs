@@ -180,6 +180,34 @@ fn the_preview_tells_what_will_be_sent() {
     insta::assert_snapshot!(seen);
 }
 
+#[test]
+fn equal_recipients_of_a_message_are_refused_where_deliveries_are_matched() {
+    let folder = folder();
+    for (to, recipients, is_refused) in [
+        ("to = \"a@b.example\"", 1, false),
+        ("to = \"a@b.example\"", 2, true),
+        ("to = \"u{n:1..2}@b.example\"", 2, false),
+        ("to = \"u{n:1..2}@b.example\"", 3, true),
+        ("to = \"u{random:1}@b.example\"", 2, true),
+        ("to = \"u{random:8}@b.example\"", 2, false),
+        ("to_file = \"users.csv\"", 2, false),
+        ("", 100, false),
+    ] {
+        let keys = format!("{to}\nrecipients = {recipients}");
+        assert!(compiled_in(folder.path(), Purpose::Run, &keys).is_ok(), "{keys}");
+        let keys = format!("{keys}\n[receive]\naddress = [\"127.0.0.1:2600\"]");
+        match compiled_in(folder.path(), Purpose::Run, &keys) {
+            Ok(_) => assert!(!is_refused, "{keys}"),
+            Err(error) => {
+                let said = error.render(false);
+                assert!(is_refused, "{said}");
+                assert!(said.contains("recipients of a message can have the same address"), "{said}");
+                assert!(said.contains("profile.toml:8") && said.contains("write `{n}` into `to`"), "{said}");
+            }
+        }
+    }
+}
+
 fn refused(folder: &Path, keys: &str) -> String {
     compiled_in(folder, Purpose::Run, keys).unwrap_err().render(false)
 }
