@@ -329,7 +329,13 @@ mod tests {
 
     fn answered(answers: &[FinalAnswer]) -> Transaction {
         let answers = Answers::Each(answers.into());
-        Transaction { seq: 0, phase: 0, intended: Duration::ZERO, answered: Duration::from_millis(1), answers }
+        Transaction {
+            seq: 0,
+            phase: 0,
+            intended: Duration::ZERO,
+            answered: Duration::from_millis(1),
+            answers,
+        }
     }
 
     fn finished(account: &RunAccount) -> Delivered {

@@ -233,7 +233,11 @@ impl Behaviour {
                 utf8: parameters.utf8,
                 settled: 0,
                 delivered: 0,
-                kept: self.shared.sink.clone().map(|sink| Box::new(Kept::new(sink))),
+                kept: self
+                    .shared
+                    .sink
+                    .clone()
+                    .map(|sink| Box::new(Kept::new(sink, self.shared.limits.max_message_size))),
             }));
         }
         answer
@@ -271,7 +275,9 @@ impl Behaviour {
     fn rcpt(&mut self, now: Instant, path: &str) -> PolicyAnswer {
         let answer = self.at(Step::Rcpt, |session| {
             let recipients = session.transaction.as_ref().map_or(0, |transaction| transaction.recipients);
-            if session.shared.limits.max_recipients.is_some_and(|max| recipients >= max) {
+            if session.shared.limits.max_recipients.is_some_and(|max| recipients >= max)
+                || session.kept().is_some_and(Kept::is_full)
+            {
                 session.say(Saying::TooManyRecipients, path)
             } else if session.shared.limits.unknown_recipients.fit(path) {
                 session.unknown(path)
@@ -287,7 +293,7 @@ impl Behaviour {
             transaction.recipients += 1;
             transaction.digest.path(path);
             if let Some(kept) = &mut transaction.kept {
-                kept.recipients.push(path.to_owned());
+                kept.add_recipient(path);
             }
         }
         answer
@@ -332,7 +338,7 @@ impl Behaviour {
 
     /// Returns the answer to a chunk that is not the last. If the content so far is too large, the chunk is refused.
     fn chunk(&mut self, size: u64, seen: &ContentMeasure) -> PolicyAnswer {
-        let saying = if self.shared.limits.max_message_size.is_some_and(|max| seen.size > max) {
+        let saying = if self.is_too_large(seen) {
             Saying::MessageSize
         } else if self.is_beyond_session(seen.size) {
             Saying::SessionBytes
@@ -340,6 +346,17 @@ impl Behaviour {
             Saying::Chunk
         };
         self.say(saying, &size.to_string())
+    }
+
+    /// Returns the message that is kept for the sink, if there is one.
+    fn kept(&self) -> Option<&Kept> {
+        self.transaction.as_ref()?.kept.as_deref()
+    }
+
+    /// Whether the content is over the limit, or more than is kept for a sink.
+    fn is_too_large(&self, seen: &ContentMeasure) -> bool {
+        self.shared.limits.max_message_size.is_some_and(|max| seen.size > max)
+            || self.kept().is_some_and(Kept::is_too_large)
     }
 
     /// Whether a content of this size exceeds the rest of the session's bytes.
@@ -355,7 +372,7 @@ impl Behaviour {
             Saying::TextLineTooLong
         } else if limits.max_header_size.is_some_and(|max| seen.header_size > max) {
             Saying::HeaderSize
-        } else if limits.max_message_size.is_some_and(|max| seen.size > max) {
+        } else if self.is_too_large(seen) {
             Saying::MessageSize
         } else if self.is_beyond_session(seen.size) {
             Saying::SessionBytes
@@ -461,7 +478,7 @@ impl Behaviour {
             let all = if lmtp {
                 transaction.settled as usize - 1..transaction.settled as usize
             } else {
-                0..kept.recipients.len()
+                0..kept.recipients()
             };
             kept.hand_over(all);
         }
@@ -523,7 +540,7 @@ impl Policy for Behaviour {
         if let Some(transaction) = &mut self.transaction {
             transaction.digest.content(bytes);
             if let Some(kept) = &mut transaction.kept {
-                kept.content.extend_from_slice(bytes);
+                kept.add_content(bytes);
             }
         }
     }
