@@ -402,7 +402,7 @@ impl Behaviour {
             Request::Hello { extended, name } => self.hello(extended, name),
             Request::Lhlo { name } => self.hello(true, name),
             Request::Mail { path, parameters } => {
-                match self.path_fault(path).or(self.shared.limits.offers.fault_of_mail(&parameters)) {
+                match self.path_fault(path).or(self.mail_fault(&parameters)) {
                     Some(fault) => self.fault(fault),
                     None => self.mail(now, path, &parameters),
                 }

@@ -96,6 +96,8 @@ pub struct MailParameters<'a> {
     pub envid: Option<&'a str>,
     /// BY= (RFC 2852), unchanged.
     pub by: Option<&'a str>,
+    /// AUTH= (RFC 4954 section 5), in xtext: the user that submitted the message, or `<>`.
+    pub auth: Option<&'a str>,
 }
 
 /// The known parameters of RCPT (RFC 3461), with valid syntax.
@@ -310,7 +312,7 @@ fn mail(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
             }
             continue;
         }
-        if !["SIZE", "BODY", "RET", "ENVID", "BY"].iter().any(|known| is(known)) {
+        if !["SIZE", "BODY", "RET", "ENVID", "BY", "AUTH"].iter().any(|known| is(known)) {
             return Err(RequestFault::UnknownOption(keyword));
         }
         let value = value.ok_or(fault)?;
@@ -338,6 +340,11 @@ fn mail(argument: &str) -> Result<Request<'_>, RequestFault<'_>> {
                 return Err(fault);
             }
             once(&mut parameters.envid, value, fault)?;
+        } else if is("AUTH") {
+            if !is_xtext(value) {
+                return Err(fault);
+            }
+            once(&mut parameters.auth, value, fault)?;
         } else {
             if !is_by(value) {
                 return Err(fault);

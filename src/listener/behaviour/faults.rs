@@ -1,6 +1,6 @@
 //! The replies to the errors of a client, and the limits on their number.
 
-use super::{Behaviour, PolicyAnswer, Request, RequestFault, Saying, Then};
+use super::{Behaviour, MailParameters, PolicyAnswer, Request, RequestFault, Saying, Then};
 
 impl Behaviour {
     /// Returns the reply to an error of the client, delayed by the tarpit.
@@ -51,6 +51,14 @@ impl Behaviour {
     pub(super) fn path_fault(&self, path: &str) -> Option<RequestFault<'static>> {
         let longest = self.shared.limits.max_path_length?;
         (path.len() + 2 > longest as usize).then_some(RequestFault::PathTooLong)
+    }
+
+    /// Returns the fault of the first parameter of MAIL whose extension is not offered. AUTH= belongs to AUTH (RFC 4954 5).
+    pub(super) fn mail_fault(&self, parameters: &MailParameters<'_>) -> Option<RequestFault<'static>> {
+        let limits = &self.shared.limits;
+        let is_unknown = || parameters.auth.is_some() && self.access.offer(limits).is_none();
+        let of_auth = || is_unknown().then_some(RequestFault::UnknownOption("AUTH"));
+        limits.offers.fault_of_mail(parameters).or_else(of_auth)
     }
 
     /// Returns the reply to an error.

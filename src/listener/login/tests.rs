@@ -282,6 +282,19 @@ fn lines_of_a_session_are_offered_after_a_name_alone() {
     }
 }
 
+/// RFC 4954 section 5.
+#[test]
+fn mail_may_name_the_user_where_auth_is_offered() {
+    for (limits, codes) in [(limits(), ["250", "250", "500"]), (Limits::default(), ["555", "555", "500"])] {
+        for (parameter, code) in ["AUTH=<>", "AUTH=e+3Dmc2@b.example", "AUTH=a=b"].into_iter().zip(codes) {
+            let mut served = Served::new(Limits { style: Dialect::Postfix, ..limits.clone() }, false);
+            served.types(&["EHLO client.example"]);
+            let said = served.types(&[&format!("MAIL FROM:<a@b.example> {parameter}")]);
+            assert!(said.starts_with(code), "{parameter}: {said}");
+        }
+    }
+}
+
 #[test]
 fn xclient_forgets_the_login_whether_or_not_it_names_a_client() {
     let trusted = Addresses::parse(&["127.0.0.1"]).unwrap();

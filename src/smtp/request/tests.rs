@@ -72,6 +72,10 @@ fn a_faulty_line_is_named_by_what_is_wrong() {
         "MAIL FROM:<> BY=+-5;N",
         "MAIL FROM:<> BY=-+5;N",
         "MAIL FROM:<> BY=5",
+        "MAIL FROM:<> AUTH",
+        "MAIL FROM:<> AUTH=",
+        "MAIL FROM:<> AUTH=a+2b",
+        "MAIL FROM:<> AUTH=<> AUTH=<>",
         "RCPT TO:<a@b.example> NOTIFY=NEVER,DELAY",
         "RCPT TO:<a@b.example> NOTIFY=",
         "RCPT TO:<a@b.example> NOTIFY",
@@ -111,7 +115,7 @@ fn a_faulty_line_is_named_by_what_is_wrong() {
 
 #[test]
 fn every_parameter_is_read() {
-    let line = "MAIL FROM:<\u{e4}.b@\u{f6}.example> BODY=BINARYMIME smtputf8 REQUIRETLS RET=hdrs ENVID=run+2B.1 BY=-120;NT";
+    let line = "MAIL FROM:<\u{e4}.b@\u{f6}.example> BODY=BINARYMIME smtputf8 REQUIRETLS RET=hdrs ENVID=run+2B.1 BY=-120;NT auth=e+3Dmc2@b.example";
     let parameters = MailParameters {
         size: None,
         body: Some(BodyType::Binary),
@@ -120,11 +124,14 @@ fn every_parameter_is_read() {
         ret: Some("hdrs"),
         envid: Some("run+2B.1"),
         by: Some("-120;NT"),
+        auth: Some("e+3Dmc2@b.example"),
     };
     assert_eq!(parse(line), Ok(Request::Mail { path: "\u{e4}.b@\u{f6}.example", parameters }));
     let line = "RCPT TO:<a@b.example> NOTIFY=success,DELAY ORCPT=rfc822;a+3Db@c.example";
     let parameters = RcptParameters { notify: Some("success,DELAY"), orcpt: Some("rfc822;a+3Db@c.example") };
     assert_eq!(parse(line), Ok(Request::Rcpt { path: "a@b.example", parameters }));
+    let parameters = MailParameters { auth: Some("<>"), ..MailParameters::default() };
+    assert_eq!(parse("MAIL FROM:<> AUTH=<>"), Ok(Request::Mail { path: "", parameters }));
     for by in ["+120;N", "+120;R", "120;rT", "+0;N", "0;N"] {
         let parameters = MailParameters { by: Some(by), ..MailParameters::default() };
         assert_eq!(parse(&format!("MAIL FROM:<> BY={by}")), Ok(Request::Mail { path: "", parameters }));
