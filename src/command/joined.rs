@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clock_probe::ClockProbe;
 use super::error::CommandError;
-use crate::collector::delivery::ClockRelation;
+use crate::collector::delivery::{ClockRelation, Transaction};
 use crate::collector::tally::Tally;
 use crate::delivery::clock::ClockReading;
 use crate::delivery::log::DeliveryLogs;
@@ -84,6 +84,16 @@ pub fn join(
         shard: result.shard.map_or(Shard::WHOLE, |shard| Shard { index: shard.index, of: shard.of }),
     };
     let compiled = compile(&document, &context)?;
+    transactions::check(&answered, &compiled.plan)
+        .map_err(|why| refused(format!("failed to read {}: {why}", path.display())))?;
+    let phases = compiled.plan.phases.len();
+    let is_in_result = |answered: &Transaction| (answered.phase as usize) < result.phases.len();
+    if result.phases.len() > phases || !answered.iter().all(is_in_result) {
+        return Err(refused(format!(
+            "its result has {} phases and its profile {phases}: they are not of the same run",
+            result.phases.len()
+        )));
+    }
     let settings = compiled.receiver.as_ref().ok_or_else(|| refused("there is no log".to_owned()))?;
     let logs: &[PathBuf] = &settings.logs;
     let probe = settings.clock_probe.as_deref().filter(|_| told.clock_probe.is_some());

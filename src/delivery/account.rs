@@ -62,15 +62,13 @@ impl RunAccount {
     /// Creates the account of a run that begins. `date` is the Date of its messages. `is_timed` says that the times of
     /// deliveries are known. If not, the given times only set their order.
     pub fn new(plan: &Plan, date: &str, is_timed: bool) -> RunAccount {
-        let recipients = plan.mail.recipients;
-        let phases = u32::try_from(plan.phases.len()).unwrap_or(u32::MAX);
         RunAccount {
             id: plan.run_id.clone(),
             mailer: Arc::new(Mailer::new(&plan.mail, plan.seed, &plan.run_id, date)),
-            recipients,
+            recipients: plan.mail.recipients,
             is_timed,
             state: Mutex::new(ReceivedSoFar {
-                matcher: Matcher::new(MessageForm { recipients, is_retried: plan.retry.is_some(), phases }),
+                matcher: Matcher::new(form(plan)),
                 altered: Vec::new(),
                 bounces: BTreeMap::new(),
                 delayed: 0,
@@ -279,6 +277,15 @@ impl RunAccount {
             message.recipient(*index, &mut own);
             own.eq_ignore_ascii_case(address.as_bytes())
         })
+    }
+}
+
+/// Returns the properties of the run's messages.
+pub(super) fn form(plan: &Plan) -> MessageForm {
+    MessageForm {
+        recipients: plan.mail.recipients,
+        is_retried: plan.retry.is_some(),
+        phases: u32::try_from(plan.phases.len()).unwrap_or(u32::MAX),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::collector::recorder::Recorder;
 use crate::collector::{Metric, Outcome};
 
 /// The number of messages of a page.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 /// The largest number of recipients whose events are kept before the end of their transaction. Normally there are fewer
 /// than the recipients of one second.
 const MOST_EARLY: usize = 1 << 20;
@@ -628,6 +628,12 @@ impl MessageForm {
     fn place_of_times(self, seq: u64, recipient: u32) -> usize {
         let each = self.times_of_each();
         (seq % PAGE) as usize * each + (recipient as usize).min(each - 1)
+    }
+
+    /// Returns the memory of a page with times, in bytes.
+    pub(super) fn page_size(self) -> u64 {
+        let times = size_of::<MessageTimes>() * self.times_of_each();
+        PAGE * (u64::from(self.recipients) + (size_of::<u16>() + times) as u64)
     }
 
     fn no_times(self) -> Box<[MessageTimes]> {

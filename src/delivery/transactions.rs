@@ -5,6 +5,7 @@
 //! load, and phases are given by index. The last field has one letter for each recipient, or one for all: `a` accepted,
 //! `d` in doubt, `r` refused.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -12,11 +13,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::account::form;
 use super::clock::{ClockReading, clock_name};
+use super::matching::PAGE;
 use crate::collector::delivery::{Answers, FinalAnswer, Transaction};
+use crate::plan::Plan;
 
 /// The version of the format.
 const VERSION: u32 = 1;
+/// The longest time from the start of a load to a reply. The counts over time take 20 bytes for each tenth of a second.
+const LONGEST: Duration = Duration::from_secs(100 * 86_400);
+/// The largest memory in bytes that matching may take because of gaps between the numbers of messages.
+const MOST_FOR_GAPS: u64 = 4 << 30;
 
 /// The first line of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +102,41 @@ pub fn read(path: &Path) -> Result<(TransactionHeader, Vec<Transaction>), String
     Ok((header, transactions.collect::<Result<_, _>>()?))
 }
 
+/// Checks that transactions of a file can be matched: those of another run may have other phases, and a damaged file any
+/// number.
+///
+/// # Errors
+/// A phase that the plan does not have, a time after more than 100 days, or numbers of messages that are too far apart to
+/// be matched in memory. The error names the line of the file and the reason.
+pub fn check(transactions: &[Transaction], plan: &Plan) -> Result<(), String> {
+    let form = form(plan);
+    let of_page = form.page_size();
+    let most = MOST_FOR_GAPS.saturating_add(of_page / PAGE * transactions.len() as u64);
+    let mut pages = BTreeSet::new();
+    // The first line is the header.
+    for (transaction, line) in transactions.iter().zip(2_u64..) {
+        if transaction.phase >= form.phases {
+            return Err(format!(
+                "line {line}: the profile has no phase {}, counted from 0",
+                transaction.phase
+            ));
+        }
+        if transaction.answered > LONGEST {
+            return Err(format!(
+                "line {line}: the reply came more than 100 days after the start of the load"
+            ));
+        }
+        pages.insert(transaction.seq / PAGE);
+        if of_page.saturating_mul(pages.len() as u64) > most {
+            return Err(format!(
+                "line {line}: the numbers of the messages up to {} are too far apart: they cannot be matched in memory",
+                transaction.seq
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn transaction(line: &str) -> Result<Transaction, String> {
     let (seq, phase, intended, answered, letters): TransactionLine =
         serde_json::from_str(line).map_err(|error| error.to_string())?;
@@ -129,6 +172,7 @@ fn letters(answers: &Answers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::{self, Context, Document, Purpose};
 
     #[test]
     fn what_is_kept_is_read_again() {
@@ -156,6 +200,41 @@ mod tests {
         fs::write(&path, fs::read_to_string(&path).unwrap().trim_end_matches("\"]\n")).unwrap();
         assert!(read(&path).unwrap_err().starts_with("line 4: "));
         assert!(TransactionFile::create(&path, "run-1", "today", epoch).is_err(), "it is never overwritten");
+    }
+
+    /// Returns the plan of a run with one phase.
+    fn plan() -> Plan {
+        let text = "[target]\naddress = \"smtp://127.0.0.1:2525\"\n\
+                    [[phase]]\nload = \"shared-messages\"\nsessions = 1\nmessages = 9\n";
+        let context = Context {
+            purpose: Purpose::Run,
+            seed: 7,
+            run_id: "run-1".to_owned(),
+            threads: 1,
+            shard: crate::load::Shard::WHOLE,
+        };
+        profile::compile(&Document::parse("p", text).unwrap(), &context).unwrap().plan
+    }
+
+    #[test]
+    fn transactions_that_cannot_be_matched_are_refused_with_their_line() {
+        let plan = plan();
+        let at = |seq, phase, seconds| Transaction {
+            seq,
+            phase,
+            intended: Duration::ZERO,
+            answered: Duration::from_secs(seconds),
+            answers: Answers::All(FinalAnswer::Accepted),
+        };
+        let dense: Vec<Transaction> = (0..100_000).map(|seq| at(seq, 0, 60)).collect();
+        assert_eq!(check(&dense, &plan), Ok(()));
+        let said = |transactions: &[Transaction]| check(transactions, &plan).unwrap_err();
+        let of_another = said(&[at(0, 0, 1), at(1, 3, 1)]);
+        assert_eq!(of_another, "line 3: the profile has no phase 3, counted from 0");
+        assert!(said(&[at(0, 0, u64::MAX / 1_000_000_000)]).starts_with("line 2: the reply came more than"));
+        let apart: Vec<Transaction> = (0..100_000).map(|n| at(n * PAGE, 0, 60)).collect();
+        assert!(said(&apart).contains("are too far apart"));
+        assert_eq!(check(&apart[..10_000], &plan), Ok(()), "a gap is no fault");
     }
 
     #[test]
