@@ -2,6 +2,8 @@
 //! and that clients must be configured to trust.
 
 use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -10,8 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::ListenError;
 use super::limits::Limits;
-use crate::net::address::tls::{Credential, ServerTls};
+use crate::net::address::tls::{self, Credential, ServerTls};
 use crate::net::tls::{Security, TlsError, server};
+
+/// The largest file in bytes that is read to see whether it is a certificate.
+const LARGEST: u64 = 1 << 20;
 
 /// Returns the listener's TLS settings and its certificate, which is written to a file if the limits ask for it.
 pub(super) fn security(limits: &Limits) -> Result<(Security, CertificateDer<'static>), ListenError> {
@@ -21,17 +26,52 @@ pub(super) fn security(limits: &Limits) -> Result<(Security, CertificateDer<'sta
     };
     let certificate = credential.chain.first().cloned().ok_or_else(|| making("the chain is empty"))?;
     if let Some(path) = &limits.certificate_out {
-        fs::write(path, pem(&certificate)).map_err(|source| {
+        write_out(path, &pem(&certificate)).map_err(|source| {
             let path = path.display().to_string();
             ListenError::CertificateOut { path, source }
         })?;
     }
-    let tls = ServerTls {
+    let settings = ServerTls {
         credential,
         client_authorities: limits.client_authorities.clone(),
         max_version: limits.max_tls_version,
     };
-    Ok((server::security(&tls)?, certificate))
+    Ok((server::security(&settings)?, certificate))
+}
+
+/// Writes a certificate to a file that does not exist, or in the place of one that holds certificates and nothing secret. A
+/// mistyped path, or a link that another user made, costs no other file.
+///
+/// # Errors
+/// The file cannot be written, or it exists and is something else.
+fn write_out(path: &Path, pem: &str) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::File::create_new(path)?.write_all(pem.as_bytes())
+        }
+        Err(error) => Err(error),
+        Ok(before) if before.is_file() && before.len() <= LARGEST && is_certificate(&fs::read(path)?) => {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(format!(".{}.new", std::process::id()));
+            let new = path.with_file_name(name);
+            let written = fs::File::create_new(&new)
+                .and_then(|mut file| file.write_all(pem.as_bytes()))
+                .and_then(|()| fs::rename(&new, path));
+            if written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+                fs::remove_file(&new).ok();
+            }
+            written
+        }
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "it exists and is not a regular file with a certificate alone, so it is not replaced",
+        )),
+    }
+}
+
+/// Whether a file holds certificates in PEM, and no key.
+fn is_certificate(text: &[u8]) -> bool {
+    tls::certificates(text).is_ok() && tls::key(text).is_err()
 }
 
 /// Makes a self-signed certificate (ECDSA, P-256) for this name, `localhost`, 127.0.0.1 and ::1.
@@ -67,7 +107,7 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::address::tls::certificates;
+    use tls::certificates;
 
     #[test]
     fn what_is_written_out_can_be_read_back() {
@@ -77,5 +117,31 @@ mod tests {
         assert!(pem.lines().all(|line| line.len() <= 64));
         assert_eq!(fingerprint(&credential.chain[0]).len(), 95);
         assert!(matches!(made("no name \u{e9}"), Err(TlsError::Making(_))));
+    }
+
+    #[test]
+    fn only_a_new_file_or_a_certificate_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let [first, second] = [(); 2].map(|()| pem(&made("mx.example").unwrap().chain[0]));
+        write_out(&path("new.pem"), &first).unwrap();
+        write_out(&path("new.pem"), &second).unwrap();
+        assert_eq!(fs::read_to_string(path("new.pem")).unwrap(), second);
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        for (name, text) in [("notes", "my notes\n"), ("empty", ""), ("both.pem", &format!("{first}{key}"))] {
+            fs::write(path(name), text).unwrap();
+            let error = write_out(&path(name), &second).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{name}");
+            assert_eq!(fs::read_to_string(path(name)).unwrap(), text);
+        }
+        std::os::unix::fs::symlink(path("new.pem"), path("link.pem")).unwrap();
+        std::os::unix::fs::symlink(path("nowhere"), path("dangling.pem")).unwrap();
+        for name in ["link.pem", "dangling.pem", "."] {
+            assert!(write_out(&path(name), &first).is_err(), "{name}");
+        }
+        assert_eq!(fs::read_to_string(path("new.pem")).unwrap(), second);
+        assert!(!path("nowhere").exists());
+        let left = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 6, "no file is left beside them");
     }
 }

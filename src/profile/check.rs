@@ -271,6 +271,7 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
             receiver.places()
         )?;
     }
+    certificates(compiled, out)?;
     if let Some(capacity) = &compiled.capacity {
         if !capacity.goals.is_empty() {
             search(capacity, compiled.receiver.is_some(), out)?;
@@ -290,6 +291,19 @@ pub fn preview(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> 
     }
     for note in message::notes(plan) {
         writeln!(out, "note: {note}")?;
+    }
+    Ok(())
+}
+
+/// Writes which files get the certificates of this process's listeners.
+fn certificates(compiled: &Compiled, out: &mut impl io::Write) -> io::Result<()> {
+    let own = compiled.plan.target.is_embedded().then_some(&compiled.listener);
+    let receiver = compiled.receiver.as_ref().filter(|receiver| receiver.logs.is_empty());
+    let of = [("embedded listener", own), ("receiver", receiver.map(|receiver| &receiver.limits))];
+    for (name, limits) in of {
+        if let Some(path) = limits.and_then(|limits| limits.certificate_out.as_ref()) {
+            writeln!(out, "writes    {}: the certificate of the {name}", path.display())?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::check::{Has, Needs};
+use super::super::check::{self, Has, Needs};
 use super::super::overrides::{OverrideOrigin, apply_in_order};
 use super::super::{Document, Override, Purpose, compile, resolved, schema};
 use super::{compiled, context};
@@ -112,6 +112,21 @@ fn load(phase: &str) -> crate::plan::Phase {
 pub(super) fn plan(rest: &str) -> Plan {
     let text = format!("[target]\naddress = \"embedded\"\n{rest}\n");
     compiled(&text, &[]).unwrap_or_else(|e| panic!("{}", e.render(false))).plan
+}
+
+#[test]
+fn the_preview_names_the_files_to_which_certificates_are_written() {
+    let text = "[target]\naddress = \"embedded\"\ntls = \"starttls\"\n[listener]\ncert_out = \"mx.pem\"\n\
+                [receive]\naddress = [\"127.0.0.1:2600\"]\n\
+                [receive.listener]\ntls = \"starttls\"\ncert_out = \"next.pem\"\n\
+                [[phase]]\nload = \"burst\"\nsize = 1\nfor = \"1s\"\n";
+    let compiled = compiled(text, &[]).unwrap_or_else(|e| panic!("{}", e.render(false)));
+    let mut out = Vec::new();
+    check::preview(&compiled, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    for (path, name) in [("mx.pem", "embedded listener"), ("next.pem", "receiver")] {
+        assert!(out.contains(&format!("writes    {path}: the certificate of the {name}\n")), "{out}");
+    }
 }
 
 #[test]
