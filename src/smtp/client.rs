@@ -108,6 +108,8 @@ pub struct Client<C> {
     /// A message whose last reply was read and that is not reported yet.
     held: Option<UnprovenMessage>,
     wordings: ReplyWordings,
+    /// Whether the listener's reply to hello offered what no other reply has (see `proof`).
+    hello_is_unmistakable: bool,
     /// Whether QUIT was sent to ask for missing replies of LMTP.
     asked: MissingReplyCheck,
     finishing: bool,
@@ -138,6 +140,7 @@ impl<C: Content> Client<C> {
             began_early: false,
             held: None,
             wordings: ReplyWordings::default(),
+            hello_is_unmistakable: false,
             asked: MissingReplyCheck::No,
             finishing: false,
             silent_until: None,
@@ -453,6 +456,9 @@ impl<C: Content> Client<C> {
     /// Processes a reply that fits the outstanding step of the opening.
     fn opened(&mut self, now: Instant, raw: RawReply<'_>, refused: Option<Box<Failure>>) {
         let (step, since) = (self.step(), self.since);
+        if step == Step::Hello {
+            self.wordings.note_hello(raw);
+        }
         let Some(opening) = &mut self.opening else { return };
         let next = opening.reply(&self.script, raw);
         self.written = opening.was_said_early();

@@ -19,7 +19,9 @@
 //!   like the replies to MAIL or RCPT. In this case the message counts as accepted only after a proof. In the other
 //!   cases, a listener that closes or resets instead of answering hello does not change the result.
 //! - LMTP answers the content once for each recipient. Where two of these replies in a row are alike, one may have been
-//!   sent twice: the client sends LHLO again.
+//!   sent twice: the client sends LHLO again. A listener whose hello offers neither CHUNKING nor PIPELINING proves the
+//!   message by the wording of its reply: that of its first reply to hello, which no reply to the content had. If the
+//!   wordings are the same, QUIT follows as after a refused hello.
 //! - The last message of a session is reported when QUIT is answered, after at most [`HOLD`]. If a surplus reply came
 //!   after the command that it seems to answer, another reply than 221 answers QUIT. Silence or a close instead of 221
 //!   is a habit of the listener and changes nothing. The message is in doubt only if the reply does not fit QUIT and
@@ -33,7 +35,8 @@
 //!   look like those of a listener that answers each command once. The same holds for a listener whose replies to RCPT
 //!   have the wording of its replies to last chunks. With DATA, a surplus reply may come between the 354 and the reply
 //!   to the dot. If the session goes on with another message, later replies show the surplus reply, but the earlier
-//!   message keeps its reported result. Proof for each message would cost one more command each.
+//!   message keeps its reported result. Proof for each message would cost one more command each. A wording proves only
+//!   that at most one reply of LMTP was surplus: the reply that is left over then accepts its recipient, too.
 
 use std::time::{Duration, Instant};
 
@@ -156,14 +159,15 @@ impl<C: Content> Client<C> {
     /// Processes a reply to the second hello.
     pub(super) fn said_again(&mut self, now: Instant, raw: RawReply<'_>) {
         self.alive = now;
-        if raw.code / 100 == 2 && !raw.is_contradictory() && self.offers_as_before(raw) {
+        let fits = failure(Step::Hello, raw).is_none();
+        if fits && self.answers_hello(raw) {
             self.release_held(true);
             return self.extra(ExtraCommand::after_transaction(&self.script));
         }
-        // Some listeners refuse a second hello.
-        let refused = matches!(raw.code / 100, 4 | 5);
+        // Some listeners refuse a second hello, and the replies of some to hello cannot be told from others.
+        let proves_nothing = matches!(raw.code / 100, 4 | 5) || fits && !self.hello_is_unmistakable;
         match self.script.quit {
-            Quit::Clean | Quit::Hold if refused => {
+            Quit::Clean | Quit::Hold if proves_nothing => {
                 if let Some(held) = &mut self.held {
                     held.doubted = true;
                 }
@@ -173,11 +177,17 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Whether the reply offers what only a reply to hello can offer.
-    fn offers_as_before(&self, raw: RawReply<'_>) -> bool {
-        let offer = Offer::parse(&raw.to_reply());
-        // RFC 2033 5: every listener of LMTP offers PIPELINING.
+    /// Whether an offer holds what no reply but that to hello has.
+    pub(super) fn is_unmistakable(&self, offer: &Offer) -> bool {
+        // RFC 2033 5: listeners of LMTP should offer PIPELINING; those of Python do not.
         offer.chunking || self.script.protocol == Protocol::Lmtp && offer.pipelining
+    }
+
+    /// Whether a positive reply to the second hello cannot be a reply to the content.
+    fn answers_hello(&self, raw: RawReply<'_>) -> bool {
+        // Chunks have more replies that could be taken for that to hello, and their listener offers CHUNKING.
+        let is_worded_so = || !self.transactions.goes_in_chunks() && self.wordings.are_of_hello(raw);
+        self.is_unmistakable(&Offer::parse(&raw.to_reply())) || is_worded_so()
     }
 
     /// Processes a reply to QUIT while a message is held.

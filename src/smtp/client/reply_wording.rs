@@ -57,9 +57,23 @@ pub(super) struct ReplyWordings {
     others: KnownWordings,
     /// Whether a reply to the last chunk had the wording of a reply to MAIL, to RCPT or to an earlier chunk.
     misplaced: bool,
+    /// The wording of the last reply to hello in the opening.
+    hello: Option<u64>,
+    /// Whether a reply to the current content had the wording of the reply to hello.
+    like_hello: bool,
 }
 
 impl ReplyWordings {
+    /// Notes the reply to hello in the opening.
+    pub(super) fn note_hello(&mut self, raw: RawReply<'_>) {
+        self.hello = Some(raw.wording());
+    }
+
+    /// Whether a reply has the wording of the reply to hello, and no reply to the current content had it.
+    pub(super) fn are_of_hello(&self, raw: RawReply<'_>) -> bool {
+        !self.like_hello && self.hello == Some(raw.wording())
+    }
+
     /// Notes a positive reply to this step, or any reply to the last chunk. `midway` means a chunk before the last.
     pub(super) fn note(&mut self, step: Step, midway: bool, raw: RawReply<'_>) {
         // RSET and NOOP count as one kind, because their replies may be the same.
@@ -76,6 +90,7 @@ impl ReplyWordings {
                 let wording = raw.wording();
                 self.misplaced |= self.others.holds(wording) && !self.whole.holds(wording);
                 self.unusual |= self.others.holds(wording) || !self.whole.holds(wording);
+                self.like_hello |= self.hello == Some(wording);
                 self.fresh.learn(wording);
             }
             (Step::Mail | Step::Rcpt | Step::Body, _) => self.others.learn(raw.wording()),
@@ -114,6 +129,6 @@ impl ReplyWordings {
             self.proven |= !fresh.is_empty();
             fresh.known.into_iter().flatten().for_each(|wording| self.whole.learn(wording));
         }
-        (self.unusual, self.misplaced, self.twice) = (false, false, false);
+        (self.unusual, self.misplaced, self.twice, self.like_hello) = (false, false, false, false);
     }
 }
