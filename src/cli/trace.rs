@@ -36,7 +36,7 @@ use crate::profile::error::COMMAND_LINE;
 use crate::profile::overrides::{OverrideOrigin, apply_in_order};
 use crate::profile::{Document, Override, Purpose};
 use crate::report::format;
-use crate::smtp::auth::{Login, Redactor};
+use crate::smtp::auth::LineRedactor;
 use crate::smtp::client::{Event, Failure as StepFailure};
 use crate::smtp::dialogue::{Dialogue, DialoguePart, without_secret};
 use crate::smtp::machine::Handshake;
@@ -204,12 +204,10 @@ struct TracedSession {
     /// The note that is printed if the listener is silent, and the time at which it is printed.
     silence: Option<Silence>,
     transcript: TranscriptWriter,
-    /// The start of a line that is not complete yet.
-    rest: Vec<u8>,
+    /// Completes the lines of the listener, and removes the secret of the login.
+    heard: LineRedactor,
     /// Distinguishes content from commands.
     dialogue: Dialogue,
-    /// Removes the secrets of a login.
-    redactor: Option<Redactor>,
     steps: Vec<serde_json::Value>,
     tls: Option<serde_json::Value>,
     lines: Vec<serde_json::Value>,
@@ -237,9 +235,8 @@ impl TracedSession {
             mailer: Arc::new(mailer),
             messages,
             transcript,
-            rest: Vec::new(),
+            heard: LineRedactor::default(),
             dialogue: Dialogue::default(),
-            redactor: None,
             steps: Vec::new(),
             tls: None,
             lines: Vec::new(),
@@ -266,7 +263,7 @@ impl TracedSession {
             Ok(stream) => stream,
             Err((failed, _)) => return failed == Step::Greeting,
         };
-        self.redactor = connector.login(0).map(Login::redactor);
+        self.heard = LineRedactor::new(connector.redactor(0));
         let mut client = connector.client(0);
         let plan = connector.connector().plan();
         self.silence = Some(Silence {
@@ -276,8 +273,8 @@ impl TracedSession {
         });
         let scratch = Scratch::new();
         drive(&mut stream, &mut client, self, &scratch).await;
-        let rest = std::mem::take(&mut self.rest);
-        self.heard(&rest);
+        let rest = self.heard.rest();
+        self.line(Speaker::Listener, DialoguePart::Command, &rest);
         true
     }
 
@@ -307,14 +304,6 @@ impl TracedSession {
         }
         if dialed.refused.no_delay {
             self.remark("this machine refuses TCP_NODELAY: times may hold a delayed acknowledgement", false);
-        }
-    }
-
-    /// Writes lines of the listener.
-    fn heard(&mut self, lines: &[u8]) {
-        match self.redactor.as_ref().map(|redactor| redactor.bytes(lines)) {
-            Some(shown) => self.line(Speaker::Listener, DialoguePart::Command, &shown),
-            None => self.line(Speaker::Listener, DialoguePart::Command, lines),
         }
     }
 
@@ -405,12 +394,7 @@ impl MachineOwner<Client<Message>> for TracedSession {
                         )
                 };
                 if let Some(failure) = failure.as_deref().filter(|failure| !speaks_for_itself(failure)) {
-                    let sample = self.connector.evidence(step, failure);
-                    let sample = self
-                        .redactor
-                        .as_ref()
-                        .map_or(sample.as_str().into(), |redactor| redactor.text(&sample));
-                    self.remark(&sample, false);
+                    self.remark(&self.connector.evidence(0, step, failure), false);
                 }
             }
             Event::Ready { early: false } => {
@@ -427,6 +411,7 @@ impl MachineOwner<Client<Message>> for TracedSession {
             Event::Transaction { accepted, .. } => self.accepted |= accepted,
             Event::Secured(handshake) => self.secured(&handshake),
             Event::SteppedDown { step, reply } => {
+                let reply = self.connector.redactor(0).reply(&reply);
                 self.remark(&failure_class::stepped_down(step, &reply), false);
             }
             Event::Mixed(_, reply) => {
@@ -465,10 +450,8 @@ impl MachineOwner<Client<Message>> for TracedSession {
 
     fn received(&mut self, bytes: &[u8]) {
         self.dialogue.received(bytes);
-        self.rest.extend_from_slice(bytes);
-        let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let lines: Vec<u8> = self.rest.drain(..whole).collect();
-        self.heard(&lines);
+        let lines = self.heard.lines(bytes);
+        self.line(Speaker::Listener, DialoguePart::Command, &lines);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::net::dial::{self, Destination, Dialed, Endpoint, Resolve};
 use crate::net::tls::client::TlsClient;
 use crate::net::tls::{Security, TlsError};
 use crate::plan::Plan;
-use crate::smtp::auth::Login;
+use crate::smtp::auth::{Login, Redactor};
 use crate::smtp::client::Failure;
 use crate::smtp::command::xclient_attributes;
 use crate::smtp::raw_client::RawClient;
@@ -168,9 +168,15 @@ impl ThreadConnector {
         self.security.as_ref()
     }
 
-    /// Returns the evidence of a failed step, as text.
-    pub fn evidence(&self, step: Step, failure: &Failure) -> String {
-        failure_class::sample_at(step, failure, self.connector.tls.as_ref())
+    /// Returns what removes the secret of a session's login from the listener's text.
+    pub fn redactor(&self, serial: u64) -> Redactor {
+        self.login(serial).map(Login::redactor).unwrap_or_default()
+    }
+
+    /// Returns the evidence of a failed step of a session, as text without the secret of its login.
+    pub fn evidence(&self, serial: u64, step: Step, failure: &Failure) -> String {
+        let tls = self.connector.tls.as_ref();
+        failure_class::sample_at(step, &failure.redacted(&self.redactor(serial)), tls)
     }
 
     fn identity(&self, serial: u64) -> SessionIdentity {

@@ -395,13 +395,7 @@ impl Session {
         };
         let class = self.accounting.classify(step, failure, in_doubt);
         let (pool, serial) = (self.pool.clone(), self.serial);
-        let sample = || {
-            let sample = pool.connector.evidence(step, failure);
-            match pool.connector.login(serial) {
-                Some(login) => login.redactor().text(&sample).into_owned(),
-                None => sample,
-            }
-        };
+        let sample = || pool.connector.evidence(serial, step, failure);
         let harmless = self.is_harmless(step, failure, class);
         let outcome = self.condition(step, class, harmless, failure_class::reply(failure), sample);
         self.answered(step, Some(failure), if in_doubt { Outcome::InDoubt } else { outcome });
@@ -491,7 +485,10 @@ impl MachineOwner<Client<Message>> for Session {
             Event::Step { step, started, ended, failure, in_doubt, .. } => {
                 self.step(step, started, ended, failure.as_deref(), in_doubt);
             }
-            Event::Mixed(step, reply) => self.accounting.mixed_reply(self.current_phase(), step, &reply),
+            Event::Mixed(step, reply) => {
+                let reply = self.pool.connector.redactor(self.serial).reply(&reply);
+                self.accounting.mixed_reply(self.current_phase(), step, &reply);
+            }
             Event::Secured(handshake) => self.secured(&handshake),
             Event::SteppedDown { step, reply } => self.stepped_down(step, &reply),
             Event::Established(_) => {

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::auth::Redactor;
 use super::client::{Client, Event, Failure};
 use super::hello::Offer;
 use super::machine::{Close, Closed, Handshake, Insecure, Machine, Need};
@@ -40,6 +41,20 @@ pub enum RawEvent {
     Malformed(Malformed),
     /// The connection ended.
     Closed(Closed),
+}
+
+impl RawEvent {
+    /// Returns the event without the secret of a login, which the listener may have repeated.
+    #[must_use]
+    pub fn redacted(self, redactor: &Redactor) -> RawEvent {
+        match self {
+            RawEvent::Refused(step, failure) => RawEvent::Refused(step, Box::new(failure.redacted(redactor))),
+            RawEvent::Reply(reply) => RawEvent::Reply(redactor.reply(&reply)),
+            RawEvent::Surplus(reply) => RawEvent::Surplus(redactor.reply(&reply)),
+            RawEvent::Malformed(malformed) => RawEvent::Malformed(redactor.malformed(&malformed)),
+            RawEvent::Established(_) | RawEvent::Closed(_) => self,
+        }
+    }
 }
 
 /// The content type of a session that sends no transaction of its own.

@@ -29,6 +29,7 @@ use crate::net::dial::ConnectFault;
 use crate::net::drive::{MachineOwner, Scratch, drive};
 use crate::net::tls::Security;
 use crate::plan::silence;
+use crate::smtp::auth::Redactor;
 use crate::smtp::client::Failure;
 use crate::smtp::command::QUIT;
 use crate::smtp::hello::Offer;
@@ -133,13 +134,15 @@ struct ProbeDriver {
     channel: Rc<Channel>,
     shared: Rc<ProbeContext>,
     clear: bool,
+    /// Removes the secret of the login from all that the listener says: any of it may be shown as evidence.
+    redactor: Redactor,
 }
 
 impl MachineOwner<RawClient> for ProbeDriver {
     fn event(&mut self, client: &mut RawClient, now: Instant, event: RawEvent) {
         let mut events = self.channel.events.borrow_mut();
         if events.len() < MOST_UNREAD {
-            events.push_back((now, event));
+            events.push_back((now, event.redacted(&self.redactor)));
         } else {
             client.close(Close::Reset);
         }
@@ -270,13 +273,18 @@ async fn open(
         }
     };
     channel.connected.set(true);
+    let redactor = connector.redactor(options.host);
     let client = if options.bare { RawClient::bare() } else { connector.raw_client(options.host) };
     tokio::task::spawn_local({
         let (channel, shared) = (channel.clone(), shared.clone());
         async move {
             let (mut stream, mut client) = (stream, client);
-            let mut driver =
-                ProbeDriver { channel: channel.clone(), shared: shared.clone(), clear: options.clear };
+            let mut driver = ProbeDriver {
+                channel: channel.clone(),
+                shared: shared.clone(),
+                clear: options.clear,
+                redactor,
+            };
             drive(&mut stream, &mut client, &mut driver, &shared.scratch).await;
             drop(stream);
             channel.closed_by_peer.set(client.is_closed_by_peer());

@@ -28,7 +28,8 @@ impl Session {
             self.accounting.count(self.phase, |counts| counts.helo_for_ehlo += 1);
         }
         if let Some(transcript) = &mut self.transcript {
-            transcript.note(self.pool.context.now(), &failure_class::stepped_down(step, reply));
+            let reply = self.pool.connector.redactor(self.serial).reply(reply);
+            transcript.note(self.pool.context.now(), &failure_class::stepped_down(step, &reply));
         }
     }
 

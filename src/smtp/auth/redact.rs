@@ -6,14 +6,15 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::Secret;
+use crate::smtp::reply::{Malformed, Reply};
 
 /// The replacement of a secret.
 const MASK: &str = "[redacted]";
 /// Base64, or the beginning of a secret, that is shorter than this is too ambiguous to search for.
 const TELLING: usize = 4;
 
-/// Finds a secret by itself, or within the base64 of a longer text.
-#[derive(Clone, PartialEq, Eq)]
+/// Finds a secret by itself, or within the base64 of a longer text. The default finds nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Redactor(Vec<String>);
 
 impl std::fmt::Debug for Redactor {
@@ -72,23 +73,45 @@ impl Redactor {
         })
     }
 
+    /// Returns a text that may have been cut within the secret, without the secret and without its beginning at the end.
+    pub fn fragment(&self, text: &str) -> String {
+        // A text that was cut within a character ends with a replacement for it.
+        let text = self.text(text);
+        let mut bytes = text.trim_end_matches(char::REPLACEMENT_CHARACTER).as_bytes().to_vec();
+        match self.mask_beginning(&mut bytes) {
+            true => String::from_utf8_lossy(&bytes).into_owned(),
+            false => text.into_owned(),
+        }
+    }
+
+    /// Returns a reply without the secret.
+    pub fn reply(&self, reply: &Reply) -> Reply {
+        let lines = reply.lines.iter().map(|line| self.text(line).into_owned()).collect();
+        Reply { lines, ..reply.clone() }
+    }
+
+    /// Returns input that is no reply, without the secret.
+    pub fn malformed(&self, malformed: &Malformed) -> Malformed {
+        Malformed { evidence: self.fragment(&malformed.evidence), fault: malformed.fault }
+    }
+
     /// Removes the beginning of the secret at the end of the bytes: the rest of the secret may not have come. Fewer than
-    /// [`TELLING`] bytes stay, because any word may end with them.
-    fn mask_beginning(&self, bytes: &mut Vec<u8>) {
+    /// [`TELLING`] bytes stay, because any word may end with them. Returns whether anything was removed.
+    fn mask_beginning(&self, bytes: &mut Vec<u8>) -> bool {
         let beginning = |shape: &String| {
             let shape = shape.as_bytes();
             (TELLING..=shape.len()).rev().find(|length| bytes.ends_with(&shape[..*length]))
         };
-        if let Some(length) = self.0.iter().filter_map(beginning).max() {
-            bytes.truncate(bytes.len() - length);
-            bytes.extend_from_slice(MASK.as_bytes());
-        }
+        let Some(length) = self.0.iter().filter_map(beginning).max() else { return false };
+        bytes.truncate(bytes.len() - length);
+        bytes.extend_from_slice(MASK.as_bytes());
+        true
     }
 }
 
 /// A redactor for bytes that come in pieces. It returns whole lines, because a secret may be split between pieces.
 /// A line of more than `LONGEST` bytes is returned in parts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LineRedactor {
     redactor: Redactor,
     partial: Vec<u8>,
@@ -227,7 +250,20 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_was_cut_within_the_secret_shows_no_part_of_it() {
+        let redactor = Redactor::new(&Secret::new("p\u{e4}ssw\u{f6}rd"));
+        assert_eq!(redactor.fragment("535 p\u{e4}ssw\u{f6}rd, p\u{e4}ssw"), "535 [redacted], [redacted]");
+        assert_eq!(redactor.fragment("535 p\u{e4}ssw\u{fffd}"), "535 [redacted]");
+        assert_eq!(redactor.fragment("535 no\u{e4}"), "535 no\u{e4}");
+        let reply = Reply::parse("535-p\u{e4}ssw\u{f6}rd?\n454 4.7.0 p\u{e4}ssw\u{f6}rd!").unwrap();
+        assert_eq!(redactor.reply(&reply).to_string(), "535-[redacted]?\n454 4.7.0 [redacted]!");
+        let malformed = Reply::parse("what is p\u{e4}ssw").unwrap_err();
+        assert_eq!(redactor.malformed(&malformed).evidence, "what is [redacted]");
+    }
+
+    #[test]
     fn other_texts_stay_as_they_are() {
+        assert_eq!(Redactor::default().fragment("535 5.7.8 no"), "535 5.7.8 no");
         let redactor = Redactor::new(&Secret::new("hunter2"));
         assert!(matches!(redactor.text("535 5.7.8 no"), Cow::Borrowed("535 5.7.8 no")));
         assert!(matches!(redactor.bytes(b"\xff\xfe"), Cow::Borrowed(_)));

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::smtp::auth::Mechanism;
+use crate::smtp::auth::{Mechanism, Redactor};
 use crate::smtp::hello::Offer;
 use crate::smtp::machine::{Closed, Handshake, Insecure};
 use crate::smtp::reply::{Malformed, Reply};
@@ -57,6 +57,35 @@ pub enum Failure {
     },
     /// The owner gave the session up, for example because the run ended.
     Aborted,
+}
+
+impl Failure {
+    /// Returns the failure without the secret of a login, which the listener may have repeated.
+    #[must_use]
+    pub fn redacted(&self, redactor: &Redactor) -> Failure {
+        match self {
+            Failure::Reply(reply) => Failure::Reply(redactor.reply(reply)),
+            Failure::Challenged { reply, challenge, understood } => Failure::Challenged {
+                reply: redactor.reply(reply),
+                challenge: redactor.fragment(challenge),
+                understood: *understood,
+            },
+            Failure::Unexpected(reply) => Failure::Unexpected(redactor.reply(reply)),
+            Failure::Surplus(reply) => Failure::Surplus(redactor.reply(reply)),
+            Failure::TimedOut(partial) => Failure::TimedOut(redactor.fragment(partial)),
+            Failure::Malformed(malformed) => Failure::Malformed(redactor.malformed(malformed)),
+            Failure::Injected(bytes) => Failure::Injected(redactor.fragment(bytes)),
+            Failure::Missing { came, due, why } => {
+                Failure::Missing { came: *came, due: *due, why: Box::new(why.redacted(redactor)) }
+            }
+            Failure::SessionTimedOut
+            | Failure::Closed(_)
+            | Failure::NotOffered(_)
+            | Failure::Insecure(_)
+            | Failure::Lost(_)
+            | Failure::Aborted => self.clone(),
+        }
+    }
 }
 
 /// A feature that the session requires and the listener does not offer.
