@@ -5,7 +5,8 @@
 //! - The first connection attempt that ends decides, no matter on which thread. A connection that is reset was accepted
 //!   before.
 //! - A failure of this machine decides nothing.
-//! - An attempt may hang for 10 s, or for the connect time-out if that is shorter.
+//! - An attempt may hang for 10 s, or for the connect time-out if that is shorter. Within this time every address of the
+//!   target is tried (see `net::dial`).
 //! - After the load, the target is checked only if the last arrival leaves open whether the listener is still there
 //!   (`work`): with one more connection, which is not counted.
 
@@ -18,13 +19,11 @@ use super::connector::Connector;
 use super::preflight;
 use super::runner::RunError;
 use crate::net::address::Transport;
-use crate::net::dial::{self, ConnectFault, Dialed, Endpoint};
+use crate::net::dial::{self, ConnectFault, Dialed, Endpoint, PATIENCE};
 use crate::plan::Plan;
 use crate::smtp::Step;
 use crate::smtp::script::TlsMode;
 
-/// How long the first connection attempt may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the check after the load waits for a greeting or a close.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 

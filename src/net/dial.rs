@@ -2,8 +2,9 @@
 //!
 //! # Decisions
 //! - The addresses of a name are tried one after the other, in the resolver's order but with IPv4 and IPv6 alternating
-//!   (RFC 8305 4). Each address gets an equal share of the time that is left. Attempts do not overlap, unlike in RFC
-//!   8305 5: a listener that is slow to accept would get a second connection while the first is pending, and the
+//!   (RFC 8305 4). Each address gets an equal share of the time that is left, and all but the last at most that share of
+//!   [`PATIENCE`], so that a run reaches an address behind one that never answers before it gives its target up. Attempts
+//!   do not overlap, unlike in RFC 8305 5: a listener that is slow to accept would get a second connection while the first is pending, and the
 //!   profile does not ask for that load.
 //! - A session uses the first address that answers, as a real client does. The load is not spread over the addresses.
 //! - The safety rule is applied to the addresses of every connection. If one address is not allowed, the client
@@ -32,6 +33,8 @@ use super::source;
 use super::stream::Stream;
 use crate::smtp::Step;
 
+/// How long a run waits for its first connection: all addresses of a name are tried within this time.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause before the next attempt to connect to a unix socket whose accept queue is full.
 const QUEUE_FULL: Duration = Duration::from_millis(1);
 
@@ -291,10 +294,8 @@ async fn first_of(
     // The failure that remains if every address is skipped, because no source address has its family.
     let mut failure = ConnectFault::Own(LocalFault::Source);
     for (tried, address) in addresses.iter().enumerate() {
-        // An equal share of the time that is left: an address that never answers the SYN must leave time for the next ones.
-        let shares = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
         let from = now();
-        let share = end.saturating_duration_since(from) / shares;
+        let share = share(end.saturating_duration_since(from), tried, addresses.len());
         let source = match &endpoint.origin {
             ClientAddress::Bound(sources) | ClientAddress::Proxied(_, sources) if !sources.is_empty() => {
                 let Some(source) = sources.in_turn_of(address.is_ipv4(), serial) else { continue };
@@ -314,6 +315,16 @@ async fn first_of(
         }
     }
     Err(failure)
+}
+
+/// Returns how long the next of `all` addresses may take, if `left` is left after the `tried` ones: an address that never
+/// answers the SYN must leave time for those after it.
+fn share(left: Duration, tried: usize, all: usize) -> Duration {
+    let parts = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    match all - tried {
+        1 => left,
+        untried => (left / parts(untried)).min(PATIENCE / parts(all)),
+    }
 }
 
 /// Connects to one address, and sends the PROXY header if there is one.

@@ -156,6 +156,43 @@ async fn the_most_specific_failure_of_all_addresses_is_reported_in_any_order() {
     }
 }
 
+#[test]
+fn every_address_is_tried_before_a_run_loses_its_patience() {
+    let seconds = Duration::from_secs;
+    assert_eq!(share(seconds(30), 0, 1), seconds(30), "one address has the whole time-out");
+    assert_eq!((share(seconds(30), 0, 2), share(seconds(25), 1, 2)), (seconds(5), seconds(25)));
+    assert_eq!(share(seconds(4), 0, 2), seconds(2), "of a short time-out each has the same");
+    for all in 2..20 {
+        let (mut left, mut started) = (seconds(30), Vec::new());
+        for tried in 0..all {
+            started.push(seconds(30) - left);
+            left = left.saturating_sub(share(left, tried, all));
+        }
+        assert!(started[all - 1] < PATIENCE && left.is_zero(), "{all}: {started:?}");
+    }
+}
+
+/// A black hole: the accept queue of the socket is full, so that the kernel drops each SYN.
+#[tokio::test]
+async fn an_address_that_never_answers_leaves_time_for_the_next() {
+    let (_listening, address) = listener("127.0.0.1:0");
+    let hole = SocketAddr::new("127.0.0.2".parse().unwrap(), address.port());
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&hole.into()).unwrap();
+    socket.listen(0).unwrap();
+    let fill = || std::net::TcpStream::connect_timeout(&hole, Duration::from_millis(300));
+    let _filled: Vec<_> = std::iter::from_fn(|| fill().ok()).take(8).collect();
+    let addresses = [&hole, &address].map(|address| address.ip());
+    let place = Destination::Tcp { host: "mx.example".to_owned(), port: address.port() };
+    let resolver = Arc::new(Answers::new(vec![addresses.to_vec()]));
+    let dialed =
+        dial(&Endpoint { resolver, timeout: Duration::from_secs(30), ..endpoint(place) }, 0, now).await;
+    assert!(dialed.result.is_ok());
+    let [first, second] = &dialed.attempts[..] else { panic!("{:?}", dialed.attempts) };
+    assert_eq!((first.fault, second.fault), (Some(ConnectFault::TimedOut), None));
+    assert!(first.to - first.from < PATIENCE, "{:?}", first.to - first.from);
+}
+
 #[tokio::test]
 async fn an_address_that_cannot_be_reached_does_not_end_the_search() {
     let (_listening, address) = listener("127.0.0.1:0");
