@@ -38,11 +38,12 @@ mod opening;
 mod proof;
 mod reply_check;
 mod reply_wording;
+mod time_outs;
 mod transactions;
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::extra_commands::ExtraCommand;
 use self::lmtp::MissingReplyCheck;
@@ -227,42 +228,6 @@ impl<C: Content> Client<C> {
     /// Returns when the outstanding wait began.
     fn since(&self) -> Instant {
         self.transactions.current.as_ref().map_or(self.since, |exchange| exchange.since())
-    }
-
-    /// Returns when the session times out; `None` for a session that is ending, which has time-outs of its own.
-    fn session_deadline(&self) -> Option<Instant> {
-        let leaving = matches!(self.state, ClientState::Quit | ClientState::Drained | ClientState::Over(_));
-        if leaving { None } else { self.expires }
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        let step = match self.silent_until {
-            Some(until) if !self.is_waiting() => Some(until),
-            _ => self.timeout().and_then(|timeout| self.alive.checked_add(timeout)),
-        };
-        let seldom = match self.state {
-            ClientState::Mail => self.asks_at(),
-            ClientState::Quit | ClientState::Drained => self.held_until(),
-            _ => None,
-        };
-        let earlier = |a: Option<Instant>, b: Option<Instant>| match (a, b) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-        earlier(earlier(self.session_deadline(), step), seldom)
-    }
-
-    fn timeout(&self) -> Option<Duration> {
-        let timeouts = &self.script.timeouts;
-        match (self.state, self.step()) {
-            (ClientState::Rest | ClientState::Deaf | ClientState::Drained | ClientState::Over(_), _) => None,
-            (ClientState::Extra(_), _) => Some(timeouts.command),
-            (_, Step::Greeting) => Some(timeouts.greeting),
-            (_, Step::Data) => Some(timeouts.data),
-            (_, Step::Body) => Some(timeouts.body),
-            (_, Step::Quit) => Some(timeouts.quit.unwrap_or(timeouts.command)),
-            _ => Some(timeouts.command),
-        }
     }
 
     /// Reports the end of a step, with the code of the reply that ended it (0 without a reply).
