@@ -245,6 +245,9 @@ impl Session {
         }
         if let Ok(mut stream) = dialed.result {
             let mut client = self.pool.connector.client(self.serial);
+            if self.bound.is_none() {
+                client.retire_when_expired();
+            }
             if self.finishing {
                 client.finish();
             }
@@ -315,6 +318,7 @@ impl Session {
                 self.begin_bound(client);
             } else if !early && self.is_held() {
                 self.hold.since.get_or_insert(now);
+                client.hold_open();
             } else if !early {
                 client.finish();
             }

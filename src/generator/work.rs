@@ -9,7 +9,7 @@
 //! - Sessions for a length of time are done if there was no standstill (no session open, and every opening failed) for
 //!   more than 1 % of the time. The load stands still while all its workers stand still: if the sessions of one worker
 //!   are refused because those of another are served, the listener is at its limit, but it serves.
-//! - A session that was to be held and that the listener ended before its phase was over was not held.
+//! - A session that was to be held and that ended before its phase was over, without an instruction, was not held.
 //! - A session whose host does not acknowledge QUIT was not held, either. It counts up to the last packet from its
 //!   host.
 //! - A refusal that the profile expects is no failure.
@@ -85,7 +85,7 @@ impl LastFailures {
 #[derive(Clone, Debug, Default)]
 struct PhaseNotes {
     tail: LastFailures,
-    /// Held sessions that the listener ended too early: their number, and the time of the first.
+    /// Held sessions that ended too early: their number, and the time of the first.
     lost: Option<(u64, Duration)>,
     /// Held sessions whose host was gone when they left: their number, and the time of the last packet of the first.
     unheard: Option<(u64, Duration)>,
@@ -145,7 +145,7 @@ impl Notes {
         self.0[phase as usize].cause = Some((at, step, condition));
     }
 
-    /// Notes that the listener ended a session that was to be held.
+    /// Notes that a session that was to be held ended too early.
     pub fn lost(&mut self, phase: u32, at: Duration) {
         let lost = &mut self.0[phase as usize].lost;
         *lost = sum(*lost, Some((1, at)));

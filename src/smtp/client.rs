@@ -94,6 +94,8 @@ pub struct Client<C> {
     transactions: Transactions<C>,
     /// When the session times out. It is computed once, because every wait needs it.
     expires: Option<Instant>,
+    /// Whether the session ends after its transactions when its time is up, and does not fail.
+    retires: bool,
     /// When the command of a state outside transactions was written.
     since: Instant,
     /// The last progress, from which time-outs count.
@@ -133,6 +135,7 @@ impl<C: Content> Client<C> {
             scanner: Scanner::default(),
             transactions: Transactions::new(),
             expires,
+            retires: false,
             since: now,
             alive: now,
             written: false,

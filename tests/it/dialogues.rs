@@ -57,6 +57,8 @@ enum Call {
     Begin(Mail),
     Finish,
     Abort,
+    Pool,
+    Hold,
 }
 
 /// How the listener's bytes are cut.
@@ -168,6 +170,8 @@ fn run(dialogue: &Dialogue, cut: Cut) -> Result<(), String> {
                         Call::Begin(mail) => wire.begin(*mail),
                         Call::Finish => wire.client.finish(),
                         Call::Abort => wire.client.abort(wire.now),
+                        Call::Pool => wire.client.retire_when_expired(),
+                        Call::Hold => wire.client.hold_open(),
                     }
                 }
             }
@@ -390,6 +394,8 @@ fn call(text: &str) -> Option<Call> {
     match text.split_once(' ') {
         None if text == "abort" => Some(Call::Abort),
         None if text == "finish" => Some(Call::Finish),
+        None if text == "pool" => Some(Call::Pool),
+        None if text == "hold" => Some(Call::Hold),
         Some(("begin", word)) => mail(word, 9).map(Call::Begin),
         _ => None,
     }

@@ -106,7 +106,8 @@ impl Session {
             }
     }
 
-    /// Notes a session that was to be held until the end of its phase, if the listener ended it or its host is gone.
+    /// Notes a session that was to be held until the end of its phase, if it ended before without an instruction, or if
+    /// its host is gone.
     fn note_held(&self, now: Duration) {
         let Some(arrival) = self.bound.filter(|_| self.established && self.is_held()) else { return };
         if let Some(since) = self.hold.unheard_since() {
@@ -115,7 +116,8 @@ impl Session {
             return notes.unheard(arrival.phase, since);
         }
         let too_early = self.accounting.phase_end(arrival.phase).is_some_and(|end| now < end);
-        if self.ended_by_listener && too_early && self.failed != Some(Outcome::Expected) {
+        let told = self.released || self.finishing;
+        if !told && too_early && self.failed != Some(Outcome::Expected) {
             self.accounting.notes().lost(arrival.phase, now);
         }
     }

@@ -100,7 +100,8 @@ tables! {
         body: Time = Time(script::Timeouts::default().body), if bounds::timeout;
         /// QUIT. Absent: as `command`.
         quit: Time, if bounds::timeout;
-        /// The whole session.
+        /// The whole session. A session that sends messages of any number starts none after it, and one that is held idle
+        /// stays.
         session: Time = Time(script::Timeouts::default().session), if bounds::timeout;
     }
     /// The dialogue.

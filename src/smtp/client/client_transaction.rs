@@ -60,6 +60,8 @@ pub(super) struct ClientTransaction<C> {
     chunk: Option<NonZeroU64>,
     /// The number of the chunk marked LAST, with BDAT.
     last: u32,
+    /// When MAIL was written.
+    began: Option<Instant>,
     /// When the outstanding command was written.
     since: Instant,
 }
@@ -83,8 +85,14 @@ impl<C: Content> ClientTransaction<C> {
             body: ContentProgress::Ahead,
             chunk: terms.chunk,
             last: u32::try_from(chunks).unwrap_or(u32::MAX).saturating_add(recipients),
+            began: None,
             since: now,
         }
+    }
+
+    /// Returns when MAIL was written; `None`: it is not.
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     pub(super) fn since(&self) -> Instant {
@@ -262,6 +270,7 @@ impl<C: Content> ClientTransaction<C> {
         }
         self.sent += 1;
         self.since = now;
+        self.began.get_or_insert(now);
     }
 
     /// Renders MAIL, all RCPT and DATA, or as many chunks as are rendered at once.

@@ -23,6 +23,7 @@ impl<C: Content> Machine for Client<C> {
             self.fail(now, Failure::Injected(String::from_utf8_lossy(first).into_owned()), true);
             return bytes.len();
         }
+        self.retire(now);
         let mut scanner = std::mem::take(&mut self.scanner);
         let mut input = bytes;
         // All input is processed at once: bytes after the last outstanding reply must not become the answer to the next
@@ -125,6 +126,7 @@ impl<C: Content> Machine for Client<C> {
 
 impl<C: Content> Client<C> {
     fn poll_further(&mut self, now: Instant, out: &mut Vec<u8>) -> Need<Event> {
+        self.retire(now);
         if self.silent_until.take_if(|until| *until <= now).is_some() && self.is_handshake() {
             (self.since, self.alive) = (now, now);
         }

@@ -145,6 +145,11 @@ impl<C: Content> Transactions<C> {
         self.current.as_ref().is_some_and(ClientTransaction::is_early)
     }
 
+    /// Returns when the current transaction began: its MAIL was written.
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.current.as_ref().and_then(ClientTransaction::began)
+    }
+
     /// Whether no second transaction has started.
     pub(super) fn is_single(&self) -> bool {
         self.next.is_none()

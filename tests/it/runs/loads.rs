@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use smtpress::collector::Outcome;
+use smtpress::collector::{Metric, Outcome};
 use smtpress::condition::Condition;
 use smtpress::generator::Stop;
 use smtpress::listener::limits::{Delay, Limits, RefusalForm};
@@ -183,6 +183,36 @@ fn a_step_times_out_only_without_progress_and_a_message_without_its_dot_is_in_no
     let (taken, rows) = seen(60 * SECOND, ms(1500));
     assert_eq!(taken, 0);
     assert!(matches!(rows[..], [(Step::Body, _, Outcome::TimedOut)]), "{rows:?}");
+}
+
+#[test]
+fn a_session_whose_time_is_up_fails_no_message_and_ends_no_hold() {
+    let mut pool = plan(vec![phase(shared(40, 1), None, Unit::Message)]);
+    pool.script.timeouts.session = ms(150);
+    let told = run(&pool, delayed(|delays| delays.body = Delay::fixed(ms(20))));
+    assert_eq!(told.of(Outcome::Accepted), 40, "{:?}", told.summary.conditions);
+    assert!(told.counts().opened > 2 && told.summary.conditions.is_empty(), "{:?}", told.counts());
+
+    let held = LoadModel::Held { sessions: 5, rate: f64::INFINITY };
+    let mut held = plan(vec![phase(held, Some(SECOND), Unit::Session)]);
+    held.script.timeouts.session = ms(200);
+    let told = run(&held, Limits::default());
+    assert_eq!((told.of(Outcome::Accepted), told.counts().opened), (5, 5), "{:?}", told.summary.conditions);
+    let shortest = told.hist(Metric::Session, Outcome::Accepted).min_ns();
+    assert!(shortest > 500_000_000, "the sessions stay until their phase ends: {shortest} ns");
+}
+
+/// A session that was to be held, and that fails before it is held, is missing among those that were.
+#[test]
+fn a_session_that_times_out_before_its_hold_was_not_held() {
+    let burst = LoadModel::Burst { size: 5, every: ms(0) };
+    let mut plan = plan(vec![phase(burst, Some(2 * SECOND), Unit::Session)]);
+    plan.messages = Messages::Fixed(1);
+    plan.script.quit = Quit::Hold;
+    plan.script.timeouts.command = ms(300);
+    let told = run(&plan, delayed(|delays| delays.mail = Delay::fixed(5 * SECOND)));
+    assert_eq!(told.of(Outcome::TimedOut), 5, "{:?}", told.summary.conditions);
+    assert!(told.fails_by("done rate == 100%"));
 }
 
 #[test]
