@@ -113,7 +113,7 @@ pub struct Client<C> {
     wordings: ReplyWordings,
     /// Whether the listener's reply to hello offered what no other reply has (see `proof`).
     hello_is_unmistakable: bool,
-    /// Whether QUIT was sent to ask for missing replies of LMTP.
+    /// Whether the client asked for missing replies of LMTP.
     asked: MissingReplyCheck,
     finishing: bool,
     /// Nothing is sent before this time (misbehaviour of the script).
@@ -491,13 +491,8 @@ impl<C: Content> Client<C> {
     fn transaction_over(&mut self, now: Instant, accepted: bool) {
         let order = self.transactions.order();
         let answered = accepted || self.transactions.is_answered();
-        if self.asked == MissingReplyCheck::Yes {
-            // The listener was only slow, and no reply is missing. QUIT is written already.
-            self.transactions.over();
-            self.events.push_back(Event::Transaction { accepted, ended: now });
-            self.command(ClientState::Quit);
-            (self.written, self.since) = (true, now);
-            return;
+        if let MissingReplyCheck::Asked(question) = self.asked {
+            return self.was_only_slow(now, accepted, question);
         }
         let needs_reset = self.transactions.over();
         self.offered = false;
@@ -523,7 +518,9 @@ impl<C: Content> Client<C> {
             ClientState::Mail if self.transactions.has_room(self.wordings.tell_apart()) => true,
             _ => return None,
         };
-        if self.offered || self.finishing || self.half_closed != HalfClose::Open {
+        let may =
+            !self.finishing && self.half_closed == HalfClose::Open && self.asked == MissingReplyCheck::No;
+        if self.offered || !may {
             return None;
         }
         self.offered = true;
@@ -534,12 +531,7 @@ impl<C: Content> Client<C> {
     fn write(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         match self.state {
             _ if self.silent_until.is_some() => return false,
-            ClientState::Mail if self.asked == MissingReplyCheck::Due => {
-                self.asked = MissingReplyCheck::Yes;
-                out.extend_from_slice(command::QUIT);
-                return true;
-            }
-            ClientState::Mail => return self.write_mail(now, out),
+            ClientState::Mail => return self.write_question(out) || self.write_mail(now, out),
             _ if self.written => return false,
             ClientState::Opening => return self.write_opening(now, out),
             ClientState::Reset => out.extend_from_slice(command::RSET),

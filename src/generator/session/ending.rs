@@ -20,7 +20,10 @@ impl Session {
         if let Some(Instruction::Serve(arrival, _)) = self.instructions.take() {
             self.pool.give_back(self.slot, arrival);
         }
-        let outcome = self.failed.unwrap_or(Outcome::Accepted);
+        // The client ended the session before its last message, for example to ask for missing replies of LMTP.
+        let is_cut_short = self.bound.is_some() && self.established && !self.is_held() && self.left > 0;
+        let unfailed = if is_cut_short { Outcome::Interrupted } else { Outcome::Accepted };
+        let outcome = self.failed.unwrap_or(unfailed);
         self.note_held(now);
         self.accounting.count(self.phase, |counts| {
             counts.bytes_sent += self.bytes.0;

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::event::{Event, Failure};
-use super::lmtp::MissingReplyCheck;
 use super::misbehave::HalfClose;
 use super::reply_check::insecure;
 use super::{Client, ClientState};
@@ -93,8 +92,7 @@ impl<C: Content> Machine for Client<C> {
             return self.held_long_enough(now);
         }
         if over(self.asks_at()) {
-            self.asked = MissingReplyCheck::Due;
-            return;
+            return self.ask();
         }
         let failure = if over(self.session_deadline()) {
             Failure::SessionTimedOut

@@ -110,6 +110,12 @@ impl<C: Content> Client<C> {
         asked
     }
 
+    /// Holds the current transaction of LMTP, which ended at `now` after hello was written to ask for its replies.
+    pub(super) fn hold_asked(&mut self, now: Instant, accepted: bool) {
+        self.held = Some(UnprovenMessage { ended: now, accepted, counted: true, doubted: true, asked: true });
+        self.command(ClientState::Extra(ExtraCommand::Again));
+    }
+
     /// Whether only QUIT follows, and the client waits for its reply.
     fn leaves_properly(&self) -> bool {
         let quits =
@@ -184,7 +190,7 @@ impl<C: Content> Client<C> {
     }
 
     /// Whether a positive reply to the second hello cannot be a reply to the content.
-    fn answers_hello(&self, raw: RawReply<'_>) -> bool {
+    pub(super) fn answers_hello(&self, raw: RawReply<'_>) -> bool {
         // Chunks have more replies that could be taken for that to hello, and their listener offers CHUNKING.
         let is_worded_so = || !self.transactions.goes_in_chunks() && self.wordings.are_of_hello(raw);
         self.is_unmistakable(&Offer::parse(&raw.to_reply())) || is_worded_so()

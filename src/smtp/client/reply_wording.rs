@@ -71,7 +71,12 @@ impl ReplyWordings {
 
     /// Whether a reply has the wording of the reply to hello, and no reply to the current content had it.
     pub(super) fn are_of_hello(&self, raw: RawReply<'_>) -> bool {
-        !self.like_hello && self.hello == Some(raw.wording())
+        self.tell_hello_apart() && self.hello == Some(raw.wording())
+    }
+
+    /// Whether no reply to the current content had the wording of the reply to hello.
+    pub(super) fn tell_hello_apart(&self) -> bool {
+        !self.like_hello && self.hello.is_some()
     }
 
     /// Notes a positive reply to this step, or any reply to the last chunk. `midway` means a chunk before the last.
