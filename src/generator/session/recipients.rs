@@ -7,6 +7,8 @@
 //! - With one recipient the end of the transaction is enough, and nothing is stored.
 //! - A recipient without an answer of its own has the result of the transaction: its last failure, except for refusals
 //!   of other recipients. A recipient with an unknown result may still get the message.
+//! - With LMTP a message that one recipient refused is refused, whatever comes after. If the session is lost or out of
+//!   step before the replies for the others, these are in doubt all the same: the listener has the message.
 //! - A recipient that is not part of an attempt is listed as refused: over all attempts the best answer counts.
 
 use std::collections::VecDeque;
@@ -41,6 +43,8 @@ struct ReportedTransaction {
     /// The last failure, except for refused recipients.
     failed: Option<Outcome>,
     in_doubt: bool,
+    /// LMTP: whether only some of the replies to the content came.
+    is_partly_answered: bool,
 }
 
 impl ReportedTransaction {
@@ -71,6 +75,13 @@ impl RecipientAnswers {
     /// Starts a transaction for these recipients, by index; `None`: all.
     pub fn begin(&mut self, only: Option<Arc<[u32]>>) {
         self.started.push_back(only);
+    }
+
+    /// Notes that the replies for the other recipients of the current transaction will not come.
+    pub fn partly_answered(&mut self) {
+        if let Some(open) = self.open.back_mut().filter(|open| !open.content.is_empty()) {
+            open.is_partly_answered = true;
+        }
     }
 
     /// Processes the end of a step; [`Outcome::InDoubt`]: the listener may have the message. `is_lost`: the step failed
@@ -112,7 +123,7 @@ impl RecipientAnswers {
         if self.recipients == 1 {
             return (Answers::All(whole), None);
         }
-        let of_rest = match (is_accepted, open.in_doubt) {
+        let of_rest = match (is_accepted, open.in_doubt || open.is_partly_answered) {
             (true, _) => Outcome::Accepted,
             (false, true) => Outcome::InDoubt,
             (false, false) => open.failed.unwrap_or(Outcome::Dropped),
@@ -139,13 +150,17 @@ impl RecipientAnswers {
 impl Session {
     /// Notes the answer of a step to the recipients.
     pub(super) fn answered(&mut self, step: Step, failure: Option<&Failure>, outcome: Outcome) {
-        if let Some(answers) = &mut self.answers {
-            answers.step(
-                step,
-                outcome,
-                failure.is_some_and(|failure| failure_class::reply(failure).is_none()),
-            );
+        let Some(answers) = &mut self.answers else { return };
+        // A reply that does not fit is the answer to no recipient.
+        let is_of_content = step == Step::Body && self.takes_recipients == Step::Body;
+        let is_strange = matches!(failure, Some(Failure::Unexpected(_) | Failure::Surplus(_)));
+        let is_lost = failure.is_some_and(|failure| failure_class::reply(failure).is_none());
+        if is_of_content
+            && (is_strange || matches!(failure, Some(Failure::Missing { .. } | Failure::Malformed(_))))
+        {
+            answers.partly_answered();
         }
+        answers.step(step, outcome, is_lost || is_of_content && is_strange);
     }
 
     /// Records the transaction that ends, if the plan asks for it. Returns the recipients that may still get its
@@ -245,6 +260,25 @@ mod tests {
             answers.of_ended(false),
             each(&[FinalAnswer::Accepted, FinalAnswer::InDoubt, FinalAnswer::InDoubt])
         );
+    }
+
+    #[test]
+    fn with_lmtp_the_recipients_without_a_reply_are_in_doubt_although_another_one_refused() {
+        for is_answered in [true, false] {
+            let mut answers = RecipientAnswers::new(3, Protocol::Lmtp);
+            answers.ends(Step::Mail, true, false);
+            (0..3).for_each(|_| answers.ends(Step::Rcpt, true, false));
+            if is_answered {
+                answers.ends(Step::Body, false, false);
+            }
+            // The connection is lost. The message is refused, or was never sent to its end.
+            answers.partly_answered();
+            answers.step(Step::Body, Outcome::Dropped, true);
+            let (ends, left) = answers.ended(false);
+            let in_doubt = [FinalAnswer::Refused, FinalAnswer::InDoubt, FinalAnswer::InDoubt];
+            let expected = if is_answered { each(&in_doubt) } else { Answers::All(FinalAnswer::Refused) };
+            assert_eq!((ends, left.unwrap().len()), (expected, 3), "all may be tried again");
+        }
     }
 
     #[test]
