@@ -384,7 +384,7 @@ impl MachineOwner<Client<Message>> for TracedSession {
                     let is_reply = matches!(failure, StepFailure::Reply(_) | StepFailure::Unexpected(_));
                     is_reply
                         || step != Step::Tls
-                            && matches!(failure, StepFailure::Closed(_) | StepFailure::TimedOut(_))
+                            && matches!(failure, StepFailure::Closed(..) | StepFailure::TimedOut(_))
                         || matches!(
                             failure,
                             StepFailure::Aborted

@@ -48,7 +48,7 @@ pub fn classify(classifier: &Classifier, step: Step, failure: &Failure, in_doubt
         // The outcome that a longer run would have seen is unknown (M12b).
         Failure::Aborted => (silence(step), Outcome::Interrupted),
         Failure::SessionTimedOut => (Condition::SessionTimeout, Outcome::TimedOut),
-        Failure::Closed(how) => match (step, how) {
+        Failure::Closed(how, _) => match (step, how) {
             (Step::Greeting, Closed::Eof) => (Condition::ClosedBeforeGreeting, Outcome::Refused),
             (Step::Greeting, Closed::Gone) => (Condition::HostUnreachable, Outcome::Refused),
             (Step::Greeting, _) => (Condition::ResetBeforeGreeting, Outcome::Refused),
@@ -148,7 +148,7 @@ pub fn stepped_down(step: Step, reply: &Reply) -> String {
 pub fn sample_at(step: Step, failure: &Failure, tls: Option<&TlsClient>) -> String {
     let is_telling = match failure {
         Failure::Insecure(Insecure::Alert(_) | Insecure::Broken(_)) => true,
-        Failure::Closed(_) | Failure::TimedOut(_) => step == Step::Tls,
+        Failure::Closed(..) | Failure::TimedOut(_) => step == Step::Tls,
         _ => false,
     };
     match tls {
@@ -194,14 +194,22 @@ pub fn sample(failure: &Failure) -> String {
         Failure::Insecure(Insecure::Certificate(why)) => format!("the certificate is not trusted: {why}"),
         Failure::Insecure(Insecure::Broken(why)) => format!("the TLS handshake failed: {why}"),
         Failure::SessionTimedOut => "the session took longer than its time-out".to_owned(),
-        Failure::Closed(Closed::Eof) => "the connection was closed".to_owned(),
-        Failure::Closed(Closed::Reset) => "the connection was reset".to_owned(),
-        Failure::Closed(Closed::Gone) => {
-            "the host no longer answers: nothing that was sent is acknowledged".to_owned()
+        Failure::Closed(how, partial) if partial.is_empty() => closed(*how),
+        Failure::Closed(how, partial) => {
+            format!("{}; only part of a reply had come: \"{partial}\"", closed(*how))
         }
-        Failure::Closed(Closed::Error(errno)) => format!("the connection failed (errno {errno})"),
         Failure::Lost(why) => format!("the message cannot be sent to its end: {why}"),
         Failure::Aborted => CUT_OFF.to_owned(),
+    }
+}
+
+/// Describes the end of a connection.
+fn closed(how: Closed) -> String {
+    match how {
+        Closed::Eof => "the connection was closed".to_owned(),
+        Closed::Reset => "the connection was reset".to_owned(),
+        Closed::Gone => "the host no longer answers: nothing that was sent is acknowledged".to_owned(),
+        Closed::Error(errno) => format!("the connection failed (errno {errno})"),
     }
 }
 
@@ -249,10 +257,11 @@ mod tests {
             Failure::TimedOut(String::new()),
             Failure::TimedOut("250-mx.example.net\r\n250 8BIT".to_owned()),
             Failure::SessionTimedOut,
-            Failure::Closed(Closed::Eof),
-            Failure::Closed(Closed::Reset),
-            Failure::Closed(Closed::Gone),
-            Failure::Closed(Closed::Error(32)),
+            Failure::Closed(Closed::Eof, String::new()),
+            Failure::Closed(Closed::Reset, String::new()),
+            Failure::Closed(Closed::Gone, String::new()),
+            Failure::Closed(Closed::Error(32), String::new()),
+            Failure::Closed(Closed::Eof, "250-mx.example.net\r\n250 8BIT".to_owned()),
             Failure::Injected("250 ok\r\n".to_owned()),
             Failure::Insecure(Insecure::ClearText(b"421 no\r\n".to_vec())),
             Failure::Insecure(Insecure::Alert("handshake_failure".to_owned())),

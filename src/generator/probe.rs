@@ -93,7 +93,7 @@ impl ProbeEvent {
         let failure = match self {
             ProbeEvent::Reply(reply) => return classifier.classify(Some(step), reply, false),
             ProbeEvent::NotConnected(condition) | ProbeEvent::Failed(condition, _) => return *condition,
-            ProbeEvent::Closed(how) => Failure::Closed(*how),
+            ProbeEvent::Closed(how) => Failure::Closed(*how, String::new()),
             ProbeEvent::Silence => Failure::TimedOut(String::new()),
         };
         classify(classifier, step, &failure, false).condition

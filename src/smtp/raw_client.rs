@@ -315,7 +315,12 @@ impl Machine for RawClient {
     fn handle_closed(&mut self, now: Instant, how: Closed) {
         self.closed_by_peer = true;
         if let Some(opening) = &mut self.opening {
-            return opening.handle_closed(now, how);
+            opening.handle_closed(now, how);
+            // If a reply refused the opening all the same, the close is an event of its own.
+            self.told.push_back(RawEvent::Closed(how));
+            self.gone = true;
+            self.closing.get_or_insert(Close::Clean);
+            return;
         }
         if !self.gone {
             self.told.push_back(RawEvent::Closed(how));
@@ -572,6 +577,9 @@ mod tests {
         client.handle_closed(now, Closed::Reset);
         let (_, told, closed) = turn(&mut client, now, "");
         let [RawEvent::Refused(Step::Greeting, failure)] = &told[..] else { panic!("{told:?}") };
-        assert_eq!((&**failure, closed), (&Failure::Closed(Closed::Reset), Some(Close::Clean)));
+        assert_eq!(
+            (&**failure, closed),
+            (&Failure::Closed(Closed::Reset, String::new()), Some(Close::Clean))
+        );
     }
 }

@@ -387,6 +387,19 @@ impl Scanner {
         Malformed::new(ReplyFault::Unfinished, if self.spent { &[] } else { &self.partial }).evidence
     }
 
+    /// Returns the unfinished reply as if its last line were complete, if that line refuses: for a stream that has ended.
+    /// A positive reply is never taken so, because its line may have been meant to say more.
+    pub fn refusal_without_end(&self) -> Option<Reply> {
+        let line = self.partial.get(self.line..).filter(|_| self.is_partial()).map(trim_line_end)?;
+        let refuses = matches!(
+            line,
+            [b'4' | b'5', b'0'..=b'9', b'0'..=b'9'] | [b'4' | b'5', b'0'..=b'9', b'0'..=b'9', b' ', ..]
+        );
+        let code = refuses.then(|| code_of(line))?;
+        let mixed = self.mixed || self.code.is_some_and(|before| before != code);
+        Some(RawReply { code, mixed, bytes: &self.partial }.to_reply())
+    }
+
     /// Notes the code of a line. Returns whether the codes of the reply differ.
     fn note(&mut self, code: u16) -> bool {
         self.mixed |= self.code.is_some_and(|before| before != code);

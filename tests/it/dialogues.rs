@@ -208,7 +208,10 @@ fn tell(event: &Event) -> String {
                 Some(Failure::TimedOut(evidence)) if evidence.is_empty() => "timed-out".into(),
                 Some(Failure::TimedOut(evidence)) => format!("timed-out {evidence:?}"),
                 Some(Failure::SessionTimedOut) => "session-timed-out".into(),
-                Some(Failure::Closed(how)) => format!("closed {how:?}").to_lowercase(),
+                Some(Failure::Closed(how, partial)) if partial.is_empty() => {
+                    format!("closed {how:?}").to_lowercase()
+                }
+                Some(Failure::Closed(how, partial)) => format!("closed {how:?} {partial:?}").to_lowercase(),
                 Some(Failure::Malformed(malformed)) => {
                     format!("malformed {:?}", malformed.fault).to_lowercase()
                 }

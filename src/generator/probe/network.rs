@@ -329,7 +329,7 @@ fn event_of(classifier: &Classifier, step: Step, failure: Failure) -> ProbeEvent
         | Failure::Unexpected(reply)
         | Failure::Challenged { reply, understood: true, .. } => ProbeEvent::Reply(reply),
         Failure::TimedOut(_) | Failure::SessionTimedOut => ProbeEvent::Silence,
-        Failure::Closed(how) => ProbeEvent::Closed(how),
+        Failure::Closed(how, _) => ProbeEvent::Closed(how),
         other => {
             let condition = classify(classifier, step, &other, false).condition;
             ProbeEvent::Failed(condition, failure_class::sample(&other))

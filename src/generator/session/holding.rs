@@ -38,7 +38,7 @@ impl Hold {
     pub fn hear(&mut self, step: Step, failure: Option<&Failure>) {
         match failure {
             _ if step != Step::Quit => {}
-            Some(Failure::Closed(Closed::Gone)) => self.gone = true,
+            Some(Failure::Closed(Closed::Gone, _)) => self.gone = true,
             Some(Failure::TimedOut(_)) => {}
             _ => self.answered = true,
         }
@@ -68,7 +68,7 @@ impl Session {
             Ok(()) = stop.changed() => false,
         };
         if self.hold.gone {
-            let failure = Failure::Closed(Closed::Gone);
+            let failure = Failure::Closed(Closed::Gone, String::new());
             let class = FailureClass { condition: Condition::HostUnreachable, outcome: Outcome::Dropped };
             self.condition(Step::Quit, class, false, None, || failure_class::sample(&failure));
         }

@@ -32,8 +32,8 @@ pub enum Failure {
     TimedOut(String),
     /// The session took longer than its time-out.
     SessionTimedOut,
-    /// The connection is gone.
-    Closed(Closed),
+    /// The connection is gone; the text holds the part of a reply that came.
+    Closed(Closed, String),
     /// The bytes received are no reply.
     Malformed(Malformed),
     /// The listener does not offer what the session requires.
@@ -78,8 +78,8 @@ impl Failure {
             Failure::Missing { came, due, why } => {
                 Failure::Missing { came: *came, due: *due, why: Box::new(why.redacted(redactor)) }
             }
+            Failure::Closed(how, partial) => Failure::Closed(*how, redactor.fragment(partial)),
             Failure::SessionTimedOut
-            | Failure::Closed(_)
             | Failure::NotOffered(_)
             | Failure::Insecure(_)
             | Failure::Lost(_)

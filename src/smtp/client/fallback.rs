@@ -6,7 +6,8 @@ use super::extra_commands::ExtraCommand;
 use super::{Client, ClientState};
 use crate::smtp::extensions::Terms;
 use crate::smtp::machine::Closed;
-use crate::smtp::reply::RawReply;
+use crate::smtp::reply::{RawReply, Scanner};
+use crate::smtp::step::Step;
 use crate::smtp::transaction::Content;
 
 impl<C: Content> Client<C> {
@@ -33,10 +34,15 @@ impl<C: Content> Client<C> {
         }
     }
 
-    /// Returns the failure for a connection that is gone. If it closed after the second form of a command, the failure
-    /// is the refusal of the first form.
+    /// Returns the failure for a connection that is gone. Listeners that refuse a session at once may close it within
+    /// the line that says so: such a line is a refusal. If the connection closed after the second form of a command,
+    /// the failure is the refusal of the first form.
     pub(super) fn closed_by(&mut self, how: Closed) -> Failure {
-        let refused = self.opening.as_mut().and_then(|opening| opening.refused_before());
-        refused.map_or(Failure::Closed(how), Failure::Reply)
+        let is_answered =
+            self.is_waiting() && !self.early && matches!(self.step(), Step::Greeting | Step::Hello);
+        let cut_short = Some(&self.scanner).filter(|_| is_answered && how == Closed::Eof);
+        let refused = cut_short.and_then(Scanner::refusal_without_end);
+        let refused = refused.or_else(|| self.opening.as_mut().and_then(|opening| opening.refused_before()));
+        refused.map_or_else(|| Failure::Closed(how, self.scanner.evidence()), Failure::Reply)
     }
 }

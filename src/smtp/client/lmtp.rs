@@ -48,7 +48,7 @@ impl<C: Content> Client<C> {
         // A 421 refuses all recipients, and a session out of step keeps its own failure.
         let loss = matches!(
             failure,
-            Failure::TimedOut(_) | Failure::SessionTimedOut | Failure::Closed(_) | Failure::Aborted
+            Failure::TimedOut(_) | Failure::SessionTimedOut | Failure::Closed(..) | Failure::Aborted
         );
         match self.transactions.replies_due().filter(|_| loss && self.state == ClientState::Mail) {
             Some((came, due)) => Failure::Missing { came, due, why: Box::new(failure) },

@@ -10,7 +10,7 @@ use crate::smtp::step::Step;
 pub(super) fn is_cut(failure: &Failure) -> bool {
     match failure {
         Failure::Missing { why, .. } => is_cut(why),
-        Failure::Closed(how) => matches!(how, Closed::Reset | Closed::Gone | Closed::Error(_)),
+        Failure::Closed(how, _) => matches!(how, Closed::Reset | Closed::Gone | Closed::Error(_)),
         failure => is_time_out(failure),
     }
 }

@@ -137,3 +137,26 @@ fn text_is_what_a_person_reads() {
     assert_eq!(Reply::parse("250-a\r\n250 b\r\n").unwrap().to_string(), "250-a\n250 b");
     assert_eq!(Reply::parse("250").unwrap().to_string(), "250");
 }
+
+#[test]
+fn a_line_without_its_end_is_a_refusal_only_if_it_has_a_refusing_code() {
+    let read = |text: &str| {
+        let mut scanner = Scanner::default();
+        assert!(scanner.scan(&mut text.as_bytes()).is_none(), "{text:?}");
+        scanner.refusal_without_end().map(|reply| reply.to_string())
+    };
+    for text in ["421", "421 4.3.2 Too many", "550-no\r\n550 ne", "220-mx\r\n421 later"] {
+        let lines = text.replace('\r', "");
+        assert_eq!(read(text), Some(lines), "{text:?}");
+    }
+    assert_eq!(read("421 no\r"), Some("421 no".to_owned()));
+    for text in ["", "42", "421-", "220 mx", "250", "354 go", "550-no\r\n", "550-no\r\n55", "421x"] {
+        assert_eq!(read(text), None, "{text:?}");
+    }
+    let mut scanner = Scanner::default();
+    let whole = "421 no\r\n";
+    whole
+        .bytes()
+        .for_each(|byte| _ = scanner.scan(&mut &[byte][..]).map(|read| read.map(RawReply::to_reply)));
+    assert_eq!(scanner.refusal_without_end(), None, "it was read already");
+}
