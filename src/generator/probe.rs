@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::{Classifier, Condition};
 use crate::generator::failure_class::classify;
-use crate::smtp::client::Failure;
+use crate::smtp::client::{Failure, is_positive};
 use crate::smtp::{Closed, Reply, Step};
 
 pub use crate::smtp::hello::Offer;
@@ -116,6 +116,11 @@ impl ProbeOutcome {
             ProbeEvent::Reply(reply) => Some(reply),
             _ => None,
         }
+    }
+
+    /// Whether the event is a reply that accepts the command of `step`, by the rules of a run.
+    pub fn accepts(&self, step: Step) -> bool {
+        self.reply().is_some_and(|reply| is_positive(step, reply.code) && !reply.is_contradictory())
     }
 
     /// Returns the code of the reply; 0 if the event is not a reply.

@@ -62,6 +62,7 @@ use super::step::Step;
 use super::transaction::{Content, Lost};
 
 pub use self::event::{Event, Failure, Lacking};
+pub use self::reply_check::is_positive;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ClientState {

@@ -116,6 +116,11 @@ impl Reply {
         }
     }
 
+    /// Whether the lines have codes of different classes, so that the reply accepts and refuses at once.
+    pub fn is_contradictory(&self) -> bool {
+        self.mixed.iter().any(|code| code / 100 != self.class())
+    }
+
     /// Returns the first digit of the code.
     pub fn class(&self) -> u16 {
         self.code / 100

@@ -14,6 +14,7 @@ use super::result::{LimitResult, LimitVerdict};
 use super::value_search::ValueSearch;
 use crate::generator::probe::{ProbeEvent, ProbeOutcome};
 use crate::smtp::Step;
+use crate::smtp::client::is_positive;
 
 /// How often a limit is measured again after the first time.
 const AGAIN: u64 = 2;
@@ -180,7 +181,7 @@ pub(super) fn smuggled(prober: &mut Prober<'_>, end: &[u8], result: &mut LimitRe
     // Only the acceptance of the second message proves that mail can be smuggled: the number of other replies depends on
     // how the listener answers unknown commands.
     let asked = replies.iter().skip(1).position(|code| *code == 354).map(|at| at + 1);
-    let second = asked.and_then(|at| replies.get(at + 1)).is_some_and(|code| code / 100 == 2);
+    let second = asked.and_then(|at| replies.get(at + 1)).is_some_and(|code| is_positive(Step::Body, *code));
     let closed = Some(matches!(last.event, ProbeEvent::Closed(_)));
     match outcome.code() / 100 {
         // Whatever the listener answered to the first one.

@@ -181,7 +181,7 @@ fn not_an_error(mistake: Mistake, outcome: ProbeOutcome) -> Halt {
 /// Whether the listener answered the error and continues the session. Only the code decides, not the text of the reply.
 fn is_answer(mistake: Mistake, outcome: &ProbeOutcome) -> bool {
     match mistake {
-        Mistake::Junk => matches!(outcome.code() / 100, 2) || matches!(outcome.code(), 500..=504),
+        Mistake::Junk => outcome.accepts(Step::Command) || matches!(outcome.code(), 500..=504),
         Mistake::Login if matches!(outcome.code(), 523 | 530 | 538) => false,
         _ => outcome.code() / 100 == 5 || outcome.code() / 100 == 4 && outcome.code() != 421,
     }
@@ -194,7 +194,11 @@ fn prepare(prober: &mut Prober<'_>, mistake: Mistake) -> Probed<(Probe, Letter)>
         let mailer = prober.mailer(None, 1);
         let letter = prober.letter(&mailer);
         let outcome = prober.mail(session, &letter);
-        if outcome.code() / 100 == 2 { Ok(letter) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
+        if outcome.accepts(Step::Mail) {
+            Ok(letter)
+        } else {
+            Err(Halt::Failed(Step::Mail, Box::new(outcome)))
+        }
     };
     match mistake {
         Mistake::Command | Mistake::Syntax | Mistake::Junk | Mistake::Login => {
@@ -209,7 +213,7 @@ fn prepare(prober: &mut Prober<'_>, mistake: Mistake) -> Probed<(Probe, Letter)>
             let outcome = prober.rcpt(session, &letter, &recipient);
             // The refused recipient already counts as an error, so the errors are counted in a new session.
             prober.leave(session);
-            if outcome.code() / 100 == 2 {
+            if outcome.accepts(Step::Rcpt) {
                 return Err(Halt::NotMeasurable(format!(
                     "{recipient} is accepted as a recipient: name one that is not with --bad-recipient"
                 )));

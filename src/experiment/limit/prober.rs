@@ -300,10 +300,10 @@ impl<'a> Prober<'a> {
     /// Sends MAIL and the RCPT commands of a letter, and waits for each reply.
     pub(super) fn envelope(&mut self, session: Probe, letter: &Letter) -> Result<(), (Step, ProbeOutcome)> {
         let outcome = self.mail(session, letter);
-        expect(Step::Mail, outcome, 2)?;
+        expect(Step::Mail, outcome)?;
         for recipient in &letter.recipients {
             let outcome = self.rcpt(session, letter, recipient);
-            expect(Step::Rcpt, outcome, 2)?;
+            expect(Step::Rcpt, outcome)?;
         }
         Ok(())
     }
@@ -314,7 +314,7 @@ impl<'a> Prober<'a> {
         session: Probe,
         bytes: &[u8],
     ) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
-        expect(Step::Data, self.ask(session, "DATA"), 3)?;
+        expect(Step::Data, self.ask(session, "DATA"))?;
         Ok(self.probes.exchange(session, bytes, self.setting.patience))
     }
 
@@ -349,7 +349,7 @@ impl<'a> Prober<'a> {
     /// Sends the content of a letter after its envelope, with DATA or BDAT. Returns the reply to the end of the content.
     fn transfer(&mut self, session: Probe, letter: &Letter) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         let Some(size) = self.terms(session, letter).chunk else {
-            return expect(Step::Body, self.data(session, &letter.content)?, 2);
+            return expect(Step::Body, self.data(session, &letter.content)?);
         };
         let mut rest = letter.raw();
         loop {
@@ -358,8 +358,7 @@ impl<'a> Prober<'a> {
             let mut bytes = Vec::new();
             command::bdat(&mut bytes, length as u64, behind.is_empty());
             bytes.extend_from_slice(chunk);
-            let outcome =
-                expect(Step::Body, self.probes.exchange(session, &bytes, self.setting.patience), 2)?;
+            let outcome = expect(Step::Body, self.probes.exchange(session, &bytes, self.setting.patience))?;
             if behind.is_empty() {
                 return Ok(outcome);
             }
@@ -540,9 +539,9 @@ fn content(message: &impl Content) -> Vec<u8> {
     kept
 }
 
-/// Returns the outcome if it is a reply of this class (its first digit), and otherwise the step and the outcome.
-fn expect(step: Step, outcome: ProbeOutcome, class: u16) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
-    if outcome.code() / 100 == class { Ok(outcome) } else { Err((step, outcome)) }
+/// Returns the outcome if it accepts the command of the step, and otherwise the step and the outcome.
+fn expect(step: Step, outcome: ProbeOutcome) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
+    if outcome.accepts(step) { Ok(outcome) } else { Err((step, outcome)) }
 }
 
 /// Returns the halt for a reply that answers no command, so that it is not known what later replies answer.
@@ -550,10 +549,11 @@ pub(super) fn surplus(reply: &Reply) -> Halt {
     Halt::NotMeasurable(format!("the listener sent no valid reply: a reply without a command: {reply}"))
 }
 
-/// Rejects an outcome that does not show a refusal: an unreadable reply, or silence on an open connection.
+/// Rejects an outcome that does not show a refusal: an unreadable reply, a positive one that fits no command (220 and 221, or
+/// lines that accept and refuse), or silence on an open connection.
 ///
 /// # Errors
-/// The reply cannot be read, or no reply came although the connection is open.
+/// The reply cannot be read or fits no command, or no reply came although the connection is open.
 pub(super) fn unreadable(outcome: &ProbeOutcome) -> Probed<()> {
     match &outcome.event {
         ProbeEvent::Failed(_, what) => {
@@ -562,6 +562,37 @@ pub(super) fn unreadable(outcome: &ProbeOutcome) -> Probed<()> {
         ProbeEvent::Silence => {
             Err(Halt::NotMeasurable("no reply came, and the connection was not closed".to_owned()))
         }
+        ProbeEvent::Reply(reply) if reply.class() == 2 && !outcome.accepts(Step::Command) => {
+            Err(Halt::NotMeasurable(format!("the listener sent no valid reply: {reply}")))
+        }
         ProbeEvent::Reply(_) | ProbeEvent::Closed(_) | ProbeEvent::NotConnected(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replied(text: &str) -> ProbeOutcome {
+        ProbeOutcome { event: ProbeEvent::Reply(Reply::parse(text).unwrap()), at: Duration::ZERO }
+    }
+
+    #[test]
+    fn a_search_accepts_what_a_run_accepts() {
+        for text in ["250 ok", "251 will forward", "252 maybe"] {
+            assert!(expect(Step::Rcpt, replied(text)).is_ok(), "{text}");
+            assert!(expect(Step::Data, replied(text)).is_err(), "{text}");
+        }
+        assert!(expect(Step::Data, replied("354 go")).is_ok());
+        assert!(
+            expect(Step::Data, replied("350 go")).is_err() && expect(Step::Body, replied("354 go")).is_err()
+        );
+        for text in ["220 mx", "221 bye", "550-no\n250 ok"] {
+            assert!(expect(Step::Rcpt, replied(text)).is_err(), "{text}");
+            assert!(unreadable(&replied(text)).is_err(), "{text} refuses nothing either");
+        }
+        for text in ["250 ok", "354 go", "550 no", "421 bye", "250-ok\n452 full"] {
+            assert!(unreadable(&replied(text)).is_ok(), "{text}");
+        }
     }
 }

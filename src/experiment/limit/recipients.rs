@@ -56,13 +56,13 @@ fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<Pr
     let mailer = prober.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
     let letter = prober.letter(&mailer);
     let outcome = prober.mail(session, &letter);
-    if outcome.code() / 100 != 2 {
+    if !outcome.accepts(Step::Mail) {
         return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
     }
     for (served, recipient) in (0..most).zip(&letter.recipients) {
         prober.afford()?;
         let outcome = prober.rcpt(session, &letter, recipient);
-        if outcome.code() / 100 == 2 {
+        if outcome.accepts(Step::Rcpt) {
             continue;
         }
         unreadable(&outcome)?;

@@ -117,7 +117,7 @@ fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, P
 /// Begins a transaction, which must be accepted.
 fn begin(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> Probed<()> {
     let outcome = prober.mail(session, letter);
-    if outcome.code() / 100 == 2 { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
+    if outcome.accepts(Step::Mail) { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
 }
 
 /// Rejects an outcome that does not answer the command: what is no reply or answers nothing, silence, which may be a slow
@@ -180,7 +180,7 @@ fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     let patience = prober.setting.patience;
     let mut last = (Step::Mail, prober.probes.receive(session, patience));
     for step in [Step::Rcpt, Step::Data] {
-        if last.1.code() / 100 == 2 {
+        if last.1.accepts(last.0) {
             last = (step, prober.probes.receive(session, patience));
         }
     }
@@ -199,10 +199,10 @@ fn pipelining(prober: &mut Prober<'_>, result: &mut LimitResult) -> Probed<()> {
     result.remark(if offer.pipelining { "PIPELINING is offered" } else { "PIPELINING is not offered" });
     // A listener that does not offer PIPELINING may refuse, but it may not accept DATA with another reply.
     let right = if offer.pipelining || positive { Requirement::Taken } else { Requirement::Any };
-    if last.1.code() == 354 {
+    if last.1.accepts(Step::Data) {
         let outcome = prober.probes.exchange(session, &letter.content, patience);
         alone(prober, session)?;
-        if outcome.code() / 100 != 2 {
+        if !outcome.accepts(Step::Body) {
             result.remark("the message after it was not accepted");
         }
     }

@@ -178,7 +178,7 @@ fn declared(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) 
             let terms = Terms { size: true, ..prober.terms(session, &letter) };
             let outcome =
                 prober.probes.exchange(session, &letter.mail_of_size(&terms, size), prober.setting.patience);
-            if outcome.code() / 100 == 2 {
+            if outcome.accepts(Step::Mail) {
                 Ok(SizeOutcome::Served)
             } else {
                 Ok(SizeOutcome::Refused(Step::Mail, outcome))
@@ -483,13 +483,13 @@ fn path(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> P
     let (local, domain) = (local.to_owned(), domain.to_owned());
     to_the_byte(prober, kind, result, search, least, &mut |prober, session, size| {
         let outcome = prober.mail(session, &letter);
-        if outcome.code() / 100 != 2 {
+        if !outcome.accepts(Step::Mail) {
             return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
         }
         let (local, domain) =
             longer(&local, &domain, usize::try_from(size.saturating_sub(least)).unwrap_or(0));
         let outcome = prober.rcpt(session, &letter, &format!("{local}@{domain}"));
-        if outcome.code() / 100 == 2 {
+        if outcome.accepts(Step::Rcpt) {
             Ok(SizeOutcome::Served)
         } else {
             Ok(SizeOutcome::Refused(Step::Rcpt, outcome))
@@ -505,13 +505,13 @@ fn is_recipient(prober: &mut Prober<'_>, recipient: &str) -> Probed<bool> {
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).without_rcpt_parameters();
     let outcome = prober.mail(session, &letter);
-    if outcome.code() / 100 != 2 {
+    if !outcome.accepts(Step::Mail) {
         return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
     }
     let outcome = prober.rcpt(session, &letter, recipient);
     prober.leave(session);
     unreadable(&outcome)?;
-    Ok(outcome.code() / 100 == 2)
+    Ok(outcome.accepts(Step::Rcpt))
 }
 
 /// Checks whether another command of the same length is refused, too. Then the length of the line is limited, and not that

@@ -29,18 +29,24 @@ pub(super) fn is_strange(failure: &Failure) -> bool {
     matches!(failure, Failure::Malformed(_) | Failure::Unexpected(_) | Failure::Surplus(_))
 }
 
-/// Returns what is wrong with a reply to `step` after the opening; `None` if it fits. Only the first digit of the code counts
-/// (RFC 5321 4.2), except for 220, 221 and 354. The failure is boxed to keep the result small: most replies fit, and the result
-/// of each passes through several functions.
+/// Returns what is wrong with a reply to `step` after the opening; `None` if it fits. The failure is boxed to keep the result
+/// small: most replies fit, and the result of each passes through several functions.
 pub(super) fn failure(step: Step, raw: RawReply<'_>) -> Option<Box<Failure>> {
-    refusal(raw).or_else(|| match (raw.code, raw.code / 100) {
-        _ if raw.is_contradictory() => Some(unexpected(raw)),
-        (354, _) if step == Step::Data => None,
-        (221, _) if step == Step::Quit => None,
-        (220 | 221, _) => Some(unexpected(raw)),
-        (_, 2) if step != Step::Data => None,
-        _ => Some(unexpected(raw)),
+    refusal(raw).or_else(|| {
+        let fits = is_positive(step, raw.code) && !raw.is_contradictory();
+        (!fits).then(|| unexpected(raw))
     })
+}
+
+/// Returns whether a reply with this code accepts the command of `step`, after the opening. Only the first digit counts
+/// (RFC 5321 4.2), except for 220, 221 and 354.
+pub fn is_positive(step: Step, code: u16) -> bool {
+    match code {
+        354 => step == Step::Data,
+        221 => step == Step::Quit,
+        220 => false,
+        code => code / 100 == 2 && step != Step::Data,
+    }
 }
 
 pub(super) fn refusal(raw: RawReply<'_>) -> Option<Box<Failure>> {
