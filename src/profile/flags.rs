@@ -7,13 +7,15 @@
 //! - A flag about the load changes every measured phase that has its key; warm-ups stay unchanged. If several keys have
 //!   the same flag, it sets the first one that the phase's load takes: `--sessions` sets the sessions of closed loads,
 //!   and the most sessions of open loads.
+//! - `--rate` sets the arrivals of loads at a rate only. The `rate` at which held sessions are opened is part of their
+//!   test: at another one they would not all be open before the phase ends.
 
 use super::document::{Document, PartialProfile};
 use super::error::{COMMAND_LINE, ProfileError, ProfileFault, TextPlace};
 use super::overrides::{Override, OverrideOrigin};
 use super::schema::Profile;
 use super::schema::message::Message;
-use super::schema::phase::Phase;
+use super::schema::phase::{Load, Phase};
 use super::schema::receive::Receive;
 use super::schema::session::Session;
 use super::schema::target::Target;
@@ -40,10 +42,16 @@ fn key(flag: &str) -> Option<String> {
     tables.into_iter().find_map(find)
 }
 
-/// Returns the key of a flag in this phase, if its load has one. A ramp in stages has its lengths in the stages.
+/// Returns the key of a flag in this phase, if its load has one. A ramp in stages has its lengths in the stages, and the
+/// `rate` of held sessions is not one of arrivals.
 fn key_in(flag: &str, phase: &Phase) -> Option<&'static str> {
-    let takes = phase.load?.keys(phase.from);
-    let is_taken = |key: &&str| takes.contains(key) && !(*key == "for" && phase.stages.is_some());
+    let load = phase.load?;
+    let takes = load.keys(phase.from);
+    let is_taken = |key: &&str| match *key {
+        "for" if phase.stages.is_some() => false,
+        "rate" if load == Load::HeldSessions => false,
+        key => takes.contains(&key),
+    };
     keys_of(Phase::FLAGS, flag).find(is_taken)
 }
 
@@ -205,15 +213,23 @@ mod tests {
     fn a_flag_changes_measured_phases_and_an_error_shows_it() {
         let text = include_str!("../../profiles/quickstart.toml");
         let quickstart = || Document::parse("quickstart.toml", text).unwrap();
-        let flags = given(&[("--rate", "20/s"), ("--sessions", "60")]);
+        let flags = given(&[("--rate", "9/s"), ("--sessions", "60")]);
         let plan = made(quickstart(), &flags).unwrap().plan;
         assert_eq!(load::expected_arrivals(&plan.phases[0].load), Some(100), "the warm-up is as it was");
         assert_eq!(plan.phases[1].max_sessions, 60);
         assert_eq!(load::expected_arrivals(&plan.phases[2].load), Some(60), "held sessions are sessions");
+        let opened =
+            |rate| matches!(&plan.phases[2].load.model, load::LoadModel::Held { rate: r, .. } if *r == rate);
+        assert!(opened(40.0), "they are opened at their own rate");
 
         let error = made(quickstart(), &given(&[("--rate", "20")])).unwrap_err();
         assert!(error.render(false).contains("command line:1:8\n"), "{}", error.render(false));
         let error = made(quickstart(), &given(&[("--messages", "20")])).unwrap_err();
         assert_eq!(error.faults()[0].message, "no measured phase of this profile has a use for --messages");
+
+        let text = include_str!("../../profiles/held-sessions.toml");
+        let held = Document::parse("held-sessions.toml", text).unwrap();
+        let error = made(held, &given(&[("--rate", "9/s")])).unwrap_err();
+        assert_eq!(error.faults()[0].message, "no measured phase of this profile has a use for --rate");
     }
 }

@@ -145,7 +145,8 @@ fn compile(
                 "lower its rate or its length",
             ));
         }
-        _ => {}
+        Some(opened) => reader.opens_all(&load, opened)?,
+        None => {}
     }
     Ok(plan::Phase {
         name: phase.name.clone().unwrap_or_default(),
@@ -231,6 +232,28 @@ impl PhaseReader<'_> {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Refuses held sessions of which only this many are opened before the phase is over.
+    fn opens_all(&self, phase: &load::PhaseLoad, opened: u64) -> Result<(), ProfileFault> {
+        let (load::LoadModel::Held { sessions, rate }, Some(written), Some(length)) =
+            (&phase.model, self.phase.rate, phase.length)
+        else {
+            return Ok(());
+        };
+        if opened >= *sessions {
+            return Ok(());
+        }
+        let takes = Duration::from_millis((*sessions as f64 / rate * 1e3).round() as u64);
+        Err(self.document.error_at(
+            &keys!["phase", self.index],
+            format!(
+                "{sessions} sessions at {written} take {}, and the phase lasts {}",
+                Time(takes),
+                Time(length)
+            ),
+            format!("write a faster `rate`, a longer `for`, or at most {opened} `sessions`"),
+        ))
     }
 
     /// Refuses keys of other load models.

@@ -31,7 +31,7 @@ words! {
         Burst = "burst",
         /// From `from` up by `step`, at intervals of `every`, `steps` steps in all. Rates or numbers of sessions.
         Staircase = "staircase",
-        /// `sessions` opened (at `rate` if given) and held open for the length `for`.
+        /// `sessions` opened (at `rate` if given) and held open to the end of the length `for`, in which all are opened.
         HeldSessions = "held-sessions",
     }
     /// How the arrivals of a rate are spaced.
@@ -100,7 +100,7 @@ tables! {
         load: Load;
         /// The length; for shared-messages the longest time. A staircase has `every` and `steps` instead.
         length as "for": Time, if bounds::some_time, flag "--for";
-        /// Arrivals in a time (constant-rate); sessions opened in a time (held-sessions; absent: at once).
+        /// Arrivals in a time (constant-rate), or sessions opened in a time (held-sessions). Absent: all sessions at once.
         rate: Rate, flag "--rate";
         /// Sessions at a time.
         sessions: Count, if bounds::some_sessions, flag "--sessions";

@@ -3,6 +3,7 @@
 use super::super::check::{Has, Needs};
 use super::compiled;
 use super::plans::plan;
+use crate::load;
 
 #[test]
 fn needs_are_no_more_than_the_arrivals_and_tell_of_all_that_grows() {
@@ -13,7 +14,7 @@ fn needs_are_no_more_than_the_arrivals_and_tell_of_all_that_grows() {
         "load = \"staircase\"\nfrom = \"1/s\"\nstep = \"1/s\"\nevery = \"10s\"\nsteps = 4",
         "load = \"burst\"\nsize = 100\nfor = \"60s\"",
         "load = \"constant-rate\"\nrate = \"5/s\"\nfor = \"20s\"",
-        "load = \"held-sessions\"\nsessions = 300\nrate = \"10/s\"\nfor = \"10s\"",
+        "load = \"held-sessions\"\nsessions = 100\nrate = \"10/s\"\nfor = \"20s\"",
     ] {
         let needs = phase(text);
         assert_eq!((needs.ports, needs.arrivals[0]), (100, Some(100)), "{text}");
@@ -99,6 +100,30 @@ fn what_no_machine_can_do_is_refused_with_its_arithmetic() {
     let stages = vec!["{ for = \"1ms\", rate = \"1/s\" }"; 10_001].join(", ");
     let said = refused(&format!("load = \"ramping-rate\"\nfrom = \"1/s\"\nstages = [{stages}]"));
     assert!(said.contains("10001 stages of a ramp"), "{said}");
+}
+
+#[test]
+fn held_sessions_that_are_not_all_opened_in_their_phase_are_refused() {
+    let held = |sessions: u32, rate: &str, length: &str| {
+        let text = format!(
+            "[target]\naddress = \"embedded\"\n[[phase]]\nload = \"held-sessions\"\nsessions = {sessions}\n\
+             rate = \"{rate}\"\nfor = \"{length}\"\n"
+        );
+        compiled(&text, &[]).map(|compiled| load::expected_arrivals(&compiled.plan.phases[0].load))
+    };
+    for (sessions, rate, length, says) in [
+        (300, "10/s", "10s", "300 sessions at 10/s take 30s, and the phase lasts 10s"),
+        (101, "10/s", "10s", "101 sessions at 10/s take 10s100ms, and the phase lasts 10s"),
+        (90, "30/min", "1m", "90 sessions at 30/min take 3m, and the phase lasts 1m"),
+    ] {
+        let said = held(sessions, rate, length).unwrap_err().render(false);
+        assert!(said.contains(says), "{said}");
+    }
+    let said = held(300, "10/s", "10s").unwrap_err().render(false);
+    assert!(said.contains("write a faster `rate`, a longer `for`, or at most 100 `sessions`"), "{said}");
+    for (sessions, rate, length) in [(100, "10/s", "10s"), (10, "4/s", "2500ms"), (3, "1/s", "2100ms")] {
+        assert_eq!(held(sessions, rate, length).unwrap(), Some(sessions.into()), "{sessions} at {rate}");
+    }
 }
 
 #[test]
