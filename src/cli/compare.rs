@@ -66,7 +66,8 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
         ));
     }
     let mut comparison = statistics::compare(&phases, &measures, Effort::default());
-    comparison.add_deliveries(deliveries(&base.runs), deliveries(&candidate.runs));
+    let (of_base, of_candidate) = (deliveries(&base.runs), deliveries(&candidate.runs));
+    comparison.add_deliveries(of_base.as_deref(), of_candidate.as_deref());
     let twice = same_runs(&base.runs, &candidate.runs);
     twice.iter().for_each(|note| screen.note(&format!("smtpress: warning: {note}")));
     comparison.notes.extend(twice);
@@ -92,20 +93,22 @@ pub fn compare(args: &CompareArgs, screen: &Screen) -> Result<ExitCode, CommandE
     Ok(comparison.judgement.exit_code())
 }
 
-/// Returns the sum of the delivery faults of these runs; `None` if a run had no receiver.
-fn deliveries(runs: &[(String, RunResult)]) -> Option<DeliveryFaults> {
-    let mut sum = DeliveryFaults::default();
-    for (_, run) in runs {
+/// Returns the delivery faults of each run; `None` if a run had no receiver.
+fn deliveries(runs: &[(String, RunResult)]) -> Option<Vec<DeliveryFaults>> {
+    let of_run = |(_, run): &(String, RunResult)| {
         run.delivery.as_ref()?;
+        let mut sum = DeliveryFaults::default();
         for own in run.phases.iter().filter_map(|phase| phase.delivery.as_ref()) {
             sum.recipients += own.accepted_recipients;
             sum.missing += own.missing;
             sum.duplicated += own.duplicated;
             sum.altered += own.altered;
             sum.unexpected += own.unexpected;
+            sum.bounced += own.bounced;
         }
-    }
-    Some(sum)
+        Some(sum)
+    };
+    runs.iter().map(of_run).collect()
 }
 
 /// Returns the places of the comparison and of its page.
@@ -280,5 +283,18 @@ mod tests {
         let ended = || run(Some("accepted >= 99 %"));
         assert_eq!(of(run(None), ended()), ["two was ended early by an assertion (accepted >= 99 %)"]);
         assert_eq!(of(ended(), run(None)), ["one was ended early by an assertion (accepted >= 99 %)"]);
+    }
+
+    #[test]
+    fn the_deliveries_of_each_run_are_compared_with_their_bounces() {
+        let run = fixtures::accepted();
+        assert_eq!(deliveries(&[("one".to_owned(), run.clone())]), None, "it had no receiver");
+        let mut relayed = run;
+        relayed.delivery = Some(Default::default());
+        let of_phase = relayed.phases[0].delivery.insert(Default::default());
+        (of_phase.accepted_recipients, of_phase.bounced) = (9, 3);
+        let expected = DeliveryFaults { recipients: 9, bounced: 3, ..DeliveryFaults::default() };
+        let runs = [("one".to_owned(), relayed.clone()), ("two".to_owned(), relayed)];
+        assert_eq!(deliveries(&runs), Some(vec![expected; 2]));
     }
 }

@@ -21,8 +21,8 @@ struct Json<'a> {
     /// The version of this format: 1.
     schema_version: u32,
     /// The verdict over all metrics: regressed if a metric is; else inconclusive if a metric is, or if there is no
-    /// metric; else improved if a metric is; else equivalent. Lost, duplicated or altered messages of a relay can change
-    /// it to regressed or inconclusive.
+    /// metric; else improved if a metric is; else equivalent. Lost, duplicated, altered or bounced messages of a relay can
+    /// change it to regressed or inconclusive.
     #[schemars(extend("enum" = ["regressed", "improved", "equivalent", "inconclusive"]))]
     verdict: &'static str,
     /// The exit code of the process.

@@ -215,7 +215,7 @@ fn sentence(comparison: &Comparison) -> String {
     match comparison.judgement {
         _ if all == 0 => "there is no metric to compare".to_owned(),
         Judgement::Regressed if of(Judgement::Regressed) == 0 => {
-            "messages of the candidate were lost, duplicated or altered".to_owned()
+            "messages of the candidate were lost, duplicated, altered or bounced".to_owned()
         }
         Judgement::Regressed => format!("{} of {all} metrics are worse", of(Judgement::Regressed)),
         Judgement::Improved => {
@@ -223,7 +223,7 @@ fn sentence(comparison: &Comparison) -> String {
         }
         Judgement::Equivalent => format!("all {all} metrics differ by less than the margin"),
         Judgement::Inconclusive if of(Judgement::Inconclusive) == 0 => {
-            "both sides lost, duplicated or altered messages".to_owned()
+            "both sides lost, duplicated or altered messages, or more of the candidate bounced".to_owned()
         }
         Judgement::Inconclusive => {
             format!("{} of {all} metrics are inconclusive", of(Judgement::Inconclusive))
