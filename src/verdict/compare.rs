@@ -303,6 +303,10 @@ fn row(
         row.why = Some(lack.words(measure));
         return Ok(row);
     }
+    if measure == Measure::AcceptedRate && !base.iter().chain(candidate).any(|sample| sample.is_served) {
+        row.why = Some("nothing was accepted on either side".to_owned());
+        return Ok(row);
+    }
     let values = |side: &[Option<f64>]| side.iter().flatten().copied().collect::<Vec<f64>>();
     let (own, other) = (values(&row.base), values(&row.candidate));
     let middle = measure.between(bootstrap::median(own.clone()), bootstrap::median(other.clone()));

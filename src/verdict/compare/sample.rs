@@ -123,6 +123,8 @@ pub(super) struct RunSample {
     pub(super) digest: [u8; 32],
     /// The number of blocks.
     pub(super) blocks: usize,
+    /// Whether an arrival was accepted, or all ended as the profile expects.
+    pub(super) is_served: bool,
 }
 
 impl RunSample {
@@ -142,8 +144,16 @@ impl RunSample {
             pool,
             digest,
             blocks: blocks.len(),
+            is_served: is_served(run),
         }
     }
+}
+
+/// Whether an arrival was accepted, in the window or after it, or all ended as the profile expects.
+fn is_served(run: &RunBlocks) -> bool {
+    let in_window = run.blocks.iter().any(|block| block.accepted > 0);
+    let is_as_expected = || run.blocks.iter().all(|block| block.unexpected == 0);
+    in_window || run.times[TimeMetric::Response as usize].count() > 0 || is_as_expected()
 }
 
 /// Returns the values of the whole run.

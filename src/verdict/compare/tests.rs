@@ -220,6 +220,38 @@ fn refusals_and_lost_rate_are_regressions_and_missing_percentiles_no_answer() {
     assert!(found.rows[0].why.as_deref().unwrap().contains("without an end"));
 }
 
+/// Returns the same runs at a listener that accepts nothing.
+fn refused(mut runs: Vec<RunBlocks>, is_expected: bool) -> Vec<RunBlocks> {
+    for run in &mut runs {
+        run.times = Default::default();
+        for block in &mut run.blocks {
+            block.times = Default::default();
+            (block.accepted, block.unexpected) = (0, if is_expected { 0 } else { block.ended });
+        }
+    }
+    runs
+}
+
+#[test]
+fn two_sides_that_accept_nothing_are_not_equivalent() {
+    let mut random = ChaCha8Rng::seed_from_u64(12);
+    for n in [1, 4] {
+        let base = runs(&mut random, n, 3, 60, ALIKE);
+        let down = || refused(base.clone(), false);
+        let found = compare(&sides(down(), down()), &Measure::ALL, QUICK);
+        assert_eq!(found.judgement, Judgement::Inconclusive, "{found:?}");
+        let why = of(&found, Measure::AcceptedRate).why.as_deref();
+        assert_eq!(why, Some("nothing was accepted on either side"));
+        // With a side that accepts, the difference is judged.
+        let found = compare(&sides(base.clone(), down()), &[Measure::AcceptedRate], QUICK);
+        assert_eq!(found.judgement, Judgement::Regressed, "{found:?}");
+        // Where the profile expects every refusal, both sides do as they should.
+        let as_expected = || refused(base.clone(), true);
+        let found = compare(&sides(as_expected(), as_expected()), &Measure::ALL, QUICK);
+        assert_eq!(found.judgement, Judgement::Equivalent, "{found:?}");
+    }
+}
+
 #[test]
 fn two_short_runs_are_not_judged_by_a_single_block() {
     let mut random = ChaCha8Rng::seed_from_u64(10);
