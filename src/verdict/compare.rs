@@ -10,7 +10,8 @@
 //! - From four runs a side a change is real if the exact rank-sum test over runs is significant after Holm's correction
 //!   for the number of metrics, and the ratio is beyond the margin. The interval alone is too narrow with few runs.
 //! - With fewer runs there is no such test. Then the whole interval, drawn from blocks within the runs, must lie beyond
-//!   the margin: the margin replaces the unknown variation from run to run.
+//!   the margin: the margin replaces the unknown variation from run to run. There are draws enough that Holm's correction
+//!   for the metrics that differ leaves a clear change significant.
 //! - Equivalent means that the whole interval lies within the margin, not that no difference was found.
 //! - Ratios are computed as logarithms, and each run draws from a random generator seeded with its measurements. So the
 //!   result is deterministic, swapped sides give exactly the opposite, and a run is equal to itself.
@@ -225,6 +226,7 @@ pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Co
             "run-to-run variation unknown: with fewer than {ENOUGH_RUNS} runs a side the intervals come from within the runs"
         ));
     }
+    let effort = if few { effort.enough_for(differing(phases, measures), ALPHA) } else { effort };
     let mut rows = Vec::new();
     for phase in phases {
         let samples = |runs: &[RunBlocks]| {
@@ -242,11 +244,21 @@ pub fn compare(phases: &[PhaseRuns], measures: &[Measure], effort: Effort) -> Co
         }
     }
     correct(&mut rows, few);
-    if !few {
-        notes.extend(powerless(&rows, runs));
-    }
+    let least_p = if few { effort.least_p() } else { rank_sum::least(runs.0, runs.1) };
+    notes.extend(powerless(&rows, runs, least_p));
     let judgement = overall(&rows);
     Comparison { runs, rows, notes, judgement }
+}
+
+/// Returns how many metrics of all phases are not the same in all runs.
+fn differing(phases: &[PhaseRuns], measures: &[Measure]) -> usize {
+    let differs = |phase: &PhaseRuns, measure: Measure| {
+        let mut values = phase.base.iter().chain(&phase.candidate).map(|run| sample::value(run, measure));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    let of_phase = |phase| measures.iter().filter(|measure| differs(phase, **measure)).count();
+    phases.iter().map(of_phase).sum()
 }
 
 /// Why a metric has no row.
@@ -396,14 +408,14 @@ fn overall(rows: &[MetricComparison]) -> Judgement {
 }
 
 /// Returns a note if even the largest difference could not be shown with this few runs for this many metrics. The note
-/// says how many runs are enough.
-fn powerless(rows: &[MetricComparison], runs: (usize, usize)) -> Option<String> {
+/// says how many runs are enough. `least_p`: the smallest p that these runs can give.
+fn powerless(rows: &[MetricComparison], runs: (usize, usize), least_p: f64) -> Option<String> {
     let metrics = rows.iter().filter(|row| row.p.is_some() && row.varies()).count();
-    let shows = |a: usize, b: usize| rank_sum::least(a, b) * metrics as f64 <= ALPHA;
-    if metrics == 0 || shows(runs.0, runs.1) {
+    let shows = |least_p: f64| least_p * (metrics as f64) < ALPHA;
+    if shows(least_p) {
         return None;
     }
-    let wanted = (ENOUGH_RUNS..).find(|n| shows(*n, *n))?;
+    let wanted = (ENOUGH_RUNS..).find(|n| shows(rank_sum::least(*n, *n)))?;
     Some(format!(
         "with {} and {} runs a change in one of {metrics} metrics cannot be proven (Holm's correction): give {wanted} runs a side, or name fewer metrics with --metric",
         runs.0, runs.1

@@ -21,6 +21,28 @@ pub struct Effort {
     pub sides: usize,
 }
 
+/// The largest number of resamples that a large number of metrics asks for: with hundreds of phases it takes seconds.
+const MOST_RESAMPLES: usize = 20_000;
+
+impl Effort {
+    /// Returns the effort whose smallest p is below `alpha` after Holm's correction for this many metrics. If that takes
+    /// more than [`MOST_RESAMPLES`], it is the given effort.
+    pub(super) fn enough_for(self, metrics: usize, alpha: f64) -> Effort {
+        let wanted = (2.0 * metrics as f64 / alpha).ceil() as usize;
+        if wanted > MOST_RESAMPLES { self } else { Effort { sides: self.sides.max(wanted), ..self } }
+    }
+
+    /// Returns the smallest p that the resamples of the sides can give.
+    pub(super) fn least_p(self) -> f64 {
+        least_p(self.sides)
+    }
+}
+
+/// Returns the smallest p of this many draws: no draw is on the rarer side.
+fn least_p(draws: usize) -> f64 {
+    2.0 / (draws + 1) as f64
+}
+
 impl Default for Effort {
     fn default() -> Effort {
         Effort { within: 200, sides: 2000 }
@@ -44,7 +66,7 @@ impl Drawn {
     pub(super) fn p_value(&self) -> f64 {
         let up = self.0.iter().filter(|change| **change >= 0.0).count();
         let down = self.0.iter().filter(|change| **change <= 0.0).count();
-        (2.0 * (up.min(down) + 1) as f64 / (self.0.len() + 1) as f64).min(1.0)
+        ((up.min(down) + 1) as f64 * least_p(self.0.len())).min(1.0)
     }
 }
 

@@ -156,8 +156,8 @@ fn is_served(run: &RunBlocks) -> bool {
     in_window || run.times[TimeMetric::Response as usize].count() > 0 || is_as_expected()
 }
 
-/// Returns the values of the whole run.
-fn value(run: &RunBlocks, measure: Measure) -> MetricValue {
+/// Returns the value of the whole run.
+pub(super) fn value(run: &RunBlocks, measure: Measure) -> MetricValue {
     let sum = |of: fn(&TimeBlock) -> u64| run.blocks.iter().map(of).sum::<u64>() as f64;
     match measure {
         Measure::Time(metric, q) => {

@@ -220,6 +220,32 @@ fn refusals_and_lost_rate_are_regressions_and_missing_percentiles_no_answer() {
     assert!(found.rows[0].why.as_deref().unwrap().contains("without an end"));
 }
 
+#[test]
+fn many_metrics_of_few_runs_can_be_proven_or_the_reason_is_said() {
+    let mut random = ChaCha8Rng::seed_from_u64(13);
+    let base = runs(&mut random, 1, 3, 60, ALIKE);
+    let slow = runs(&mut random, 1, 3, 60, Truth { all: 2.0, ..ALIKE });
+    // Six metrics are too many for 200 draws: 2 / 201 * 6 is above 5 %.
+    let phase =
+        |at: usize| PhaseRuns { name: format!("phase-{at}"), ..sides(base.clone(), slow.clone())[0].clone() };
+    let phases: Vec<PhaseRuns> = (0..6).map(phase).collect();
+    let found = compare(&phases, &[P50], QUICK);
+    assert!(found.rows.iter().all(|row| row.judgement == Judgement::Regressed), "{found:?}");
+    assert_eq!(found.notes.len(), 1, "{:?}", found.notes);
+
+    let full = Effort::default();
+    assert_eq!(full.enough_for(49, ALPHA), full);
+    for metrics in [50, 51, 300] {
+        let effort = full.enough_for(metrics, ALPHA);
+        assert!(effort.sides < 20_000 && effort.least_p() * (metrics as f64) < ALPHA, "{effort:?}");
+    }
+    assert_eq!(full.enough_for(1_000_000, ALPHA), full, "it would take too long");
+    let rows = vec![found.rows[0].clone(); 60];
+    let note = powerless(&rows, (1, 1), full.least_p()).unwrap();
+    assert!(note.contains("one of 60 metrics") && note.contains("give 7 runs a side"), "{note}");
+    assert_eq!(powerless(&rows[..49], (1, 1), full.least_p()), None);
+}
+
 /// Returns the same runs at a listener that accepts nothing.
 fn refused(mut runs: Vec<RunBlocks>, is_expected: bool) -> Vec<RunBlocks> {
     for run in &mut runs {
