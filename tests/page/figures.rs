@@ -24,6 +24,7 @@ pub fn written(form: &str, value: &Value) -> String {
         "seconds" => format::seconds(number),
         "bytes" => format::bytes(whole),
         "percent" => format::percent(number),
+        "exact-percent" => format::exact_percent(number * 100.0),
         "text" => format::harmless(value.as_str().unwrap()),
         "number" => whole.to_string(),
         "ratio" => format::ratio(number),

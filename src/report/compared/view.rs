@@ -135,7 +135,7 @@ impl ComparedRow {
         let (values, form) = match row.measure {
             Measure::Time(..) => ("values_ns", "duration"),
             Measure::AcceptedRate => ("values_per_s", "rate"),
-            Measure::UnexpectedRate => ("values_share", "percent"),
+            Measure::UnexpectedRate => ("values_share", "exact-percent"),
         };
         let (change, change_form) =
             if is_ratio { ("ratio", "ratio") } else { ("difference_share", "points") };
@@ -147,7 +147,7 @@ impl ComparedRow {
             let text = value.map(|value| match row.measure {
                 Measure::Time(..) => format::duration(value),
                 Measure::AcceptedRate => format::rate(value),
-                Measure::UnexpectedRate => format::percent(value),
+                Measure::UnexpectedRate => format::exact_percent(value * 100.0),
             });
             cell(text, at(&format!("{values}/{name}")), form)
         };
@@ -241,4 +241,26 @@ fn asked(compared: Compared<'_>) -> String {
         _ => String::new(),
     };
     format!("{} of the candidate compared with {} of the base{targets}", runs(candidate), runs(base))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::compare::ChangeInterval;
+
+    #[test]
+    fn shares_that_differ_by_more_than_the_margin_are_not_written_alike() {
+        let row = MetricComparison {
+            phase: "steady".to_owned(),
+            measure: Measure::UnexpectedRate,
+            base: vec![Some(0.012)],
+            candidate: vec![Some(0.014)],
+            change: Some(ChangeInterval { middle: 0.002, low: 0.0015, high: 0.0025 }),
+            p: None,
+            judgement: Judgement::Regressed,
+            why: None,
+        };
+        let sentence = ComparedRow::of(0, &row).sentence();
+        assert!(sentence.starts_with("1.40 % against 1.20 %, +0.20 pp"), "{sentence}");
+    }
 }
