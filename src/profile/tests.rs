@@ -6,6 +6,7 @@ mod messages;
 mod plans;
 mod refused;
 mod shipped;
+mod without_effect;
 
 use super::overrides::apply_in_order;
 use super::{Compiled, Context, Document, Override, ProfileError, Purpose, compile};

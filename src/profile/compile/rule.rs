@@ -112,6 +112,19 @@ fn assertion(
         }
     }
     if written.remove() {
+        let of_own = [
+            ("phase", written.phase.is_some()),
+            ("window", written.window.is_some()),
+            ("abort", written.abort()),
+            ("grace", written.grace.is_some()),
+        ];
+        if let Some((key, _)) = of_own.into_iter().find(|(_, is_given)| *is_given) {
+            return Err(document.error_at_key(
+                &at(key),
+                format!("`remove` removes the built-in assertion of the whole run, and `{key}` changes nothing of that"),
+                format!("remove `{key}`; an [[assert]] without `remove` can say what must still hold"),
+            ));
+        }
         let before = builtin.len();
         builtin.retain(|one| one.expr.text.split_whitespace().ne(expr.split_whitespace()));
         if builtin.len() == before {

@@ -36,8 +36,9 @@ tables! {
         abort: bool = false;
         /// The time from the start of the phase to the first check of an assertion with `window` or `abort`.
         grace: Time, or Time::default();
-        /// Remove the built-in assertion with this expression (`accepted > 0`, `shed == 0`, `done rate == 100%`, `unexpected rate <= 1%`;
-        /// with `[receive]` also `missing == 0`, `duplicated == 0`, `altered == 0`, `delivery.unexpected == 0`).
+        /// Remove the built-in assertion with this expression, for the whole run (`accepted > 0`, `shed == 0`,
+        /// `done rate == 100%`, `unexpected rate <= 1%`; with `[receive]` also `missing == 0`, `duplicated == 0`,
+        /// `altered == 0`, `delivery.unexpected == 0`).
         remove: bool, or false;
     }
     /// Your own condition for a reply. All given keys must match.
