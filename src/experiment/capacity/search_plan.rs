@@ -159,7 +159,6 @@ impl CapacityPlan {
         expects.retain(|expect| expect.phase.is_none_or(|phase| Some(phase) == self.of_phase));
         expects.iter_mut().for_each(|expect| expect.phase = expect.phase.map(|_| 0));
         Plan {
-            reconnect: Default::default(),
             // No message is tried again, so that a refused message counts as refused.
             retry: None,
             phases: vec![phase],

@@ -47,6 +47,14 @@ pub(super) fn compile(
     }
     let offset = receive.clock_offset.as_deref().map(str::parse::<ClockOffset>).transpose();
     let clock_offset = offset.map_err(|why| document.error_at(&keys!["receive", "clock_offset"], why, ""))?;
+    // `smtpress report --deliveries` uses the offset of a run that kept its transactions.
+    if clock_offset.is_some() && !keeps_transactions && mail.is_some() {
+        return Err(document.error_at_key(
+            &keys!["receive", "clock_offset"],
+            "without a delivery log there is no other clock",
+            "remove it, or add `deliveries`",
+        ));
+    }
     let clock_probe = clock_probe(document, receive)?;
     let parse = |(index, text): (usize, &String)| {
         let wrong =

@@ -156,6 +156,13 @@ fn assertion(
             "remove the key",
         ));
     }
+    if written.grace.is_some() && written.window.is_none() && !written.abort() {
+        return Err(document.error_at_key(
+            &at("grace"),
+            "`grace` is the time before the first check of `window` or `abort`, and this assertion has neither",
+            "remove it, or add `window = \"30s\"` or `abort = true`",
+        ));
+    }
     Ok(Some(Assertion {
         phase: written.phase.clone(),
         window: written.window.map(|Time(window)| window),

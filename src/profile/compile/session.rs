@@ -27,11 +27,18 @@ pub(super) fn think(session: &Session) -> Think {
 /// # Errors
 /// A key that fits no phase.
 pub(super) fn fits(document: &Document, session: &Session, phases: &[Phase]) -> Result<(), ProfileFault> {
-    let thinks = think(session).max > Duration::ZERO;
-    if thinks && !phases.is_empty() && !phases.iter().any(|phase| phase.load.model.is_closed()) {
+    let is_open = !phases.is_empty() && !phases.iter().any(|phase| phase.load.model.is_closed());
+    if is_open && think(session).max > Duration::ZERO {
         return Err(document.error_at_key(
             &keys!["session", "think"],
             "`think` is the pause of sessions that begin again, and no phase has such sessions",
+            "remove it, or use a load such as constant-sessions",
+        ));
+    }
+    if is_open && session.reconnect.is_some() {
+        return Err(document.error_at_key(
+            &keys!["session", "reconnect"],
+            "`reconnect` is the pause of sessions that begin again, and no phase has such sessions",
             "remove it, or use a load such as constant-sessions",
         ));
     }

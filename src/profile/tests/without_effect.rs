@@ -32,3 +32,27 @@ fn an_assertion_is_removed_for_the_whole_run_only() {
     }
     accepted(&format!("{OPEN}{removed}abort = false\n"));
 }
+
+#[test]
+fn a_grace_is_for_assertions_that_are_checked_during_the_run() {
+    let assert = "[[assert]]\nexpr = \"p99 < 1s\"\ngrace = \"5s\"\n";
+    refused(assert, "10:1", "and this assertion has neither");
+    accepted(&format!("{OPEN}{assert}window = \"5s\"\n"));
+    accepted(&format!("{OPEN}{assert}abort = true\n"));
+}
+
+#[test]
+fn pauses_after_a_refused_session_are_for_closed_loads() {
+    let reconnect = "[session]\nreconnect = { first = \"1s\" }\n";
+    refused(reconnect, "9:1", "`reconnect` is the pause of sessions that begin again");
+    accepted(&format!("{reconnect}[[phase]]\nload = \"constant-sessions\"\nsessions = 5\nfor = \"9s\"\n"));
+}
+
+#[test]
+fn the_offset_of_a_clock_needs_a_delivery_log() {
+    let receive = "[receive]\naddress = [\"127.0.0.1:2526\"]\nclock_offset = \"1ms+-1ms\"\n";
+    refused(receive, "10:1", "without a delivery log there is no other clock");
+    // A log may be joined with the run later.
+    accepted(&format!("{OPEN}{receive}keep_transactions = true\n"));
+    accepted(&format!("{OPEN}[receive]\ndeliveries = [\"a.jsonl\"]\nclock_offset = \"1ms+-1ms\"\n"));
+}

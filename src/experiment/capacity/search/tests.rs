@@ -310,6 +310,13 @@ fn by_size_the_time_of_a_byte_decides() {
 }
 
 #[test]
+fn the_pauses_of_refused_sessions_are_those_of_the_profile() {
+    let (capacity, mut plan) = capacity("response p99 < 200ms");
+    plan.reconnect.first *= 3;
+    assert_eq!(capacity.trial(&plan, 1, 20.0, Duration::from_secs(20)).reconnect, plan.reconnect);
+}
+
+#[test]
 fn what_the_generator_spoilt_is_never_the_listeners() {
     let (capacity, plan) = capacity("response p99 < 200ms");
     let mut host =
