@@ -21,6 +21,7 @@ use crate::generator::reachability::check_target;
 use crate::generator::runner::RunError;
 use crate::generator::{Connector, Local, Runner, Stop, preflight};
 use crate::load::Shard;
+use crate::net::address::allowed::Allowed;
 use crate::plan::{Plan, PlanPart};
 use crate::profile::overrides::OverrideOrigin;
 use crate::profile::{Compiled, Context, Document, Override, Purpose, compile};
@@ -68,6 +69,7 @@ pub fn prepare_shards(allow: Vec<String>) -> Prepare {
 }
 
 fn shard(spec: &RunSpec, files: &FilePaths, allow: &[String]) -> Result<PreparedShard, String> {
+    check_embedded(spec.embedded.as_ref(), allow)?;
     let plan = plan(spec, files, allow)?;
     let checked = check_before_load(&plan).and_then(|()| check_target(&plan).map_err(CommandError::from));
     checked.map_err(|error| match error {
@@ -91,6 +93,19 @@ fn shard(spec: &RunSpec, files: &FilePaths, allow: &[String]) -> Result<Prepared
         probes(&plan, listener.as_ref(), part, stop).map_err(|error| error.to_string())
     };
     Ok(PreparedShard { plan, runner: Box::new(runner), probes: Box::new(probes) })
+}
+
+/// Checks that this machine may load the address that the coordinator gives for its embedded listener. The checks of a
+/// plan take an embedded listener for one of this process, and admit any address.
+fn check_embedded(listener: Option<&ListenerOfRun>, allow: &[String]) -> Result<(), String> {
+    let Some(ip) = listener.map(|listener| listener.address.ip()) else { return Ok(()) };
+    if Allowed::new(&ip.to_string(), allow).admits(ip) {
+        return Ok(());
+    }
+    Err(format!(
+        "the coordinator's embedded listener has the address {ip}, which is not on this machine's loopback: if this machine may load \
+         it, add --allow-target {ip}"
+    ))
 }
 
 /// Returns the coordinator's embedded listener, as the sessions of this machine see it.
@@ -161,6 +176,8 @@ fn plan(spec: &RunSpec, files: &FilePaths, allow: &[String]) -> Result<Plan, Str
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::fleet::files::FilePlace;
 
@@ -178,6 +195,28 @@ mod tests {
             part: PlanPart::Run,
             lists_transactions: false,
         }
+    }
+
+    /// A holder of the coordinator's key must not be able to have an agent load any host as an "embedded" listener.
+    #[test]
+    fn an_agent_loads_an_embedded_listener_only_where_it_may_load_a_host() {
+        let embedded = |address: &str, part, allow: &[&str]| {
+            let allow: Vec<String> = allow.iter().map(|&host| host.to_owned()).collect();
+            let listener = ListenerOfRun { address: address.parse().unwrap(), certificate: None };
+            let profile = spec("").profile.replace("127.0.0.1:9", "embedded");
+            let spec = RunSpec { profile, embedded: Some(listener), part, ..spec("") };
+            shard(&spec, &FilePaths::new(), &allow).map(drop)
+        };
+        let limits = PlanPart::Limits { patience: Duration::from_secs(1), sessions: 1 };
+        for part in [PlanPart::Run, limits] {
+            for allow in [&[][..], &["mx.example", "203.0.113.2"]] {
+                let why = embedded("203.0.113.1:25", part, allow).unwrap_err();
+                assert!(why.contains("add --allow-target 203.0.113.1"), "{why}");
+            }
+        }
+        assert_eq!(embedded("127.0.0.1:25", PlanPart::Run, &[]), Ok(()));
+        assert_eq!(embedded("[::1]:25", PlanPart::Run, &[]), Ok(()));
+        assert_eq!(embedded("203.0.113.1:25", PlanPart::Run, &["203.0.113.1"]), Ok(()));
     }
 
     /// A holder of the coordinator's key must not be able to read a file of an agent's machine by having the agent send

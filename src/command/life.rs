@@ -1,6 +1,7 @@
 //! The life of a command that measures: it opens its run directory, starts the embedded listener, stores the result and
 //! ends.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -141,7 +142,7 @@ impl<'a> Life<'a> {
     pub fn assignment(&self) -> Result<Assignment, CommandError> {
         let embedded = self.listener.as_ref().map(|listener| match listener.place() {
             Bind::Tcp(address) => Ok(ListenerOfRun {
-                address: *address,
+                address: on_this_machine(*address),
                 certificate: listener.certificate().map(|certificate| certificate.to_vec()),
             }),
             Bind::Unix(_) => Err(CommandError::usage(
@@ -204,6 +205,17 @@ impl<'a> Life<'a> {
     }
 }
 
+/// Returns the address by which a client on this machine reaches a listener on `address`: agents refuse the unspecified
+/// address, which is not one of loopback.
+fn on_this_machine(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 /// Starts the receiver, or opens the delivery logs and asks for the clock of their machine.
 fn far_end(settings: &ReceiverSettings, plan: &Plan) -> Result<(FarEnd, Option<ClockProbe>), CommandError> {
     if settings.logs.is_empty() {
@@ -231,5 +243,22 @@ impl Finished {
     /// Returns the exit code of the result.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::of(self.result.verdict.exit_code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_reach_a_listener_on_all_addresses_by_loopback() {
+        for (listens, reached) in [
+            ("0.0.0.0:25", "127.0.0.1:25"),
+            ("[::]:25", "[::1]:25"),
+            ("127.0.0.2:26", "127.0.0.2:26"),
+            ("203.0.113.1:25", "203.0.113.1:25"),
+        ] {
+            assert_eq!(on_this_machine(listens.parse().unwrap()), reached.parse().unwrap());
+        }
     }
 }
