@@ -321,8 +321,16 @@ impl Plan {
         self.phases.iter().map(Phase::most_sessions).min().unwrap_or(1)
     }
 
-    /// Returns the properties of the phases that a summary needs.
+    /// Returns the properties of the phases that a summary of this process needs.
     pub fn phase_infos(&self) -> Vec<PhaseInfo> {
+        self.phase_infos_of(self.shard.index, self.shard.of)
+    }
+
+    /// Returns the properties of the phases that a summary of shard `index` of `of` needs. A shard may open only its
+    /// share of the sessions.
+    pub fn phase_infos_of(&self, index: u32, of: u32) -> Vec<PhaseInfo> {
+        let shard = load::Shard { index, of };
+        let share = |sessions: u32| u32::try_from(shard.share(sessions.into())).unwrap_or(sessions);
         let info = |phase: &Phase| PhaseInfo {
             name: phase.name.clone(),
             warmup: phase.warmup,
@@ -330,7 +338,7 @@ impl Plan {
             steady: phase.load.model.is_steady(),
             sheds: phase.on_saturation == OnSaturation::Drop,
             paced: phase.connect_rate.is_some(),
-            max_sessions: phase.max_sessions,
+            max_sessions: share(phase.max_sessions),
             length: phase.load.length,
             total: phase.load.model.total(),
         };

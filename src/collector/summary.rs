@@ -45,7 +45,7 @@ pub struct PhaseInfo {
     pub sheds: bool,
     /// Whether the profile limits the connections a second, so that arrivals may wait for a connection.
     pub paced: bool,
-    /// The largest number of sessions that the profile allows at once.
+    /// The largest number of sessions that the profile allows at once; of a shard, its share of them.
     pub max_sessions: u32,
     /// How long arrivals are scheduled; `None`: until the last one.
     pub length: Option<Duration>,

@@ -44,19 +44,35 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::load::Shard;
     use crate::profile::{Context, Document, Purpose, compile};
 
     fn why(load: &str, expect: &str) -> Option<String> {
+        plan(load, expect, Shard::WHOLE).uncounted_sessions()
+    }
+
+    fn plan(load: &str, expect: &str, shard: Shard) -> Plan {
         let profile = format!(
             "seed = 1\n[target]\naddress = \"127.0.0.1:9\"\n[session]\nmessages = 1\n[[phase]]\nname = \"before\"\nwarmup = true\n\
              load = \"constant-rate\"\nrate = \"9/s\"\nfor = \"1s\"\n[[phase]]\nname = \"main\"\nfor = \"9s\"\n{load}\n\
              [[expect]]\ncondition = \"too-many-connections\"\n{expect}\n"
         );
-        let context =
-            Context { purpose: Purpose::Run, seed: 7, run_id: "run".into(), threads: 1, shard: Shard::WHOLE };
+        let context = Context { purpose: Purpose::Run, seed: 7, run_id: "run".into(), threads: 1, shard };
         let document = Document::parse("profile", &profile).unwrap();
-        compile(&document, &context).unwrap_or_else(|error| panic!("{error}")).plan.uncounted_sessions()
+        compile(&document, &context).unwrap_or_else(|error| panic!("{error}")).plan
+    }
+
+    /// A shard whose sessions are all open is saturated, although it has fewer of them than the profile.
+    #[test]
+    fn a_shard_is_judged_by_its_share_of_the_sessions() {
+        let load = "load = \"constant-rate\"\nrate = \"90/s\"\nmax_sessions = 10";
+        let most = |plan: &Plan, index, of| plan.phase_infos_of(index, of)[1].max_sessions;
+        let whole = plan(load, "", Shard::WHOLE);
+        assert_eq!(whole.phase_infos()[1].max_sessions, 10);
+        assert_eq!([0, 1, 2].map(|index| most(&whole, index, 3)), [4, 3, 3]);
+        let shard = plan(load, "", Shard { index: 1, of: 3 });
+        assert_eq!(shard.phase_infos()[1].max_sessions, 3);
     }
 
     #[test]

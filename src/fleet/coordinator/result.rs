@@ -16,7 +16,7 @@ use crate::generator::runner::Stop;
 impl CoordinatedRun<'_> {
     /// Returns the combined measurement of all agents.
     pub(super) fn finish(mut self, clock: Clock) -> Result<Measured, String> {
-        let infos = self.plan.phase_infos();
+        let of = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let mut parts = Vec::new();
         let mut failures = Vec::new();
         let mut agents = Vec::new();
@@ -41,8 +41,9 @@ impl CoordinatedRun<'_> {
             match own.last.map(|last| last.measured) {
                 Some(Ok(measured)) => {
                     cpu_share = Some(measured.health.cpu_share);
-                    // Each agent is judged by the rules for one machine.
+                    // Each agent is judged by the rules for one machine, which may open the shard's share of sessions.
                     let alone = Measured { tally, ..*measured };
+                    let infos = self.plan.phase_infos_of(shard, of);
                     let summary = Summary::new(&alone, &infos);
                     // Without a started arrival the lateness is unknown.
                     let has_started = summary.measured_phases().any(|phase| phase.counts.started > 0);
