@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clock_probe::ClockProbe;
 use super::error::CommandError;
-use crate::collector::delivery::{ClockRelation, Transaction};
+use crate::collector::delivery::{Answers, ClockRelation, FinalAnswer, Transaction};
 use crate::collector::tally::Tally;
 use crate::delivery::clock::ClockReading;
 use crate::delivery::log::DeliveryLogs;
@@ -38,7 +38,7 @@ pub struct JoinedLogs {
 /// Joins the run of this directory with the logs. Returns its seconds with the deliveries.
 ///
 /// # Errors
-/// The run stored no transactions or did not end, its messages cannot be reproduced, or a log or a file of the run
+/// The run stored no transactions or only some of them, or did not end, its messages cannot be reproduced, or a log or a file of the run
 /// cannot be read.
 pub fn join(
     directory: &Path,
@@ -62,6 +62,10 @@ pub fn join(
     }
     let (header, answered) = transactions::read(&path)
         .map_err(|why| refused(format!("failed to read {}: {why}", path.display())))?;
+    let counted = result.phases.iter().map(|phase| phase.transactions.accepted).sum();
+    if let Some(why) = lacks_accepted(&answered, counted) {
+        return Err(refused(why));
+    }
     let profile = directory.join("profile.toml");
     let text = input::read(&profile)
         .map_err(|error| refused(format!("failed to read {}: {error}", profile.display())))?;
@@ -126,9 +130,52 @@ pub fn join(
     Ok(seconds)
 }
 
+/// Returns why these transactions cannot be joined: they have fewer accepted messages than the run counted, and deliveries
+/// of the others would be taken for those of another run. `None`: they can be joined.
+fn lacks_accepted(answered: &[Transaction], counted: u64) -> Option<String> {
+    let has_accepted = |own: &&Transaction| match &own.answers {
+        Answers::All(answer) => *answer == FinalAnswer::Accepted,
+        Answers::Each(answers) => answers.contains(&FinalAnswer::Accepted),
+    };
+    let listed = answered.iter().filter(has_accepted).count() as u64;
+    (listed < counted).then(|| {
+        format!(
+            "its {TRANSACTIONS} holds {listed} accepted messages, and the run counted {counted}: the deliveries of the others could not \
+             be matched; run again"
+        )
+    })
+}
+
 /// Returns the offset that the run itself used, measured or given.
 fn measured_by(result: &RunResult) -> Option<ClockOffset> {
     let StoredClock::Offset { ahead_s, bound_s } = result.delivery.as_ref()?.clock? else { return None };
     let bound = Duration::try_from_secs_f64(bound_s).ok()?;
     Some(ClockOffset { ahead_ns: (ahead_s * 1e9).round() as i64, bound })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_with_fewer_accepted_messages_than_the_run_are_refused() {
+        let transaction = |answers| Transaction {
+            seq: 1,
+            phase: 0,
+            intended: Duration::ZERO,
+            answered: Duration::ZERO,
+            answers,
+        };
+        let all = [
+            transaction(Answers::All(FinalAnswer::Accepted)),
+            transaction(Answers::All(FinalAnswer::InDoubt)),
+            transaction(Answers::Each([FinalAnswer::Refused, FinalAnswer::Accepted].into())),
+            transaction(Answers::Each([FinalAnswer::Refused, FinalAnswer::InDoubt].into())),
+        ];
+        // The other recipients of LMTP may make a message that one recipient has count as refused.
+        assert_eq!([0, 1, 2].map(|counted| lacks_accepted(&all, counted)), [None, None, None]);
+        let why = lacks_accepted(&all, 3).unwrap();
+        assert!(why.contains("holds 2 accepted messages") && why.contains("counted 3"), "{why}");
+        assert!(lacks_accepted(&[], 1).is_some(), "a file with its first line alone");
+    }
 }

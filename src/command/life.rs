@@ -153,8 +153,7 @@ impl<'a> Life<'a> {
             profile: self.prepared.compiled.resolved.clone(),
             date: self.prepared.date(),
             embedded: embedded.transpose()?,
-            lists_transactions: self.receiver.is_some()
-                || remote_receiver::agent(self.prepared.compiled.receiver.as_ref()).is_some(),
+            lists_transactions: self.prepared.plan().lists_transactions,
             files: message_files(&self.prepared.compiled)?,
         })
     }

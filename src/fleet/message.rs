@@ -327,7 +327,7 @@ pub struct RunSpec {
     pub embedded: Option<ListenerOfRun>,
     /// The part of the profile that this run is: the whole, or a part of a search.
     pub part: PlanPart,
-    /// Whether each transaction is reported, for a receiver behind the relay.
+    /// Whether each transaction is reported, to be matched with deliveries during the run or afterwards.
     pub lists_transactions: bool,
 }
 
