@@ -52,6 +52,14 @@ impl LoggedHere {
         if settings.addresses.iter().any(|place| matches!(place, Bind::Unix(_))) {
             return Err("a receiver on an agent listens over TCP: name ip:port in [receive]".to_owned());
         }
+        // A holder of the coordinator's key must not be able to overwrite a file of this machine.
+        if settings.limits.certificate_out.is_some() {
+            return Err(
+                "a receiver on an agent writes its certificate to no file that a profile names: remove `cert_out` from \
+                 [receive.listener]"
+                    .to_owned(),
+            );
+        }
         let folder = PrivateFolder::make(spool)
             .map_err(|error| format!("failed to make a folder for its delivery log: {error}"))?;
         let log = folder.path().join("deliveries.jsonl");
@@ -152,4 +160,24 @@ impl CopiedFarEnd {
 
 fn offset(measured: WallOffset) -> ClockOffset {
     ClockOffset { ahead_ns: measured.ahead_ns, bound: measured.bound }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_on_an_agent_writes_no_file_that_the_profile_names() {
+        let spool = tempfile::tempdir().unwrap();
+        let victim = spool.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        let profile = format!(
+            "schema = 1\n[receive]\naddress = [\"127.0.0.1:2600\"]\n[receive.listener]\ntls = \"starttls\"\ncert_out = \"{}\"\n",
+            victim.display()
+        );
+        let order = ReceiveOrder { run: "6a2-1".to_owned(), profile, seed: 1 };
+        let why = LoggedHere::start(&order, spool.path(), "here").err().unwrap();
+        assert!(why.contains("remove `cert_out` from [receive.listener]"), "{why}");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+    }
 }
