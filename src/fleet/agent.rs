@@ -9,6 +9,7 @@
 
 mod files;
 mod limits;
+mod load;
 mod receiver;
 mod sending;
 
@@ -25,26 +26,21 @@ use tokio::time::MissedTickBehavior;
 use super::bus::{Bus, BusError};
 use super::files::FilePlace;
 use super::message::{
-    AgentAnswer, AgentCommand, AgentOrder, AgentState, FinalReport, Heartbeat, Lease, RunSpec, SecondReport,
-    encode, verify,
+    AgentAnswer, AgentCommand, AgentOrder, AgentState, Heartbeat, Lease, RunSpec, encode, verify,
 };
 use super::probing::{MakeProbes, Probing};
 use super::spool::Spool;
 use super::union::SecondsDigest;
 use super::{HEARTBEAT, LEASE, subject};
 use crate::collector::snapshot::{Interval, Measured};
-use crate::collector::tally::Tally;
 use crate::generator::clock;
-use crate::generator::runner::{Control, Observer, Runner, Stop};
+use crate::generator::runner::{Runner, Stop};
 use crate::plan::Plan;
 use files::FilesAtHand;
 use receiver::ReceiverAtWork;
 pub use receiver::{DeliverySource, Receive};
+use sending::Outgoing;
 pub use sending::deliver_spool;
-use sending::{Outgoing, send};
-
-/// How long the agent goes on sending reports after it was asked to end.
-const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// Makes the Runner of a shard from its stop flag and the time at which it starts.
 pub type MakeRunner = Box<dyn FnOnce(watch::Receiver<Stop>, Instant) -> Box<dyn Runner> + Send>;
@@ -384,48 +380,6 @@ impl Agent {
         AgentAnswer::Done
     }
 
-    /// Starts the armed load.
-    fn begin(&mut self) {
-        let (now, zero) = (self.now(), self.zero);
-        let Some(work) = self.work.as_mut() else { return };
-        let (Some(PreparedShard { plan, runner, .. }), Some(at)) = (work.prepared.take(), work.begins) else {
-            return;
-        };
-        work.threads = plan.threads;
-        let (events, load) = mpsc::unbounded_channel();
-        let (outgoing, to_send) = mpsc::unbounded_channel();
-        let stop = work.stop.subscribe();
-        let fails = events.clone();
-        let body = move || {
-            let mut runner = runner(stop, zero + at);
-            let mut observer = Reporter { events: events.clone(), transcripts: Vec::new() };
-            let measured = runner.run(&plan, &mut observer).map_err(|error| error.to_string());
-            events.send(FromLoad::Over(Box::new(measured))).ok();
-        };
-        let started = match now.checked_sub(at) {
-            Some(late) => {
-                Err(format!("the first lease came {:.0} ms after the start", late.as_secs_f64() * 1e3))
-            }
-            None => std::thread::Builder::new()
-                .name("shard".to_owned())
-                .spawn(body)
-                .map(drop)
-                .map_err(|error| format!("it cannot start a thread: {error}")),
-        };
-        if let Err(why) = started {
-            fails.send(FromLoad::Over(Box::new(Err(why)))).ok();
-        }
-        let (run, shard) = (&work.spec.run, work.spec.shard.0);
-        match Spool::open(&self.settings.spool, run, shard, &self.settings.name) {
-            Ok(spool) => work.spool = Some(Arc::new(spool)),
-            Err(error) => (self.settings.say)(&format!("warning: reports are kept in memory only: {error}")),
-        }
-        let say = self.settings.say.clone();
-        tokio::spawn(send(self.bus.clone(), to_send, work.spool.clone(), self.stored.0.clone(), say));
-        work.load = Some(load);
-        work.outgoing = Some(outgoing);
-    }
-
     /// Accepts a lease of the coordinator if it is newer than the last accepted one.
     fn lease(&mut self, bytes: &[u8]) {
         let Some(work) = &mut self.work else { return };
@@ -471,61 +425,6 @@ impl Agent {
         work.stop.send_replace(Stop::Now);
     }
 
-    /// Reports a message from the load.
-    async fn report(&mut self, event: FromLoad) {
-        let event = match event {
-            FromLoad::Probed(subject, answer) => return self.answer(Some(subject), &answer).await,
-            FromLoad::ProbesOver => {
-                self.free();
-                return self.beat().await;
-            }
-            event => event,
-        };
-        let Some(work) = &mut self.work else { return };
-        let (run, shard, agent) = (&work.spec.run, work.spec.shard.0, &self.settings.name);
-        let (number, is_last, bytes) = match event {
-            FromLoad::Second(interval, transcripts) => {
-                self.state = AgentState::Running;
-                let bytes = encode(&SecondReport { number: work.seconds, interval: *interval, transcripts });
-                work.digest.add(&bytes);
-                work.seconds += 1;
-                (work.seconds - 1, false, bytes)
-            }
-            // Handled above.
-            FromLoad::Probed(..) | FromLoad::ProbesOver => return,
-            FromLoad::Over(measured) => {
-                self.state = AgentState::Reporting;
-                let measured = measured.map(|measured| {
-                    // The reports of the seconds hold these counts.
-                    Box::new(Measured { tally: Tally::default(), ..measured })
-                });
-                let report = FinalReport {
-                    seconds: work.seconds,
-                    digest: work.digest.finish(),
-                    measured,
-                    threads: work.threads,
-                    lease_over: work.lease_over,
-                };
-                (work.seconds, true, encode(&report))
-            }
-        };
-        if let Some(Err(error)) = work.spool.as_ref().map(|spool| spool.keep(number, is_last, &bytes))
-            && !std::mem::replace(&mut work.warned, true)
-        {
-            (self.settings.say)(&format!("warning: reports are kept in memory only: {error}"));
-        }
-        let subject =
-            if is_last { subject::last(run, shard, agent) } else { subject::second(run, shard, agent) };
-        let id = format!("{run}/{shard}/{:x}/{number}", self.nonce);
-        if let Some(outgoing) = &work.outgoing {
-            outgoing.send(Outgoing { subject, id, number, is_last, bytes }).ok();
-        }
-        if is_last {
-            work.outgoing = None;
-        }
-        self.beat().await;
-    }
-
     /// Publishes the agent's heartbeat.
     async fn beat(&mut self) {
         let heartbeat = Heartbeat {
@@ -548,40 +447,6 @@ impl Agent {
         self.files = None;
         self.nonce = (self.settings.draw)();
         self.state = AgentState::Idle;
-    }
-
-    /// Ends the load, and waits a limited time for the last reports.
-    async fn end(mut self) {
-        if let Some(work) = &self.work {
-            work.stop.send_replace(Stop::Now);
-        }
-        let until = tokio::time::Instant::now() + LAST_REPORTS;
-        while self.work.as_ref().is_some_and(|work| work.load.is_some()) {
-            tokio::select! {
-                event = next(&mut self.work) => if let AtWork::Load(event) = event { self.report(event).await },
-                Some(()) = self.stored.1.recv() => break,
-                () = tokio::time::sleep_until(until) => break,
-            }
-        }
-        tokio::time::timeout_at(until, self.bus.client.flush()).await.ok();
-    }
-}
-
-/// Hands each second of the load to the agent's loop.
-struct Reporter {
-    events: mpsc::UnboundedSender<FromLoad>,
-    transcripts: Vec<(String, String)>,
-}
-
-impl Observer for Reporter {
-    fn interval(&mut self, interval: &Interval, _: &Tally) -> Control {
-        let transcripts = std::mem::take(&mut self.transcripts);
-        self.events.send(FromLoad::Second(Box::new(interval.clone()), transcripts)).ok();
-        Control::Continue
-    }
-
-    fn transcripts(&mut self, transcripts: &[(String, String)]) {
-        self.transcripts.extend_from_slice(transcripts);
     }
 }
 
