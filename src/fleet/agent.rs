@@ -225,6 +225,11 @@ pub async fn serve(
     Ok(())
 }
 
+/// Returns the answer to a command for another run.
+fn busy(work: &ShardAtWork) -> AgentAnswer {
+    AgentAnswer::Refused(format!("it is busy with run {}", work.spec.run))
+}
+
 /// Waits until this time; `None`: never returns.
 async fn until(at: Option<Instant>) {
     match at {
@@ -305,13 +310,7 @@ impl Agent {
                 Ok(()) => return None,
                 Err(why) => AgentAnswer::Refused(why),
             },
-            AgentOrder::Release => {
-                match &self.work {
-                    Some(work) if work.load.is_some() => drop(work.stop.send_replace(Stop::Now)),
-                    _ => self.free(),
-                }
-                AgentAnswer::Done
-            }
+            AgentOrder::Release { run } => self.release(&run),
         })
     }
 
@@ -325,7 +324,7 @@ impl Agent {
 
     async fn prepare(&mut self, spec: RunSpec) -> AgentAnswer {
         if let Some(work) = &self.work {
-            return AgentAnswer::Refused(format!("it is busy with run {}", work.spec.run));
+            return busy(work);
         }
         if !subject::is_name(&spec.run) || spec.shard.0 >= spec.shard.1 {
             return AgentAnswer::Refused("the run has no proper name or shard".to_owned());
@@ -359,6 +358,18 @@ impl Agent {
                 AgentAnswer::Refused(why)
             }
         }
+    }
+
+    /// Drops the shard and the message files of this run. A load that is in progress is stopped.
+    fn release(&mut self, run: &str) -> AgentAnswer {
+        match &self.work {
+            Some(work) if work.spec.run != run => return busy(work),
+            Some(work) if work.load.is_some() => drop(work.stop.send_replace(Stop::Now)),
+            Some(_) => self.free(),
+            None if self.files.as_ref().is_some_and(|files| files.is_of(run)) => self.free(),
+            None => {}
+        }
+        AgentAnswer::Done
     }
 
     /// Arms the load for a time of the agent's clock. The load starts only if a lease of the coordinator arrives before

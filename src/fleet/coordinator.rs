@@ -332,7 +332,8 @@ impl<'a> CoordinatedRun<'a> {
 
     /// Makes the agents drop a run that does not start. Returns the reason.
     async fn release(&self, why: &str) -> String {
-        self.ask_all(|_| AgentOrder::Release, RELEASED_WITHIN).await;
+        let run = &self.plan.run_id;
+        self.ask_all(|_| AgentOrder::Release { run: run.clone() }, RELEASED_WITHIN).await;
         format!("no load was started: {why}")
     }
 

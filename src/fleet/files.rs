@@ -264,6 +264,11 @@ impl ReceivedFiles {
         Ok(ReceivedFiles { run: run.to_owned(), folder, announced: files, contents })
     }
 
+    /// Returns the run of the files.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
     /// Stores the next part of a content.
     ///
     /// # Errors

@@ -174,8 +174,12 @@ pub enum AgentOrder {
     },
     /// End the receiver.
     EndReceiver,
-    /// Drop the shard. A load or a search that is in progress is stopped.
-    Release,
+    /// Drop the shard of this run. A load or a search that is in progress is stopped. An agent with another run refuses:
+    /// a coordinator that was refused because an agent is busy must not stop the run of the other coordinator.
+    Release {
+        /// The run.
+        run: String,
+    },
     /// Make a call to the probes of a search for limits.
     Probe {
         /// The number of the call, rising: a recorded call cannot be used again.

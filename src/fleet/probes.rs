@@ -258,8 +258,9 @@ impl FleetProbes {
 
     /// Makes all agents drop the search.
     fn release(&mut self) {
-        let FleetProbes { fleet, agents, .. } = self;
-        let asks = agents.iter().map(|own| fleet.ask(&own.agent, AgentOrder::Release, RELEASED_WITHIN));
+        let FleetProbes { fleet, agents, run, .. } = self;
+        let order = AgentOrder::Release { run: run.clone() };
+        let asks = agents.iter().map(|own| fleet.ask(&own.agent, order.clone(), RELEASED_WITHIN));
         fleet.runtime.block_on(join_all(asks));
     }
 }

@@ -130,7 +130,8 @@ fn what_is_repeated_forged_or_foreign_on_the_bus_changes_no_count() {
             let words: Vec<&str> = subject.split('.').collect();
             match words[..] {
                 [.., "agent", name, "command"] => {
-                    for order in [AgentOrder::Release, AgentOrder::Arm { at: Duration::from_secs(1) }] {
+                    let release = AgentOrder::Release { run: "6a2-1".to_owned() };
+                    for order in [release, AgentOrder::Arm { at: Duration::from_secs(1) }] {
                         let command = AgentCommand { agent: name.to_owned(), nonce: 7, order };
                         again += 2;
                         say(subject.clone(), again, sign(&command, &foreign)).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Agent, FilePaths};
+use super::{Agent, FilePaths, busy};
 use crate::fleet::bus::ANSWER_WITHIN;
 use crate::fleet::files::{AnnouncedFile, ContentPart, ReceivedFiles};
 use crate::fleet::message::AgentAnswer;
@@ -15,6 +15,11 @@ pub(super) struct FilesAtHand {
 }
 
 impl FilesAtHand {
+    /// Whether these are the files of this run.
+    pub(super) fn is_of(&self, run: &str) -> bool {
+        self.received.run() == run
+    }
+
     /// Returns the time at which the files are dropped if no further part arrives.
     pub(super) fn deadline(&self) -> Instant {
         self.heard + ANSWER_WITHIN * 3
@@ -25,7 +30,7 @@ impl Agent {
     /// Prepares a folder for message files. The files of an earlier run are removed.
     pub(super) fn announce(&mut self, run: &str, files: Vec<AnnouncedFile>) -> AgentAnswer {
         if let Some(work) = &self.work {
-            return AgentAnswer::Refused(format!("it is busy with run {}", work.spec.run));
+            return busy(work);
         }
         self.files = None;
         match ReceivedFiles::announced(&self.settings.spool, run, files) {

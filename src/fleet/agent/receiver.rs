@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, UNIX_EPOCH};
 
-use super::Agent;
+use super::{Agent, busy};
 use crate::fleet::message::{AgentAnswer, LogPart, ReceiveOrder};
 use crate::fleet::{LEASE, LOST_AFTER};
 use crate::generator::clock;
@@ -53,7 +53,7 @@ impl Agent {
     /// Starts a receiver.
     pub(super) async fn receive(&mut self, order: ReceiveOrder) -> AgentAnswer {
         if let Some(work) = &self.work {
-            return AgentAnswer::Refused(format!("it is busy with run {}", work.spec.run));
+            return busy(work);
         }
         if let Some(own) = self.receiving.as_ref().filter(|own| !own.is_unheard_for(LOST_AFTER)) {
             return AgentAnswer::Refused(format!("its receiver is busy with run {}", own.run));

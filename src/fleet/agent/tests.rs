@@ -63,6 +63,40 @@ async fn an_agent_that_is_asked_for_its_time_keeps_its_shard() {
 }
 
 #[tokio::test]
+async fn an_agent_drops_only_the_run_that_a_release_names() {
+    let key = KeyPair::new_user();
+    let mut agent = prepared(&key).await;
+    let release = |run: &str| AgentOrder::Release { run: run.to_owned() };
+    let signed = |order| sign(&AgentCommand { agent: "a".to_owned(), nonce: 7, order }, &key);
+    let stop = agent.work.as_ref().unwrap().stop.subscribe();
+    // Neither a shard that has not started nor a load is that of the other run.
+    for load in [None, Some(mpsc::unbounded_channel().1)] {
+        agent.work.as_mut().unwrap().load = load;
+        let answer = agent.command(&signed(release("other")), None).await;
+        assert_eq!(answer, Some(AgentAnswer::Refused("it is busy with run r".to_owned())));
+        assert!(agent.work.is_some() && *stop.borrow() == Stop::Run);
+    }
+    assert_eq!(agent.command(&signed(release("r")), None).await, Some(AgentAnswer::Done));
+    assert_eq!(*stop.borrow(), Stop::Now);
+    agent.work.as_mut().unwrap().load = None;
+    assert_eq!(agent.command(&signed(release("r")), None).await, Some(AgentAnswer::Done));
+    assert!(agent.work.is_none());
+}
+
+#[tokio::test]
+async fn message_files_outlive_the_release_of_another_run() {
+    let key = KeyPair::new_user();
+    let spool = tempfile::tempdir().unwrap();
+    let mut agent = prepared(&key).await;
+    (agent.work, agent.settings.spool) = (None, spool.path().to_owned());
+    assert_eq!(agent.announce("r", Vec::new()), AgentAnswer::Done);
+    assert_eq!(agent.release("other"), AgentAnswer::Done);
+    assert!(agent.files.is_some());
+    assert_eq!(agent.release("r"), AgentAnswer::Done);
+    assert!(agent.files.is_none());
+}
+
+#[tokio::test]
 async fn a_folder_without_reports_is_no_shard_and_is_removed() {
     let root = tempfile::tempdir().unwrap();
     drop(Spool::open(root.path(), "r", 0, "a").unwrap());
