@@ -112,12 +112,13 @@ impl<'a> Life<'a> {
     /// Returns the agents of a fleet, with the receiver behind the relay.
     ///
     /// # Errors
-    /// Agents cannot reach the embedded listener.
+    /// Agents cannot reach the embedded listener, or no longer wait for work.
     pub fn fleet_runner(
         &self,
-        fleet: Fleet,
+        mut fleet: Fleet,
         stop: watch::Receiver<Stop>,
     ) -> Result<BehindRelay<FleetRunner>, CommandError> {
+        fleet.renew_after_wait()?;
         let assignment = self.assignment()?;
         let command =
             CommandOfRun { profile_path: self.prepared.path.clone(), began: self.prepared.started_at };

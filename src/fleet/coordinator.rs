@@ -84,7 +84,9 @@ impl Runner for FleetRunner {
         let FleetRunner { fleet, stop, assignment, command, runs } = self;
         *runs += 1;
         if *runs > 1 {
-            fleet.renew().map_err(|error| RunError::Fleet(error.to_string()))?;
+            fleet
+                .renew("that took part in the run before")
+                .map_err(|error| RunError::Fleet(error.to_string()))?;
         }
         let run = CoordinatedRun::new(fleet, plan, stop.clone());
         fleet.runtime.block_on(run.attend(assignment, command, observer))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use nkeys::KeyPair;
@@ -11,7 +11,8 @@ use tokio::runtime::Runtime;
 use super::bus::{Bus, BusAccess, BusError};
 use super::message::{AgentAnswer, AgentOrder, AgentState, Heartbeat, decode};
 use super::record::StoredRecord;
-use super::subject;
+use super::{LOST_AFTER, subject};
+use crate::generator::clock;
 
 /// How long agents may take after a run until they wait for work again.
 const IDLE_WITHIN: Duration = Duration::from_secs(15);
@@ -67,6 +68,8 @@ pub struct Fleet {
     pub(super) access: BusAccess,
     pub(super) key: KeyPair,
     pub(super) agents: Vec<Heartbeat>,
+    /// When the agents were last known to wait for work.
+    pub(super) gathered: Instant,
     pub(super) max_start_skew: Duration,
     pub(super) say: Arc<dyn Fn(&str) + Send + Sync>,
     /// The record of the run that is to be taken over, if any.
@@ -102,7 +105,8 @@ impl Fleet {
             Ok((bus, agents))
         })?;
         let (access, max_start_skew) = (access.clone(), super::MAX_START_SKEW);
-        Ok(Fleet { runtime, bus, access, key, agents, max_start_skew, say, taken_over: None })
+        let gathered = clock::now();
+        Ok(Fleet { runtime, bus, access, key, agents, gathered, max_start_skew, say, taken_over: None })
     }
 
     /// Sets how far from T0 an agent may start.
@@ -124,11 +128,24 @@ impl Fleet {
         self.bus.ask(agent, order, &self.key, within).await
     }
 
-    /// Waits until all agents of the fleet wait for work again, after a run.
+    /// Reads the agents' heartbeats again if they are no longer recent, as after a wait for the time of the start: an agent
+    /// that took part in another run or started again meanwhile obeys only commands with its new random number.
     ///
     /// # Errors
     /// An agent does not wait for work within [`IDLE_WITHIN`].
-    pub(super) fn renew(&mut self) -> Result<(), FleetError> {
+    pub fn renew_after_wait(&mut self) -> Result<(), FleetError> {
+        // The agents of a run that is taken over do not wait for work.
+        if self.taken_over.is_some() || clock::now().saturating_duration_since(self.gathered) < LOST_AFTER {
+            return Ok(());
+        }
+        self.renew("of those that waited for the start")
+    }
+
+    /// Waits until all agents of the fleet wait for work again. `which`: which agents they are, for the error.
+    ///
+    /// # Errors
+    /// An agent does not wait for work within [`IDLE_WITHIN`].
+    pub(super) fn renew(&mut self, which: &str) -> Result<(), FleetError> {
         let names: Vec<String> = self.agents.iter().map(|agent| agent.agent.clone()).collect();
         let of_fleet = |heard: &BTreeMap<String, Heartbeat>| -> Vec<Heartbeat> {
             let own = names.iter().filter_map(|name| heard.get(name));
@@ -138,10 +155,11 @@ impl Fleet {
         let heard = self.runtime.block_on(heard(&self.bus, IDLE_WITHIN, enough))?;
         let agents = of_fleet(&heard);
         if agents.len() < names.len() {
-            let beside = " that took part in the run before".to_owned();
+            let beside = format!(" {which}");
             return Err(FleetError::Few { found: agents.len(), wanted: names.len(), beside });
         }
         self.agents = agents;
+        self.gathered = clock::now();
         Ok(())
     }
 

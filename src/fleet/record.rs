@@ -17,6 +17,7 @@ use super::bus::{Bus, BusAccess, BusError, FORGOTTEN_WITHIN};
 use super::files::FilesToSend;
 use super::gathering::{Fleet, FleetError};
 use super::message::{Heartbeat, ListenerOfRun, RunSpec, sign, verify};
+use crate::generator::clock;
 use crate::plan::PlanPart;
 
 /// The data that all agents of a run get: the same for each shard.
@@ -167,7 +168,8 @@ pub fn read(
     let agents = record.agents.iter().map(|own| own.agent.clone()).collect();
     let (max_start_skew, taken_over) = (super::MAX_START_SKEW, Some(stored));
     let access = access.clone();
-    Ok((Fleet { runtime, bus, access, key, agents, max_start_skew, say, taken_over }, record))
+    let gathered = clock::now();
+    Ok((Fleet { runtime, bus, access, key, agents, gathered, max_start_skew, say, taken_over }, record))
 }
 
 #[cfg(test)]
