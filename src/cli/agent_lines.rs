@@ -99,7 +99,11 @@ mod tests {
                 started: second * (10 + n),
                 accepted: second * n,
                 end: if n == 1 && second > 1 {
-                    AgentEnd::Lost { silent: Duration::from_secs(3), since: Duration::ZERO }
+                    AgentEnd::Lost {
+                        silent: Duration::from_secs(3),
+                        since: Duration::ZERO,
+                        has_heartbeats: false,
+                    }
                 } else {
                     AgentEnd::Running
                 },

@@ -11,12 +11,14 @@ pub enum AgentEnd {
     Running,
     /// All seconds of the agent are counted.
     Done,
-    /// The agent was lost: no more messages came from it.
+    /// The agent was lost: no more messages, or no more reports of its load, came from it.
     Lost {
         /// The length of the silence at the moment when the agent was declared lost.
         silent: Duration,
         /// The start of this silence, since the run's epoch.
         since: Duration,
+        /// Whether heartbeats still came: only the reports were missing.
+        has_heartbeats: bool,
     },
     /// The agent ended its load itself, because no message of the coordinator came.
     LeaseOver,
@@ -107,7 +109,12 @@ impl AgentRun {
         let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         match &self.end {
             AgentEnd::Done | AgentEnd::Running => None,
-            AgentEnd::Lost { silent, since } => Some(format!(
+            AgentEnd::Lost { silent, since, has_heartbeats: true } => Some(format!(
+                "{who} sent heartbeats and no report of its load for {}, from {} on: its load since then is unknown, and the load of the run was not the planned one; see what smtpress printed there and whether the NATS server can store reports, and run again",
+                seconds(*silent),
+                seconds(*since)
+            )),
+            AgentEnd::Lost { silent, since, has_heartbeats: false } => Some(format!(
                 "{who} sent no message for {}, from {} on: its load since then is unknown, and the load of the run was not the planned one; see whether the machine, its network or its smtpress failed, and run again",
                 seconds(*silent),
                 seconds(*since)

@@ -100,7 +100,8 @@ struct ShardOfRun {
     /// measured yet.
     clock_bound: Option<Duration>,
     last: Option<FinalReport>,
-    lost: Option<(Duration, Duration)>,
+    /// The end of a shard that is lost.
+    lost: Option<AgentEnd>,
 }
 
 impl ShardOfRun {
@@ -447,16 +448,8 @@ impl<'a> CoordinatedRun<'a> {
         for action in self.machine.handle(input, now) {
             match action {
                 FleetAction::Tell(stop) => self.tell(stop).await,
-                FleetAction::Lost(shard, silent) => {
-                    self.in_step.lose(shard);
-                    let since = clock.offset().saturating_sub(silent);
-                    self.shards[shard as usize].lost = Some((silent, since));
-                    (self.fleet.say)(&format!(
-                        "{} is lost: it sent no message for {:.1} s; the run is invalid and the others end",
-                        self.name(shard),
-                        silent.as_secs_f64()
-                    ));
-                }
+                FleetAction::Lost(shard, silent) => self.lose(shard, silent, false, clock),
+                FleetAction::Stalled(shard, silent) => self.lose(shard, silent, true, clock),
                 FleetAction::Over => is_over = true,
                 FleetAction::ArmAll | FleetAction::Release(_) => {}
             }
@@ -464,29 +457,41 @@ impl<'a> CoordinatedRun<'a> {
         is_over
     }
 
+    /// Notes that a shard is lost, because nothing came for this long, or only heartbeats.
+    fn lose(&mut self, shard: u32, silent: Duration, has_heartbeats: bool, clock: Clock) {
+        self.in_step.lose(shard);
+        let since = clock.offset().saturating_sub(silent);
+        self.shards[shard as usize].lost = Some(AgentEnd::Lost { silent, since, has_heartbeats });
+        (self.fleet.say)(&format!(
+            "{} is lost: it sent {} for {:.1} s; the run is invalid and the others end",
+            self.name(shard),
+            if has_heartbeats { "heartbeats and no report of its load" } else { "no message" },
+            silent.as_secs_f64()
+        ));
+    }
+
     /// Returns the state of each agent at the end of the last second that the observer got.
     fn progress(&self) -> Vec<AgentProgress> {
         let of_shard = |(own, shard): (&ShardOfRun, u32)| {
             let ShownOfShard { scheduled, started, accepted, sessions, lag } = self.in_step.shown(shard);
-            let end = match (own.lost, self.in_step.has_all(shard)) {
-                (Some((silent, since)), _) => AgentEnd::Lost { silent, since },
-                (None, true) => AgentEnd::Done,
-                (None, false) => AgentEnd::Running,
-            };
+            let so_far = if self.in_step.has_all(shard) { AgentEnd::Done } else { AgentEnd::Running };
+            let end = own.lost.clone().unwrap_or(so_far);
             let run = AgentRun { end, scheduled, started, accepted, ..own.record(shard, &self.in_step) };
             AgentProgress { run, sessions, lag }
         };
         self.shards.iter().zip(0..).map(of_shard).collect()
     }
 
-    /// Processes a report of a shard.
+    /// Processes a report of a shard. A report that came before is no progress of the shard.
     fn report(&mut self, stored: StoredReport, observer: &mut dyn Observer) -> Option<Input> {
         let StoredReport { shard, agent, is_last, bytes } = stored;
         let own = self.shards.get_mut(shard as usize).filter(|own| own.agent.agent == agent)?;
+        let is_new;
         if is_last {
             let last: FinalReport = decode(&bytes).ok()?;
             // A report that comes twice counts once.
-            if own.last.is_none() {
+            is_new = own.last.is_none();
+            if is_new {
                 self.in_step.end(shard, last.seconds);
                 own.last = Some(last);
             }
@@ -495,7 +500,8 @@ impl<'a> CoordinatedRun<'a> {
             if interval.tally.phases.len() != self.plan.phases.len() {
                 return None;
             }
-            if !self.in_step.has(shard, number) && !transcripts.is_empty() {
+            is_new = !self.in_step.has(shard, number);
+            if is_new && !transcripts.is_empty() {
                 observer.transcripts(&transcripts);
             }
             self.in_step.add(shard, number, interval, bytes);
@@ -503,8 +509,10 @@ impl<'a> CoordinatedRun<'a> {
         let own = &self.shards[shard as usize];
         Some(if own.last.is_some() && self.in_step.has_all(shard) {
             Input::Ended(shard)
-        } else {
+        } else if is_new {
             Input::Second(shard)
+        } else {
+            Input::Heard(shard)
         })
     }
 }

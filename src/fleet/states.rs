@@ -7,12 +7,20 @@
 //! - An agent that is silent before the start ends the run before any load is sent.
 //! - An agent that is silent during the load stays lost: reports that it delivers later are counted, and the run stays
 //!   invalid. The other agents drain, because their load alone would not be the planned load.
+//! - Heartbeats are not enough: an agent whose reports cannot be stored, or whose load hangs, is lost too, or the run would
+//!   never end.
 
 use std::time::Duration;
 
 use super::LOST_AFTER;
 use super::silence::AgentSilence;
 use crate::generator::runner::Stop;
+
+/// How long an agent that sends heartbeats may report nothing new. The generator of an agent waits 30 s for a thread that
+/// hangs, and reports no second meanwhile.
+const REPORTED_WITHIN: Duration = Duration::from_secs(45);
+/// The same, after the agents were asked to stop at once.
+const ENDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// The state of a run of a fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +56,7 @@ pub enum Input {
     Armed(u32),
     /// A heartbeat of the agent.
     Heard(u32),
-    /// The report of one second.
+    /// The report of one second, which was not known before.
     Second(u32),
     /// All seconds and the last report have arrived.
     Ended(u32),
@@ -67,6 +75,8 @@ pub enum FleetAction {
     Tell(Stop),
     /// The shard is lost: its agent was silent for this long.
     Lost(u32, Duration),
+    /// The shard is lost: its agent sends heartbeats, and reported nothing for this long.
+    Stalled(u32, Duration),
     /// Make all agents drop the run: it cannot start, because of these shards.
     Release(Vec<(u32, String)>),
     /// The run is over.
@@ -88,6 +98,8 @@ pub struct FleetRun {
     state: RunState,
     shards: Vec<ShardState>,
     silence: AgentSilence,
+    /// The times of the last new reports.
+    reports: AgentSilence,
     refusals: Vec<(u32, String)>,
     stop: Stop,
     is_over: bool,
@@ -100,6 +112,7 @@ impl FleetRun {
             state: RunState::Preparing,
             shards: vec![ShardState::Asked; shards as usize],
             silence: AgentSilence::new(shards as usize, now),
+            reports: AgentSilence::new(shards as usize, now),
             refusals: Vec::new(),
             stop: Stop::Run,
             is_over: false,
@@ -147,6 +160,9 @@ impl FleetRun {
         {
             self.silence.hear(*shard as usize, now);
         }
+        if let Input::Armed(shard) | Input::Second(shard) | Input::Ended(shard) = &input {
+            self.reports.hear(*shard as usize, now);
+        }
         let mut actions = Vec::new();
         match input {
             Input::Ready(shard) if self.state == RunState::Preparing => {
@@ -169,6 +185,8 @@ impl FleetRun {
             Input::Stop(stop) if stop > self.stop => {
                 self.stop = stop;
                 actions.push(FleetAction::Tell(stop));
+                // The time for the reports of the end begins.
+                (0..self.shards.len()).for_each(|shard| self.reports.hear(shard, now));
                 if matches!(self.state, RunState::Armed | RunState::Running) {
                     self.state = RunState::Draining;
                 }
@@ -192,10 +210,15 @@ impl FleetRun {
     }
 
     fn look_for_silence(&mut self, now: Duration, actions: &mut Vec<FleetAction>) {
-        for (shard, silent) in self.silence.look(now).into_iter().enumerate() {
+        let patience = if self.stop == Stop::Now { ENDED_WITHIN } else { REPORTED_WITHIN };
+        let since = self.silence.look(now).into_iter().zip(self.reports.look(now));
+        for (shard, (silent, unreported)) in since.enumerate() {
             let index = u32::try_from(shard).unwrap_or(u32::MAX);
-            let awaited = !matches!(self.shards[shard], ShardState::Ended | ShardState::Lost);
-            if !awaited || silent < LOST_AFTER {
+            let is_silent = silent >= LOST_AFTER;
+            let is_stalled = unreported >= patience && !self.is_before_load();
+            if matches!(self.shards[shard], ShardState::Ended | ShardState::Lost)
+                || !(is_silent || is_stalled)
+            {
                 continue;
             }
             if self.is_before_load() {
@@ -203,12 +226,20 @@ impl FleetRun {
                 continue;
             }
             self.shards[shard] = ShardState::Lost;
-            self.state = RunState::Degraded;
-            actions.push(FleetAction::Lost(index, silent));
-            if self.stop < Stop::Drain {
-                self.stop = Stop::Drain;
-                actions.push(FleetAction::Tell(Stop::Drain));
-            }
+            actions.push(match is_silent {
+                true => FleetAction::Lost(index, silent),
+                false => FleetAction::Stalled(index, unreported),
+            });
+            self.degrade(actions);
+        }
+    }
+
+    /// Notes that the load is not the planned one, and lets all agents drain.
+    fn degrade(&mut self, actions: &mut Vec<FleetAction>) {
+        self.state = RunState::Degraded;
+        if self.stop < Stop::Drain {
+            self.stop = Stop::Drain;
+            actions.push(FleetAction::Tell(Stop::Drain));
         }
     }
 
@@ -349,6 +380,54 @@ mod tests {
         assert_eq!(run.state(), RunState::Aborted);
     }
 
+    /// Checks every 100 ms while all agents send heartbeats, and each of these shards reports a second, until an action
+    /// follows or the time is over. Returns the time and the actions.
+    fn with_heartbeats(
+        run: &mut FleetRun,
+        reports: &[u32],
+        from: u64,
+        until: u64,
+    ) -> (u64, Vec<FleetAction>) {
+        for ms in (from..=until).step_by(100) {
+            (0..run.shards()).for_each(|shard| assert_eq!(run.handle(Input::Heard(shard), at(ms)), []));
+            if ms % 1000 == 0 {
+                reports.iter().for_each(|shard| assert_eq!(run.handle(Input::Second(*shard), at(ms)), []));
+            }
+            let actions = run.handle(Input::Tick, at(ms));
+            if !actions.is_empty() {
+                return (ms, actions);
+            }
+        }
+        (until, Vec::new())
+    }
+
+    #[test]
+    fn an_agent_that_lives_and_reports_nothing_is_lost_and_the_run_ends() {
+        let mut run = running();
+        let (ms, actions) = with_heartbeats(&mut run, &[0, 1], 100, 120_000);
+        // The shard confirmed the start after 20 ms.
+        assert_eq!(actions, [FleetAction::Stalled(2, at(ms - 20)), FleetAction::Tell(Stop::Drain)]);
+        assert!((45_000..46_000).contains(&ms) && run.is_lost(2), "{ms}");
+        run.handle(Input::Ended(0), at(ms));
+        assert_eq!(run.handle(Input::Ended(1), at(ms)), [FleetAction::Over]);
+        assert_eq!(run.state(), RunState::Degraded);
+        // A load may last for long as long as its seconds come.
+        let mut run = running();
+        assert_eq!(with_heartbeats(&mut run, &[0, 1, 2], 100, 300_000), (300_000, Vec::new()));
+    }
+
+    #[test]
+    fn after_a_stop_at_once_an_agent_has_ten_seconds_to_report_its_end() {
+        let mut run = running();
+        assert_eq!(with_heartbeats(&mut run, &[0, 1, 2], 100, 20_400).1, []);
+        run.handle(Input::Stop(Stop::Now), at(20_500));
+        run.handle(Input::Ended(0), at(20_550));
+        run.handle(Input::Ended(1), at(20_550));
+        let (ms, actions) = with_heartbeats(&mut run, &[], 20_600, 60_000);
+        assert_eq!(actions, [FleetAction::Stalled(2, at(ms - 20_500)), FleetAction::Over]);
+        assert!((30_500..30_700).contains(&ms), "{ms}");
+    }
+
     #[test]
     fn a_coordinator_that_stood_still_calls_nobody_lost_whom_it_has_not_read_yet() {
         let mut run = running();
@@ -405,7 +484,7 @@ mod tests {
                     prop_assert_eq!(over, 0, "nothing after the end");
                     match action {
                         FleetAction::ArmAll => prop_assert!(ready.iter().all(|ready| *ready)),
-                        FleetAction::Lost(..) => lost = true,
+                        FleetAction::Lost(..) | FleetAction::Stalled(..) => lost = true,
                         FleetAction::Over => over += 1,
                         _ => {}
                     }

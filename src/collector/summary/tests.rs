@@ -358,7 +358,11 @@ fn m34_agents_that_begin_a_warm_up_apart_are_no_reason() {
 }
 
 fn lost_agent() -> AgentRun {
-    let lost = AgentEnd::Lost { silent: Duration::from_secs(3), since: Duration::from_secs(12) };
+    let lost = AgentEnd::Lost {
+        silent: Duration::from_secs(3),
+        since: Duration::from_secs(12),
+        has_heartbeats: false,
+    };
     AgentRun { end: lost, ..AgentRun::named("load1", "one", "", 1) }
 }
 

@@ -25,7 +25,7 @@ impl CoordinatedRun<'_> {
             let AgentRun { name, host, .. } = &record;
             let is_whole = own.last.as_ref().is_some_and(|last| self.in_step.is_whole(shard, &last.digest));
             let end = match (&own.last, own.lost) {
-                (_, Some((silent, since))) => AgentEnd::Lost { silent, since },
+                (_, Some(lost)) => lost,
                 (Some(FinalReport { measured: Err(why), .. }), None) => AgentEnd::Failed { why: why.clone() },
                 (Some(last), None) if last.lease_over => AgentEnd::LeaseOver,
                 (Some(_), None) if is_whole => AgentEnd::Done,

@@ -49,7 +49,7 @@ pub enum StoredAgentState {
     Running,
     /// All seconds of the agent are counted.
     Done,
-    /// The agent was lost: no more message came from it.
+    /// The agent was lost: no more message, or no more report of its load, came from it.
     Lost,
     /// The agent ended its load itself, because no message of the coordinator came.
     LeaseOver,

@@ -72,7 +72,11 @@ pub fn second(start: u64) -> RunEvent {
 
 /// Returns two agents, of which one is lost. The first has accepted this many arrivals.
 pub fn agents(accepted: u64) -> RunEvent {
-    let lost = AgentEnd::Lost { silent: Duration::from_secs(3), since: Duration::from_secs(1) };
+    let lost = AgentEnd::Lost {
+        silent: Duration::from_secs(3),
+        since: Duration::from_secs(1),
+        has_heartbeats: false,
+    };
     let of = |(name, end, accepted): (&str, AgentEnd, u64)| AgentProgress {
         run: AgentRun {
             end,
