@@ -24,7 +24,7 @@ pub enum AgentEnd {
     LeaseOver,
     /// The reports that came are not those that the agent sent: some are missing or changed.
     Incomplete,
-    /// The load of the agent could not start.
+    /// The load of the agent could not start, or ended without a result.
     Failed {
         /// Why, in a sentence.
         why: String,
@@ -127,7 +127,7 @@ impl AgentRun {
                 "{who} sent reports that are not those that it counted: some are missing or changed; run again"
             )),
             AgentEnd::Failed { why } => Some(format!(
-                "{who} could not start its load, so the load of the run was not the planned one: {why}"
+                "{who} has no result of its load, so the load of the run was not the planned one: {why}"
             )),
         }
     }

@@ -92,6 +92,8 @@ enum FromLoad {
     Probed(String, AgentAnswer),
     /// The probes are closed: the search for limits is over.
     ProbesOver,
+    /// The thread ended without a result.
+    Gone,
 }
 
 /// A shard that the agent has accepted.
@@ -246,17 +248,19 @@ enum AtWork {
 
 /// Waits for the next input: a message of the coordinator, or one from the load.
 async fn next(work: &mut Option<ShardAtWork>) -> AtWork {
-    let Some(ShardAtWork { control, load, .. }) = work else { return std::future::pending().await };
+    let Some(ShardAtWork { control, load, outgoing, probing, .. }) = work else {
+        return std::future::pending().await;
+    };
+    let is_awaited = outgoing.is_some() || probing.is_some();
     let from_load = async {
         match load {
-            Some(load) => load.recv().await,
-            None => None,
+            Some(load) if is_awaited => load.recv().await.unwrap_or(FromLoad::Gone),
+            _ => std::future::pending().await,
         }
     };
     tokio::select! {
         Some(lease) = control.next() => AtWork::Lease(lease.payload.to_vec()),
-        Some(event) = from_load => AtWork::Load(event),
-        else => std::future::pending().await,
+        event = from_load => AtWork::Load(event),
     }
 }
 

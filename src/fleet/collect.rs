@@ -120,7 +120,7 @@ impl ReportedShard {
             return Some(format!("{} of {} seconds", end.seconds - there, end.seconds));
         }
         match &end.measured {
-            Err(why) => Some(format!("the load did not start: {why}")),
+            Err(why) => Some(format!("the result of the load: {why}")),
             Ok(_) if self.digest.finish() != end.digest => {
                 Some("no second is missing, but the reports are not those that the agent sent".to_owned())
             }

@@ -368,7 +368,7 @@ pub struct FinalReport {
     /// SHA-256 over the reports of all seconds in order: for each report the length of its bytes (64 bits,
     /// little-endian), then the bytes.
     pub digest: [u8; 32],
-    /// The measurement without the counts of the seconds, or why the load could not start.
+    /// The measurement without the counts of the seconds, or why there is none: the load could not start, or it failed.
     pub measured: Result<Box<Measured>, String>,
     /// The number of the generator's threads.
     pub threads: u32,

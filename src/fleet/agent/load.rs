@@ -62,11 +62,16 @@ impl Agent {
 
     /// Reports a message from the load.
     pub(super) async fn report(&mut self, event: FromLoad) {
+        let is_search = self.work.as_ref().is_some_and(|work| work.probing.is_some());
         let event = match event {
             FromLoad::Probed(subject, answer) => return self.answer(Some(subject), &answer).await,
-            FromLoad::ProbesOver => {
+            FromLoad::ProbesOver | FromLoad::Gone if is_search => {
                 self.free();
                 return self.beat().await;
+            }
+            FromLoad::Gone => {
+                let why = "its load ended without a result, which is a fault in smtpress: see what smtpress printed there";
+                FromLoad::Over(Box::new(Err(why.to_owned())))
             }
             event => event,
         };
@@ -81,7 +86,7 @@ impl Agent {
                 (work.seconds - 1, false, bytes)
             }
             // Handled above.
-            FromLoad::Probed(..) | FromLoad::ProbesOver => return,
+            FromLoad::Probed(..) | FromLoad::ProbesOver | FromLoad::Gone => return,
             FromLoad::Over(measured) => {
                 self.state = AgentState::Reporting;
                 let measured = measured.map(|measured| {

@@ -1,7 +1,7 @@
 //! Tests of an agent without a server.
 
 use super::*;
-use crate::fleet::message::sign;
+use crate::fleet::message::{FinalReport, decode, sign};
 use crate::fleet::spool;
 use crate::fleet::spool::WaitingReport;
 use crate::plan::PlanPart;
@@ -94,6 +94,23 @@ async fn message_files_outlive_the_release_of_another_run() {
     assert!(agent.files.is_some());
     assert_eq!(agent.release("r"), AgentAnswer::Done);
     assert!(agent.files.is_none());
+}
+
+#[tokio::test]
+async fn a_load_that_ends_without_a_result_is_reported_as_an_error() {
+    let mut agent = prepared(&KeyPair::new_user()).await;
+    let (outgoing, mut reports) = mpsc::unbounded_channel();
+    let work = agent.work.as_mut().unwrap();
+    // The thread of the load has ended, and with it its end of the channel.
+    (work.load, work.outgoing) = (Some(mpsc::unbounded_channel().1), Some(outgoing));
+    let AtWork::Load(event) = next(&mut agent.work).await else { panic!("there is no lease") };
+    agent.report(event).await;
+    let report = reports.recv().await.unwrap();
+    let why = decode::<FinalReport>(&report.bytes).unwrap().measured.err().unwrap();
+    assert!(report.is_last && why.contains("ended without a result"), "{why}");
+    assert_eq!(agent.state, AgentState::Reporting);
+    let more = tokio::time::timeout(Duration::from_millis(20), next(&mut agent.work)).await;
+    assert!(more.is_err(), "nothing more is awaited");
 }
 
 #[tokio::test]

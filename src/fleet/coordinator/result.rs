@@ -59,12 +59,12 @@ impl CoordinatedRun<'_> {
             let counted = AgentRun { end, scheduled, started, accepted, ..record };
             agents.push(AgentRun { threads, cpu_share, lag_p99_ns, reasons, ..counted });
         }
-        // If only some agents failed to start, there is a result, which is invalid.
-        if failures.len() == agents.len() {
+        // If only some agents failed, or a load was sent before they failed, there is a result, which is invalid.
+        if failures.len() == agents.len() && agents.iter().all(|agent| agent.started == 0) {
             return Err(failures.join("\n"));
         }
-        // It is unknown how long the load of a lost shard took: it counts until now.
-        let is_lost = |agent: &AgentRun| matches!(agent.end, AgentEnd::Lost { .. });
+        // It is unknown how long the load of a shard without a result took: it counts until now.
+        let is_lost = |agent: &AgentRun| matches!(agent.end, AgentEnd::Lost { .. } | AgentEnd::Failed { .. });
         let until_lost = if agents.iter().any(is_lost) { clock.offset() } else { Duration::ZERO };
         self.total += self.in_step.late();
         let whole = measured(parts, self.total);

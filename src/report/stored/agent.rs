@@ -55,7 +55,7 @@ pub enum StoredAgentState {
     LeaseOver,
     /// Reports of the agent are missing or were changed on the way.
     Incomplete,
-    /// The load of the agent could not start.
+    /// The load of the agent could not start, or ended without a result.
     Failed,
 }
 
