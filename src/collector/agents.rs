@@ -22,6 +22,8 @@ pub enum AgentEnd {
     },
     /// The agent ended its load itself, because no message of the coordinator came.
     LeaseOver,
+    /// The agent ended its load itself, because it was stopped on its own machine.
+    Stopped,
     /// The reports that came are not those that the agent sent: some are missing or changed.
     Incomplete,
     /// The load of the agent could not start, or ended without a result.
@@ -122,6 +124,9 @@ impl AgentRun {
             AgentEnd::LeaseOver => Some(format!(
                 "{who} got no message of the coordinator for {} and ended its load; see the network between them, and run again",
                 seconds(LEASE)
+            )),
+            AgentEnd::Stopped => Some(format!(
+                "{who} was stopped on its own machine before its load was over, so the load of the run was not the planned one; see what ended its smtpress, and run again"
             )),
             AgentEnd::Incomplete => Some(format!(
                 "{who} sent reports that are not those that it counted: some are missing or changed; run again"

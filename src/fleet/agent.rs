@@ -109,6 +109,8 @@ struct ShardAtWork {
     epoch: u64,
     number: u64,
     lease_over: bool,
+    /// Whether this process was asked to end before the load was over.
+    is_ended_there: bool,
     threads: u32,
     seconds: u64,
     digest: SecondsDigest,
@@ -136,6 +138,7 @@ impl ShardAtWork {
             epoch: 0,
             number: 0,
             lease_over: false,
+            is_ended_there: false,
             threads: 0,
             seconds: 0,
             digest: SecondsDigest::default(),

@@ -127,6 +127,9 @@ impl ReportedShard {
             Ok(_) if end.lease_over => Some(
                 "the rest of the load: the agent ended it because the coordinator sent no message".to_owned(),
             ),
+            Ok(_) if end.is_ended_there => {
+                Some("the rest of the load: the agent was stopped on its own machine".to_owned())
+            }
             Ok(measured) if measured.interrupted => Some("the rest of the load: it was stopped".to_owned()),
             Ok(_) => None,
         }
@@ -229,6 +232,7 @@ mod tests {
             measured: Ok(Box::default()),
             threads: 1,
             lease_over,
+            is_ended_there: false,
         })
     }
 

@@ -483,37 +483,49 @@ impl<'a> CoordinatedRun<'a> {
     }
 
     /// Processes a report of a shard. A report that came before is no progress of the shard.
-    fn report(&mut self, stored: StoredReport, observer: &mut dyn Observer) -> Option<Input> {
+    fn report(&mut self, stored: StoredReport, observer: &mut dyn Observer) -> Vec<Input> {
         let StoredReport { shard, agent, is_last, bytes } = stored;
-        let own = self.shards.get_mut(shard as usize).filter(|own| own.agent.agent == agent)?;
-        let is_new;
+        let is_of_agent = |own: &ShardOfRun| own.agent.agent == agent;
+        if !self.shards.get(shard as usize).is_some_and(is_of_agent) {
+            return Vec::new();
+        }
+        let mut inputs = Vec::new();
         if is_last {
-            let last: FinalReport = decode(&bytes).ok()?;
+            let Ok(last) = decode::<FinalReport>(&bytes) else { return Vec::new() };
             // A report that comes twice counts once.
-            is_new = own.last.is_none();
-            if is_new {
+            if self.shards[shard as usize].last.is_none() {
+                inputs.push(self.end_of(shard, &last));
                 self.in_step.end(shard, last.seconds);
-                own.last = Some(last);
+                self.shards[shard as usize].last = Some(last);
             }
         } else {
-            let SecondReport { number, interval, transcripts } = decode(&bytes).ok()?;
+            let Ok(SecondReport { number, interval, transcripts }) = decode(&bytes) else {
+                return Vec::new();
+            };
             if interval.tally.phases.len() != self.plan.phases.len() {
-                return None;
+                return Vec::new();
             }
-            is_new = !self.in_step.has(shard, number);
-            if is_new && !transcripts.is_empty() {
-                observer.transcripts(&transcripts);
+            if !self.in_step.has(shard, number) {
+                inputs.push(Input::Second(shard));
+                if !transcripts.is_empty() {
+                    observer.transcripts(&transcripts);
+                }
             }
             self.in_step.add(shard, number, interval, bytes);
         }
-        let own = &self.shards[shard as usize];
-        Some(if own.last.is_some() && self.in_step.has_all(shard) {
-            Input::Ended(shard)
-        } else if is_new {
-            Input::Second(shard)
-        } else {
-            Input::Heard(shard)
-        })
+        let is_over = self.shards[shard as usize].last.is_some() && self.in_step.has_all(shard);
+        inputs.push(if is_over { Input::Ended(shard) } else { Input::Heard(shard) });
+        inputs
+    }
+
+    /// Returns what the last report of a shard means for the run, and warns the user if the load was cut short.
+    fn end_of(&self, shard: u32, last: &FinalReport) -> Input {
+        let Some(why) = last.is_cut_short_by() else { return Input::Second(shard) };
+        (self.fleet.say)(&format!(
+            "{} ended its load: {why}; the run is invalid and the others end",
+            self.name(shard)
+        ));
+        Input::CutShort(shard)
     }
 }
 

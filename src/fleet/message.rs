@@ -374,6 +374,21 @@ pub struct FinalReport {
     pub threads: u32,
     /// Whether the agent ended the load itself because the lease ran out.
     pub lease_over: bool,
+    /// Whether the agent ended the load because it was asked to end on its own machine.
+    #[serde(default)]
+    pub is_ended_there: bool,
+}
+
+impl FinalReport {
+    /// Returns why the load of the shard is not the one that the coordinator asked for; `None`: it is.
+    pub(super) fn is_cut_short_by(&self) -> Option<&str> {
+        match &self.measured {
+            Err(why) => Some(why),
+            Ok(_) if self.lease_over => Some("no message of the coordinator came"),
+            Ok(_) if self.is_ended_there => Some("it was stopped on its own machine"),
+            Ok(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub enum RunState {
     Draining,
     /// The run is over as planned.
     Done,
-    /// The run lost a shard.
+    /// The run lost a shard, or a part of its load.
     Degraded,
     /// The run is over because it was stopped.
     Aborted,
@@ -58,6 +58,8 @@ pub enum Input {
     Heard(u32),
     /// The report of one second, which was not known before.
     Second(u32),
+    /// The last report says that the load of the shard is not the planned one: the agent ended it, or it failed.
+    CutShort(u32),
     /// All seconds and the last report have arrived.
     Ended(u32),
     /// The user stops the run.
@@ -156,11 +158,14 @@ impl FleetRun {
         | Input::Armed(shard)
         | Input::Heard(shard)
         | Input::Second(shard)
+        | Input::CutShort(shard)
         | Input::Ended(shard) = &input
         {
             self.silence.hear(*shard as usize, now);
         }
-        if let Input::Armed(shard) | Input::Second(shard) | Input::Ended(shard) = &input {
+        if let Input::Armed(shard) | Input::Second(shard) | Input::CutShort(shard) | Input::Ended(shard) =
+            &input
+        {
             self.reports.hear(*shard as usize, now);
         }
         let mut actions = Vec::new();
@@ -175,6 +180,7 @@ impl FleetRun {
                 self.refusals.push((shard, why));
             }
             Input::Second(_) if self.state == RunState::Armed => self.state = RunState::Running,
+            Input::CutShort(_) if !self.is_before_load() => self.degrade(&mut actions),
             Input::Ended(shard) if !self.is_before_load() => {
                 if let Some(own) = self.shards.get_mut(shard as usize)
                     && *own != ShardState::Lost
@@ -429,6 +435,22 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_whose_agent_ended_its_load_lets_the_others_drain() {
+        let mut run = running();
+        assert_eq!(run.handle(Input::CutShort(2), at(1100)), [FleetAction::Tell(Stop::Drain)]);
+        assert_eq!(run.handle(Input::CutShort(2), at(1150)), [], "once is enough");
+        run.handle(Input::Ended(2), at(1200));
+        run.handle(Input::Ended(0), at(1300));
+        assert!(!run.is_lost(2), "its reports are complete");
+        assert_eq!(run.handle(Input::Ended(1), at(1400)), [FleetAction::Over]);
+        assert_eq!(run.state(), RunState::Degraded);
+        // No load was sent before all agents know the start.
+        let mut run = FleetRun::new(1, at(0));
+        assert_eq!(run.handle(Input::CutShort(0), at(10)), []);
+        assert_eq!(run.state(), RunState::Preparing);
+    }
+
+    #[test]
     fn a_coordinator_that_stood_still_calls_nobody_lost_whom_it_has_not_read_yet() {
         let mut run = running();
         assert_eq!(look(&mut run, 100, 1500), []);
@@ -459,6 +481,7 @@ mod tests {
             shard.clone().prop_map(Input::Armed),
             shard.clone().prop_map(Input::Heard),
             shard.clone().prop_map(Input::Second),
+            shard.clone().prop_map(Input::CutShort),
             shard.clone().prop_map(Input::Ended),
             (shard, Just("no".to_owned())).prop_map(|(shard, why)| Input::Refused(shard, why)),
             prop_oneof![Just(Stop::Drain), Just(Stop::Now)].prop_map(Input::Stop),

@@ -377,6 +377,27 @@ fn m34_what_a_lost_agent_leaves_open_accuses_nobody_else() {
 }
 
 #[test]
+fn m34_an_agent_that_does_not_end_as_planned_makes_the_run_invalid_and_is_named() {
+    let mut measured = run(1);
+    end(&mut measured.tally.phases[0], Outcome::Accepted, 300, MS);
+    let stalled =
+        AgentEnd::Lost { silent: Duration::from_secs(45), since: Duration::ZERO, has_heartbeats: true };
+    for (end, said) in [
+        (AgentEnd::Stopped, "was stopped on its own machine"),
+        (AgentEnd::LeaseOver, "got no message of the coordinator"),
+        (AgentEnd::Failed { why: "it broke".to_owned() }, "it broke"),
+        (stalled, "sent heartbeats and no report of its load for 45.0 s"),
+    ] {
+        measured.agents = vec![AgentRun { end, ..lost_agent() }];
+        let validity = Summary::new(&measured, &[info("a")]).validity;
+        let [reason] = &validity.reasons[..] else { panic!("{said}: {:?}", validity.reasons) };
+        assert_eq!(reason.code, Code::AgentLost);
+        assert!(reason.sentence.starts_with("agent load1 (one) with shard 1 of 1"), "{}", reason.sentence);
+        assert!(reason.sentence.contains(said), "{}", reason.sentence);
+    }
+}
+
+#[test]
 fn m34_what_makes_one_agent_invalid_makes_the_whole_invalid_and_names_it() {
     let own = ValidityReason { code: Code::GeneratorLag, phase: Some(0), sentence: "it was late".to_owned() };
     let mut measured = run(1);

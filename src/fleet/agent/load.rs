@@ -99,6 +99,7 @@ impl Agent {
                     measured,
                     threads: work.threads,
                     lease_over: work.lease_over,
+                    is_ended_there: work.is_ended_there,
                 };
                 (work.seconds, true, encode(&report))
             }
@@ -120,11 +121,17 @@ impl Agent {
         self.beat().await;
     }
 
+    /// Stops the load at once, because this process was asked to end.
+    pub(super) fn stop_here(&mut self) {
+        if let Some(work) = &mut self.work {
+            // If the coordinator stopped the load at once before, the end of this process changes nothing.
+            work.is_ended_there = work.stop.send_replace(Stop::Now) < Stop::Now;
+        }
+    }
+
     /// Ends the load, and waits a limited time for the last reports.
     pub(super) async fn end(mut self) {
-        if let Some(work) = &self.work {
-            work.stop.send_replace(Stop::Now);
-        }
+        self.stop_here();
         let until = tokio::time::Instant::now() + LAST_REPORTS;
         while self.work.as_ref().is_some_and(|work| work.load.is_some()) {
             tokio::select! {

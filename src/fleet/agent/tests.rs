@@ -114,6 +114,23 @@ async fn a_load_that_ends_without_a_result_is_reported_as_an_error() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_stopped_on_its_own_machine_says_so_in_its_last_report() {
+    for (asked, is_ended_there) in [(Stop::Run, true), (Stop::Drain, true), (Stop::Now, false)] {
+        let mut agent = prepared(&KeyPair::new_user()).await;
+        let (outgoing, mut reports) = mpsc::unbounded_channel();
+        let work = agent.work.as_mut().unwrap();
+        work.outgoing = Some(outgoing);
+        work.stop.send_replace(asked);
+        agent.stop_here();
+        assert_eq!(*agent.work.as_ref().unwrap().stop.borrow(), Stop::Now);
+        agent.report(FromLoad::Over(Box::new(Ok(Measured::default())))).await;
+        let last: FinalReport = decode(&reports.recv().await.unwrap().bytes).unwrap();
+        assert_eq!(last.is_ended_there, is_ended_there, "{asked:?}");
+        assert_eq!(last.is_cut_short_by().is_some(), is_ended_there, "{asked:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_folder_without_reports_is_no_shard_and_is_removed() {
     let root = tempfile::tempdir().unwrap();
     drop(Spool::open(root.path(), "r", 0, "a").unwrap());

@@ -28,6 +28,7 @@ impl CoordinatedRun<'_> {
                 (_, Some(lost)) => lost,
                 (Some(FinalReport { measured: Err(why), .. }), None) => AgentEnd::Failed { why: why.clone() },
                 (Some(last), None) if last.lease_over => AgentEnd::LeaseOver,
+                (Some(last), None) if last.is_ended_there => AgentEnd::Stopped,
                 (Some(_), None) if is_whole => AgentEnd::Done,
                 _ => AgentEnd::Incomplete,
             };

@@ -53,6 +53,8 @@ pub enum StoredAgentState {
     Lost,
     /// The agent ended its load itself, because no message of the coordinator came.
     LeaseOver,
+    /// The agent ended its load itself, because it was stopped on its own machine.
+    Stopped,
     /// Reports of the agent are missing or were changed on the way.
     Incomplete,
     /// The load of the agent could not start, or ended without a result.
@@ -60,8 +62,8 @@ pub enum StoredAgentState {
 }
 
 named!(StoredAgentState {
-    Running => "running", Done => "done", Lost => "lost", LeaseOver => "lease-over", Incomplete => "incomplete",
-    Failed => "failed",
+    Running => "running", Done => "done", Lost => "lost", LeaseOver => "lease-over", Stopped => "stopped",
+    Incomplete => "incomplete", Failed => "failed",
 });
 
 /// Converts an agent to its stored form.
@@ -76,6 +78,7 @@ pub fn agent(own: &AgentRun) -> StoredAgent {
             AgentEnd::Done => StoredAgentState::Done,
             AgentEnd::Lost { .. } => StoredAgentState::Lost,
             AgentEnd::LeaseOver => StoredAgentState::LeaseOver,
+            AgentEnd::Stopped => StoredAgentState::Stopped,
             AgentEnd::Incomplete => StoredAgentState::Incomplete,
             AgentEnd::Failed { .. } => StoredAgentState::Failed,
         },
