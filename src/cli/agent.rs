@@ -1,5 +1,7 @@
 //! `smtpress agent`: waits for shards until it is asked to end.
 
+mod spool_folder;
+
 use std::io::{self, BufRead, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -81,7 +83,7 @@ impl Membership {
             has_own_name,
             coordinator,
             allow: args.allow_target.clone(),
-            spool: args.spool.clone().unwrap_or_else(|| std::env::temp_dir().join("smtpress-spool")),
+            spool: args.spool.clone().unwrap_or_else(spool_folder::default),
             is_invited: false,
             _passing: None,
         })
@@ -192,8 +194,7 @@ fn end_with_standard_input(ask: watch::Sender<bool>) -> io::Result<()> {
 /// Sends the reports that earlier agents on this machine could not send.
 async fn deliver_earlier_reports(own: &Membership, bus: &Bus, screen: &Screen) -> Result<(), CommandError> {
     let Membership { name, spool, .. } = own;
-    // If the folder cannot be made, each shard prints a warning.
-    std::fs::create_dir_all(spool).ok();
+    spool_folder::make(spool)?;
     files::remove_abandoned(spool);
     if !bus.keeps_reports().await.map_err(|error| unable(name, &error))? {
         return Ok(());

@@ -219,8 +219,10 @@ fn a_coordinator_with_another_key_starts_nothing_and_the_right_one_does_after_it
 fn a_full_disk_of_an_agent_is_a_warning_and_the_run_is_right() {
     let Some(server) = OpenServer::start() else { return };
     let spool = tempfile::tempdir().unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=4k", "tmpfs"]).arg(spool.path()).status();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=4k,mode=0700", "tmpfs"])
+        .arg(spool.path())
+        .status();
     if !mounted.is_ok_and(|status| status.success()) {
         listener::missing::<()>("no tmpfs can be mounted");
         return;

@@ -62,7 +62,8 @@ pub struct AgentArgs {
     /// A host beyond loopback that this machine may load; may be repeated
     #[arg(long, value_name = "HOST")]
     pub allow_target: Vec<String>,
-    /// The folder for reports that the NATS server does not have yet [smtpress-spool in the folder for temporary files]
+    /// The folder for reports that the NATS server does not have yet; only this user may write to it
+    /// [smtpress/spool in $XDG_STATE_HOME, else in ~/.local/state]
     #[arg(long, value_name = "DIR", env = "SMTPRESS_SPOOL")]
     pub spool: Option<PathBuf>,
     /// Read all settings from standard input, and end when it ends
