@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::faults::Faults;
 use super::{Purpose, extensions, misbehave};
-use crate::load::Think;
+use crate::load::{PHASE_STRIDE, Think, expected_arrivals};
 use crate::plan::retry::{Retry, RetrySchedule};
 use crate::plan::{self, Messages, Phase, Unit};
 use crate::profile::document::{Document, keys};
@@ -206,15 +206,41 @@ pub(super) fn messages(
             ),
             "write at least 1",
         )),
-        _ => Ok(match written {
-            Distribution::Fixed(count) => Messages::Fixed(count.small()),
-            Distribution::Range(RangeTable { min, max }) => {
-                Messages::Uniform { min: min.small(), max: max.small() }
-            }
-            Distribution::Weighted(shares) => {
-                Messages::Weighted(shares.iter().map(|one| (one.value.small(), one.weight)).collect())
-            }
-            Distribution::LogNormal(_) => unreachable!("the bounds of `messages` refuse it"),
-        }),
+        _ => {
+            let messages = match written {
+                Distribution::Fixed(count) => Messages::Fixed(count.small()),
+                Distribution::Range(RangeTable { min, max }) => {
+                    Messages::Uniform { min: min.small(), max: max.small() }
+                }
+                Distribution::Weighted(shares) => {
+                    Messages::Weighted(shares.iter().map(|one| (one.value.small(), one.weight)).collect())
+                }
+                Distribution::LogNormal(_) => unreachable!("the bounds of `messages` refuse it"),
+            };
+            numbers_differ(document, &messages, phases).map(|()| messages)
+        }
+    }
+}
+
+/// Checks that no message has the number of one of another phase, where the number of sessions is known: see
+/// [`Messages::number`].
+fn numbers_differ(document: &Document, messages: &Messages, phases: &[Phase]) -> Result<(), ProfileFault> {
+    let numbers = |phase: &Phase| match phase.unit {
+        Unit::Session => {
+            expected_arrivals(&phase.load).map(|sessions| sessions.saturating_mul(messages.most()))
+        }
+        Unit::Message => None,
+    };
+    match phases.iter().find(|phase| numbers(phase).is_some_and(|numbers| numbers >= PHASE_STRIDE)) {
+        Some(phase) => Err(document.error_at(
+            &keys!["session", "messages"],
+            format!(
+                "the sessions of phase `{}`, of up to {} messages each, have 10^12 messages or more: some would have the numbers of others",
+                phase.name,
+                messages.most()
+            ),
+            "lower the most messages of a session, or the rate or the length of the phase",
+        )),
+        None => Ok(()),
     }
 }

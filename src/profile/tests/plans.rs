@@ -130,6 +130,22 @@ fn the_preview_names_the_files_to_which_certificates_are_written() {
 }
 
 #[test]
+fn sessions_whose_messages_would_have_the_numbers_of_another_phase_are_refused() {
+    let profile = |messages: &str, load: &str| {
+        let text = format!(
+            "[target]\naddress = \"embedded\"\n[session]\nmessages = {messages}\n[[phase]]\nname = \"many\"\n{load}\n"
+        );
+        compiled(&text, &[]).map(|_| ()).map_err(|error| error.render(false))
+    };
+    let rate = "load = \"constant-rate\"\nrate = \"1000/s\"\nfor = \"1000s\"";
+    let error = profile("{ min = 1, max = 1000000 }", rate).unwrap_err();
+    assert!(error.contains("the sessions of phase `many`, of up to 1000000 messages each"), "{error}");
+    assert!(error.contains("profile.toml:4") && error.contains("lower the most messages"), "{error}");
+    assert_eq!(profile("{ min = 1, max = 999999 }", rate), Ok(()));
+    assert_eq!(profile("4000000000", "load = \"constant-sessions\"\nsessions = 2\nfor = \"1000s\""), Ok(()));
+}
+
+#[test]
 fn the_contracts_profile_parses_and_only_its_clear_text_is_refused() {
     let document = Document::parse("p", CONTRACT).unwrap();
     assert!(document.read().is_ok());
