@@ -168,7 +168,7 @@ pub struct Altered {
 /// Notifications of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BounceCount {
-    /// The enhanced status code (RFC 3463); empty if none was given.
+    /// The enhanced status code (RFC 3463); empty if none was given; `other` for all kinds after the first hundred.
     pub status: String,
     /// The condition of the reply that the notification quotes; `None`: it quotes no reply.
     pub condition: Option<Condition>,

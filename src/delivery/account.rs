@@ -17,7 +17,7 @@ use crate::collector::flow::Flow;
 use crate::collector::snapshot::Gauges;
 use crate::collector::tally::Tally;
 use crate::collector::{Metric, Outcome};
-use crate::condition;
+use crate::condition::{self, Condition};
 use crate::mail::Mailer;
 use crate::plan::Plan;
 use crate::smtp::{Content, Reply, Step};
@@ -26,6 +26,8 @@ use crate::smtp::{Content, Reply, Step};
 const NAMED: usize = 20;
 /// The largest number of kinds of bounces that are counted separately.
 const KINDS: usize = 100;
+/// What stands in place of the status code for all further kinds together.
+const OTHERS: &str = "other";
 /// The largest length of the sample of a bounce, in characters.
 const SAMPLE: usize = 500;
 
@@ -294,11 +296,13 @@ impl ReceivedSoFar {
     fn bounce(&mut self, status: &str, diagnostic: &str, count: u64) {
         let reply = Reply::parse(diagnostic).ok();
         let condition = reply.as_ref().map(|reply| condition::classify(Some(Step::Rcpt), reply, false));
-        let key = (status.to_owned(), condition.map_or_else(String::new, |condition| condition.to_string()));
-        if self.bounces.len() >= KINDS && !self.bounces.contains_key(&key) {
-            return;
-        }
-        let kind = self.bounces.entry(key).or_insert_with(|| BounceCount {
+        let key = |status: &str, condition: Option<Condition>| {
+            (status.to_owned(), condition.map_or_else(String::new, |condition| condition.to_string()))
+        };
+        let is_counted = |key| self.bounces.len() < KINDS || self.bounces.contains_key(&key);
+        let (status, condition) =
+            if is_counted(key(status, condition)) { (status, condition) } else { (OTHERS, None) };
+        let kind = self.bounces.entry(key(status, condition)).or_insert_with(|| BounceCount {
             status: status.to_owned(),
             condition,
             count: 0,
@@ -348,6 +352,21 @@ mod tests {
     fn finished(account: &RunAccount) -> Delivered {
         let second = Duration::from_secs(1);
         account.finish(&[(Duration::ZERO, second)], second, false, &mut Tally::new(1))
+    }
+
+    #[test]
+    fn kinds_of_bounces_above_the_bound_are_counted_together() {
+        let account = account("a@b.example\n", 1);
+        let mut state = account.lock();
+        for n in 0..KINDS + 20 {
+            state.bounce(&format!("5.0.{n}"), "550 no such user", 2);
+        }
+        state.bounce("5.0.7", "550 no such user", 1);
+        drop(state);
+        let bounces = finished(&account).bounces;
+        assert_eq!(bounces.iter().map(|bounce| bounce.count).sum::<u64>(), 2 * (KINDS as u64 + 20) + 1);
+        assert_eq!((bounces.len(), bounces[0].status.as_str(), bounces[0].count), (KINDS + 1, OTHERS, 40));
+        assert_eq!((bounces[1].status.as_str(), bounces[1].count), ("5.0.7", 3));
     }
 
     #[test]
