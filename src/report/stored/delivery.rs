@@ -129,7 +129,7 @@ pub struct StoredAltered {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Bounce")]
 pub struct StoredBounce {
-    /// The enhanced status code (RFC 3463); empty if the bounce has none.
+    /// The enhanced status code (RFC 3463); empty if the bounce has none; `other` for all kinds after the first hundred.
     pub status: String,
     /// The condition of the reply in the bounce; `null` if it holds no reply.
     pub condition: Option<String>,
