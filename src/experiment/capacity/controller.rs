@@ -59,6 +59,14 @@ pub struct SearchRules {
     pub goals: usize,
 }
 
+impl SearchRules {
+    /// Returns the greatest load that is tried.
+    pub(super) fn top(&self) -> f64 {
+        let top = self.ceiling.map_or(self.max, |ceiling| ceiling.min(self.max));
+        if self.whole { top.floor().max(1.0) } else { top }
+    }
+}
+
 /// A trial that was made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrialResult {
@@ -361,18 +369,12 @@ impl Controller {
         (MOST_BY_SUM * (sum_s / full_s).ceil().max(1.0)) as usize
     }
 
-    /// Returns the greatest load that is tried.
-    fn top(&self) -> f64 {
-        let top = self.rules.ceiling.map_or(self.rules.max, |ceiling| ceiling.min(self.rules.max));
-        if self.rules.whole { top.floor().max(1.0) } else { top }
-    }
-
     /// Returns the steps of the loads.
     fn steps(&self) -> SearchSteps<f64> {
         let rules = &self.rules;
         SearchSteps {
             first: rules.start,
-            most: self.top(),
+            most: rules.top(),
             least: rules.start * FLOOR,
             down: DOWN,
             width: rules.width,

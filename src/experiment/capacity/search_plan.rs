@@ -108,7 +108,8 @@ impl CapacityPlan {
 
     /// Returns the plan that warms the listener up.
     pub fn warm_up(&self, plan: &Plan, length: Duration) -> Plan {
-        let mut warm_up = self.at(plan, self.rules.start, length);
+        // As in a trial, the generator carries no more than it is trusted with.
+        let mut warm_up = self.at(plan, self.rules.start.min(self.rules.top()), length);
         warm_up.run_id = format!("{}-warm-up", plan.run_id);
         warm_up.part = PlanPart::WarmUp { length };
         warm_up.phases[0].name = "warm-up".into();

@@ -8,7 +8,8 @@
 
 use std::time::Duration;
 
-use super::{event, rule, session};
+use super::phase::FASTEST;
+use super::{event, message, rule, session};
 use crate::experiment::capacity::classify::GoalWeights;
 use crate::experiment::capacity::goal::GoalError;
 use crate::experiment::capacity::{CapacityPlan, Goal, Knob, SearchRules};
@@ -40,7 +41,7 @@ pub(super) fn compile(
     mail: &mail::Spec,
     assertions: &[Assertion],
 ) -> Result<CapacityPlan, ProfileFault> {
-    let reader = CapacityReader { document, written };
+    let reader = CapacityReader { document, written, largest: message::largest(mail.dkim.is_some()) };
     let (knob, start, max) = reader.range()?;
     let (phase, of_phase) = reader.phase(profile, phases, knob, mail)?;
     let messages = session::messages(document, &profile.session(), std::slice::from_ref(&phase))?;
@@ -91,6 +92,8 @@ pub(super) fn compile(
 struct CapacityReader<'d> {
     document: &'d Document,
     written: &'d Capacity,
+    /// The largest message in bytes.
+    largest: u64,
 }
 
 impl CapacityReader<'_> {
@@ -151,8 +154,25 @@ impl CapacityReader<'_> {
         if value <= 0.0 {
             return Err(self.error(key, "0 is no load", "write more than 0"));
         }
-        if knob == Knob::Sessions && value > f64::from(u32::MAX) {
-            return Err(self.error(key, "more sessions than can be counted", "write a number below 2^32"));
+        let (most, what, remedy) = match knob {
+            Knob::Rate => (
+                FASTEST,
+                "more arrivals a second than can be started",
+                "write at most \"10000000/s\"".to_owned(),
+            ),
+            Knob::Sessions => (
+                f64::from(u32::MAX),
+                "more sessions than can be counted",
+                "write a number below 2^32".to_owned(),
+            ),
+            Knob::Size => (
+                self.largest as f64,
+                "more than a message may have",
+                format!("write at most \"{}\"", Size(self.largest)),
+            ),
+        };
+        if value > most {
+            return Err(self.error(key, what, remedy));
         }
         Ok(Some(value))
     }

@@ -40,6 +40,11 @@ const LARGEST_KEY: u64 = 64 << 10;
 /// The most recipients that VRFY names.
 const MOST_VERIFIED: u32 = 10_000;
 
+/// Returns the largest message in bytes.
+pub(super) fn largest(is_signed: bool) -> u64 {
+    if is_signed { LARGEST_SIGNED } else { LARGEST_MESSAGE }
+}
+
 /// The default text of a message with attachments.
 const TEXT: &str = "This is smtpress message {n}.\n";
 
@@ -235,7 +240,7 @@ impl MessageReader<'_> {
     }
 
     fn size(&self) -> Result<mail::MessageSize, ProfileFault> {
-        let largest = if self.written.dkim.is_some() { LARGEST_SIGNED } else { LARGEST_MESSAGE };
+        let largest = largest(self.written.dkim.is_some());
         let size = self.written.size.clone().unwrap_or(Distribution::Fixed(Size(0)));
         if let Some(beyond) = size.values().into_iter().find(|Size(size)| *size > largest) {
             return self.wrong(

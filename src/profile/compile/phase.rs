@@ -21,7 +21,7 @@ use crate::profile::table::{KeyTable, Keyword, Word};
 use crate::profile::units::{Count, Level, Time};
 
 /// The fastest rate of arrivals in 1/s: a hundred times what one core can start.
-const FASTEST: f64 = 1e7;
+pub(super) const FASTEST: f64 = 1e7;
 
 /// Compiles the phases of the plan; `None` if one of them is invalid.
 pub(super) fn compile_all(

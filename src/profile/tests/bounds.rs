@@ -168,3 +168,25 @@ fn limits_beyond_what_is_looked_for_are_refused() {
     }
     assert!(of("too-many-recipients = 1000000\nmessage-size-exceeded = \"1GiB\"").is_ok());
 }
+
+#[test]
+fn a_search_for_the_capacity_has_the_bounds_of_a_load() {
+    let of = |phase: &str, capacity: &str| {
+        let text = format!("[target]\naddress = \"embedded\"\n{phase}\n[capacity]\n{capacity}\n");
+        compiled(&text, &[])
+    };
+    let load = "[[phase]]\nload = \"constant-rate\"\nrate = \"5/s\"\nfor = \"9s\"";
+    for (capacity, says) in [
+        ("start = \"10000001/s\"", "write at most \"10000000/s\""),
+        ("max = \"100000k/s\"", "write at most \"10000000/s\""),
+        ("by = \"sessions\"\nmax = 4294967296", "write a number below 2^32"),
+        ("by = \"size\"\nstart = \"3GiB\"", "write at most \"2GiB\""),
+        ("by = \"size\"\nmax = \"3GiB\"", "write at most \"2GiB\""),
+    ] {
+        let said = of(load, capacity).unwrap_err().render(false);
+        assert!(said.contains(says), "{capacity}: {said}");
+    }
+    for capacity in ["max = \"10000000/s\"", "by = \"size\"\nmax = \"2GiB\""] {
+        assert!(of(load, capacity).is_ok(), "{capacity}");
+    }
+}

@@ -310,6 +310,18 @@ fn by_size_the_time_of_a_byte_decides() {
 }
 
 #[test]
+fn the_warm_up_is_no_more_than_the_generator_is_trusted_with() {
+    let (mut capacity, plan) = capacity("response p99 < 200ms");
+    let warm_up = |capacity: &CapacityPlan| {
+        let mut warm_up = capacity.warm_up(&plan, Duration::from_secs(10));
+        warm_up.phases[0].load.model.curve_mut().unwrap().peak()
+    };
+    assert_eq!(warm_up(&capacity), 20.0);
+    capacity.rules.ceiling = Some(7.5);
+    assert_eq!(warm_up(&capacity), 7.5);
+}
+
+#[test]
 fn the_pauses_of_refused_sessions_are_those_of_the_profile() {
     let (capacity, mut plan) = capacity("response p99 < 200ms");
     plan.reconnect.first *= 3;
