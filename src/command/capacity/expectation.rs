@@ -130,3 +130,31 @@ fn no_valid_trial(state: &SearchState) -> Option<SearchReason> {
         .first()
         .map(|reason| SearchReason { code: reason.code.clone(), sentence: reason.sentence.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_confirmed_lower_bound_passes() {
+        let expected = Expectation { text: ">= 400/s".to_owned(), goal: None, least: 400.0 };
+        let holds = |lower: f64, upper: Option<f64>, confirmed: bool, ending: GoalEnd| {
+            let bounds = GoalBounds {
+                lower: Some(lower),
+                upper,
+                throughput: None,
+                confirmed,
+                inverted: false,
+                ending,
+            };
+            expected.holds(&bounds, true)
+        };
+        assert_eq!(holds(450.0, Some(460.0), true, GoalEnd::Found), AssertionStatus::Pass);
+        assert_eq!(holds(450.0, Some(460.0), false, GoalEnd::Found), AssertionStatus::NoData);
+        assert_eq!(holds(450.0, None, false, GoalEnd::MaxReached), AssertionStatus::NoData);
+        assert_eq!(holds(450.0, None, true, GoalEnd::MaxReached), AssertionStatus::Pass);
+        assert_eq!(holds(390.0, Some(410.0), true, GoalEnd::Found), AssertionStatus::Fail);
+        assert_eq!(holds(390.0, Some(410.0), false, GoalEnd::Found), AssertionStatus::NoData);
+        assert_eq!(holds(380.0, Some(400.0), false, GoalEnd::Unfinished), AssertionStatus::Fail);
+    }
+}

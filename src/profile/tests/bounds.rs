@@ -190,3 +190,19 @@ fn a_search_for_the_capacity_has_the_bounds_of_a_load() {
         assert!(of(load, capacity).is_ok(), "{capacity}");
     }
 }
+
+#[test]
+fn a_limit_on_less_than_one_in_a_minute_is_refused() {
+    let of = |rate: &str| {
+        let text = "[target]\naddress = \"embedded\"\n[[phase]]\nload = \"constant-sessions\"\nsessions = 1\nfor = \"1s\"";
+        compiled(&format!("{text}\n[limits]\nrate-limited = \"{rate}\"\n"), &[])
+    };
+    for rate in ["59/h", "0.01/s", "0/s"] {
+        let said = of(rate).unwrap_err().render(false);
+        assert!(
+            said.contains("this is less than one") && said.contains("write at least \"1/min\""),
+            "{said}"
+        );
+    }
+    assert_eq!(of("60/h").unwrap().limits.values().copied().collect::<Vec<u64>>(), [1]);
+}

@@ -91,6 +91,17 @@ fn flags_that_make_no_sense() {
         ("run small.toml --junit - --json -", &["--json - and --junit - both want stdout"]),
         ("run small.toml --start-at tomorrow", &["\"tomorrow\" is no time", "2026-01-31T12:00:00Z"]),
         ("run small.toml -n 5", &["no use", "--messages", "--set"]),
+        (
+            "limit small.toml --set limits.rate-limited=59/h",
+            &[
+                "`rate-limited` is a number in a minute, and this is less than one",
+                "write at least \"1/min\"",
+            ],
+        ),
+        (
+            "run small.toml --set phase.steady.load=held-sessions --set phase.steady.sessions=60",
+            &["60 sessions at 50/s take 1s200ms, and the phase lasts 1s", "at most 50 `sessions`"],
+        ),
         ("listen --bind 127.0.0.1:0 -z soon", &["\"soon\" is no length of time", "30s"]),
         ("trace embedded --timeout soon", &["soon", "^^^^"]),
         ("trace embedded --recipients 0", &["--recipients 0"]),
