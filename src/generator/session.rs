@@ -421,8 +421,11 @@ impl Session {
             self.accounting.count(self.current_phase(), |counts| counts.recipients_refused += 1);
         }
         if step == Step::Command {
-            // An extra command belongs to no transaction.
+            // An extra command belongs to no transaction, and garbage before hello does not end the opening.
             return;
+        }
+        if !self.established {
+            return self.opening_failed(to);
         }
         // The first failure is the cause. A refused recipient is the cause only if no other failure follows; if all
         // recipients are refused, later failures are consequences.

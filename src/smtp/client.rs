@@ -112,6 +112,8 @@ pub struct Client<C> {
     /// A message whose last reply was read and that is not reported yet.
     held: Option<UnprovenMessage>,
     wordings: ReplyWordings,
+    /// Whether the session was ready for mail.
+    is_established: bool,
     /// Whether the listener's reply to hello offered what no other reply has (see `proof`).
     hello_is_unmistakable: bool,
     /// Whether the client asked for missing replies of LMTP.
@@ -145,6 +147,7 @@ impl<C: Content> Client<C> {
             began_early: false,
             held: None,
             wordings: ReplyWordings::default(),
+            is_established: false,
             hello_is_unmistakable: false,
             asked: MissingReplyCheck::No,
             finishing: false,

@@ -1,7 +1,7 @@
 //! Ends a session and its arrivals: reports to the accounting and to the pool.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{ActiveArrival, Session};
 use crate::collector::{Metric, Outcome};
@@ -63,6 +63,19 @@ impl Session {
             true => SessionEnd::ByClient,
         };
         self.pool.session_ended(self.slot, end);
+    }
+
+    /// Ends the arrival for which the session was opened, because the opening failed at `ended`. The QUIT that follows is
+    /// no part of it: a listener may take its time to answer it.
+    pub(super) fn opening_failed(&mut self, ended: Instant) {
+        let ended = self.pool.context.clock.offset_of(ended);
+        if let Some(arrival) = self.first.take() {
+            // The dispatcher counts the arrival until the slot is free, so that it waits for the end of the session.
+            let times = self.as_first(arrival).times(ended);
+            self.end(arrival, &times, self.failed.unwrap_or(Outcome::Accepted), None);
+        } else if let Some(arrival) = self.bound.take() {
+            self.end_bound(arrival, ended);
+        }
     }
 
     /// Ends a started arrival. `left`: the recipients that may still get its message, if it has several.

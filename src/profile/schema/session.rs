@@ -98,7 +98,7 @@ tables! {
         data: Time = Time(script::Timeouts::default().data), if bounds::timeout;
         /// The content, until its reply.
         body: Time = Time(script::Timeouts::default().body), if bounds::timeout;
-        /// QUIT. Absent: as `command`.
+        /// QUIT. Absent: as `command`. After a refused opening it is at most 5 s.
         quit: Time, if bounds::timeout;
         /// The whole session. A session that sends messages of any number starts none after it, and one that is held idle
         /// stays.

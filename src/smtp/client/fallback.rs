@@ -25,6 +25,7 @@ impl<C: Content> Client<C> {
     pub(super) fn established(&mut self, pipelining: bool, terms: Terms) {
         self.transactions.established(&self.script, pipelining, terms);
         let offer = self.opening.take().map(|opening| opening.into_offer()).unwrap_or_default();
+        self.is_established = true;
         self.hello_is_unmistakable = self.is_unmistakable(&offer);
         self.events.push_back(Event::Established(Box::new(offer)));
         if self.script.manners.deaf {

@@ -13,6 +13,9 @@ use super::{Client, ClientState};
 use crate::smtp::step::Step;
 use crate::smtp::transaction::Content;
 
+/// How long a session that was never established waits for the reply to QUIT: nothing depends on it.
+const REFUSED_QUIT: Duration = Duration::from_secs(5);
+
 impl<C: Content> Client<C> {
     /// Makes the session one of a pool: when its time is up, it ends after the transactions in progress.
     pub fn retire_when_expired(&mut self) {
@@ -70,7 +73,10 @@ impl<C: Content> Client<C> {
             (_, Step::Greeting) => Some(timeouts.greeting),
             (_, Step::Data) => Some(timeouts.data),
             (_, Step::Body) => Some(timeouts.body),
-            (_, Step::Quit) => Some(timeouts.quit.unwrap_or(timeouts.command)),
+            (_, Step::Quit) => {
+                let most = if self.is_established { Duration::MAX } else { REFUSED_QUIT };
+                Some(timeouts.quit.unwrap_or(timeouts.command).min(most))
+            }
             _ => Some(timeouts.command),
         }
     }

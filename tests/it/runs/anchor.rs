@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use smtpress::collector::summary::Code;
 use smtpress::collector::{Metric, Outcome};
-use smtpress::listener::limits::{Delay, Limits, Stall};
+use smtpress::listener::limits::{Delay, Limits, Offers, Stall};
 use smtpress::plan::{Messages, Unit};
 use smtpress::smtp::Step;
+use smtpress::smtp::script::Pipelining;
 
 use super::resolvers::Answers;
 use super::scribe;
@@ -144,6 +145,20 @@ fn m9_the_clock_starts_before_the_name_is_looked_up() {
     assert!(told.quantile(Metric::Response, 0.5) >= 0.3);
     assert!(of(Metric::Step(Step::Connect)).min_ns() < 300_000_000);
     assert!(of(Metric::Step(Step::Greeting)).min_ns() < 300_000_000);
+}
+
+#[test]
+fn the_time_of_a_refused_opening_ends_before_its_quit() {
+    side_by_side(UNITS, |unit| {
+        let mut plan = plan(vec![phase(rate(20.0), Some(SECOND), unit)]);
+        plan.messages = messages(unit);
+        plan.script.pipelining = Pipelining::Require;
+        let slow = delayed(|delays| delays.quit = Delay::fixed(2 * SECOND));
+        let told = run(&plan, Limits { offers: Offers::NONE, ..slow });
+        assert_eq!(told.of(Outcome::Refused), told.counts().scheduled, "{:?}", told.counts());
+        let response = told.hist(Metric::Response, Outcome::Refused).max_ns() as f64 / 1e9;
+        told.below("the response of a refused opening", response, 1.5);
+    });
 }
 
 #[test]
