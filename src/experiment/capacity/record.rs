@@ -12,7 +12,7 @@ use super::controller::{Controller, NextTrial, TrialResult};
 use super::goal::GoalVerdict;
 use super::relayed::TrialDelivery;
 use super::search_plan::CapacityPlan;
-use super::sustained::{self, BacklogGrowth, Sustained};
+use super::sustained::{BacklogGrowth, Sustained};
 use crate::collector::histogram::Status;
 use crate::collector::snapshot::Measured;
 use crate::collector::summary::{PhaseInfo, Summary};
@@ -183,14 +183,10 @@ impl SearchState {
         }
     }
 
-    /// Whether backlogs should be judged and none could be, because the time of the idle listener is not known, or even the
-    /// longest trial is too short for it: no load of this search is known to be sustained.
+    /// Whether backlogs should be judged and none could be, because the time of the idle listener is not known: no load of
+    /// this search is known to be sustained.
     pub fn lacks_judged_backlogs(&self, capacity: &CapacityPlan) -> bool {
-        let rules = &capacity.rules;
-        let longest = Duration::from_secs_f64(rules.weights.full_s.max(rules.confirm_s));
-        let is_too_short = |idle_ns: u64| sustained::least_length(Duration::from_nanos(idle_ns)) > longest;
-        capacity.judges_backlog()
-            && (self.base_ns.is_none_or(is_too_short) || self.base_delivery_ns.is_some_and(is_too_short))
+        capacity.judges_backlog() && self.base_ns.is_none()
     }
 
     /// Adds a trial.

@@ -73,18 +73,13 @@ impl BacklogGrowth {
     }
 }
 
-/// Returns the least length of a trial whose backlog is judged. `idle`: the response time of the idle listener.
-pub(super) fn least_length(idle: Duration) -> Duration {
-    idle * START * 2
-}
-
 /// Judges the backlog of a trial of this length. `load`: in arrivals a second; `idle`: the response time of the idle
 /// listener. `None`: the trial is too short for an estimate.
 pub fn judge(series: &BacklogSeries, load: f64, length: Duration, idle: Duration) -> Option<BacklogGrowth> {
-    if least_length(idle) > length {
+    let start = idle * START;
+    if start * 2 > length {
         return None;
     }
-    let start = idle * START;
     let every = series.every();
     let index = |time: Duration| (time.as_secs_f64() / every.as_secs_f64()).round() as usize;
     let samples = series.samples();

@@ -68,9 +68,9 @@ impl<C: Content> Client<C> {
 
     /// Chooses the command that asks for the missing replies.
     pub(super) fn ask(&mut self) {
-        let is_told_apart = self.hello_is_unmistakable || self.wordings.tell_hello_apart();
+        let can_tell_apart = self.hello_is_unmistakable || self.wordings.tell_hello_apart();
         let question =
-            if is_told_apart && !self.finishing { ReplyQuestion::Hello } else { ReplyQuestion::Quit };
+            if can_tell_apart && !self.finishing { ReplyQuestion::Hello } else { ReplyQuestion::Quit };
         self.asked = MissingReplyCheck::Due(question);
     }
 
