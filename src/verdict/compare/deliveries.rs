@@ -43,6 +43,9 @@ fn sum(runs: &[DeliveryFaults], count: fn(&DeliveryFaults) -> u64) -> u64 {
     runs.iter().map(count).sum()
 }
 
+/// Returns one of the counts of a run.
+type FaultCount = fn(&DeliveryFaults) -> u64;
+
 impl Comparison {
     /// Adds the deliveries of the runs of both sides. `None` means that a run of this side had no receiver.
     pub fn add_deliveries(&mut self, base: Option<&[DeliveryFaults]>, candidate: Option<&[DeliveryFaults]>) {
@@ -54,7 +57,7 @@ impl Comparison {
                 return;
             }
         };
-        let faults: [(&str, fn(&DeliveryFaults) -> u64); 4] = [
+        let faults: [(&str, FaultCount); 4] = [
             ("missing", |run| run.missing),
             ("duplicated", |run| run.duplicated),
             ("altered", |run| run.altered),
@@ -79,7 +82,7 @@ impl Comparison {
         &mut self,
         name: &str,
         (base, candidate): (&[DeliveryFaults], &[DeliveryFaults]),
-        count: fn(&DeliveryFaults) -> u64,
+        count: FaultCount,
         judgement: Option<Judgement>,
     ) {
         let of = |runs| (sum(runs, count), sum(runs, |run| run.recipients));
