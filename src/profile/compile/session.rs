@@ -14,8 +14,8 @@ use crate::profile::schema::session::Session;
 use crate::profile::table::Word;
 use crate::profile::units::{Count, RetryTimes, Time, TimeRange};
 use crate::profile::value::{Distribution, RangeTable};
-use crate::smtp::Script;
 use crate::smtp::script::{Hello, Protocol, Quit, Timeouts, Verify};
+use crate::smtp::{Script, Step};
 
 pub(super) fn think(session: &Session) -> Think {
     let TimeRange { min, max } = session.think();
@@ -47,6 +47,18 @@ pub(super) fn fits(document: &Document, session: &Session, phases: &[Phase]) -> 
             &keys!["session", "quit"],
             "`hold` is for sessions that are arrivals themselves, and a phase's unit is message: its pool is open to the end anyway",
             "give that phase `unit = \"session\"`, or remove the key",
+        ));
+    }
+    let ends_before_mail = session.misbehave().half_close == Some(Word(Step::Hello));
+    let endless = |phase: &&Phase| phase.unit == Unit::Message && phase.load.length.is_none();
+    if let Some(phase) = phases.iter().find(endless).filter(|_| ends_before_mail) {
+        return Err(document.error_at(
+            &keys!["session", "misbehave", "half_close"],
+            format!(
+                "after it a session sends no message, and phase `{}` ends only when all its messages are sent",
+                phase.name
+            ),
+            "give that phase `for` or `unit = \"session\"`, or choose another step",
         ));
     }
     Ok(())

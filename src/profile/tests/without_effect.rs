@@ -56,3 +56,18 @@ fn the_offset_of_a_clock_needs_a_delivery_log() {
     accepted(&format!("{OPEN}{receive}keep_transactions = true\n"));
     accepted(&format!("{OPEN}[receive]\ndeliveries = [\"a.jsonl\"]\nclock_offset = \"1ms+-1ms\"\n"));
 }
+
+#[test]
+fn sessions_that_send_no_message_do_not_share_messages_without_an_end() {
+    let profile = |step: &str, more: &str| {
+        format!(
+            "{TARGET}[session.misbehave]\nhalf_close = \"{step}\"\n[[phase]]\nname = \"all\"\nload = \"shared-messages\"\n\
+             messages = 10\nsessions = 2\n{more}"
+        )
+    };
+    let said = compiled(&profile("hello", ""), &[]).unwrap_err().render(false);
+    assert!(said.contains("profile.toml:4:14\n") && said.contains("phase `all` ends only when"), "{said}");
+    for (step, more) in [("hello", "for = \"5s\"\n"), ("hello", "unit = \"session\"\n"), ("mail", "")] {
+        compiled(&profile(step, more), &[]).unwrap_or_else(|error| panic!("{}", error.render(false)));
+    }
+}
