@@ -340,7 +340,7 @@ impl Plan {
             paced: phase.connect_rate.is_some(),
             max_sessions: share(phase.max_sessions),
             length: phase.load.length,
-            total: phase.load.model.total(),
+            total: phase.load.model.total().map(|total| shard.share(total)),
         };
         self.phases.iter().map(info).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -121,6 +122,7 @@ impl<'a> LoadRun<'a> {
             far_end: life.far_end(),
             is_load_over: false,
             start_of: Arc::new(|_| None),
+            ends: load::spans(plan.phases.iter().map(|phase| &phase.load)).map(|(_, end)| end).collect(),
         };
         watcher.display.begin();
         let stop = signals.stop.clone();
@@ -240,6 +242,8 @@ struct RunWatcher<'a> {
     is_load_over: bool,
     /// Returns when the load of a phase starts, by index; `None`: not known.
     start_of: PhaseStarts,
+    /// When the load of each phase ends; `Duration::MAX`: time does not end it.
+    ends: Vec<Duration>,
 }
 
 impl RunWatcher<'_> {
@@ -316,7 +320,7 @@ impl Observer for RunWatcher<'_> {
         if *self.stop.borrow() > Stop::Run {
             return Control::Continue;
         }
-        match self.windows.feed(interval, &*self.start_of) {
+        match self.windows.feed(interval, &|phase| ((self.start_of)(phase), self.ends[phase])) {
             Some(index) => {
                 self.events.abort();
                 Control::Stop(self.assertions[index].expr.text.clone())

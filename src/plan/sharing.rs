@@ -73,6 +73,9 @@ mod tests {
         assert_eq!([0, 1, 2].map(|index| most(&whole, index, 3)), [4, 3, 3]);
         let shard = plan(load, "", Shard { index: 1, of: 3 });
         assert_eq!(shard.phase_infos()[1].max_sessions, 3);
+        let shared = "load = \"shared-messages\"\nmessages = 100\nsessions = 10";
+        let totals = [0, 1, 2].map(|index| plan(shared, "", Shard { index, of: 3 }).phase_infos()[1].total);
+        assert_eq!(totals, [Some(34), Some(33), Some(33)], "its arrivals end its phase");
     }
 
     #[test]

@@ -209,17 +209,19 @@ impl Shards {
         self.results.iter().map(of).collect()
     }
 
-    /// Returns for each phase when it is open in all shards: from when in the merged run, and for how long.
-    fn open(&self) -> Vec<(Duration, Duration)> {
+    /// Returns for each phase from when and until when in the merged run it is open in all shards; `Duration::MAX`: time does
+    /// not end it.
+    fn spans(&self) -> Vec<(Duration, Duration)> {
         let shifts = self.shifts();
         let of = |phase: usize| {
             let spans = self.results.iter().zip(&shifts).filter_map(|(result, shifts)| {
                 let (own, shift) = (result.phases.get(phase)?, *shifts.get(phase)? as f64);
-                Some((own.start_s - shift, own.start_s - shift + own.window_s))
+                let start = own.start_s - shift;
+                Some((start, if ends_by_number(own) { f64::INFINITY } else { start + own.window_s }))
             });
             let (start, end) =
                 spans.reduce(|all, own| (all.0.max(own.0), all.1.min(own.1))).unwrap_or_default();
-            (seconds_of(start), seconds_of(end - start))
+            (seconds_of(start), if end.is_finite() { seconds_of(end) } else { Duration::MAX })
         };
         (0..self.results[0].phases.len()).map(of).collect()
     }
@@ -243,15 +245,11 @@ impl Shards {
         if let Some(seconds) = seconds {
             let watched: Vec<grammar::Assertion> = assertions.iter().map(watched).collect();
             // A phase is open while it is open in all shards.
-            let open = self.open();
-            let mut open_infos = infos.clone();
-            for (info, (_, length)) in open_infos.iter_mut().zip(&open) {
-                info.length = info.length.map(|_| *length);
-            }
-            windows = Windows::new(&watched, &open_infos, &expects);
+            let spans = self.spans();
+            windows = Windows::new(&watched, &infos, &expects);
             for second in seconds {
                 // The returned assertion does not end anything here: it has already ended the shards.
-                let _ = windows.feed(&second, &|phase| open.get(phase).map(|(start, _)| *start));
+                let _ = windows.feed(&second, &|phase| (Some(spans[phase].0), spans[phase].1));
             }
         }
         let measured = self.measured(tally, &phases);
@@ -429,10 +427,14 @@ pub(super) fn seconds_of(s: f64) -> Duration {
     Duration::try_from_secs_f64(s).ok().filter(|time| *time <= LONGEST).unwrap_or_default()
 }
 
+/// Whether the number of its arrivals ends a stored phase.
+fn ends_by_number(phase: &StoredPhase) -> bool {
+    phase.model == "shared-messages"
+}
+
 /// Returns the properties of a stored phase that its plan determined.
 pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
     let length = seconds_of(phase.window_s);
-    let ends_by_number = phase.model == "shared-messages";
     PhaseInfo {
         name: phase.name.clone(),
         warmup: phase.warmup,
@@ -442,8 +444,8 @@ pub(super) fn info(phase: &StoredPhase) -> PhaseInfo {
         sheds: true,
         paced: false,
         max_sessions: 0,
-        length: (!ends_by_number).then_some(length),
-        total: ends_by_number.then_some(phase.scheduled),
+        length: (!ends_by_number(phase)).then_some(length),
+        total: ends_by_number(phase).then_some(phase.scheduled),
     }
 }
 

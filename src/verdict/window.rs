@@ -10,6 +10,8 @@
 //!   that something never happens: otherwise a listener that stops at the end of its phase would pass. A rate in 1/s and
 //!   other counts have no such part.
 //! - If the start of a phase is not known, the phase is open from the end of the second of its first scheduled arrival.
+//! - Phases that are open for at least the length of a window have at least one: if they start or end within a second, the
+//!   whole seconds between are one.
 //! - The window of an assertion without a phase slides over all measured phases. A second that one phase ends and the next
 //!   one starts is whole. A gap between two phases starts a new window.
 //! - An assertion with `abort` and no window is evaluated over everything in its phases so far.
@@ -50,16 +52,17 @@ impl Windows {
         }
     }
 
-    /// Adds one second of the run. `start_of` returns when the load of a phase starts, by index; `None`: not known.
-    /// Returns the index of the assertion that aborts the run, if one does.
+    /// Adds one second of the run. `span_of` returns when the load of a phase starts (`None`: not known) and ends
+    /// (`Duration::MAX`: time does not end it), by index. Returns the index of the assertion that aborts the run, if one
+    /// does.
     pub fn feed(
         &mut self,
         interval: &Interval,
-        start_of: &dyn Fn(usize) -> Option<Duration>,
+        span_of: &dyn Fn(usize) -> (Option<Duration>, Duration),
     ) -> Option<usize> {
         let Windows { watches, expects, phases } = self;
         for (index, (phase, tally)) in phases.iter_mut().zip(&interval.tally.phases).enumerate() {
-            phase.add(interval, tally.counts.scheduled, start_of(index));
+            phase.add(interval, tally.counts.scheduled, span_of(index));
         }
         let mut ended_by = None;
         for watch in watches {
@@ -96,28 +99,21 @@ impl Windows {
 /// The time in which a phase is open.
 #[derive(Clone, Debug)]
 struct OpenPhase {
-    /// The start and the end; `None` before the first scheduled arrival. The end is `Duration::MAX` if only the number of
-    /// arrivals ends the phase.
+    /// The start and the end; `None` before the first scheduled arrival.
     open: Option<(Duration, Duration)>,
-    length: Option<Duration>,
     /// The number of arrivals that are still to be scheduled; `None`: only time ends the phase.
     to_schedule: Option<u64>,
 }
 
 impl OpenPhase {
     fn new(info: &PhaseInfo) -> OpenPhase {
-        OpenPhase { open: None, length: info.length, to_schedule: info.total }
+        OpenPhase { open: None, to_schedule: info.total }
     }
 
-    /// Adds a second with this number of scheduled arrivals. `start`: the start of the phase, if it is known.
-    fn add(&mut self, interval: &Interval, scheduled: u64, start: Option<Duration>) {
+    /// Adds a second with this number of scheduled arrivals.
+    fn add(&mut self, interval: &Interval, scheduled: u64, (start, end): (Option<Duration>, Duration)) {
         if self.open.is_none() && scheduled > 0 {
-            let (since, first) = match start {
-                Some(start) => (start, start),
-                None => (interval.start + interval.length, interval.start),
-            };
-            let end = self.length.map_or(Duration::MAX, |length| first.saturating_add(length));
-            self.open = Some((since, end));
+            self.open = Some((start.unwrap_or(interval.start + interval.length), end));
         }
         if let Some(left) = &mut self.to_schedule {
             *left = left.saturating_sub(scheduled);
@@ -150,6 +146,8 @@ struct WatchedAssertion {
     unknown: Option<Answer>,
     /// The number of windows in which the assertion held.
     held: u64,
+    /// How long phases have been open since none was.
+    stretch: Duration,
     /// The last window that was judged, until no phase is open; `None`: there is none.
     judged: Option<Evidence>,
     /// The last window before each time without an open phase, with all that ended in that time.
@@ -169,6 +167,7 @@ impl WatchedAssertion {
             broken: None,
             unknown: None,
             held: 0,
+            stretch: Duration::ZERO,
             judged: None,
             tails: Vec::new(),
         }
@@ -199,22 +198,39 @@ impl WatchedAssertion {
             let tally = &interval.tally.phases[*phase];
             second.add(&Evidence::gather(&self.expr, expects, tally, interval.length));
         }
+        self.stretch += open;
         if open < interval.length {
-            if self.window.is_some() {
-                self.seconds.clear();
-                self.tails.extend(self.judged.take().filter(|_| self.judges_tails()));
-                self.tails
-                    .last_mut()
-                    .into_iter()
-                    .for_each(|tail| tail.add(&second.clone().over(Duration::ZERO)));
-            }
-            return false;
+            return self.window.is_some_and(|window| self.close(window, open, interval, phases, second));
         }
         self.take(second.over(interval.length));
+        let is_full = self.window.is_none_or(|window| self.length() >= window);
+        is_full && self.judge(interval.start + interval.length, phases)
+    }
+
+    /// Adds a second in which phases are open for `open` only. Returns whether the assertion fails for the first time.
+    fn close(
+        &mut self,
+        window: Duration,
+        open: Duration,
+        interval: &Interval,
+        phases: &[OpenPhase],
+        second: Evidence,
+    ) -> bool {
+        let is_end = !self.seconds.is_empty();
+        let is_short = is_end && self.judged.is_none() && self.stretch >= window;
+        let failed = is_short && self.judge(interval.start, phases);
+        self.seconds.clear();
+        self.stretch = if is_end { Duration::ZERO } else { open };
+        self.tails.extend(self.judged.take().filter(|_| self.judges_tails()));
+        self.tails.last_mut().into_iter().for_each(|tail| tail.add(&second.clone().over(Duration::ZERO)));
+        failed
+    }
+
+    /// Judges the seconds of the window, which ends at `to`, unless the grace is not over or the assertion has failed before.
+    /// Returns whether it fails.
+    fn judge(&mut self, to: Duration, phases: &[OpenPhase]) -> bool {
         let since = self.scope.iter().filter_map(|i| phases[*i].open).map(|(since, _)| since).min();
-        let since = since.unwrap_or_default();
-        let full = self.window.is_none_or(|window| self.length() >= window);
-        if !full || interval.start + interval.length < since + self.grace || self.broken.is_some() {
+        if to < since.unwrap_or_default() + self.grace || self.broken.is_some() {
             return false;
         }
         let mut whole = Evidence::default();
@@ -226,7 +242,6 @@ impl WatchedAssertion {
                 self.unknown.get_or_insert(answer);
             }
             AssertionStatus::Fail => {
-                let to = interval.start + interval.length;
                 let from = to.saturating_sub(whole.window());
                 let observed =
                     format!("{} between {} and {} of the run", answer.observed, time(from), time(to));

@@ -41,16 +41,19 @@ fn assertion(expr: &str, window: Option<u64>, abort: bool) -> Assertion {
     Assertion { window: window.map(Duration::from_secs), abort, ..Assertion::parse(expr).unwrap() }
 }
 
-/// Returns the starts of phases that all start at this second.
-fn at(second: u64) -> impl Fn(usize) -> Option<Duration> {
-    move |_| Some(Duration::from_secs(second))
+/// The start and the end of a phase.
+type Span = (Option<Duration>, Duration);
+
+/// Returns the span of a phase from `start` to `end`, in milliseconds.
+fn span(start: u64, end: u64) -> Span {
+    (Some(Duration::from_millis(start)), Duration::from_millis(end))
 }
 
 /// Feeds a phase with these (accepted, deferred) counts for each second. Returns the second in which an assertion ended
 /// the run, and the index of the assertion.
 fn watch(windows: &mut Windows, seconds: &[(u64, u64)]) -> Option<(usize, usize)> {
     let fed = |(i, counts): (usize, &(u64, u64))| {
-        windows.feed(&second(i as u64, [*counts, (0, 0)]), &at(0)).map(|who| (i, who))
+        windows.feed(&second(i as u64, [*counts, (0, 0)]), &|_| span(0, 10_000)).map(|who| (i, who))
     };
     seconds.iter().enumerate().find_map(fed)
 }
@@ -111,9 +114,10 @@ fn only_the_phases_meant_are_watched() {
         Assertion { phase: Some("c".to_owned()), ..assertion("accepted > 0", Some(1), true) },
     ];
     let mut windows = Windows::new(&assertions, &phases, &[]);
-    assert_eq!(windows.feed(&second(0, [(0, 9), (0, 0)]), &at(0)), None, "a warm-up is not measured");
-    assert_eq!(windows.feed(&second(1, [(0, 9), (5, 0)]), &at(1)), None);
-    assert_eq!(windows.feed(&second(2, [(0, 0), (5, 1)]), &at(1)), Some(0));
+    let spans = |phase: usize| [span(0, 2000), (Some(Duration::from_secs(1)), Duration::MAX)][phase];
+    assert_eq!(windows.feed(&second(0, [(0, 9), (0, 0)]), &spans), None, "a warm-up is not measured");
+    assert_eq!(windows.feed(&second(1, [(0, 9), (5, 0)]), &spans), None);
+    assert_eq!(windows.feed(&second(2, [(0, 0), (5, 1)]), &spans), Some(0));
     assert_eq!((windows.answer(1), windows.answer(2)), (None, None));
 }
 
@@ -122,9 +126,9 @@ fn no_window_reaches_over_a_gap_between_phases() {
     let phases = [info("a", Some(2)), info("b", Some(2))];
     let mut windows = Windows::new(&[assertion("accepted > 0", Some(3), true)], &phases, &[]);
     let counts = [[(5, 0), (0, 0)], [(5, 0), (0, 0)], [(0, 0); 2], [(0, 0), (5, 0)]];
-    let starts = [0, 3].map(Duration::from_secs);
+    let spans = |phase: usize| [span(0, 2000), span(3000, 5000)][phase];
     for (start, counts) in counts.into_iter().enumerate() {
-        assert_eq!(windows.feed(&second(start as u64, counts), &|phase| Some(starts[phase])), None);
+        assert_eq!(windows.feed(&second(start as u64, counts), &spans), None);
     }
     assert_eq!(windows.answer(0).unwrap().observed, "no full window of 3 s");
 }
@@ -138,39 +142,53 @@ fn a_window_that_cannot_be_judged_leaves_the_whole_without_data() {
 }
 
 /// Feeds two phases, and returns what became of the first assertion.
-fn judged(
-    mut windows: Windows,
-    starts: [Option<Duration>; 2],
-    seconds: &[[(u64, u64); 2]],
-) -> (AssertionStatus, String) {
+fn judged(mut windows: Windows, spans: [Span; 2], seconds: &[[(u64, u64); 2]]) -> (AssertionStatus, String) {
     for (i, counts) in seconds.iter().enumerate() {
-        windows.feed(&second(i as u64, *counts), &|phase| starts[phase]);
+        windows.feed(&second(i as u64, *counts), &|phase| spans[phase]);
     }
     let answer = windows.answer(0).unwrap();
     (answer.status, answer.observed)
 }
 
+/// A phase that never starts.
+const NEVER: Span = (None, Duration::MAX);
+
 #[test]
 fn a_second_in_which_no_phase_is_open_to_its_end_is_not_judged() {
-    let half = PhaseInfo { length: Some(Duration::from_millis(3500)), ..info("a", None) };
-    let at_least = |seconds| [assertion("accepted rate >= 4/s", Some(seconds), false)];
-    let windows = |seconds, phase: &PhaseInfo| {
-        Windows::new(&at_least(seconds), &[phase.clone(), info("warm", Some(10))], &[])
+    let at_least = [assertion("accepted rate >= 4/s", Some(1), false)];
+    let judge = |phase: PhaseInfo, span: Span, accepted: &[u64]| {
+        let windows = Windows::new(&at_least, &[phase, info("warm", Some(10))], &[]);
+        let seconds: Vec<_> = accepted.iter().map(|accepted| [(*accepted, 0), (0, 0)]).collect();
+        judged(windows, [span, NEVER], &seconds)
     };
-    let counts = |accepted: &[u64]| accepted.iter().map(|n| [(*n, 0), (0, 0)]).collect::<Vec<_>>();
-    let start = Some(Duration::from_millis(1500));
     let held = |windows: u64| (AssertionStatus::Pass, format!("held in each of {windows} windows of 1 s"));
     // It starts and ends within a second.
-    assert_eq!(judged(windows(1, &half), [start, None], &counts(&[0, 2, 4, 4, 4, 0])), held(3));
-    // Where the start is not known, the second of the first arrival is not judged, and the end is not late.
-    assert_eq!(judged(windows(1, &half), [None, None], &counts(&[0, 2, 4, 4, 1, 0])), held(2));
+    assert_eq!(judge(info("a", None), span(1500, 5000), &[0, 2, 4, 4, 4, 0]), held(3));
+    assert_eq!(judge(info("a", None), span(1000, 4500), &[0, 4, 4, 4, 2, 0]), held(3));
+    // Where the start is not known, the second of the first arrival is not judged.
+    assert_eq!(judge(info("a", None), (None, Duration::from_secs(4)), &[0, 2, 4, 4, 0]), held(2));
     // The first arrival comes late, and the phase ends on time all the same.
-    let start = Some(Duration::ZERO);
-    let three = info("a", Some(3));
-    assert_eq!(judged(windows(1, &three), [start, None], &counts(&[0, 4, 4, 0, 0])), held(2));
+    assert_eq!(judge(info("a", None), span(0, 3000), &[0, 4, 4, 0, 0]), held(2));
     // The last arrival is scheduled within a second.
     let ten = PhaseInfo { total: Some(10), ..info("a", None) };
-    assert_eq!(judged(windows(1, &ten), [start, None], &counts(&[4, 4, 2, 0])), held(2));
+    let (since, end) = (Some(Duration::ZERO), Duration::MAX);
+    assert_eq!(judge(ten, (since, end), &[4, 4, 2, 0]), held(2));
+}
+
+#[test]
+fn a_phase_as_long_as_a_window_has_one_wherever_it_starts() {
+    let assertions = [assertion("accepted rate >= 4/s", Some(3), false)];
+    let judge = |span: Span, accepted: &[u64]| {
+        let windows = Windows::new(&assertions, &[info("a", None), info("warm", Some(10))], &[]);
+        let seconds: Vec<_> = accepted.iter().map(|accepted| [(*accepted, 0), (0, 0)]).collect();
+        judged(windows, [span, NEVER], &seconds)
+    };
+    let held = (AssertionStatus::Pass, "held in each of 1 windows of 3 s".to_owned());
+    assert_eq!(judge(span(500, 3500), &[2, 4, 4, 2, 0]), held);
+    let failed = (AssertionStatus::Fail, "3.5/s between 1 s and 3 s of the run".to_owned());
+    assert_eq!(judge(span(500, 3500), &[2, 4, 3, 2, 0]), failed);
+    let none = (AssertionStatus::NoData, "no full window of 3 s".to_owned());
+    assert_eq!(judge(span(500, 3400), &[2, 4, 4, 2, 0]), none, "it is shorter than a window");
 }
 
 #[test]
@@ -179,7 +197,7 @@ fn a_phase_with_a_number_of_arrivals_is_open_while_they_stand_still() {
     let assertions = [assertion("accepted rate >= 4/s", Some(2), false)];
     let windows = Windows::new(&assertions, &[ten, info("warm", Some(10))], &[]);
     let seconds = [[(4, 0), (0, 0)], [(0, 0), (0, 0)], [(0, 0), (0, 0)], [(6, 0), (0, 0)]];
-    let (status, observed) = judged(windows, [Some(Duration::ZERO), None], &seconds);
+    let (status, observed) = judged(windows, [(Some(Duration::ZERO), Duration::MAX), NEVER], &seconds);
     assert_eq!((status, &observed[..]), (AssertionStatus::Fail, "2/s between 0 s and 2 s of the run"));
 }
 
@@ -188,10 +206,9 @@ fn a_second_that_one_phase_ends_and_the_next_one_starts_is_whole() {
     let phase = |name| PhaseInfo { length: Some(Duration::from_millis(1500)), ..info(name, None) };
     let assertions = [assertion("accepted rate >= 4/s", Some(3), false)];
     let windows = Windows::new(&assertions, &[phase("a"), phase("b")], &[]);
-    let starts = [0, 1500].map(|millis| Some(Duration::from_millis(millis)));
     let seconds = [[(4, 0), (0, 0)], [(2, 0), (2, 0)], [(0, 0), (4, 0)]];
     let held = (AssertionStatus::Pass, "held in each of 1 windows of 3 s".to_owned());
-    assert_eq!(judged(windows, starts, &seconds), held);
+    assert_eq!(judged(windows, [span(0, 1500), span(1500, 3000)], &seconds), held);
 }
 
 #[test]
@@ -200,7 +217,7 @@ fn what_ends_after_the_last_window_is_judged_with_it() {
         let phases = [info("a", Some(4)), info("warm", Some(10))];
         let windows = Windows::new(&[assertion(expr, Some(2), false)], &phases, &[]);
         let seconds: Vec<_> = seconds.iter().map(|counts| [*counts, (0, 0)]).collect();
-        judged(windows, [Some(Duration::ZERO), None], &seconds)
+        judged(windows, [span(0, 4000), NEVER], &seconds)
     };
     // The listener stops in the last second, and what hangs ends when its time is over.
     let hung = [(5, 0), (5, 0), (5, 0), (4, 0), (0, 0), (0, 1)];
@@ -220,7 +237,6 @@ fn what_ends_in_a_later_phase_counts_there() {
     let phases = [info("a", Some(2)), info("b", Some(2))];
     let windows = Windows::new(&[assertion("unexpected == 0", Some(1), false)], &phases, &[]);
     let seconds = [[(5, 0), (0, 0)], [(5, 0), (0, 0)], [(0, 1), (5, 0)], [(0, 0), (5, 0)]];
-    let starts = [0, 2].map(|second| Some(Duration::from_secs(second)));
-    let (status, observed) = judged(windows, starts, &seconds);
+    let (status, observed) = judged(windows, [span(0, 2000), span(2000, 4000)], &seconds);
     assert_eq!((status, &observed[..]), (AssertionStatus::Fail, "1 between 2 s and 3 s of the run"));
 }
