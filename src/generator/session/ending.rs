@@ -21,7 +21,9 @@ impl Session {
             self.pool.give_back(self.slot, arrival);
         }
         // The client ended the session before its last message, for example to ask for missing replies of LMTP.
-        let is_cut_short = self.bound.is_some() && self.established && !self.is_held() && self.left > 0;
+        let means_to = self.pool.connector.script().manners.half_close.is_some();
+        let is_cut_short =
+            self.bound.is_some() && self.established && !self.is_held() && self.left > 0 && !means_to;
         let unfailed = if is_cut_short { Outcome::Interrupted } else { Outcome::Accepted };
         let outcome = self.failed.unwrap_or(unfailed);
         self.note_held(now);

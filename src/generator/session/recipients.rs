@@ -109,6 +109,12 @@ impl RecipientAnswers {
         if outcome != Outcome::Accepted && (is_lost || !is_of_one) {
             open.failed = Some(outcome);
         }
+        let accepted = open.taken.iter().filter(|answer| **answer == Outcome::Accepted).count();
+        if in_doubt && is_lost && self.protocol == Protocol::Lmtp && open.content.len() == accepted {
+            // As many replies came as were due, and one of them may have been said twice: only the first is certainly that
+            // of its recipient.
+            open.content.truncate(1);
+        }
     }
 
     /// Ends the oldest transaction. Returns the answers to the recipients and, if a message has several recipients, the
@@ -279,6 +285,17 @@ mod tests {
             let expected = if is_answered { each(&in_doubt) } else { Answers::All(FinalAnswer::Refused) };
             assert_eq!((ends, left.unwrap().len()), (expected, 3), "all may be tried again");
         }
+    }
+
+    #[test]
+    fn with_lmtp_only_the_first_reply_is_certain_once_one_may_have_been_said_twice() {
+        let mut answers = RecipientAnswers::new(2, Protocol::Lmtp);
+        answers.ends(Step::Mail, true, false);
+        (0..2).for_each(|_| answers.ends(Step::Rcpt, true, false));
+        (0..2).for_each(|_| answers.ends(Step::Body, true, false));
+        // What answers the second hello shows that a reply was surplus.
+        answers.step(Step::Body, Outcome::InDoubt, true);
+        assert_eq!(answers.of_ended(false), each(&[FinalAnswer::Accepted, FinalAnswer::InDoubt]));
     }
 
     #[test]
