@@ -173,7 +173,7 @@ impl Summary {
                     held_back.then(|| never_opened(phase)).or_else(|| little(phase))
                 })
                 .chain(short)
-                .chain(phases.iter().zip(&measured.tally.phases).filter_map(refused_beside))
+                .chain(refused_beside(&phases, &measured.tally.phases))
                 .chain(helo_for_ehlo(&phases))
                 .chain(without_options(&phases))
                 .chain(unkept(&phases))
@@ -322,16 +322,27 @@ fn never_opened(phase: &PhaseSummary) -> String {
     )
 }
 
-/// Returns a warning about a closed load of messages that went on without some of its sessions. `tally`: of the phase.
-fn refused_beside((phase, tally): (&PhaseSummary, &PhaseTally)) -> Option<String> {
+/// Returns the warnings about closed loads of messages that went on without some of their sessions. `tallies`: of the phases.
+/// With retries it is not known which phase a session was opened for.
+fn refused_beside(phases: &[PhaseSummary], tallies: &[PhaseTally]) -> Vec<String> {
+    let is_retried = phases.iter().any(|phase| phase.counts.retry.retries > 0);
+    let pairs = phases.iter().zip(tallies).filter(|_| !is_retried);
+    pairs.filter_map(|(phase, tally)| refused_beside_in(phase, tally)).collect()
+}
+
+fn refused_beside_in(phase: &PhaseSummary, tally: &PhaseTally) -> Option<String> {
+    // What this machine could not do, or cut off, was refused by nobody.
+    let is_refusal = |outcome: Outcome| {
+        outcome.is_unexpected() && !matches!(outcome, Outcome::Shed | Outcome::Interrupted)
+    };
     let refused = || {
         let rows = tally.conditions.iter();
-        rows.filter(|(key, _)| key.step.is_of_opening() && key.outcome.is_unexpected())
+        rows.filter(|(key, _)| key.step.is_of_opening() && is_refusal(key.outcome))
     };
     let count: u64 = refused().map(|(_, row)| row.count).sum();
     let arrivals = &phase.counts.arrivals;
-    // In an open load each refused session fails an attempt of an arrival.
-    let failed = arrivals.ended() - arrivals.of(Outcome::Accepted) + phase.counts.retry.retries;
+    // In an open load each refused session fails an arrival.
+    let failed = arrivals.ended() - arrivals.of(Outcome::Accepted);
     let (most, _) = refused().max_by_key(|(_, row)| row.count).filter(|_| count > failed)?;
     Some(format!(
         "phase `{}` went on without some of its sessions: {count} of {} connections were refused, most of them by {}, and no \

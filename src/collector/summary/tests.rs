@@ -510,6 +510,8 @@ fn a_closed_load_that_goes_on_without_refused_sessions_warns() {
         (Step::Greeting, Outcome::Refused, 9),
         (Step::Greeting, Outcome::Expected, 0),
         (Step::Mail, Outcome::Deferred, 0),
+        (Step::Connect, Outcome::Shed, 0),
+        (Step::Greeting, Outcome::Interrupted, 0),
     ] {
         assert_eq!(warnings(step, outcome, failed), [""; 0]);
     }
