@@ -231,6 +231,16 @@ pub struct Dispatch {
     actions: VecDeque<Action>,
 }
 
+/// Returns how many arrivals may wait on a thread: its part of those of the machine, by its sessions in the phase in which it
+/// has the largest part of them.
+fn most_waiting(plan: &Plan, shard: Shard) -> usize {
+    let part = |phase: &Phase| {
+        let (own, machine) = (shard.share(phase.most_sessions()), plan.shard.share(phase.most_sessions()));
+        MOST_WAITING as f64 * own as f64 / machine.max(1) as f64
+    };
+    plan.phases.iter().map(part).fold(1.0, f64::max) as usize
+}
+
 impl Dispatch {
     /// Returns the dispatcher of shard `shard`.
     pub fn new(plan: Arc<Plan>, shard: Shard) -> Dispatch {
@@ -240,9 +250,7 @@ impl Dispatch {
             connects: ConnectTurns::new(Arc::new(ConnectRates::new(&plan))),
             shares: plan.phases.iter().map(|phase| shard.share(u64::from(phase.max_sessions))).collect(),
             throttle: Throttle::new(plan.reconnect),
-            most_waiting: usize::try_from(MOST_WAITING / u64::from(plan.threads.max(1)))
-                .unwrap_or(usize::MAX)
-                .max(1),
+            most_waiting: most_waiting(&plan, shard),
             behind: false,
             retries: Retries::new(plan.threads),
             plan,

@@ -293,17 +293,17 @@ async fn first_of(
 ) -> Result<Connected, ConnectFault> {
     // The failure that remains if every address is skipped, because no source address has its family.
     let mut failure = ConnectFault::Own(LocalFault::Source);
-    for (tried, address) in addresses.iter().enumerate() {
+    let with_source = |address: &SocketAddr| match &endpoint.origin {
+        ClientAddress::Bound(sources) | ClientAddress::Proxied(_, sources) if !sources.is_empty() => {
+            Some((*address, Some(sources.in_turn_of(address.is_ipv4(), serial)?)))
+        }
+        _ => Some((*address, None)),
+    };
+    let usable: Vec<(SocketAddr, Option<IpAddr>)> = addresses.iter().filter_map(with_source).collect();
+    for (tried, (address, source)) in usable.iter().enumerate() {
         let from = now();
-        let share = share(end.saturating_duration_since(from), tried, addresses.len());
-        let source = match &endpoint.origin {
-            ClientAddress::Bound(sources) | ClientAddress::Proxied(_, sources) if !sources.is_empty() => {
-                let Some(source) = sources.in_turn_of(address.is_ipv4(), serial) else { continue };
-                Some(source)
-            }
-            _ => None,
-        };
-        let connected = tokio::time::timeout(share, connect(endpoint, *address, source)).await;
+        let share = share(end.saturating_duration_since(from), tried, usable.len());
+        let connected = tokio::time::timeout(share, connect(endpoint, *address, *source)).await;
         let connected = connected.unwrap_or(Err(ConnectFault::TimedOut));
         let fault = connected.as_ref().err().copied();
         attempts.push(Attempt { address: *address, from, to: now(), fault });
