@@ -146,17 +146,21 @@ impl Fleet {
     /// # Errors
     /// An agent does not wait for work within [`IDLE_WITHIN`].
     pub(super) fn renew(&mut self, which: &str) -> Result<(), FleetError> {
-        let names: Vec<String> = self.agents.iter().map(|agent| agent.agent.clone()).collect();
+        let known: Vec<(String, String)> =
+            self.agents.iter().map(|agent| (agent.agent.clone(), agent.program.clone())).collect();
+        // An agent that was started again meanwhile may have another version.
         let of_fleet = |heard: &BTreeMap<String, Heartbeat>| -> Vec<Heartbeat> {
-            let own = names.iter().filter_map(|name| heard.get(name));
-            own.filter(|agent| agent.state == AgentState::Idle).cloned().collect()
+            let own = known.iter().filter_map(|(name, program)| {
+                heard.get(name).filter(|agent| agent.state == AgentState::Idle && agent.program == *program)
+            });
+            own.cloned().collect()
         };
-        let enough = |heard: &BTreeMap<String, Heartbeat>| of_fleet(heard).len() == names.len();
+        let enough = |heard: &BTreeMap<String, Heartbeat>| of_fleet(heard).len() == known.len();
         let heard = self.runtime.block_on(heard(&self.bus, IDLE_WITHIN, enough))?;
         let agents = of_fleet(&heard);
-        if agents.len() < names.len() {
+        if agents.len() < known.len() {
             let beside = format!(" {which}");
-            return Err(FleetError::Few { found: agents.len(), wanted: names.len(), beside });
+            return Err(FleetError::Few { found: agents.len(), wanted: known.len(), beside });
         }
         self.agents = agents;
         self.gathered = clock::now();
