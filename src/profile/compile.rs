@@ -129,7 +129,10 @@ pub fn compile(document: &Document, context: &Context) -> Result<Compiled, Profi
     let to = faults.keep(&["target"], target::address(document, &profile, context.purpose));
     let phases = phase::compile_all(document, &profile, context.purpose, &mut faults);
     if let Some(phases) = &phases {
-        faults.keep(&["session", "phase"], session::fits(document, &session, phases));
+        faults.keep(
+            &["session", "phase"],
+            session::fits(document, &session, phases, profile.capacity.as_ref()),
+        );
     }
     let allow = faults.keep(&["target"], target::allowed(document, &profile));
     let tls = to.as_ref().and_then(|to| faults.keep(&["target"], tls::mode(document, &written_target, to)));

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use super::faults::Faults;
 use super::{Purpose, extensions, misbehave};
+use crate::experiment::capacity::Knob;
 use crate::load::{PHASE_STRIDE, Think, expected_arrivals};
 use crate::plan::retry::{Retry, RetrySchedule};
 use crate::plan::{self, Messages, Phase, Unit};
 use crate::profile::document::{Document, keys};
 use crate::profile::error::ProfileFault;
 use crate::profile::schema::Profile;
+use crate::profile::schema::capacity::Capacity;
 use crate::profile::schema::session::Session;
 use crate::profile::table::Word;
 use crate::profile::units::{Count, RetryTimes, Time, TimeRange};
@@ -26,8 +28,16 @@ pub(super) fn think(session: &Session) -> Think {
 ///
 /// # Errors
 /// A key that fits no phase.
-pub(super) fn fits(document: &Document, session: &Session, phases: &[Phase]) -> Result<(), ProfileFault> {
-    let is_open = !phases.is_empty() && !phases.iter().any(|phase| phase.load.model.is_closed());
+pub(super) fn fits(
+    document: &Document,
+    session: &Session,
+    phases: &[Phase],
+    capacity: Option<&Capacity>,
+) -> Result<(), ProfileFault> {
+    // A search by sessions has a closed load of its own.
+    let is_closed = |phase: &Phase| phase.load.model.is_closed();
+    let is_by_sessions = capacity.is_some_and(|capacity| capacity.by() == Word(Knob::Sessions));
+    let is_open = !phases.is_empty() && !is_by_sessions && !phases.iter().any(is_closed);
     if is_open && think(session).max > Duration::ZERO {
         return Err(document.error_at_key(
             &keys!["session", "think"],

@@ -137,7 +137,7 @@ fn sessions_whose_messages_would_have_the_numbers_of_another_phase_are_refused()
         );
         compiled(&text, &[]).map(|_| ()).map_err(|error| error.render(false))
     };
-    let rate = "load = \"constant-rate\"\nrate = \"1000/s\"\nfor = \"1000s\"";
+    let rate = "unit = \"session\"\nload = \"constant-rate\"\nrate = \"1000/s\"\nfor = \"1000s\"";
     let error = profile("{ min = 1, max = 1000000 }", rate).unwrap_err();
     assert!(error.contains("the sessions of phase `many`, of up to 1000000 messages each"), "{error}");
     assert!(error.contains("profile.toml:4") && error.contains("lower the most messages"), "{error}");

@@ -71,3 +71,10 @@ fn sessions_that_send_no_message_do_not_share_messages_without_an_end() {
         compiled(&profile(step, more), &[]).unwrap_or_else(|error| panic!("{}", error.render(false)));
     }
 }
+
+#[test]
+fn a_search_by_sessions_has_a_closed_load_of_its_own() {
+    for key in ["reconnect = { first = \"1s\" }", "think = \"1s\""] {
+        accepted(&format!("[session]\n{key}\n[capacity]\nby = \"sessions\"\n{OPEN}"));
+    }
+}
