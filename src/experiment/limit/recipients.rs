@@ -1,6 +1,7 @@
 //! The limit on the recipients of a message: the search sends RCPT commands until one is refused, and checks whether the
 //! message is then accepted for the other recipients. If no recipient is refused, the reply to the message decides: the
-//! limit may be enforced at DATA or at the final dot.
+//! limit may be enforced at DATA or at the final dot. The refused recipient is also sent alone: if it is refused then, too, its
+//! number is not the reason.
 
 use super::kind::LimitKind;
 use super::prober::{Halt, Probed, Prober, unreadable};
@@ -17,13 +18,15 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
         most = listed;
         result.remark(format!("`to_file` has only {listed} recipients"));
     }
+    let mut last = None;
     repeat(prober, kind, result, |prober, result, first| {
         let (session, served, refused) = envelope(prober, most)?;
-        let Some(outcome) = refused else {
+        let Some((recipient, outcome)) = refused else {
             prober.leave(session);
             return later(prober, result, most, first);
         };
         if first {
+            last = Some((recipient, outcome.clone()));
             prober.shown(result, Step::Rcpt, &outcome.event, session);
             if result.closed == Some(false) {
                 let sent = prober.finish_message(session);
@@ -46,12 +49,64 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
         }
         prober.leave(session);
         Ok(Repeat { served, refused: true })
-    })
+    })?;
+    match last {
+        Some((recipient, outcome)) => is_of_number(prober, result, &recipient, &outcome),
+        None => Ok(()),
+    }
+}
+
+/// Checks that a refused recipient is not refused for its own sake: each message may begin with the same recipients, and then
+/// an unknown one is refused at the same count in every repeat.
+///
+/// # Errors
+/// The recipient is refused alone as well.
+fn is_of_number(
+    prober: &mut Prober<'_>,
+    result: &mut LimitResult,
+    recipient: &str,
+    refusal: &ProbeOutcome,
+) -> Probed<()> {
+    let class = refusal.code() / 100;
+    if !matches!(class, 4 | 5) {
+        return Ok(());
+    }
+    result.trials += 1;
+    let reply = match alone(prober, recipient) {
+        Ok(outcome) if outcome.code() / 100 == class => {
+            outcome.reply().map_or(String::new(), |reply| reply.to_string().replace('\n', " / "))
+        }
+        Ok(outcome) if unreadable(&outcome).is_ok() => return Ok(()),
+        // The measurement stands, although the listener did not serve its control.
+        Ok(_) | Err(Halt::Refused(_) | Halt::Failed(..) | Halt::NotMeasurable(_)) => {
+            result.remark(format!(
+                "whether {recipient} is accepted alone is not known: no session for it was served"
+            ));
+            return Ok(());
+        }
+        Err(halt) => return Err(halt),
+    };
+    result.not_reached(result.at_least.unwrap_or(0));
+    Err(Halt::NotMeasurable(format!("{recipient} is refused alone as well: {reply}")))
+}
+
+/// Returns the reply to RCPT for the only recipient of a message, in a new session.
+fn alone(prober: &mut Prober<'_>, recipient: &str) -> Probed<ProbeOutcome> {
+    let session = prober.enter()?;
+    let mailer = prober.mailer(None, 1);
+    let letter = prober.letter(&mailer);
+    let outcome = prober.mail(session, &letter);
+    if !outcome.accepts(Step::Mail) {
+        return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
+    }
+    let outcome = prober.rcpt(session, &letter, recipient);
+    prober.leave(session);
+    Ok(outcome)
 }
 
 /// Opens a session and sends MAIL, and RCPT until one is refused or `most` are accepted. Returns the number that was
-/// accepted, and the refusal.
-fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<ProbeOutcome>)> {
+/// accepted, and the recipient that was refused, with the refusal.
+fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<(String, ProbeOutcome)>)> {
     let session = prober.enter()?;
     let mailer = prober.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
     let letter = prober.letter(&mailer);
@@ -69,7 +124,7 @@ fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<Pr
         if served == 0 {
             return Err(Halt::Failed(Step::Rcpt, Box::new(outcome)));
         }
-        return Ok((session, served, Some(outcome)));
+        return Ok((session, served, Some((recipient.clone(), outcome))));
     }
     Ok((session, most, None))
 }
@@ -84,7 +139,7 @@ fn later(prober: &mut Prober<'_>, result: &mut LimitResult, most: u64, first: bo
         result.trials += 1;
         let (session, accepted, refused) = envelope(prober, count)?;
         let came = match refused {
-            Some(outcome) => Err((Step::Rcpt, outcome)),
+            Some((_, outcome)) => Err((Step::Rcpt, outcome)),
             None => prober.finish_message(session),
         };
         search.tell(count, came.is_ok() && accepted == count);

@@ -1,0 +1,144 @@
+//! The controls of a search: what it tries before it takes a refusal for the limit, and replies that come late.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use smtpress::experiment::limit::{self, LimitResult, LimitSetting, LimitVerdict};
+use smtpress::generator::probe::{
+    CloseMode, OpenOutcome, Probe, ProbeEvent, ProbeOptions, ProbeOutcome, Probes, Spent,
+};
+use smtpress::smtp::Reply;
+use smtpress::smtp::hello::Offer;
+
+use super::drawn::listener::{At, Drawn, Limit, Shows, Simulated};
+use super::drawn::setting;
+use super::stage::request;
+
+/// A simulated listener behind a program that answers some bytes of the client itself.
+struct Fronted<F> {
+    listener: Simulated,
+    /// Returns the event in place of the next one of the listener. After a silence the listener's own event still comes.
+    answer: F,
+    next: Option<ProbeEvent>,
+    /// Whether the listener sees one client address, whatever the clients have.
+    hides_clients: bool,
+    /// Whether more bytes are written during each silence, and how many were.
+    sends_slowly: bool,
+    written: u64,
+}
+
+impl<F: FnMut(&[u8]) -> Option<ProbeEvent>> Fronted<F> {
+    fn new(drawn: &Drawn, answer: F) -> Fronted<F> {
+        let listener = Simulated::new(drawn);
+        Fronted { listener, answer, next: None, hides_clients: false, sends_slowly: false, written: 0 }
+    }
+
+    fn find_with(&mut self, setting: &LimitSetting, name: &str, expected: Option<u64>) -> LimitResult {
+        let outcome = limit::search(self, setting, &request(&[(name, expected)]), &mut ());
+        assert_eq!(outcome.ended, None, "{:?}", outcome.results);
+        outcome.results.into_iter().next().unwrap()
+    }
+
+    fn find(&mut self, name: &str, expected: Option<u64>) -> LimitResult {
+        self.find_with(&setting(), name, expected)
+    }
+}
+
+impl<F: FnMut(&[u8]) -> Option<ProbeEvent>> Probes for Fronted<F> {
+    fn open(&mut self, ways: &[ProbeOptions], at_once: usize, within: Duration) -> Vec<OpenOutcome> {
+        let hides = self.hides_clients;
+        let ways: Vec<_> =
+            ways.iter().map(|way| ProbeOptions { host: if hides { 0 } else { way.host }, ..*way }).collect();
+        self.listener.open(&ways, at_once, within)
+    }
+    fn offer(&self, session: Probe) -> Offer {
+        self.listener.offer(session)
+    }
+    fn send(&mut self, session: Probe, bytes: &[u8]) {
+        self.next = (self.answer)(bytes);
+        self.listener.send(session, bytes);
+    }
+    fn receive(&mut self, session: Probe, within: Duration) -> ProbeOutcome {
+        match self.next.take() {
+            None => self.listener.receive(session, within),
+            Some(ProbeEvent::Silence) => {
+                self.written += u64::from(self.sends_slowly);
+                self.listener.pause(within);
+                ProbeOutcome { event: ProbeEvent::Silence, at: self.listener.now() }
+            }
+            Some(event) => ProbeOutcome { event, ..self.listener.receive(session, within) },
+        }
+    }
+    fn close(&mut self, sessions: &[Probe], how: CloseMode, within: Duration) -> u64 {
+        self.listener.close(sessions, how, within)
+    }
+    fn pause(&mut self, length: Duration) {
+        self.listener.pause(length);
+    }
+    fn now(&self) -> Duration {
+        self.listener.now()
+    }
+    fn hosts(&self) -> u64 {
+        self.listener.hosts()
+    }
+    fn network(&self, host: u64) -> Option<IpAddr> {
+        self.listener.network(host)
+    }
+    fn spent(&self) -> Spent {
+        let spent = self.listener.spent();
+        Spent { bytes: spent.bytes + self.written, ..spent }
+    }
+}
+
+fn reply(code: u16, text: &str) -> ProbeEvent {
+    ProbeEvent::Reply(Reply::new(code, vec![text.to_owned()]))
+}
+
+fn limited(most: u64, code: u16, text: &'static str) -> Option<Limit> {
+    Some(Limit { most, shows: Shows::Reply(code, text, None), at: At::Own })
+}
+
+fn says(finding: &LimitResult, words: &str) -> bool {
+    finding.remarks.iter().any(|remark| remark.contains(words))
+}
+
+/// Whether these bytes begin with a command and contain a text.
+fn is(bytes: &[u8], command: &str, text: &str) -> bool {
+    let line = String::from_utf8_lossy(bytes);
+    line.starts_with(command) && line.contains(text)
+}
+
+const RECIPIENTS: &str = "too-many-recipients";
+
+#[test]
+fn an_unknown_recipient_at_the_same_place_of_each_message_is_no_limit_of_recipients() {
+    let mut setting = setting();
+    setting.mail.to = "user{n:0..9}@recipient.example".into();
+    for expected in [None, Some(5)] {
+        let mut listener = Fronted::new(&Drawn::open(), |bytes| {
+            is(bytes, "RCPT", "user5@").then(|| reply(550, "5.1.1 user unknown"))
+        });
+        let finding = listener.find_with(&setting, RECIPIENTS, expected);
+        assert_eq!(
+            (finding.verdict, finding.value, finding.at_least),
+            (LimitVerdict::Obstructed, None, Some(5)),
+            "{finding:?}"
+        );
+        let why = "user5@recipient.example is refused alone as well: 550 5.1.1 user unknown";
+        assert!(says(&finding, why), "{finding:?}");
+    }
+}
+
+#[test]
+fn a_limit_of_recipients_stands_if_its_control_is_not_served() {
+    let drawn = Drawn { recipients: limited(5, 452, "4.5.3 too many recipients"), ..Drawn::open() };
+    let mut mails = 0;
+    let mut listener = Fronted::new(&drawn, |bytes| {
+        mails += u64::from(bytes.starts_with(b"MAIL"));
+        // Three messages are measured, and the fourth is the control.
+        (mails > 3 && bytes.starts_with(b"MAIL")).then(|| reply(450, "4.7.1 too much mail"))
+    });
+    let finding = listener.find(RECIPIENTS, Some(5));
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::AsExpected, Some(5)), "{finding:?}");
+    assert!(says(&finding, "is accepted alone is not known"), "{finding:?}");
+}
