@@ -121,13 +121,15 @@ pub struct Prober<'a> {
     pub(super) release: Duration,
     /// The number of sessions at once that were served to one client host; `None`: not measured.
     pub(super) per_host: Option<u64>,
+    /// Whether another client address was served while one had so many sessions; `None`: not tried.
+    pub(super) elsewhere: Option<bool>,
 }
 
 impl<'a> Prober<'a> {
     /// Creates a prober over these probes.
     pub fn new(probes: &'a mut dyn Probes, setting: &'a LimitSetting) -> Prober<'a> {
         let probes = BoundedProbes::new(probes, setting.bounds.time, setting.bounds.release);
-        Prober { probes, setting, letters: 0, release: Duration::ZERO, per_host: None }
+        Prober { probes, setting, letters: 0, release: Duration::ZERO, per_host: None, elsewhere: None }
     }
 
     /// Checks the budget.

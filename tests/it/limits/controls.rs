@@ -142,3 +142,23 @@ fn a_limit_of_recipients_stands_if_its_control_is_not_served() {
     assert_eq!((finding.verdict, finding.value), (LimitVerdict::AsExpected, Some(5)), "{finding:?}");
     assert!(says(&finding, "is accepted alone is not known"), "{finding:?}");
 }
+
+#[test]
+fn a_limit_of_one_host_behind_a_proxy_is_not_taken_for_one_of_all_clients() {
+    let names = [("too-many-connections-from-host", None), ("too-many-connections-to-listener", Some(12))];
+    let find = |words| {
+        let shows = Shows::Reply(421, words, Some(Duration::ZERO));
+        let per_host = Some(Limit { most: 12, shows, at: At::Own });
+        let drawn = Drawn { per_host, ..Drawn::open() };
+        let mut listener = Fronted { hides_clients: true, ..Fronted::new(&drawn, |_| None) };
+        limit::search(&mut listener, &setting(), &request(&names), &mut ()).results
+    };
+    let [host, all] = &find("4.7.0 too many connections from 192.0.2.1")[..] else { panic!() };
+    assert_eq!((host.verdict, host.value), (LimitVerdict::Found, Some(12)), "{host:?}");
+    assert_eq!((all.verdict, all.value), (LimitVerdict::Obstructed, None), "{all:?}");
+    assert!(says(all, "may see all client addresses as one"), "{all:?}");
+    // A reply that names no host may be that of a limit of all clients, so the value stands with a remark.
+    let [_, all] = &find("too many connections")[..] else { panic!() };
+    assert_eq!((all.verdict, all.value), (LimitVerdict::AsExpected, Some(12)), "{all:?}");
+    assert!(says(all, "may see all client addresses as one"), "{all:?}");
+}

@@ -42,6 +42,13 @@ impl HeldSessions<'_, '_> {
     ) -> Probed<bool> {
         let named = result.condition.as_deref().and_then(|name| name.parse::<Condition>().ok());
         let elsewhere = self.elsewhere(scope, result)?;
+        if scope == SessionScope::Host {
+            self.prober.elsewhere = elsewhere;
+        }
+        // The search for the limit of one host may have found that another address is refused at this number, too.
+        let as_one_host = self.crowd == Clients::ManyHosts
+            && self.prober.elsewhere == Some(false)
+            && self.prober.per_host == Some(served);
         let is_wanted = named == kind.condition();
         let other = named.filter(|named| {
             !is_wanted
@@ -55,10 +62,26 @@ impl HeldSessions<'_, '_> {
         });
         let foreign = match (elsewhere, other) {
             // The observation counts more than the wording of the reply.
-            (Some(true), _) | (None, None) => None,
+            (Some(true), _) => None,
+            (None, None) if as_one_host && !is_wanted => {
+                result.remark(format!(
+                    "the reply does not say whom it counts, and one client host with another was refused at {served} as well: \
+                     the listener may see all client addresses as one (a proxy or NAT)"
+                ));
+                None
+            }
+            (None, None) => None,
             // The limit may count networks, so observation and reply agree well enough.
             (Some(false), None) if is_wanted => None,
             (Some(false), None) => Some("a limit that counts all clients"),
+            (None, Some(Condition::TooManyConnectionsFromHost)) if as_one_host => {
+                result.hidden(
+                    served,
+                    "the listener may see all client addresses as one (a proxy or NAT): another address was refused at the \
+                     same number",
+                );
+                return Ok(true);
+            }
             // No client host was at its limit, so this is not a limit of one host, whatever the reply says.
             (None, Some(Condition::TooManyConnectionsFromHost)) if self.crowd == Clients::ManyHosts => {
                 result.remark(
