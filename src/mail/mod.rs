@@ -185,14 +185,14 @@ pub struct Spec {
 
 impl Spec {
     /// Returns the messages with a body that has any size: words follow the text, and stand in the place of files and
-    /// attachments.
+    /// attachments. They are not signed, because a search for limits changes their content after the signature.
     #[must_use]
     pub fn sized(self) -> Spec {
         let body = match self.body {
             Body::Text { text, .. } => Body::Text { text, filled: true },
             Body::Words | Body::Attached { .. } | Body::Files { .. } => Body::Words,
         };
-        Spec { body, ..self }
+        Spec { body, dkim: None, ..self }
     }
 }
 

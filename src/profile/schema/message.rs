@@ -58,7 +58,7 @@ tables! {
         files: String;
         /// The order in which the files are taken.
         files_order: Word<Order>, or Word(Order::InTurn);
-        /// Sign them with DKIM (RFC 6376).
+        /// Sign them with DKIM (RFC 6376). `smtpress limit` sends them unsigned.
         dkim: Dkim;
     }
     /// DKIM signatures.

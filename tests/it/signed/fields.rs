@@ -167,3 +167,11 @@ fn what_cannot_sign_is_refused_in_clear_words() {
     assert_eq!(error(RSA.0, "a.example", "s\r\nX"), "\"s\\r\\nX\" is no domain");
     assert!(!format!("{:?}", Signer::new(RSA.0.as_bytes(), "a", "s")).contains("MII"));
 }
+
+#[test]
+fn messages_of_any_size_for_a_search_are_not_signed() {
+    let signer = Signer::new(RSA.0.as_bytes(), "sender.example", "load").unwrap();
+    let spec = Spec { dkim: Some(Arc::new(signer)), ..Spec::default() }.sized();
+    let message = Arc::new(Mailer::new(&spec, 42, "run-1", "Thu, 01 Jan 2026 00:00:00 +0000")).message(7);
+    assert!(!content(&message).contains("DKIM-Signature"));
+}
