@@ -100,6 +100,7 @@ pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Limit
     let budget = prober.setting.bounds.message_bytes;
     let most = bound(result.expected, budget, prober.setting.bounds.bytes / 4);
     let least = prober.mailer(None, 1).minimum();
+    let messages = if result.expected.is_some() { MOST } else { prober.setting.bounds.messages };
     // The messages are so small that eight fit into the expected limit, unless the smallest size is larger.
     let largest = result.expected.map_or(u64::MAX, |expected| (expected / 8).max(least));
     let mut filling = None;
@@ -109,8 +110,8 @@ pub(super) fn bytes(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Limit
         if piece > least && !is_served_alone(prober, piece.saturating_mul(2).saturating_add(least))? {
             continue;
         }
-        let messages = (most / piece).saturating_add(1).min(prober.setting.bounds.messages);
-        let (count, refused, session) = filled(prober, piece, messages)?;
+        let enough = (most / piece).saturating_add(1);
+        let (count, refused, session) = filled(prober, piece, enough.min(messages))?;
         if count > 0 || piece == least {
             filling = Some((piece, count, refused, session));
             break;

@@ -162,3 +162,20 @@ fn a_limit_of_one_host_behind_a_proxy_is_not_taken_for_one_of_all_clients() {
     assert_eq!((all.verdict, all.value), (LimitVerdict::AsExpected, Some(12)), "{all:?}");
     assert!(says(all, "may see all client addresses as one"), "{all:?}");
 }
+
+#[test]
+fn an_expected_limit_on_the_bytes_of_a_session_is_confirmed_beyond_the_number_of_messages_of_other_searches()
+{
+    let drawn = Drawn {
+        session_bytes: limited(2_000_000, 552, "5.3.4 too many bytes in this session"),
+        ..Drawn::open()
+    };
+    let mut setting = setting();
+    setting.bounds.messages = 10;
+    let find =
+        |expected| Fronted::new(&drawn, |_| None).find_with(&setting, "session-bytes-exceeded", expected);
+    let finding = find(Some(2_000_000));
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::AsExpected, Some(2_000_000)), "{finding:?}");
+    let finding = find(None);
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::NotReached, None), "{finding:?}");
+}
