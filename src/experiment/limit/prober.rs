@@ -387,10 +387,18 @@ impl<'a> Prober<'a> {
         Some(by.condition(&self.setting.classifier, step))
     }
 
-    /// Writes to a result how the listener showed its limit, and whether the listener closed the connection.
-    pub(super) fn shown(&mut self, result: &mut LimitResult, step: Step, by: &ProbeEvent, session: Probe) {
+    /// Writes to a result how the listener showed its limit, and whether the listener closed the connection. Returns whether
+    /// the session can go on: it is open, and no reply is owed in it.
+    pub(super) fn shown(
+        &mut self,
+        result: &mut LimitResult,
+        step: Step,
+        by: &ProbeEvent,
+        session: Probe,
+    ) -> bool {
         let closed = matches!(by, ProbeEvent::Reply(_)).then(|| self.closes(session));
-        self.shown_with(result, step, by, closed);
+        self.shown_with(result, step, by, closed.map(|closed| closed.unwrap_or(false)));
+        closed == Some(Some(false))
     }
 
     /// Writes the same to a result. `closed`: whether the listener closed the connection; `None`: unknown.
@@ -424,8 +432,8 @@ impl<'a> Prober<'a> {
     }
 
     /// Whether the listener closes the connection by itself. If it answers a NOOP instead, it does not. A 421 before the
-    /// close is ignored.
-    pub(super) fn closes(&mut self, session: Probe) -> bool {
+    /// close is ignored. `None`: the connection is open, but no valid reply came, so a later one may be that to the NOOP.
+    pub(super) fn closes(&mut self, session: Probe) -> Option<bool> {
         let mut outcome = self.probes.receive(session, GLANCE);
         if matches!(outcome.event, ProbeEvent::Silence) {
             self.probes.send(session, b"NOOP\r\n");
@@ -433,14 +441,15 @@ impl<'a> Prober<'a> {
         }
         for _ in 0..3 {
             match &outcome.event {
-                ProbeEvent::Closed(_) => return true,
+                ProbeEvent::Closed(_) => return Some(true),
                 ProbeEvent::Reply(reply) if reply.code == 421 => {
                     outcome = self.probes.receive(session, CLOSING)
                 }
-                _ => return false,
+                ProbeEvent::Reply(_) => return Some(false),
+                _ => return None,
             }
         }
-        false
+        None
     }
 }
 

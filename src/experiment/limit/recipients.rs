@@ -27,8 +27,7 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
         };
         if first {
             last = Some((recipient, outcome.clone()));
-            prober.shown(result, Step::Rcpt, &outcome.event, session);
-            if result.closed == Some(false) {
+            if prober.shown(result, Step::Rcpt, &outcome.event, session) {
                 let sent = prober.finish_message(session);
                 let remark = match &sent {
                     Ok(()) => "the message was accepted for the recipients that were accepted at RCPT",
@@ -45,6 +44,11 @@ pub(super) fn find(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitR
                     Ok(()) => prober.is_alive(session),
                     Err((_, outcome)) => unreadable(&outcome).ok().map(|()| false),
                 };
+            } else if result.closed == Some(false) {
+                result.remark(
+                    "no reply came to a NOOP: whether the message is accepted for the recipients that were accepted at RCPT is \
+                     not known",
+                );
             }
         }
         prober.leave(session);

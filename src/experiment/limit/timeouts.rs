@@ -214,7 +214,8 @@ fn wait_for(
                 let last = if one.lived.1 { one.lived.0 } else { now };
                 // An event from before the start of the wait counts as a wait of zero.
                 let after = if ended { outcome.at } else { last }.saturating_sub(one.since);
-                let closed = (ended && outcome.reply().is_some()).then(|| prober.closes(one.session));
+                let closed =
+                    (ended && outcome.reply().is_some()).then(|| prober.closes(one.session).unwrap_or(false));
                 let by = ended.then_some(outcome);
                 // QUIT would be read as content if the listener waits for content.
                 prober.probes.close(&[one.session], CloseMode::Close);

@@ -179,3 +179,14 @@ fn an_expected_limit_on_the_bytes_of_a_session_is_confirmed_beyond_the_number_of
     let finding = find(None);
     assert_eq!((finding.verdict, finding.value), (LimitVerdict::NotReached, None), "{finding:?}");
 }
+
+#[test]
+fn a_late_reply_to_a_noop_is_not_that_to_the_message() {
+    let drawn = Drawn { recipients: limited(5, 452, "4.5.3 too many recipients"), ..Drawn::open() };
+    let mut listener =
+        Fronted::new(&drawn, |bytes| bytes.starts_with(b"NOOP").then_some(ProbeEvent::Silence));
+    let finding = listener.find(RECIPIENTS, Some(5));
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::AsExpected, Some(5)), "{finding:?}");
+    assert_eq!((finding.closed, finding.inside_alive), (Some(false), None), "{finding:?}");
+    assert!(says(&finding, "is not known") && !says(&finding, "accepted for no recipient"), "{finding:?}");
+}
