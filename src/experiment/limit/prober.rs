@@ -317,7 +317,21 @@ impl<'a> Prober<'a> {
         bytes: &[u8],
     ) -> Result<ProbeOutcome, (Step, ProbeOutcome)> {
         expect(Step::Data, self.ask(session, "DATA"))?;
-        Ok(self.probes.exchange(session, bytes, self.setting.patience))
+        Ok(self.deliver(session, bytes))
+    }
+
+    /// Sends bytes that may take longer to write than a reply may take, and returns the next event: the wait for the reply
+    /// begins again as long as more bytes are written.
+    fn deliver(&mut self, session: Probe, bytes: &[u8]) -> ProbeOutcome {
+        self.probes.send(session, bytes);
+        loop {
+            let written = self.probes.spent().bytes;
+            let outcome = self.probes.receive(session, self.setting.patience);
+            let is_written = self.probes.spent().bytes == written;
+            if !matches!(outcome.event, ProbeEvent::Silence) || is_written || self.afford().is_err() {
+                return outcome;
+            }
+        }
     }
 
     /// Sends DATA and the smallest message, after an accepted envelope.
@@ -360,7 +374,7 @@ impl<'a> Prober<'a> {
             let mut bytes = Vec::new();
             command::bdat(&mut bytes, length as u64, behind.is_empty());
             bytes.extend_from_slice(chunk);
-            let outcome = expect(Step::Body, self.probes.exchange(session, &bytes, self.setting.patience))?;
+            let outcome = expect(Step::Body, self.deliver(session, &bytes))?;
             if behind.is_empty() {
                 return Ok(outcome);
             }

@@ -190,3 +190,18 @@ fn a_late_reply_to_a_noop_is_not_that_to_the_message() {
     assert_eq!((finding.closed, finding.inside_alive), (Some(false), None), "{finding:?}");
     assert!(says(&finding, "is not known") && !says(&finding, "accepted for no recipient"), "{finding:?}");
 }
+
+#[test]
+fn content_that_is_written_slowly_is_waited_for() {
+    let drawn = Drawn { size: limited(60_000, 552, "5.3.4 too big"), offers_size: false, ..Drawn::open() };
+    let find = |sends_slowly| {
+        // No reply comes in the first wait after each content.
+        let answer = |bytes: &[u8]| bytes.ends_with(b"\r\n.\r\n").then_some(ProbeEvent::Silence);
+        let mut listener = Fronted { sends_slowly, ..Fronted::new(&drawn, answer) };
+        listener.find("message-size-exceeded.content", Some(60_000))
+    };
+    let finding = find(true);
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::AsExpected, Some(60_000)), "{finding:?}");
+    let finding = find(false);
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::Obstructed, None), "{finding:?}");
+}
