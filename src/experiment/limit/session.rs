@@ -3,7 +3,8 @@
 //!
 //! # Decisions
 //! - The listener may count messages or bytes, and its reply may name one of them or neither. Messages of another size show
-//!   what it counts: the quantity that stays the same.
+//!   what it counts: the quantity that stays the same. Where fewer larger messages are accepted, those of the first size must
+//!   still be accepted, because a limit of their rate may be reached by then.
 
 use super::kind::LimitKind;
 use super::prober::{Halt, Probed, Prober, unreadable};
@@ -51,11 +52,27 @@ pub(super) fn messages(prober: &mut Prober<'_>, kind: LimitKind, result: &mut Li
     let (served, refused, session) = filled(prober, least.saturating_mul(2), value.saturating_add(1))?;
     prober.leave(session);
     result.trials += 1;
-    if refused.is_some() && served < value {
+    let Some((_, refusal)) = refused.filter(|_| served < value) else { return Ok(()) };
+    // A rate may be reached by now. Then messages of the first size are refused earlier, too.
+    let (again, refused, session) = filled(prober, least, value)?;
+    prober.leave(session);
+    result.trials += 1;
+    if refused.is_none() {
         result.hidden(
             value,
             format!("of twice the size only {served} are accepted: the session's bytes are limited first"),
         );
+        return Ok(());
+    }
+    result.remark(format!(
+        "in a later session only {again} of the same size were accepted: messages are refused earlier by now, as by a limit of \
+         their rate"
+    ));
+    // The repeats count only if their refusal differs from the one of the rate.
+    let is_same = refusal.reply().map(ToString::to_string) == result.reply;
+    if is_same || result.looked == 1 {
+        result.between(again.min(served), value, "later sessions differ");
+        result.verdict = LimitVerdict::Unstable;
     }
     Ok(())
 }

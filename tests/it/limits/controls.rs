@@ -10,7 +10,7 @@ use smtpress::generator::probe::{
 use smtpress::smtp::Reply;
 use smtpress::smtp::hello::Offer;
 
-use super::drawn::listener::{At, Drawn, Limit, Shows, Simulated};
+use super::drawn::listener::{At, Drawn, Limit, Rate, Shows, Simulated, Window};
 use super::drawn::setting;
 use super::stage::request;
 
@@ -204,4 +204,36 @@ fn content_that_is_written_slowly_is_waited_for() {
     assert_eq!((finding.verdict, finding.value), (LimitVerdict::AsExpected, Some(60_000)), "{finding:?}");
     let finding = find(false);
     assert_eq!((finding.verdict, finding.value), (LimitVerdict::Obstructed, None), "{finding:?}");
+}
+
+#[test]
+fn a_rate_that_is_reached_in_the_last_control_is_no_limit_on_the_bytes_of_a_session() {
+    const LIMIT: &str = "4.7.1 message limit of this session reached";
+    let find = |text, code| {
+        let rate = Rate {
+            most: 18,
+            window: Duration::from_secs(3600),
+            kind: Window::Fixed,
+            counts_refused: false,
+            shows: Shows::Reply(code, text, None),
+        };
+        let messages = limited(5, 452, LIMIT);
+        let drawn = Drawn { messages, rate: Some(rate), ..Drawn::open() };
+        // Three sessions of five messages and one message alone are measured before the control.
+        Fronted::new(&drawn, |_| None).find("too-many-messages-per-session", Some(5))
+    };
+    let finding = find("4.7.1 too much mail", 450);
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::AsExpected, Some(5)), "{finding:?}");
+    assert!(says(&finding, "refused earlier by now") && !says(&finding, "bytes"), "{finding:?}");
+    // If both refuse with the same words, nothing tells them apart.
+    let finding = find(LIMIT, 452);
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::Unstable, None), "{finding:?}");
+}
+
+#[test]
+fn a_limit_on_the_bytes_of_a_session_is_none_on_its_messages() {
+    let drawn = Drawn { session_bytes: limited(40_000, 552, "5.3.4 too many bytes"), ..Drawn::open() };
+    let finding = Fronted::new(&drawn, |_| None).find("too-many-messages-per-session", None);
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::NotReached, None), "{finding:?}");
+    assert!(says(&finding, "the session's bytes are limited first"), "{finding:?}");
 }
