@@ -237,3 +237,16 @@ fn a_limit_on_the_bytes_of_a_session_is_none_on_its_messages() {
     assert_eq!((finding.verdict, finding.value), (LimitVerdict::NotReached, None), "{finding:?}");
     assert!(says(&finding, "the session's bytes are limited first"), "{finding:?}");
 }
+
+#[test]
+fn a_path_grows_without_the_quotes_of_its_recipient() {
+    let drawn = Drawn { path: limited(200, 552, "path too long"), ..Drawn::open() };
+    let mut setting = setting();
+    setting.mail.to = "\"a b\"@recipient.example".into();
+    let mut listener = Fronted::new(&drawn, |bytes| {
+        let is_mailbox = !is(bytes, "RCPT", "\"") || is(bytes, "RCPT", "\"@");
+        (!is_mailbox).then(|| reply(501, "5.1.3 bad recipient address syntax"))
+    });
+    let finding = listener.find_with(&setting, "line-too-long.path", Some(200));
+    assert_eq!((finding.verdict, finding.value), (LimitVerdict::AsExpected, Some(200)), "{finding:?}");
+}
