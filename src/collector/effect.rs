@@ -16,14 +16,18 @@
 //!   upper bound, which is infinite if nothing was served later.
 //! - The time "before the event" begins when the listener has recovered from the previous event. If it has not recovered,
 //!   the reference values of the previous event are kept.
+//! - The reference values are those of the arrivals that ended before the event. An arrival that was in flight at the event
+//!   shows what the event did to it, not what the listener was like before: one that a stopped listener accepts late would
+//!   make every later one look fast enough, and one that a kill drops would hide an outage.
 //! - The counts of an event cover the time since the previous event, and the time until the next event.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::Outcome;
 use super::flow::{AcceptedStretch, Flow};
 use super::histogram::{needed, rank};
-use super::slices::{Cohort, SLICE, SliceIndex, Slices, slice_of, slice_start};
+use super::slices::{Cohort, Ends, SLICE, SliceIndex, Slices, slice_of, slice_start};
 use crate::event::EventRun;
 
 /// The length of a good window.
@@ -109,7 +113,11 @@ pub fn effects(
         let next = order.get(turn + 1).map_or(load.1, |(_, started)| *started).max(*started);
         // If the listener has recovered from the previous event, the comparison begins at that recovery.
         if good_from <= *started {
-            baseline = Some(Baseline::of(slices.due_between(slice_of(good_from), slice_of(*started))));
+            let fresh = Baseline::of(slices, slice_of(good_from), slice_of(*started));
+            // Between two events that follow each other closely no arrival may have started and ended.
+            if baseline.is_none() || fresh.accepted > 0 {
+                baseline = Some(fresh);
+            }
         }
         let around = Around {
             slices,
@@ -142,26 +150,34 @@ pub fn effects(
     found
 }
 
-/// The behaviour of the listener before an event.
+/// The behaviour of the listener before an event, from the arrivals that ended before it.
 #[derive(Clone, Debug, Default)]
 struct Baseline {
-    offered: u64,
-    served: u64,
+    /// The arrivals that started.
+    ended: Ends,
+    /// The number of arrivals that were scheduled and never started.
+    shed: u64,
+    /// The number of accepted arrivals with a response time.
     accepted: u64,
     p99: Duration,
 }
 
 impl Baseline {
-    fn of(cohort: Cohort) -> Baseline {
-        let accepted = cohort.times.count();
+    fn of(slices: &Slices, from: SliceIndex, event: SliceIndex) -> Baseline {
+        let times = slices.times_between(from, event);
+        let accepted = times.count();
         // With too few values for a 99th percentile (M18) the longest time is used.
         let rank = if accepted >= needed(0.99) { rank(0.99, accepted) } else { accepted };
         Baseline {
-            offered: cohort.offered(),
-            served: cohort.served(),
+            ended: slices.ended_between(from, event),
+            shed: slices.due_between(from, event).outcomes.of(Outcome::Shed),
             accepted,
-            p99: cohort.times.at_rank(rank),
+            p99: times.at_rank(rank),
         }
+    }
+
+    fn offered(&self) -> u64 {
+        self.ended.served + self.ended.failed + self.shed
     }
 
     fn allowed(&self) -> Duration {
@@ -169,7 +185,7 @@ impl Baseline {
     }
 
     fn serves(&self) -> bool {
-        self.served as f64 >= SERVED * self.offered as f64
+        self.ended.served as f64 >= SERVED * self.offered() as f64
     }
 }
 
@@ -205,7 +221,8 @@ impl Around<'_> {
             ),
             None if !self.before.serves() => EventRecovery::Unknown(format!(
                 "only {} of {} arrivals were served before the event; a recovery needs 99 %",
-                self.before.served, self.before.offered
+                self.before.ended.served,
+                self.before.offered()
             )),
             None => EventRecovery::NotWithin(reached(slice_start(self.end)).saturating_sub(GOOD_FOR)),
         }
@@ -248,7 +265,7 @@ impl Around<'_> {
     /// Returns the outage, from the arrivals that started before slice `limit` and failed after the event.
     fn outage(&self, limit: SliceIndex) -> Option<Outage> {
         let event = slice_of(self.event);
-        let failed_before = self.before.offered > self.before.served;
+        let failed_before = self.before.ended.failed > 0;
         // For each slice, the arrivals that started in it: the numbers that were served, that failed, and that failed
         // after the event.
         let mut slices: BTreeMap<SliceIndex, [u64; 3]> = BTreeMap::new();

@@ -67,6 +67,15 @@ impl TimeClasses {
         self.0.range(class(time).saturating_add(1)..).map(|(_, count)| count).sum()
     }
 
+    /// Adds those of these times that are certainly not longer than `longest`.
+    fn add_up_to(&mut self, other: &TimeClasses, longest: Duration) {
+        // The class of `longest` itself has longer times, too.
+        other
+            .0
+            .range(..class(longest))
+            .for_each(|(class, count)| *self.0.entry(*class).or_default() += count);
+    }
+
     /// Returns the time of this rank, from 1; zero if there are fewer times. The result is at most 2 % too long.
     pub fn at_rank(&self, rank: u64) -> Duration {
         let mut left = rank;
@@ -130,6 +139,13 @@ pub struct Ends {
     pub failed: u64,
 }
 
+impl AddAssign<&Ends> for Ends {
+    fn add_assign(&mut self, other: &Ends) {
+        self.served += other.served;
+        self.failed += other.failed;
+    }
+}
+
 /// The arrivals of the measured phases, in tenths of a second.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slices {
@@ -168,6 +184,31 @@ impl Slices {
         }
         sum
     }
+
+    /// Returns the numbers of the arrivals that started in the slices from `from` on and ended before slice `to`.
+    pub fn ended_between(&self, from: SliceIndex, to: SliceIndex) -> Ends {
+        let mut sum = Ends::default();
+        if from < to {
+            self.ends
+                .range((from, 0)..(to, 0))
+                .filter(|((_, end), _)| *end < to)
+                .for_each(|(_, ends)| sum += ends);
+        }
+        sum
+    }
+
+    /// Returns the response times of the accepted arrivals that were scheduled in the slices from `from` on and certainly
+    /// ended before slice `to`.
+    pub fn times_between(&self, from: SliceIndex, to: SliceIndex) -> TimeClasses {
+        let mut sum = TimeClasses::default();
+        if from < to {
+            for (slice, cohort) in self.due.range(from..to) {
+                // An arrival may have been scheduled at the very end of its slice.
+                sum.add_up_to(&cohort.times, slice_start(to).saturating_sub(slice_start(slice + 1)));
+            }
+        }
+        sum
+    }
 }
 
 impl AddAssign<&Slices> for Slices {
@@ -176,9 +217,7 @@ impl AddAssign<&Slices> for Slices {
             *self.due.entry(*slice).or_default() += cohort;
         }
         for (key, ends) in &other.ends {
-            let own = self.ends.entry(*key).or_default();
-            own.served += ends.served;
-            own.failed += ends.failed;
+            *self.ends.entry(*key).or_default() += ends;
         }
     }
 }
@@ -203,6 +242,32 @@ mod tests {
             let above = times.iter().filter(|ns| **ns > times[rank]).count() as u64;
             prop_assert!(classes.above(limit) <= above);
             prop_assert_eq!(classes.count(), times.len() as u64);
+        }
+
+        #[test]
+        fn what_ended_before_a_slice_is_known_from_the_slices(
+            spans in vec((0_u64..5000, 0_u64..500, 0_u64..9000), 0..50),
+            to in 0_u64..60,
+        ) {
+            let mut slices = Slices::default();
+            let ms = Duration::from_millis;
+            for (at, wait, service) in &spans {
+                slices.ended(&ArrivalSpan {
+                    intended: ms(*at),
+                    started: ms(at + wait),
+                    ended: ms(at + wait + service),
+                    outcome: Outcome::Accepted,
+                });
+            }
+            let ended_by = |end: u64| {
+                spans.iter().filter(|(at, wait, service)| at + wait + service < end).count() as u64
+            };
+            let end = to * 100;
+            prop_assert_eq!(slices.ended_between(0, to).served, ended_by(end));
+            let kept = slices.times_between(0, to).count();
+            // The scheduled time is known to a slice, and the response time, of at most 9.5 seconds, to 2 %.
+            let least = ended_by(end.saturating_sub(300));
+            prop_assert!((least..=ended_by(end)).contains(&kept), "{} of {} to {}", kept, least, ended_by(end));
         }
 
         #[test]

@@ -34,6 +34,10 @@ struct World {
     gone: Vec<(u64, u64)>,
     /// How long an arrival that starts in an outage takes to fail: 0, or a time-out. Arrivals in flight fail at its start.
     fails_after: u64,
+    /// Whether the listener is only stopped in an outage: what is in flight or starts in it is accepted at its end.
+    delays: bool,
+    /// One in this many arrivals is hit by an outage.
+    hits: u64,
     /// How long arrivals are slower after each outage, and the time that is added to each of them.
     slow: (u64, u64),
     /// One in this many arrivals fails at any time, also before the events; 0: no arrival.
@@ -52,8 +56,14 @@ impl World {
             let service = self.service + if slowed { self.slow.1 } else { 0 };
             let killed =
                 self.gone.iter().map(|(from, _)| *from).find(|from| (at..at + service).contains(from));
+            let is_hit = number as u64 % self.hits == 0;
+            let killed = killed.filter(|_| is_hit);
+            let stopped = self.gone.iter().find(|(from, to)| (*from < at + service) && at < *to);
             let (ended, outcome) = match killed {
-                _ if self.is_gone(at) => (at + self.fails_after, Outcome::Refused),
+                _ if self.delays && stopped.is_some() => {
+                    (stopped.map_or(at, |(_, to)| *to) + service, Outcome::Accepted)
+                }
+                _ if is_hit && self.is_gone(at) => (at + self.fails_after, Outcome::Refused),
                 Some(from) => (from.max(at), Outcome::Dropped),
                 _ if self.strays > 0 && number as u64 % self.strays == self.strays - 1 => {
                     (at + service, Outcome::Deferred)
@@ -72,8 +82,17 @@ impl World {
     }
 }
 
-const CALM: World =
-    World { every: 5, service: 20, length: 60_000, gone: vec![], fails_after: 0, slow: (0, 0), strays: 0 };
+const CALM: World = World {
+    every: 5,
+    service: 20,
+    length: 60_000,
+    gone: vec![],
+    fails_after: 0,
+    delays: false,
+    hits: 1,
+    slow: (0, 0),
+    strays: 0,
+};
 
 /// The allowed error of a difference of two times: one slice for each time, and half a slice more.
 const OFF: Duration = Duration::from_millis(250);
@@ -140,8 +159,41 @@ fn nothing_accepted_before_is_nothing_to_compare_with() {
     assert!(matches!(&found.recovery, EventRecovery::Unknown(why) if why.contains("nothing was accepted")));
     let mostly = World { strays: 20, ..CALM };
     let found = &mostly.effects(&[event("calm", 29_000, 30_000)])[0];
-    assert!(matches!(&found.recovery, EventRecovery::Unknown(why) if why.contains("of 5800")), "{found:?}");
+    assert!(matches!(&found.recovery, EventRecovery::Unknown(why) if why.contains("of 5796")), "{found:?}");
     assert_eq!(found.outage, None, "one in twenty failed before it too");
+}
+
+#[test]
+fn an_arrival_that_a_stopped_listener_accepts_late_does_not_make_it_slow_before() {
+    // One arrival is in flight when the listener stops for eight seconds. The 222 before it have no 99th percentile.
+    let world = World { every: 90, service: 50, gone: vec![(20_000, 28_000)], delays: true, ..CALM };
+    let found = &world.effects(&[event("freeze", 20_000, 28_000)])[0];
+    assert_eq!(found.outage, None, "none failed");
+    assert!(
+        matches!(found.recovery, EventRecovery::After(length) if near(length, 8000)),
+        "{:?}",
+        found.recovery
+    );
+}
+
+#[test]
+fn arrivals_in_flight_at_a_kill_did_not_fail_before_it() {
+    // The listener is back so soon that in no slice most arrivals fail.
+    let world = World { gone: vec![(20_000, 20_030)], ..CALM };
+    let found = &world.effects(&[event("crash", 20_000, 20_030)])[0];
+    let outage = found.outage.expect("arrivals failed");
+    assert_eq!((outage.failed, outage.length()), (9, Duration::ZERO));
+    assert!(outage.at_most.is_some_and(|most| most <= ms(300)), "{outage:?}");
+}
+
+#[test]
+fn an_event_soon_after_another_is_compared_with_the_time_before_both() {
+    // No arrival starts and ends between the two.
+    let world = World { service: 400, ..CALM };
+    let found = world.effects(&[event("one", 20_000, 20_050), event("two", 20_200, 20_250)]);
+    for effect in found {
+        assert_eq!((effect.outage, effect.recovery), (None, EventRecovery::After(Duration::ZERO)));
+    }
 }
 
 #[test]
@@ -155,7 +207,8 @@ proptest! {
     fn outage_and_recovery_are_those_of_the_listener(
         every in 2_u64..40,
         service in 1_u64..400,
-        at in 10_000_u64..25_000,
+        // The first stray ends before it.
+        at in 10_500_u64..25_000,
         kill in 0_u64..3000,
         down in 200_u64..9000,
         waits in 0_u64..2,
@@ -191,5 +244,35 @@ proptest! {
         let EventRecovery::After(length) = found.recovery else { panic!("{:?}", found.recovery) };
         prop_assert!(near(length, down + slow), "{:?} of {:?}", length, world);
         prop_assert!(near(found.outage.unwrap().length(), down), "{:?}", found.outage);
+    }
+
+    #[test]
+    fn an_outage_that_hits_some_arrivals_is_found(
+        every in 2_u64..20,
+        service in 1_u64..400,
+        at in 10_000_u64..25_000,
+        down in 500_u64..9000,
+        hits in 2_u64..5,
+    ) {
+        let world = World { every, service, gone: vec![(at, at + down)], hits, ..CALM };
+        let found = &world.effects(&[event("half", at, at + down)])[0];
+        let outage = found.outage.expect("arrivals failed");
+        prop_assert!(near(outage.from, at) && near(outage.to, at + down), "{:?} of {:?}", outage, world);
+        let EventRecovery::After(length) = found.recovery else { panic!("{:?}", found.recovery) };
+        prop_assert!(near(length, down), "{:?} of {:?}", length, world);
+    }
+
+    #[test]
+    fn a_listener_that_stops_has_recovered_when_it_goes_on(
+        every in 20_u64..200,
+        service in 30_u64..150,
+        at in 10_000_u64..25_000,
+        stopped in 500_u64..8000,
+    ) {
+        let world = World { every, service, gone: vec![(at, at + stopped)], delays: true, ..CALM };
+        let found = &world.effects(&[event("freeze", at, at + stopped)])[0];
+        prop_assert_eq!(found.outage, None);
+        let EventRecovery::After(length) = found.recovery else { panic!("{:?}", found.recovery) };
+        prop_assert!(near(length, stopped), "{:?} of {:?}", length, world);
     }
 }
