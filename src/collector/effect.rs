@@ -140,8 +140,9 @@ pub fn effects(
             after.arrivals = slices.due_between(slice_of(*started), SliceIndex::MAX);
             after.accepted = flow.map(|flow| flow.accepted_in(*started, Duration::MAX));
         }
+        // In the slice of the recovery arrivals may still have failed.
         good_from = match recovery {
-            EventRecovery::After(length) => *started + length,
+            EventRecovery::After(length) => *started + length + SLICE,
             _ => Duration::MAX,
         };
         found[*index] = Some(EventEffect { before: side(since, *started), after, outage, recovery });

@@ -187,6 +187,14 @@ fn arrivals_in_flight_at_a_kill_did_not_fail_before_it() {
 }
 
 #[test]
+fn what_failed_at_one_event_did_not_fail_before_the_next() {
+    let world = World { gone: vec![(20_000, 20_030), (40_000, 40_030)], ..CALM };
+    let found = world.effects(&[event("one", 20_000, 20_030), event("two", 40_000, 40_030)]);
+    let failed = |effect: &EventEffect| effect.outage.map(|outage| outage.failed);
+    assert_eq!(found.iter().map(failed).collect::<Vec<_>>(), [Some(9), Some(9)]);
+}
+
+#[test]
 fn an_event_soon_after_another_is_compared_with_the_time_before_both() {
     // No arrival starts and ends between the two.
     let world = World { service: 400, ..CALM };
