@@ -15,7 +15,8 @@
 //! - Nothing is known about the listener between a failed arrival and the nearest served arrival. So the outage has an
 //!   upper bound, which is infinite if nothing was served later.
 //! - The time "before the event" begins when the listener has recovered from the previous event. If it has not recovered,
-//!   the reference values of the previous event are kept.
+//!   the reference values of the previous event are kept. An event before which nothing was accepted (in a warm-up, or the
+//!   start of the listener) has none; the next event has them if a good window lies between, good by what was served.
 //! - The reference values are those of the arrivals that ended before the event. An arrival that was in flight at the event
 //!   shows what the event did to it, not what the listener was like before: one that a stopped listener accepts late would
 //!   make every later one look fast enough, and one that a kill drops would hide an outage.
@@ -126,7 +127,7 @@ pub fn effects(
             end: slice_of(load.1),
             before: baseline.clone().unwrap_or_default(),
         };
-        let (outage, recovery) = around.look();
+        let (outage, recovery, recovered) = around.look();
         let side = |from: Duration, to: Duration| EventSide {
             from,
             to,
@@ -141,10 +142,7 @@ pub fn effects(
             after.accepted = flow.map(|flow| flow.accepted_in(*started, Duration::MAX));
         }
         // In the slice of the recovery arrivals may still have failed.
-        good_from = match recovery {
-            EventRecovery::After(length) => *started + length + SLICE,
-            _ => Duration::MAX,
-        };
+        good_from = recovered.map_or(Duration::MAX, |at| at + SLICE);
         found[*index] = Some(EventEffect { before: side(since, *started), after, outage, recovery });
         since = *started;
     }
@@ -181,7 +179,11 @@ impl Baseline {
         self.ended.served + self.ended.failed + self.shed
     }
 
+    /// Returns the longest time that is not slower than before; with nothing to compare with, any time.
     fn allowed(&self) -> Duration {
+        if self.accepted == 0 {
+            return Duration::MAX;
+        }
         self.p99.mul_f64(SLOWER).max(self.p99 + SLOWER_BY)
     }
 
@@ -202,30 +204,33 @@ struct Around<'a> {
 }
 
 impl Around<'_> {
-    fn look(&self) -> (Option<Outage>, EventRecovery) {
+    /// Returns the outage, the recovery, and when the listener recovered, which may be known although the recovery cannot be
+    /// decided.
+    fn look(&self) -> (Option<Outage>, EventRecovery, Option<Duration>) {
         let window = slice_of(GOOD_FOR);
         let good = self.first_good(window);
         let limit = good.map_or(SliceIndex::MAX, |slice| slice + window);
         let outage = self.outage(limit);
-        (outage, self.recovery(good, outage))
+        let failed_until = outage.map_or(self.event, |outage| outage.to);
+        // A good window at the event itself means a recovery time of zero.
+        let recovered = good.map(|slice| slice_start(slice).max(failed_until).max(self.event));
+        (outage, self.recovery(recovered), recovered)
     }
 
-    fn recovery(&self, good: Option<SliceIndex>, outage: Option<Outage>) -> EventRecovery {
-        let reached = |at: Duration| at.saturating_sub(self.event);
+    fn recovery(&self, recovered: Option<Duration>) -> EventRecovery {
         if self.before.accepted == 0 {
             return EventRecovery::Unknown("nothing was accepted before the event".to_owned());
         }
-        match good {
-            // A good window at the event itself means a recovery time of zero.
-            Some(slice) => EventRecovery::After(
-                reached(slice_start(slice)).max(outage.map_or(Duration::ZERO, |outage| reached(outage.to))),
-            ),
+        match recovered {
+            Some(at) => EventRecovery::After(at.saturating_sub(self.event)),
             None if !self.before.serves() => EventRecovery::Unknown(format!(
                 "only {} of {} arrivals were served before the event; a recovery needs 99 %",
                 self.before.ended.served,
                 self.before.offered()
             )),
-            None => EventRecovery::NotWithin(reached(slice_start(self.end)).saturating_sub(GOOD_FOR)),
+            None => EventRecovery::NotWithin(
+                slice_start(self.end).saturating_sub(self.event).saturating_sub(GOOD_FOR),
+            ),
         }
     }
 

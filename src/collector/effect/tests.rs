@@ -195,6 +195,28 @@ fn what_failed_at_one_event_did_not_fail_before_the_next() {
 }
 
 #[test]
+fn an_event_before_anything_was_accepted_leaves_the_next_one_its_time_before() {
+    let world = World { gone: vec![(10_000, 12_000), (30_000, 31_000)], ..CALM };
+    // The phases before the load, in which nothing is counted, are a warm-up.
+    let warm_ups = [(2000, 2100, 5000), (9900, 12_000, 9900)];
+    for (started, ended, load) in warm_ups {
+        let mut slices = world.slices();
+        slices.due.retain(|slice, _| slice_start(*slice) >= ms(load));
+        slices.ends.retain(|(start, _), _| slice_start(*start) >= ms(load));
+        let events = [event("first", started, ended), event("crash", 30_000, 31_000)];
+        let found = effects(&slices, None, &events, (ms(load), ms(60_000)));
+        let [first, crash] = [0, 1].map(|index| found[index].clone().expect("it started"));
+        assert!(
+            matches!(&first.recovery, EventRecovery::Unknown(why) if why.contains("nothing was accepted")),
+            "{first:?}"
+        );
+        assert!(first.outage.is_none_or(|outage| outage.to <= ms(12_000)), "{first:?}");
+        assert!(matches!(crash.recovery, EventRecovery::After(length) if near(length, 1000)), "{crash:?}");
+        assert!(near(crash.outage.expect("arrivals failed").length(), 1000), "{crash:?}");
+    }
+}
+
+#[test]
 fn an_event_soon_after_another_is_compared_with_the_time_before_both() {
     // No arrival starts and ends between the two.
     let world = World { service: 400, ..CALM };
