@@ -7,7 +7,8 @@
 //!   their response times is at most 1.5 times that from before the event. An increase of up to 10 ms is always allowed,
 //!   because a change from one to two milliseconds is no difference.
 //! - The listener has recovered at the start of the first good window. While the command runs, a good window does not
-//!   count if a bad window follows, because the command may have had no effect yet.
+//!   count if a bad window follows, because the command may have had no effect yet. It has not recovered before the end of
+//!   the outage, unless only arrivals that were in flight at the event failed.
 //! - The outage is the time from the first to the last failed arrival, up to the end of that window. An arrival that was
 //!   in flight at the event failed at its end. An arrival that started later failed at its start, because its time-out
 //!   shows that the listener was gone then. If arrivals failed before the event, too, a slice counts only if more than
@@ -211,10 +212,12 @@ impl Around<'_> {
         let good = self.first_good(window);
         let limit = good.map_or(SliceIndex::MAX, |slice| slice + window);
         let outage = self.outage(limit);
-        let failed_until = outage.map_or(self.event, |outage| outage.to);
+        // Arrivals in flight at the event may fail at their time-outs, when the listener has long been back.
+        let failed_later = outage.filter(|(_, last)| *last >= slice_of(self.event));
+        let failed_until = failed_later.map_or(self.event, |(outage, _)| outage.to);
         // A good window at the event itself means a recovery time of zero.
         let recovered = good.map(|slice| slice_start(slice).max(failed_until).max(self.event));
-        (outage, self.recovery(recovered), recovered)
+        (outage.map(|(outage, _)| outage), self.recovery(recovered), recovered)
     }
 
     fn recovery(&self, recovered: Option<Duration>) -> EventRecovery {
@@ -268,8 +271,9 @@ impl Around<'_> {
         sums
     }
 
-    /// Returns the outage, from the arrivals that started before slice `limit` and failed after the event.
-    fn outage(&self, limit: SliceIndex) -> Option<Outage> {
+    /// Returns the outage, from the arrivals that started before slice `limit` and failed after the event, and the slice in
+    /// which the last of them started.
+    fn outage(&self, limit: SliceIndex) -> Option<(Outage, SliceIndex)> {
         let event = slice_of(self.event);
         let failed_before = self.before.ended.failed > 0;
         // For each slice, the arrivals that started in it: the numbers that were served, that failed, and that failed
@@ -297,11 +301,15 @@ impl Around<'_> {
         // served arrival ended.
         let earlier = served().filter(|(start, end)| *start <= first_start && *end <= first_end);
         let last_served = earlier.map(|(_, end)| *end).max();
-        let next_served = served().map(|(start, _)| *start).filter(|start| start > last).min();
         let from = first_start.max(last_served.unwrap_or(0)).min(first_end);
+        let next_served =
+            |after: SliceIndex| served().map(|(start, _)| *start).filter(|start| *start > after).min();
+        // If only arrivals in flight at the event failed, the last one started before it. They may also have failed after
+        // the last arrival of the run started.
+        let next_served = next_served(from.max(*last)).or_else(|| next_served(*last));
         let earliest = last_served.unwrap_or(event).max(event).min(from);
         let (from, to) = (slice_start(from).max(self.event), slice_start(*last));
-        Some(Outage {
+        let outage = Outage {
             from,
             to: to.max(from),
             // The bound includes the whole slices in which the outage may have started and ended.
@@ -309,7 +317,8 @@ impl Around<'_> {
                 (slice_start(next) + SLICE).saturating_sub(slice_start(earliest).max(self.event))
             }),
             failed: slices.values().map(|[_, _, since]| since).sum(),
-        })
+        };
+        Some((outage, *last))
     }
 }
 

@@ -217,6 +217,36 @@ fn an_event_before_anything_was_accepted_leaves_the_next_one_its_time_before() {
 }
 
 #[test]
+fn what_was_served_before_an_arrival_in_flight_failed_does_not_bound_the_outage() {
+    let mut slices = World { length: 19_000, ..CALM }.slices();
+    // The last one that is served before the event starts later than the one that fails after it.
+    for (at, ended, outcome) in [
+        (19_500, 20_900, Outcome::Dropped),
+        (19_800, 19_850, Outcome::Accepted),
+        (21_200, 21_250, Outcome::Accepted),
+    ] {
+        slices.ended(&ArrivalSpan { intended: ms(at), started: ms(at), ended: ms(ended), outcome });
+    }
+    let found = effects(&slices, None, &[event("crash", 20_000, 20_100)], (Duration::ZERO, ms(60_000)));
+    let outage = found[0].as_ref().and_then(|effect| effect.outage).expect("one failed");
+    assert_eq!((outage.from, outage.length(), outage.at_most), (ms(20_900), Duration::ZERO, Some(ms(1300))));
+}
+
+#[test]
+fn arrivals_in_flight_that_time_out_long_after_the_event_do_not_delay_the_recovery() {
+    let mut slices = CALM.slices();
+    for at in [19_950, 19_960, 19_970] {
+        let [intended, started, ended] = [at, at, at + 60_000].map(ms);
+        slices.ended(&ArrivalSpan { intended, started, ended, outcome: Outcome::TimedOut });
+    }
+    let found = effects(&slices, None, &[event("crash", 20_000, 20_100)], (Duration::ZERO, ms(60_000)));
+    let found = found[0].as_ref().expect("it started");
+    assert_eq!(found.recovery, EventRecovery::After(Duration::ZERO));
+    let outage = found.outage.expect("arrivals failed");
+    assert_eq!((outage.failed, outage.length(), outage.at_most), (3, Duration::ZERO, Some(Duration::ZERO)));
+}
+
+#[test]
 fn an_event_soon_after_another_is_compared_with_the_time_before_both() {
     // No arrival starts and ends between the two.
     let world = World { service: 400, ..CALM };
