@@ -14,6 +14,9 @@ use nix::unistd::{AccessFlags, access, geteuid};
 
 use crate::command::CommandError;
 
+/// The refusal that the owner of the folder can end by changing its mode.
+const OTHERS_WRITE: &str = "can be written to by other users";
+
 /// Returns the folder of this user.
 pub fn default() -> PathBuf {
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -38,10 +41,14 @@ pub fn make(folder: &Path) -> Result<(), CommandError> {
     // If the folder cannot be made, each shard prints a warning.
     DirBuilder::new().recursive(true).mode(0o700).create(folder).ok();
     match refusal(folder, geteuid().as_raw()) {
-        Some(why) => Err(CommandError::usage(format!(
-            "the folder for reports {} {why}, who could forge reports: name a folder of this user's own with --spool",
-            folder.display()
-        ))),
+        Some(why) => {
+            let remedy = if why == OTHERS_WRITE { ", or `chmod go-w` it" } else { "" };
+            Err(CommandError::usage(format!(
+                "the folder for reports {} {why}, who could forge reports: name a folder of this user's own with \
+                 --spool{remedy}",
+                folder.display()
+            )))
+        }
         None => Ok(()),
     }
 }
@@ -53,7 +60,7 @@ fn refusal(folder: &Path, user: u32) -> Option<&'static str> {
     if target.uid() != user || ![user, 0].contains(&link.uid()) {
         return Some("belongs to another user");
     }
-    (target.mode() & 0o022 != 0).then_some("can be written to by other users")
+    (target.mode() & 0o022 != 0).then_some(OTHERS_WRITE)
 }
 
 #[cfg(test)]
@@ -89,7 +96,11 @@ mod tests {
         for (mode, is_refused) in [(0o755, false), (0o770, true), (0o1777, true), (0o702, true)] {
             fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
             assert_eq!(refusal(&folder, user).is_some(), is_refused, "{mode:o}");
-            assert_eq!(make(&folder).is_err(), is_refused, "{mode:o}");
+            let made = make(&folder);
+            assert_eq!(made.is_err(), is_refused, "{mode:o}");
+            if let Err(CommandError::Failed(_, sentence)) = made {
+                assert!(sentence.ends_with("--spool, or `chmod go-w` it"), "{sentence}");
+            }
         }
     }
 }
