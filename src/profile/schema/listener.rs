@@ -111,7 +111,7 @@ tables! {
         cert: String;
         /// A file with the key of the certificate.
         key: String;
-        /// A file to which its certificate is written: a new one, or one that holds a certificate alone, which is replaced.
+        /// A file to which its certificate is written: a new or empty one, or one that holds a certificate alone, which is replaced.
         cert_out: String;
         /// A file of authorities: a client must have a certificate that one of them issued.
         client_ca: String;
