@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The largest content that is kept for a sink, in bytes.
+/// The largest content in bytes that is kept for a sink of a listener without a limit of its own.
 const MOST_CONTENT: usize = 256 << 20;
 /// The largest number of recipients of a message that are kept for a sink.
 const MOST_RECIPIENTS: usize = 100_000;
@@ -38,8 +38,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Creates an empty message. `max_message_size` is the listener's limit in bytes, above which it refuses contents.
     pub fn new(sink: Arc<dyn Sink>, max_message_size: Option<u64>) -> Kept {
-        let max = max_message_size.and_then(|max| usize::try_from(max).ok());
-        let most = max.unwrap_or(MOST_CONTENT).min(MOST_CONTENT);
+        let most = max_message_size.map_or(MOST_CONTENT, |max| usize::try_from(max).unwrap_or(usize::MAX));
         Kept { recipients: Vec::new(), content: Some(Vec::new()), most, ended: None, sink }
     }
 
@@ -143,8 +142,8 @@ mod tests {
         assert_eq!(kept(&[b"abc", b"de"]).content.as_deref(), Some(&b"abcde"[..]));
         let dropped = kept(&[b"abc", b"def", b"g"]);
         assert!(dropped.is_too_large() && dropped.content.is_none(), "no byte of it is held");
-        for max in [None, Some(u64::MAX)] {
-            assert_eq!(Kept::new(Arc::new(NoSink), max).most, MOST_CONTENT);
+        for (max, most) in [(None, MOST_CONTENT), (Some(5), 5), (Some(300 << 20), 300 << 20)] {
+            assert_eq!(Kept::new(Arc::new(NoSink), max).most, most, "a limit above the default is kept, too");
         }
     }
 

@@ -35,8 +35,8 @@ tables! {
         /// messages are awaited until `drain`, even if the relay is silent: it may try again after minutes.
         quiet: Time, or Time::seconds(10);
         /// The settings of the receiver's listener, with the keys of `[listener]`: limits, delays, refused recipients,
-        /// forced replies, TLS. `protocol` and `address` are set above. Without limits of its own the receiver refuses a
-        /// message of more than 256 MiB, and recipients of a message after the first 100,000.
+        /// forced replies, TLS. `protocol` and `address` are set above. Without `max_message_size` the receiver refuses a
+        /// message of more than 256 MiB; it always refuses recipients of a message after the first 100,000.
         listener: Listener;
     }
 }
