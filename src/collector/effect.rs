@@ -20,7 +20,7 @@
 //!   start of the listener) has none; the next event has them if a good window lies between, good by what was served.
 //! - The reference values are those of the arrivals that ended before the event. An arrival that was in flight at the event
 //!   shows what the event did to it, not what the listener was like before: one that a stopped listener accepts late would
-//!   make every later one look fast enough, and one that a kill drops would hide an outage.
+//!   make each later one seem fast enough, and one that a kill drops would hide an outage.
 //! - The counts of an event cover the time since the previous event, and the time until the next event.
 
 use std::collections::BTreeMap;
