@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::curve::Inverse;
 use super::random::{self, LoadDraw};
-use super::shard::Deal;
+use super::shard::{Deal, DealtArrival};
 use super::{Curve, LoadModel, PhaseLoad, Shard, Spacing, Think, nanos};
 
 /// The difference between the numbers of two consecutive phases: arrival n of phase p has the number p * 10^12 + n. A
@@ -67,8 +67,8 @@ pub(super) struct Walk {
     /// The phase's start, in nanoseconds since the run's epoch.
     start: u64,
     deal: Deal,
-    /// The index in the phase of the next arrival of this shard.
-    next: u64,
+    /// The next arrival of this shard; `None`: it has none.
+    next: Option<DealtArrival>,
     /// The upper limit of the index.
     limit: u64,
     steps: ArrivalSteps,
@@ -113,7 +113,7 @@ impl Walk {
             phase: index,
             start,
             deal: Deal::whole(shard),
-            next: 0,
+            next: None,
             limit: limit.min(PHASE_STRIDE),
             steps,
         };
@@ -121,20 +121,14 @@ impl Walk {
     }
 
     /// Returns the walk with other arrivals of the phase, from the first one on.
-    pub(super) fn dealt(mut self, deal: Deal) -> Walk {
-        self.deal = deal;
-        self.go_to(0);
-        self
-    }
-
-    /// Makes the first arrival of the deal from `n` on the next one.
-    fn go_to(&mut self, n: u64) {
-        self.next = self.deal.first_from(n).map_or(self.limit, |next| next.min(self.limit));
+    pub(super) fn dealt(self, deal: Deal) -> Walk {
+        Walk { deal, next: deal.first(), ..self }
     }
 
     /// Returns how many arrivals of the shard are left below the limit.
     pub(super) fn remaining(&self) -> u64 {
-        self.deal.count(self.limit) - self.deal.count(self.next)
+        let next = self.next.map_or(self.limit, |next| next.n.min(self.limit));
+        self.deal.count(self.limit) - self.deal.count(next)
     }
 }
 
@@ -142,10 +136,8 @@ impl Iterator for Walk {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
-        let n = self.next;
-        if n >= self.limit {
-            return None;
-        }
+        let dealt = self.next.filter(|dealt| dealt.n < self.limit)?;
+        let n = dealt.n;
         let at = |offset: u64| Due::At(Duration::from_nanos(self.start.saturating_add(offset)));
         let due = match &mut self.steps {
             ArrivalSteps::Uniform { inverse } => at(inverse.at(n as f64)?),
@@ -163,7 +155,7 @@ impl Iterator for Walk {
                 think: random::think(stream, *think, n),
             },
         };
-        self.go_to(n + 1);
+        self.next = Some(self.deal.after(dealt));
         Some(Arrival {
             seq: u64::from(self.phase).wrapping_mul(PHASE_STRIDE).wrapping_add(n),
             phase: self.phase,

@@ -38,7 +38,7 @@ pub(super) struct Deal {
 impl Deal {
     /// Returns the arrivals of a shard with any number of sessions.
     pub(super) fn whole(shard: Shard) -> Deal {
-        Deal { machine: shard, thread: Shard::WHOLE, sessions: u64::MAX }
+        Deal { machine: Shard { of: shard.of.max(1), ..shard }, thread: Shard::WHOLE, sessions: u64::MAX }
     }
 
     /// Returns the arrivals of a shard that is one of the `threads` threads of a machine. `sessions`: the most sessions of
@@ -57,20 +57,34 @@ impl Deal {
         (own / self.sessions) * self.thread.share(self.sessions) + self.thread.share(own % self.sessions)
     }
 
-    /// Returns the first arrival of this deal from `n` on; `None`: the thread has no session.
-    pub(super) fn first_from(self, n: u64) -> Option<u64> {
-        let (thread, threads) = (u64::from(self.thread.index), u64::from(self.thread.of));
-        if thread >= self.sessions {
-            return None;
-        }
-        let (machine, machines) = (u64::from(self.machine.index), u64::from(self.machine.of.max(1)));
-        // The arrivals of the machine are counted from 0: its arrival `own` is arrival `own * machines + machine`.
-        let own = n.saturating_sub(machine).div_ceil(machines);
-        let session = own % self.sessions;
-        let next = session + (thread + threads - session % threads) % threads;
-        let own = own - session + if next < self.sessions { next } else { self.sessions + thread };
-        Some(own * machines + machine)
+    /// Returns the first arrival of this deal; `None`: the thread has no session.
+    pub(super) fn first(self) -> Option<DealtArrival> {
+        let thread = u64::from(self.thread.index);
+        (thread < self.sessions).then(|| DealtArrival { n: self.number(thread), session: thread })
     }
+
+    /// Returns the arrival of this deal after another one.
+    pub(super) fn after(self, DealtArrival { n, session }: DealtArrival) -> DealtArrival {
+        let (thread, threads) = (u64::from(self.thread.index), u64::from(self.thread.of));
+        let next = session + threads;
+        let (step, session) =
+            if next < self.sessions { (threads, next) } else { (self.sessions - session + thread, thread) };
+        DealtArrival { n: n + step * u64::from(self.machine.of), session }
+    }
+
+    /// Returns the number in the load of an arrival of the machine, which are counted from 0.
+    fn number(self, own: u64) -> u64 {
+        own * u64::from(self.machine.of) + u64::from(self.machine.index)
+    }
+}
+
+/// An arrival of a [`Deal`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DealtArrival {
+    /// The number in the load.
+    pub n: u64,
+    /// The session of the machine to which it is dealt.
+    session: u64,
 }
 
 #[cfg(test)]
@@ -105,10 +119,10 @@ mod tests {
                 .map(|(n, _)| n)
                 .collect();
             prop_assert_eq!(deal.count(total), own.len() as u64);
-            let (mut walked, mut next) = (Vec::new(), deal.first_from(0));
-            while let Some(n) = next.filter(|n| *n < total) {
-                walked.push(n);
-                next = deal.first_from(n + 1);
+            let (mut walked, mut next) = (Vec::new(), deal.first());
+            while let Some(dealt) = next.filter(|dealt| dealt.n < total) {
+                walked.push(dealt.n);
+                next = Some(deal.after(dealt));
             }
             prop_assert_eq!(walked, own);
         }

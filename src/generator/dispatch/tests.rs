@@ -433,6 +433,21 @@ fn thinking_does_not_outlive_its_phase() {
 }
 
 #[test]
+fn each_phase_has_its_own_grace() {
+    let one = |grace| {
+        let mut phase =
+            phase(LoadModel::Burst { size: 1, every: Duration::ZERO }, Some(100), Unit::Message, 5);
+        phase.graceful_stop = ms(grace);
+        phase
+    };
+    let target = SimulatedTarget { serves_in: 500, ..SimulatedTarget::default() };
+    let mut world = World::new(plan(vec![one(1000), one(10)]), target, 1);
+    world.run();
+    let ends = [Outcome::Accepted, Outcome::Interrupted].map(|outcome| world.of(outcome));
+    assert_eq!(ends, [1, 1], "the second one has 10 ms, whatever the first one has");
+}
+
+#[test]
 fn a_limit_is_probed_gently_while_the_others_go_on() {
     let load = sessions(&[(0, 30.0)], 0);
     let target = SimulatedTarget { limit: 20, ..SimulatedTarget::default() };
