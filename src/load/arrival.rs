@@ -67,8 +67,8 @@ pub(super) struct Walk {
     /// The phase's start, in nanoseconds since the run's epoch.
     start: u64,
     deal: Deal,
-    /// The next arrival of this shard; `None`: it has none.
-    next: Option<DealtArrival>,
+    /// The next arrival of this shard.
+    next: DealtArrival,
     /// The upper limit of the index.
     limit: u64,
     steps: ArrivalSteps,
@@ -109,26 +109,19 @@ impl Walk {
             LoadModel::Sessions { think, .. } => (if length == 0 { 0 } else { PHASE_STRIDE }, closed(*think)),
             LoadModel::Shared { total, think, .. } => (if length == 0 { 0 } else { *total }, closed(*think)),
         };
-        let walk = Walk {
-            phase: index,
-            start,
-            deal: Deal::whole(shard),
-            next: None,
-            limit: limit.min(PHASE_STRIDE),
-            steps,
-        };
-        walk.dealt(Deal::whole(shard))
+        let deal = Deal::whole(shard);
+        let limit = limit.min(PHASE_STRIDE);
+        Walk { phase: index, start, next: deal.first(), deal, limit, steps }
     }
 
     /// Returns the walk with other arrivals of the phase, from the first one on.
     pub(super) fn dealt(self, deal: Deal) -> Walk {
-        Walk { deal, next: deal.first(), ..self }
+        Walk { next: deal.first(), deal, ..self }
     }
 
     /// Returns how many arrivals of the shard are left below the limit.
     pub(super) fn remaining(&self) -> u64 {
-        let next = self.next.map_or(self.limit, |next| next.n.min(self.limit));
-        self.deal.count(self.limit) - self.deal.count(next)
+        self.deal.count(self.limit) - self.deal.count(self.next.n.min(self.limit))
     }
 }
 
@@ -136,8 +129,10 @@ impl Iterator for Walk {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
-        let dealt = self.next.filter(|dealt| dealt.n < self.limit)?;
-        let n = dealt.n;
+        let n = self.next.n;
+        if n >= self.limit {
+            return None;
+        }
         let at = |offset: u64| Due::At(Duration::from_nanos(self.start.saturating_add(offset)));
         let due = match &mut self.steps {
             ArrivalSteps::Uniform { inverse } => at(inverse.at(n as f64)?),
@@ -155,7 +150,7 @@ impl Iterator for Walk {
                 think: random::think(stream, *think, n),
             },
         };
-        self.next = Some(self.deal.after(dealt));
+        self.next = self.deal.after(self.next);
         Some(Arrival {
             seq: u64::from(self.phase).wrapping_mul(PHASE_STRIDE).wrapping_add(n),
             phase: self.phase,

@@ -33,12 +33,14 @@ pub(super) struct Deal {
     thread: Shard,
     /// The number of sessions of the machine; `u64::MAX` if it is not limited.
     sessions: u64,
+    /// The difference between two arrivals that are dealt to consecutive sessions of the thread.
+    stride: u64,
 }
 
 impl Deal {
     /// Returns the arrivals of a shard with any number of sessions.
     pub(super) fn whole(shard: Shard) -> Deal {
-        Deal { machine: Shard { of: shard.of.max(1), ..shard }, thread: Shard::WHOLE, sessions: u64::MAX }
+        Deal::among(shard, 1, u64::MAX)
     }
 
     /// Returns the arrivals of a shard that is one of the `threads` threads of a machine. `sessions`: the most sessions of
@@ -48,32 +50,41 @@ impl Deal {
         let of = (shard.of / threads).max(1);
         let machine = Shard { index: shard.index % of, of };
         let thread = Shard { index: shard.index / of, of: threads };
-        Deal { machine, thread, sessions: machine.share(sessions).max(1) }
+        let stride = u64::from(of) * u64::from(threads);
+        Deal { machine, thread, sessions: machine.share(sessions).max(1), stride }
     }
 
     /// Returns how many of the arrivals `0..total` of the load are in this deal.
-    pub(super) fn count(self, total: u64) -> u64 {
+    pub(super) fn count(&self, total: u64) -> u64 {
         let own = self.machine.share(total);
         (own / self.sessions) * self.thread.share(self.sessions) + self.thread.share(own % self.sessions)
     }
 
-    /// Returns the first arrival of this deal; `None`: the thread has no session.
-    pub(super) fn first(self) -> Option<DealtArrival> {
+    /// Returns the first arrival of this deal. Without a session there is none: its number is `u64::MAX`.
+    pub(super) fn first(&self) -> DealtArrival {
         let thread = u64::from(self.thread.index);
-        (thread < self.sessions).then(|| DealtArrival { n: self.number(thread), session: thread })
+        let n = if thread < self.sessions { self.number(thread) } else { u64::MAX };
+        DealtArrival { n, round_end: self.round() }
     }
 
     /// Returns the arrival of this deal after another one.
-    pub(super) fn after(self, DealtArrival { n, session }: DealtArrival) -> DealtArrival {
-        let (thread, threads) = (u64::from(self.thread.index), u64::from(self.thread.of));
-        let next = session + threads;
-        let (step, session) =
-            if next < self.sessions { (threads, next) } else { (self.sessions - session + thread, thread) };
-        DealtArrival { n: n + step * u64::from(self.machine.of), session }
+    #[inline]
+    pub(super) fn after(&self, DealtArrival { n, round_end }: DealtArrival) -> DealtArrival {
+        let next = n + self.stride;
+        if next < round_end {
+            return DealtArrival { n: next, round_end };
+        }
+        let n = round_end + self.number(self.thread.index.into());
+        DealtArrival { n, round_end: round_end.saturating_add(self.round()) }
+    }
+
+    /// Returns the number of arrivals of the load in which each session of the machine gets one.
+    fn round(&self) -> u64 {
+        self.sessions.saturating_mul(self.machine.of.into())
     }
 
     /// Returns the number in the load of an arrival of the machine, which are counted from 0.
-    fn number(self, own: u64) -> u64 {
+    fn number(&self, own: u64) -> u64 {
         own * u64::from(self.machine.of) + u64::from(self.machine.index)
     }
 }
@@ -83,8 +94,8 @@ impl Deal {
 pub(super) struct DealtArrival {
     /// The number in the load.
     pub n: u64,
-    /// The session of the machine to which it is dealt.
-    session: u64,
+    /// The number of the first arrival of the load in the next round.
+    round_end: u64,
 }
 
 #[cfg(test)]
@@ -120,9 +131,9 @@ mod tests {
                 .collect();
             prop_assert_eq!(deal.count(total), own.len() as u64);
             let (mut walked, mut next) = (Vec::new(), deal.first());
-            while let Some(dealt) = next.filter(|dealt| dealt.n < total) {
-                walked.push(dealt.n);
-                next = Some(deal.after(dealt));
+            while next.n < total {
+                walked.push(next.n);
+                next = deal.after(next);
             }
             prop_assert_eq!(walked, own);
         }
