@@ -56,7 +56,7 @@ impl World {
             let service = self.service + if slowed { self.slow.1 } else { 0 };
             let killed =
                 self.gone.iter().map(|(from, _)| *from).find(|from| (at..at + service).contains(from));
-            let is_hit = number as u64 % self.hits == 0;
+            let is_hit = (number as u64).is_multiple_of(self.hits);
             let killed = killed.filter(|_| is_hit);
             let stopped = self.gone.iter().find(|(from, to)| (*from < at + service) && at < *to);
             let (ended, outcome) = match killed {

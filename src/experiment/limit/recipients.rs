@@ -108,9 +108,12 @@ fn alone(prober: &mut Prober<'_>, recipient: &str) -> Probed<ProbeOutcome> {
     Ok(outcome)
 }
 
+/// A refused recipient, with the refusal.
+type RefusedRecipient = (String, ProbeOutcome);
+
 /// Opens a session and sends MAIL, and RCPT until one is refused or `most` are accepted. Returns the number that was
-/// accepted, and the recipient that was refused, with the refusal.
-fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<(String, ProbeOutcome)>)> {
+/// accepted, and the recipient that was refused.
+fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<RefusedRecipient>)> {
     let session = prober.enter()?;
     let mailer = prober.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
     let letter = prober.letter(&mailer);

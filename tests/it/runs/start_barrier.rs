@@ -43,7 +43,13 @@ fn a_listener_that_never_lets_all_in_ends_the_run_and_the_report_says_why() {
         );
         let warning = &told.summary.warnings[0];
         assert!(warning.contains("its 20 sessions were to be open first"), "{warning}");
-        assert_eq!(told.verdict.exit_code.number(), 4, "nothing was measured: {:?}", told.verdict);
+        assert_eq!(
+            told.verdict.exit_code.number(),
+            4,
+            "nothing was measured: {:?} {:?}",
+            told.verdict.results,
+            told.summary.validity.reasons
+        );
     };
     let limits = || Limits { max_connections_per_host: Some(10), ..Limits::default() };
     let mut plan = gated(20);
