@@ -132,7 +132,7 @@ impl Fleet {
     /// that took part in another run or started again meanwhile obeys only commands with its new random number.
     ///
     /// # Errors
-    /// An agent does not wait for work within [`IDLE_WITHIN`].
+    /// An agent does not wait for work within 15 s.
     pub fn renew_after_wait(&mut self) -> Result<(), FleetError> {
         // The agents of a run that is taken over do not wait for work.
         if self.taken_over.is_some() || clock::now().saturating_duration_since(self.gathered) < LOST_AFTER {
