@@ -81,6 +81,12 @@ impl Outcome {
     pub const fn is_unexpected(self) -> bool {
         !matches!(self, Outcome::Accepted | Outcome::Expected)
     }
+
+    /// Whether the listener or the network ended what was tried, and that was not expected: neither did the generator cut it
+    /// off, nor could it not start it.
+    pub const fn is_failure(self) -> bool {
+        self.is_unexpected() && !matches!(self, Outcome::Interrupted | Outcome::Shed)
+    }
 }
 
 impl fmt::Display for Outcome {

@@ -332,12 +332,9 @@ fn refused_beside(phases: &[PhaseSummary], tallies: &[PhaseTally]) -> Vec<String
 
 fn refused_beside_in(phase: &PhaseSummary, tally: &PhaseTally) -> Option<String> {
     // What this machine could not do, or cut off, was refused by nobody.
-    let is_refusal = |outcome: Outcome| {
-        outcome.is_unexpected() && !matches!(outcome, Outcome::Shed | Outcome::Interrupted)
-    };
     let refused = || {
         let rows = tally.conditions.iter();
-        rows.filter(|(key, _)| key.step.is_of_opening() && is_refusal(key.outcome))
+        rows.filter(|(key, _)| key.step.is_of_opening() && key.outcome.is_failure())
     };
     let count: u64 = refused().map(|(_, row)| row.count).sum();
     let arrivals = &phase.counts.arrivals;

@@ -43,7 +43,7 @@ impl ByOutcome {
     /// Returns the sum over the outcomes of messages that were given up: neither accepted nor expected, nor interrupted or
     /// shed.
     pub fn gave_up(&self) -> u64 {
-        self.unexpected() - self.of(Outcome::Interrupted) - self.of(Outcome::Shed)
+        Outcome::ALL.into_iter().filter(|o| o.is_failure()).map(|o| self.of(o)).sum()
     }
 
     /// Returns the sum over all outcomes except `shed`.

@@ -38,8 +38,8 @@ pub struct JoinedLogs {
 /// Joins the run of this directory with the logs. Returns its seconds with the deliveries.
 ///
 /// # Errors
-/// The run stored no transactions or only some of them, or did not end, its messages cannot be reproduced, or a log or a file of the run
-/// cannot be read.
+/// The run stored no transactions or only some of them, or did not end, its messages cannot be reproduced, or a log or a
+/// file of the run cannot be read.
 pub fn join(
     directory: &Path,
     result: &mut RunResult,

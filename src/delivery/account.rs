@@ -316,22 +316,13 @@ impl ReceivedSoFar {
 mod tests {
     use super::*;
     use crate::collector::delivery::{Answers, FinalAnswer};
+    use crate::delivery::fixtures;
     use crate::delivery::received::Identity;
     use crate::mail::{List, Mailboxes, Order, Reading, Source};
-    use crate::profile::{self, Context, Document, Purpose};
 
     /// Returns the account of a run whose messages have these recipients, from a list.
     fn account(list: &str, recipients: u32) -> RunAccount {
-        let text = "[target]\naddress = \"smtp://127.0.0.1:2525\"\n[receive]\naddress = [\"127.0.0.1:2600\"]\n\
-                    [[phase]]\nload = \"shared-messages\"\nsessions = 1\nmessages = 9\n";
-        let context = Context {
-            purpose: Purpose::Run,
-            seed: 7,
-            run_id: "run-1".to_owned(),
-            threads: 1,
-            shard: crate::load::Shard::WHOLE,
-        };
-        let mut plan = profile::compile(&Document::parse("p", text).unwrap(), &context).unwrap().plan;
+        let mut plan = fixtures::plan("");
         let list = List::parse(list.as_bytes(), Reading::default()).unwrap();
         plan.mail.to = Mailboxes { source: Source::List(Arc::new(list)), order: Order::InTurn };
         plan.mail.recipients = recipients;

@@ -12,6 +12,8 @@ pub mod account;
 mod catcher;
 pub mod clock;
 mod far_end;
+#[cfg(test)]
+mod fixtures;
 mod hops;
 pub mod integrity;
 mod kind;

@@ -172,7 +172,7 @@ fn letters(answers: &Answers) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{self, Context, Document, Purpose};
+    use crate::delivery::fixtures;
 
     #[test]
     fn what_is_kept_is_read_again() {
@@ -202,23 +202,9 @@ mod tests {
         assert!(TransactionFile::create(&path, "run-1", "today", epoch).is_err(), "it is never overwritten");
     }
 
-    /// Returns the plan of a run with one phase.
-    fn plan() -> Plan {
-        let text = "[target]\naddress = \"smtp://127.0.0.1:2525\"\n\
-                    [[phase]]\nload = \"shared-messages\"\nsessions = 1\nmessages = 9\n";
-        let context = Context {
-            purpose: Purpose::Run,
-            seed: 7,
-            run_id: "run-1".to_owned(),
-            threads: 1,
-            shard: crate::load::Shard::WHOLE,
-        };
-        profile::compile(&Document::parse("p", text).unwrap(), &context).unwrap().plan
-    }
-
     #[test]
     fn transactions_that_cannot_be_matched_are_refused_with_their_line() {
-        let plan = plan();
+        let plan = fixtures::plan("");
         let at = |seq, phase, seconds| Transaction {
             seq,
             phase,

@@ -579,7 +579,7 @@ impl Dispatch {
             for arrival in expired {
                 recorder.shed(arrival.phase, arrival.intended);
             }
-            self.expire_resumed(recorder);
+            self.expire_resumed(over, recorder);
         }
         if self.stop_by.is_some_and(|by| by <= now) || self.leave_by.is_some_and(|by| by <= now) {
             self.abort(|_| true);

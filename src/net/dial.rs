@@ -4,8 +4,8 @@
 //! - The addresses of a name are tried one after the other, in the resolver's order but with IPv4 and IPv6 alternating
 //!   (RFC 8305 4). Each address gets an equal share of the time that is left, and all but the last at most that share of
 //!   [`PATIENCE`], so that a run reaches an address behind one that never answers before it gives its target up. Attempts
-//!   do not overlap, unlike in RFC 8305 5: a listener that is slow to accept would get a second connection while the first is pending, and the
-//!   profile does not ask for that load.
+//!   do not overlap, unlike in RFC 8305 5: a listener that is slow to accept would get a second connection while the first
+//!   is pending, and the profile does not ask for that load.
 //! - A session uses the first address that answers, as a real client does. The load is not spread over the addresses.
 //! - The safety rule is applied to the addresses of every connection. If one address is not allowed, the client
 //!   connects to none of them, as in the check before the run: it is unknown which address is the intended listener.
@@ -299,14 +299,15 @@ async fn first_of(
         }
         _ => Some((*address, None)),
     };
-    let usable: Vec<(SocketAddr, Option<IpAddr>)> = addresses.iter().filter_map(with_source).collect();
-    for (tried, (address, source)) in usable.iter().enumerate() {
+    let usable = || addresses.iter().filter_map(with_source);
+    let all = usable().count();
+    for (tried, (address, source)) in usable().enumerate() {
         let from = now();
-        let share = share(end.saturating_duration_since(from), tried, usable.len());
-        let connected = tokio::time::timeout(share, connect(endpoint, *address, *source)).await;
+        let share = share(end.saturating_duration_since(from), tried, all);
+        let connected = tokio::time::timeout(share, connect(endpoint, address, source)).await;
         let connected = connected.unwrap_or(Err(ConnectFault::TimedOut));
         let fault = connected.as_ref().err().copied();
-        attempts.push(Attempt { address: *address, from, to: now(), fault });
+        attempts.push(Attempt { address, from, to: now(), fault });
         match connected {
             Ok(connected) => return Ok(connected),
             // An address that resets the connection was reached: no other address is tried.

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::verdict::decimals_for_three_digits;
+
 /// Returns a duration in nanoseconds with three significant digits: `812 us`, `12.4 ms`, `1.02 s`, `2 min 05 s`.
 pub fn duration(ns: f64) -> String {
     if ns < 1.0 {
@@ -56,7 +58,7 @@ pub fn rate(per_s: f64) -> String {
         _ if !per_s.is_finite() => "n/a".to_owned(),
         _ if per_s == 0.0 => "0/s".to_owned(),
         _ if (0.0..0.0995).contains(&per_s) => {
-            let decimals = (2.0 - per_s.log10().floor()).min(12.0) as usize;
+            let decimals = decimals_for_three_digits(per_s);
             format!("{per_s:.decimals$}/s")
         }
         _ if per_s < 9.995 => format!("{per_s:.2}/s"),

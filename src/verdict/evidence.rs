@@ -88,10 +88,7 @@ impl Evidence {
                 let index = expect_index(expects, name);
                 let covered = index.and_then(|i| tally.expects.get(&i)).copied().unwrap_or_default();
                 (found.named, found.named_late) = (covered.count, covered.drained);
-                let is_refusal = |outcome: Outcome| {
-                    outcome.is_unexpected() && !matches!(outcome, Outcome::Interrupted | Outcome::Shed)
-                };
-                let uncovered = tally.conditions.iter().filter(|(key, _)| is_refusal(key.outcome));
+                let uncovered = tally.conditions.iter().filter(|(key, _)| key.outcome.is_failure());
                 found.uncovered = uncovered.map(|(_, row)| row.count).sum();
             }
             _ => {}
@@ -504,7 +501,12 @@ fn decimals(number: f64, most: usize) -> String {
 
 /// Returns the number of decimals of a rate: three, or as many as a small one needs for three digits.
 fn places(rate: f64) -> usize {
-    if rate > 0.0 { (2.0 - rate.log10().floor()).clamp(3.0, 12.0) as usize } else { 3 }
+    if rate > 0.0 { decimals_for_three_digits(rate).max(3) } else { 3 }
+}
+
+/// Returns the number of decimals with which a positive number has three significant digits, at most 12.
+pub fn decimals_for_three_digits(number: f64) -> usize {
+    (2.0 - number.log10().floor()).clamp(0.0, 12.0) as usize
 }
 
 #[cfg(test)]

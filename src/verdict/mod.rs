@@ -14,7 +14,7 @@ mod outcome;
 pub mod search;
 pub mod window;
 
-pub use evidence::duration_text;
+pub use evidence::{decimals_for_three_digits, duration_text};
 pub use exit_code::ExitCode;
 pub use grammar::{Assertion, Expr, GrammarError};
 pub use judge::{Verdict, VerdictStatus, judge_deliveries};

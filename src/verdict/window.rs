@@ -222,7 +222,9 @@ impl WatchedAssertion {
         self.seconds.clear();
         self.stretch = if is_end { Duration::ZERO } else { open };
         self.tails.extend(self.judged.take().filter(|_| self.judges_tails()));
-        self.tails.last_mut().into_iter().for_each(|tail| tail.add(&second.clone().over(Duration::ZERO)));
+        if let Some(tail) = self.tails.last_mut() {
+            tail.add(&second.over(Duration::ZERO));
+        }
         failed
     }
 

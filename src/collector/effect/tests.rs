@@ -101,6 +101,11 @@ fn near(found: Duration, truth: u64) -> bool {
     found.abs_diff(ms(truth)) <= OFF
 }
 
+#[track_caller]
+fn assert_recovers_in(recovery: &EventRecovery, truth: u64) {
+    assert!(matches!(recovery, EventRecovery::After(length) if near(*length, truth)), "{recovery:?}");
+}
+
 #[test]
 fn an_event_without_effect_has_no_outage_and_is_recovered_at_once() {
     let found = &CALM.effects(&[event("calm", 20_000, 20_100)])[0];
@@ -132,11 +137,7 @@ fn a_command_that_begins_late_is_not_taken_for_one_without_effect() {
     let found = &world.effects(&[event("late", 20_000, 31_500)])[0];
     let outage = found.outage.unwrap();
     assert!(near(outage.length(), 3000) && near(outage.from, 28_000), "{outage:?}");
-    assert!(
-        matches!(found.recovery, EventRecovery::After(length) if near(length, 11_000)),
-        "{:?}",
-        found.recovery
-    );
+    assert_recovers_in(&found.recovery, 11_000);
 }
 
 #[test]
@@ -144,7 +145,7 @@ fn stop_and_start_may_be_two_events() {
     let world = World { gone: vec![(20_000, 30_000)], ..CALM };
     let found = world.effects(&[event("stop", 20_000, 20_050), event("start", 29_900, 30_000)]);
     for (effect, truth) in found.iter().zip([10_000, 100]) {
-        assert!(matches!(effect.recovery, EventRecovery::After(length) if near(length, truth)), "{effect:?}");
+        assert_recovers_in(&effect.recovery, truth);
         assert!(near(effect.outage.unwrap().length(), truth), "{effect:?}");
     }
     let offered = [&found[0].before, &found[0].after, &found[1].after].map(|side| side.arrivals.offered());
@@ -169,11 +170,7 @@ fn an_arrival_that_a_stopped_listener_accepts_late_does_not_make_it_slow_before(
     let world = World { every: 90, service: 50, gone: vec![(20_000, 28_000)], delays: true, ..CALM };
     let found = &world.effects(&[event("freeze", 20_000, 28_000)])[0];
     assert_eq!(found.outage, None, "none failed");
-    assert!(
-        matches!(found.recovery, EventRecovery::After(length) if near(length, 8000)),
-        "{:?}",
-        found.recovery
-    );
+    assert_recovers_in(&found.recovery, 8000);
 }
 
 #[test]
@@ -211,7 +208,7 @@ fn an_event_before_anything_was_accepted_leaves_the_next_one_its_time_before() {
             "{first:?}"
         );
         assert!(first.outage.is_none_or(|outage| outage.to <= ms(12_000)), "{first:?}");
-        assert!(matches!(crash.recovery, EventRecovery::After(length) if near(length, 1000)), "{crash:?}");
+        assert_recovers_in(&crash.recovery, 1000);
         assert!(near(crash.outage.expect("arrivals failed").length(), 1000), "{crash:?}");
     }
 }

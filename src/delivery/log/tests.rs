@@ -7,10 +7,10 @@ use super::*;
 use crate::collector::delivery::{Answers, ClockRelation, FinalAnswer, Transaction};
 use crate::collector::tally::Tally;
 use crate::delivery::clock::{ClockOffset, ClockReading, clock_name};
+use crate::delivery::fixtures;
 use crate::delivery::integrity::Fingerprint;
 use crate::mail::Mailer;
 use crate::plan::Plan;
-use crate::profile::{self, Context, Document, Purpose};
 use crate::smtp::Content;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,17 +38,7 @@ fn at(ms: u64) -> ClockReading {
 }
 
 fn plan() -> Plan {
-    let text = "schema = 1\nseed = 7\n[target]\naddress = \"smtp://127.0.0.1:2525\"\n[receive]\naddress = [\"127.0.0.1:2600\"]\n\
-                [message]\ntext = \"body {n}\"\n[[phase]]\nname = \"p\"\nload = \"shared-messages\"\nsessions = 1\nmessages = 9\n";
-    let document = Document::parse("p", text).unwrap();
-    let context = Context {
-        purpose: Purpose::Run,
-        seed: 7,
-        run_id: "run-1".to_owned(),
-        threads: 1,
-        shard: crate::load::Shard::WHOLE,
-    };
-    profile::compile(&document, &context).unwrap().plan
+    fixtures::plan("[message]\ntext = \"body {n}\"\n")
 }
 
 /// Returns a copy of this message of the run, changed by `change`.

@@ -193,12 +193,7 @@ fn prepare(prober: &mut Prober<'_>, mistake: Mistake) -> Probed<(Probe, Letter)>
     let mail = |prober: &mut Prober<'_>, session| {
         let mailer = prober.mailer(None, 1);
         let letter = prober.letter(&mailer);
-        let outcome = prober.mail(session, &letter);
-        if outcome.accepts(Step::Mail) {
-            Ok(letter)
-        } else {
-            Err(Halt::Failed(Step::Mail, Box::new(outcome)))
-        }
+        prober.begin(session, &letter).map(|()| letter)
     };
     match mistake {
         Mistake::Command | Mistake::Syntax | Mistake::Junk | Mistake::Login => {

@@ -299,6 +299,21 @@ impl<'a> Prober<'a> {
         }
     }
 
+    /// Begins a transaction, which must be accepted.
+    pub(super) fn begin(&mut self, session: Probe, letter: &Letter) -> Probed<()> {
+        let outcome = self.mail(session, letter);
+        if outcome.accepts(Step::Mail) { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
+    }
+
+    /// Returns the reply to RCPT for the only recipient of a message, in a new session. `letter`: the rest of the message.
+    pub(super) fn rcpt_alone(&mut self, letter: &Letter, recipient: &str) -> Probed<ProbeOutcome> {
+        let session = self.enter()?;
+        self.begin(session, letter)?;
+        let outcome = self.rcpt(session, letter, recipient);
+        self.leave(session);
+        Ok(outcome)
+    }
+
     /// Sends MAIL and the RCPT commands of a letter, and waits for each reply.
     pub(super) fn envelope(&mut self, session: Probe, letter: &Letter) -> Result<(), (Step, ProbeOutcome)> {
         let outcome = self.mail(session, letter);

@@ -76,7 +76,9 @@ fn is_of_number(
         return Ok(());
     }
     result.trials += 1;
-    let reply = match alone(prober, recipient) {
+    let mailer = prober.mailer(None, 1);
+    let letter = prober.letter(&mailer);
+    let reply = match prober.rcpt_alone(&letter, recipient) {
         Ok(outcome) if outcome.code() / 100 == class => {
             outcome.reply().map_or(String::new(), |reply| reply.to_string().replace('\n', " / "))
         }
@@ -94,20 +96,6 @@ fn is_of_number(
     Err(Halt::NotMeasurable(format!("{recipient} is refused alone as well: {reply}")))
 }
 
-/// Returns the reply to RCPT for the only recipient of a message, in a new session.
-fn alone(prober: &mut Prober<'_>, recipient: &str) -> Probed<ProbeOutcome> {
-    let session = prober.enter()?;
-    let mailer = prober.mailer(None, 1);
-    let letter = prober.letter(&mailer);
-    let outcome = prober.mail(session, &letter);
-    if !outcome.accepts(Step::Mail) {
-        return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
-    }
-    let outcome = prober.rcpt(session, &letter, recipient);
-    prober.leave(session);
-    Ok(outcome)
-}
-
 /// A refused recipient, with the refusal.
 type RefusedRecipient = (String, ProbeOutcome);
 
@@ -117,10 +105,7 @@ fn envelope(prober: &mut Prober<'_>, most: u64) -> Probed<(Probe, u64, Option<Re
     let session = prober.enter()?;
     let mailer = prober.mailer(None, u32::try_from(most).unwrap_or(u32::MAX));
     let letter = prober.letter(&mailer);
-    let outcome = prober.mail(session, &letter);
-    if !outcome.accepts(Step::Mail) {
-        return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
-    }
+    prober.begin(session, &letter)?;
     for (served, recipient) in (0..most).zip(&letter.recipients) {
         prober.afford()?;
         let outcome = prober.rcpt(session, &letter, recipient);

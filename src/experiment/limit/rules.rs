@@ -2,7 +2,7 @@
 //! with RFC 5321 and with the codes of Cisco's list.
 
 use super::kind::ProtocolRule;
-use super::prober::{GLANCE, Halt, Letter, Probed, Prober, surplus, unreadable};
+use super::prober::{GLANCE, Halt, Probed, Prober, surplus, unreadable};
 use super::result::{LimitResult, LimitVerdict};
 use crate::condition::Condition;
 use crate::condition::cisco;
@@ -70,7 +70,7 @@ fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, P
     let session = if bare { prober.enter_bare()? } else { prober.enter()? };
     let (step, line) = match rule {
         ProtocolRule::DataBeforeRcpt => {
-            begin(prober, session, &letter)?;
+            prober.begin(session, &letter)?;
             (Step::Data, "DATA".to_owned())
         }
         ProtocolRule::RcptBeforeMail => {
@@ -83,7 +83,7 @@ fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, P
             return Ok((session, Step::Mail, outcome));
         }
         ProtocolRule::MailTwice => {
-            begin(prober, session, &letter)?;
+            prober.begin(session, &letter)?;
             let outcome = prober.mail(session, &letter);
             return Ok((session, Step::Mail, outcome));
         }
@@ -112,12 +112,6 @@ fn broken(prober: &mut Prober<'_>, rule: ProtocolRule) -> Probed<(Probe, Step, P
     };
     let outcome = prober.ask(session, &line);
     Ok((session, step, outcome))
-}
-
-/// Begins a transaction, which must be accepted.
-fn begin(prober: &mut Prober<'_>, session: Probe, letter: &Letter) -> Probed<()> {
-    let outcome = prober.mail(session, letter);
-    if outcome.accepts(Step::Mail) { Ok(()) } else { Err(Halt::Failed(Step::Mail, Box::new(outcome))) }
 }
 
 /// Rejects an outcome that does not answer the command: what is no reply or answers nothing, silence, which may be a slow

@@ -483,10 +483,7 @@ fn path(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> P
     // The accepted mailbox grows, because a local part in quotes must not go on behind them.
     let (local, domain) = ("x".repeat(local.len()), domain.to_owned());
     to_the_byte(prober, kind, result, search, least, &mut |prober, session, size| {
-        let outcome = prober.mail(session, &letter);
-        if !outcome.accepts(Step::Mail) {
-            return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
-        }
+        prober.begin(session, &letter)?;
         let (local, domain) =
             longer(&local, &domain, usize::try_from(size.saturating_sub(least)).unwrap_or(0));
         let outcome = prober.rcpt(session, &letter, &format!("{local}@{domain}"));
@@ -502,15 +499,9 @@ fn path(prober: &mut Prober<'_>, kind: LimitKind, result: &mut LimitResult) -> P
 
 /// Whether a recipient is accepted.
 fn is_recipient(prober: &mut Prober<'_>, recipient: &str) -> Probed<bool> {
-    let session = prober.enter()?;
     let mailer = prober.mailer(None, 1);
     let letter = prober.letter(&mailer).without_rcpt_parameters();
-    let outcome = prober.mail(session, &letter);
-    if !outcome.accepts(Step::Mail) {
-        return Err(Halt::Failed(Step::Mail, Box::new(outcome)));
-    }
-    let outcome = prober.rcpt(session, &letter, recipient);
-    prober.leave(session);
+    let outcome = prober.rcpt_alone(&letter, recipient)?;
     unreadable(&outcome)?;
     Ok(outcome.accepts(Step::Rcpt))
 }

@@ -122,14 +122,13 @@ impl Dispatch {
         }
     }
 
-    /// Ends the resumed arrivals that wait past the grace of their phase. A counted message gets the outcome of the
+    /// Ends the resumed arrivals of a phase whose grace is over. A counted message gets the outcome of the
     /// last failed opening; if there was none, it is interrupted while a session is being opened. Other counted
     /// arrivals are shed, and arrivals that are not counted are dropped.
-    pub(super) fn expire_resumed(&mut self, recorder: &mut Recorder) {
-        let reaped = self.reaped.clone();
+    pub(super) fn expire_resumed(&mut self, over: u32, recorder: &mut Recorder) {
         let waited_for = (self.slots.opening() > 0).then_some(Outcome::Interrupted);
         let pooled = self.last_failure.or(waited_for);
-        for waits in self.take_resumed(|waits| reaped[waits.arrival.phase as usize]) {
+        for waits in self.take_resumed(|waits| waits.arrival.phase == over) {
             match pooled.filter(|_| self.unit(waits.arrival.phase) == Unit::Message) {
                 _ if !waits.scheduled => {}
                 Some(outcome) => {

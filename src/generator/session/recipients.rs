@@ -48,6 +48,12 @@ struct ReportedTransaction {
 }
 
 impl ReportedTransaction {
+    /// LMTP: whether as many replies to the content came as were due.
+    fn is_answered(&self) -> bool {
+        let accepted = self.taken.iter().filter(|answer| **answer == Outcome::Accepted);
+        self.content.len() == accepted.count()
+    }
+
     /// Returns the outcome of each recipient, in order; `whole`: the outcome of recipients without an answer of their
     /// own.
     fn outcomes(
@@ -109,10 +115,8 @@ impl RecipientAnswers {
         if outcome != Outcome::Accepted && (is_lost || !is_of_one) {
             open.failed = Some(outcome);
         }
-        let accepted = open.taken.iter().filter(|answer| **answer == Outcome::Accepted).count();
-        if in_doubt && is_lost && self.protocol == Protocol::Lmtp && open.content.len() == accepted {
-            // As many replies came as were due, and one of them may have been said twice: only the first is certainly that
-            // of its recipient.
+        if in_doubt && is_lost && self.protocol == Protocol::Lmtp && open.is_answered() {
+            // One of the replies may have been said twice: only the first is certainly that of its recipient.
             open.content.truncate(1);
         }
     }
