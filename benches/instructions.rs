@@ -59,7 +59,7 @@ fn classify(classify: Classify) -> u64 {
 }
 
 #[library_benchmark]
-#[bench::uniform(args = (Spacing::Uniform), setup = Arrivals::new, config = at_most(208_462))]
+#[bench::uniform(args = (Spacing::Uniform), setup = Arrivals::new, config = at_most(201_228))]
 #[bench::poisson(args = (Spacing::Poisson), setup = Arrivals::new, config = at_most(406_035))]
 fn schedule(mut arrivals: Arrivals) -> u64 {
     black_box(arrivals.run(TIMES))
